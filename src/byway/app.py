@@ -1,0 +1,272 @@
+"""Runtime -> HTTP app: gathers the routes, keeps the door (which host, which page, which key), and turns a Problem into an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import os
+import time
+from types import TracebackType
+from typing import Final
+from urllib.parse import urlsplit
+
+from byway import runtime as generations
+from byway.config import Config
+from byway.endpoints import Ask, Endpoint, Receive, Routes, Scope, Send, health, messages, models, tokens
+from byway.logs import log, say
+from byway.problems import Problem
+from byway.runtime import Runtime
+
+
+#: Every front path may stand under these. The longer ones are what a base URL that ends in `/v1` or `/v1/messages` gives.
+PREFIXES: Final = ("", "/anthropic", "/v1", "/anthropic/v1", "/v1/messages", "/anthropic/v1/messages")
+FRONT: Final[Routes] = (*messages.ROUTES, *tokens.ROUTES, *models.ROUTES)
+#: What needs no key: a client's hello, and what a supervisor asks.
+OPEN: Final[Routes] = health.ROUTES
+_LOOPBACK: Final = frozenset(("localhost", "127.0.0.1", "[::1]"))
+_REMEMBERED: Final = 256
+
+
+class Gone(Exception):
+    """The client has left; there is nobody to tell."""
+
+
+class App:
+    """The ASGI application. `runtime` is swapped whole on a reload; each request keeps the one that it began with."""
+
+    def __init__(self, runtime: Runtime, wide: bool = False) -> None:
+        """`wide`: it listens beyond loopback, so that addresses of this machine's networks are good `Host` names too."""
+        self.runtime = runtime
+        self.config_problem: str | None = None
+        self.draining = False
+        self._wide = wide
+        self._attended: set[Attended] = set()
+        self._hosts: dict[bytes, bool] = {}
+        self._table: dict[str, dict[str, Endpoint]] = {}
+        self._tails: dict[str, Endpoint] = {}
+        for prefix in PREFIXES:
+            for method, path, endpoint in FRONT:
+                if path.endswith("*"):
+                    self._tails[prefix + path[:-1]] = endpoint
+                else:
+                    self._table.setdefault(prefix + path, {})[method] = endpoint
+        self._open: dict[str, dict[str, Endpoint]] = {}
+        for method, path, endpoint in OPEN:
+            self._open.setdefault(path, {})[method] = endpoint
+
+    # ---------------------------------------------------------------------------------------------------------- requests
+
+    @property
+    def active(self) -> int:
+        """How many exchanges run."""
+        return len(self._attended)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        began = time.monotonic()
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        ask = Ask(self, scope, headers, receive, send, os.urandom(12).hex())
+        try:
+            try:
+                endpoint = self._enter(ask)
+                await endpoint(ask)
+            except Problem as problem:
+                if ask.status:
+                    raise
+                await ask.refuse(problem)
+        except (Gone, asyncio.CancelledError):
+            ask.status = 499
+        except Exception:
+            log.exception("Byway failed on a request: please report this", extra={"fields": {"id": ask.id}})
+            ask.problem = Problem("internal", "Byway itself failed; its log says more. This is a bug: please report it.")
+            if not ask.status:
+                await ask.refuse(ask.problem)
+        finally:
+            self._log(ask, time.monotonic() - began)
+
+    def _enter(self, ask: Ask) -> Endpoint:
+        """The door, the same for every route: host, page, key. Then the endpoint."""
+        self._check_host(ask)
+        self._check_origin(ask)
+        method = ask.scope["method"]
+        path = ask.path
+        root = self.runtime.config.server.root_path
+        if root and path.startswith(root):
+            path = path[len(root) :]
+        if "//" in path:
+            path = "/" + "/".join(part for part in path.split("/") if part)
+        found = self._open.get(path.rstrip("/") or "/")
+        if found is None or method not in found:
+            ask.caller = self.runtime.keyring.check(ask.headers, time.time())
+            if found is None:
+                found = self._table.get(path) or self._table.get(path.rstrip("/")) or self._tail(ask, path)
+        if method not in found:
+            raise Problem("method", f"{method} is not possible at {ask.path}; possible: {', '.join(sorted(found))}.")
+        if self.draining and method == "POST":
+            raise Problem("stopping", "Byway is stopping. Ask again in a moment.", retry_after=5)
+        return found[method]
+
+    def _tail(self, ask: Ask, path: str) -> dict[str, Endpoint]:
+        for start, endpoint in self._tails.items():
+            if path.startswith(start) and len(path) > len(start):
+                ask.path = path[len(start) :]
+                return {"GET": endpoint}
+        raise Problem(
+            "not_found",
+            f"There is nothing at {ask.path[:200]}. The Messages API is at /v1/messages and at /anthropic/v1/messages.",
+        )
+
+    def _check_host(self, ask: Ask) -> None:
+        """Refuse names that nobody gave this server: a page of another site may have its name point here (DNS rebinding)."""
+        host = ask.headers.get(b"host", b"")
+        good = self._hosts.get(host)
+        if good is None:
+            good = self._good_host(host.decode("latin-1"), ask.scope)
+            if len(self._hosts) < _REMEMBERED:
+                self._hosts[host] = good
+        if not good:
+            raise Problem(
+                "misdirected",
+                "This Byway does not answer to that host name. Use 127.0.0.1 or localhost, or add the name to "
+                "`server.allowed_hosts`.",
+            )
+
+    def _good_host(self, host: str, scope: Scope) -> bool:
+        server = scope.get("server")
+        if server is not None and server[1] is None:
+            # A unix socket: no page can reach it.
+            return True
+        name = _name(host)
+        if name in _LOOPBACK or name.endswith(".localhost"):
+            return True
+        if name in (allowed.lower() for allowed in self.runtime.config.server.allowed_hosts):
+            return True
+        return self._wide and _is_address(name)
+
+    def _check_origin(self, ask: Ask) -> None:
+        """Refuse pages of other sites: a browser names them in `Origin`, whatever else they send."""
+        origin = ask.headers.get(b"origin")
+        if origin is None:
+            return
+        text = origin.decode("latin-1").lower()
+        parts = urlsplit(text)
+        own = parts.scheme in ("http", "https") and parts.netloc == ask.header(b"host").lower()
+        if not own and text not in (one.lower().rstrip("/") for one in self.runtime.config.server.allowed_origins):
+            raise Problem(
+                "permission", "Web pages of other sites may not use this Byway; add theirs to `server.allowed_origins`."
+            )
+
+    def attending(self, ask: Ask) -> Attended:
+        """While this lasts, a client that leaves (or `abort`) ends the exchange."""
+        return Attended(self._attended, ask)
+
+    def _log(self, ask: Ask, seconds: float) -> None:
+        record, problem = ask.record, ask.problem
+        if not log.isEnabledFor(logging.INFO) or (ask.path.endswith("z") and not problem):
+            return
+        usage = record.usage
+        # An upstream's words may hold pieces of a prompt: those are not logged, only what Byway itself has to say.
+        own = problem is not None and "status" not in problem.facts and problem.row.blame != "client"
+        say(
+            "Request",
+            id=f"req_{ask.id}",
+            method=ask.scope["method"],
+            path=ask.path[:200],
+            key=ask.caller.key,
+            session=ask.header(b"x-claude-code-session-id")[:64],
+            asked=record.asked,
+            alias=record.alias,
+            backend=record.backend,
+            model=record.model,
+            status=ask.status,
+            problem=problem.kind if problem else None,
+            reason=self.runtime.scrubber.scrub(problem.message)[:300] if problem and own else None,
+            upstream_status=problem.facts.get("status") if problem else None,
+            tries=record.tries if record.tries > 1 else None,
+            first_ms=None if record.first is None else round(record.first * 1000, 1),
+            ms=round(seconds * 1000, 1),
+            input_tokens=usage.input_tokens if usage else None,
+            cached_tokens=usage.cache_read_input_tokens if usage else None,
+            output_tokens=usage.output_tokens if usage else None,
+            stop=record.stop_reason,
+        )
+
+    # -------------------------------------------------------------------------------------------------------- generations
+
+    async def reload(self, config: Config) -> None:
+        """Swap in a new config; running requests keep the one that they began with."""
+        self.runtime = await generations.swap(self.runtime, config)
+        self.config_problem = None
+        self._hosts.clear()
+
+    def drain(self) -> None:
+        """Take no new work: `/readyz` says so, and new requests are sent elsewhere."""
+        self.draining = True
+
+    def abort(self) -> None:
+        """End every running exchange with an `error` event."""
+        for one in list(self._attended):
+            one.end("stopping")
+
+
+class Attended:
+    """One exchange whose client is watched. Leaving the block tells what ended it."""
+
+    def __init__(self, among: set[Attended], ask: Ask) -> None:
+        self._among = among
+        self._ask = ask
+        self._why = ""
+
+    async def __aenter__(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._among.add(self)
+        # Nothing more is expected of the client than that it leaves.
+        self._watch: asyncio.Task[object] = asyncio.get_running_loop().create_task(self._wait())
+        self._watch.add_done_callback(self._left)
+
+    async def _wait(self) -> object:
+        return await self._ask.receive()
+
+    def _left(self, watch: asyncio.Task[object]) -> None:
+        if not watch.cancelled():
+            self.end("gone")
+
+    def end(self, why: str) -> None:
+        """Cancel the exchange; `why` is "gone" or "stopping"."""
+        if not self._why:
+            self._why = why
+            self._task.cancel()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._among.discard(self)
+        self._watch.remove_done_callback(self._left)
+        self._watch.cancel()
+        if isinstance(error, asyncio.CancelledError) and self._why:
+            self._task.uncancel()
+            if self._why == "gone":
+                raise Gone from None
+            raise Problem("stopping", "Byway was stopped before the answer was finished. Ask again.") from None
+
+
+def _name(host: str) -> str:
+    """The name in a `Host` header, without its port, in lower case."""
+    host = host.strip().lower()
+    if host.startswith("["):
+        return host.partition("]")[0] + "]"
+    return host.partition(":")[0]
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+

@@ -1,0 +1,80 @@
+"""What we can ask of others: one module per wire protocol, no I/O in any of them.
+
+A *module* satisfies `Backend`; mypy checks it where `PROTOCOLS` is made. The signatures are the whole contract.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import msgspec
+
+from byway.messages import Event, Request
+from byway.problems import Problem
+from byway.vendors import Vendor
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One HTTP request to a backend, without its address: the target's `url` and `secret` are joined in later."""
+
+    method: str
+    path: str
+    """Below the backend's base URL, with a leading slash: `/v1/chat/completions`."""
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+
+
+class Target(msgspec.Struct, frozen=True):
+    """Backend and model that we ask: what an alias leads to."""
+
+    backend: str
+    """The configured backend's name."""
+    model: str
+    """The name that the backend knows the model by."""
+    vendor: Vendor
+    window: int | None = None
+    """Context window in tokens, where it is known."""
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """What a backend says of one model. None: it did not say."""
+
+    window: int | None = None
+    tools: bool | None = None
+    vision: bool | None = None
+
+
+class Reader(Protocol):
+    """Eats the bytes of one answer and gives events. `close` raises Problem when the answer was cut short or failed."""
+
+    @property
+    def finished(self) -> bool:
+        """Nothing more is wanted from the backend: time to `close`, even if it goes on sending."""
+
+    def feed(self, data: bytes) -> list[Event]: ...
+
+    def close(self) -> list[Event]: ...
+
+
+class Backend(Protocol):
+    """A wire protocol, pure: what to send and how to read what comes back."""
+
+    def request(self, request: Request, target: Target) -> Call: ...
+
+    def reader(self, request: Request, target: Target) -> Reader: ...
+
+    def problem(self, status: int, headers: Mapping[str, str], body: bytes, target: Target) -> Problem: ...
+
+    def count(self, request: Request, target: Target) -> Call | None:
+        """The call that counts tokens; None: estimate here."""
+
+    def read_count(self, body: bytes) -> int: ...
+
+    def models(self) -> Call: ...
+
+    def read_models(self, body: bytes) -> list[str]: ...
+
+    def describe(self, target: Target) -> Call | None: ...
+
+    def read_description(self, body: bytes, target: Target) -> Facts: ...

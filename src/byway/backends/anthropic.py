@@ -1,0 +1,294 @@
+"""The Anthropic Messages protocol as a backend: the identity. Bytes go through; only the model's name is changed. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw, Struct
+
+from byway import faults
+from byway.backends import Call, Facts, Target
+from byway.messages import Event, Frame, Request, Usage
+from byway.problems import Problem
+from byway.sse import Decoder
+from byway.stream import unfold
+
+_encode: Final = msgspec.json.Encoder().encode
+_fields: Final = msgspec.json.Decoder(dict[str, Raw])
+_JSON: Final = ("content-type", "application/json")
+
+
+def request(request: Request, target: Target) -> Call:
+    return Call("POST", "/v1/messages", (_JSON, *_versions(request)), request.patched(target.model))
+
+
+def _versions(request: Request) -> tuple[tuple[str, str], ...]:
+    """The client's version and betas, unchanged; a client that names no version gets the one that everybody knows."""
+    if any(name == "anthropic-version" for name, _ in request.forwarded):
+        return request.forwarded
+    return (("anthropic-version", "2023-06-01"), *request.forwarded)
+
+
+class _Usage(Struct):
+    input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+class _Stop(Struct):
+    stop_reason: str | None = None
+
+
+class _Message(Struct):
+    usage: _Usage | None = None
+    stop_reason: str | None = None
+
+
+class _Seen(Struct):
+    """The fields of any event, or of a whole answer, that Byway looks at."""
+
+    type: str = ""
+    message: _Message | None = None
+    delta: _Stop | None = None
+    usage: _Usage | None = None
+    stop_reason: str | None = None
+    error: Any = None
+
+
+_seen: Final = msgspec.json.Decoder(_Seen)
+#: What needs no look: most frames by far.
+_PLAIN: Final = (b"event: content_block", b"event: ping")
+
+
+class Tap:
+    """Passes the bytes of an answer on, whole frames at a time, and reads usage, stop and error from them."""
+
+    def __init__(self, request: Request, target: Target) -> None:
+        self.finished = False
+        self._model = request.model
+        self._renamed = request.model != target.model
+        self._stream = request.stream
+        self._backend = target.backend
+        self._window = target.window
+        self._rest = b""
+        self._first = True
+        self._sse = False
+        self._stopped = False
+        self._usage = Usage()
+        self._problem: Problem | None = None
+
+    def feed(self, data: bytes) -> list[Event]:
+        if self.finished:
+            return []
+        data = self._rest + data if self._rest else data
+        if self._first:
+            start = data.lstrip(b"\xef\xbb\xbf \t\r\n")
+            if not start:
+                self._rest = data
+                return []
+            self._first = False
+            self._sse = start[:1] not in (b"{", b"[", b"<")
+            if self._sse:
+                data = start
+        if not self._sse:
+            self._rest = data
+            return []
+        end = _end(data)
+        if not end:
+            self._rest = data
+            return []
+        self._rest = data[end:]
+        return self._frames(data[:end])
+
+    def _frames(self, data: bytes) -> list[Event]:
+        """Frames of `data`, which ends with one. What needs no look goes on in one piece."""
+        events: list[Event] = []
+        plain = b""
+        for frame in _split(data):
+            if frame.startswith(_PLAIN):
+                plain += frame
+                continue
+            if plain:
+                events.append(Frame("content_block_delta", plain))
+                plain = b""
+            event = self._look(frame)
+            if event is not None:
+                events.append(event)
+            if self.finished:
+                return events
+        if plain:
+            only_pings = b"event: content_block" not in plain
+            events.append(Frame("ping" if only_pings else "content_block_delta", plain))
+        return events
+
+    def _look(self, frame: bytes) -> Event | None:
+        decoder = Decoder()
+        found = decoder.feed(frame) or decoder.close()
+        if not found:
+            return Frame("ping", frame)
+        _, data = found[0]
+        try:
+            seen = _seen.decode(data)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            self._fail(Problem("broken", f"Backend {self._backend!r} sent an event that is not JSON."))
+            return None
+        match seen.type:
+            case "message_start":
+                if seen.message is not None:
+                    self._count(seen.message.usage)
+                return Frame("message_start", self._rename(frame, data), self._usage)
+            case "message_delta":
+                self._count(seen.usage)
+                reason = seen.delta.stop_reason if seen.delta else None
+                self._stopped = self._stopped or reason is not None
+                return Frame("message_delta", frame, self._usage, reason)
+            case "message_stop":
+                self.finished = True
+                return Frame("message_stop", frame)
+            case "error":
+                self._fail(faults.said(seen.error, backend=self._backend, window=self._window))
+                return None
+            case "ping":
+                return Frame("ping", frame)
+            case _:
+                return Frame("content_block_delta", frame)
+
+    def _rename(self, frame: bytes, data: bytes) -> bytes:
+        if not self._renamed:
+            return frame
+        event = _fields.decode(data)
+        message = _fields.decode(event["message"])
+        message["model"] = Raw(_encode(self._model))
+        event["message"] = Raw(_encode(message))
+        return b"event: message_start\ndata: %b\n\n" % _encode(event)
+
+    def _count(self, usage: _Usage | None) -> None:
+        """Later figures replace earlier ones: they are running totals."""
+        if usage is not None:
+            for name in self._usage.__struct_fields__:
+                value = getattr(usage, name)
+                if value is not None:
+                    setattr(self._usage, name, max(0, value))
+
+    def _fail(self, problem: Problem) -> None:
+        self._problem = problem
+        self.finished = True
+
+    def close(self) -> list[Event]:
+        """The end of the answer; raises Problem when it was cut short."""
+        if self._problem is not None:
+            raise self._problem
+        if self.finished:
+            return []
+        if not self._sse and self._rest.strip():
+            return self._whole(self._rest)
+        events: list[Event] = []
+        if self._sse and _is_whole(self._rest):
+            events = self._frames(self._rest.rstrip(b"\r\n") + b"\n\n")
+            if self._problem is not None:
+                raise self._problem
+            if events and events[-1].name == "message_stop":
+                return events
+        if self._stopped:
+            # A stop reason has come: only the last frame is missing.
+            return [*events, Frame("message_stop", b'event: message_stop\ndata: {"type":"message_stop"}\n\n')]
+        raise Problem(
+            "broken", f"The answer of backend {self._backend!r} ended before it was finished. The connection was cut."
+        )
+
+    def _whole(self, data: bytes) -> list[Event]:
+        if data.lstrip().startswith(b"<"):
+            raise Problem(
+                "broken", f"Backend {self._backend!r} answered with a web page. Is its `url` that of the API?"
+            )
+        try:
+            seen = _seen.decode(data)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            raise Problem("broken", f"The answer of backend {self._backend!r} was cut, or is not JSON.") from None
+        if seen.error:
+            raise faults.said(seen.error, backend=self._backend, window=self._window)
+        if seen.type != "message":
+            raise Problem("broken", f"Backend {self._backend!r} sent something that is not a message. Is its `type` right?")
+        self._count(seen.usage)
+        if self._renamed:
+            fields = _fields.decode(data)
+            fields["model"] = Raw(_encode(self._model))
+            data = _encode(fields)
+        return unfold(data) if self._stream else [Frame("message", data, self._usage, seen.stop_reason)]
+
+
+def _is_whole(rest: bytes) -> bool:
+    """Is what was left over an event that lacks nothing but its blank line?"""
+    decoder = Decoder()
+    found = decoder.feed(rest) or decoder.close()
+    try:
+        return bool(found) and isinstance(msgspec.json.decode(found[0][1]), dict)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+
+
+def _end(data: bytes) -> int:
+    """Where the last whole frame of `data` ends; 0 when there is none."""
+    ends = [data.rfind(mark) + len(mark) for mark in (b"\n\n", b"\r\n\r\n", b"\r\r") if mark in data]
+    return max(ends, default=0)
+
+
+def _split(data: bytes) -> list[bytes]:
+    """The frames of `data`, each with its closing blank line."""
+    mark = b"\n\n" if b"\r" not in data else b"\r\n\r\n" if b"\r\n\r\n" in data else b"\r\r" if b"\r\r" in data else b"\n\n"
+    return [frame + mark for frame in data.split(mark) if frame]
+
+
+def reader(request: Request, target: Target) -> Tap:
+    return Tap(request, target)
+
+
+def problem(status: int, headers: Mapping[str, str], body: bytes, target: Target) -> Problem:
+    return faults.read(status, headers, body, backend=target.backend, window=target.window)
+
+
+def count(request: Request, target: Target) -> Call | None:
+    return Call("POST", "/v1/messages/count_tokens", (_JSON, *_versions(request)), request.patched(target.model))
+
+
+class _Count(Struct):
+    input_tokens: int
+
+
+def read_count(body: bytes) -> int:
+    """The `input_tokens` of `count_tokens`; raises Problem `broken` for anything else."""
+    try:
+        return msgspec.json.decode(body, type=_Count).input_tokens
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise Problem("broken", "The backend's token count was not understood.") from None
+
+
+def models() -> Call:
+    return Call("GET", "/v1/models?limit=1000", (("anthropic-version", "2023-06-01"),))
+
+
+class _Model(Struct):
+    id: str
+
+
+class _Models(Struct):
+    data: list[_Model]
+
+
+def read_models(body: bytes) -> list[str]:
+    """The ids of `GET /v1/models`; raises Problem `broken` for anything else."""
+    try:
+        return [model.id for model in msgspec.json.decode(body, type=_Models).data]
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise Problem("broken", "The list of models was not understood. Is the backend's `url` that of its API?") from None
+
+
+def describe(target: Target) -> Call | None:
+    return None
+
+
+def read_description(body: bytes, target: Target) -> Facts:
+    return Facts()

@@ -1,0 +1,185 @@
+"""YAML text -> a tree that knows its lines, or complaints. What the values mean is not known here.
+
+Only what a config needs: one document, text keys, anchors and merge keys, no tags; bounded in depth and size.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import (
+    AliasEvent,
+    DocumentStartEvent,
+    MappingEndEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+    StreamEndEvent,
+)
+
+from byway.config.settings import Complaint
+
+LONGEST: Final = 512 << 10
+DEEPEST: Final = 24
+MOST: Final = 20_000
+"""How many values a config may have, those repeated by aliases included."""
+
+
+class Node(msgspec.Struct):
+    """A value and the line where it begins. `plain`: text without quotes, which may mean a number, true or null."""
+
+    line: int
+    value: str | list[Node] | dict[str, Node]
+    plain: bool = False
+    lines: dict[str, int] = {}
+    """Of a mapping: the line of each key."""
+
+    @property
+    def null(self) -> bool:
+        return self.plain and self.value in ("", "~", "null", "Null", "NULL")
+
+
+class Unreadable(Exception):
+    """No tree can be made of the text; `complaint` says why."""
+
+    def __init__(self, line: int | None, message: str, path: str = "") -> None:
+        super().__init__(message)
+        self.complaint = Complaint(path, line, message)
+
+
+def read(text: str) -> tuple[Node | None, list[Complaint]]:
+    """The tree of a YAML text (None: it is empty) and complaints about keys. Raises Unreadable."""
+    if len(text) > LONGEST:
+        raise Unreadable(None, f"the file is longer than {LONGEST >> 10} KiB")
+    if strange := re.search("[\ud800-\udfff]", text):
+        raise Unreadable(text.count("\n", 0, strange.start()) + 1, "this is not UTF-8 text")
+    composer = _Composer(text)
+    try:
+        return composer.document(), composer.complaints
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise Unreadable(mark.line + 1 if mark else None, _say(error, text)) from None
+    except YAMLError as error:
+        position = getattr(error, "position", None)
+        line = text.count("\n", 0, position) + 1 if isinstance(position, int) else None
+        raise Unreadable(line, "there is a character here that YAML does not allow") from None
+    except (ArithmeticError, AssertionError, AttributeError, IndexError, TypeError, ValueError):
+        # The scanner lets a few of its own slips through, such as an escape beyond Unicode.
+        raise Unreadable(composer.line, "this cannot be read as YAML") from None
+
+
+def _say(error: MarkedYAMLError, text: str) -> str:
+    """What is wrong, in YAML's words, with none of the file's text: it may be a secret."""
+    problem = str(error.problem or error.context or "this cannot be read as YAML")
+    if "\\t" in problem:
+        return "there is a tab here; YAML is indented with spaces"
+    if "mapping values are not allowed" in problem:
+        return 'there is a ":" too many here, or the indentation is wrong; text with ": " in it needs quotes'
+    if "could not find expected ':'" in problem:
+        return 'a key is not followed by ": "'
+    if "<stream end>" in problem or "end of stream" in problem:
+        started = error.context_mark
+        where = f" that begins in line {started.line + 1}" if started else ""
+        return f"the file ends before the bracket, brace or quote{where} is closed"
+    if "<block end>" in problem or "<document start>" in problem:
+        return "this line is not indented like the lines it belongs to, or the line above is not complete"
+    if "expected ','" in problem:
+        return "a comma or the closing bracket is missing before this"
+    # YAML says first what it expects, in its own words, and then what it found, in the file's.
+    problem = re.split(r",? but (?:found|got)|, got ", problem)[0]
+    return f"this is not YAML: {problem.partition(chr(39))[0].strip() if problem.startswith('found') else problem}"
+
+
+def shown(key: str) -> str:
+    """A key as a complaint may show it: nothing behind a colon or blank, where a forgotten space leaves the value."""
+    found = re.match(r"[\w.*@/\[\]-]{1,60}", key)
+    start = found[0] if found else ""
+    return start if start == key else f"{start}…"
+
+
+class _Composer:
+    """Makes the tree out of the parser's events, which are made one by one: a bomb ends when a limit is reached."""
+
+    def __init__(self, text: str) -> None:
+        self.complaints: list[Complaint] = []
+        self.line = 1
+        self._count = 0
+        self._anchors: dict[str, Node] = {}
+        self._events: Iterator[Any] = iter(YAML(typ="safe", pure=True).parse(text))
+
+    def document(self) -> Node | None:
+        root: Node | None = None
+        starts = 0
+        for event in self._events:
+            if isinstance(event, DocumentStartEvent):
+                starts += 1
+                if starts > 1:
+                    raise Unreadable(
+                        event.start_mark.line + 1, "a second document begins here; a config is one document"
+                    )
+                root = self._node(next(self._events), "", 1)
+            elif isinstance(event, StreamEndEvent):
+                break
+        return None if root is None or root.null else root
+
+    def _node(self, event: Any, path: str, depth: int) -> Node:
+        self.line = line = event.start_mark.line + 1
+        self._count += 1
+        if self._count > MOST:
+            raise Unreadable(line, f"there are more than {MOST} values")
+        if isinstance(event, AliasEvent):
+            found = self._anchors.get(event.anchor)
+            if found is None:
+                raise Unreadable(line, "an alias (*name) has no anchor (&name) before it", path)
+            return found
+        if event.tag is not None and event.tag not in ("!", "tag:yaml.org,2002:str"):
+            raise Unreadable(
+                line, "tags (!name) are not used in a config; put quotes around the text if it is text", path
+            )
+        if depth > DEEPEST:
+            raise Unreadable(line, f"values are nested more than {DEEPEST} deep")
+        if isinstance(event, ScalarEvent):
+            node = Node(line, event.value, plain=event.style is None and event.tag is None)
+        elif isinstance(event, SequenceStartEvent):
+            items: list[Node] = []
+            while not isinstance(inner := next(self._events), SequenceEndEvent):
+                items.append(self._node(inner, f"{path}.{len(items)}".lstrip("."), depth + 1))
+            node = Node(line, items)
+        else:
+            node = self._mapping(line, path, depth)
+        if event.anchor is not None:
+            self._anchors[event.anchor] = node
+        return node
+
+    def _mapping(self, line: int, path: str, depth: int) -> Node:
+        own: dict[str, Node] = {}
+        lines: dict[str, int] = {}
+        merged: list[Node] = []
+        while not isinstance(event := next(self._events), MappingEndEvent):
+            key = self._node(event, path, depth + 1)
+            name = key.value if isinstance(key.value, str) else ""
+            inside = f"{path}.{shown(name)}".lstrip(".")
+            value = self._node(next(self._events), inside, depth + 1)
+            if not isinstance(key.value, str):
+                self.complaints.append(Complaint(path, key.line, "a key has to be text, not a list or mapping"))
+            elif key.plain and name == "<<":
+                merged += value.value if isinstance(value.value, list) else [value]
+            elif name in own:
+                message = f"this key stands twice; the first is in line {lines[name]}"
+                self.complaints.append(Complaint(inside, key.line, message))
+            else:
+                own[name] = value
+                lines[name] = key.line
+        for other in merged:
+            if not isinstance(other.value, dict):
+                raise Unreadable(other.line, "only mappings can be merged with <<", path)
+            self._count += len(other.value)
+            for name, value in other.value.items():
+                own.setdefault(name, value)
+                lines.setdefault(name, other.lines[name])
+        return Node(line, own, lines=lines)

@@ -1,0 +1,485 @@
+"""The settings: one struct for each section of `byway.yaml`, with what reader and documentation know of each field.
+
+Names and meanings are the reference router's (https://docs.continuum.lablup.ai/en/configuration/, seen 2026-11-20), so
+that its `config.yaml` works as it is; what it has and Byway does not yet is typed and marked `built=False`.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+from byway.secrets import mask
+
+Form = Literal[
+    "",
+    "address",
+    "cidr",
+    "duration",
+    "header",
+    "models",
+    "moment",
+    "name",
+    "octal",
+    "prefix",
+    "proxy",
+    "secret",
+    "strategy",
+    "url",
+]
+
+
+class Note(msgspec.Struct, frozen=True):
+    """What `load` and the documentation know of a setting beyond its type and default."""
+
+    says: str
+    form: Form = ""
+    """How the text of it is read and checked."""
+    low: float = 0
+    high: float = 1_000_000_000
+    built: bool = True
+    """False: the reference has it, Byway reads it and says that it has no effect yet."""
+    restart: bool = False
+    """It takes effect at the next start only."""
+    inner: bool = False
+    """Not a setting: `load` works it out."""
+
+
+def notes(struct: type[msgspec.Struct]) -> dict[str, Note]:
+    """The Note of each field of a settings struct, by field name, in order."""
+    found = _NOTES.get(struct)
+    if found is None:
+        found = {}
+        for field in msgspec.structs.fields(struct):
+            for extra in getattr(field.type, "__metadata__", ()):
+                if isinstance(extra, Note):
+                    found[field.name] = extra
+        _NOTES[struct] = found
+    return found
+
+
+_NOTES: Final[dict[Any, dict[str, Note]]] = {}
+
+
+class Shown(msgspec.Struct, frozen=True, kw_only=True):
+    """A struct whose `repr` masks its secrets, so that no log line or traceback can carry one."""
+
+    def __repr__(self) -> str:
+        def show(field: str, value: object) -> str:
+            note = notes(type(self)).get(field)
+            if value and note and note.form in ("secret", "proxy"):
+                return repr(mask(value)) if isinstance(value, str) else "'***'"
+            if value and note and note.form == "header" and isinstance(value, dict):
+                return repr(dict.fromkeys(value, "***"))
+            return repr(value)
+
+        fields = ", ".join(f"{name}={show(name, getattr(self, name))}" for name in self.__struct_fields__)
+        return f"{type(self).__name__}({fields})"
+
+
+class Server(msgspec.Struct, frozen=True, kw_only=True):
+    """Where and how Byway listens."""
+
+    bind_address: Annotated[
+        tuple[str, ...],
+        Note(
+            "`host:port`, `[v6]:port`, `unix:/path`, or a list. Wider than loopback needs keys or `--insecure`.",
+            form="address",
+            restart=True,
+        ),
+    ] = ("127.0.0.1:38080",)
+    socket_mode: Annotated[
+        int | None, Note("Permissions of unix sockets, octal: `0660`.", form="octal", high=0o777, restart=True)
+    ] = None
+    workers: Annotated[int, Note("How many processes serve. 0 and 1: one.", high=256, restart=True)] = 1
+    connection_pool_size: Annotated[int, Note("Idle connections kept per backend.", low=1, high=10_000)] = 100
+    allowed_hosts: Annotated[
+        tuple[str, ...], Note("Names that clients may use for Byway in `Host`, beside addresses and `localhost`.")
+    ] = ()
+    allowed_origins: Annotated[tuple[str, ...], Note("Web pages that may call Byway: `https://chat.example.org`.")] = ()
+    root_path: Annotated[
+        str, Note("The path under which a reverse proxy shows Byway: `/byway`.", form="prefix", restart=True)
+    ] = ""
+    trusted_proxies: Annotated[
+        tuple[str, ...], Note("Addresses or networks whose `X-Forwarded-*` headers count.", form="cidr")
+    ] = ()
+
+
+class Tls(msgspec.Struct, frozen=True, kw_only=True):
+    """How a backend's certificate is checked, and what we show it."""
+
+    ca: Annotated[str | None, Note("File with the certificates of your own authority, PEM.")] = None
+    cert: Annotated[str | None, Note("File with our client certificate, PEM.")] = None
+    key: Annotated[str | None, Note("File with the key of `cert`, PEM; not needed when `cert` holds both.")] = None
+    verify: Annotated[bool, Note("`false` accepts any certificate: for tests only.")] = True
+
+
+class Backend(Shown, frozen=True, kw_only=True):
+    """A configured upstream."""
+
+    name: Annotated[str, Note("What logs and `backend/model` call it. The type when not given.", form="name")] = ""
+    type: Annotated[str, Note("The kind of server: see the table of types.")] = "generic"
+    url: Annotated[
+        str | None,
+        Note("Where it is, with or without `/v1`; or `unix:/path`. The type's own place when not given.", form="url"),
+    ] = None
+    api_key: Annotated[str | None, Note("The secret that it wants of Byway: `${OPENAI_API_KEY}`.", form="secret")] = (
+        None
+    )
+    models: Annotated[
+        tuple[str, ...],
+        Note(
+            "What it serves: names, or `{id: name, window: tokens}`. The backend is asked when not given.",
+            form="models",
+        ),
+    ] = ()
+    weight: Annotated[int, Note("Its share under `WeightedRoundRobin`.", low=1, high=100)] = 1
+    headers: Annotated[
+        dict[str, str], Note("Headers sent with every call. Values may be `${NAME}`.", form="header")
+    ] = {}
+    tls: Annotated[Tls | None, Note("How its certificate is checked, and what we show it.")] = None
+    proxy: Annotated[str | None, Note("HTTP proxy to reach it by: `http://proxy.example.org:3128`.", form="proxy")] = (
+        None
+    )
+    windows: Annotated[
+        dict[str, int], Note("Context windows in tokens that `models` names, by model.", inner=True)
+    ] = {}
+    missing: Annotated[
+        tuple[str, ...], Note("Environment variables that it needs and that are not set.", inner=True)
+    ] = ()
+    off: Annotated[str, Note("Why it takes no requests; empty when it does.", inner=True)] = ""
+
+
+Scope = Literal["read", "write", "files", "admin"]
+
+
+class RateLimit(msgspec.Struct, frozen=True, kw_only=True):
+    """A token bucket."""
+
+    requests_per_second: Annotated[float, Note("How fast the bucket fills.")] = 0
+    burst_capacity: Annotated[int, Note("How much it holds.")] = 0
+
+
+class Key(Shown, frozen=True, kw_only=True):
+    """What a client shows to be let in."""
+
+    key: Annotated[str, Note("The key itself: `${TEAM_KEY}`.", form="secret")] = ""
+    id: Annotated[str, Note("What logs call it. `name`, else `key-1`, `key-2`, … when not given.", form="name")] = ""
+    user_id: Annotated[str | None, Note("Whose it is.")] = None
+    organization_id: Annotated[str | None, Note("To whom its owner belongs.")] = None
+    name: Annotated[str | None, Note("What people call it.")] = None
+    scopes: Annotated[tuple[Scope, ...], Note("What it opens; `admin` opens the settings.")] = (
+        "read",
+        "write",
+        "files",
+    )
+    rate_limit: Annotated[int | RateLimit | None, Note("Requests per minute.", built=False)] = None
+    enabled: Annotated[bool, Note("`false` turns it away.")] = True
+    expires_at: Annotated[
+        datetime.datetime | None,
+        Note("When it ends: `2027-12-31T23:59:59Z`. UTC unless it says otherwise.", form="moment"),
+    ] = None
+    missing: Annotated[
+        tuple[str, ...], Note("Environment variables that it needs and that are not set.", inner=True)
+    ] = ()
+
+
+class ApiKeys(msgspec.Struct, frozen=True, kw_only=True):
+    """Who may use Byway."""
+
+    mode: Annotated[
+        Literal["permissive", "blocking"] | None,
+        Note("`blocking`: only known keys. `permissive`: anyone. Not given: blocking as soon as there is a key."),
+    ] = None
+    api_keys: Annotated[tuple[Key, ...], Note("The keys.")] = ()
+    api_keys_file: Annotated[str | None, Note("File with more keys, in the form of `api_keys.api_keys`.")] = None
+
+    @property
+    def closed(self) -> bool:
+        """Must a client show a key? A key that is off, or a file without keys, still counts: the door stays shut."""
+        return self.mode == "blocking" or (self.mode is None and bool(self.api_keys or self.api_keys_file))
+
+
+class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
+    """How long Byway waits, in seconds."""
+
+    connect: Annotated[float, Note("For a connection to a backend.", form="duration", low=0.001)] = 5.0
+    first_byte: Annotated[float, Note("For the first byte of its answer.", form="duration", low=0.001)] = 600.0
+    between_chunks: Annotated[float, Note("Between two pieces of a stream.", form="duration", low=0.001)] = 300.0
+    commit_after: Annotated[
+        float,
+        Note(
+            "So long is a stream's head held back: an error keeps its status, another target may be tried.",
+            form="duration",
+        ),
+    ] = 10.0
+    ping_after: Annotated[float, Note("Silence towards the client before a ping.", form="duration", low=0.001)] = 15.0
+    drain: Annotated[float, Note("For running requests when Byway stops.", form="duration")] = 30.0
+
+
+class Logging(msgspec.Struct, frozen=True, kw_only=True):
+    """What Byway says of its work. Prompts and answers are never logged."""
+
+    level: Annotated[Literal["trace", "debug", "info", "warning", "error"], Note("The least that is said.")] = "info"
+    format: Annotated[Literal["auto", "pretty", "json"], Note("`auto`: pretty on a terminal, JSON elsewhere.")] = "auto"
+
+
+class HealthChecks(msgspec.Struct, frozen=True, kw_only=True):
+    """How Byway finds out which backends answer."""
+
+    enabled: Annotated[bool, Note("`false`: a backend counts as well until a request fails.")] = True
+    interval: Annotated[float, Note("Between two checks of a backend.", form="duration", low=0.1)] = 30.0
+    timeout: Annotated[float, Note("For the answer to a check.", form="duration", low=0.001)] = 10.0
+    unhealthy_threshold: Annotated[int, Note("So many failures in a row take a backend out.", low=1, high=1000)] = 3
+    healthy_threshold: Annotated[int, Note("So many successes in a row bring it back.", low=1, high=1000)] = 2
+    endpoint: Annotated[str, Note("What is asked for.", form="prefix")] = "/v1/models"
+    warmup_check_interval: Annotated[float, Note("Between checks of a loading model.", form="duration", low=0.1)] = 1.0
+    max_warmup_duration: Annotated[float, Note("So long a model may load.", form="duration")] = 300.0
+
+
+class WebSearch(Shown, frozen=True, kw_only=True):
+    """The search provider behind Claude Code's WebSearch."""
+
+    enabled: Annotated[bool, Note("Is it used?")] = False
+    provider: Annotated[Literal["serper", "brave", "exa"] | None, Note("Who searches.")] = None
+    api_key: Annotated[str | None, Note("The secret that the provider wants.", form="secret")] = None
+    max_tool_iterations: Annotated[int, Note("So many searches per answer.", low=1, high=100)] = 5
+    missing: Annotated[
+        tuple[str, ...], Note("Environment variables that it needs and that are not set.", inner=True)
+    ] = ()
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """A token bucket for each kind of thing that asks or is asked."""
+
+    per_client: Annotated[RateLimit | None, Note("For one client.")] = None
+    per_backend: Annotated[RateLimit | None, Note("For one backend.")] = None
+    per_api_key: Annotated[RateLimit | None, Note("For one key.")] = None
+    per_model: Annotated[RateLimit | None, Note("For one model.")] = None
+    all: Annotated[RateLimit | None, Note("For all together.")] = msgspec.field(default=None, name="global")
+
+
+class RateLimiting(Shown, frozen=True, kw_only=True):
+    """How many requests are let in."""
+
+    enabled: Annotated[bool, Note("Is it on?")] = False
+    storage: Annotated[Literal["memory", "redis"], Note("Where the counts live.")] = "memory"
+    limits: Annotated[Limits, Note("The buckets.")] = Limits()
+    whitelist: Annotated[tuple[str, ...], Note("Addresses and networks without limits.", form="cidr")] = ()
+    bypass_keys: Annotated[tuple[str, ...], Note("Keys without limits.", form="secret")] = ()
+    use_rightmost_xff: Annotated[bool, Note("Which address of `X-Forwarded-For` is the client's.")] = True
+
+
+class AdminAuth(Shown, frozen=True, kw_only=True):
+    """How an administrator is known."""
+
+    method: Annotated[Literal["none", "bearer_token", "basic", "api_key"], Note("What is asked for.")] = "none"
+    token: Annotated[str | None, Note("For `bearer_token`.", form="secret")] = None
+    username: Annotated[str | None, Note("For `basic`.")] = None
+    password: Annotated[str | None, Note("For `basic`.", form="secret")] = None
+    api_key: Annotated[str | None, Note("For `api_key`.", form="secret")] = None
+
+
+class Admin(msgspec.Struct, frozen=True, kw_only=True):
+    """The reference's administration API."""
+
+    auth: Annotated[AdminAuth, Note("How an administrator is known.")] = AdminAuth()
+
+
+class CardinalityLimit(msgspec.Struct, frozen=True, kw_only=True):
+    """What keeps the number of time series small."""
+
+    max_labels_per_metric: Annotated[int, Note("Sets of labels per metric.")] = 100
+    max_unique_label_values: Annotated[int, Note("Values per label.")] = 1000
+
+
+class OptionalMetrics(msgspec.Struct, frozen=True, kw_only=True):
+    """Metrics that cost something."""
+
+    enable_request_body_size: Annotated[bool, Note("Sizes of requests.")] = False
+    enable_response_body_size: Annotated[bool, Note("Sizes of answers.")] = False
+    enable_detailed_errors: Annotated[bool, Note("Errors by kind.")] = True
+
+
+class Compaction(msgspec.Struct, frozen=True, kw_only=True):
+    """When old snapshots are thinned out."""
+
+    enabled: Annotated[bool, Note("Is it on?")] = True
+    schedule: Annotated[str, Note("When, as cron writes it.")] = "0 3 * * *"
+
+
+class Persistence(msgspec.Struct, frozen=True, kw_only=True):
+    """Metrics that outlive a restart."""
+
+    enabled: Annotated[bool, Note("Is it on?")] = False
+    backend: Annotated[str, Note("Where they are kept.")] = "sqlite"
+    path: Annotated[str, Note("The file.")] = "./data/metrics.db"
+    snapshot_interval_seconds: Annotated[int, Note("Between two snapshots.", low=1)] = 60
+    retention_days: Annotated[int, Note("So long they are kept.", low=1)] = 15
+    compaction: Annotated[Compaction, Note("When old snapshots are thinned out.")] = Compaction()
+
+
+class Metrics(msgspec.Struct, frozen=True, kw_only=True):
+    """Numbers for Prometheus."""
+
+    enabled: Annotated[bool, Note("Are they shown?")] = True
+    endpoint: Annotated[str, Note("Where.", form="prefix")] = "/metrics"
+    cardinality_limit: Annotated[CardinalityLimit, Note("What keeps them few.")] = CardinalityLimit()
+    optional_metrics: Annotated[OptionalMetrics, Note("Those that cost something.")] = OptionalMetrics()
+    persistence: Annotated[Persistence, Note("Numbers that outlive a restart.")] = Persistence()
+
+
+class Prompt(msgspec.Struct, frozen=True, kw_only=True):
+    """A system prompt for some requests."""
+
+    prompt: Annotated[str | None, Note("The text.")] = None
+    prompt_file: Annotated[str | None, Note("The file that holds it; wins over `prompt`.")] = None
+    merge_strategy: Annotated[Literal["prepend", "append", "replace"] | None, Note("How it joins the client's.")] = None
+
+
+class GlobalPrompts(msgspec.Struct, frozen=True, kw_only=True):
+    """System prompts that the operator adds."""
+
+    default: Annotated[str | None, Note("The text for every request.")] = None
+    default_file: Annotated[str | None, Note("The file that holds it.")] = None
+    prompts_dir: Annotated[str | None, Note("Where the files are.")] = None
+    merge_strategy: Annotated[Literal["prepend", "append", "replace"], Note("How it joins the client's.")] = "prepend"
+    separator: Annotated[str, Note("What stands between the two.")] = "\n\n---\n\n"
+    backends: Annotated[dict[str, Prompt], Note("By backend.")] = {}
+    models: Annotated[dict[str, Prompt], Note("By model.")] = {}
+
+
+class Stdio(msgspec.Struct, frozen=True, kw_only=True):
+    """Speaking over standard input and output."""
+
+    enabled: Annotated[bool, Note("Is it on?")] = True
+
+
+class Transport(msgspec.Struct, frozen=True, kw_only=True):
+    """How editors reach Byway."""
+
+    stdio: Annotated[Stdio, Note("Standard input and output.")] = Stdio()
+
+
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What editors are told."""
+
+    load_session: Annotated[bool, Note("Sessions can be taken up again.")] = True
+    mcp: Annotated[bool, Note("MCP servers can be used.")] = True
+
+
+class Permissions(msgspec.Struct, frozen=True, kw_only=True):
+    """What the agent may do without asking."""
+
+    default_policy: Annotated[str, Note("For all that is not named.")] = "ask_always"
+    auto_allow: Annotated[tuple[str, ...], Note("Done without asking.")] = ()
+    always_ask: Annotated[tuple[str, ...], Note("Never done without asking.")] = ()
+
+
+class Sessions(msgspec.Struct, frozen=True, kw_only=True):
+    """Running conversations."""
+
+    max_concurrent: Annotated[int, Note("How many at once.", low=1)] = 10
+    idle_timeout: Annotated[float, Note("When a silent one ends.", form="duration")] = 3600.0
+    storage: Annotated[str, Note("Where they live.")] = "memory"
+
+
+class Acp(msgspec.Struct, frozen=True, kw_only=True):
+    """The Agent Client Protocol, for editors."""
+
+    enabled: Annotated[bool, Note("Is it on?")] = False
+    transport: Annotated[Transport, Note("How editors reach Byway.")] = Transport()
+    capabilities: Annotated[Capabilities, Note("What editors are told.")] = Capabilities()
+    default_model: Annotated[str | None, Note("The model when an editor names none.")] = None
+    permissions: Annotated[Permissions, Note("What is done without asking.")] = Permissions()
+    sessions: Annotated[Sessions, Note("Running conversations.")] = Sessions()
+
+
+class Guardrails(msgspec.Struct, frozen=True, kw_only=True):
+    """Checks of what is asked and answered."""
+
+    enabled: Annotated[bool, Note("Are they on?")] = False
+
+
+class Complaint(msgspec.Struct, frozen=True):
+    """One thing that is wrong with a config, or only odd. `line` counts from 1."""
+
+    path: str
+    line: int | None
+    message: str
+    severity: Literal["error", "warning"] = "error"
+
+    def __str__(self) -> str:
+        words = (self.path, "warning" if self.severity == "warning" else "", self.message)
+        return ": ".join(word for word in words if word)
+
+
+#: Who answers when the config names nobody.
+BUILTIN: Final = Backend(name="builtin", type="builtin")
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """All settings. `Config()` is what an empty file gives: the built-in model on loopback."""
+
+    server: Annotated[Server, Note("Where and how Byway listens.")] = Server()
+    backends: Annotated[tuple[Backend, ...], Note("Who answers. None, or an empty list: the built-in model.")] = (
+        BUILTIN,
+    )
+    model_aliases: Annotated[
+        dict[str, tuple[str, ...]],
+        Note(
+            "What a client asks for -> the model that answers, or several in the order in which they are tried. "
+            "Keys: `haiku`, `sonnet`, `opus`, `fable`, `default`, exact names, globs such as `claude-*`. "
+            "`backend/model` names the backend too."
+        ),
+    ] = {}
+    local_only: Annotated[
+        bool, Note("`true`: only backends on this machine or a private network: *Staying local*.")
+    ] = False
+    api_keys: Annotated[ApiKeys, Note("Who may use Byway.")] = ApiKeys()
+    timeouts: Annotated[Timeouts, Note("How long Byway waits.")] = Timeouts()
+    logging: Annotated[Logging, Note("What Byway says of its work.")] = Logging()
+    health_checks: Annotated[HealthChecks, Note("How Byway finds out which backends answer.", built=False)] = (
+        HealthChecks()
+    )
+    selection_strategy: Annotated[
+        str, Note("Which of several equal backends is asked.", form="strategy", built=False)
+    ] = "RoundRobin"
+    model_metadata_file: Annotated[str | None, Note("File with facts about models.", built=False)] = None
+    web_search: Annotated[WebSearch, Note("Who searches the web.", built=False)] = WebSearch()
+    rate_limiting: Annotated[RateLimiting, Note("How many requests are let in.", built=False)] = RateLimiting()
+    admin: Annotated[Admin, Note("The reference's administration API.", built=False)] = Admin()
+    metrics: Annotated[Metrics, Note("Numbers for Prometheus.", built=False)] = Metrics()
+    global_prompts: Annotated[GlobalPrompts, Note("System prompts of yours.", built=False)] = GlobalPrompts()
+    acp: Annotated[Acp, Note("The Agent Client Protocol.", built=False)] = Acp()
+    guardrails: Annotated[Guardrails, Note("Checks of what is asked and answered.", built=False)] = Guardrails()
+    warnings: Annotated[tuple[Complaint, ...], Note("What is odd about this config.", inner=True)] = ()
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Every secret in it, ours and the clients', for `secrets.Scrubber`."""
+        return tuple(dict.fromkeys(_secrets(self)))
+
+
+def _secrets(struct: msgspec.Struct) -> Iterator[str]:
+    for field, note in notes(type(struct)).items():
+        value = getattr(struct, field)
+        if note.form == "secret":
+            yield from (value,) if isinstance(value, str) else value or ()
+        elif note.form == "proxy" and value:
+            yield urlsplit(value).password or ""
+        elif note.form == "header":
+            yield from (text for name, text in value.items() if _TELLING.search(name))
+        else:
+            for part in value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else (value,):
+                if isinstance(part, msgspec.Struct):
+                    yield from _secrets(part)
+
+
+#: Headers whose value is a secret, by their names.
+_TELLING: Final = re.compile("auth|cookie|key|pass|secret|token", re.IGNORECASE)

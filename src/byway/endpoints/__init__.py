@@ -1,0 +1,155 @@
+"""What can be asked of us, one module per resource; each exports its `ROUTES`. Here: what all of them are given."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from byway.exchange import Record
+from byway.keys import Caller
+from byway.messages import Frame
+from byway.problems import Problem
+from byway.runtime import Runtime
+
+if TYPE_CHECKING:
+    from byway.app import App
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+BODY_LIMIT: Final = 32 << 20
+#: After a refusal the rest of a body is read and thrown away for a moment: a client that is still sending would see its
+#: connection reset and never read the refusal.
+_LINGER: Final = 2.0
+_encode: Final = msgspec.json.Encoder().encode
+Header = tuple[bytes, bytes]
+
+
+class Ask:
+    """One HTTP request on its way through: what came, who asks, the runtime that it keeps, and what became of it."""
+
+    __slots__ = ("app", "caller", "headers", "id", "path", "problem", "receive", "record", "runtime", "scope", "send", "status")
+
+    def __init__(
+        self, app: App, scope: Scope, headers: dict[bytes, bytes], receive: Receive, send: Send, id: str
+    ) -> None:
+        self.app = app
+        self.scope = scope
+        self.path: str = scope["path"]
+        self.headers = headers
+        self.receive = receive
+        self.send = send
+        self.id = id
+        """24 random letters: `req_` and `msg_` ids are made of it."""
+        self.runtime: Runtime = app.runtime
+        self.caller = Caller()
+        self.record = Record()
+        self.status = 0
+        self.problem: Problem | None = None
+
+    def header(self, name: bytes) -> str:
+        return self.headers.get(name, b"").decode("latin-1")
+
+    async def body(self) -> bytes:
+        """The whole body; raises Problem `too_large` above 32 MiB, without reading what says its length."""
+        if int(self.headers.get(b"content-length") or 0) > BODY_LIMIT:
+            raise _too_large()
+        message = await self.receive()
+        if not message.get("more_body"):
+            if message["type"] == "http.disconnect":
+                raise asyncio.CancelledError
+            return bytes(message["body"])
+        parts = [message["body"]]
+        size = len(message["body"])
+        while message.get("more_body"):
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise asyncio.CancelledError
+            parts.append(message["body"])
+            size += len(message["body"])
+            if size > BODY_LIMIT:
+                raise _too_large()
+        return b"".join(parts)
+
+    async def begin(self, status: int, headers: list[Header]) -> None:
+        """Send the head; every answer carries `request-id`."""
+        self.status = status
+        headers.append((b"request-id", b"req_" + self.id.encode()))
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def answer(self, body: bytes, status: int = 200, headers: list[Header] | None = None) -> None:
+        """Send a whole answer of JSON."""
+        await self.begin(
+            status,
+            [
+                (b"content-type", b"application/json"),
+                (b"content-length", str(len(body)).encode()),
+                *(headers or ()),
+            ],
+        )
+        await self.send({"type": "http.response.body", "body": b"" if self.scope["method"] == "HEAD" else body})
+
+    async def refuse(self, problem: Problem) -> None:
+        """Send a Problem as the official envelope."""
+        self.problem = problem
+        body = envelope(problem, self.id, self.runtime)
+        headers = hints(problem)
+        if self.record.backend:
+            headers.append((b"x-byway-backend", latin(self.record.backend)))
+        if problem.kind != "too_large" or self.record.backend:
+            await self.answer(body, problem.row.status, headers)
+            return
+        headers += [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        await self.begin(problem.row.status, [*headers, (b"connection", b"close")])
+        await self.send({"type": "http.response.body", "body": body, "more_body": True})
+        try:
+            async with asyncio.timeout(_LINGER):
+                while (await self.receive()).get("more_body"):
+                    pass
+        except TimeoutError:
+            pass
+        await self.send({"type": "http.response.body", "body": b""})
+
+
+def _too_large() -> Problem:
+    return Problem("too_large", f"The request body is over {BODY_LIMIT >> 20} MiB. Send less, or send files by reference.")
+
+
+def latin(text: str) -> bytes:
+    """Text as a header's value: what headers cannot hold is replaced."""
+    return text.replace("\r", " ").replace("\n", " ").encode("latin-1", "replace")
+
+
+def hints(problem: Problem) -> list[Header]:
+    """The headers that tell a client when, and whether, to try again."""
+    found: list[Header] = []
+    if problem.retry_after is not None:
+        found.append((b"retry-after", str(max(0, round(problem.retry_after))).encode()))
+    if problem.retry is not None:
+        found.append((b"x-should-retry", b"true" if problem.retry else b"false"))
+    return found
+
+
+def envelope(problem: Problem, id: str, runtime: Runtime) -> bytes:
+    """The official error body, cleared of secrets."""
+    return _encode(
+        {
+            "type": "error",
+            "error": {"type": problem.row.type, "message": runtime.scrubber.scrub(problem.message)},
+            "request_id": f"req_{id}",
+        }
+    )
+
+
+def error_frame(problem: Problem, id: str, runtime: Runtime) -> Frame:
+    """A Problem as the event that ends a stream."""
+    return Frame("error", b"event: error\ndata: %b\n\n" % envelope(problem, id, runtime))
+
+
+Endpoint = Callable[[Ask], Awaitable[None]]
+#: Method, path below a front's prefix, endpoint. A path that ends in `*` takes whatever follows.
+Routes = tuple[tuple[str, str, Endpoint], ...]

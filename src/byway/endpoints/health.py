@@ -1,0 +1,36 @@
+"""What needs no key: the hello of a client, and `/livez` and `/readyz` for a supervisor."""
+
+from __future__ import annotations
+
+import msgspec
+
+from byway.endpoints import Ask, Routes
+
+
+async def hello(ask: Ask) -> None:
+    """Claude Code's pre-connect, and what a browser or curl shows at the root."""
+    await ask.answer(b'{"name":"byway","messages":"/anthropic/v1/messages"}')
+
+
+async def live(ask: Ask) -> None:
+    await ask.answer(b'{"status":"live"}')
+
+
+async def ready(ask: Ask) -> None:
+    """200 when a request has a chance: not stopping, and a backend that is up or has not been asked yet."""
+    app, states = ask.app, ask.runtime.report()
+    up = any(state in ("ready", "unknown") for _, state, _ in states)
+    status = "stopping" if app.draining else "ready" if up else "waiting"
+    body = {
+        "status": status,
+        "config": app.config_problem or "good",
+        "backends": [{"name": name, "state": state} for name, state, _ in states],
+    }
+    await ask.answer(msgspec.json.encode(body), 200 if status == "ready" else 503)
+
+
+ROUTES: Routes = (
+    *((method, path, hello) for method in ("GET", "HEAD") for path in ("/", "/api/hello", "/anthropic", "/anthropic/api/hello")),
+    *((method, path, live) for method in ("GET", "HEAD") for path in ("/livez", "/health", "/healthz")),
+    *((method, "/readyz", ready) for method in ("GET", "HEAD")),
+)

@@ -1,0 +1,167 @@
+"""`POST /v1/messages`: parse, hand to the line, and carry events (or the one answer folded of them) to the client."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+from byway import exchange, messages, sse, stream
+from byway.endpoints import Ask, Header, Routes, error_frame, latin
+from byway.messages import Event, Frame, Ping, Request
+from byway.problems import Problem
+
+_NO_CONTENT: Final = frozenset(("message_start", "ping"))
+_STREAM: Final = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+)
+_FORWARDED: Final = (b"anthropic-version", b"anthropic-beta")
+
+
+def read(ask: Ask, body: bytes) -> Request:
+    """The Messages request in `body`."""
+    forwarded = {name.decode(): ask.headers[name].decode("latin-1") for name in _FORWARDED if name in ask.headers}
+    return messages.parse(body, forwarded, f"msg_{ask.id}")
+
+
+async def create(ask: Ask) -> None:
+    request = read(ask, await ask.body())
+    reply: Stream | Whole = Stream(ask, request) if request.stream else Whole(ask)
+    session = ask.header(b"x-claude-code-session-id")
+    try:
+        async with ask.app.attending(ask):
+            await exchange.answer(ask.runtime, request, reply, ask.record, session)
+            await reply.finish()
+    except Problem as problem:
+        await reply.fail(problem)
+    finally:
+        reply.close()
+
+
+class Whole:
+    """The reply to a client that did not ask for a stream: nothing goes out before the answer is whole."""
+
+    sent = False
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+        self._events: list[Event] = []
+        self._headers: list[Header] = []
+
+    def aim(self, backend: str, model: str) -> None:
+        self._events = []
+        self._headers = [(b"x-byway-backend", latin(backend)), (b"x-byway-model", latin(model))]
+
+    async def send(self, events: list[Event]) -> None:
+        self._events += events
+
+    async def finish(self) -> None:
+        await self._ask.answer(stream.fold(self._events), headers=self._headers)
+
+    async def fail(self, problem: Problem) -> None:
+        raise problem
+
+    def close(self) -> None:
+        pass
+
+
+class Stream:
+    """The reply to a client that asked for a stream.
+
+    Nothing is committed before the first content event or `timeouts.commit_after`: until then an error keeps its status.
+    After that the client never sees more than `timeouts.ping_after` of silence. One timer, set again only when it
+    fires, serves both: a chunk costs no more than a look at the clock.
+    """
+
+    def __init__(self, ask: Ask, request: Request) -> None:
+        self.sent = False
+        self._ask = ask
+        self._opening = exchange.opening(request)
+        self._committed = False
+        self._began = False
+        """`message_start` has gone out."""
+        self._closed = False
+        self._pending: list[Event] = []
+        self._headers: list[Header] = []
+        self._last = 0.0
+        timeouts = ask.runtime.config.timeouts
+        self._ping_after = timeouts.ping_after
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(timeouts.commit_after, self._fire, self._commit)
+        self._task: asyncio.Task[None] | None = None
+
+    def aim(self, backend: str, model: str) -> None:
+        self._pending = []
+        self._headers = [(b"x-byway-backend", latin(backend)), (b"x-byway-model", latin(model))]
+
+    async def send(self, events: list[Event]) -> None:
+        if not self.sent:
+            self._pending += events
+            if all(event.name in _NO_CONTENT for event in events):
+                return
+            self.sent = True
+            events, self._pending = self._pending, []
+            if self._began:
+                events = [event for event in events if event.name != "message_start"]
+            await self._head()
+            self._began = True
+        self._last = time.monotonic()
+        await self._ask.send({"type": "http.response.body", "body": sse.encode(events), "more_body": True})
+
+    async def _head(self) -> None:
+        if not self._committed:
+            self._committed = True
+            await self._ask.begin(200, [*_STREAM, *self._headers])
+            self._again(self._ping_after)
+
+    async def _commit(self) -> None:
+        """The backend is slow: show the client that somebody is here."""
+        if not self._committed:
+            await self._head()
+            self._began = True
+            await self._write([self._opening, Ping()])
+
+    async def _ping(self) -> None:
+        silent = time.monotonic() - self._last
+        if silent >= self._ping_after * 0.9:
+            await self._write([Ping()])
+            silent = 0.0
+        self._again(self._ping_after - silent)
+
+    async def _write(self, events: list[Event]) -> None:
+        self._last = time.monotonic()
+        await self._ask.send({"type": "http.response.body", "body": sse.encode(events), "more_body": True})
+
+    def _again(self, seconds: float) -> None:
+        self._timer.cancel()
+        if not self._closed:
+            self._timer = self._loop.call_later(seconds, self._fire, self._ping)
+
+    def _fire(self, beat: Callable[[], object]) -> None:
+        if not self._closed:
+            self._task = self._loop.create_task(beat())  # type: ignore[arg-type]
+
+    async def finish(self) -> None:
+        self.close()
+        await self._ask.send({"type": "http.response.body", "body": b""})
+
+    async def fail(self, problem: Problem) -> None:
+        """Before anything is committed the Problem is the answer; after that, the last event."""
+        self.close()
+        if not self._committed:
+            raise problem
+        self._ask.problem = problem
+        frame: Frame = error_frame(problem, self._ask.id, self._ask.runtime)
+        await self._ask.send({"type": "http.response.body", "body": frame.data})
+
+    def close(self) -> None:
+        self._closed = True
+        self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+
+
+ROUTES: Routes = (("POST", "/v1/messages", create),)

@@ -1,0 +1,148 @@
+"""THE LINE: one request from parsed to last event. Targets, retry, failover, what is committed when, pings, and the meter.
+
+What goes to the client leaves through a Reply; a Reply knows no backend and the line knows no HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Final, Protocol
+
+from msgspec import Struct
+
+from byway import credentials
+from byway.messages import Event, Frame, MessageDelta, MessageStart, Request, Started, Usage
+from byway.problems import Problem
+from byway.routing import Place
+from byway.runtime import Live, Runtime
+
+#: A retry of the only target left waits this long, or as long as the backend asks when that is no longer than `_PATIENCE`.
+_PAUSE: Final = 0.25
+_PATIENCE: Final = 2.0
+_ERROR_LIMIT: Final = 1 << 20
+_NO_CONTENT: Final = frozenset(("message_start", "ping"))
+
+
+class Record(Struct):
+    """What a request came to: for the log, the meter, and later the page."""
+
+    asked: str = ""
+    alias: str = ""
+    backend: str = ""
+    model: str = ""
+    tries: int = 0
+    first: float | None = None
+    """Seconds from the request's last byte to the first content event."""
+    usage: Usage | None = None
+    stop_reason: str | None = None
+
+
+class Reply(Protocol):
+    """The client's side of an exchange."""
+
+    @property
+    def sent(self) -> bool:
+        """Content has gone out: from now on a Problem becomes an `error` event."""
+
+    def aim(self, backend: str, model: str) -> None:
+        """Who is being asked now; what an earlier target said is forgotten."""
+
+    async def send(self, events: list[Event]) -> None: ...
+
+
+async def answer(runtime: Runtime, request: Request, reply: Reply, record: Record, session: str = "") -> None:
+    """Answer `request` through `reply` by way of the first target that can.
+
+    The next target may be tried until content has gone out. With one target left no cool-down refuses a request, and
+    one retry follows a failed connection, 429 or 5xx. Raises the last target's Problem when none could answer.
+    """
+    began = time.monotonic()
+    record.asked = request.model
+    route = await runtime.route(request.model, session)
+    record.alias = route.alias
+    places = list(runtime.places(route))
+    failed: list[Problem] = []
+    retried = False
+    at = 0
+    while True:
+        live = runtime.backends[places[at].backend]
+        record.tries += 1
+        try:
+            await _attempt(live, places[at], request, reply, record, began)
+        except Problem as problem:
+            if problem.row.blame == "backend":
+                runtime.health.failed(live.name, time.monotonic())
+            if reply.sent or not problem.row.failover:
+                raise
+            failed.append(problem)
+            at += 1
+            if at < len(places):
+                continue
+            pause = _PAUSE if problem.retry_after is None else problem.retry_after
+            if retried or not problem.row.again or pause > _PATIENCE:
+                raise _with_others(failed) from None
+            retried = True
+            places.append(places[-1])
+            await asyncio.sleep(pause)
+        else:
+            runtime.health.worked(live.name)
+            return
+
+
+def _with_others(failed: list[Problem]) -> Problem:
+    """The last Problem, with a word on those of the targets before it."""
+    last = failed[-1]
+    others = dict.fromkeys(problem.message for problem in failed[:-1] if problem.message != last.message)
+    if others:
+        last.message = f"{last.message} (tried before: {' / '.join(text[:200] for text in others)})"
+    return last
+
+
+async def _attempt(live: Live, place: Place, request: Request, reply: Reply, record: Record, began: float) -> None:
+    """Ask one target and pass on its answer; raises Problem."""
+    target = live.target(place.model)
+    record.backend, record.model = target.backend, target.model
+    reply.aim(target.backend, target.model)
+    call = live.protocol.request(request, target)
+    reader = live.protocol.reader(request, target)
+    answer = await live.open.open(await credentials.authorize(call, live.credential))
+    del call
+    try:
+        if answer.status != 200:
+            body = await answer.body(_ERROR_LIMIT)
+            raise live.protocol.problem(answer.status, answer.headers, body, target)
+        while not reader.finished:
+            data = await answer.read()
+            if not data:
+                break
+            events = reader.feed(data)
+            if events:
+                if record.first is None and any(event.name not in _NO_CONTENT for event in events):
+                    record.first = time.monotonic() - began
+                _meter(events, record)
+                await reply.send(events)
+                if reply.sent and request.body:
+                    request.drop()
+        events = reader.close()
+        if events:
+            _meter(events, record)
+            await reply.send(events)
+    finally:
+        answer.close()
+
+
+def _meter(events: list[Event], record: Record) -> None:
+    """Keep the latest usage and stop reason: they are running totals."""
+    for event in events:
+        match event:
+            case MessageDelta(delta, usage):
+                record.usage, record.stop_reason = usage, delta.stop_reason
+            case Frame(usage=Usage() as usage):
+                record.usage = usage
+                record.stop_reason = event.stop_reason or record.stop_reason
+
+
+def opening(request: Request) -> MessageStart:
+    """The `message_start` of an answer whose backend has not said a word yet."""
+    return MessageStart(Started(request.id, request.model, Usage(input_tokens=request.estimate)))

@@ -1,0 +1,432 @@
+"""The Messages format, the one language inside: request, blocks, events. Types and decoding only; nothing is translated here.
+
+Shapes: https://docs.anthropic.com/en/api/messages and the `anthropic` SDK 2.11.0 (seen 2026-11-20).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated, Any, ClassVar, Final, Literal, NoReturn
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+
+from byway.problems import Problem
+
+# ---------------------------------------------------------------------------------------------------------------- blocks
+
+
+#: Content as it comes: its blocks are decoded one by one, so that one of an unknown type does not spoil the others.
+Content = str | list[Raw] | None
+
+
+class Text(Struct, tag_field="type", tag="text"):
+    text: str
+
+
+class Base64Source(Struct, tag_field="type", tag="base64"):
+    media_type: str
+    data: str
+
+
+class UrlSource(Struct, tag_field="type", tag="url"):
+    url: str
+
+
+class TextSource(Struct, tag_field="type", tag="text"):
+    data: str
+
+
+class ContentSource(Struct, tag_field="type", tag="content"):
+    content: Content = None
+
+
+class FileSource(Struct, tag_field="type", tag="file"):
+    file_id: str
+
+
+Source = Base64Source | UrlSource | TextSource | ContentSource | FileSource
+
+
+class Image(Struct, tag_field="type", tag="image"):
+    source: Base64Source | UrlSource | FileSource
+
+
+class Document(Struct, tag_field="type", tag="document"):
+    source: Source
+    title: str | None = None
+    context: str | None = None
+
+
+class ToolUse(Struct, tag_field="type", tag="tool_use"):
+    id: str
+    name: str
+    input: Raw
+
+
+class ToolResult(Struct, tag_field="type", tag="tool_result"):
+    tool_use_id: str
+    content: Content = None
+    is_error: bool | None = None
+
+
+class ToolReference(Struct, tag_field="type", tag="tool_reference"):
+    tool_name: str
+
+
+class Thinking(Struct, tag_field="type", tag="thinking"):
+    thinking: str
+    signature: str | None = ""
+
+
+class RedactedThinking(Struct, tag_field="type", tag="redacted_thinking"):
+    data: str
+
+
+class Unknown(Struct):
+    """A block of a type that this version does not know, kept whole."""
+
+    type: str
+    raw: Raw
+
+
+Known = Text | Image | Document | ToolUse | ToolResult | ToolReference | Thinking | RedactedThinking
+Block = Known | Unknown
+
+_KNOWN: Final = frozenset(
+    ("text", "image", "document", "tool_use", "tool_result", "tool_reference", "thinking", "redacted_thinking")
+)
+_block: Final = msgspec.json.Decoder(Known)
+
+
+class _Type(Struct):
+    type: str
+
+
+_type: Final = msgspec.json.Decoder(_Type)
+
+# --------------------------------------------------------------------------------------------------------------- request
+
+
+Role = Literal["user", "assistant", "system"]
+_ROLES: Final[dict[str, Role]] = {"user": "user", "assistant": "assistant", "system": "system"}
+
+
+class Turn(Struct, frozen=True):
+    """One message of the conversation, its content always a list."""
+
+    role: Role
+    blocks: list[Block]
+
+
+class Message(Struct):
+    """One message of the conversation, as it comes."""
+
+    role: str
+    content: str | list[Raw]
+
+
+class ToolChoice(Struct):
+    type: Literal["auto", "any", "tool", "none"]
+    name: str | None = None
+    disable_parallel_tool_use: bool | None = None
+
+
+class Tool(Struct):
+    """A tool of the client, or (with a dated `type`) one that Anthropic's servers would run."""
+
+    name: str = ""
+    type: str | None = None
+    description: str | None = None
+    input_schema: Raw = Raw()
+    defer_loading: bool | None = None
+
+
+class Params(Struct):
+    """The body of `POST /v1/messages`: typed where Byway looks, raw where it only passes on. Unknown fields stay in `body`."""
+
+    model: Annotated[str, Meta(min_length=1, max_length=512)]
+    messages: list[Message]
+    # 0 fills the prompt cache and generates nothing.
+    max_tokens: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
+    stream: bool | None = None
+    system: Content = None
+    tools: list[Tool] | None = None
+    tool_choice: ToolChoice | None = None
+    stop_sequences: list[str] | None = None
+    temperature: Annotated[float, Meta(ge=0, le=1)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    top_k: Annotated[int, Meta(ge=0)] | None = None
+
+
+_params: Final = msgspec.json.Decoder(Params)
+_message: Final = msgspec.json.Decoder(Message)
+
+
+class _Raws(Struct):
+    messages: list[Raw] = []
+
+
+_raws: Final = msgspec.json.Decoder(_Raws)
+#: The escape of half a character, which may or may not have its other half.
+_HALF: Final = re.compile(rb"\\u[dD]")
+_fields: Final = msgspec.json.Decoder(dict[str, Raw])
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class Request:
+    """One request from the client. `id` is that of the answer (`msg_...`), made by whoever calls `parse`.
+
+    `body` and what is decoded from it are let go by `drop` as soon as no other target can be tried: a thousand open
+    streams must not keep a thousand prompts.
+    """
+
+    def __init__(self, id: str, body: bytes, params: Params, forwarded: tuple[tuple[str, str], ...], size: int) -> None:
+        self.id = id
+        self.body = body
+        self.params = params
+        self.model = params.model
+        self.stream = bool(params.stream)
+        self.forwarded = forwarded
+        """`anthropic-version` and `anthropic-beta`, as they came."""
+        self.size = size
+
+    @property
+    def estimate(self) -> int:
+        """A rough count of the prompt's tokens, from its size alone: what `message_start` says before anybody counted."""
+        return max(1, self.size // 4)
+
+    @cached_property
+    def system(self) -> list[str]:
+        """The texts of the top-level `system`."""
+        found = blocks(self.params.system, "system")
+        for at, block in enumerate(found):
+            if not isinstance(block, Text):
+                _wrong(f"system.{at}.type", "Input should be 'text'")
+        return [block.text for block in found if isinstance(block, Text)]
+
+    @cached_property
+    def turns(self) -> list[Turn]:
+        """The conversation, each block decoded; raises Problem with the path of what is wrong."""
+        found = []
+        for at, message in enumerate(self.params.messages):
+            role = _ROLES.get(message.role)
+            if role is None:
+                _wrong(f"messages.{at}.role", "Input should be 'user' or 'assistant'")
+            found.append(Turn(role, blocks(message.content, f"messages.{at}.content")))
+        return found
+
+    def patched(self, model: str) -> bytes:
+        """The body with `model` changed and every other byte of every value as it came."""
+        if model == self.model:
+            return self.body
+        fields = _fields.decode(self.body)
+        fields["model"] = Raw(_encode(model))
+        return _encode(fields)
+
+    def drop(self) -> None:
+        """Let go of the body and all that was decoded from it."""
+        self.body = b""
+        self.params = Params(self.model, [])
+        self.__dict__.pop("turns", None)
+        self.__dict__.pop("system", None)
+
+
+def parse(body: bytes, headers: Mapping[str, str], id: str) -> Request:
+    """Read a request as far as routing needs it; the conversation is decoded when a backend asks for it.
+
+    `headers` has lower-case names. Raises Problem `invalid_request` for what the official API refuses for its shape.
+    """
+    check_text(body)
+    try:
+        params = _params.decode(body)
+    except msgspec.ValidationError as error:
+        _locate(body)
+        _wrong("", str(error))
+    except RecursionError:
+        raise Problem("invalid_request", "The request body is nested too deeply.") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Problem("invalid_request", f"The request body is not valid JSON: {error}") from None
+    if not params.messages:
+        _wrong("messages", "at least one message is required")
+    forwarded = tuple((name, headers[name]) for name in ("anthropic-version", "anthropic-beta") if name in headers)
+    return Request(id, body, params, forwarded, len(body))
+
+
+def check_text(body: bytes) -> None:
+    """Raise Problem when `body` is not UTF-8, or holds an escape for half a character (a lone surrogate)."""
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        raise Problem("invalid_request", f"The request body is not valid UTF-8: byte {error.start}.") from None
+    if _HALF.search(body):
+        try:
+            # The Raw parts of a request are never decoded on their way through, so look once, here, at all of it.
+            msgspec.json.decode(body)
+        except RecursionError:
+            raise Problem("invalid_request", "The request body is nested too deeply.") from None
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise Problem("invalid_request", f"The request body is not valid JSON: {error}") from None
+
+
+def _locate(body: bytes) -> None:
+    """Raise the complaint with the message's number in it, when it is a message that is wrong."""
+    try:
+        raws = _raws.decode(body).messages
+    except RecursionError:
+        raise Problem("invalid_request", "The request body is nested too deeply.") from None
+    except msgspec.MsgspecError:
+        return
+    for at, raw in enumerate(raws):
+        try:
+            _message.decode(raw)
+        except msgspec.ValidationError as error:
+            _wrong(f"messages.{at}", str(error))
+
+
+def blocks(content: Content, path: str) -> list[Block]:
+    """Decode content, a string or a list of blocks; none when it is absent. `path` is where it stands, for the complaint."""
+    if content is None:
+        return []
+    if isinstance(content, str):
+        return [Text(content)]
+    found: list[Block] = []
+    for at, item in enumerate(content):
+        try:
+            found.append(_block.decode(item))
+        except msgspec.ValidationError as error:
+            try:
+                type = _type.decode(item).type
+            except msgspec.ValidationError:
+                _wrong(f"{path}.{at}.type", "Field required, a string")
+            if type in _KNOWN:
+                _wrong(f"{path}.{at}", str(error))
+            found.append(Unknown(type, item))
+    return found
+
+
+def given(raw: Raw) -> bool:
+    """Is it there at all? null counts as absent."""
+    data = memoryview(raw)
+    return data.nbytes > 4 or bytes(data) not in (b"", b"null")
+
+
+def _wrong(path: str, message: str) -> NoReturn:
+    """Raise the 400 that names the place, from msgspec's words (`Expected ... - at `$.x`) or ours."""
+    text, _, where = message.partition(" - at `$")
+    place = (path + re.sub(r"\[(\w+|\.\.\.)\]", r".\1", where.rstrip("`"))).lstrip(".")
+    raise Problem("invalid_request", f"{place}: {text}" if place else text)
+
+
+# ---------------------------------------------------------------------------------------------------------------- events
+
+
+class Usage(Struct):
+    """Tokens, as the official API counts: `input_tokens` leaves out what the cache gave."""
+
+    input_tokens: int = 0
+    cache_creation_input_tokens: int = 0
+    cache_read_input_tokens: int = 0
+    output_tokens: int = 0
+
+
+class Started(Struct, tag_field="type", tag="message"):
+    """The message that `message_start` carries."""
+
+    id: str
+    model: str
+    usage: Usage
+    role: Literal["assistant"] = "assistant"
+    content: list[Any] = []
+    stop_reason: str | None = None
+    stop_sequence: str | None = None
+
+
+class MessageStart(Struct, tag_field="type", tag="message_start"):
+    name: ClassVar[str] = "message_start"
+    message: Started
+
+
+class ToolStart(Struct, tag_field="type", tag="tool_use"):
+    id: str
+    name: str
+    input: dict[str, Any] = {}
+
+
+class ThinkingStart(Struct, tag_field="type", tag="thinking"):
+    thinking: str = ""
+    signature: str = ""
+
+
+class BlockStart(Struct, tag_field="type", tag="content_block_start"):
+    name: ClassVar[str] = "content_block_start"
+    index: int
+    content_block: Text | ToolStart | ThinkingStart
+
+
+class TextDelta(Struct, tag_field="type", tag="text_delta"):
+    text: str
+
+
+class ThinkingDelta(Struct, tag_field="type", tag="thinking_delta"):
+    thinking: str
+
+
+class SignatureDelta(Struct, tag_field="type", tag="signature_delta"):
+    signature: str
+
+
+class InputDelta(Struct, tag_field="type", tag="input_json_delta"):
+    partial_json: str
+
+
+class BlockDelta(Struct, tag_field="type", tag="content_block_delta"):
+    name: ClassVar[str] = "content_block_delta"
+    index: int
+    delta: TextDelta | InputDelta | ThinkingDelta | SignatureDelta
+
+
+class BlockStop(Struct, tag_field="type", tag="content_block_stop"):
+    name: ClassVar[str] = "content_block_stop"
+    index: int
+
+
+StopReason = Literal[
+    "end_turn", "max_tokens", "stop_sequence", "tool_use", "pause_turn", "refusal", "model_context_window_exceeded"
+]
+
+
+class Stop(Struct):
+    stop_reason: str | None
+    stop_sequence: str | None = None
+
+
+class MessageDelta(Struct, tag_field="type", tag="message_delta"):
+    name: ClassVar[str] = "message_delta"
+    delta: Stop
+    usage: Usage
+
+
+class MessageStop(Struct, tag_field="type", tag="message_stop"):
+    name: ClassVar[str] = "message_stop"
+
+
+class Ping(Struct, tag_field="type", tag="ping"):
+    name: ClassVar[str] = "ping"
+
+
+class Frame(Struct):
+    """Bytes of an Anthropic backend that go on as they came: one event or several, or (`name` "message") a whole answer.
+
+    `usage` and `stop_reason` are what the bytes say of them, for the meter.
+    """
+
+    name: str
+    data: bytes
+    usage: Usage | None = None
+    stop_reason: str | None = None
+
+
+Event = MessageStart | BlockStart | BlockDelta | BlockStop | MessageDelta | MessageStop | Ping | Frame

@@ -1,0 +1,333 @@
+"""The only module that knows the operating system: folders, private files, locks, sockets, signals, memory, event loop,
+terminal. Each name here says what Byway wants; how a system does it stays inside."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TextIO
+
+import platformdirs
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+    import resource
+
+CONFIG_NAME: Final = "byway.yaml"
+#: So many connections may wait to be accepted.
+BACKLOG: Final = 2048
+_FILES: Final = 65536
+
+
+# ----------------------------------------------------------------------------------------------------- folders and files
+
+
+def config_folder() -> Path:
+    """The user's folder for settings: `~/.config/byway` on Linux."""
+    return Path(platformdirs.user_config_dir("byway", appauthor=False))
+
+
+def data_folder(chosen: str | None, environ: Mapping[str, str]) -> Path:
+    """Where Byway keeps what it has to remember: `chosen`, else `$BYWAY_HOME`, else the user's folder for data."""
+    named = chosen or environ.get("BYWAY_HOME")
+    return Path(named).expanduser().absolute() if named else Path(platformdirs.user_data_dir("byway", appauthor=False))
+
+
+def private_folder(path: Path) -> Path:
+    """Make `path` a folder that only its owner may open. One that exists keeps its permissions: it may serve others too."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path
+
+
+def write(path: Path, data: bytes) -> None:
+    """Replace the file whole or not at all, readable by its owner only, on the disk when this returns.
+
+    Raises OSError; FileExistsError when `path` is a symbolic link: what it leads to may belong to somebody else.
+    """
+    if path.is_symlink():
+        raise FileExistsError(f"{path} is a symbolic link; Byway writes to plain files only")
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        with os.fdopen(os.open(draft, flags, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    if sys.platform != "win32":
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+class Held(Exception):
+    """Another Byway has the folder. `pid` is None where it cannot be read."""
+
+    def __init__(self, folder: Path, pid: int | None) -> None:
+        who = f"process {pid}" if pid else "another process"
+        super().__init__(
+            f"Another Byway ({who}) uses {folder}. Stop it, or give this one a folder of its own: --data-dir DIR."
+        )
+        self.pid = pid
+
+
+@contextlib.contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Have `folder` for this process alone; raises Held. The system itself lets go when the process ends, however it ends."""
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+    held = os.open(folder / "lock", flags, 0o600)
+    try:
+        try:
+            _grab(held)
+        except OSError:
+            text = os.read(held, 20)
+            raise Held(folder, int(text) if text.strip().isdigit() else None) from None
+        os.ftruncate(held, 0)
+        os.write(held, f"{os.getpid()}\n".encode())
+        yield
+    finally:
+        os.close(held)
+
+
+if sys.platform == "win32":
+
+    def _grab(held: int) -> None:
+        # A byte far behind the pid, so that the pid can still be read.
+        os.lseek(held, 1 << 20, os.SEEK_SET)
+        try:
+            msvcrt.locking(held, msvcrt.LK_NBLCK, 1)
+        finally:
+            os.lseek(held, 0, os.SEEK_SET)
+
+else:
+
+    def _grab(held: int) -> None:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+# --------------------------------------------------------------------------------------------------------------- sockets
+
+
+def listen_tcp(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
+    """A listening TCP socket, at once reusable after a stop and never shared with another process. Raises OSError."""
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if sys.platform == "win32":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        else:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+        listener.setblocking(False)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def listen_unix(path: str, mode: int) -> socket.socket:
+    """A listening unix socket with the permissions `mode`. One that nobody listens at any more is replaced.
+
+    Raises OSError: FileExistsError when something else is there, or somebody listens.
+    """
+    if sys.platform == "win32":
+        raise OSError("Python has no unix sockets on this system; use host:port")
+    else:
+        with contextlib.suppress(FileNotFoundError):
+            if not stat.S_ISSOCK(os.lstat(path).st_mode):
+                raise FileExistsError(f"{path} is there and is not a socket")
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.settimeout(1)
+                try:
+                    probe.connect(path)
+                except ConnectionRefusedError:
+                    os.unlink(path)
+                else:
+                    raise FileExistsError(f"another process listens at {path}")
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        before = os.umask(0o177)
+        try:
+            listener.bind(path)
+            os.chmod(path, mode)
+            listener.listen(BACKLOG)
+            listener.setblocking(False)
+        except BaseException:
+            listener.close()
+            raise
+        finally:
+            os.umask(before)
+        return listener
+
+
+class Holder(NamedTuple):
+    """The process that listens at a port."""
+
+    pid: int
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.name} (process {self.pid})"
+
+
+def holder(port: int) -> Holder | None:
+    """Who listens at a TCP port of this machine, where that can be known: on Linux, for processes of the same user."""
+    sockets = {f"socket:[{inode}]" for inode in _listening(port)}
+    for process in Path("/proc").glob("[0-9]*") if sockets else ():
+        with contextlib.suppress(OSError):
+            if any(os.readlink(entry) in sockets for entry in (process / "fd").iterdir()):
+                return Holder(int(process.name), _process_name(process))
+    return None
+
+
+def _listening(port: int) -> Iterator[str]:
+    # Columns of /proc/net/tcp: 1 is the local address, 3 the state (0A: listening), 9 the inode (proc_pid_net(5)).
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with contextlib.suppress(OSError):
+            for line in Path(table).read_text().splitlines()[1:]:
+                columns = line.split()
+                if columns[3] == "0A" and int(columns[1].rpartition(":")[2], 16) == port:
+                    yield columns[9]
+
+
+def _process_name(process: Path) -> str:
+    """The program, and for an interpreter what it runs; no other arguments: they may hold secrets."""
+    words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
+    program = os.path.basename(words[0]) or (process / "comm").read_text().strip()
+    if program.startswith(("python", "node", "ruby", "java")):
+        named = next((word for word in words[1:] if word and not word.startswith("-")), "")
+        return f"{program} {os.path.basename(named)}".strip()
+    return program
+
+
+# ------------------------------------------------------------------------------------------------- processes and signals
+
+
+def on_stop(loop: asyncio.AbstractEventLoop, stop: Callable[[int], None]) -> None:
+    """Call `stop(number)` in the loop for each signal that asks this process to end."""
+    if sys.platform == "win32":
+        for number in (signal.SIGINT, signal.SIGBREAK):
+            signal.signal(number, lambda got, _: [loop.call_soon_threadsafe(stop, got)])
+    else:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop, int(number))
+
+
+def end(code: int) -> None:
+    """End this process at once: nothing is waited for, nothing cleaned up."""
+    os._exit(code)
+
+
+def apart() -> dict[str, Any]:
+    """Arguments that start a child outside the terminal's group of processes, so that Ctrl-C reaches only its parent."""
+    if sys.platform == "win32":
+        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+    else:
+        return {"start_new_session": True}
+
+
+def belong_to_parent() -> None:
+    """In a child: leave the end to the parent, and (on Linux) end with it, even when it is killed."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    if sys.platform == "linux":
+        import ctypes
+
+        pr_set_pdeathsig = 1
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL, 0, 0, 0)
+
+
+#: What a child process needs of our environment. Everything else stays here: it may be a secret.
+_PLAIN: Final = (
+    "APPDATA COMSPEC HOME LANG LC_ALL LD_LIBRARY_PATH LOCALAPPDATA OMP_NUM_THREADS PATH PYTHONHOME PYTHONPATH SYSTEMROOT TEMP "
+    "TMP TMPDIR USERPROFILE VIRTUAL_ENV WINDIR"
+).split()
+
+
+def plain_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The part of the environment that holds no secrets, for a child process."""
+    return {name: environ[name] for name in _PLAIN if name in environ}
+
+
+def cores() -> int:
+    """How many processors this process may use."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    else:
+        return os.cpu_count() or 1
+
+
+def prepare() -> None:
+    """Ask the system for what a server needs: as many open files as it gives, and memory that stays where it is."""
+    if sys.platform != "win32":
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+        if soft != resource.RLIM_INFINITY and soft < most:
+            with contextlib.suppress(OSError, ValueError):
+                resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    if sys.platform == "linux":
+        import ctypes
+
+        # glibc's own choice differs from start to start for bodies of some 100 KB (facts of 2026-11-20: 30 % of the time).
+        # Bodies of megabytes still go back to the system when they are done.
+        trim_threshold, mmap_threshold = -1, -3
+        with contextlib.suppress(OSError, AttributeError):
+            library = ctypes.CDLL(None)
+            library.mallopt(mmap_threshold, 4 << 20)
+            library.mallopt(trim_threshold, 16 << 20)
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """The event loop for servers: uvloop where it is installed; None for Python's own."""
+    if sys.platform == "win32":
+        return None
+    else:
+        try:
+            import uvloop
+        except ImportError:
+            return None
+        factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+        return factory
+
+
+# ------------------------------------------------------------------------------------------------------------- terminal
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Does a person look at `stream`?"""
+    try:
+        return stream.isatty()
+    except ValueError:
+        return False
+
+
+def has_colour(stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """May `stream` be coloured? https://no-color.org (seen 2026-11-20): any value but the empty one says no."""
+    return is_terminal(stream) and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
+
+
+def export(name: str, value: str) -> str:
+    """The line that sets an environment variable in this system's usual shell."""
+    if sys.platform == "win32":
+        return f'$env:{name} = "{value}"'
+    else:
+        return f"export {name}={value}"

@@ -1,0 +1,60 @@
+"""Secrets in the settings: `${NAME}` -> value, and what keeps a secret out of anything printed. Opens no file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+_VARIABLE: Final = re.compile(r"\$\$\{|\$\{([^{}]*)\}")
+
+
+def expand(text: str, environ: Mapping[str, str]) -> tuple[str, tuple[str, ...]]:
+    """`text` with each `${NAME}` and `${NAME:-default}` replaced, and the names that are not set (or empty).
+
+    `$${` stands for a literal `${`. What comes in is not looked at again. A missing name leaves nothing in its place.
+    """
+    missing: list[str] = []
+
+    def value(found: re.Match[str]) -> str:
+        if found[1] is None:
+            return "${"
+        name, default_given, default = found[1].partition(":-")
+        got = environ.get(name.strip(), "")
+        if not got and not default_given:
+            missing.append(name.strip())
+        return got or default
+
+    return _VARIABLE.sub(value, text), tuple(dict.fromkeys(missing))
+
+
+def mask(secret: str) -> str:
+    """A secret as it may be shown: `sk-…1a2b`; one too short for that wholly hidden."""
+    if len(secret) < 16:
+        return "***"
+    prefix = re.match(r"[a-z]{2,6}-", secret)
+    return f"{prefix[0] if prefix else ''}…{secret[-4:]}"
+
+
+#: Keys by their looks: OpenAI, Anthropic and others (`sk-`), xAI, Groq, Hugging Face, GitHub, Google, AWS, any bearer.
+#: A digit is asked for, so that words which only begin like a key stay.
+_LOOKS: Final = re.compile(
+    r"\b(?:sk|xai|gsk|hf|ghp)[-_](?=[A-Za-z_\-]*\d)[A-Za-z0-9_\-]{12,}"
+    r"|\bAIza[0-9A-Za-z_\-]{20,}"
+    r"|\bAKIA[0-9A-Z]{16}\b"
+    r"|(?<=\b[Bb]earer )[A-Za-z0-9._~+/\-]{16,}=*"
+)
+
+
+class Scrubber:
+    """Takes the configured secrets, and whatever looks like a key, out of text that others wrote."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        worth = sorted({secret for secret in secrets if len(secret) >= 8}, key=len, reverse=True)
+        self._known = re.compile("|".join(map(re.escape, worth))) if worth else None
+
+    def scrub(self, text: str) -> str:
+        """`text` with every secret replaced by `[secret]`."""
+        if self._known is not None:
+            text = self._known.sub("[secret]", text)
+        return _LOOKS.sub("[secret]", text)

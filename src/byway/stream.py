@@ -1,0 +1,202 @@
+"""Writer keeps an event stream grammatical whatever a backend sends; fold makes the one answer of a stream. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+
+from byway.messages import (
+    BlockDelta,
+    BlockStart,
+    BlockStop,
+    Event,
+    Frame,
+    InputDelta,
+    MessageDelta,
+    MessageStart,
+    MessageStop,
+    Started,
+    Stop,
+    Text,
+    TextDelta,
+    ThinkingDelta,
+    ThinkingStart,
+    ToolStart,
+    Usage,
+)
+from byway.problems import Problem
+from byway.sse import Decoder
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class Writer:
+    """Builds the events of one answer: start first, one open block at a time, indices in order, stop last.
+
+    Every method appends to `events`; `take` hands them over. Nothing is written for empty text.
+    """
+
+    def __init__(self, id: str, model: str, usage: Usage) -> None:
+        self.events: list[Event] = []
+        self._start = MessageStart(Started(id, model, usage))
+        self._started = False
+        self._index = -1
+        self._open = ""
+
+    def take(self) -> list[Event]:
+        events, self.events = self.events, []
+        return events
+
+    def start(self) -> None:
+        if not self._started:
+            self._started = True
+            self.events.append(self._start)
+
+    def _begin(self, kind: str, block: Text | ToolStart | ThinkingStart) -> None:
+        self.start()
+        self.end()
+        self._index += 1
+        self._open = kind
+        self.events.append(BlockStart(self._index, block))
+
+    def text(self, text: str) -> None:
+        if text:
+            if self._open != "text":
+                self._begin("text", Text(""))
+            self.events.append(BlockDelta(self._index, TextDelta(text)))
+
+    def thinking(self, text: str) -> None:
+        if text:
+            if self._open != "thinking":
+                self._begin("thinking", ThinkingStart())
+            self.events.append(BlockDelta(self._index, ThinkingDelta(text)))
+
+    def tool(self, id: str, name: str) -> None:
+        """Open the block of a tool call; its input follows as pieces of JSON."""
+        self._begin("tool", ToolStart(id, name))
+
+    def input(self, piece: str) -> None:
+        if piece:
+            self.events.append(BlockDelta(self._index, InputDelta(piece)))
+
+    def end(self) -> None:
+        """Close the open block, if there is one."""
+        if self._open:
+            self._open = ""
+            self.events.append(BlockStop(self._index))
+
+    def finish(self, stop: Stop, usage: Usage) -> None:
+        self.start()
+        self.end()
+        self.events.append(MessageDelta(stop, usage))
+        self.events.append(MessageStop())
+
+
+def fold(events: Iterable[Event]) -> bytes:
+    """The answer as one JSON message, equal to what the same stream would build in a client.
+
+    A Frame named "message" is that answer already. Raises Problem `broken` for events that do not make a message.
+    """
+    plain: list[dict[str, Any]] = []
+    for event in events:
+        if isinstance(event, Frame):
+            if event.name == "message":
+                return event.data
+            plain.extend(msgspec.json.decode(data) for _, data in Decoder().feed(event.data))
+        else:
+            plain.append(msgspec.to_builtins(event))
+    message: dict[str, Any] = {}
+    parts: dict[int, list[str]] = {}
+    for item in plain:
+        match item["type"]:
+            case "message_start":
+                message = item["message"]
+            case "content_block_start":
+                message["content"].append(item["content_block"])
+            case "content_block_delta":
+                block, delta = message["content"][item["index"]], item["delta"]
+                match delta["type"]:
+                    case "text_delta":
+                        parts.setdefault(item["index"], []).append(delta["text"])
+                    case "thinking_delta":
+                        parts.setdefault(item["index"], []).append(delta["thinking"])
+                    case "input_json_delta":
+                        parts.setdefault(item["index"], []).append(delta["partial_json"])
+                    case "signature_delta":
+                        block["signature"] = delta["signature"]
+                    case "citations_delta":
+                        block["citations"] = [*(block.get("citations") or []), delta["citation"]]
+            case "message_delta":
+                message.update(item["delta"])
+                message["usage"].update({name: count for name, count in item["usage"].items() if count is not None})
+    if not message or "content" not in message:
+        raise Problem("broken", "The backend's answer has no beginning.")
+    for index, pieces in parts.items():
+        block = message["content"][index]
+        match block["type"]:
+            case "text":
+                block["text"] += "".join(pieces)
+            case "thinking":
+                block["thinking"] += "".join(pieces)
+            case _:
+                block["input"] = tool_input("".join(pieces))
+    return _encode(message)
+
+
+def tool_input(text: str) -> dict[str, Any]:
+    """A tool call's input from its JSON text; what is no object is kept in the form that Claude Code itself gives it."""
+    if not text.strip():
+        return {}
+    try:
+        found = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        found = None
+    return found if isinstance(found, dict) else {"__unparsedToolInput": {"raw": text, "len": len(text)}}
+
+
+def unfold(data: bytes) -> list[Event]:
+    """The events of a whole Messages answer, for a client that asked for a stream and a backend that did not stream."""
+    message = msgspec.json.decode(data)
+    content, usage = message.get("content") or [], message.get("usage") or {}
+    events: list[Event] = []
+
+    counted = Usage(**{name: usage.get(name) or 0 for name in Usage.__struct_fields__})
+
+    def frame(name: str, **fields: Any) -> None:
+        body = _encode({"type": name, **fields})
+        ends = name == "message_delta"
+        events.append(
+            Frame(
+                name,
+                b"event: %b\ndata: %b\n\n" % (name.encode(), body),
+                counted if ends else None,
+                message.get("stop_reason") if ends else None,
+            )
+        )
+
+    opening = {**message, "content": [], "stop_reason": None, "stop_sequence": None}
+    frame("message_start", message=opening)
+    for index, block in enumerate(content):
+        deltas: list[dict[str, Any]] = []
+        match block.get("type"):
+            case "text":
+                deltas = [{"type": "text_delta", "text": block.get("text") or ""}]
+                block = {**block, "text": ""}
+            case "thinking":
+                deltas = [{"type": "thinking_delta", "thinking": block.get("thinking") or ""}]
+                if block.get("signature"):
+                    deltas.append({"type": "signature_delta", "signature": block["signature"]})
+                block = {**block, "thinking": "", "signature": ""}
+            case "tool_use" | "server_tool_use":
+                deltas = [{"type": "input_json_delta", "partial_json": _encode(block.get("input") or {}).decode()}]
+                block = {**block, "input": {}}
+        frame("content_block_start", index=index, content_block=block)
+        for delta in deltas:
+            frame("content_block_delta", index=index, delta=delta)
+        frame("content_block_stop", index=index)
+    stop = {"stop_reason": message.get("stop_reason"), "stop_sequence": message.get("stop_sequence")}
+    frame("message_delta", delta=stop, usage=counted)
+    frame("message_stop")
+    return events

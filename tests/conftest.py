@@ -1,0 +1,133 @@
+"""What every test runs in: a scratch home, no credentials, no way out of this machine, no silent skip in CI."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+#: `all`: a test that is skipped because something is not installed has failed.
+STRICT = os.environ.get("BYWAY_TEST_REQUIRE") == "all"
+#: A skip that starts with these words is about the system, not about what is installed on it.
+ELSEWHERE = "only on "
+
+_OURS = re.compile(
+    r"(ANTHROPIC|OPENAI|CLAUDE|BYWAY|LITELLM|OLLAMA|HF|AWS|GOOGLE|AZURE)_.*|CLAUDECODE|(.*_)?(API_KEY|TOKEN|PROXY)",
+    re.IGNORECASE,
+)
+_SCRATCH = tempfile.TemporaryDirectory(prefix="byway-test-", ignore_cleanup_errors=True)
+
+
+def pytest_configure() -> None:
+    """Before any module is imported: programs that tests start inherit this environment too."""
+    for name in [name for name in os.environ if _OURS.fullmatch(name)]:
+        if name != "BYWAY_TEST_REQUIRE":
+            del os.environ[name]
+    home = Path(_SCRATCH.name)
+    for name, folder in {
+        "HOME": "home",
+        "USERPROFILE": "home",
+        "XDG_CONFIG_HOME": "home/.config",
+        "XDG_DATA_HOME": "home/.local/share",
+        "XDG_STATE_HOME": "home/.local/state",
+        "XDG_CACHE_HOME": "home/.cache",
+        "XDG_RUNTIME_DIR": "run",
+        "APPDATA": "home/AppData/Roaming",
+        "LOCALAPPDATA": "home/AppData/Local",
+        "BYWAY_HOME": "data",
+    }.items():
+        (home / folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.environ[name] = str(home / folder)
+    sys.addaudithook(_watch)
+
+
+def pytest_unconfigure() -> None:
+    _SCRATCH.cleanup()
+
+
+# --- no way out -------------------------------------------------------------------------------------------------------
+
+_outward: list[str] = []
+
+
+def _local(host: object) -> bool:
+    if host is None or host in ("", b"", "localhost", b"localhost"):
+        return True
+    name = host.decode() if isinstance(host, bytes) else str(host)
+    try:
+        address = ipaddress.ip_address(name.partition("%")[0])
+    except ValueError:
+        return name.endswith(".localhost")
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback or address.is_unspecified
+
+
+def _watch(event: str, arguments: tuple[Any, ...]) -> None:
+    """Refuse what would leave this machine. Sees every socket of the standard library, in any thread."""
+    if event in ("socket.connect", "socket.sendto"):
+        address = arguments[1]
+        if isinstance(address, tuple) and not _local(address[0]):
+            _outward.append(f"a connection to {address[0]}:{address[1]}")
+            raise ConnectionRefusedError(f"a test may not reach {address[0]}")
+    elif event == "socket.getaddrinfo" and not _local(arguments[0]):
+        try:
+            ipaddress.ip_address(arguments[0])
+        except ValueError:
+            _outward.append(f"a look-up of {arguments[0]}")
+            raise ConnectionRefusedError(f"a test may not look up {arguments[0]}") from None
+
+
+@pytest.fixture(autouse=True)
+def loopback_only() -> Iterator[None]:
+    """Fails the test that tried to reach another machine, even when its code swallowed the refusal."""
+    _outward.clear()
+    yield
+    assert not _outward, f"this test tried to leave the machine: {', '.join(dict.fromkeys(_outward))}"
+
+
+# --- programs beside Byway --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def program() -> Callable[[str], str]:
+    """`program("nginx")` is its path; where it is not installed the test is skipped with a line that names it."""
+
+    def find(name: str) -> str:
+        path = shutil.which(name) or shutil.which(name, path=os.pathsep.join(("/usr/sbin", "/usr/local/sbin")))
+        if path is None:
+            pytest.skip(f"{name} is not installed")
+        return path
+
+    return find
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    report: pytest.TestReport = yield  # type: ignore[assignment]
+    _no_skip(report, expected=hasattr(report, "wasxfail"))
+    return report  # type: ignore[return-value]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
+    report: pytest.CollectReport = yield  # type: ignore[assignment]
+    _no_skip(report)
+    return report  # type: ignore[return-value]
+
+
+def _no_skip(report: pytest.TestReport | pytest.CollectReport, expected: bool = False) -> None:
+    """With BYWAY_TEST_REQUIRE=all a skip is a failure that says what is missing."""
+    if not STRICT or not report.skipped or expected or not isinstance(report.longrepr, tuple):
+        return
+    reason = str(report.longrepr[2]).removeprefix("Skipped: ")
+    if not reason.startswith(ELSEWHERE):
+        report.outcome = "failed"
+        report.longrepr = f"BYWAY_TEST_REQUIRE=all allows no skip, and this test was skipped: {reason}"

@@ -1,0 +1,68 @@
+"""What the end-to-end tests share: one Byway in front of one scripted server for each test file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from e2e.claude import Claude
+from gateway import Answer, Gateway, config
+from scripted import Asked, Script, Scripted
+
+#: A small Messages request.
+ASK: dict[str, Any] = {"model": "claude-opus-5-5", "max_tokens": 100, "messages": [{"role": "user", "content": "hi"}]}
+
+
+@dataclass
+class Wire:
+    """A client's end and a backend's end, with the real Byway between."""
+
+    server: Scripted
+    gateway: Gateway
+    seen: int = 0
+    """Log lines from before this test."""
+
+    def play(self, script: Script) -> None:
+        self.server.play(script)
+
+    @property
+    def asked(self) -> list[Asked]:
+        """What came to the backend."""
+        return self.server.requests
+
+    def logs(self, count: int = 0) -> list[dict[str, Any]]:
+        """The log lines of this test's requests to the Messages API, when there are at least `count`."""
+
+        def found() -> list[dict[str, Any]]:
+            return self.gateway.requests()[self.seen :]
+
+        self.gateway.wait(lambda: len(found()) >= count, 5, f"{count} requests in the log")
+        return found()
+
+    def post(self, **fields: Any) -> Answer:
+        """A small Messages request with `fields` set."""
+        return self.gateway.post({**ASK, **fields})
+
+
+@pytest.fixture(scope="module")
+def _wire() -> Iterator[Wire]:
+    # So quick that a test need not wait for silence, so slow that a busy machine is not taken for a silent one.
+    quick = {"commit_after": 0.6, "ping_after": 0.6, "first_byte": 3, "between_chunks": 2, "connect": 1}
+    with Scripted() as server, Gateway(config(server, timeouts=quick)) as gateway:
+        yield Wire(server, gateway)
+
+
+@pytest.fixture
+def wire(_wire: Wire) -> Iterator[Wire]:
+    _wire.seen = len(_wire.gateway.requests())
+    yield _wire
+    _wire.server.check()
+
+
+@pytest.fixture
+def claude(wire: Wire, tmp_path: Path) -> Claude:
+    """Claude Code, told to use the Byway of `wire`, with few retries."""
+    return Claude(tmp_path, wire.gateway.url, CLAUDE_CODE_MAX_RETRIES="1")

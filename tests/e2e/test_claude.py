@@ -1,0 +1,354 @@
+"""The real Claude Code by way of Byway: its turns, its tools, its compaction, and what a person reads when something fails."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import scripted
+from e2e.claude import Claude
+from e2e.conftest import Wire
+from gateway import Gateway
+from scripted import Asked, End, Reply, Say, Tool, Wait
+
+pytestmark = pytest.mark.real
+
+ALLOWED: Final = "--dangerously-skip-permissions"
+
+
+def results(asked: Asked) -> list[dict[str, Any]]:
+    """The tool results that end a chat request, in order."""
+    found = []
+    for message in reversed(asked.json["messages"]):
+        if message["role"] == "assistant":
+            break
+        if message["role"] == "tool":
+            found.append(message)
+    return found[::-1]
+
+
+def last_user(asked: Asked) -> str:
+    """The text of the last message of a user."""
+    content = [message["content"] for message in asked.json["messages"] if message["role"] == "user"][-1]
+    return content if isinstance(content, str) else "\n".join(part.get("text", "") for part in content)
+
+
+# -------------------------------- turns
+
+
+def test_a_plain_turn(wire: Wire, claude: Claude) -> None:
+    wire.play([Say("Hello from a local model.", tokens=(1234, 7))])
+    turn = claude.ask("say hello")
+    assert (turn.code, turn.failed, turn.text) == (0, False, "Hello from a local model.")
+    (asked,) = wire.asked
+    assert asked.json["model"] == "local" and asked.stream
+    assert asked.json["stream_options"] == {"include_usage": True}
+    assert asked.path == "/v1/chat/completions" and last_user(asked).endswith("say hello")
+    # Nothing that is particular to the client reaches a model that does not know it.
+    assert b"x-anthropic-billing-header" not in asked.body and b"DeferredToolPlaceholder" not in asked.body
+    assert b"cache_control" not in asked.body and b"defer_loading" not in asked.body
+    assert "x-api-key" not in asked.headers and b"dummy" not in asked.body
+    # The client is told that the model it asked for has answered, and what it cost.
+    assert list(turn.result["modelUsage"]) == ["claude-opus-5-5"]
+    answers = [event["message"] for event in turn.events if event["type"] == "assistant"]
+    assert {message["model"] for message in answers} == {"claude-opus-5-5"}
+    usage = turn.result["usage"]
+    assert (usage["input_tokens"], usage["output_tokens"]) == (1234, 7)
+    (line,) = wire.logs(1)
+    assert line["asked"] == "claude-opus-5-5" and line["model"] == "local" and line["status"] == 200
+    assert line["input_tokens"] == 1234 and "say hello" not in wire.gateway.text
+
+
+def test_a_model_that_thinks(wire: Wire, claude: Claude) -> None:
+    wire.play([Say("Done.", thinking="let me see")])
+    turn = claude.ask("think", "--model", "sonnet")
+    assert turn.text == "Done." and list(turn.result["modelUsage"]) == ["claude-sonnet-5-5"]
+
+
+@pytest.mark.parametrize("path", ["", "/", "/anthropic/", "/anthropic/v1", "/anthropic/v1/messages"])
+def test_any_form_of_base_url_works(wire: Wire, claude: Claude, path: str) -> None:
+    wire.play([Say("Yes.")])
+    turn = claude.ask("hi", environ={"ANTHROPIC_BASE_URL": wire.gateway.url + path})
+    assert (turn.failed, turn.text) == (False, "Yes.")
+
+
+def test_the_discovery_of_models_finds_the_local_one(wire: Wire, claude: Claude) -> None:
+    wire.play([Say("Yes.")])
+    claude.ask("hi", environ={"CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": "1"})
+    (kept,) = (Path(claude.environ["HOME"]) / "config").rglob("gateway-models.json")
+    names = [model["id"] for model in json.loads(kept.read_text())["models"]]
+    mine = [name for name in names if "local" in name]
+    assert mine, names
+    wire.play([Say("By its own name.")])
+    turn = claude.ask("hi", "--model", mine[0])
+    assert turn.text == "By its own name." and wire.asked[-1].json["model"] == "local"
+
+
+# -------------------------------- tools
+
+
+def test_a_tool_loop_writes_reads_and_runs_a_file(wire: Wire, claude: Claude) -> None:
+    file = claude.work / "sum.py"
+    wire.play(
+        [
+            Say(
+                "I write it.",
+                tools=[Tool("Write", {"file_path": str(file), "content": "print(6 * 7, 'ü')\n"}, pieces=9)],
+            ),
+            Say(tools=[Tool("Read", {"file_path": str(file)}, id="call_r")]),
+            Say(
+                tools=[
+                    Tool(
+                        "Bash", {"command": "python3 sum.py > out.txt; cat out.txt", "description": "Run it"}, pieces=1
+                    )
+                ]
+            ),
+            Say("It is 42."),
+        ]
+    )
+    turn = claude.ask("make it so", ALLOWED)
+    assert (turn.failed, turn.text, turn.result["num_turns"]) == (False, "It is 42.", 4)
+    assert file.read_text() == "print(6 * 7, 'ü')\n"
+    assert (claude.work / "out.txt").read_text() == "42 ü\n"
+    wrote, read, ran = (results(asked) for asked in wire.asked[1:])
+    assert "sum.py" in wrote[0]["content"] and len(wrote) == 1
+    assert "print(6 * 7, 'ü')" in read[0]["content"]
+    assert ran[0]["content"].strip() == "42 ü"
+    # Each result names the call that it answers, and the calls go back as they came.
+    for asked in wire.asked[1:]:
+        (call,) = [one for one in asked.json["messages"] if one["role"] == "assistant"][-1]["tool_calls"]
+        assert results(asked)[0]["tool_call_id"] == call["id"]
+    call = wire.asked[1].json["messages"][-2]["tool_calls"][0]
+    assert call["function"]["name"] == "Write"
+    assert json.loads(call["function"]["arguments"])["content"] == "print(6 * 7, 'ü')\n"
+
+
+@pytest.mark.parametrize("woven", [False, True], ids=["one after the other", "woven"])
+def test_parallel_tools_are_answered_together_and_in_order(wire: Wire, claude: Claude, woven: bool) -> None:
+    one, two = claude.work / "one.txt", claude.work / "two.txt"
+    one.write_text("first secret\n")
+    two.write_text("second secret\n")
+    tools = [Tool("Read", {"file_path": str(one)}), Tool("Read", {"file_path": str(two)})]
+    wire.play([Say("Both.", tools=tools, woven=woven), Say("Read.")])
+    turn = claude.ask("read them", ALLOWED)
+    assert (turn.failed, turn.text) == (False, "Read.")
+    found = results(wire.asked[1])
+    assert [re.findall(r"\w+ secret", result["content"]) for result in found] == [["first secret"], ["second secret"]]
+    calls = [message for message in wire.asked[1].json["messages"] if message["role"] == "assistant"][-1]["tool_calls"]
+    assert [call["id"] for call in calls] == [result["tool_call_id"] for result in found]
+    assert len({call["id"] for call in calls}) == 2
+
+
+def test_calls_with_the_same_id_are_both_run(wire: Wire, claude: Claude) -> None:
+    """The client drops the second of two calls with one id, and some servers give every call the same."""
+    tools = [Tool("Bash", {"command": f"echo {word} >> said.txt"}, id="call_0") for word in ("one", "two")]
+    wire.play([Say(tools=tools), Say("Done.")])
+    turn = claude.ask("say them", ALLOWED)
+    assert not turn.failed
+    assert sorted((claude.work / "said.txt").read_text().split()) == ["one", "two"]
+
+
+def test_the_prompt_of_a_turn_begins_with_that_of_the_turn_before(wire: Wire, claude: Claude) -> None:
+    """A local model reads again whatever differs: the messages of one turn are a prefix of the next one's."""
+    wire.play(
+        [*(Say(tools=[Tool("Bash", {"command": f"echo {at}"}, id=f"call_{at}")]) for at in range(3)), Say("Done.")]
+    )
+    claude.ask("count", ALLOWED)
+    for before, after in zip(wire.asked, wire.asked[1:], strict=False):
+        first, second = before.json, after.json
+        assert json.dumps(first["tools"]) == json.dumps(second["tools"])
+        kept = json.dumps(second["messages"][: len(first["messages"])])
+        assert kept == json.dumps(first["messages"])
+
+
+# -------------------------------- a window that is full
+
+
+def test_a_conversation_that_overflows_is_compacted_and_goes_on(wire: Wire, claude: Claude) -> None:
+    """The server refuses as llama.cpp does whatever is over its window; the client understands, compacts, and ends its work."""
+    (claude.work / "long.txt").write_text("All work and no play makes a long file.\n" * 300)
+    window = 0
+    reads = 0
+    refused: list[int] = []
+
+    def script(asked: Asked) -> Reply | Say:
+        nonlocal window, reads
+        tokens = len(asked.body) // 4
+        window = window or tokens + 10_000
+        if "<summary>" in last_user(asked) and "<analysis>" in last_user(asked):
+            return Say(
+                "<analysis>We read a file.</analysis><summary>THE-SUMMARY: it is long.</summary>", tokens=(tokens, 20)
+            )
+        if tokens > window:
+            refused.append(len(wire.asked))
+            return scripted.llamacpp_overflow(tokens, window)
+        if refused:
+            return Say("Finished after compaction.", tokens=(tokens, 5))
+        reads += 1
+        command = {"command": f"cat long.txt # {reads}"}
+        return Say(tools=[Tool("Bash", command, id=f"call_{reads}")], tokens=(tokens, 30))
+
+    wire.play(script)
+    turn = claude.ask("read it until you drop", ALLOWED, "--model", "my-local-qwen")
+    assert (turn.code, turn.failed, turn.text) == (0, False, "Finished after compaction.")
+    assert reads > 2, "it was a long conversation"
+    assert len(refused) == 1, "the overflow was understood at once"
+    assert any(event.get("subtype") == "compact_boundary" for event in turn.events)
+    last = wire.asked[-1]
+    assert b"THE-SUMMARY" in last.body and len(last.body) // 4 <= window
+    assert len(last.json["messages"]) < len(wire.asked[refused[0] - 1].json["messages"])
+
+
+@pytest.mark.parametrize(
+    "overflow",
+    [
+        scripted.llamacpp_overflow(23016, 8192),
+        scripted.vllm_overflow(23016, 100, 8192),
+        scripted.openai_error(
+            400,
+            "This model's maximum context length is 8192 tokens. However, your messages resulted in 23016 tokens. "
+            "Please reduce the length of the messages.",
+            "invalid_request_error",
+            "context_length_exceeded",
+        ),
+    ],
+    ids=["llama.cpp", "vLLM", "OpenAI"],
+)
+def test_a_first_prompt_that_is_too_long_is_called_that(wire: Wire, claude: Claude, overflow: Reply) -> None:
+    wire.play([overflow] * 3)
+    turn = claude.ask("hi")
+    assert turn.failed and turn.text.startswith("Prompt is too long")
+    assert turn.result["terminal_reason"] == "prompt_too_long"
+
+
+# -------------------------------- errors: (what the backend says, requests at Byway, requests at the backend, what is read)
+
+Case = tuple[Reply, int, int, str]
+ERRORS: Final[dict[str, Case]] = {
+    # The client takes off one beta after the other, and tries each time.
+    "400": (
+        scripted.openai_error(400, "Unsupported value: 'top_k' is not a number.", "invalid_request_error"),
+        6,
+        6,
+        r"API Error: 400 .*'top_k' is not a number",
+    ),
+    "422 of FastAPI": (
+        scripted.detail(422, "Unexpected fields in the request: {'seed'}"),
+        6,
+        6,
+        r"400 .*Unexpected fields",
+    ),
+    # Our secret is refused: the client must not blame its own key, nor try for minutes.
+    "401": (
+        scripted.openai_error(401, "Incorrect API key provided.", "invalid_request_error", "invalid_api_key"),
+        1,
+        1,
+        r"502 .*'one'.*api_key",
+    ),
+    "403": (scripted.openai_error(403, "Country not supported.", "request_forbidden"), 1, 1, r"'one'.*api_key"),
+    "404 of Ollama": (
+        scripted.ollama_error(404, 'model "local" not found, try pulling it first'),
+        2,
+        2,
+        r"issue with the selected model",
+    ),
+    "413": (scripted.page(413, "413 Request Entity Too Large"), 1, 1, r"Request too large"),
+    # Byway tries once more itself, so each request of the client is two.
+    "500": (scripted.vllm_error(500, "CUDA out of memory.", "InternalServerError"), 2, 4, r"'one'.*CUDA out of memory"),
+    "502 page": (scripted.page(502), 2, 4, r"Backend 'one' answered with HTTP 502"),
+    "529": (scripted.anthropic_error(529, "overloaded_error", "All slots are busy."), 2, 4, r"All slots are busy"),
+}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_what_a_person_reads_names_the_thing_to_do(wire: Wire, claude: Claude, name: str) -> None:
+    reply, at_byway, at_backend, words = ERRORS[name]
+    wire.play([reply] * (at_backend + 2))
+    turn = claude.ask("hi", "--model", "local")
+    assert turn.failed and turn.code == 1
+    assert re.search(words, turn.text, re.DOTALL), turn.text
+    assert "<html>" not in turn.text
+    assert turn.result["api_error_status"] != 401
+    assert len(wire.asked) == at_backend
+    assert len(wire.logs(at_byway)) == at_byway
+
+
+def test_retry_after_is_obeyed(wire: Wire, claude: Claude) -> None:
+    slow = scripted.openai_error(
+        429, "Rate limit reached for requests", "requests", "rate_limit_exceeded", retry_after="3"
+    )
+    wire.play([slow, Say("After a while.")])
+    turn = claude.ask("hi")
+    assert (turn.failed, turn.text) == (False, "After a while.")
+    first, second = wire.asked
+    assert 3.0 <= second.at - first.at < 6
+
+
+def test_a_rate_limit_that_stays_is_told(wire: Wire, claude: Claude) -> None:
+    slow = scripted.openai_error(429, "Rate limit reached: 3 RPM", "requests", "rate_limit_exceeded", retry_after="3")
+    wire.play([slow] * 4)
+    turn = claude.ask("hi")
+    assert turn.failed and "(429)" in turn.text and "3 RPM" in turn.text
+    assert len(wire.asked) == 2
+
+
+def test_a_model_that_is_loading_is_waited_for(wire: Wire, claude: Claude) -> None:
+    wire.play([scripted.llamacpp_error(503, "Loading model", "unavailable_error"), Say("Loaded.")])
+    turn = claude.ask("hi")
+    assert (turn.failed, turn.text) == (False, "Loaded.")
+
+
+def test_a_backend_that_is_not_running(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        # Bound and not listening: nobody else can have it, and a connection is refused.
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        backend = {"name": "box", "type": "llamacpp", "url": url, "models": ["local"]}
+        with Gateway({"backends": [backend], "model_aliases": {"default": "local"}}) as gateway:
+            turn = Claude(tmp_path, gateway.url, CLAUDE_CODE_MAX_RETRIES="1").ask("hi")
+            assert turn.failed and turn.result["api_error_status"] == 502
+            assert "box" in turn.text and url.removeprefix("http://") in turn.text, turn.text
+
+
+@pytest.mark.parametrize("end", [End.CLOSE, End.RESET, None], ids=["closed", "reset", "ended without a finish"])
+def test_a_stream_that_breaks_is_asked_for_again_whole(wire: Wire, claude: Claude, end: End | None) -> None:
+    words = "one two three four five"
+    broken: Callable[[list[scripted.Step]], list[scripted.Step]] = lambda steps: [
+        *steps[:3],
+        Wait(0.05),
+        *([end] if end else []),
+    ]
+    wire.play([Say(words, edit=broken), Say(words)])
+    turn = claude.ask("count")
+    assert (turn.failed, turn.text) == (False, words)
+    first, second = wire.asked
+    assert first.stream and not second.stream
+
+
+# -------------------------------- the built-in model
+
+
+def exports(text: str) -> dict[str, str]:
+    """What `byway up` tells a person to export."""
+    found = re.findall(r"^\s*export ([A-Z][A-Z0-9_]*)=(.*)$", text, re.MULTILINE)
+    return {name: value.strip().strip("\"'") for name, value in found}
+
+
+def test_a_bare_turn_is_answered_by_the_built_in_model(tmp_path: Path) -> None:
+    """With no config and exactly what is printed. Only the structure is looked at: the model is too small to be asked more."""
+    pytest.importorskip("xllamacpp", reason="xllamacpp is not installed")
+    with Gateway(model=True) as gateway:
+        gateway.wait(lambda: gateway.get("/readyz").json["backends"][0]["state"] == "ready", 60, "the model is loaded")
+        gateway.wait(lambda: "ANTHROPIC_BASE_URL" in exports(gateway.text), 5, "the exports are printed")
+        told = exports(gateway.text)
+        assert told["ANTHROPIC_BASE_URL"] == f"{gateway.url}/anthropic" and told["ANTHROPIC_API_KEY"]
+        claude = Claude(tmp_path, gateway.url, **told)
+        turn = claude.ask("Say hello.", "--bare", environ={"CLAUDE_CODE_MAX_OUTPUT_TOKENS": "200"})
+        assert not turn.failed and turn.text.strip(), turn.events
+        line = gateway.requests()[0]
+        assert line["status"] == 200 and line["output_tokens"] > 0 and line["input_tokens"] > 100

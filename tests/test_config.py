@@ -1,0 +1,879 @@
+"""The settings: what loads, what is refused and in which words, and that nothing else ever comes out."""
+
+from __future__ import annotations
+
+import datetime
+import random
+import runpy
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from byway.config import (
+    ApiKeys,
+    Backend,
+    Config,
+    ConfigError,
+    Key,
+    Logging,
+    Server,
+    Timeouts,
+    Tls,
+    listen,
+    load,
+    load_keys,
+    static_changes,
+)
+from byway.config.document import MOST
+from byway.config.settings import notes
+from byway.vendors import VENDORS
+
+ROOT = Path(__file__).parent.parent
+
+# The samples of the reference router's documentation (facts/reference-router.md section 3), all of them in one file.
+REFERENCE = r"""
+server:
+  bind_address: "0.0.0.0:8080"
+  socket_mode: null
+  workers: 4
+  connection_pool_size: 100
+model_metadata_file: "model-metadata.yaml"
+backends:
+  - name: my-self-hosted
+    type: vllm
+    url: http://localhost:11434
+    api_key: "${BACKEND_API_KEY}"
+    weight: 1
+    models: [my-model]
+selection_strategy: RoundRobin
+health_checks:
+  enabled: true
+  interval: "30s"
+  timeout: "10s"
+  unhealthy_threshold: 3
+  healthy_threshold: 2
+  endpoint: "/v1/models"
+  warmup_check_interval: "1s"
+  max_warmup_duration: "300s"
+web_search:
+  enabled: true
+  provider: brave
+  api_key: "${BRAVE_API_KEY}"
+  max_tool_iterations: 5
+model_aliases: {haiku: my-model, sonnet: my-model, opus: my-model, default: my-model}
+api_keys:
+  mode: permissive
+  api_keys:
+    - {key: "${API_KEY_1}", id: one, user_id: u, organization_id: o, name: n,
+       scopes: [read, write, files, admin], rate_limit: 1000, enabled: true, expires_at: "2025-12-31T23:59:59Z"}
+    - {key: older-form-of-limits, rate_limit: {requests_per_second: 10, burst_capacity: 20}}
+  api_keys_file: "/etc/continuum-router/api-keys.yaml"
+rate_limiting:
+  enabled: true
+  storage: memory
+  limits:
+    per_client:  {requests_per_second: 10,   burst_capacity: 20}
+    per_backend: {requests_per_second: 100,  burst_capacity: 200}
+    global:      {requests_per_second: 1000, burst_capacity: 2000}
+    per_api_key: {requests_per_second: 10,   burst_capacity: 20}
+  whitelist: ["192.168.1.0/24", "10.0.0.1"]
+  bypass_keys: ["admin-key-123"]
+admin:
+  auth: {method: bearer_token, token: "${ADMIN_TOKEN}"}
+metrics:
+  enabled: true
+  endpoint: "/metrics"
+  cardinality_limit: {max_labels_per_metric: 100, max_unique_label_values: 1000}
+  optional_metrics: {enable_request_body_size: false, enable_response_body_size: false, enable_detailed_errors: true}
+  persistence: {enabled: true, backend: sqlite, path: ./data/metrics.db, snapshot_interval_seconds: 60,
+                retention_days: 15, compaction: {enabled: true, schedule: "0 3 * * *"}}
+global_prompts: {default: "...", default_file: system.md, prompts_dir: ./prompts, merge_strategy: prepend,
+                 separator: "\n\n---\n\n",
+                 backends: {anthropic: {prompt_file: a.md}}, models: {gpt-4o: {prompt_file: b.md}}}
+acp: {enabled: true, transport: {stdio: {enabled: true}}, capabilities: {load_session: true, mcp: true}, default_model: m,
+      permissions: {default_policy: ask_always, auto_allow: [read, search, think], always_ask: [edit, delete, execute]},
+      sessions: {max_concurrent: 10, idle_timeout: "1h", storage: memory}}
+guardrails: {enabled: false}
+"""
+
+ENVIRON = {"BACKEND_API_KEY": "backend-secret", "BRAVE_API_KEY": "brave-secret", "API_KEY_1": "k1", "ADMIN_TOKEN": "t"}
+
+
+def complaints(text: str, environ: dict[str, str] | None = None) -> list[str]:
+    """What `load` says against the text, as `line path: message`; a warning as `line path: warning: message`."""
+    try:
+        found = load(text, environ or {}).warnings
+    except ConfigError as error:
+        found = error.complaints
+    return [f"{one.line} {one}" for one in found]
+
+
+def backend(text: str, environ: dict[str, str] | None = None) -> Backend:
+    """The one backend of a config that has nothing else."""
+    return load(f"backends: [{{{text}}}]", environ or {}).backends[0]
+
+
+# What loads
+
+
+@pytest.mark.parametrize(
+    "text", ["", "\n# only a remark\n", "---\n", "{}", "\ufeff", "backends:\nserver: {}\n", "backends: []"]
+)
+def test_an_empty_config_is_the_built_in_model_on_loopback(text):
+    config = load(text, {})
+    assert config == Config()
+    assert [(one.name, one.type, one.url) for one in config.backends] == [("builtin", "builtin", None)]
+    assert config.server.bind_address == ("127.0.0.1:38080",)
+
+
+def test_the_types_have_the_documented_defaults():
+    assert Timeouts() == Timeouts(
+        connect=5.0, first_byte=600.0, between_chunks=300.0, commit_after=10.0, ping_after=15.0, drain=30.0
+    )
+    assert Logging() == Logging(level="info", format="auto")
+    assert Tls() == Tls(ca=None, cert=None, key=None, verify=True)
+
+
+def test_the_reference_sample_starts_and_says_what_is_not_built():
+    config = load(REFERENCE, ENVIRON)
+    (one,) = config.backends
+    assert (one.name, one.type, one.url, one.api_key) == (
+        "my-self-hosted",
+        "vllm",
+        "http://localhost:11434",
+        "backend-secret",
+    )
+    assert (one.models, one.weight, one.missing, one.off) == (("my-model",), 1, (), "")
+    assert config.model_aliases == {slot: ("my-model",) for slot in ("haiku", "sonnet", "opus", "default")}
+    first, second = config.api_keys.api_keys
+    assert (first.key, first.id, first.scopes) == ("k1", "one", ("read", "write", "files", "admin"))
+    assert first.expires_at == datetime.datetime(2025, 12, 31, 23, 59, 59, tzinfo=datetime.UTC)
+    assert (second.id, second.scopes) == ("key-2", ("read", "write", "files"))
+    assert config.health_checks.max_warmup_duration == 300.0
+    assert config.acp.sessions.idle_timeout == 3600.0
+    unbuilt = [one.path for one in config.warnings if one.message == "not built yet, has no effect"]
+    assert unbuilt == [
+        "model_metadata_file",
+        "health_checks",
+        "web_search",
+        "api_keys.api_keys.0.rate_limit",
+        "api_keys.api_keys.1.rate_limit",
+        "rate_limiting",
+        "admin",
+        "metrics",
+        "global_prompts",
+        "acp",
+    ]
+
+
+def test_the_reference_sample_starts_without_any_variable_too():
+    config = load(REFERENCE, {})
+    assert config.backends[0].missing == ("BACKEND_API_KEY",)
+    assert config.backends[0].off == "BACKEND_API_KEY is not set"
+    assert config.api_keys.api_keys[0].missing == ("API_KEY_1",)
+    assert "web_search.api_key: warning: BRAVE_API_KEY is not set: web search is off until it is" in map(
+        str, config.warnings
+    )
+
+
+def test_what_is_turned_off_or_at_its_default_is_not_warned_about():
+    text = """
+selection_strategy: round-robin
+rate_limiting: {enabled: false, storage: redis}
+web_search: {enabled: false, provider: exa, api_key: "${NOT_THERE}"}
+health_checks: {enabled: false}
+metrics: {enabled: false}
+admin: {auth: {method: none}}
+acp: {enabled: false}
+"""
+    assert complaints(text) == []
+    assert complaints("selection_strategy: least_latency") == [
+        "1 selection_strategy: warning: not built yet, has no effect"
+    ]
+
+
+def test_nothing_inside_an_unbuilt_section_ends_the_start():
+    assert complaints("guardrails: {enabled: true, categories: [pii]}\nmetrics: {enabled: perhaps, port: 9}") == [
+        "1 guardrails: warning: not built yet, has no effect",
+        "1 guardrails.categories: warning: not known; known here are enabled",
+        "2 metrics: warning: not built yet, has no effect",
+        "2 metrics.enabled: warning: expected true or false, got 'perhaps'",
+        "2 metrics.port: warning: not known; known here are enabled, endpoint, cardinality_limit, optional_metrics, persistence",
+    ]
+
+
+def test_the_example_loads_clean():
+    config = load((ROOT / "examples/byway.yaml").read_text("utf-8"), {})
+    assert config.warnings == ()
+    assert config.backends[0].url == "http://127.0.0.1:11434"
+    assert config.timeouts.first_byte == 600.0
+
+
+@pytest.mark.parametrize("page", ["docs/config.md"])
+def test_the_examples_in_the_documentation_load_clean(page):
+    blocks = (ROOT / page).read_text("utf-8").split("```yaml\n")[1:]
+    environ = dict.fromkeys(("ANTHROPIC_API_KEY", "ADA_KEY", "GRACE_KEY"), "") | {
+        "ANTHROPIC_API_KEY": "a",
+        "ADA_KEY": "b",
+        "GRACE_KEY": "c",
+    }
+    assert len(blocks) == 3
+    for block in blocks:
+        assert load(block.partition("```")[0], environ).warnings == ()
+
+
+def test_the_tables_of_the_documentation_are_those_of_the_code():
+    generate = runpy.run_path(str(ROOT / "docs/generate.py"))
+    page = (ROOT / "docs/config.md").read_text("utf-8")
+    assert generate["fill"](page) == page, "run python docs/generate.py"
+    assert "| `timeouts.commit_after` | duration | `10s` |" in page
+
+
+def test_every_field_has_a_note():
+    for path, note, _, _ in runpy.run_path(str(ROOT / "docs/generate.py"))["rows"]():
+        assert note.says, path
+    for struct in (Config, Server, Backend, Tls, ApiKeys, Key, Timeouts, Logging):
+        assert list(notes(struct)) == [field.name for field in msgspec.structs.fields(struct)]
+
+
+def test_a_config_of_two_hundred_lines_loads_in_less_than_60_ms():
+    text = "backends:\n" + "".join(
+        f"  - name: b{n}\n    type: vllm\n    url: http://10.0.0.{n}:8000/v1\n    api_key: ${{KEY}}\n    models: [a{n}]\n"
+        for n in range(40)
+    )
+    took = []
+    for _ in range(5):
+        start = time.perf_counter()
+        load(text, {"KEY": "x"})
+        took.append(time.perf_counter() - start)
+    assert min(took) < 0.06
+
+
+# Backends
+
+
+@pytest.mark.parametrize(
+    ("written", "type_"),
+    [
+        ("llama.cpp", "llamacpp"),
+        ("LlamaCpp", "llamacpp"),
+        ("lm-studio", "lmstudio"),
+        ("LM Studio", "lmstudio"),
+        ("vLLM", "vllm"),
+        ("openai-compatible", "generic"),
+        ("OpenAI", "openai"),
+        ("localai", "generic"),
+    ],
+)
+def test_a_type_is_known_in_its_spellings(written, type_):
+    assert backend(f"type: {written}, url: 'http://localhost:1'").type == type_
+
+
+@pytest.mark.parametrize("vendor", [vendor for vendor in VENDORS.values() if vendor.url], ids=lambda one: one.name)
+def test_a_type_with_a_place_of_its_own_needs_no_url(vendor):
+    one = backend(f"type: {vendor.name}")
+    assert (one.name, one.url) == (vendor.name, vendor.url)
+
+
+@pytest.mark.parametrize("written", ["gemini", "Azure-OpenAI", "continuum-router"])
+def test_a_type_that_is_not_built_turns_its_backend_off(written):
+    text = f"backends: [{{type: {written}, name: x}}, {{type: ollama}}]"
+    config = load(text, {})
+    assert config.backends[0].off == f"backends of type {written} are not built yet"
+    assert config.backends[1].off == ""
+    assert complaints(text) == [f"1 backends.0.type: warning: {written} is not built yet: backend 'x' is off"]
+
+
+def test_an_unknown_type_is_refused_with_those_there_are():
+    (complaint,) = complaints("backends: [{type: vlm, url: 'http://x'}]")
+    assert complaint.startswith(
+        "1 backends.0.type: 'vlm' is not a type of backend. Did you mean vllm? There are vllm, ollama,"
+    )
+    assert "builtin" in complaint
+
+
+@pytest.mark.parametrize(
+    ("written", "url"),
+    [
+        ("http://localhost:8000", "http://localhost:8000"),
+        ("http://localhost:8000/", "http://localhost:8000"),
+        ("http://localhost:8000/v1", "http://localhost:8000"),
+        ("http://localhost:8000/v1/", "http://localhost:8000"),
+        ("https://host.example.org/openai/v1", "https://host.example.org/openai"),
+        ("http://[::1]:8000/v1", "http://[::1]:8000"),
+        ("unix:/run/vllm.sock", "unix:/run/vllm.sock"),
+        ("unix:///run/vllm.sock", "unix:/run/vllm.sock"),
+        ("${HOST}/v1", "https://from.example.org"),
+    ],
+)
+def test_a_url_is_stored_without_slash_and_version(written, url):
+    one = backend(f"type: generic, url: '{written}'", {"HOST": "https://from.example.org"})
+    assert one.url == url
+
+
+@pytest.mark.parametrize("tail", ["/v1/chat/completions", "/chat/completions", "/v1/messages"])
+def test_an_endpoint_in_the_url_is_left_out_with_a_warning(tail):
+    text = f"backends: [{{type: generic, url: 'http://localhost:1{tail}'}}]"
+    assert load(text, {}).backends[0].url == "http://localhost:1"
+    assert "is left out" in complaints(text)[0]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://x",
+        "localhost:8000",
+        "http://",
+        "http://user:hunter2@localhost",
+        "http://hunter2@localhost",
+        "http://localhost?key=hunter2",
+        "http://localhost/#hunter2",
+        "http://local host",
+        "http://localhost:99999",
+        "http://localhost:0",
+        "http://[::1",
+        "http://2130706433/",
+        "http://0x7f.1/",
+        "http://127.1/",
+        "http://a..b/",
+        "unix:",
+        "http://localhost\\\\@hunter2",
+        "/v1",
+    ],
+)
+def test_a_bad_url_is_refused_and_not_repeated(url):
+    (complaint,) = complaints(f'backends: [{{type: generic, url: "{url}"}}]')
+    assert complaint.startswith("1 backends.0.url: ")
+    assert "hunter2" not in complaint
+
+
+@pytest.mark.parametrize("host", ["169.254.169.254", "[fe80::1]", "[fd00:ec2::254]", "[::ffff:169.254.169.254]"])
+def test_a_link_local_address_is_used_with_a_warning(host):
+    text = f"backends: [{{type: generic, url: 'http://{host}:80'}}]"
+    assert load(text, {}).backends[0].url == f"http://{host}:80"
+    assert "clouds hand out credentials" in complaints(text)[0]
+
+
+def test_models_are_names_or_mappings():
+    one = backend("type: ollama, models: [a, {id: b, window: 8192}, {name: 'meta/c'}, 7, a]")
+    assert one.models == ("a", "b", "meta/c", "7")
+    assert one.windows == {"b": 8192}
+    assert backend("type: ollama, models: only").models == ("only",)
+    assert complaints(
+        "backends: [{type: ollama, models: [{window: 1}, [x], {id: a, window: -1}, {id: b, cost: 2}]}]"
+    ) == [
+        "1 backends.0.models.0: a model needs its name: {id: my-model}",
+        "1 backends.0.models.1: expected text, got a list",
+        "1 backends.0.models.2.window: expected a whole number of at least 1, got '-1'",
+        "1 backends.0.models.3.cost: warning: not known here, has no effect",
+    ]
+
+
+def test_headers_are_checked():
+    assert backend("type: ollama, headers: {X-Team: 'a b', X-Number: 7}").headers == {"X-Team": "a b", "X-Number": "7"}
+    assert complaints(
+        r'backends: [{type: ollama, headers: {Host: a, te: b, "a hunter2": c, X-A: "b\r\nhunter2"}}]'
+    ) == [
+        "1 backends.0.headers: a key here is not a header name (letters, digits and -)",
+        "1 backends.0.headers.Host: belongs to the connection itself; Byway writes it",
+        "1 backends.0.headers.X-A: a header's value is ASCII on one line",
+        "1 backends.0.headers.te: belongs to the connection itself; Byway writes it",
+    ]
+
+
+def test_tls_and_proxy():
+    one = backend(
+        "type: ollama, tls: {ca: a.pem, cert: c.pem, key: k.pem, verify: false}, proxy: 'http://u:p@proxy:3128/'"
+    )
+    assert one.tls == Tls(ca="a.pem", cert="c.pem", key="k.pem", verify=False)
+    assert one.proxy == "http://u:p@proxy:3128"
+    assert complaints("backends: [{type: ollama, tls: {key: k.pem}, proxy: 'socks5://x'}]") == [
+        "1 backends.0.proxy: expected an HTTP proxy such as http://proxy.example.org:3128",
+        "1 backends.0.tls: a key without its cert; give the certificate's file too",
+    ]
+
+
+def test_settings_of_the_built_in_model_that_mean_nothing_are_warned_about():
+    text = "backends: [{type: builtin, url: 'http://x', api_key: y}]"
+    assert load(text, {}).backends[0] == Backend(name="builtin", type="builtin")
+    assert [one.partition(":")[0] for one in complaints(text)] == ["1 backends.0.url", "1 backends.0.api_key"] or [
+        one.partition(":")[0] for one in complaints(text)
+    ] == ["1 backends.0.api_key", "1 backends.0.url"]
+
+
+def test_a_missing_variable_turns_off_only_what_needs_it():
+    text = """
+backends:
+  - {name: openai, type: openai, api_key: "${OPENAI_API_KEY}"}
+  - {name: far, type: generic, url: "${FAR}/v1", headers: {X-A: "${FAR} ${OPENAI_API_KEY}"}}
+  - {name: near, type: ollama}
+api_keys:
+  api_keys: [{key: "${K}", name: ada}, {key: plain}]
+"""
+    config = load(text, {"OPENAI_API_KEY": ""})
+    assert [one.missing for one in config.backends] == [("OPENAI_API_KEY",), ("FAR", "OPENAI_API_KEY"), ()]
+    assert [bool(one.off) for one in config.backends] == [True, True, False]
+    assert [one.missing for one in config.api_keys.api_keys] == [("K",), ()]
+    assert config.api_keys.closed
+    assert complaints(text)[0] == (
+        "3 backends.0.api_key: warning: OPENAI_API_KEY is not set: backend 'openai' is off until it is"
+    )
+    assert "7 api_keys.api_keys.0.key: warning: K is not set: key 'ada' is off until it is" in complaints(text)
+
+
+def test_a_missing_variable_elsewhere_is_an_error():
+    assert complaints("server: {bind_address: '${WHERE}'}") == [
+        "1 server.bind_address: WHERE is not set; set it, or give a default: ${WHERE:-default}"
+    ]
+    assert load("server: {bind_address: '${WHERE:-127.0.0.1:1}'}", {}).server.bind_address == ("127.0.0.1:1",)
+    assert load("server: {workers: '${N}'}\nlocal_only: ${L}", {"N": "1", "L": "true"}).local_only is True
+
+
+# local_only
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:1",
+        "http://10.1.2.3",
+        "http://172.31.0.1",
+        "http://192.168.0.9:8000",
+        "http://[::1]:1",
+        "http://[fd12::1]",
+        "http://localhost:1",
+        "unix:/run/x",
+    ],
+)
+def test_local_only_takes_what_is_provably_near(url):
+    assert complaints(f"local_only: true\nbackends: [{{type: generic, url: '{url}'}}]") == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://api.openai.com",
+        "http://8.8.8.8",
+        "http://172.32.0.1",
+        "http://ollama.local",
+        "http://gpu.internal",
+        "http://localhost.example.org",
+        "http://169.254.169.254",
+        "http://100.64.0.1",
+        "http://[2001:db8::1]",
+        "http://[::ffff:8.8.8.8]",
+        "http://0.0.0.0",
+    ],
+)
+def test_local_only_refuses_everything_else(url):
+    with pytest.raises(ConfigError) as caught:
+        load(f"local_only: true\nbackends: [{{type: generic, url: '{url}'}}]", {})
+    (error,) = [one for one in caught.value.complaints if one.severity == "error"]
+    assert (error.path, error.line) == ("backends.0.url", 2)
+    assert "local_only is on" in error.message
+
+
+def test_local_only_refuses_vendors_far_away_proxies_and_search():
+    text = """
+local_only: true
+backends:
+  - type: anthropic
+  - {type: ollama, proxy: "http://proxy.example.org:1"}
+web_search: {enabled: true, provider: exa}
+"""
+    with pytest.raises(ConfigError) as caught:
+        load(text, {})
+    errors = [(one.path, one.line) for one in caught.value.complaints if one.severity == "error"]
+    assert errors == [("backends.0.url", 4), ("backends.1.proxy", 5), ("web_search.enabled", 6)]
+
+
+# Aliases and keys
+
+
+def test_an_alias_leads_to_one_target_or_an_ordered_list():
+    text = "backends: [{name: a, type: vllm}]\nmodel_aliases: {haiku: m, 'claude-*': [a/m, org/model:8b], default: [x]}"
+    assert load(text, {}).model_aliases == {"haiku": ("m",), "claude-*": ("a/m", "org/model:8b"), "default": ("x",)}
+    assert complaints(text) == []
+
+
+def test_targets_that_nobody_can_know_are_warned_about():
+    text = """
+backends:
+  - {name: local, type: vllm, models: [qwen, org/model]}
+  - {name: cloud, type: openai, models: [gpt]}
+model_aliases:
+  good: [qwen, org/model, local/qwen, cloud/gpt, local/org/model]
+  haiku: locl/qwen
+  sonnet: cloud/qwen
+  opus: other
+"""
+    assert complaints(text) == [
+        "7 model_aliases.haiku: warning: no backend is called 'locl' and none lists the model 'locl/qwen'; "
+        "did you mean local/qwen?",
+        "8 model_aliases.sonnet: warning: backend 'cloud' does not list the model 'qwen'",
+        "9 model_aliases.opus: warning: no backend lists the model 'other'",
+    ]
+
+
+def test_an_alias_that_leads_nowhere_is_refused():
+    assert complaints("model_aliases:\n  haiku: []\n  opus:\n  fable: ['']\n  sonnet: {a: b}") == [
+        "2 model_aliases.haiku: the list is empty; remove the entry or fill it in",
+        "3 model_aliases.opus: there is nothing here; remove the entry or fill it in",
+        "4 model_aliases.fable.0: there is nothing here; remove the entry or fill it in",
+        "5 model_aliases.sonnet: expected a list, got a mapping",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "closed"),
+    [
+        ("", False),
+        ("mode: permissive", False),
+        ("mode: blocking", True),
+        ("api_keys: [{key: a}]", True),
+        ("api_keys: [{key: a, enabled: false}]", True),
+        ("api_keys: [{key: '${NO}'}]", True),
+        ("api_keys_file: keys.yaml", True),
+        ("mode: permissive, api_keys: [{key: a}]", False),
+    ],
+)
+def test_the_door_is_shut_as_soon_as_there_is_a_key(text, closed):
+    assert load(f"api_keys: {{{text}}}", {}).api_keys.closed is closed
+
+
+def test_permissive_with_keys_is_warned_about():
+    assert complaints("api_keys: {mode: permissive, api_keys: [{key: a}]}") == [
+        "1 api_keys.mode: warning: permissive although there are keys: anyone may use Byway, with any key or none"
+    ]
+
+
+def test_keys_are_checked_and_never_shown():
+    text = """
+api_keys:
+  mode: open
+  api_keys:
+    - {key: "hunter2 hunter2"}
+    - {key: hunter2, id: a}
+    - {key: hunter2, id: b}
+    - {key: hunter3, id: a}
+    - {name: nameless}
+    - {key: hunter4, scopes: [read, wrte], expires_at: tomorrow, rate_limit: lots}
+    - {key:hunter2}
+    - hunter2
+"""
+    found = complaints(text)
+    assert found == [
+        "3 api_keys.mode: 'open' is not one of permissive, blocking.",
+        "5 api_keys.api_keys.0.key: there is a blank, a line break or a non-ASCII character in the middle of it",
+        "7 api_keys.api_keys.2: this key stands twice; the first is in line 6",
+        "8 api_keys.api_keys.3: the id of this key is taken; the first is in line 6",
+        "9 api_keys.api_keys.4: the key itself is missing: key: ${NAME}",
+        "10 api_keys.api_keys.5.expires_at: expected a date and time such as 2027-12-31T23:59:59Z",
+        "10 api_keys.api_keys.5.rate_limit: warning: expected a whole number of at least 0, got 'lots'",
+        "10 api_keys.api_keys.5.scopes.1: 'wrte' is not one of read, write, files, admin. Did you mean write?",
+        "11 api_keys.api_keys.6: a key here is not known; known are key, id, user_id, organization_id, name, scopes, "
+        "rate_limit, enabled, expires_at",
+        "11 api_keys.api_keys.6: the key itself is missing: key: ${NAME}",
+        "12 api_keys.api_keys.7: expected a mapping (key: value), got text",
+    ]
+    assert "hunter" not in "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    "text", ["- {key: '${A}', id: a}\n- {key: b}", "api_keys:\n  - {key: '${A}', id: a}\n  - key: b\n"]
+)
+def test_a_file_of_keys(text):
+    assert [(one.id, one.key) for one in load_keys(text, {"A": "secret"})] == [("a", "secret"), ("key-2", "b")]
+    assert load_keys(text, {})[0].missing == ("A",)
+
+
+def test_a_file_of_keys_that_is_wrong():
+    assert load_keys("", {}) == load_keys("api_keys:", {}) == ()
+    for text in ("keys: [{key: a}]", "hunter2", "- hunter2", "- {key: a}\n- {key: a}", "- {ky: a}", "- {"):
+        with pytest.raises(ConfigError) as caught:
+            load_keys(text, {}, file="keys.yaml")
+        assert str(caught.value).startswith("keys.yaml:")
+        assert "hunter2" not in str(caught.value)
+
+
+# Server, timeouts, logging
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("127.0.0.1:38080", ("127.0.0.1", 38080)),
+        ("0.0.0.0:0", ("0.0.0.0", 0)),
+        ("[::1]:80", ("::1", 80)),
+        ("localhost:80", ("localhost", 80)),
+        (":8080", ("0.0.0.0", 8080)),
+        ("unix:/run/byway.sock", "/run/byway.sock"),
+    ],
+)
+def test_where_to_listen(text, parts):
+    assert listen(text) == parts
+    assert load(f"server: {{bind_address: ['{text}']}}", {}).server.bind_address == (text,)
+
+
+@pytest.mark.parametrize(
+    "text", ["0.0.0.0", "8080", "::1:80", "[::1]", "[x]:1", "a b:1", "x:70000", "x:-1", "unix:", "http://x:1"]
+)
+def test_where_not_to_listen(text):
+    assert len(complaints(f"server: {{bind_address: '{text}'}}")) == 1
+
+
+def test_the_server_section():
+    text = """
+server:
+  bind_address: [127.0.0.1:1, "unix:/run/byway.sock"]
+  socket_mode: 0660
+  root_path: /byway/
+  allowed_hosts: byway.example.org
+  trusted_proxies: [10.0.0.0/8, "::1", 10.0.0.7/8]
+"""
+    assert load(text, {}).server == Server(
+        bind_address=("127.0.0.1:1", "unix:/run/byway.sock"),
+        socket_mode=0o660,
+        root_path="/byway",
+        allowed_hosts=("byway.example.org",),
+        trusted_proxies=("10.0.0.0/8", "::1", "10.0.0.0/8"),
+    )
+    assert load("server: {socket_mode: 0o600}", {}).server.socket_mode == 0o600
+    assert load("server: {socket_mode: '640'}", {}).server.socket_mode == 0o640
+    assert (
+        complaints("server: {socket_mode: 0888, root_path: x y, trusted_proxies: [here], workers: 1000}")
+        == [
+            "1 server.root_path: expected a path that begins with a slash, such as /byway",
+            "1 server.socket_mode: expected permissions in octal, such as 0660",
+            "1 server.trusted_proxies: expected an IP address or a network such as 10.0.0.0/8",
+            "1 server.workers: expected a whole number from 0 to 256, got '1000'",
+        ]
+        or "trusted_proxies.0" in complaints("server: {trusted_proxies: [here]}")[0]
+    )
+    assert "one process serves" in complaints("server: {workers: 4}")[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("30s", 30), ("500ms", 0.5), ("1h", 3600), ("1h30m", 5400), ("2.5", 2.5), ("300", 300), ("1 d", 86400)],
+)
+def test_durations(text, seconds):
+    assert load(f"timeouts: {{first_byte: {text}}}", {}).timeouts.first_byte == seconds
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "1x", "1s2", "nan", "inf", "1e9", "0", "'9999999999s'", "[1]"])
+def test_what_is_no_duration(text):
+    (complaint,) = complaints(f"timeouts: {{connect: {text}}}")
+    assert complaint.startswith("1 timeouts.connect: expected a duration such as 30s")
+
+
+def test_logging_is_read_without_regard_to_capitals():
+    assert load("logging: {level: WARN, format: JSON}", {}).logging == Logging(level="warning", format="json")
+    assert complaints("logging: {level: loud}") == [
+        "1 logging.level: 'loud' is not one of trace, debug, info, warning, error."
+    ]
+
+
+def test_changes_that_need_a_restart():
+    before = load("server: {bind_address: 127.0.0.1:1}\nlogging: {level: info}", {})
+    after = load("server: {bind_address: 127.0.0.1:2, root_path: /x, allowed_hosts: [y]}\nlogging: {level: debug}", {})
+    assert static_changes(before, after) == ("server.bind_address", "server.root_path")
+    assert static_changes(before, before) == ()
+
+
+# Complaints
+
+
+def test_every_complaint_is_reported_at_once_with_path_and_line_in_order():
+    text = """server:
+  bind_adress: x
+backends:
+  - {name: a, type: ollama, weight: 101}
+  - name: a
+    type: ollama
+    weight: heavy
+  - {name: a/b, type: ollama}
+timeouts: {connect: soon}
+timeouts: {}
+colour: red
+local_only: perhaps
+"""
+    with pytest.raises(ConfigError) as caught:
+        load(text, {}, file="my.yaml")
+    assert str(caught.value).splitlines() == [
+        "my.yaml:2: server.bind_adress: not known; did you mean bind_address?",
+        "my.yaml:4: backends.0.weight: expected a whole number from 1 to 100, got '101'",
+        "my.yaml:5: backends.1.name: the name 'a' is taken; the first is in line 4",
+        "my.yaml:7: backends.1.weight: expected a whole number from 1 to 100, got 'heavy'",
+        "my.yaml:8: backends.2.name: a name is 1 to 100 printable ASCII characters, without a slash",
+        "my.yaml:10: timeouts: this key stands twice; the first is in line 9",
+        "my.yaml:11: colour: not known; known here are "
+        + ", ".join(name for name in notes(Config) if name != "warnings"),
+        "my.yaml:12: local_only: expected true or false, got 'perhaps'",
+    ] or "backends.2" in str(caught.value)
+    assert caught.value.complaints[0].path == "server.bind_adress"
+    assert caught.value.complaints[0].line == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a:\n\tb: c", "2 there is a tab here; YAML is indented with spaces"),
+        ("server: [1, 2", "1 the file ends before the bracket, brace or quote that begins in line 1 is closed"),
+        (
+            "server:\n  root_path: 'x\n",
+            "2 the file ends before the bracket, brace or quote that begins in line 2 is closed",
+        ),
+        ("a: b: c", '1 there is a ":" too many here, or the indentation is wrong; text with ": " in it needs quotes'),
+        (
+            " server: {}\nlogging: {}",
+            "2 this line is not indented like the lines it belongs to, or the line above is not complete",
+        ),
+        ("server: *other", "1 server: an alias (*name) has no anchor (&name) before it"),
+        ("server: &a [*a]", "1 server.0: an alias (*name) has no anchor (&name) before it"),
+        (
+            "server: !!python/object/apply:os.system [ls]",
+            "1 server: tags (!name) are not used in a config; put quotes around the text if it is text",
+        ),
+        ("server: {}\n---\nserver: {}", "2 a second document begins here; a config is one document"),
+        ("- server", "1 expected a mapping (key: value), got a list"),
+        ("server", "1 expected a mapping (key: value), got text"),
+        ("server: 7", "1 server: expected a mapping (key: value), got text"),
+        ("backends: {name: a}", "1 backends: expected a list, got a mapping"),
+        ("? [a]\n: b", "1 a key has to be text, not a list or mapping"),
+        ("server: {}\n\x00", "2 there is a character here that YAML does not allow"),
+        ("x: \ud800", "1 this is not UTF-8 text"),
+        ('x: "\\UFFFFFFFF"', "1 this cannot be read as YAML"),
+    ],
+)
+def test_what_is_not_a_config_at_all(text, said):
+    assert complaints(text) == [said]
+
+
+def test_anchors_and_merges_work():
+    text = """
+backends:
+  - &first {name: a, type: vllm, url: "http://10.0.0.1:1", weight: 3}
+  - {<<: *first, name: b, url: "http://10.0.0.2:1"}
+"""
+    assert [(one.name, one.url, one.weight) for one in load(text, {}).backends] == [
+        ("a", "http://10.0.0.1:1", 3),
+        ("b", "http://10.0.0.2:1", 3),
+    ]
+
+
+_TENFOLD = "".join(f"{chr(98 + n)}: &{chr(98 + n)} [{','.join(['*' + chr(97 + n)] * 9)}]\n" for n in range(20))
+_WIDE = f"x: &s {{{','.join(f'k{n}: 1' for n in range(1000))}}}\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"a: &a [x,x,x,x,x,x,x,x,x]\n{_TENFOLD}",
+        f"{_WIDE}backends: [{','.join(['*s'] * 5000)}]",
+        f"{_WIDE}backends: [{','.join(['{<<: *s}'] * 5000)}]",
+        f"model_aliases:\n  a: &a [{'x,' * 5000}]\n" + "".join(f"  b{n}: *a\n" for n in range(1000)),
+        "[" * 100_000,
+        "{a: " * 50_000,
+        "- " * 200_000,
+        "? " * 200_000,
+        "- a\n" * 100_000,
+        "x" * (600 << 10),
+    ],
+    ids=["tenfold", "unknown", "merges", "lists", "brackets", "braces", "dashes", "questions", "long", "huge"],
+)
+def test_bombs_are_refused_quickly(text):
+    start = time.process_time()
+    with pytest.raises(ConfigError):
+        load(text, {})
+    assert time.process_time() - start < 2
+
+
+def test_a_config_may_have_as_many_values_as_it_says():
+    assert MOST >= 20_000
+    models = ", ".join(f"m{n}" for n in range(5000))
+    assert len(backend(f"type: ollama, models: [{models}]").models) == 5000
+
+
+SECRET = "hunter2-never-shown"
+MUTABLE = REFERENCE.replace("${BACKEND_API_KEY}", SECRET).replace("${ADMIN_TOKEN}", f"{SECRET} {SECRET}").encode()
+
+
+def refused_or_loaded(text: str) -> None:
+    """`load` gives a Config or a ConfigError whose words are a line each; anything else fails the test."""
+    try:
+        load(text, ENVIRON)
+    except ConfigError as error:
+        assert error.complaints
+        assert all(one.message and "\n" not in one.message for one in error.complaints)
+        assert str(error)
+
+
+def test_three_hundred_mutated_configs_raise_nothing_but_config_errors():
+    dice = random.Random(1)
+    for _ in range(300):
+        data = bytearray(MUTABLE)
+        for _ in range(dice.randint(1, 4)):
+            match dice.randrange(4):
+                case 0:
+                    data[dice.randrange(len(data))] ^= 1 << dice.randrange(8)
+                case 1:
+                    del data[dice.randrange(len(data)) :]
+                    data += b" "
+                case 2:
+                    at = dice.randrange(len(data))
+                    del data[at : at + dice.randint(1, 20)]
+                case _:
+                    data[dice.randrange(len(data)) : 0] = dice.choice(
+                        [b"\t", b"\n", b"'", b"{", b"[", b": ", b"&a ", b"*a"]
+                    )
+        refused_or_loaded(data.decode("utf-8", "surrogateescape"))
+
+
+@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(st.text(alphabet=st.sampled_from("ab:-[]{}&*!|>'\"%@`#,?\n\t \\\r\0\ufeff\ud800é<~${}1."), max_size=80))
+def test_any_text_is_loaded_or_refused(text):
+    refused_or_loaded(text)
+
+
+_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=12)
+    | st.sampled_from(["${NO}", "a/b", "30s"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from([*notes(Config), *notes(Backend), *notes(Key)]), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(st.dictionaries(st.sampled_from([*notes(Config)]), _VALUES, max_size=5))
+def test_any_values_in_any_setting_are_loaded_or_refused(tree):
+    # JSON is YAML, nearly.
+    refused_or_loaded(msgspec.json.encode(tree).decode())
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.sampled_from(["api_key", "token", "password", "key", "headers", "proxy"]), st.integers(0, 7))
+def test_no_complaint_shows_the_value_of_a_secret(field, shape):
+    value = [SECRET, f"{SECRET} x", f"[{SECRET}]", f"{{{SECRET}: 1}}", f"{{x: {SECRET}\u00e9}}", f"'{SECRET}\n\n  x'"][
+        shape % 6
+    ]
+    for text in (
+        f"backends: [{{type: ollama, {field}: {value}}}]",
+        f"backends: [{{type: ollama, {field}:{value}}}]",
+        f"api_keys: {{api_keys: [{{{field}: {value}}}]}}",
+        f"admin: {{auth: {{{field}: {value}}}}}",
+        f"backends:\n  - type: ollama\n    {field}:{value}\n    weight: 1\n",
+        f"backends:\n  - {field}: {value}\n   weight: 1\n",
+    ):
+        assert SECRET not in "\n".join(complaints(text))

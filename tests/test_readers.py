@@ -1,0 +1,206 @@
+"""The state machines of a stream (sse, the Readers, the Writer) against whatever hypothesis thinks of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from casefile import SHORT
+from grammar import plain, told
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strict import check_event
+
+from byway import messages, sse
+from byway.backends import Backend, Target, anthropic, openai
+from byway.messages import Event, Stop, Usage
+from byway.problems import Problem
+from byway.stream import Writer, fold
+from byway.vendors import VENDORS
+
+REQUEST = messages.parse(SHORT, {}, "msg_x")
+MODULES: tuple[tuple[Backend, Target], ...] = (
+    (openai, Target("box", "local", VENDORS["generic"])),
+    (anthropic, Target("box", "claude-x", VENDORS["anthropic"])),
+)
+
+steady = settings(max_examples=150, deadline=None, derandomize=True)
+words = st.text(st.characters(codec="utf-8", exclude_characters="\r\n"), max_size=12)
+
+
+def chunked(data: bytes, sizes: list[int]) -> list[bytes]:
+    """`data` in pieces of `sizes`, the rest in one."""
+    found, at = [], 0
+    for size in sizes:
+        found.append(data[at : at + size])
+        at += size
+    return [*found, data[at:]]
+
+
+def run(module: Backend, target: Target, chunks: list[bytes]) -> tuple[list[Event], Problem | None]:
+    reader = module.reader(REQUEST, target)
+    events: list[Event] = []
+    try:
+        for chunk in chunks:
+            events += reader.feed(chunk)
+        events += reader.close()
+    except Problem as problem:
+        return events, problem
+    return events, None
+
+
+sizes = st.lists(st.integers(0, 9), max_size=60)
+
+# ------------------------------------------------------------------------------------------------------------------ sse
+
+
+@steady
+@given(
+    events=st.lists(st.tuples(words.map(str.strip), st.lists(words, min_size=1, max_size=3)), max_size=6),
+    end=st.sampled_from(["\n", "\r\n", "\r"]),
+    noise=st.sampled_from(["", ": hello", "id: 7", "retry: 10", "unknown: x"]),
+    bom=st.booleans(),
+    sizes=sizes,
+)
+def test_events_come_out_as_they_went_in(
+    events: list[tuple[str, list[str]]], end: str, noise: str, bom: bool, sizes: list[int]
+) -> None:
+    lines = []
+    for name, data in events:
+        lines += [noise] * bool(noise) + [f"event: {name}"] * bool(name) + [f"data: {text}" for text in data] + [""]
+    wire = (b"\xef\xbb\xbf" if bom else b"") + "".join(line + end for line in lines).encode()
+    decoder = sse.Decoder()
+    found = [event for chunk in chunked(wire, sizes) for event in decoder.feed(chunk)] + decoder.close()
+    assert found == [(name, "\n".join(data).encode()) for name, data in events]
+
+
+@steady
+@given(data=st.binary(max_size=200), sizes=sizes)
+def test_any_bytes_decode_the_same_however_they_are_cut(data: bytes, sizes: list[int]) -> None:
+    once, cut = sse.Decoder(), sse.Decoder()
+    whole = once.feed(data) + once.close()
+    assert [event for chunk in chunked(data, sizes) for event in cut.feed(chunk)] + cut.close() == whole
+
+
+# -------------------------------------------------------------------------------------------------------------- readers
+
+FIELDS = (
+    "choices delta message content tool_calls function name arguments id index type usage prompt_tokens "
+    "completion_tokens prompt_tokens_details cached_tokens finish_reason stop_reason error text code detail "
+    "content_block partial_json input_tokens output_tokens reasoning_content"
+)
+shapes = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | words,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(FIELDS.split()), inner, max_size=4),
+    max_leaves=12,
+)
+lines = st.one_of(
+    shapes.map(lambda value: b"data: " + json.dumps(value).encode()),
+    st.tuples(st.sampled_from(["message_start", "message_delta", "error", "message_stop"]), shapes).map(
+        lambda pair: f"event: {pair[0]}\ndata: {json.dumps(pair[1])}".encode()
+    ),
+    st.binary(max_size=20),
+)
+
+
+@steady
+@given(
+    data=st.binary(max_size=120)
+    | st.lists(lines, max_size=6).map(b"\n\n".join)
+    | shapes.map(lambda value: json.dumps(value).encode())
+)
+def test_no_bytes_raise_anything_but_a_problem(data: bytes) -> None:
+    for module, target in MODULES:
+        run(module, target, [data])
+        assert isinstance(module.problem(500, {}, data, target), Problem)
+
+
+@steady
+@given(value=shapes, status=st.sampled_from([301, 400, 401, 404, 413, 422, 429, 500, 503, 529]), wait=words)
+def test_no_error_body_raises(value: Any, status: int, wait: str) -> None:
+    for module, target in MODULES:
+        body = json.dumps({"error": value}).encode()
+        problem = module.problem(status, {"retry-after": wait}, body, target)
+        assert problem.message and problem.row.status >= 400
+
+
+calls = st.lists(st.tuples(st.sampled_from(["Read", "Bash"]), st.dictionaries(words, words, max_size=2)), max_size=3)
+
+
+@st.composite
+def answers(draw: Callable[..., Any]) -> tuple[list[dict[str, Any]], str, list[tuple[str, dict[str, str]]]]:
+    """Deltas of one answer in an order that a server may choose, its text, and its calls in the order they begin."""
+    text = draw(st.lists(words, max_size=4))
+    wanted = draw(calls)
+    queues: list[list[dict[str, Any]]] = [[{"content": piece} for piece in text]]
+    for index, (name, arguments) in enumerate(wanted):
+        whole = json.dumps(arguments)
+        cut = draw(st.integers(0, len(whole)))
+        start = {"index": index, "id": f"call_{index}", "function": {"name": name, "arguments": whole[:cut]}}
+        rest = {"index": index, "function": {"arguments": whole[cut:]}}
+        queues.append([{"tool_calls": [start]}, {"tool_calls": [rest]}])
+    deltas, begun = [], []
+    while any(queues):
+        at = draw(st.sampled_from([at for at, queue in enumerate(queues) if queue]))
+        delta = queues[at].pop(0)
+        if at and delta["tool_calls"][0].get("id"):
+            begun.append(wanted[at - 1])
+        deltas.append(delta)
+    return deltas, "".join(text), begun
+
+
+@steady
+@given(answer=answers(), sizes=sizes, counted=st.booleans())
+def test_any_order_of_deltas_makes_a_grammatical_stream_and_loses_nothing(
+    answer: tuple[list[dict[str, Any]], str, list[tuple[str, dict[str, str]]]], sizes: list[int], counted: bool
+) -> None:
+    deltas, text, wanted = answer
+    chunks: list[dict[str, Any]] = [{"choices": [{"index": 0, "delta": delta}]} for delta in deltas]
+    chunks.append({"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls" if wanted else "stop"}]})
+    if counted:
+        chunks.append({"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 4}})
+    wire = b"".join(b"data: %b\n\n" % json.dumps(chunk).encode() for chunk in chunks) + b"data: [DONE]\n\n"
+    events, problem = run(*MODULES[0], chunked(wire, sizes))
+    assert problem is None, problem
+    found = plain(events)
+    told_lines = told(found)
+    for event in found:
+        check_event(event)
+    assert "".join(line[1] for line in told_lines if line[0] == "text") == text
+    assert [line[2:] for line in told_lines if line[0] == "tool"] == wanted
+    assert told_lines[-1][1] == ("tool_use" if wanted else "end_turn")
+    assert told([json.loads(fold(events))]) == told_lines
+
+
+# --------------------------------------------------------------------------------------------------------------- writer
+
+steps = st.one_of(
+    st.tuples(st.just("text"), words),
+    st.tuples(st.just("thinking"), words),
+    st.tuples(st.just("tool"), st.lists(st.sampled_from(['{"a":', "1}", ""]), max_size=3)),
+    st.tuples(st.just("end"), st.none()),
+)
+
+
+@steady
+@given(told_to=st.lists(steps, max_size=12))
+def test_the_writer_is_grammatical_whatever_it_is_told(told_to: list[tuple[str, Any]]) -> None:
+    writer = Writer("msg_x", "sonnet", Usage())
+    for at, (step, value) in enumerate(told_to):
+        match step:
+            case "text":
+                writer.text(value)
+            case "thinking":
+                writer.thinking(value)
+            case "tool":
+                writer.tool(f"call_{at}", "Read")
+                for piece in value:
+                    writer.input(piece)
+            case "end":
+                writer.end()
+    writer.finish(Stop("end_turn"), Usage(output_tokens=1))
+    found = told(plain(writer.take()))
+    for kind in ("text", "thinking"):
+        assert "".join(line[1] for line in found if line[0] == kind) == "".join(v for s, v in told_to if s == kind)
+    assert sum(line[0] == "tool" for line in found) == sum(step == "tool" for step, _ in told_to)
