@@ -21,9 +21,8 @@ def plain(events: list[Event]) -> list[dict[str, Any]]:
         return [found]
     out = []
     for frame in sse.encode(events).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n\n"):
-        lines = [line for line in frame.split(b"\n") if line and not line.startswith(b":")]
-        if lines:
-            fields = dict(line.split(b": ", 1) for line in lines)
+        fields = dict(line.split(b": ", 1) for line in frame.split(b"\n") if b": " in line[1:])
+        if b"data" in fields:
             event = json.loads(fields[b"data"])
             assert event["type"] == fields[b"event"].decode(), "Claude Code reads the `event:` line"
             out.append(event)

@@ -80,6 +80,7 @@ class Reply:
     """An answer, byte by byte: `steps` are the pieces of the body, each written on its own."""
 
     status: int = 200
+    """0: there is no head, only the steps."""
     steps: tuple[Step, ...] = ()
     kind: str = JSON
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -601,7 +602,8 @@ class Connection(asyncio.Protocol):
         head = f"HTTP/1.1 {reply.status} Scripted\r\n" + "".join(
             f"{name}: {text}\r\n" for name, text in headers.items()
         )
-        self.transport.write(head.encode() + b"\r\n")
+        if reply.status:
+            self.transport.write(head.encode() + b"\r\n")
         if not body:
             return True
         for step in steps:

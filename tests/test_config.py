@@ -94,7 +94,8 @@ metrics:
 global_prompts: {default: "...", default_file: system.md, prompts_dir: ./prompts, merge_strategy: prepend,
                  separator: "\n\n---\n\n",
                  backends: {anthropic: {prompt_file: a.md}}, models: {gpt-4o: {prompt_file: b.md}}}
-acp: {enabled: true, transport: {stdio: {enabled: true}}, capabilities: {load_session: true, mcp: true}, default_model: m,
+acp: {enabled: true, transport: {stdio: {enabled: true}}, default_model: m,
+      capabilities: {load_session: true, mcp: true},
       permissions: {default_policy: ask_always, auto_allow: [read, search, think], always_ask: [edit, delete, execute]},
       sessions: {max_concurrent: 10, idle_timeout: "1h", storage: memory}}
 guardrails: {enabled: false}
@@ -202,7 +203,8 @@ def test_nothing_inside_an_unbuilt_section_ends_the_start():
         "1 guardrails.categories: warning: not known; known here are enabled",
         "2 metrics: warning: not built yet, has no effect",
         "2 metrics.enabled: warning: expected true or false, got 'perhaps'",
-        "2 metrics.port: warning: not known; known here are enabled, endpoint, cardinality_limit, optional_metrics, persistence",
+        "2 metrics.port: warning: not known; known here are enabled, endpoint, cardinality_limit, optional_metrics, "
+        "persistence",
     ]
 
 
@@ -242,7 +244,7 @@ def test_every_field_has_a_note():
 
 def test_a_config_of_two_hundred_lines_loads_in_less_than_60_ms():
     text = "backends:\n" + "".join(
-        f"  - name: b{n}\n    type: vllm\n    url: http://10.0.0.{n}:8000/v1\n    api_key: ${{KEY}}\n    models: [a{n}]\n"
+        f"  - name: b{n}\n    type: vllm\n    url: http://10.0.0.{n}/v1\n    api_key: ${{KEY}}\n    models: [a{n}]\n"
         for n in range(40)
     )
     took = []
@@ -400,9 +402,10 @@ def test_tls_and_proxy():
 def test_settings_of_the_built_in_model_that_mean_nothing_are_warned_about():
     text = "backends: [{type: builtin, url: 'http://x', api_key: y}]"
     assert load(text, {}).backends[0] == Backend(name="builtin", type="builtin")
-    assert [one.partition(":")[0] for one in complaints(text)] == ["1 backends.0.url", "1 backends.0.api_key"] or [
-        one.partition(":")[0] for one in complaints(text)
-    ] == ["1 backends.0.api_key", "1 backends.0.url"]
+    assert complaints(text) == [
+        "1 backends.0.api_key: warning: has no effect: the built-in model runs inside Byway",
+        "1 backends.0.url: warning: has no effect: the built-in model runs inside Byway",
+    ]
 
 
 def test_a_missing_variable_turns_off_only_what_needs_it():
@@ -644,16 +647,12 @@ server:
     )
     assert load("server: {socket_mode: 0o600}", {}).server.socket_mode == 0o600
     assert load("server: {socket_mode: '640'}", {}).server.socket_mode == 0o640
-    assert (
-        complaints("server: {socket_mode: 0888, root_path: x y, trusted_proxies: [here], workers: 1000}")
-        == [
-            "1 server.root_path: expected a path that begins with a slash, such as /byway",
-            "1 server.socket_mode: expected permissions in octal, such as 0660",
-            "1 server.trusted_proxies: expected an IP address or a network such as 10.0.0.0/8",
-            "1 server.workers: expected a whole number from 0 to 256, got '1000'",
-        ]
-        or "trusted_proxies.0" in complaints("server: {trusted_proxies: [here]}")[0]
-    )
+    assert complaints("server: {socket_mode: 0888, root_path: x y, trusted_proxies: [here], workers: 1000}") == [
+        "1 server.root_path: expected a path that begins with a slash, such as /byway",
+        "1 server.socket_mode: expected permissions in octal, such as 0660",
+        "1 server.trusted_proxies.0: expected an IP address or a network such as 10.0.0.0/8",
+        "1 server.workers: expected a whole number from 0 to 256, got '1000'",
+    ]
     assert "one process serves" in complaints("server: {workers: 4}")[0]
 
 
@@ -710,11 +709,12 @@ local_only: perhaps
         "my.yaml:5: backends.1.name: the name 'a' is taken; the first is in line 4",
         "my.yaml:7: backends.1.weight: expected a whole number from 1 to 100, got 'heavy'",
         "my.yaml:8: backends.2.name: a name is 1 to 100 printable ASCII characters, without a slash",
+        "my.yaml:9: timeouts.connect: expected a duration such as 30s, 500ms, 1h30m, or a number of seconds",
         "my.yaml:10: timeouts: this key stands twice; the first is in line 9",
         "my.yaml:11: colour: not known; known here are "
         + ", ".join(name for name in notes(Config) if name != "warnings"),
         "my.yaml:12: local_only: expected true or false, got 'perhaps'",
-    ] or "backends.2" in str(caught.value)
+    ]
     assert caught.value.complaints[0].path == "server.bind_adress"
     assert caught.value.complaints[0].line == 2
 

@@ -171,7 +171,13 @@ def test_an_end_is_the_end_that_it_claims_to_be(end: End, error: type[Exception]
         response.read()
 
 
-def test_an_end_before_the_head_and_silence() -> None:
+def test_a_connection_can_end_before_the_head() -> None:
+    with Scripted([Reply(0, (End.RESET,))]) as server, pytest.raises(ConnectionResetError):
+        with posted(server, CHAT, ASK):
+            pass
+
+
+def test_silence_lasts_as_long_as_it_says() -> None:
     with Scripted([Reply(wait=0.2, steps=(b"{}",)), Say("a b", gap=0.1)]) as server:
         began = time.monotonic()
         with posted(server, CHAT, ASK) as response:

@@ -30,7 +30,7 @@ BACKLOG: Final = 2048
 _FILES: Final = 65536
 
 
-# ----------------------------------------------------------------------------------------------------- folders and files
+# ---------------------------------------------------------------------------------------------------- folders and files
 
 
 def config_folder() -> Path:
@@ -45,7 +45,7 @@ def data_folder(chosen: str | None, environ: Mapping[str, str]) -> Path:
 
 
 def private_folder(path: Path) -> Path:
-    """Make `path` a folder that only its owner may open. One that exists keeps its permissions: it may serve others too."""
+    """Make `path` a folder that only its owner may open. One that exists keeps its permissions: others may use it."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     return path
 
@@ -89,7 +89,7 @@ class Held(Exception):
 
 @contextlib.contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Have `folder` for this process alone; raises Held. The system itself lets go when the process ends, however it ends."""
+    """Have `folder` for this process alone; raises Held. The system lets go when the process ends, however it ends."""
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
     held = os.open(folder / "lock", flags, 0o600)
     try:
@@ -121,7 +121,7 @@ else:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-# --------------------------------------------------------------------------------------------------------------- sockets
+# -------------------------------------------------------------------------------------------------------------- sockets
 
 
 def listen_tcp(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
@@ -217,7 +217,7 @@ def _process_name(process: Path) -> str:
     return program
 
 
-# ------------------------------------------------------------------------------------------------- processes and signals
+# ------------------------------------------------------------------------------------------------ processes and signals
 
 
 def on_stop(loop: asyncio.AbstractEventLoop, stop: Callable[[int], None]) -> None:
@@ -236,7 +236,7 @@ def end(code: int) -> None:
 
 
 def apart() -> dict[str, Any]:
-    """Arguments that start a child outside the terminal's group of processes, so that Ctrl-C reaches only its parent."""
+    """Arguments that start a child outside the terminal's group of processes: Ctrl-C reaches only its parent."""
     if sys.platform == "win32":
         return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
     else:
@@ -258,8 +258,8 @@ def belong_to_parent() -> None:
 
 #: What a child process needs of our environment. Everything else stays here: it may be a secret.
 _PLAIN: Final = (
-    "APPDATA COMSPEC HOME LANG LC_ALL LD_LIBRARY_PATH LOCALAPPDATA OMP_NUM_THREADS PATH PYTHONHOME PYTHONPATH SYSTEMROOT TEMP "
-    "TMP TMPDIR USERPROFILE VIRTUAL_ENV WINDIR"
+    "APPDATA COMSPEC HOME LANG LC_ALL LD_LIBRARY_PATH LOCALAPPDATA OMP_NUM_THREADS PATH PYTHONHOME PYTHONPATH "
+    "SYSTEMROOT TEMP TMP TMPDIR USERPROFILE VIRTUAL_ENV WINDIR"
 ).split()
 
 
@@ -287,8 +287,8 @@ def prepare() -> None:
     if sys.platform == "linux":
         import ctypes
 
-        # glibc's own choice differs from start to start for bodies of some 100 KB (facts of 2026-11-20: 30 % of the time).
-        # Bodies of megabytes still go back to the system when they are done.
+        # Left to itself, glibc chooses differently from start to start for bodies of some 100 KB (measured: 30 % of
+        # the time). Bodies of megabytes still go back to the system when they are done.
         trim_threshold, mmap_threshold = -1, -3
         with contextlib.suppress(OSError, AttributeError):
             library = ctypes.CDLL(None)

@@ -1,4 +1,4 @@
-"""The real Claude Code, from the wheel of `claude-agent-sdk`: run in a scratch home, with nothing of this machine's own."""
+"""The real Claude Code, from the wheel of `claude-agent-sdk`: run in a scratch home, with nothing of this machine's."""
 
 from __future__ import annotations
 

@@ -1,11 +1,10 @@
-"""The real Claude Code by way of Byway: its turns, its tools, its compaction, and what a person reads when something fails."""
+"""The real Claude Code by way of Byway: its turns, its tools, its compaction, and what is read when it fails."""
 
 from __future__ import annotations
 
 import json
 import re
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -170,7 +169,7 @@ def test_the_prompt_of_a_turn_begins_with_that_of_the_turn_before(wire: Wire, cl
 
 
 def test_a_conversation_that_overflows_is_compacted_and_goes_on(wire: Wire, claude: Claude) -> None:
-    """The server refuses as llama.cpp does whatever is over its window; the client understands, compacts, and ends its work."""
+    """The server refuses what is over its window in llama.cpp's words; the client compacts and ends its work."""
     (claude.work / "long.txt").write_text("All work and no play makes a long file.\n" * 300)
     window = 0
     reads = 0
@@ -226,8 +225,9 @@ def test_a_first_prompt_that_is_too_long_is_called_that(wire: Wire, claude: Clau
     assert turn.result["terminal_reason"] == "prompt_too_long"
 
 
-# -------------------------------- errors: (what the backend says, requests at Byway, requests at the backend, what is read)
+# -------------------------------- errors
 
+#: What the backend says, how many requests come to Byway and to the backend, and what the person reads.
 Case = tuple[Reply, int, int, str]
 ERRORS: Final[dict[str, Case]] = {
     # The client takes off one beta after the other, and tries each time.
@@ -318,12 +318,8 @@ def test_a_backend_that_is_not_running(tmp_path: Path) -> None:
 @pytest.mark.parametrize("end", [End.CLOSE, End.RESET, None], ids=["closed", "reset", "ended without a finish"])
 def test_a_stream_that_breaks_is_asked_for_again_whole(wire: Wire, claude: Claude, end: End | None) -> None:
     words = "one two three four five"
-    broken: Callable[[list[scripted.Step]], list[scripted.Step]] = lambda steps: [
-        *steps[:3],
-        Wait(0.05),
-        *([end] if end else []),
-    ]
-    wire.play([Say(words, edit=broken), Say(words)])
+    ends: list[scripted.Step] = [Wait(0.05), *([end] if end else [])]
+    wire.play([Say(words, edit=lambda steps: [*steps[:3], *ends]), Say(words)])
     turn = claude.ask("count")
     assert (turn.failed, turn.text) == (False, words)
     first, second = wire.asked
@@ -340,7 +336,7 @@ def exports(text: str) -> dict[str, str]:
 
 
 def test_a_bare_turn_is_answered_by_the_built_in_model(tmp_path: Path) -> None:
-    """With no config and exactly what is printed. Only the structure is looked at: the model is too small to be asked more."""
+    """With no config and exactly what is printed. Only the structure is looked at: so small a model proves no more."""
     pytest.importorskip("xllamacpp", reason="xllamacpp is not installed")
     with Gateway(model=True) as gateway:
         gateway.wait(lambda: gateway.get("/readyz").json["backends"][0]["state"] == "ready", 60, "the model is loaded")

@@ -62,7 +62,8 @@ def read(text: str) -> tuple[Node | None, list[Complaint]]:
     try:
         return composer.document(), composer.complaints
     except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
+        ended = error.context_mark and error.problem_mark and error.problem_mark.index >= len(text.rstrip())
+        mark = error.context_mark if ended else error.problem_mark or error.context_mark
         raise Unreadable(mark.line + 1 if mark else None, _say(error, text)) from None
     except YAMLError as error:
         position = getattr(error, "position", None)
@@ -165,6 +166,9 @@ class _Composer:
             name = key.value if isinstance(key.value, str) else ""
             inside = f"{path}.{shown(name)}".lstrip(".")
             value = self._node(next(self._events), inside, depth + 1)
+            if value.null:
+                # An empty value is where the next thing begins; a person looks for it at its key.
+                value = Node(key.line, value.value, plain=True)
             if not isinstance(key.value, str):
                 self.complaints.append(Complaint(path, key.line, "a key has to be text, not a list or mapping"))
             elif key.plain and name == "<<":

@@ -34,7 +34,7 @@ class ConfigError(Exception):
     """A config that cannot be used. `complaints` has everything that was found, by line; `str` has one per line."""
 
     def __init__(self, complaints: Iterable[Complaint], file: str = "byway.yaml") -> None:
-        self.complaints = tuple(sorted(complaints, key=lambda one: (one.line or 0, one.path)))
+        self.complaints = _by_line(complaints)
         self.file = file
         super().__init__(file, self.complaints)
 
@@ -52,7 +52,7 @@ def load(text: str, environ: Mapping[str, str], *, file: str = "byway.yaml") -> 
     root = reader.open(text)
     config = Config() if root is None else cast(Config, reader.struct(root, Config, ""))
     reader.end()
-    return msgspec.structs.replace(config, warnings=tuple(sorted(reader.complaints, key=lambda one: one.line or 0)))
+    return msgspec.structs.replace(config, warnings=_by_line(reader.complaints))
 
 
 def load_keys(text: str, environ: Mapping[str, str], *, file: str = "api-keys.yaml") -> tuple[Key, ...]:
@@ -88,6 +88,10 @@ def static_changes(old: Config, new: Config) -> tuple[str, ...]:
 
 #: More complaints than this help nobody.
 _MANY: Final = 300
+
+
+def _by_line(complaints: Iterable[Complaint]) -> tuple[Complaint, ...]:
+    return tuple(sorted(complaints, key=lambda one: (one.line or 0, one.path)))
 
 
 class _Absent:

@@ -1,0 +1,266 @@
+"""Who is measured: each peer starts, says when it is ready, and is ended again. What is measured stands in `runs`."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from bench.bodies import MODEL
+
+HERE = Path(__file__).parent
+Protocol = Literal["openai", "anthropic"]
+
+FINAL: dict[tuple[Protocol, bool], str] = {
+    ("openai", True): "data: [DONE]",
+    ("openai", False): '"finish_reason":"stop"',
+    ("anthropic", True): "event: message_stop",
+    ("anthropic", False): '"stop_reason":"end_turn"',
+}
+"""What a whole answer holds at its end, by the protocol it arrives in and whether it was streamed."""
+
+
+class Unusable(Exception):
+    """A peer that cannot be measured here; the text says why, for the reader of the table."""
+
+
+@dataclass
+class Programs:
+    """The compiled parts, and the folder that everything temporary of this run lives in."""
+
+    folder: Path
+    mock: Path = field(init=False)
+    load: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.mock, self.load = self.folder / "mock", self.folder / "load"
+        compiler = shutil.which("cc") or shutil.which("gcc")
+        if compiler is None:
+            raise Unusable("no C compiler: install gcc, the mock and the load generator are compiled from bench/*.c")
+        for program in (self.mock, self.load):
+            source = HERE / f"{program.name}.c"
+            subprocess.run([compiler, "-O2", "-Wall", "-Wextra", "-Werror", "-o", program, source], check=True)
+
+
+@dataclass
+class Peer:
+    """A running peer. `pid` is None for the direct path, which costs nothing of its own."""
+
+    name: str
+    port: int
+    path: str
+    answers: Protocol
+    pid: int | None = None
+
+
+@contextlib.contextmanager
+def running(
+    command: list[str | Path], log: Path, environ: dict[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A child whose output goes to `log`; ended with SIGTERM, and with SIGKILL when it does not listen."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env={**os.environ, **(environ or {})}
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def free_port() -> int:
+    """A port of loopback that nobody held a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def get(port: int, path: str) -> tuple[int, bytes]:
+    """One GET; OSError when nobody listens."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+def wait_ready(process: subprocess.Popen[bytes], port: int, path: str, log: Path, seconds: float = 30) -> None:
+    """Until `path` answers 200. Unusable, with the last lines of the log, when the child ends or time is up."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            if get(port, path)[0] == 200:
+                return
+        time.sleep(0.002)
+    said = log.read_text(errors="replace").strip().splitlines()[-8:]
+    state = "is not ready" if process.poll() is None else f"ended with {process.returncode}"
+    raise Unusable(f"{Path(str(process.args[0])).name} {state}: " + (" / ".join(said) or "it said nothing"))  # type: ignore[index]
+
+
+@contextlib.contextmanager
+def mock(programs: Programs, models: list[str]) -> Iterator[int]:
+    """The mock backend's port."""
+    with subprocess.Popen([programs.mock, "0", *models], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as process:
+        try:
+            assert process.stdout is not None
+            yield int(process.stdout.readline())
+        finally:
+            process.kill()
+
+
+NGINX = """
+daemon off;
+worker_processes 1;
+worker_rlimit_nofile 16384;
+pid {folder}/nginx.pid;
+error_log {folder}/nginx-error.log;
+events {{ worker_connections 8192; }}
+http {{
+    access_log off;
+    client_max_body_size 64m;
+    client_body_buffer_size 1m;
+    keepalive_requests 1000000000;
+    client_body_temp_path {folder}/nginx-body;
+    proxy_temp_path {folder}/nginx-proxy;
+    fastcgi_temp_path {folder}/nginx-fastcgi;
+    uwsgi_temp_path {folder}/nginx-uwsgi;
+    scgi_temp_path {folder}/nginx-scgi;
+    upstream mock {{ server 127.0.0.1:{mock}; keepalive 64; keepalive_requests 1000000000; }}
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        location / {{
+            proxy_pass http://mock;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_buffering off;
+        }}
+    }}
+}}
+"""
+
+
+@contextlib.contextmanager
+def nginx(programs: Programs, backend: int, protocol: Protocol) -> Iterator[Peer]:
+    """The machine's own nginx as a plain pass-through with one worker: what any proxy costs at least."""
+    program = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+    if program is None:
+        raise Unusable("nginx is not installed (Debian: apt-get install nginx-light), so there are no ratios to it")
+    port, config, log = free_port(), programs.folder / "nginx.conf", programs.folder / "nginx.log"
+    config.write_text(NGINX.format(folder=programs.folder, mock=backend, port=port))
+    with running([program, "-c", config, "-p", programs.folder, "-e", log], log) as process:
+        wait_ready(process, port, "/seen", log)
+        yield Peer("nginx", port, _path(protocol), protocol, process.pid)
+
+
+def _path(protocol: Protocol) -> str:
+    return "/v1/messages" if protocol == "anthropic" else "/v1/chat/completions"
+
+
+@contextlib.contextmanager
+def direct(programs: Programs, backend: int, protocol: Protocol) -> Iterator[Peer]:
+    """The load generator asks the mock itself."""
+    yield Peer("direct", backend, _path(protocol), protocol)
+
+
+def byway_config(folder: Path, backend: int, models: list[str], protocol: Protocol) -> Path:
+    """A config with one backend, whose models are asked for by an alias as Claude Code's are."""
+    config = {
+        "backends": [
+            {
+                "name": "mock",
+                "type": "generic" if protocol == "openai" else "anthropic",
+                "url": f"http://127.0.0.1:{backend}",
+                "api_key": "bench",
+                "models": models,
+            }
+        ],
+        "model_aliases": {f"claude-{model}": model for model in models},
+        "logging": {"level": "info", "format": "json"},
+    }
+    path = folder / f"byway-{protocol}.yaml"
+    path.write_text(json.dumps(config))  # JSON is YAML
+    return path
+
+
+def byway_environ(folder: Path) -> dict[str, str]:
+    """Byway's data in a folder of this run, and its source on the path, installed or not."""
+    path = os.pathsep.join(filter(None, [str(HERE.parent / "src"), str(HERE.parent), os.environ.get("PYTHONPATH")]))
+    return {"BYWAY_HOME": str(folder / "byway-home"), "PYTHONPATH": path}
+
+
+@contextlib.contextmanager
+def byway(
+    programs: Programs, backend: int, protocol: Protocol, models: list[str], sampled: Path | None = None
+) -> Iterator[Peer]:
+    """Byway as a user starts it, translating (protocol `openai`) or not (`anthropic`); `sampled` takes a profile."""
+    config = byway_config(programs.folder, backend, models, protocol)
+    port, log = free_port(), programs.folder / f"byway-{protocol}.log"
+    runner: list[str | Path] = ["-m", "bench.sample", sampled] if sampled else ["-m", "byway"]
+    command = [
+        sys.executable,
+        *runner,
+        "up",
+        "--config",
+        config,
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--no-model",
+    ]
+    with running(command, log, byway_environ(programs.folder)) as process:
+        wait_ready(process, port, "/livez", log)
+        yield Peer("byway", port, "/anthropic/v1/messages?beta=true", "anthropic", process.pid)
+        if process.poll() is not None:
+            raise Unusable(f"byway ended with {process.returncode} while it was measured: see {log}")
+        process.send_signal(signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def litellm(programs: Programs, backend: int, models: list[str]) -> Iterator[Peer]:
+    """LiteLLM's proxy, translating, when it is installed beside this Python or on the PATH."""
+    beside = Path(sys.executable).with_name("litellm")
+    program = str(beside) if beside.exists() else shutil.which("litellm")
+    if program is None:
+        raise Unusable("LiteLLM is not installed (pip install 'litellm[proxy]'), so it is not compared")
+    parameters: dict[str, Any] = {"api_base": f"http://127.0.0.1:{backend}/v1", "api_key": "bench"}
+    # Not `openai/`: for that it asks the Responses API.
+    rows = [
+        {"model_name": f"claude-{m}", "litellm_params": {"model": f"hosted_vllm/{m}", **parameters}} for m in models
+    ]
+    config, port, log = programs.folder / "litellm.yaml", free_port(), programs.folder / "litellm.log"
+    config.write_text(json.dumps({"model_list": rows, "litellm_settings": {"drop_params": True, "telemetry": False}}))
+    command: list[str | Path] = [program, "--config", config, "--host", "127.0.0.1", "--port", str(port)]
+    environ = {
+        "LITELLM_LOG": "ERROR",
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        # It listens on loopback for the length of this run, before a mock; without this it wants a key to start.
+        "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
+    }
+    with running(command, log, environ) as process:
+        wait_ready(process, port, "/health/liveliness", log, seconds=120)
+        yield Peer("litellm", port, "/v1/messages", "anthropic", process.pid)
+
+
+def models_of(knobs: list[tuple[int, int]]) -> list[str]:
+    """The backend's names for (tokens, gap) pairs: what a client asks for without `claude-`."""
+    return [MODEL.format(tokens=tokens, gap=gap).removeprefix("claude-") for tokens, gap in knobs]

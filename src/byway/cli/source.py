@@ -1,0 +1,95 @@
+"""The config file: where it is found, and what it and the key file that it names say."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from byway import platform
+from byway.config import Complaint, Config, ConfigError, load, load_keys
+
+VARIABLE: Final = "BYWAY_CONFIG"
+
+
+class Source:
+    """A config file, or the place where one would be."""
+
+    def __init__(self, path: Path, environ: Mapping[str, str], *, needed: bool) -> None:
+        """`needed`: somebody named this file, so it has to be there."""
+        self.path = path
+        self._environ = environ
+        self._needed = needed
+        self._keys: Path | None = None
+
+    @property
+    def there(self) -> bool:
+        return self.path.is_file()
+
+    def read(self) -> Config:
+        """The config as it is now, with the keys of `api_keys_file`. Raises ConfigError, or OSError."""
+        try:
+            data = self.path.read_bytes()
+        except FileNotFoundError:
+            if self._needed:
+                raise
+            return Config()
+        # From now on it is a file that somebody wrote: when it vanishes, that is no wish for the built-in model.
+        self._needed = True
+        config = load(_text(data, self.path), self._environ, file=str(self.path))
+        self._keys = None
+        if config.api_keys.api_keys_file:
+            self._keys = self.path.parent / Path(config.api_keys.api_keys_file).expanduser()
+            config = self._with_keys(config, self._keys)
+        return config
+
+    def _with_keys(self, config: Config, path: Path) -> Config:
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            message = f"{path} cannot be read: {error.strerror}. Create it, or take `api_keys_file` out"
+            raise ConfigError([Complaint("api_keys.api_keys_file", None, message)], str(self.path)) from None
+        keys = (*config.api_keys.api_keys, *load_keys(_text(data, path), self._environ, file=str(path)))
+        return msgspec.structs.replace(config, api_keys=msgspec.structs.replace(config.api_keys, api_keys=keys))
+
+    def stamp(self) -> tuple[tuple[int, int, int] | None, ...]:
+        """Time, size and identity of each file that was read; None for one that is not there."""
+        return tuple(_stamp(path) for path in (self.path, self._keys) if path is not None)
+
+
+def find(given: str | None, environ: Mapping[str, str]) -> Source:
+    """The file that `--config` or `$BYWAY_CONFIG` names, else the user's own.
+
+    Never `./byway.yaml`: a cloned repository must not choose where keys go.
+    """
+    named = given or environ.get(VARIABLE)
+    if named:
+        return Source(Path(named).expanduser(), environ, needed=True)
+    return Source(platform.config_folder() / platform.CONFIG_NAME, environ, needed=False)
+
+
+def left_out(source: Source) -> str | None:
+    """What to say when a `byway.yaml` lies in the working directory and is not the one that was loaded."""
+    here = Path(platform.CONFIG_NAME)
+    if not here.is_file() or (source.there and os.path.samefile(here, source.path)):
+        return None
+    return "./byway.yaml was not loaded: what lies in a folder may be anybody's. To use it: --config byway.yaml"
+
+
+def _text(data: bytes, path: Path) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError([Complaint("", line, "this is not UTF-8 text")], str(path)) from None
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_mtime_ns, facts.st_size, facts.st_ino

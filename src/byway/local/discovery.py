@@ -1,0 +1,124 @@
+"""Finds the model servers that run on this machine. Each is asked by name of its own API, so that whatever else listens
+at its port is not mistaken for it. The network is `upstream.py`'s."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from byway.backends import Call
+from byway.config import Timeouts
+from byway.problems import Problem
+from byway.upstream import Upstream
+from byway.vendors import VENDORS
+
+#: Seconds for all questions to one server. It is on this machine: one that is slower is busy, and offered another time.
+LIMIT: Final = 0.3
+_BODY_LIMIT: Final = 4 << 20
+
+
+class Found(NamedTuple):
+    """A model server on this machine."""
+
+    vendor: str
+    """As in `backends[].type`."""
+    url: str
+    models: tuple[str, ...]
+    version: str = ""
+
+
+class _Reply(NamedTuple):
+    status: int
+    headers: Mapping[str, str]
+    body: Any
+    """Decoded JSON; None when it was none."""
+
+    def fields(self) -> dict[str, Any]:
+        return self.body if self.status == 200 and isinstance(self.body, dict) else {}
+
+    def names(self, listed: str, name: str) -> tuple[str, ...]:
+        return tuple(str(one[name]) for one in self.entries(listed) if one.get(name))
+
+    def entries(self, listed: str) -> list[dict[str, Any]]:
+        entries = self.fields().get(listed)
+        return [one for one in entries if isinstance(one, dict)] if isinstance(entries, list) else []
+
+
+_Get = Callable[[str], Awaitable[_Reply]]
+
+
+async def _ollama(get: _Get) -> tuple[tuple[str, ...], str] | None:
+    """https://docs.ollama.com/api (seen 2026-11-20)."""
+    version = (await get("/api/version")).fields().get("version")
+    tags = await get("/api/tags")
+    if not isinstance(version, str) or not isinstance(tags.fields().get("models"), list):
+        return None
+    return tags.names("models", "name"), version
+
+
+async def _lmstudio(get: _Get) -> tuple[tuple[str, ...], str] | None:
+    """https://lmstudio.ai/docs/developer/rest/endpoints (seen 2026-11-20): its list says which models are loaded."""
+    listed = await get("/api/v0/models")
+    if not isinstance(listed.fields().get("data"), list):
+        return None
+    models = listed.entries("data")
+    if not all("state" in one and "max_context_length" in one for one in models):
+        return None
+    chat = [one for one in models if one.get("type") in (None, "llm", "vlm") and one.get("id")]
+    # Loaded ones first: they answer at once.
+    return tuple(str(one["id"]) for one in sorted(chat, key=lambda one: one["state"] != "loaded")), ""
+
+
+async def _llamacpp(get: _Get) -> tuple[tuple[str, ...], str] | None:
+    """llama.cpp b11549 (recorded 2026-11-20): it names itself in `Server`, also while it loads or wants a key."""
+    if (await get("/health")).headers.get("server") != "llama.cpp":
+        return None
+    models, about = await get("/v1/models"), await get("/props")
+    return models.names("data", "id"), str(about.fields().get("build_info") or "")
+
+
+async def _vllm(get: _Get) -> tuple[tuple[str, ...], str] | None:
+    """https://docs.vllm.ai/en/latest/serving/openai_compatible_server (seen 2026-11-20)."""
+    version = (await get("/version")).fields().get("version")
+    models = await get("/v1/models")
+    if not isinstance(version, str) or "vllm" not in (one.get("owned_by") for one in models.entries("data")):
+        return None
+    return models.names("data", "id"), version
+
+
+_ASK: Final = {"ollama": _ollama, "lmstudio": _lmstudio, "llamacpp": _llamacpp, "vllm": _vllm}
+
+
+async def find(places: Mapping[str, str] | None = None, limit: float = LIMIT) -> list[Found]:
+    """The servers that answer, all asked at once. `places` gives URLs by vendor; their usual ones when not given."""
+    if places is None:
+        places = {name: VENDORS[name].url or "" for name in _ASK}
+    found = await asyncio.gather(*(_find(vendor, url, limit) for vendor, url in places.items()))
+    return [one for one in found if one is not None]
+
+
+async def _find(vendor: str, url: str, limit: float) -> Found | None:
+    upstream = Upstream(url, timeouts=Timeouts(connect=limit, first_byte=limit, between_chunks=limit), proxy="none")
+
+    async def get(path: str) -> _Reply:
+        answer = await upstream.open(Call("GET", path, (("accept", "application/json"),)))
+        try:
+            body = await answer.body(_BODY_LIMIT)
+        finally:
+            answer.close()
+        try:
+            return _Reply(answer.status, answer.headers, msgspec.json.decode(body))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return _Reply(answer.status, answer.headers, None)
+
+    try:
+        async with asyncio.timeout(limit):
+            told = await _ASK[vendor](get)
+    except (Problem, TimeoutError):
+        return None
+    finally:
+        await upstream.close()
+    return None if told is None else Found(vendor, url, *told)

@@ -1,0 +1,355 @@
+"""From a started runtime to listening sockets and back: binds, serves, watches the config file, keeps the built-in
+model running, drains and stops. What is said at the start belongs to `cli`; signals and sockets to `platform`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import ipaddress
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+import uvicorn.config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from byway import logs, platform
+from byway.config import Config, ConfigError, static_changes
+from byway.config import listen as parts
+from byway.logs import log, say
+
+if TYPE_CHECKING:
+    from byway.app import App
+    from byway.local.builtin import Child, Place, State
+
+#: Seconds between two looks at the config file. A change is read once it has stayed the same from one look to the next.
+LOOK_EVERY: Final = 0.5
+#: Seconds that aborted exchanges get to say so to their clients.
+_LAST_WORDS: Final = 2.0
+_KEEP_ALIVE: Final = 75
+#: Permissions of a unix socket when `server.socket_mode` says nothing.
+_SOCKET_MODE: Final = 0o600
+_LOOPBACK: Final = "127.0.0.1"
+
+
+class CannotListen(Exception):
+    """An address that cannot be listened at: why, and what to do."""
+
+
+class Listener(NamedTuple):
+    """A socket that listens. `port` is None for a unix socket, whose path is `host`."""
+
+    socket: socket.socket
+    host: str
+    port: int | None
+
+    def __str__(self) -> str:
+        if self.port is None:
+            return f"unix:{self.host}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def wide(self) -> bool:
+        """Can other machines reach it?"""
+        return self.port is not None and not ipaddress.ip_address(self.host).is_loopback
+
+
+class Source(Protocol):
+    """Where the config comes from."""
+
+    def read(self) -> Config:
+        """The config as it is now; raises ConfigError, or OSError when it cannot be read."""
+
+    def stamp(self) -> Hashable:
+        """Something that changes when the config may have changed; raises nothing."""
+
+
+def listen(
+    addresses: Sequence[str], *, mode: int | None = None, closed: bool, insecure: bool
+) -> tuple[list[Listener], list[str]]:
+    """Listen at every one of `server.bind_address`; also says what a person has to know about it.
+
+    `closed`: a key is asked for. Without one, and without `insecure`, an address that other machines can reach is
+    replaced by loopback at the same port. Raises CannotListen.
+    """
+    listeners: list[Listener] = []
+    notes: list[str] = []
+    try:
+        for address in addresses:
+            place = parts(address)
+            if isinstance(place, str):
+                listeners.append(_at_path(place, _SOCKET_MODE if mode is None else mode))
+                continue
+            host, port = place
+            families = _resolve(host, port)
+            if not closed and not insecure and any(not ipaddress.ip_address(one).is_loopback for _, one in families):
+                notes.append(_narrowed(address, port))
+                families = [(socket.AF_INET, _LOOPBACK)]
+            for at, (family, one) in enumerate(families):
+                if port and any((one, port) == (other.host, other.port) for other in listeners):
+                    continue
+                try:
+                    listener = _at_port(family, one, port)
+                except CannotListen:
+                    # `localhost` is often two addresses, of which a machine without IPv6 has one.
+                    if at == 0:
+                        raise
+                    continue
+                listeners.append(listener)
+                # Port 0 lets the system choose; a second address of the same name follows that choice.
+                port = listener.port or port
+    except CannotListen:
+        close(listeners)
+        raise
+    return listeners, notes
+
+
+def _narrowed(address: str, port: int) -> str:
+    return (
+        f"{address} would let other machines in without a key, so Byway listens at {_LOOPBACK}"
+        f"{f':{port}' if port else ''} only. To open it, either ask for keys (in byway.yaml: `api_keys: "
+        "{mode: blocking, api_keys: [{key: '${BYWAY_KEY}'}]}`), or start it with --insecure."
+    )
+
+
+def close(listeners: Sequence[Listener]) -> None:
+    """Close the sockets, and remove the files of unix sockets."""
+    for listener in listeners:
+        if listener.port is None:
+            with contextlib.suppress(OSError):
+                os.unlink(listener.host)
+        listener.socket.close()
+
+
+def _resolve(host: str, port: int) -> list[tuple[socket.AddressFamily, str]]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise CannotListen(
+            f"The name {host!r} in `server.bind_address` has no address here ({error.strerror}). Use an address of this "
+            "machine, such as 127.0.0.1."
+        ) from None
+    order = {socket.AF_INET: 0, socket.AF_INET6: 1}
+    places = dict.fromkeys((family, str(sockaddr[0])) for family, _, _, _, sockaddr in found if family in order)
+    return sorted(places, key=lambda place: order[place[0]])
+
+
+def _at_port(family: socket.AddressFamily, host: str, port: int) -> Listener:
+    try:
+        listener = platform.listen_tcp(family, host, port)
+    except OSError as error:
+        shown = f"[{host}]:{port}" if family == socket.AF_INET6 else f"{host}:{port}"
+        if error.errno == errno.EADDRINUSE:
+            who = platform.holder(port)
+            message = (
+                f"{shown} is in use{f' by {who}' if who else ''}. Stop that, or choose another port: --port {port + 1}"
+            )
+        elif error.errno == errno.EACCES:
+            message = f"{shown} needs rights that this user does not have. Choose a port above 1023: --port 38080"
+        elif error.errno == errno.EADDRNOTAVAIL:
+            message = f"{shown} is not an address of this machine. Use one that is, such as {_LOOPBACK}:{port}"
+        else:
+            message = f"{shown} cannot be listened at: {error.strerror or error}"
+        raise CannotListen(message) from None
+    return Listener(listener, host, int(listener.getsockname()[1]))
+
+
+def _at_path(path: str, mode: int) -> Listener:
+    try:
+        return Listener(platform.listen_unix(path, mode), path, None)
+    except OSError as error:
+        raise CannotListen(f"unix:{path} cannot be listened at: {error.strerror or error}") from None
+
+
+class Service:
+    """One Byway at work: from `run` until a signal."""
+
+    def __init__(
+        self,
+        app: App,
+        listeners: Sequence[Listener],
+        source: Source,
+        *,
+        insecure: bool = False,
+        child: Callable[[Callable[[State, str, Place | None], None]], Child] | None = None,
+    ) -> None:
+        """`child` makes the keeper of the built-in model, given whom to tell; None: there is to be no such model."""
+        self.app = app
+        self.listeners = listeners
+        self.stopping = asyncio.Event()
+        self.changed = asyncio.Event()
+        """Set when the built-in model's state has changed; whoever waits clears it."""
+        self.child: Child | None = None
+        self._source = source
+        self._insecure = insecure
+        self._make_child = child
+        self._model: asyncio.Task[None] | None = None
+        self._began: Config = app.runtime.config
+        self._state = ServerState()
+
+    async def run(self, ready: Callable[[], Awaitable[None]]) -> None:
+        """Serve until a signal comes, then drain and return. `ready` runs beside it once clients can come in."""
+        loop = asyncio.get_running_loop()
+        platform.on_stop(loop, self._stop)
+        config = uvicorn.config.Config(
+            self.app,
+            http=HttpToolsProtocol,
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=_KEEP_ALIVE,
+            backlog=platform.BACKLOG,
+        )
+        config.load()
+
+        def connection() -> HttpToolsProtocol:
+            return HttpToolsProtocol(config, self._state, {}, loop)
+
+        servers = []
+        for one in self.listeners:
+            bind = loop.create_unix_server if one.port is None else loop.create_server
+            servers.append(await bind(connection, sock=one.socket, backlog=platform.BACKLOG))
+        self._fit_model()
+        beside = [asyncio.create_task(self._watch()), asyncio.create_task(_told(ready))]
+        try:
+            await self.stopping.wait()
+            self.app.drain()
+            for server in servers:
+                server.close()
+            close(self.listeners)
+            await self._drain()
+        finally:
+            for task in (*beside, self._model):
+                if task is not None:
+                    task.cancel()
+            await asyncio.gather(*(task for task in (*beside, self._model) if task), return_exceptions=True)
+            await self.app.runtime.close()
+
+    # ----------------------------------------------------------------------------------------------------------- the end
+
+    def _stop(self, number: int) -> None:
+        """A signal: the first one asks running exchanges to finish, the second one asks nobody."""
+        if self.stopping.is_set():
+            close(self.listeners)
+            platform.end(128 + number)
+        say("Stopping", running=self.app.active, drain_s=self.app.runtime.config.timeouts.drain)
+        self.stopping.set()
+
+    async def _drain(self) -> None:
+        for connection in list(self._state.connections):
+            connection.shutdown()
+        if not await self._quiet(self.app.runtime.config.timeouts.drain):
+            say("Ending what still runs", logging.WARNING, running=self.app.active)
+            self.app.abort()
+            await self._quiet(_LAST_WORDS)
+        for connection in list(self._state.connections):
+            connection.transport.abort()
+
+    async def _quiet(self, seconds: float) -> bool:
+        """Wait until every answer is out; False when that takes longer than `seconds`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._state.connections or self._state.tasks:
+                    await asyncio.sleep(0.02)
+                return True
+        return False
+
+    # ------------------------------------------------------------------------------------------------------ a new config
+
+    async def _watch(self) -> None:
+        """Read the config again when its file has changed and come to rest."""
+        read = seen = self._source.stamp()
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            now = self._source.stamp()
+            if now == seen and now != read:
+                read = now
+                try:
+                    await self._reload()
+                except Exception:
+                    log.exception("Byway failed on the changed config: please report this")
+                    self._keep("Byway itself failed on it; its log says more")
+            seen = now
+            self._end_model()
+
+    async def _reload(self) -> None:
+        running = self.app.runtime.config
+        try:
+            config = self._source.read()
+        except ConfigError as error:
+            self._keep(str(error))
+            return
+        except OSError as error:
+            self._keep(f"{error.filename or 'the file'}: {error.strerror or error}")
+            return
+        wide = next((one for one in self.listeners if one.wide), None)
+        if wide and not self._insecure and not config.api_keys.closed:
+            self._keep(
+                f"api_keys: {wide} can be reached by other machines, so keys cannot be given up without a restart"
+            )
+            return
+        for path in static_changes(self._began, config):
+            say("Needs a restart", logging.WARNING, setting=path)
+        for warning in config.warnings:
+            say("Config", logging.WARNING, line=warning.line, says=str(warning))
+        if config != running:
+            await self.app.reload(config)
+            if config.logging != running.logging:
+                logs.start(config.logging.level, config.logging.format)
+            self._fit_model()
+        self.app.config_problem = None
+
+    def _keep(self, problem: str) -> None:
+        self.app.config_problem = problem
+        say("The changed config is not good; the running one stays", logging.ERROR, problem=problem)
+
+    # ------------------------------------------------------------------------------------------------ the built-in model
+
+    def _builtin(self) -> list[str]:
+        return [backend.name for backend in self.app.runtime.config.backends if backend.type == "builtin"]
+
+    def _fit_model(self) -> None:
+        """Start the built-in model when the config wants one, and let the present runtime know of it."""
+        if self._make_child is None:
+            for name in self._builtin():
+                self.app.runtime.state(name, "off", "Byway was started with --no-model.")
+        elif self._builtin():
+            if self._model is None:
+                self.child = self._make_child(self._tell)
+                self._model = asyncio.create_task(self.child.run())
+            elif self.child is not None:
+                self.child.tell()
+
+    def _end_model(self) -> None:
+        """End the built-in model when no config wants it any more and nobody may still be reading from it."""
+        if self._model is not None and not self._builtin() and not self.app.active:
+            self._model.cancel()
+            self._model = self.child = None
+
+    def _tell(self, state: State, message: str, place: Place | None) -> None:
+        from byway.local.builtin import WINDOW
+
+        known = {name: state for name, state, _ in self.app.runtime.report()}
+        for name in self._builtin():
+            if place is None:
+                self.app.runtime.state(name, state, message)
+            elif known.get(name) != "ready" and self.child is not None:
+                self.app.runtime.attach(name, place.url, place.secret, [self.child.model], WINDOW)
+        self.changed.set()
+
+
+async def _told(ready: Callable[[], Awaitable[None]]) -> None:
+    """What is said at the start is said beside the work; that it failed must not end the work."""
+    try:
+        await ready()
+    except OSError as error:
+        log.warning("Nobody reads what Byway says: %s", error)
