@@ -56,8 +56,8 @@ clean:
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Byway needs Python 3.11 or newer, and there is none on the PATH." \
 		"Install it, or name it: make up PYTHON=/path/to/python3.12" >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-		echo "Byway needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1)." \
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "Byway needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>/dev/null || echo not there)." \
 		"Name another: make up PYTHON=/path/to/python3.12" >&2; exit 1; }
 	@echo "Byway: making $(VENV) with $$($(PYTHON) -V)"
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \

@@ -172,9 +172,10 @@ def test_an_end_is_the_end_that_it_claims_to_be(end: End, error: type[Exception]
 
 
 def test_a_connection_can_end_before_the_head() -> None:
-    with Scripted([Reply(0, (End.RESET,))]) as server, pytest.raises(ConnectionResetError):
-        with posted(server, CHAT, ASK):
-            pass
+    with Scripted([Reply(0, (End.RESET,))]) as server:
+        ask = posted(server, CHAT, ASK)
+        with pytest.raises(ConnectionResetError):
+            ask.__enter__()
 
 
 def test_silence_lasts_as_long_as_it_says() -> None:

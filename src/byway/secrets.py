@@ -47,8 +47,8 @@ _DIGIT: Final = re.compile("[0-9]")
 
 
 def _hide(found: re.Match[str]) -> str:
-    """A key has digits in it; words that only begin like one stay. (As a lookahead this would be quadratic.)"""
-    return "[secret]" if _DIGIT.search(found[0]) else found[0]
+    """A key has digits in it, or is long; words that only begin like one stay. (As a lookahead this would be quadratic.)"""
+    return "[secret]" if len(found[0]) >= 24 or _DIGIT.search(found[0]) else found[0]
 
 
 class Scrubber:

@@ -130,8 +130,8 @@ def _resolve(host: str, port: int) -> list[tuple[socket.AddressFamily, str]]:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
         raise CannotListen(
-            f"The name {host!r} in `server.bind_address` has no address here ({error.strerror}). Use an address of this "
-            "machine, such as 127.0.0.1."
+            f"The name {host!r} in `server.bind_address` has no address here ({error.strerror}). "
+            "Use an address of this machine, such as 127.0.0.1."
         ) from None
     order = {socket.AF_INET: 0, socket.AF_INET6: 1}
     places = dict.fromkeys((family, str(sockaddr[0])) for family, _, _, _, sockaddr in found if family in order)
@@ -234,7 +234,7 @@ class Service:
             await asyncio.gather(*(task for task in (*beside, self._model) if task), return_exceptions=True)
             await self.app.runtime.close()
 
-    # ----------------------------------------------------------------------------------------------------------- the end
+    # ---------------------------------------------------------------------------------------------------------- the end
 
     def _stop(self, number: int) -> None:
         """A signal: the first one asks running exchanges to finish, the second one asks nobody."""
@@ -256,14 +256,15 @@ class Service:
 
     async def _quiet(self, seconds: float) -> bool:
         """Wait until every answer is out; False when that takes longer than `seconds`."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while self._state.connections or self._state.tasks:
-                    await asyncio.sleep(0.02)
-                return True
-        return False
+        clock = asyncio.get_running_loop().time
+        latest = clock() + seconds
+        while self._state.connections or self._state.tasks:
+            if clock() >= latest:
+                return False
+            await asyncio.sleep(0.02)
+        return True
 
-    # ------------------------------------------------------------------------------------------------------ a new config
+    # ----------------------------------------------------------------------------------------------------- a new config
 
     async def _watch(self) -> None:
         """Read the config again when its file has changed and come to rest."""
@@ -312,7 +313,7 @@ class Service:
         self.app.config_problem = problem
         say("The changed config is not good; the running one stays", logging.ERROR, problem=problem)
 
-    # ------------------------------------------------------------------------------------------------ the built-in model
+    # ----------------------------------------------------------------------------------------------- the built-in model
 
     def _builtin(self) -> list[str]:
         return [backend.name for backend in self.app.runtime.config.backends if backend.type == "builtin"]

@@ -35,6 +35,8 @@ class Decoder:
 
     def feed(self, chunk: bytes) -> list[tuple[str, bytes]]:
         """The events that `chunk` completes. A line may be any length."""
+        if not chunk:
+            return []
         data = self._rest + chunk if self._rest else chunk
         if not self._started:
             if len(data) < 3 and _BOM.startswith(data):

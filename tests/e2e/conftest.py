@@ -15,6 +15,9 @@ from scripted import Asked, Script, Scripted
 #: A small Messages request.
 ASK: dict[str, Any] = {"model": "claude-opus-5-5", "max_tokens": 100, "messages": [{"role": "user", "content": "hi"}]}
 
+#: What Byway shows its backend; no client may ever see it.
+SECRET = "sk-secret-of-the-backend-0123456789"
+
 
 @dataclass
 class Wire:
@@ -51,8 +54,12 @@ class Wire:
 def _wire() -> Iterator[Wire]:
     # So quick that a test need not wait for silence, so slow that a busy machine is not taken for a silent one.
     quick = {"commit_after": 0.6, "ping_after": 0.6, "first_byte": 3, "between_chunks": 2, "connect": 1}
-    with Scripted() as server, Gateway(config(server, timeouts=quick)) as gateway:
-        yield Wire(server, gateway)
+    with Scripted() as server:
+        settings = config(server, timeouts=quick)
+        settings["backends"][0]["api_key"] = SECRET
+        with Gateway(settings) as gateway:
+            yield Wire(server, gateway)
+            assert SECRET not in gateway.text
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 import scripted
 from e2e.claude import Claude
-from e2e.conftest import Wire
+from e2e.conftest import SECRET, Wire
 from gateway import Gateway
 from scripted import Asked, End, Reply, Say, Tool, Wait
 
@@ -31,10 +31,16 @@ def results(asked: Asked) -> list[dict[str, Any]]:
     return found[::-1]
 
 
-def last_user(asked: Asked) -> str:
-    """The text of the last message of a user."""
-    content = [message["content"] for message in asked.json["messages"] if message["role"] == "user"][-1]
-    return content if isinstance(content, str) else "\n".join(part.get("text", "") for part in content)
+def told(asked: Asked) -> str:
+    """What the user, or the client in the user's name, says after the last answer."""
+    texts: list[str] = []
+    for message in asked.json["messages"]:
+        if message["role"] == "assistant":
+            texts.clear()
+        elif message["role"] == "user":
+            content = message["content"]
+            texts += [content] if isinstance(content, str) else [part.get("text", "") for part in content]
+    return "\n".join(texts)
 
 
 # -------------------------------- turns
@@ -47,10 +53,11 @@ def test_a_plain_turn(wire: Wire, claude: Claude) -> None:
     (asked,) = wire.asked
     assert asked.json["model"] == "local" and asked.stream
     assert asked.json["stream_options"] == {"include_usage": True}
-    assert asked.path == "/v1/chat/completions" and last_user(asked).endswith("say hello")
+    assert asked.path == "/v1/chat/completions" and "say hello" in told(asked).splitlines()
     # Nothing that is particular to the client reaches a model that does not know it.
     assert b"x-anthropic-billing-header" not in asked.body and b"DeferredToolPlaceholder" not in asked.body
     assert b"cache_control" not in asked.body and b"defer_loading" not in asked.body
+    assert asked.headers["authorization"] == f"Bearer {SECRET}"
     assert "x-api-key" not in asked.headers and b"dummy" not in asked.body
     # The client is told that the model it asked for has answered, and what it cost.
     assert list(turn.result["modelUsage"]) == ["claude-opus-5-5"]
@@ -179,7 +186,7 @@ def test_a_conversation_that_overflows_is_compacted_and_goes_on(wire: Wire, clau
         nonlocal window, reads
         tokens = len(asked.body) // 4
         window = window or tokens + 10_000
-        if "<summary>" in last_user(asked) and "<analysis>" in last_user(asked):
+        if "<summary> block" in told(asked):
             return Say(
                 "<analysis>We read a file.</analysis><summary>THE-SUMMARY: it is long.</summary>", tokens=(tokens, 20)
             )
@@ -312,7 +319,7 @@ def test_a_backend_that_is_not_running(tmp_path: Path) -> None:
         with Gateway({"backends": [backend], "model_aliases": {"default": "local"}}) as gateway:
             turn = Claude(tmp_path, gateway.url, CLAUDE_CODE_MAX_RETRIES="1").ask("hi")
             assert turn.failed and turn.result["api_error_status"] == 502
-            assert "box" in turn.text and url.removeprefix("http://") in turn.text, turn.text
+            assert url.removeprefix("http://") in turn.text and "`url`" in turn.text, turn.text
 
 
 @pytest.mark.parametrize("end", [End.CLOSE, End.RESET, None], ids=["closed", "reset", "ended without a finish"])
@@ -340,11 +347,11 @@ def test_a_bare_turn_is_answered_by_the_built_in_model(tmp_path: Path) -> None:
     pytest.importorskip("xllamacpp", reason="xllamacpp is not installed")
     with Gateway(model=True) as gateway:
         gateway.wait(lambda: gateway.get("/readyz").json["backends"][0]["state"] == "ready", 60, "the model is loaded")
-        gateway.wait(lambda: "ANTHROPIC_BASE_URL" in exports(gateway.text), 5, "the exports are printed")
+        gateway.wait(lambda: "Ready." in gateway.lines, 20, "it has said all")
         told = exports(gateway.text)
         assert told["ANTHROPIC_BASE_URL"] == f"{gateway.url}/anthropic" and told["ANTHROPIC_API_KEY"]
         claude = Claude(tmp_path, gateway.url, **told)
         turn = claude.ask("Say hello.", "--bare", environ={"CLAUDE_CODE_MAX_OUTPUT_TOKENS": "200"})
         assert not turn.failed and turn.text.strip(), turn.events
         line = gateway.requests()[0]
-        assert line["status"] == 200 and line["output_tokens"] > 0 and line["input_tokens"] > 100
+        assert line["status"] == 200 and line["output_tokens"] > 0 and line["input_tokens"] > 0

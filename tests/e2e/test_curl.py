@@ -19,8 +19,10 @@ def shell(line: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=60, check=False)
 
 
-def printed(text: str) -> str:
-    """The curl command in what Byway printed, its continued lines joined."""
+def printed(gateway: Gateway) -> str:
+    """The curl command that Byway prints, its continued lines joined."""
+    gateway.wait(lambda: "Ready." in gateway.lines, 20, "it has said all")
+    text = gateway.text
     lines = text.replace("\\\n", " ").splitlines()
     found = [line.strip().removeprefix("$ ") for line in lines if re.match(r"\s*(\$ )?curl ", line)]
     assert found, text
@@ -30,7 +32,7 @@ def printed(text: str) -> str:
 def test_the_printed_line_works(wire: Wire, program: Callable[[str], str]) -> None:
     program("curl")
     wire.play([Say("Hello, curl.")])
-    done = shell(printed(wire.gateway.text) + " -sS")
+    done = shell(printed(wire.gateway) + " -sS")
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     check_message(answer)
@@ -43,7 +45,7 @@ def test_the_printed_line_works_with_the_built_in_model(program: Callable[[str],
     pytest.importorskip("xllamacpp", reason="xllamacpp is not installed")
     with Gateway(model=True) as gateway:
         gateway.wait(lambda: gateway.get("/readyz").json["backends"][0]["state"] == "ready", 60, "the model is loaded")
-        done = shell(printed(gateway.text) + " -sS")
+        done = shell(printed(gateway) + " -sS")
     assert done.returncode == 0, done.stderr
     answer: dict[str, Any] = json.loads(done.stdout)
     check_message(answer)

@@ -12,7 +12,7 @@ import anthropic
 import pytest
 import scripted
 from anthropic.types import MessageParam, ToolParam
-from e2e.conftest import ASK, Wire
+from e2e.conftest import ASK, SECRET, Wire
 from gateway import Gateway, config
 from scripted import Reply, Say, Scripted, Tool, cut
 from strict import check_count, check_error, check_event, check_message, check_model
@@ -23,7 +23,7 @@ TOOLS: list[ToolParam] = [
 ]
 CALLS = (Tool("look", {"path": "/tmp/ü"}), Tool("list", {}))
 HI: list[MessageParam] = [{"role": "user", "content": "hi"}]
-MODEL = "claude-sonnet-4-5-20250929"
+MODEL = "claude-sonnet-5-5"
 
 
 @contextmanager
@@ -246,61 +246,81 @@ def test_both_versions_and_any_beta_are_fine(wire: Wire, version: str) -> None:
 
 # -------------------------------- errors
 
-ERRORS: list[tuple[Reply, type[anthropic.APIStatusError], str, str]] = [
-    (
+ERRORS: dict[str, tuple[Reply, type[anthropic.APIStatusError], str, str]] = {
+    "400": (
         scripted.openai_error(400, "Unsupported value.", "invalid_request_error"),
         anthropic.BadRequestError,
         "invalid_request_error",
         "Unsupported value",
     ),
-    (
+    "422 of FastAPI": (
         scripted.detail(422, [{"loc": ["seed"], "msg": "no"}]),
         anthropic.BadRequestError,
         "invalid_request_error",
         "seed",
     ),
-    (
+    "an overflow": (
         scripted.llamacpp_overflow(23016, 8192),
         anthropic.BadRequestError,
         "invalid_request_error",
         "prompt is too long: 23016 tokens > 8192 maximum",
     ),
-    (
-        scripted.openai_error(401, "Incorrect API key provided: sk-abc.", "invalid_request_error"),
+    "401": (
+        scripted.openai_error(401, f"Incorrect API key provided: {SECRET}.", "invalid_request_error"),
         anthropic.InternalServerError,
         "api_error",
         "`api_key`",
     ),
-    (scripted.ollama_error(404, 'model "local" not found'), anthropic.NotFoundError, "not_found_error", "not found"),
-    (
+    "404 of Ollama": (
+        scripted.ollama_error(404, 'model "local" not found'),
+        anthropic.NotFoundError,
+        "not_found_error",
+        "not found",
+    ),
+    "429": (
         scripted.openai_error(429, "Slow down.", "requests", "rate_limit_exceeded", retry_after="7"),
         anthropic.RateLimitError,
         "rate_limit_error",
         "Slow down.",
     ),
-    (scripted.vllm_error(500, "CUDA error", "InternalServerError"), anthropic.InternalServerError, "api_error", "CUDA"),
-    (
+    "500 of vLLM": (
+        scripted.vllm_error(500, "CUDA error", "InternalServerError"),
+        anthropic.InternalServerError,
+        "api_error",
+        "CUDA",
+    ),
+    "loading": (
         scripted.llamacpp_error(503, "Loading model", "unavailable_error"),
         anthropic.ServiceUnavailableError,
         "overloaded_error",
         "Loading model",
     ),
-    (scripted.page(502), anthropic.InternalServerError, "api_error", "HTTP 502"),
-    (
+    "502 page": (scripted.page(502), anthropic.InternalServerError, "api_error", "HTTP 502"),
+    "529": (
         scripted.anthropic_error(529, "overloaded_error", "Overloaded"),
         anthropic.OverloadedError,
         "overloaded_error",
         "Overloaded",
     ),
-    (scripted.sse({"error": {"message": "boom", "code": 500}}), anthropic.InternalServerError, "api_error", "boom"),
-    (scripted.page(200, "Sign in"), anthropic.InternalServerError, "api_error", "web page"),
-    (scripted.said(200, {"id": "x", "choices": []}), anthropic.InternalServerError, "api_error", ""),
-    (scripted.said(200, {"error": "out of memory"}), anthropic.InternalServerError, "api_error", "out of memory"),
-]
+    "an error chunk in a 200": (
+        scripted.sse({"error": {"message": "boom", "code": 500}}),
+        anthropic.InternalServerError,
+        "api_error",
+        "boom",
+    ),
+    "a page with 200": (scripted.page(200, "Sign in"), anthropic.InternalServerError, "api_error", "web page"),
+    "no choices": (scripted.said(200, {"id": "x", "choices": []}), anthropic.InternalServerError, "api_error", ""),
+    "an error in a 200": (
+        scripted.said(200, {"error": "out of memory"}),
+        anthropic.InternalServerError,
+        "api_error",
+        "out of memory",
+    ),
+}
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-@pytest.mark.parametrize(("reply", "kind", "type", "words"), ERRORS, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(("reply", "kind", "type", "words"), ERRORS.values(), ids=ERRORS)
 def test_errors_come_as_their_class(
     wire: Wire, reply: Reply, kind: type[anthropic.APIStatusError], type: str, words: str, stream: bool
 ) -> None:
@@ -309,7 +329,7 @@ def test_errors_come_as_their_class(
         sdk.messages.create(model=MODEL, max_tokens=50, messages=HI, stream=stream)
     error = caught.value
     assert error.type == type and words in (error.api_message or "")
-    assert "sk-abc" not in str(error.body) and "<html>" not in str(error.body)
+    assert SECRET not in str(error.body) and "<html>" not in str(error.body)
     assert isinstance(error.body, dict)
     check_error(error.body)
     assert error.request_id == error.body["request_id"] == error.response.headers["request-id"]

@@ -300,13 +300,15 @@ _REASONS: Final = {
     "function_call": "tool_use",
     "content_filter": "refusal",
 }
+#: What can open or close something in JSON, and what hides it: an escape, whose other half may be in the next piece.
+_MARKS: Final = re.compile(r'\\.|["{}\[\]\\]', re.DOTALL)
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
 
 
 class _ToolCall:
     """One tool call of the answer, as far as it has come. `pieces` is all of its input so far."""
 
-    __slots__ = ("id", "index", "name", "pieces", "state", "wire")
+    __slots__ = ("_carry", "_depth", "_quoted", "_seen", "id", "index", "name", "pieces", "state", "wire")
 
     def __init__(self, index: Any, wire: str | None) -> None:
         self.index = index
@@ -316,19 +318,28 @@ class _ToolCall:
         self.pieces: list[str] = []
         self.state = "waiting"
         """waiting -> open -> closed"""
+        self._seen = 0
+        self._depth = 0
+        self._quoted = False
+        self._carry = ""
 
     @property
     def whole(self) -> bool:
-        return _is_object("".join(self.pieces))
-
-
-def _is_object(text: str) -> bool:
-    if not text.rstrip().endswith("}"):
-        return False
-    try:
-        return isinstance(msgspec.json.decode(text), dict)
-    except (msgspec.DecodeError, RecursionError):
-        return False
+        """Is its input complete, as far as braces tell? Each piece is looked at once, and only when somebody asks."""
+        for piece in self.pieces[self._seen :]:
+            marks = _MARKS.findall(self._carry + piece)
+            self._carry = ""
+            for mark in marks:
+                if mark == "\\":
+                    self._carry = mark
+                elif mark == '"':
+                    self._quoted = not self._quoted
+                elif not self._quoted and mark in "{[":
+                    self._depth += 1
+                elif not self._quoted and mark in "}]":
+                    self._depth -= 1
+        self._seen = len(self.pieces)
+        return bool(self.pieces) and self._depth == 0 and not self._quoted and self.pieces[-1].rstrip().endswith("}")
 
 
 class ChatReader:

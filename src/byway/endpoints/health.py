@@ -13,6 +13,7 @@ async def hello(ask: Ask) -> None:
 
 
 async def live(ask: Ask) -> None:
+    """200 as long as the process answers at all."""
     await ask.answer(b'{"status":"live"}')
 
 

@@ -28,6 +28,7 @@ def read(ask: Ask, body: bytes) -> Request:
 
 
 async def create(ask: Ask) -> None:
+    """Answer a Messages request, as a stream when it asks for one."""
     request = read(ask, await ask.body())
     reply: Stream | Whole = Stream(ask, request) if request.stream else Whole(ask)
     session = ask.header(b"x-claude-code-session-id")

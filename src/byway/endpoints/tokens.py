@@ -10,6 +10,7 @@ from byway.problems import Problem
 
 
 async def count(ask: Ask) -> None:
+    """`{"input_tokens": n}`; `x-byway-count` says whether the backend counted or Byway estimated."""
     request = read(ask, await ask.body())
     ask.record.asked = request.model
     route = await ask.runtime.route(request.model, ask.header(b"x-claude-code-session-id"))

@@ -105,6 +105,11 @@ class Child:
         self._path = path
         self._said: collections.deque[str] = collections.deque(maxlen=_KEPT_LINES)
 
+    @property
+    def settled(self) -> bool:
+        """Has it loaded, or failed to?"""
+        return self.state != "loading"
+
     def tell(self) -> None:
         """Say again how it is doing: to a runtime that was made meanwhile."""
         self._tell(self.state, self.message, self.place)

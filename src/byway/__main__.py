@@ -1,0 +1,5 @@
+"""`python -m byway`."""
+
+from byway.cli import main
+
+main()

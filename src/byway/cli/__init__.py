@@ -1,0 +1,63 @@
+"""The command line, one module per command. A module is imported when its command runs, so that each starts fast."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Final, NoReturn
+
+import click
+
+#: Name of a command -> what `byway --help` says of it; its module has the same name and holds a `command`.
+COMMANDS: Final = {
+    "up": "Start Byway.",
+    "config": "Check a config file.",
+    "models": "Show what can be asked for, and who answers.",
+    "completion": "Print the completion script of a shell.",
+    "version": "Print the version.",
+}
+
+
+class Failure(click.ClickException):
+    """The command cannot do its work: said on stderr, exit code 1."""
+
+    exit_code = 1
+
+    def show(self, file: object = None) -> None:
+        click.echo(f"byway: {self.message}", err=True)
+
+
+class Misuse(Failure):
+    """The command line or the config is wrong: exit code 2."""
+
+    exit_code = 2
+
+
+class Commands(click.Group):
+    """Knows the commands by name and imports only the one that is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        found: click.Command = importlib.import_module(f"byway.cli.{cmd_name}").command
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def byway() -> None:
+    """Run Claude Code, and any other Anthropic client, by way of any model.
+
+    `byway up` starts it; without a config file a small built-in model answers.
+    """
+
+
+def main() -> NoReturn:
+    """The installed command `byway`."""
+    sys.exit(byway.main(prog_name="byway"))

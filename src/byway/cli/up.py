@@ -1,0 +1,260 @@
+"""`byway up`: starts the service and says what to do with it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from byway import __version__, logs, platform
+from byway.cli import Failure
+from byway.cli.config import read, warnings
+from byway.cli.source import Source, find, left_out
+
+if TYPE_CHECKING:
+    from byway.cli.welcome import Facts
+    from byway.config import Config
+    from byway.serve import Listener, Service
+
+#: Seconds that the welcome waits for backends to say what they serve; Byway serves meanwhile.
+_PATIENCE: Final = 2.0
+_TICK: Final = 0.1
+
+
+@click.command()
+@click.option("--config", "file", metavar="FILE", help="The config file. [default: $BYWAY_CONFIG, else the user's own]")
+@click.option("--host", metavar="HOST", help="Listen at this address instead of the config's. [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65535), help="Listen at this port; 0: any free one. [default: 38080]")
+@click.option("--insecure", is_flag=True, help="Let other machines in without a key.")
+@click.option(
+    "--data-dir", metavar="DIR", help="Where Byway keeps its data. [default: $BYWAY_HOME, else the user's own]"
+)
+@click.option("--no-model", is_flag=True, help="Do not start the built-in model.")
+def command(
+    file: str | None, host: str | None, port: int | None, insecure: bool, data_dir: str | None, no_model: bool
+) -> None:
+    """Start Byway, and say how to use it. Ctrl-C ends it once running answers are out; a second one ends it at once."""
+    source = find(file, os.environ)
+    config = read(source)
+    for line in warnings(source, config):
+        click.echo(line, err=True)
+
+    logs.start(config.logging.level, config.logging.format, colour=platform.has_colour(sys.stderr, os.environ))
+    platform.prepare()
+    folder = platform.data_folder(data_dir, os.environ)
+    with _held(folder):
+        addresses = _addresses(config, host, port)
+        from byway import serve
+
+        try:
+            listeners, notes = serve.listen(
+                addresses, mode=config.server.socket_mode, closed=config.api_keys.closed, insecure=insecure
+            )
+        except serve.CannotListen as error:
+            raise Failure(str(error)) from None
+        with asyncio.Runner(loop_factory=platform.loop_factory()) as runner:
+            runner.run(_serve(config, source, listeners, notes, folder, insecure=insecure, no_model=no_model))
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Have the data folder for this process alone, or end the command."""
+    try:
+        platform.private_folder(folder)
+        with platform.lock(folder):
+            yield
+    except platform.Held as error:
+        raise Failure(str(error)) from None
+    except OSError as error:
+        if error.filename is None or not str(error.filename).startswith(str(folder)):
+            raise
+        raise Failure(
+            f"{error.filename} cannot be used: {error.strerror}. Name another folder for Byway's data: --data-dir DIR"
+        ) from None
+
+
+def _addresses(config: Config, host: str | None, port: int | None) -> tuple[str, ...]:
+    """Where to listen: `--host` and `--port` replace what the config says."""
+    if host is None and port is None:
+        return config.server.bind_address
+    from byway.config import listen
+
+    first = next((place for place in map(listen, config.server.bind_address) if not isinstance(place, str)), None)
+    host = host or (first[0] if first else "127.0.0.1")
+    port = port if port is not None else (first[1] if first else 38080)
+    address = f"[{host.strip('[]')}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        listen(address)
+    except ValueError as error:
+        raise click.UsageError(f"--host {host}: {error}") from None
+    return (address,)
+
+
+async def _serve(
+    config: Config,
+    source: Source,
+    listeners: Sequence[Listener],
+    notes: Sequence[str],
+    folder: Path,
+    *,
+    insecure: bool,
+    no_model: bool,
+) -> None:
+    from byway import serve
+    from byway.app import App
+    from byway.local.builtin import Child
+    from byway.runtime import MODEL, Runtime
+
+    runtime = Runtime(config)
+    await runtime.start()
+    service = serve.Service(
+        App(runtime, wide=any(one.wide for one in listeners)),
+        listeners,
+        source,
+        insecure=insecure,
+        child=None if no_model else lambda tell: Child(MODEL, folder, tell),
+    )
+
+    async def welcome() -> None:
+        where = ", ".join(_shown(one) for one in listeners)
+        _print(f"Byway {__version__} listens at {where}", bold=True)
+        await _settle(service)
+        from byway.cli.welcome import welcome as lines
+
+        for line in lines(await _facts(service, source, notes)):
+            _print(f"  {line.text}" if line.text else "", **_LOOKS.get(line.kind, {}))
+        _print("")
+        _print("Ctrl-C stops Byway." if platform.is_terminal(sys.stdout) else "Ready.", dim=True)
+
+    await service.run(welcome)
+
+
+_LOOKS: Final[dict[str, dict[str, bool | str]]] = {
+    "head": {"bold": True},
+    "good": {"fg": "green"},
+    "bad": {"fg": "yellow"},
+    "code": {"fg": "cyan"},
+    "dim": {"dim": True},
+}
+
+
+def _print(text: str, **looks: bool | str) -> None:
+    colour = platform.has_colour(sys.stdout, os.environ)
+    click.echo(click.style(text, **looks) if colour and text and looks else text)  # type: ignore[arg-type]
+
+
+async def _settle(service: Service) -> None:
+    """Wait until the built-in model is loaded or has failed, and other backends have answered or had their time."""
+    began = time.monotonic()
+    child = service.child
+    if child is not None:
+        with _progress("Loading the built-in model") as show:
+            while not child.settled and not service.stopping.is_set():
+                show(time.monotonic() - began)
+                await asyncio.sleep(_TICK)
+    while time.monotonic() - began < _PATIENCE and not service.stopping.is_set():
+        if all(state != "unknown" for _, state, _ in service.app.runtime.report()):
+            break
+        await asyncio.sleep(_TICK)
+
+
+@contextlib.contextmanager
+def _progress(what: str) -> Iterator[Callable[[float], None]]:
+    """Shows how long something takes: on a terminal one line that is written again and again and then removed."""
+    if not platform.is_terminal(sys.stdout):
+        _print(what)
+        yield lambda seconds: None
+        return
+
+    def show(seconds: float) -> None:
+        click.echo(f"\r  {what} ... {seconds:.1f} s ", nl=False)
+
+    def clear(record: logging.LogRecord | None = None) -> bool:
+        click.echo(f"\r{'':<{len(what) + 20}}\r", nl=False)
+        return record is None or record.levelno > logging.INFO
+
+    # What goes well is said by the progress and the welcome; a warning must not be written behind the progress.
+    for handler in logs.log.handlers:
+        handler.addFilter(clear)
+    try:
+        yield show
+    finally:
+        for handler in logs.log.handlers:
+            handler.removeFilter(clear)
+        clear()
+
+
+async def _facts(service: Service, source: Source, notes: Sequence[str]) -> Facts:
+    """What the welcome has to know, from the runtime as it is now and the servers found on this machine."""
+    from byway.cli.welcome import MAIN, Answerer, Facts
+    from byway.local.discovery import find as servers
+    from byway.problems import Problem
+
+    runtime = service.app.runtime
+    config = runtime.config
+    tcp = next((one for one in service.listeners if one.port is not None), None)
+    unix = next((one for one in service.listeners if one.port is None), None)
+    answerers = tuple(
+        Answerer(live.name, live.vendor.title, live.state, live.message, live.models or ())
+        for live in runtime.backends.values()
+    )
+    try:
+        place = (await runtime.route(MAIN)).places[0]
+        claude = True
+    except Problem:
+        place, claude = None, False
+    ask = "default" if claude and "default" in runtime.aliases else MAIN
+    if place is None:
+        served = [(live, model) for live in runtime.backends.values() for model in live.models or ()]
+        ask = served[0][1] if served else "MODEL"
+    live = runtime.backends[place.backend] if place else served[0][0] if served else None
+    known = live.facts.get(place.model if place else ask) if live else None
+    used = {
+        (one.settings.url or one.vendor.url or "").replace("localhost", "127.0.0.1")
+        for one in runtime.backends.values()
+    }
+    found = [
+        one for one in await servers() if one.url not in used and not one.url.endswith(f":{tcp.port if tcp else ''}")
+    ]
+    odd = left_out(source)
+    where = _home(source.path)
+    return Facts(
+        url=_base(tcp, config.server.root_path) if tcp else None,
+        socket=unix.host if unix else None,
+        config=where if source.there else f"none, so the built-in model answers; yours would be {where}",
+        config_file=where,
+        answerers=answerers,
+        ask=ask,
+        claude=claude,
+        window=known.window if known else None,
+        official=bool(live and live.vendor.protocol == "anthropic"),
+        builtin=bool(live and live.vendor.name == "builtin"),
+        keys=tuple(key.id for key in config.api_keys.api_keys if key.enabled) if config.api_keys.closed else None,
+        found=tuple(found),
+        notes=(*notes, *((odd,) if odd else ())),
+    )
+
+
+def _shown(listener: Listener) -> str:
+    return str(listener) if listener.port is None else f"http://{listener}"
+
+
+def _base(listener: Listener, root: str) -> str:
+    """The URL by which a program on this machine reaches a listener."""
+    anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+    return f"http://{listener._replace(host=anywhere.get(listener.host, listener.host))}{root}"
+
+
+def _home(path: Path) -> str:
+    """A path as people write it."""
+    with contextlib.suppress(ValueError, RuntimeError):
+        return str(Path("~") / path.relative_to(Path.home()))
+    return str(path)

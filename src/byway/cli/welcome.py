@@ -1,0 +1,200 @@
+"""What `byway up` says once it serves: from facts to lines of text. Pure: it asks and prints nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from byway import platform
+from byway.local.discovery import Found
+from byway.vendors import VENDORS
+
+#: What Claude Code is told to take for the small calls: by its family it finds the alias `haiku`, else `default`.
+SMALL: Final = "claude-haiku-5-5"
+#: The model that Claude Code asks for by itself (measured, 2.1.329).
+MAIN: Final = "claude-opus-5-5"
+#: Claude Code takes any name for a model with a window of a million tokens; a smaller one has to be said (measured).
+_LARGE: Final = 1_000_000
+_MOST_OUTPUT: Final = 32_000
+_BUILTIN: Final = (
+    "The built-in model is for checking the wiring and for short answers: 135 million parameters, a window of 8k "
+    "tokens. It does no agent work, and a full Claude Code session does not fit into it. For work, add a backend: a "
+    "model server on this machine or network, or a cloud API."
+)
+
+
+class Answerer(NamedTuple):
+    """A backend as it is shown."""
+
+    name: str
+    title: str
+    state: str
+    message: str
+    models: tuple[str, ...]
+
+
+class Facts(NamedTuple):
+    """All that there is to say."""
+
+    url: str | None
+    """Base URL of this Byway; None when it has no TCP address."""
+    socket: str | None = None
+    """Path of a unix socket."""
+    config: str = ""
+    config_file: str = "byway.yaml"
+    """Where settings belong."""
+    answerers: tuple[Answerer, ...] = ()
+    ask: str = "default"
+    """A model name that leads somewhere."""
+    claude: bool = True
+    """Claude Code's own model names lead somewhere."""
+    window: int | None = None
+    """Of the model that answers Claude Code's main turns."""
+    official: bool = False
+    """That model is Anthropic's own."""
+    builtin: bool = False
+    """That model is the built-in one."""
+    keys: tuple[str, ...] | None = None
+    """Ids of the keys of which one is asked for; None when none is."""
+    found: tuple[Found, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class Line(NamedTuple):
+    """A line of the welcome. `kind`: plain, head, good, bad, code (to be pasted), dim."""
+
+    text: str
+    kind: str = "plain"
+
+
+def welcome(facts: Facts) -> list[Line]:
+    """The whole welcome, from what answers to how to stop."""
+    lines = [Line("")]
+    lines += _state(facts)
+    if facts.url or facts.socket:
+        lines += [Line(""), Line("Try it", "head"), *(Line(text, "code") for text in curl(facts))]
+    if facts.url:
+        lines += [Line(""), Line("Claude Code", "head"), *_claude(facts)]
+    if facts.builtin:
+        lines += [Line(""), *(Line(text) for text in wrap(_BUILTIN))]
+    lines += _offers(facts)
+    for note in facts.notes:
+        lines += [Line(""), *(Line(text, "bad" if at == 0 else "plain") for at, text in enumerate(wrap(note)))]
+    return lines
+
+
+def _state(facts: Facts) -> list[Line]:
+    at = f"{facts.url}/anthropic" if facts.url else f"unix:{facts.socket}"
+    lines = [Line(f"Endpoint    {at}  (Anthropic Messages API)"), Line(f"Config      {facts.config}")]
+    for at, one in enumerate(facts.answerers):
+        head = "Answers" if at == 0 else ""
+        kind = {"ready": "good", "failed": "bad", "off": "bad"}.get(one.state, "plain")
+        state = one.state if one.state != "unknown" else "no answer yet"
+        models = f": {_few(one.models)}" if one.models else ""
+        lines.append(Line(f"{head:<12}{one.name}{models} ({one.title}, {state})", kind))
+        lines += [Line(f"{'':<12}{text}") for text in wrap(one.message, 100)]
+    return lines
+
+
+def curl(facts: Facts) -> list[str]:
+    """A request that works when it is pasted."""
+    body = {"model": facts.ask, "max_tokens": 64, "messages": [{"role": "user", "content": "Say hello"}]}
+    where = f"{facts.url}/anthropic/v1/messages"
+    if not facts.url:
+        where = f"--unix-socket {facts.socket} http://localhost/anthropic/v1/messages"
+    key = ' -H "x-api-key: $ANTHROPIC_API_KEY"' if facts.keys is not None else ""
+    return [
+        f"curl {where} -H 'content-type: application/json'{key} \\",
+        f"  -d '{json.dumps(body)}'",
+    ]
+
+
+def exports(facts: Facts) -> list[tuple[str, str]]:
+    """The environment variables for Claude Code, by name."""
+    lines = [
+        ("ANTHROPIC_BASE_URL", f"{facts.url}/anthropic"),
+        # An empty one would send it to its own login page (measured).
+        ("ANTHROPIC_API_KEY", "byway-local" if facts.keys is None else "YOUR-KEY"),
+    ]
+    if not facts.claude:
+        lines.append(("ANTHROPIC_MODEL", facts.ask))
+    if facts.official:
+        return lines
+    # Without it the small calls (titles, summaries) go to the main model.
+    lines.append(("ANTHROPIC_DEFAULT_HAIKU_MODEL", SMALL if facts.claude else facts.ask))
+    if facts.window is not None and facts.window < _LARGE:
+        lines.append(("CLAUDE_CODE_MAX_CONTEXT_TOKENS", str(facts.window)))
+        lines.append(("CLAUDE_CODE_MAX_OUTPUT_TOKENS", str(min(facts.window // 4, _MOST_OUTPUT))))
+    # A line at the top of each prompt that differs every time keeps a local model from reusing what it has read.
+    lines.append(("CLAUDE_CODE_ATTRIBUTION_HEADER", "0"))
+    lines.append(("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"))
+    return lines
+
+
+def launch(facts: Facts) -> str:
+    """The command that starts Claude Code. Its auto mode wants a classifier that only Anthropic has (measured)."""
+    if facts.builtin:
+        return 'claude --bare -p "Say hello"'
+    return "claude" if facts.official else "claude --permission-mode acceptEdits"
+
+
+def _claude(facts: Facts) -> list[Line]:
+    lines = [Line(platform.export(name, value), "code") for name, value in exports(facts)]
+    lines.append(Line(launch(facts), "code"))
+    if facts.keys is not None:
+        which = f" ({', '.join(facts.keys)})" if facts.keys else ""
+        lines.append(Line(f"YOUR-KEY stands for one of the keys that the config holds{which}.", "dim"))
+    if facts.window is None and not facts.official:
+        lines.append(Line(f"If its window is below {_LARGE:,} tokens, say so too:", "dim"))
+        lines.append(Line(platform.export("CLAUDE_CODE_MAX_CONTEXT_TOKENS", "WINDOW"), "dim"))
+    return lines
+
+
+def _offers(facts: Facts) -> list[Line]:
+    lines: list[Line] = []
+    for one in facts.found:
+        name = f"{VENDORS[one.vendor].title}{f' {one.version}' if one.version else ''}"
+        lines += [Line(""), Line(f"Found {name} at {one.url}", "head")]
+        if one.models:
+            lines.append(Line(f"It has {_few(one.models)}. To use it, put this into {facts.config_file}:"))
+            lines += [Line(text, "code") for text in offer(one)]
+        else:
+            lines.append(Line("It serves no model yet. Load one there, then start Byway again."))
+    return lines
+
+
+def offer(found: Found) -> list[str]:
+    """The lines of `byway.yaml` that use a server which was found."""
+    usual = found.url == VENDORS[found.vendor].url
+    return [
+        "backends:",
+        f"  - type: {found.vendor}" if usual else f"  - {{type: {found.vendor}, url: '{found.url}'}}",
+        "model_aliases:",
+        f"  default: {_yaml(found.models[0])}",
+    ]
+
+
+def _yaml(text: str) -> str:
+    """A name as YAML: quoted where it could be read as something else. JSON's strings are YAML's."""
+    plain = (
+        text and text[0].isalpha() and text.lower() not in ("true", "false", "yes", "no", "on", "off", "null", "y", "n")
+    )
+    safe = all(one.isalnum() or one in "-_./:" for one in text) and not text.endswith(":")
+    return text if plain and safe else json.dumps(text)
+
+
+def _few(names: Sequence[str], most: int = 4) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def wrap(text: str, width: int = 110) -> list[str]:
+    """`text` in lines of at most `width` characters, where its words allow."""
+    lines: list[str] = []
+    for word in text.split():
+        if lines and len(lines[-1]) + 1 + len(word) <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
