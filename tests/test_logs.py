@@ -11,11 +11,9 @@ from byway import logs
 
 @pytest.fixture
 def out():
-    before = list(logs.log.handlers), logs.log.level, logs.log.propagate
-    stream = io.StringIO()
-    yield stream
-    logs.log.handlers[:], logs.log.propagate = before[0], before[2]
-    logs.log.setLevel(before[1])
+    before = logs._state.sink, logs._state.level
+    yield io.StringIO()
+    logs._state.sink, logs._state.level = before
 
 
 def test_json_lines_hold_message_and_fields(out):
@@ -59,5 +57,5 @@ def test_a_failure_carries_its_trace(out):
     try:
         raise RuntimeError("boom")
     except RuntimeError:
-        logs.log.exception("failed")
+        logs.trace("failed")
     assert "boom" in json.loads(out.getvalue())["trace"]

@@ -7,6 +7,7 @@ import ipaddress
 import logging
 import os
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Final
 from urllib.parse import urlsplit
@@ -14,7 +15,7 @@ from urllib.parse import urlsplit
 from byway import runtime as generations
 from byway.config import Config
 from byway.endpoints import Ask, Endpoint, Receive, Routes, Scope, Send, health, messages, models, tokens
-from byway.logs import log, say
+from byway.logs import on, say, trace
 from byway.problems import Problem
 from byway.runtime import Runtime
 
@@ -26,6 +27,8 @@ FRONT: Final[Routes] = (*messages.ROUTES, *tokens.ROUTES, *models.ROUTES)
 OPEN: Final[Routes] = health.ROUTES
 _LOOPBACK: Final = frozenset(("localhost", "127.0.0.1", "[::1]"))
 _REMEMBERED: Final = 256
+#: Seconds between two looks at the running exchanges: how soon a client that left is noticed.
+_BEAT: Final = 0.05
 
 
 class Gone(Exception):
@@ -42,6 +45,7 @@ class App:
         self.draining = False
         self._wide = wide
         self._attended: set[Attended] = set()
+        self._beating = False
         self._hosts: dict[bytes, bool] = {}
         self._table: dict[str, dict[str, Endpoint]] = {}
         self._tails: dict[str, Endpoint] = {}
@@ -79,7 +83,7 @@ class App:
         except (Gone, asyncio.CancelledError):
             ask.status = 499
         except Exception:
-            log.exception("Byway failed on a request: please report this", extra={"fields": {"id": ask.id}})
+            trace("Byway failed on a request: please report this", id=f"req_{ask.id}")
             ask.problem = Problem("internal", "Byway itself failed; its log says more. This is a bug: please report it.")
             if not ask.status:
                 await ask.refuse(ask.problem)
@@ -158,13 +162,27 @@ class App:
                 "permission", "Web pages of other sites may not use this Byway; add theirs to `server.allowed_origins`."
             )
 
-    def attending(self, ask: Ask) -> Attended:
-        """While this lasts, a client that leaves (or `abort`) ends the exchange."""
-        return Attended(self._attended, ask)
+    def attending(self, ask: Ask, beat: Callable[[float], None] | None = None) -> Attended:
+        """While this lasts a client that leaves (or `abort`) ends the exchange, and `beat(now)` is called every 50 ms."""
+        one = Attended(self._attended, ask, beat)
+        if not self._beating:
+            self._beating = True
+            asyncio.get_running_loop().call_later(_BEAT, self._beat)
+        return one
+
+    def _beat(self) -> None:
+        """One timer for all exchanges: a timer and a task for each would cost a short request more than its translation."""
+        loop = asyncio.get_running_loop()
+        now = time.monotonic()
+        for one in list(self._attended):
+            one.beat(now)
+        self._beating = bool(self._attended)
+        if self._beating:
+            loop.call_later(_BEAT, self._beat)
 
     def _log(self, ask: Ask, seconds: float) -> None:
         record, problem = ask.record, ask.problem
-        if not log.isEnabledFor(logging.INFO) or (ask.path.endswith("z") and not problem):
+        if not on(logging.INFO) or (ask.path.endswith("z") and not problem):
             return
         usage = record.usage
         # An upstream's words may hold pieces of a prompt: those are not logged, only what Byway itself has to say.
@@ -214,19 +232,26 @@ class App:
 class Attended:
     """One exchange whose client is watched. Leaving the block tells what ended it."""
 
-    def __init__(self, among: set[Attended], ask: Ask) -> None:
+    def __init__(self, among: set[Attended], ask: Ask, beat: Callable[[float], None] | None) -> None:
         self._among = among
         self._ask = ask
+        self._beat = beat
         self._why = ""
+        self._watch: asyncio.Task[object] | None = None
 
     async def __aenter__(self) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._task = task
         self._among.add(self)
-        # Nothing more is expected of the client than that it leaves.
-        self._watch: asyncio.Task[object] = asyncio.get_running_loop().create_task(self._wait())
-        self._watch.add_done_callback(self._left)
+
+    def beat(self, now: float) -> None:
+        """Look after the exchange: from the first beat on the client is watched, by waiting for what it can only do: leave."""
+        if self._watch is None:
+            self._watch = asyncio.get_running_loop().create_task(self._wait())
+            self._watch.add_done_callback(self._left)
+        if self._beat is not None:
+            self._beat(now)
 
     async def _wait(self) -> object:
         return await self._ask.receive()
@@ -245,8 +270,9 @@ class Attended:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._among.discard(self)
-        self._watch.remove_done_callback(self._left)
-        self._watch.cancel()
+        if self._watch is not None:
+            self._watch.remove_done_callback(self._left)
+            self._watch.cancel()
         if isinstance(error, asyncio.CancelledError) and self._why:
             self._task.uncancel()
             if self._why == "gone":

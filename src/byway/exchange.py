@@ -144,12 +144,11 @@ async def _attempt(live: Live, place: Place, request: Request, reply: Reply, rec
 def _meter(events: list[Event], record: Record) -> None:
     """Keep the latest usage and stop reason: they are running totals."""
     for event in events:
-        match event:
-            case MessageDelta(delta, usage):
-                record.usage, record.stop_reason = usage, delta.stop_reason
-            case Frame(usage=Usage() as usage):
-                record.usage = usage
-                record.stop_reason = event.stop_reason or record.stop_reason
+        if type(event) is MessageDelta:
+            record.usage, record.stop_reason = event.usage, event.delta.stop_reason
+        elif type(event) is Frame and event.usage is not None:
+            record.usage = event.usage
+            record.stop_reason = event.stop_reason or record.stop_reason
 
 
 def opening(request: Request) -> MessageStart:

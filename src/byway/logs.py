@@ -2,82 +2,159 @@
 
 from __future__ import annotations
 
-import datetime
+import asyncio
+import atexit
+import contextlib
 import logging
 import re
 import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
 from typing import Any, Final, TextIO
 
 import msgspec
 
-log: Final = logging.getLogger("byway")
 _encode: Final = msgspec.json.Encoder().encode
 _LINE_LIMIT: Final = 8192
 #: Control characters, and those that turn the direction of text: a log line must not be able to draw on a terminal.
 _UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-_COLOURS: Final = {"WARNING": "33", "ERROR": "31", "CRITICAL": "31"}
+_COLOURS: Final = {"warning": "33", "error": "31"}
+_NAMES: Final = {logging.DEBUG: "debug", logging.WARNING: "warning", logging.ERROR: "error", logging.CRITICAL: "error"}
+#: Seconds that lines are gathered before they are written.
+_GATHER: Final = 0.05
 
 
 def safe(text: str) -> str:
     """`text` on one line, with what could draw on a terminal escaped."""
-    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    return _UNSAFE.sub(_escape, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"
+
+
+class Sink:
+    """Where lines go. They are gathered for a moment while the loop runs, so that a busy server does not write one by one."""
+
+    def __init__(self, stream: TextIO, pretty: bool, colour: bool) -> None:
+        self._stream = stream
+        self._pretty = pretty
+        self._colour = colour
+        self._lines: list[str] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._second = 0
+        self._clock = ""
+
+    def put(self, level: str, message: str, fields: dict[str, Any]) -> None:
+        now = time.time()
+        line = self._people(now, level, message, fields) if self._pretty else self._json(now, level, message, fields)
+        self._lines.append(line[:_LINE_LIMIT])
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self.flush()
+            return
+        if self._loop is not loop:
+            self._loop = loop
+            loop.call_later(_GATHER, self.flush)
+
+    def flush(self) -> None:
+        """Write what was gathered. A log that cannot be written must not stop the work."""
+        self._loop = None
+        if self._lines:
+            lines, self._lines = self._lines, []
+            with contextlib.suppress(OSError, ValueError):
+                self._stream.write("\n".join(lines) + "\n")
+                self._stream.flush()
+
+    def _at(self, now: float, form: str, zone: Any) -> str:
+        second = int(now)
+        if second != self._second:
+            self._second = second
+            self._clock = time.strftime(form, zone(second))
+        return self._clock
+
+    def _json(self, now: float, level: str, message: str, fields: dict[str, Any]) -> str:
+        clock = self._at(now, "%Y-%m-%dT%H:%M:%S", time.gmtime)
+        line = {"time": f"{clock}.{int(now * 1000) % 1000:03}Z", "level": level, "message": message, **fields}
+        text = _encode(line).decode()
+        # JSON escapes control characters below 0x20 itself; the others are escaped here.
+        return text if text.isascii() and "\x7f" not in text else _UNSAFE.sub(_escape, text)
+
+    def _people(self, now: float, level: str, message: str, fields: dict[str, Any]) -> str:
+        clock = self._at(now, "%H:%M:%S", time.localtime)
+        text = safe(" ".join(f"{name}={value}" for name, value in fields.items() if name != "trace"))
+        trace = "\n" + "\n".join(safe(line) for line in fields["trace"].splitlines()) if "trace" in fields else ""
+        if not self._colour:
+            return f"{clock} {level} {safe(message)} {text}".rstrip() + trace
+        code = _COLOURS.get(level)
+        shown = f"\x1b[{code}m{safe(message)}\x1b[0m" if code else safe(message)
+        return f"\x1b[2m{clock}\x1b[0m {shown} \x1b[2m{text}\x1b[0m{trace}"
 
 
 def say(message: str, level: int = logging.INFO, **fields: Any) -> None:
     """Log `message` with `fields`; a field that is None or "" is left out."""
-    if log.isEnabledFor(level):
-        log.log(level, message, extra={"fields": {name: value for name, value in fields.items() if value not in (None, "")}})
+    if level >= _state.level and _state.sink is not None and (_state.look is None or _state.look(level)):
+        kept = {name: value for name, value in fields.items() if value is not None and value != ""}
+        _state.sink.put(_NAMES.get(level, "info"), message, kept)
 
 
-class Json(logging.Formatter):
-    """One JSON object a line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        line = {
-            "time": datetime.datetime.fromtimestamp(record.created, datetime.UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "message": record.getMessage(),
-            **getattr(record, "fields", {}),
-        }
-        if record.exc_info:
-            line["trace"] = self.formatException(record.exc_info)
-        # JSON escapes control characters below 0x20 itself; the others are escaped here.
-        return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", _encode(line).decode())[:_LINE_LIMIT]
+def on(level: int) -> bool:
+    """Is `level` logged at all?"""
+    return level >= _state.level and _state.sink is not None
 
 
-class Pretty(logging.Formatter):
-    """Time, message, fields: for a terminal, coloured with restraint."""
+def trace(message: str, **fields: Any) -> None:
+    """Log an exception that is being handled, with its trace."""
+    say(message, logging.ERROR, **fields, trace=traceback.format_exc())
 
-    def __init__(self, colour: bool) -> None:
-        super().__init__()
-        self._colour = colour
 
-    def format(self, record: logging.LogRecord) -> str:
-        fields = " ".join(f"{name}={value}" for name, value in getattr(record, "fields", {}).items())
-        clock = self.formatTime(record, "%H:%M:%S")
-        message = safe(record.getMessage())
-        if self._colour:
-            clock = f"\x1b[2m{clock}\x1b[0m"
-            code = _COLOURS.get(record.levelname)
-            message = f"\x1b[{code}m{message}\x1b[0m" if code else message
-            text = f"{clock} {message} \x1b[2m{safe(fields)}\x1b[0m"
-        else:
-            text = f"{clock} {record.levelname.lower()} {message} {safe(fields)}"
-        if record.exc_info:
-            text += "\n" + self.formatException(record.exc_info)
-        return text[:_LINE_LIMIT].rstrip()
+def flush() -> None:
+    """Write at once what is gathered: before the process ends."""
+    if _state.sink is not None:
+        _state.sink.flush()
+
+
+@contextlib.contextmanager
+def looking(look: Callable[[int], bool]) -> Iterator[None]:
+    """While this lasts `look(level)` is asked before each line, and a line is left out when it says False."""
+    _state.look = look
+    try:
+        yield
+    finally:
+        _state.look = None
+
+
+class _State:
+    look: Callable[[int], bool] | None = None
+    sink: Sink | None = None
+    level: int = logging.INFO
+
+
+_state: Final = _State()
+
+
+class _Others(logging.Handler):
+    """Takes the lines of the libraries that log by the standard library into the same log."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        fields = {"trace": logging.Formatter().formatException(record.exc_info)} if record.exc_info else {}
+        say(record.getMessage(), record.levelno, logger=record.name, **fields)
 
 
 def start(level: str = "info", form: str = "auto", stream: TextIO | None = None, colour: bool | None = None) -> None:
     """Send the log to `stream` (stderr) in `form`: `json`, `pretty`, or `auto` (pretty on a terminal)."""
     stream = stream or sys.stderr
     terminal = stream.isatty()
-    handler = logging.StreamHandler(stream)
     pretty = form == "pretty" or (form == "auto" and terminal)
-    handler.setFormatter(Pretty(terminal if colour is None else colour) if pretty else Json())
-    log.handlers[:] = [handler]
-    log.setLevel(level.upper())
-    log.propagate = False
-    logging.getLogger("uvicorn").handlers[:] = [handler]
-    logging.getLogger("uvicorn").setLevel("WARNING")
-    logging.getLogger("asyncio").handlers[:] = [handler]
+    _state.sink = Sink(stream, pretty, terminal if colour is None else colour)
+    _state.level = {"trace": logging.DEBUG}.get(level) or logging.getLevelNamesMapping()[level.upper()]
+    for name in ("uvicorn", "asyncio"):
+        logger = logging.getLogger(name)
+        logger.handlers[:] = [_Others()]
+        logger.propagate = False
+        logger.setLevel(logging.WARNING)
+
+
+atexit.register(flush)

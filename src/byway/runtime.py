@@ -31,6 +31,7 @@ State = Literal["unknown", "loading", "ready", "failed", "off"]
 #: How often backends that list their own models are asked again, and how soon at most when a client asks for an unknown one.
 _ASK_EVERY: Final = 30.0
 _ASK_SOONEST: Final = 2.0
+_REMEMBERED: Final = 256
 _LIST_LIMIT: Final = 8 << 20
 
 
@@ -127,6 +128,7 @@ class Runtime:
             # Nobody chose anything, so every name leads to the built-in model.
             self.aliases = {"default": tuple(f"{name}/{MODEL}" for name in builtin)}
         self._turn = 0
+        self._routes: dict[str, routing.Route] = {}
         self._watch: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -152,6 +154,7 @@ class Runtime:
         """Ask every backend, at once, what it serves; those asked less than `soonest` seconds ago are left alone."""
         now = time.monotonic()
         await asyncio.gather(*(live.ask(now) for live in self.backends.values() if now - live.asked >= soonest))
+        self._routes.clear()
 
     def attach(self, name: str, url: str, secret: str, models: list[str], window: int) -> None:
         """Say where the process of a built-in backend listens; requests go there from now on."""
@@ -162,12 +165,14 @@ class Runtime:
             live.models = tuple(models)
             live.facts = {model: Facts(window) for model in models}
             live.state, live.message = "ready", ""
+            self._routes.clear()
 
     def state(self, name: str, state: State, message: str = "") -> None:
         """Say how a built-in backend's process is doing."""
         live = self.backends.get(name)
         if live is not None:
             live.state, live.message = state, message
+            self._routes.clear()
 
     def served(self) -> list[routing.Served]:
         return [
@@ -178,13 +183,20 @@ class Runtime:
 
     async def route(self, model: str, session: str = "") -> routing.Route:
         """Where `model` leads now. An unknown name makes Byway ask the backends again before it says no."""
+        known = self._routes.get(model)
+        if known is not None:
+            return known
         self._turn += 1
         turn = hash(session) if session else self._turn
         try:
-            return routing.route(model, self.served(), self.aliases, turn)
+            route = routing.route(model, self.served(), self.aliases, turn)
         except Problem:
             await self.ask(_ASK_SOONEST)
-            return routing.route(model, self.served(), self.aliases, turn)
+            route = routing.route(model, self.served(), self.aliases, turn)
+        if len(route.places) == 1 and len(self._routes) < _REMEMBERED:
+            # Nothing to take turns with: the answer holds until a backend serves something else.
+            self._routes[model] = route
+        return route
 
 
     def places(self, route: routing.Route) -> tuple[routing.Place, ...]:

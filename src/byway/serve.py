@@ -20,7 +20,7 @@ from uvicorn.server import ServerState
 from byway import logs, platform
 from byway.config import Config, ConfigError, static_changes
 from byway.config import listen as parts
-from byway.logs import log, say
+from byway.logs import say, trace
 
 if TYPE_CHECKING:
     from byway.app import App
@@ -277,7 +277,7 @@ class Service:
                 try:
                     await self._reload()
                 except Exception:
-                    log.exception("Byway failed on the changed config: please report this")
+                    trace("Byway failed on the changed config: please report this")
                     self._keep("Byway itself failed on it; its log says more")
             seen = now
             self._end_model()
@@ -353,4 +353,4 @@ async def _told(ready: Callable[[], Awaitable[None]]) -> None:
     try:
         await ready()
     except OSError as error:
-        log.warning("Nobody reads what Byway says: %s", error)
+        say("Nobody reads what Byway says", logging.WARNING, problem=str(error))

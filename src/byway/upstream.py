@@ -28,9 +28,8 @@ _AGENT: Final = f"byway/{__version__}"
 _IDLE_FOR: Final = 60.0
 _HEAD_LIMIT: Final = 64 << 10
 _HEADERS: Final = 200
-#: Bytes held for a reader that is slow before the socket is told to wait, and when it may go on.
+#: Bytes held for a reader that is slow before the socket is told to wait.
 _HIGH: Final = 256 << 10
-_LOW: Final = 64 << 10
 _DECODED_LIMIT: Final = 64 << 20
 _NO_BODY: Final = frozenset((204, 304))
 
@@ -81,6 +80,10 @@ class Upstream:
         self.place = Place(url)
         self.timeouts = timeouts
         self._idle: list[_Connection] = []
+        self._active: set[Answer] = set()
+        self._ticking = False
+        # How exact the limits are kept: one timer a backend looks at all its answers.
+        self._tick_every = min(0.5, timeouts.first_byte / 4, timeouts.between_chunks / 4)
         self._most = pool
         self._closed = False
         self._tls = _context(tls or Tls()) if self.place.secure else None
@@ -98,7 +101,8 @@ class Upstream:
         data = self._bytes(call)
         while self._idle:
             connection = self._idle.pop()
-            if not connection.usable:
+            if not connection.usable or connection.until < asyncio.get_running_loop().time():
+                connection.abort()
                 continue
             answer = Answer(self, connection, call.method)
             try:
@@ -117,6 +121,27 @@ class Upstream:
                 f"The backend at {self.place.shown} closed the connection without an answer. Look in its log.",
             ) from None
         return answer
+
+    def begun(self, answer: Answer) -> None:
+        """Watch the limits of `answer`."""
+        self._active.add(answer)
+        if not self._ticking:
+            self._ticking = True
+            asyncio.get_running_loop().call_later(self._tick_every, self._tick)
+
+    def ended(self, answer: Answer) -> None:
+        self._active.discard(answer)
+
+    def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for answer in list(self._active):
+            answer.look(now)
+        while self._idle and self._idle[0].until < now:
+            self._idle.pop(0).abort()
+        self._ticking = bool(self._active or self._idle)
+        if self._ticking:
+            loop.call_later(self._tick_every, self._tick)
 
     async def close(self) -> None:
         """Close what is idle; answers that run keep their connection until they end."""
@@ -225,8 +250,8 @@ class Upstream:
         if self._closed or len(self._idle) >= self._most or not connection.usable:
             connection.abort()
             return
+        connection.until = asyncio.get_running_loop().time() + min(idle_for, _IDLE_FOR)
         self._idle.append(connection)
-        connection.rest(min(idle_for, _IDLE_FOR), self._idle)
 
 
 class _Stale(Exception):
@@ -254,30 +279,30 @@ class _Door(asyncio.Protocol):
 
 
 class _Connection(asyncio.Protocol):
-    """One socket and the parser of the answer that it carries now."""
+    """One socket, its parser, and the answer that it carries now."""
 
     def __init__(self) -> None:
+        self.until = 0.0
+        """When it has lain idle long enough, by the loop's clock."""
         self._transport: asyncio.Transport | None = None
         self._answer: Answer | None = None
-        self._parser: Any = None
-        self._lost = False
-        self._rest: asyncio.TimerHandle | None = None
+        self._parser: Any = httptools.HttpResponseParser(self)
 
     @property
     def usable(self) -> bool:
-        return not self._lost and self._transport is not None and not self._transport.is_closing()
+        return self._transport is not None and not self._transport.is_closing()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
 
     def ask(self, answer: Answer, data: bytes) -> None:
-        if self._rest is not None:
-            self._rest.cancel()
-            self._rest = None
-        self._answer = answer
-        self._parser = httptools.HttpResponseParser(answer)
         assert self._transport is not None
+        self._answer = answer
         self._transport.write(data)
+
+    def done(self) -> None:
+        """The answer is over; what comes now was not asked for."""
+        self._answer = None
 
     def data_received(self, data: bytes) -> None:
         answer = self._answer
@@ -285,7 +310,7 @@ class _Connection(asyncio.Protocol):
             # Nobody asked: the server speaks out of turn, so nothing on this connection can be trusted.
             self.abort()
             return
-        answer.active()
+        answer.touched = True
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -295,48 +320,58 @@ class _Connection(asyncio.Protocol):
         else:
             answer.arrived(len(data))
 
-    def eof_received(self) -> None:
-        return None
-
     def connection_lost(self, error: Exception | None) -> None:
-        self._lost = True
+        self._transport = None
         answer, self._answer = self._answer, None
         if answer is not None:
             answer.lost()
 
-    def rest(self, seconds: float, pool: list[_Connection]) -> None:
-        """Lie idle in `pool`; leave it after `seconds`."""
-        self._answer = None
-
-        def tired() -> None:
-            if self in pool:
-                pool.remove(self)
-            self.abort()
-
-        self._rest = asyncio.get_running_loop().call_later(seconds, tired)
-
     def abort(self) -> None:
         self._answer = None
-        if self._rest is not None:
-            self._rest.cancel()
         if self._transport is not None:
             self._transport.abort()
 
     def pause(self) -> None:
-        if self.usable and self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.pause_reading()
 
     def resume(self) -> None:
-        if self.usable and self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
+
+    # ---------------------------------------------------------------------------------------------- called by the parser
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._answer is not None:
+            self._answer.header(name, value)
+
+    def on_headers_complete(self) -> None:
+        if self._answer is not None:
+            self._answer.head(self._parser.get_status_code(), self._parser.should_keep_alive())
+
+    def on_body(self, data: bytes) -> None:
+        if self._answer is not None:
+            self._answer.piece(data)
+
+    def on_message_complete(self) -> None:
+        if self._answer is not None:
+            self._answer.over()
 
 
 class Answer:
     """What a backend answers: status and headers, then its bytes as they come."""
 
+    __slots__ = (
+        "_chunked", "_chunks", "_closed", "_complete", "_connection", "_ended", "_failure", "_head_size", "_headed", "_held",
+        "_inflate", "_keep_alive", "_last", "_late", "_lengths", "_loop", "_method", "_paused", "_upstream", "_waiter",
+        "headers", "status", "touched",
+    )  # fmt: skip
+
     def __init__(self, upstream: Upstream, connection: _Connection, method: str) -> None:
         self.status = 0
         self.headers: dict[str, str] = {}
+        self.touched = False
+        """Bytes of it have come since the last look."""
         self._upstream = upstream
         self._connection = connection
         self._method = method
@@ -349,27 +384,28 @@ class Answer:
         self._complete = False
         self._ended = False
         self._closed = False
-        self._touched = False
+        self._keep_alive = False
         self._head_size = 0
-        self._lengths: set[str] = set()
+        self._lengths: list[str] = []
         self._chunked = False
         self._failure: str | None = None
         self._inflate: zlib._Decompress | None = None
         self._late = False
-        self._last = 0.0
-        self._timer: asyncio.TimerHandle | None = None
+        self._last = self._loop.time()
 
     # ---------------------------------------------------------------------------------------------------------- the line
 
     async def begin(self, data: bytes) -> None:
-        self._last = self._loop.time()
+        """Send the request and wait for the head. Raises _Stale when the connection died before a byte of it."""
         self._connection.ask(self, data)
-        self._timer = self._loop.call_later(self._upstream.timeouts.first_byte, self._tick)
+        self._upstream.begun(self)
         try:
             while not self._headed:
                 self._check()
                 if self._ended:
-                    raise _Stale if not self._touched else self._broken("closed the connection in the middle of its headers")
+                    if self._head_size:
+                        raise self._broken("closed the connection in the middle of its headers")
+                    raise _Stale
                 await self._wait()
             self._check_head()
         except BaseException:
@@ -416,12 +452,11 @@ class Answer:
         if self._closed:
             return
         self._closed = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self._upstream.ended(self)
         self._chunks.clear()
-        keep = self._complete and self._failure is None and self._keep_alive and not self._paused
-        if keep:
-            self._upstream.give_back(self._connection, _keep_for(self.headers.get("keep-alive", "")))
+        if self._complete and self._failure is None and self._keep_alive and not self._paused:
+            self._connection.done()
+            self._upstream.give_back(self._connection, _keep_for(self.headers.get("keep-alive")))
         else:
             self._connection.abort()
 
@@ -438,13 +473,13 @@ class Answer:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _tick(self) -> None:
-        """One timer an answer, set again only when it fires: what came since then moves it on."""
-        limit = self._upstream.timeouts.between_chunks if self._headed else self._upstream.timeouts.first_byte
-        left = self._last + limit - self._loop.time()
-        if left > 0.001 or self._paused:
-            self._timer = self._loop.call_later(max(left, 0.05), self._tick)
-        else:
+    def look(self, now: float) -> None:
+        """Has it been silent for too long? A reader that is slow itself does not make the backend late."""
+        if self.touched or self._paused or self._chunks:
+            self.touched = False
+            self._last = now
+        timeouts = self._upstream.timeouts
+        if now - self._last > (timeouts.between_chunks if self._headed else timeouts.first_byte):
             self._late = True
             self._wake()
 
@@ -467,72 +502,61 @@ class Answer:
 
     # ------------------------------------------------------------------------------------------ called by the connection
 
-    def active(self) -> None:
-        self._touched = True
-        self._last = self._loop.time()
-
     def arrived(self, size: int) -> None:
-        if not self._headed:
+        if self._headed:
+            if self._held > _HIGH and not self._paused and not self._complete:
+                self._paused = True
+                self._connection.pause()
+            self._wake()
+        else:
             self._head_size += size
             if self._head_size > _HEAD_LIMIT:
                 self.fail("sent headers without end")
-        elif self._held > _HIGH and not self._paused and not self._complete:
-            self._paused = True
-            self._connection.pause()
-        if self._headed:
-            self._wake()
 
     def fail(self, what: str) -> None:
         if self._complete:
             # Bytes after the end of the answer: the answer is good, the connection is not.
             self._keep_alive = False
-            return
-        self._failure = what
+        else:
+            self._failure = what
         self._wake()
 
     def lost(self) -> None:
         self._ended = True
         self._wake()
 
-    # ---------------------------------------------------------------------------------------------- called by the parser
-
-    _keep_alive = False
-
-    def on_header(self, name: bytes, value: bytes) -> None:
+    def header(self, name: bytes, value: bytes) -> None:
         if self._headed:
             return
         key, text = name.decode("latin-1").lower(), value.decode("latin-1").strip()
         if key == "content-length":
-            self._lengths.add(text)
+            self._lengths.append(text)
         elif key == "transfer-encoding":
             self._chunked = True
         if len(self.headers) >= _HEADERS:
             self._failure = "sent headers without end"
         self.headers[key] = text
 
-    def on_headers_complete(self) -> None:
-        parser = self._connection._parser
-        status = parser.get_status_code()
+    def head(self, status: int, keep_alive: bool) -> None:
         if 100 <= status < 200:
             self.headers.clear()
             self._lengths.clear()
             self._chunked = False
-            return
-        self.status = status
-        self._keep_alive = parser.should_keep_alive()
-        self._headed = True
+        else:
+            self.status = status
+            self._keep_alive = keep_alive
+            self._headed = True
 
-    def on_body(self, data: bytes) -> None:
+    def piece(self, data: bytes) -> None:
         self._chunks.append(data)
         self._held += len(data)
 
-    def on_message_complete(self) -> None:
-        if self._headed:
-            self._complete = True
+    def over(self) -> None:
+        self._complete = self._headed
 
     def _check_head(self) -> None:
         self._check()
-        if len(self._lengths) > 1 or (self._chunked and self._lengths):
+        if len(set(self._lengths)) > 1 or (self._chunked and self._lengths):
             raise self._broken("says the length of its answer twice, and not the same")
         if self._method == "HEAD" or self.status in _NO_BODY:
             self._complete = True
@@ -553,8 +577,10 @@ class Answer:
         return plain
 
 
-def _keep_for(value: str) -> float:
+def _keep_for(value: str | None) -> float:
     """Seconds from `Keep-Alive: timeout=5, max=100`, less one, so that the server is never the first to let go."""
+    if value is None:
+        return _IDLE_FOR
     for part in value.split(","):
         name, _, number = part.strip().partition("=")
         if name.lower() == "timeout" and number.isascii() and number.isdigit():

@@ -177,19 +177,16 @@ def _progress(what: str) -> Iterator[Callable[[float], None]]:
     def show(seconds: float) -> None:
         click.echo(f"\r  {what} ... {seconds:.1f} s ", nl=False)
 
-    def clear(record: logging.LogRecord | None = None) -> bool:
+    def clear(level: int = logging.INFO) -> bool:
         click.echo(f"\r{'':<{len(what) + 20}}\r", nl=False)
-        return record is None or record.levelno > logging.INFO
+        return level > logging.INFO
 
     # What goes well is said by the progress and the welcome; a warning must not be written behind the progress.
-    for handler in logs.log.handlers:
-        handler.addFilter(clear)
-    try:
-        yield show
-    finally:
-        for handler in logs.log.handlers:
-            handler.removeFilter(clear)
-        clear()
+    with logs.looking(clear):
+        try:
+            yield show
+        finally:
+            clear()
 
 
 async def _facts(service: Service, source: Source, notes: Sequence[str]) -> Facts:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from typing import Final
 
 from byway import exchange, messages, sse, stream
@@ -18,6 +17,8 @@ _STREAM: Final = (
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 )
+#: A ping goes out a little before it is due, since beats come every 50 ms.
+_EARLY: Final = 0.2
 _FORWARDED: Final = (b"anthropic-version", b"anthropic-beta")
 
 
@@ -33,7 +34,7 @@ async def create(ask: Ask) -> None:
     reply: Stream | Whole = Stream(ask, request) if request.stream else Whole(ask)
     session = ask.header(b"x-claude-code-session-id")
     try:
-        async with ask.app.attending(ask):
+        async with ask.app.attending(ask, reply.beat):
             await exchange.answer(ask.runtime, request, reply, ask.record, session)
             await reply.finish()
     except Problem as problem:
@@ -65,16 +66,19 @@ class Whole:
     async def fail(self, problem: Problem) -> None:
         raise problem
 
+    def beat(self, now: float) -> None:
+        """Nothing can be shown before the answer is whole."""
+
     def close(self) -> None:
-        pass
+        """Nothing is held."""
 
 
 class Stream:
     """The reply to a client that asked for a stream.
 
     Nothing is committed before the first content event or `timeouts.commit_after`: until then an error keeps its status.
-    After that the client never sees more than `timeouts.ping_after` of silence. One timer, set again only when it
-    fires, serves both: a chunk costs no more than a look at the clock.
+    After that the client never sees more than `timeouts.ping_after` of silence. `beat` sees to both, so that a chunk costs
+    no more than a mark.
     """
 
     def __init__(self, ask: Ask, request: Request) -> None:
@@ -87,11 +91,10 @@ class Stream:
         self._closed = False
         self._pending: list[Event] = []
         self._headers: list[Header] = []
-        self._last = 0.0
-        timeouts = ask.runtime.config.timeouts
-        self._ping_after = timeouts.ping_after
-        self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(timeouts.commit_after, self._fire, self._commit)
+        self._spoke = True
+        """Something went out since the last beat."""
+        self._timeouts = ask.runtime.config.timeouts
+        self._last = self._came = time.monotonic()
         self._task: asyncio.Task[None] | None = None
 
     def aim(self, backend: str, model: str) -> None:
@@ -109,41 +112,37 @@ class Stream:
                 events = [event for event in events if event.name != "message_start"]
             await self._head()
             self._began = True
-        self._last = time.monotonic()
+        self._spoke = True
         await self._ask.send({"type": "http.response.body", "body": sse.encode(events), "more_body": True})
 
     async def _head(self) -> None:
         if not self._committed:
             self._committed = True
             await self._ask.begin(200, [*_STREAM, *self._headers])
-            self._again(self._ping_after)
+
+    def beat(self, now: float) -> None:
+        """Commit when the backend is slow, and ping when it is silent."""
+        if self._spoke:
+            self._spoke = False
+            self._last = now
+        if self._closed or (self._task is not None and not self._task.done()):
+            return
+        if not self._committed:
+            if now - self._came >= self._timeouts.commit_after:
+                self._task = asyncio.get_running_loop().create_task(self._commit())
+        elif now - self._last >= self._timeouts.ping_after - _EARLY:
+            self._task = asyncio.get_running_loop().create_task(self._show([Ping()]))
 
     async def _commit(self) -> None:
-        """The backend is slow: show the client that somebody is here."""
-        if not self._committed:
-            await self._head()
+        """Show the client that somebody is here."""
+        await self._head()
+        if not self._began:
             self._began = True
-            await self._write([self._opening, Ping()])
+            await self._show([self._opening, Ping()])
 
-    async def _ping(self) -> None:
-        silent = time.monotonic() - self._last
-        if silent >= self._ping_after * 0.9:
-            await self._write([Ping()])
-            silent = 0.0
-        self._again(self._ping_after - silent)
-
-    async def _write(self, events: list[Event]) -> None:
-        self._last = time.monotonic()
+    async def _show(self, events: list[Event]) -> None:
+        self._spoke = True
         await self._ask.send({"type": "http.response.body", "body": sse.encode(events), "more_body": True})
-
-    def _again(self, seconds: float) -> None:
-        self._timer.cancel()
-        if not self._closed:
-            self._timer = self._loop.call_later(seconds, self._fire, self._ping)
-
-    def _fire(self, beat: Callable[[], object]) -> None:
-        if not self._closed:
-            self._task = self._loop.create_task(beat())  # type: ignore[arg-type]
 
     async def finish(self) -> None:
         self.close()
@@ -160,7 +159,6 @@ class Stream:
 
     def close(self) -> None:
         self._closed = True
-        self._timer.cancel()
         if self._task is not None:
             self._task.cancel()
 
