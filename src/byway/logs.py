@@ -55,7 +55,10 @@ class Sink:
         except RuntimeError:
             self.flush()
             return
-        if self._loop is not loop:
+        if level in _COLOURS:
+            # What went wrong is not kept back: the next thing may be the end.
+            self.flush()
+        elif self._loop is not loop:
             self._loop = loop
             loop.call_later(_GATHER, self.flush)
 
@@ -77,10 +80,15 @@ class Sink:
 
     def _json(self, now: float, level: str, message: str, fields: dict[str, Any]) -> str:
         clock = self._at(now, "%Y-%m-%dT%H:%M:%S", time.gmtime)
-        line = {"time": f"{clock}.{int(now * 1000) % 1000:03}Z", "level": level, "message": message, **fields}
-        text = _encode(line).decode()
-        # JSON escapes control characters below 0x20 itself; the others are escaped here.
-        return text if text.isascii() and "\x7f" not in text else _UNSAFE.sub(_escape, text)
+        text = _encode(fields).decode()
+        if not text.isascii() or "\x7f" in text:
+            # JSON escapes control characters below 0x20 itself; the others are escaped here.
+            text = _UNSAFE.sub(_escape, text)
+        said = safe(_encode(message).decode())
+        return (
+            f'{{"time":"{clock}.{int(now * 1000) % 1000:03}Z","level":"{level}","message":{said}'
+            f"{',' if fields else ''}{text[1:]}"
+        )
 
     def _people(self, now: float, level: str, message: str, fields: dict[str, Any]) -> str:
         clock = self._at(now, "%H:%M:%S", time.localtime)

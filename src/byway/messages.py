@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import cached_property
 from typing import Annotated, Any, ClassVar, Final, Literal, NoReturn
 
 import msgspec
@@ -192,13 +191,14 @@ class Request:
         self.forwarded = forwarded
         """`anthropic-version` and `anthropic-beta`, as they came."""
         self.size = size
+        self._turns: list[Turn] | None = None
 
     @property
     def estimate(self) -> int:
         """A rough count of the prompt's tokens, from its size alone: what `message_start` says before anybody counted."""
         return max(1, self.size // 4)
 
-    @cached_property
+    @property
     def system(self) -> list[str]:
         """The texts of the top-level `system`."""
         found = blocks(self.params.system, "system")
@@ -207,9 +207,14 @@ class Request:
                 _wrong(f"system.{at}.type", "Input should be 'text'")
         return [block.text for block in found if isinstance(block, Text)]
 
-    @cached_property
+    @property
     def turns(self) -> list[Turn]:
-        """The conversation, each block decoded; raises Problem with the path of what is wrong."""
+        """The conversation, each block decoded once; raises Problem with the path of what is wrong."""
+        if self._turns is None:
+            self._turns = self._decoded()
+        return self._turns
+
+    def _decoded(self) -> list[Turn]:
         found = []
         for at, message in enumerate(self.params.messages):
             role = _ROLES.get(message.role)
@@ -230,8 +235,7 @@ class Request:
         """Let go of the body and all that was decoded from it."""
         self.body = b""
         self.params = Params(self.model, [])
-        self.__dict__.pop("turns", None)
-        self.__dict__.pop("system", None)
+        self._turns = None
 
 
 def parse(body: bytes, headers: Mapping[str, str], id: str) -> Request:

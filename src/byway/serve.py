@@ -58,6 +58,45 @@ class Listener(NamedTuple):
         return self.port is not None and not ipaddress.ip_address(self.host).is_loopback
 
 
+class Cork:
+    """A transport that keeps the head of an answer until its first bytes follow, so that both leave in one write."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._head = b""
+        self.is_closing = transport.is_closing
+
+    def write(self, data: bytes) -> None:
+        if self._head:
+            data, self._head = self._head + data, b""
+        elif data.startswith(b"HTTP/1.1 "):
+            self._head = data
+            self._loop.call_soon(self.flush)
+            return
+        self._transport.write(data)
+
+    def flush(self) -> None:
+        """Let go of a head that nothing followed."""
+        if self._head:
+            data, self._head = self._head, b""
+            self._transport.write(data)
+
+    def close(self) -> None:
+        self.flush()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._transport, name)
+
+
+class Connection(HttpToolsProtocol):
+    """uvicorn's connection, corked: two writes an answer are two system calls."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(Cork(transport, self.loop))  # type: ignore[arg-type]
+
+
 class Source(Protocol):
     """Where the config comes from."""
 
@@ -211,8 +250,8 @@ class Service:
         )
         config.load()
 
-        def connection() -> HttpToolsProtocol:
-            return HttpToolsProtocol(config, self._state, {}, loop)
+        def connection() -> Connection:
+            return Connection(config, self._state, {}, loop)
 
         servers = []
         for one in self.listeners:

@@ -17,6 +17,7 @@ from byway.messages import (
     MessageDelta,
     MessageStart,
     MessageStop,
+    SignatureDelta,
     Started,
     Stop,
     Text,
@@ -99,17 +100,63 @@ def fold(events: Iterable[Event]) -> bytes:
 
     A Frame named "message" is that answer already. Raises Problem `broken` for events that do not make a message.
     """
-    plain: list[dict[str, Any]] = []
+    message: Started | None = None
+    content: list[dict[str, Any]] = []
+    pieces: list[list[str]] = []
     for event in events:
-        if isinstance(event, Frame):
-            if event.name == "message":
-                return event.data
-            plain.extend(msgspec.json.decode(data) for _, data in Decoder().feed(event.data))
-        else:
-            plain.append(msgspec.to_builtins(event))
+        if type(event) is BlockDelta:
+            delta = event.delta
+            pieces[event.index].append(
+                delta.text
+                if type(delta) is TextDelta
+                else delta.partial_json
+                if type(delta) is InputDelta
+                else delta.thinking
+                if type(delta) is ThinkingDelta
+                else ""
+            )
+            if type(delta) is SignatureDelta:
+                content[event.index]["signature"] = delta.signature
+        elif type(event) is BlockStart:
+            content.append(msgspec.to_builtins(event.content_block))
+            pieces.append([])
+        elif type(event) is MessageStart:
+            start = event.message
+            message = Started(start.id, start.model, start.usage)
+        elif type(event) is MessageDelta and message is not None:
+            message.stop_reason = event.delta.stop_reason
+            message.stop_sequence = event.delta.stop_sequence
+            message.usage = event.usage
+        elif type(event) is Frame:
+            return event.data if event.name == "message" else _fold_frames(events)
+    if message is None:
+        raise Problem("broken", "The backend's answer has no beginning.")
+    for block, said in zip(content, pieces, strict=True):
+        _fill(block, "".join(said))
+    message.content = content
+    return _encode(message)
+
+
+def _fill(block: dict[str, Any], said: str) -> None:
+    match block["type"]:
+        case "text":
+            block["text"] += said
+        case "thinking":
+            block["thinking"] += said
+        case _ if said:
+            block["input"] = tool_input(said)
+
+
+_FIELD: Final = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
+
+
+def _fold_frames(events: Iterable[Event]) -> bytes:
+    """The same for the frames of an Anthropic backend, whose fields are more than Byway knows: all of them are kept."""
     message: dict[str, Any] = {}
-    parts: dict[int, list[str]] = {}
-    for item in plain:
+    pieces: dict[int, list[str]] = {}
+    decoder = Decoder()
+    for _, data in decoder.feed(b"".join(event.data for event in events if isinstance(event, Frame))) + decoder.close():
+        item = msgspec.json.decode(data)
         match item["type"]:
             case "message_start":
                 message = item["message"]
@@ -118,30 +165,19 @@ def fold(events: Iterable[Event]) -> bytes:
             case "content_block_delta":
                 block, delta = message["content"][item["index"]], item["delta"]
                 match delta["type"]:
-                    case "text_delta":
-                        parts.setdefault(item["index"], []).append(delta["text"])
-                    case "thinking_delta":
-                        parts.setdefault(item["index"], []).append(delta["thinking"])
-                    case "input_json_delta":
-                        parts.setdefault(item["index"], []).append(delta["partial_json"])
                     case "signature_delta":
                         block["signature"] = delta["signature"]
                     case "citations_delta":
                         block["citations"] = [*(block.get("citations") or []), delta["citation"]]
+                    case kind if kind in _FIELD:
+                        pieces.setdefault(item["index"], []).append(delta[_FIELD[kind]])
             case "message_delta":
                 message.update(item["delta"])
                 message["usage"].update({name: count for name, count in item["usage"].items() if count is not None})
-    if not message or "content" not in message:
+    if "content" not in message:
         raise Problem("broken", "The backend's answer has no beginning.")
-    for index, pieces in parts.items():
-        block = message["content"][index]
-        match block["type"]:
-            case "text":
-                block["text"] += "".join(pieces)
-            case "thinking":
-                block["thinking"] += "".join(pieces)
-            case _:
-                block["input"] = tool_input("".join(pieces))
+    for index, said in pieces.items():
+        _fill(message["content"][index], "".join(said))
     return _encode(message)
 
 

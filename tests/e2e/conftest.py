@@ -38,12 +38,19 @@ class Wire:
 
     def logs(self, count: int = 0) -> list[dict[str, Any]]:
         """The log lines of this test's requests to the Messages API, when there are at least `count`."""
+        self.gateway.wait(lambda: len(self._logged()) >= count, 5, f"{count} requests in the log")
+        return self._logged()
 
-        def found() -> list[dict[str, Any]]:
-            return self.gateway.requests()[self.seen :]
+    def _logged(self) -> list[dict[str, Any]]:
+        """Those that were written before a request that is made now."""
+        mark = self.gateway.get("/v1/models/none").headers["request-id"]
+        self.gateway.wait(lambda: mark in self.gateway.text, 5, "the log is written")
+        return self.gateway.requests()[self.seen :]
 
-        self.gateway.wait(lambda: len(found()) >= count, 5, f"{count} requests in the log")
-        return found()
+    def begin(self) -> None:
+        """What was logged up to now is not of this test."""
+        self.seen = 0
+        self.seen = len(self._logged())
 
     def post(self, **fields: Any) -> Answer:
         """A small Messages request with `fields` set."""
@@ -64,7 +71,7 @@ def _wire() -> Iterator[Wire]:
 
 @pytest.fixture
 def wire(_wire: Wire) -> Iterator[Wire]:
-    _wire.seen = len(_wire.gateway.requests())
+    _wire.begin()
     yield _wire
     _wire.server.check()
 

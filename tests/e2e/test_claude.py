@@ -135,7 +135,7 @@ def test_a_tool_loop_writes_reads_and_runs_a_file(wire: Wire, claude: Claude) ->
 
 
 @pytest.mark.parametrize("woven", [False, True], ids=["one after the other", "woven"])
-def test_parallel_tools_are_answered_together_and_in_order(wire: Wire, claude: Claude, woven: bool) -> None:
+def test_parallel_tools_are_answered_together(wire: Wire, claude: Claude, woven: bool) -> None:
     one, two = claude.work / "one.txt", claude.work / "two.txt"
     one.write_text("first secret\n")
     two.write_text("second secret\n")
@@ -143,11 +143,12 @@ def test_parallel_tools_are_answered_together_and_in_order(wire: Wire, claude: C
     wire.play([Say("Both.", tools=tools, woven=woven), Say("Read.")])
     turn = claude.ask("read them", ALLOWED)
     assert (turn.failed, turn.text) == (False, "Read.")
-    found = results(wire.asked[1])
-    assert [re.findall(r"\w+ secret", result["content"]) for result in found] == [["first secret"], ["second secret"]]
     calls = [message for message in wire.asked[1].json["messages"] if message["role"] == "assistant"][-1]["tool_calls"]
-    assert [call["id"] for call in calls] == [result["tool_call_id"] for result in found]
-    assert len({call["id"] for call in calls}) == 2
+    assert [json.loads(call["function"]["arguments"])["file_path"] for call in calls] == [str(one), str(two)]
+    # The client sends results in the order in which they were ready; the ids say which is whose.
+    found = {result["tool_call_id"]: re.findall(r"\w+ secret", result["content"]) for result in results(wire.asked[1])}
+    assert [found[call["id"]] for call in calls] == [["first secret"], ["second secret"]]
+    assert len(found) == 2
 
 
 def test_calls_with_the_same_id_are_both_run(wire: Wire, claude: Claude) -> None:
@@ -177,7 +178,7 @@ def test_the_prompt_of_a_turn_begins_with_that_of_the_turn_before(wire: Wire, cl
 
 def test_a_conversation_that_overflows_is_compacted_and_goes_on(wire: Wire, claude: Claude) -> None:
     """The server refuses what is over its window in llama.cpp's words; the client compacts and ends its work."""
-    (claude.work / "long.txt").write_text("All work and no play makes a long file.\n" * 300)
+    (claude.work / "long.txt").write_text("All work and no play makes a long file.\n" * 150)
     window = 0
     reads = 0
     refused: list[int] = []
@@ -185,7 +186,7 @@ def test_a_conversation_that_overflows_is_compacted_and_goes_on(wire: Wire, clau
     def script(asked: Asked) -> Reply | Say:
         nonlocal window, reads
         tokens = len(asked.body) // 4
-        window = window or tokens + 10_000
+        window = window or tokens + 14_000
         if "<summary> block" in told(asked):
             return Say(
                 "<analysis>We read a file.</analysis><summary>THE-SUMMARY: it is long.</summary>", tokens=(tokens, 20)
@@ -202,7 +203,7 @@ def test_a_conversation_that_overflows_is_compacted_and_goes_on(wire: Wire, clau
     wire.play(script)
     turn = claude.ask("read it until you drop", ALLOWED, "--model", "my-local-qwen")
     assert (turn.code, turn.failed, turn.text) == (0, False, "Finished after compaction.")
-    assert reads > 2, "it was a long conversation"
+    assert reads > 5, "it was a long conversation"
     assert len(refused) == 1, "the overflow was understood at once"
     assert any(event.get("subtype") == "compact_boundary" for event in turn.events)
     last = wire.asked[-1]
@@ -353,5 +354,6 @@ def test_a_bare_turn_is_answered_by_the_built_in_model(tmp_path: Path) -> None:
         claude = Claude(tmp_path, gateway.url, **told)
         turn = claude.ask("Say hello.", "--bare", environ={"CLAUDE_CODE_MAX_OUTPUT_TOKENS": "200"})
         assert not turn.failed and turn.text.strip(), turn.events
+        gateway.wait(gateway.requests, 5, "the request is logged")
         line = gateway.requests()[0]
         assert line["status"] == 200 and line["output_tokens"] > 0 and line["input_tokens"] > 0

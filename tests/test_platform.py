@@ -1,0 +1,209 @@
+"""What Byway asks of the system, tried on the one that runs the tests."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from byway import platform
+
+SOURCE = Path(__file__).parent.parent / "src"
+
+
+def python(code: str, *arguments: str) -> subprocess.Popen[str]:
+    """Another process that has Byway."""
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_file_is_replaced_whole_and_is_its_owners_alone(tmp_path: Path) -> None:
+    file = tmp_path / "kept"
+    file.write_text("old, and longer than the new one")
+    platform.write(file, b"new")
+    assert file.read_bytes() == b"new"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert os.listdir(tmp_path) == ["kept"]
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "kept"
+    file.write_text("old")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        platform.write(file, b"new")
+    assert file.read_text() == "old"
+    assert os.listdir(tmp_path) == ["kept"]
+
+
+def test_a_symbolic_link_is_not_written_through(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.write_text("theirs")
+    (tmp_path / "ours").symlink_to(theirs)
+    with pytest.raises(FileExistsError, match="symbolic link"):
+        platform.write(tmp_path / "ours", b"ours")
+    assert theirs.read_text() == "theirs"
+
+
+def test_a_private_folder_opens_for_its_owner_only(tmp_path: Path) -> None:
+    made = platform.private_folder(tmp_path / "a" / "b")
+    assert stat.S_IMODE(made.stat().st_mode) == 0o700
+    shared = tmp_path / "shared"
+    shared.mkdir(mode=0o755)
+    shared.chmod(0o755)
+    platform.private_folder(shared)
+    assert stat.S_IMODE(shared.stat().st_mode) == 0o755
+
+
+def test_a_lock_names_who_holds_it_and_is_let_go_when_that_process_is_killed(tmp_path: Path) -> None:
+    code = "import sys\nfrom pathlib import Path\nfrom byway import platform\n"
+    code += "with platform.lock(Path(sys.argv[1])):\n    print('held', flush=True)\n    sys.stdin.read()\n"
+    other = python(code, str(tmp_path))
+    with other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(platform.Held, match=f"process {other.pid}.*--data-dir") as held, platform.lock(tmp_path):
+            raise AssertionError("two have the same lock")
+        assert held.value.pid == other.pid
+        other.kill()
+    with platform.lock(tmp_path):
+        assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
+    with platform.lock(tmp_path):
+        pass
+
+
+def test_the_data_folder_is_the_one_that_was_chosen(tmp_path: Path) -> None:
+    there = {"BYWAY_HOME": str(tmp_path / "home")}
+    assert platform.data_folder(str(tmp_path / "given"), there) == tmp_path / "given"
+    assert platform.data_folder(None, there) == tmp_path / "home"
+    assert platform.data_folder("relative", {}) == Path.cwd() / "relative"
+    assert platform.data_folder(None, {}).name == "byway"
+    assert platform.config_folder().name == "byway"
+
+
+def test_a_port_is_never_shared_and_its_holder_is_known() -> None:
+    with platform.listen_tcp(socket.AF_INET, "127.0.0.1", 0) as listener:
+        port = listener.getsockname()[1]
+        with pytest.raises(OSError, match="in use"):
+            platform.listen_tcp(socket.AF_INET, "127.0.0.1", port)
+        held = platform.holder(port)
+        if sys.platform == "linux":
+            assert held is not None
+            assert held.pid == os.getpid()
+            assert f"(process {os.getpid()})" in str(held)
+            assert not any(secret in held.name for secret in sys.argv[1:] if len(secret) > 3)
+    assert platform.holder(port) is None
+
+
+def test_a_port_can_be_taken_again_at_once() -> None:
+    with platform.listen_tcp(socket.AF_INET, "127.0.0.1", 0) as listener:
+        port = listener.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)):
+            listener.setblocking(True)
+            # The side that closes first leaves the connection behind in TIME_WAIT.
+            listener.accept()[0].close()
+    platform.listen_tcp(socket.AF_INET, "127.0.0.1", port).close()
+
+
+@pytest.fixture
+def unix(tmp_path: Path) -> str:
+    if sys.platform == "win32":
+        pytest.skip("only on systems with unix sockets")
+    return str(tmp_path / "s")
+
+
+def test_a_unix_socket_has_its_permissions_from_the_first_moment(unix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = []
+
+    def chmod(path: str, mode: int) -> None:
+        before.append(stat.S_IMODE(os.stat(path).st_mode))
+
+    umask = os.umask(0o022)
+    os.umask(umask)
+    platform.listen_unix(unix, 0o660).close()
+    assert stat.S_IMODE(os.stat(unix).st_mode) == 0o660
+    monkeypatch.setattr(os, "chmod", chmod)
+    platform.listen_unix(unix, 0o660).close()
+    assert before == [0o600]
+    now = os.umask(umask)
+    assert now == umask
+
+
+def test_a_unix_socket_that_nobody_listens_at_is_replaced_and_nothing_else(unix: str) -> None:
+    first = platform.listen_unix(unix, 0o600)
+    with pytest.raises(FileExistsError, match="another process listens"):
+        platform.listen_unix(unix, 0o600)
+    first.close()
+    platform.listen_unix(unix, 0o600).close()
+    os.unlink(unix)
+    Path(unix).write_text("a file of somebody")
+    with pytest.raises(FileExistsError, match="not a socket"):
+        platform.listen_unix(unix, 0o600)
+    assert Path(unix).read_text() == "a file of somebody"
+
+
+def test_a_child_gets_no_secrets() -> None:
+    given = {"PATH": "/bin", "HOME": "/home/x", "OPENAI_API_KEY": "k", "PYTHONPATH": "src", "BYWAY_KEY": "k"}
+    assert platform.plain_environment(given) == {"PATH": "/bin", "HOME": "/home/x", "PYTHONPATH": "src"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="only on systems with such limits")
+def test_a_server_may_open_as_many_files_as_the_system_gives() -> None:
+    code = "import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (256, 4096))\nfrom byway import platform\n"
+    code += "platform.prepare()\nprint(resource.getrlimit(resource.RLIMIT_NOFILE))"
+    with python(code) as other:
+        assert other.communicate()[0] == "(4096, 4096)\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="only on systems with these signals")
+def test_a_stop_is_told_in_the_loop() -> None:
+    async def run() -> list[int]:
+        told: list[int] = []
+        stopped = asyncio.Event()
+
+        def stop(number: int) -> None:
+            told.append(number)
+            if len(told) == 2:
+                stopped.set()
+
+        platform.on_stop(asyncio.get_running_loop(), stop)
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.wait_for(stopped.wait(), 5)
+        return told
+
+    with asyncio.Runner(loop_factory=platform.loop_factory()) as runner:
+        assert sorted(runner.run(run())) == [signal.SIGINT, signal.SIGTERM]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_only_a_terminal_that_wants_it_gets_colour() -> None:
+    assert platform.has_colour(Terminal(), {"TERM": "xterm"})
+    assert not platform.has_colour(Terminal(), {"TERM": "xterm", "NO_COLOR": "1"})
+    assert platform.has_colour(Terminal(), {"TERM": "xterm", "NO_COLOR": ""})
+    assert not platform.has_colour(Terminal(), {"TERM": "dumb"})
+    assert not platform.has_colour(io.StringIO(), {"TERM": "xterm"})
+    closed = Terminal()
+    closed.close()
+    assert not platform.is_terminal(io.TextIOWrapper(io.BytesIO()))

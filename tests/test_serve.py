@@ -1,0 +1,278 @@
+"""Listening, draining, reloading: `listen` in this process, everything else with a real `byway up`."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import stat
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from gateway import Gateway, config
+from scripted import Asked, Say, Scripted
+
+from byway.serve import CannotListen, Listener, close, listen
+
+ASK = {"model": "any", "max_tokens": 100, "messages": [{"role": "user", "content": "hello"}]}
+STREAM = {**ASK, "stream": True}
+KEYS = {"api_keys": {"api_keys": [{"key": "byway-test-key-0123456789"}]}}
+
+
+@contextlib.contextmanager
+def listening(
+    *addresses: str, closed: bool = False, insecure: bool = False, mode: int | None = None
+) -> Iterator[tuple[list[Listener], list[str]]]:
+    listeners, notes = listen(addresses, mode=mode, closed=closed, insecure=insecure)
+    try:
+        yield listeners, notes
+    finally:
+        close(listeners)
+
+
+# --- where ------------------------------------------------------------------------------------------------------------
+
+
+def test_loopback_is_listened_at_as_it_is() -> None:
+    with listening("127.0.0.1:0") as (listeners, notes):
+        assert [(one.host, one.wide) for one in listeners] == [("127.0.0.1", False)]
+        assert listeners[0].port == listeners[0].socket.getsockname()[1]
+        assert notes == []
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:0", "[::]:0", ":0"])
+def test_a_wide_address_without_keys_becomes_loopback_and_says_the_two_ways_out(address: str) -> None:
+    with listening(address) as (listeners, notes):
+        assert [(one.host, one.wide) for one in listeners] == [("127.0.0.1", False)]
+        assert len(notes) == 1
+        assert "api_keys" in notes[0]
+        assert "--insecure" in notes[0]
+
+
+@pytest.mark.parametrize("why", ["closed", "insecure"])
+def test_a_wide_address_is_kept_when_keys_are_asked_for_or_somebody_says_so(why: str) -> None:
+    with listening("0.0.0.0:0", closed=why == "closed", insecure=why == "insecure") as (listeners, notes):
+        assert [(one.host, one.wide) for one in listeners] == [("0.0.0.0", True)]
+        assert notes == []
+
+
+def test_a_name_with_two_addresses_has_one_port() -> None:
+    with listening("localhost:0") as (listeners, _):
+        assert {one.port for one in listeners} == {listeners[0].port}
+        assert not any(one.wide for one in listeners)
+
+
+def test_narrowed_addresses_are_listened_at_once() -> None:
+    with listening("127.0.0.1:0") as ((first,), _):
+        port = first.port
+    with listening(f"127.0.0.1:{port}", f"0.0.0.0:{port}") as (listeners, _):
+        assert [one.port for one in listeners] == [port]
+
+
+def test_a_port_in_use_names_who_holds_it_and_leaves_nothing_open() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(CannotListen, match=rf"127\.0\.0\.1:{port} is in use.*--port {port + 1}") as error:
+            listen(["127.0.0.1:0", f"127.0.0.1:{port}"], closed=False, insecure=False)
+        if sys.platform == "linux":
+            assert f"(process {os.getpid()})" in str(error.value)
+
+
+def test_an_address_of_another_machine_is_said_so() -> None:
+    # 192.0.2.0/24 is kept for documentation: no machine has it.
+    with pytest.raises(CannotListen, match="not an address of this machine"):
+        listen(["192.0.2.1:0"], closed=True, insecure=False)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="only on systems with unix sockets")
+def test_a_unix_socket_is_private_unless_told_otherwise_and_removed_at_the_end(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    with listening(f"unix:{path}") as ((one,), notes):
+        assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+        assert (one.port, one.wide, str(one), notes) == (None, False, f"unix:{path}", [])
+    assert not os.path.exists(path)
+    with listening(f"unix:{path}", mode=0o666):
+        assert stat.S_IMODE(os.stat(path).st_mode) == 0o666
+
+
+# --- at work ----------------------------------------------------------------------------------------------------------
+
+
+def slow(events: int = 40, gap: float = 0.05) -> Say:
+    return Say(" ".join(["word"] * events), gap=gap)
+
+
+class Streaming(threading.Thread):
+    """A client that reads a stream to its end."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        super().__init__(daemon=True)
+        self.gateway = gateway
+        self.began = threading.Event()
+        self.got = b""
+        self.cut = False
+        self.start()
+        assert self.began.wait(10)
+
+    def run(self) -> None:
+        with self.gateway.open(
+            "POST", "/v1/messages", json.dumps(STREAM).encode(), {"content-type": "application/json"}
+        ) as answer:
+            try:
+                while data := answer.read1():
+                    self.got += data
+                    self.began.set()
+            except (http.client.IncompleteRead, ConnectionError):
+                self.cut = True
+
+    def whole(self) -> bytes:
+        self.join(10)
+        assert not self.is_alive()
+        assert not self.cut
+        return self.got
+
+
+def test_a_stop_lets_running_answers_finish_and_takes_no_new_work() -> None:
+    with Scripted([slow()]) as server, Gateway(config(server)) as gateway:
+        idle = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=5)
+        idle.request("GET", "/livez")
+        idle.getresponse().read()
+        client = Streaming(gateway)
+        gateway.process.send_signal(signal.SIGTERM)
+        gateway.wait(lambda: any(line["message"] == "Stopping" for line in gateway.logs))
+        time.sleep(0.1)
+        with pytest.raises(OSError):
+            gateway.get("/livez")
+        assert idle.sock.recv(1) == b""
+        idle.close()
+        assert client.whole().endswith(b'event: message_stop\ndata: {"type":"message_stop"}\n\n')
+        assert gateway.process.wait(5) == 0
+
+
+def test_what_still_runs_after_the_drain_ends_with_an_error_event() -> None:
+    with Scripted([slow(400)]) as server, Gateway(config(server, timeouts={"drain": "300ms"})) as gateway:
+        client = Streaming(gateway)
+        began = time.monotonic()
+        gateway.process.send_signal(signal.SIGTERM)
+        last = client.whole().split(b"event: ")[-1]
+        assert last.startswith(b"error\n")
+        assert b"overloaded_error" in last
+        assert gateway.process.wait(5) == 0
+        assert 0.25 < time.monotonic() - began < 3
+        server.last.left()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_it_at_once(number: signal.Signals) -> None:
+    with Scripted([slow(400)]) as server:
+        gateway = Gateway(config(server)).start()
+        client = Streaming(gateway)
+        gateway.process.send_signal(number)
+        gateway.wait(lambda: any(line["message"] == "Stopping" for line in gateway.logs))
+        began = time.monotonic()
+        gateway.process.send_signal(number)
+        assert gateway.process.wait(5) == 128 + number
+        assert time.monotonic() - began < 1
+        client.join(5)
+        assert client.cut
+        gateway.stop()
+
+
+def test_a_wide_bind_without_keys_serves_loopback_only_and_says_so() -> None:
+    with Scripted() as server, Gateway(config(server), arguments=["--host", "0.0.0.0"]) as gateway:
+        gateway.wait(lambda: "--insecure" in gateway.text)
+        listens = Path(f"/proc/{gateway.process.pid}/net/tcp")
+        if listens.exists():
+            wide = f"00000000:{gateway.port:04X}"
+            assert not any(line.split()[1] == wide for line in listens.read_text().splitlines()[1:])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="only on systems with unix sockets")
+def test_a_unix_socket_is_served_and_removed(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    with Scripted([Say("hi")]) as server:
+        addresses = {"bind_address": ["127.0.0.1:0", f"unix:{path}"], "socket_mode": "0660"}
+        gateway = Gateway(config(server, server=addresses))
+        gateway._arguments = [word for word in gateway._arguments if word not in ("--port", "0")]
+        with gateway:
+            assert stat.S_IMODE(os.stat(path).st_mode) == 0o660
+            with socket.socket(socket.AF_UNIX) as client:
+                client.settimeout(5)
+                client.connect(path)
+                client.sendall(b"GET /livez HTTP/1.1\r\nhost: anything\r\nconnection: close\r\n\r\n")
+                assert client.recv(1000).startswith(b"HTTP/1.1 200")
+        assert not os.path.exists(path)
+
+
+# --- a new config -----------------------------------------------------------------------------------------------------
+
+
+def ready(gateway: Gateway) -> str:
+    return str(gateway.get("/readyz").json["config"])
+
+
+def test_a_good_edit_is_taken_without_dropping_a_stream() -> None:
+    def told(asked: Asked) -> Say:
+        return slow() if asked.stream else Say(asked.json["model"])
+
+    with Scripted(told, models=("local", "other")) as server, Gateway(config(server)) as gateway:
+        client = Streaming(gateway)
+        new = config(server, model_aliases={"default": "one/other"})
+        new["backends"][0]["models"] = ["local", "other"]
+        gateway.write(new)
+        gateway.wait(lambda: gateway.post(ASK).headers.get("x-byway-model") == "other")
+        assert client.whole().endswith(b'event: message_stop\ndata: {"type":"message_stop"}\n\n')
+        assert ready(gateway) == "good"
+
+
+def test_a_bad_edit_keeps_the_running_config_and_says_where_it_is_wrong() -> None:
+    with Scripted(lambda _: Say("hi")) as server, Gateway(config(server)) as gateway:
+        gateway.write("backends: [{type: nonsense}]\n")
+        gateway.wait(lambda: ready(gateway) != "good")
+        assert "byway.yaml:1: backends.0.type" in ready(gateway)
+        gateway.wait(lambda: any("running one stays" in line["message"] for line in gateway.logs))
+        assert gateway.post(ASK).status == 200
+        gateway.file.unlink()
+        gateway.wait(lambda: "No such file" in ready(gateway))
+        assert gateway.post(ASK).status == 200
+        gateway.write(config(server))
+        gateway.wait(lambda: ready(gateway) == "good")
+        assert gateway.post(ASK).status == 200
+
+
+def test_a_setting_that_needs_a_restart_is_named() -> None:
+    with Scripted(lambda _: Say("hi")) as server, Gateway(config(server)) as gateway:
+        gateway.write(config(server, server={"bind_address": "127.0.0.1:1"}))
+        gateway.wait(lambda: any(line.get("setting") == "server.bind_address" for line in gateway.logs))
+        assert gateway.post(ASK).status == 200
+
+
+def test_an_open_door_is_not_opened_further_by_an_edit() -> None:
+    with (
+        Scripted(lambda _: Say("hi")) as server,
+        Gateway(config(server, **KEYS), arguments=["--host", "0.0.0.0"]) as gateway,
+    ):
+        gateway.write(config(server))
+        gateway.wait(lambda: "keys cannot be given up" in ready(gateway))
+        assert gateway.post(ASK).status == 401
+        assert gateway.post(ASK, headers={"x-api-key": "byway-test-key-0123456789"}).status == 200
+
+
+def test_keys_come_from_a_file_of_their_own_too() -> None:
+    with Scripted(lambda _: Say("hi")) as server:
+        gateway = Gateway(config(server, api_keys={"api_keys_file": "keys.yaml"}))
+        keys = gateway.home / "keys.yaml"
+        keys.write_text("- {key: first-key-0123456789}\n")
+        with gateway:
+            assert gateway.post(ASK).status == 401
+            assert gateway.post(ASK, headers={"x-api-key": "first-key-0123456789"}).status == 200
+            keys.write_text("- {key: second-key-0123456789}\n")
+            gateway.wait(lambda: gateway.post(ASK, headers={"x-api-key": "second-key-0123456789"}).status == 200)
+            assert gateway.post(ASK, headers={"x-api-key": "first-key-0123456789"}).status == 401
