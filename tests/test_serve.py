@@ -14,16 +14,18 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from gateway import Gateway, config
 from scripted import Asked, Say, Scripted
 
+from byway.local.builtin import Missing, weights
 from byway.serve import CannotListen, Listener, close, listen
 
 ASK = {"model": "any", "max_tokens": 100, "messages": [{"role": "user", "content": "hello"}]}
 STREAM = {**ASK, "stream": True}
-KEYS = {"api_keys": {"api_keys": [{"key": "byway-test-key-0123456789"}]}}
+KEYS: dict[str, Any] = {"api_keys": {"api_keys": [{"key": "byway-test-key-0123456789"}]}}
 
 
 @contextlib.contextmanager
@@ -276,3 +278,32 @@ def test_keys_come_from_a_file_of_their_own_too() -> None:
             keys.write_text("- {key: second-key-0123456789}\n")
             gateway.wait(lambda: gateway.post(ASK, headers={"x-api-key": "second-key-0123456789"}).status == 200)
             assert gateway.post(ASK, headers={"x-api-key": "first-key-0123456789"}).status == 401
+
+
+@pytest.mark.real
+def test_the_built_in_model_comes_and_goes_with_the_config() -> None:
+    try:
+        weights()
+    except Missing as missing:
+        pytest.skip(str(missing))
+
+    def backends() -> dict[str, str]:
+        return {one["name"]: one["state"] for one in gateway.get("/readyz").json["backends"]}
+
+    with Scripted(lambda _: Say("hi")) as server, Gateway(config(server), model=True) as gateway:
+        assert list(backends()) == ["one"]
+        both = config(server)
+        both["backends"].append({"name": "tiny", "type": "builtin"})
+        gateway.write(both)
+        gateway.wait(lambda: backends().get("tiny") == "ready", 30)
+        gateway.wait(lambda: any("process" in line for line in gateway.logs))
+        process = next(line["process"] for line in gateway.logs if "process" in line)
+        # A new generation of the same backend finds the same process.
+        gateway.write({**both, "timeouts": {"connect": 4}})
+        gateway.wait(lambda: len([line for line in gateway.logs if line["message"] == "Config loaded"]) == 2)
+        gateway.wait(lambda: backends()["tiny"] == "ready")
+        assert gateway.post({**ASK, "model": "tiny/smollm2-135m-instruct", "max_tokens": 3}).status == 200
+        os.kill(process, 0)
+        gateway.write(config(server))
+        gateway.wait(lambda: not Path(f"/proc/{process}").exists() if sys.platform == "linux" else True)
+        assert list(backends()) == ["one"]

@@ -104,8 +104,9 @@ class Sink:
 def say(message: str, level: int = logging.INFO, **fields: Any) -> None:
     """Log `message` with `fields`; a field that is None or "" is left out."""
     if level >= _state.level and _state.sink is not None and (_state.look is None or _state.look(level)):
-        kept = {name: value for name, value in fields.items() if value is not None and value != ""}
-        _state.sink.put(_NAMES.get(level, "info"), message, kept)
+        for name in [name for name, value in fields.items() if value is None or value == ""]:
+            del fields[name]
+        _state.sink.put(_NAMES.get(level, "info"), message, fields)
 
 
 def on(level: int) -> bool:

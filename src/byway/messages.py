@@ -169,8 +169,6 @@ class _Raws(Struct):
 
 
 _raws: Final = msgspec.json.Decoder(_Raws)
-#: The escape of half a character, which may or may not have its other half.
-_HALF: Final = re.compile(rb"\\u[dD]")
 _fields: Final = msgspec.json.Decoder(dict[str, Raw])
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -243,7 +241,6 @@ def parse(body: bytes, headers: Mapping[str, str], id: str) -> Request:
 
     `headers` has lower-case names. Raises Problem `invalid_request` for what the official API refuses for its shape.
     """
-    check_text(body)
     try:
         params = _params.decode(body)
     except msgspec.ValidationError as error:
@@ -259,20 +256,12 @@ def parse(body: bytes, headers: Mapping[str, str], id: str) -> Request:
     return Request(id, body, params, forwarded, len(body))
 
 
-def check_text(body: bytes) -> None:
-    """Raise Problem when `body` is not UTF-8, or holds an escape for half a character (a lone surrogate)."""
+def text(raw: Raw, path: str) -> str:
+    """A part that is passed on as it came. The decoder has looked at its escapes, but not whether it is UTF-8."""
     try:
-        body.decode()
-    except UnicodeDecodeError as error:
-        raise Problem("invalid_request", f"The request body is not valid UTF-8: byte {error.start}.") from None
-    if _HALF.search(body):
-        try:
-            # The Raw parts of a request are never decoded on their way through, so look once, here, at all of it.
-            msgspec.json.decode(body)
-        except RecursionError:
-            raise Problem("invalid_request", "The request body is nested too deeply.") from None
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise Problem("invalid_request", f"The request body is not valid JSON: {error}") from None
+        return bytes(raw).decode()
+    except UnicodeDecodeError:
+        _wrong(path, "Input should be valid UTF-8")
 
 
 def _locate(body: bytes) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from byway.local.builtin import Child, Place, State
 
 #: Seconds between two looks at the config file. A change is read once it has stayed the same from one look to the next.
-LOOK_EVERY: Final = 0.5
+LOOK_EVERY: Final = 0.25
 #: Seconds that aborted exchanges get to say so to their clients.
 _LAST_WORDS: Final = 2.0
 _KEEP_ALIVE: Final = 75
@@ -349,8 +349,8 @@ class Service:
         self.app.config_problem = None
 
     def _keep(self, problem: str) -> None:
-        self.app.config_problem = problem
         say("The changed config is not good; the running one stays", logging.ERROR, problem=problem)
+        self.app.config_problem = problem
 
     # ----------------------------------------------------------------------------------------------- the built-in model
 

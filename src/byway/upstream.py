@@ -28,6 +28,7 @@ _AGENT: Final = f"byway/{__version__}"
 _IDLE_FOR: Final = 60.0
 _HEAD_LIMIT: Final = 64 << 10
 _HEADERS: Final = 200
+_REMEMBERED: Final = 64
 #: Bytes held for a reader that is slow before the socket is told to wait.
 _HIGH: Final = 256 << 10
 _DECODED_LIMIT: Final = 64 << 20
@@ -80,6 +81,7 @@ class Upstream:
         self.place = Place(url)
         self.timeouts = timeouts
         self._idle: list[_Connection] = []
+        self._heads: dict[tuple[str, str, tuple[tuple[str, str], ...]], bytes] = {}
         self._active: set[Answer] = set()
         self._ticking = False
         # How exact the limits are kept: one timer a backend looks at all its answers.
@@ -150,23 +152,29 @@ class Upstream:
             self._idle.pop().abort()
 
     def _bytes(self, call: Call) -> bytes:
-        """The request on the wire. Header values come from config and client: a line end in one would be a second request."""
-        lines = [f"{call.method} {self._prefix}{call.path} HTTP/1.1\r\n{self._common}"]
-        agent = False
-        for name, value in call.headers:
-            lines.append(f"{name}: {value}\r\n")
-            agent = agent or name.lower() == "user-agent"
-        if not agent:
-            lines.append(f"user-agent: {_AGENT}\r\n")
+        """The request on the wire."""
+        key = (call.method, call.path, call.headers)
+        head = self._heads.get(key)
+        if head is None:
+            head = self._head(call)
+            if len(self._heads) < _REMEMBERED:
+                self._heads[key] = head
         if call.body or call.method == "POST":
-            lines.append(f"content-length: {len(call.body)}\r\n")
-        head = "".join(lines)
-        if head.count("\n") != len(call.headers) + self._common.count("\n") + 1 + (not agent) + (
-            1 if call.body or call.method == "POST" else 0
-        ) or "\0" in head or head.count("\r") != head.count("\n"):
+            return b"%bcontent-length: %d\r\n\r\n%b" % (head, len(call.body), call.body)
+        return head + b"\r\n"
+
+    def _head(self, call: Call) -> bytes:
+        """The head but for its length. Values come from config and client: a line end in one would be a second request."""
+        headers = dict(call.headers)
+        if not any(name.lower() == "user-agent" for name in headers):
+            headers["user-agent"] = _AGENT
+        parts = [call.method, call.path, *headers, *headers.values()]
+        if any(mark in part for part in parts for mark in "\r\n\0"):
             raise Problem("invalid_request", "A header or path holds a line end, which HTTP cannot carry.")
+        lines = [f"{call.method} {self._prefix}{call.path} HTTP/1.1\r\n{self._common}"]
+        lines += [f"{name}: {value}\r\n" for name, value in headers.items()]
         try:
-            return head.encode("latin-1") + b"\r\n" + call.body
+            return "".join(lines).encode("latin-1")
         except UnicodeEncodeError:
             raise Problem("invalid_request", "A header holds characters that HTTP cannot carry.") from None
 

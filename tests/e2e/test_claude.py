@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import socket
 from pathlib import Path
 from typing import Any, Final
@@ -12,8 +13,8 @@ import pytest
 import scripted
 from e2e.claude import Claude
 from e2e.conftest import SECRET, Wire
-from gateway import Gateway
-from scripted import Asked, End, Reply, Say, Tool, Wait
+from gateway import Gateway, config
+from scripted import Asked, End, Reply, Say, Scripted, Tool, Wait
 
 pytestmark = pytest.mark.real
 
@@ -334,13 +335,31 @@ def test_a_stream_that_breaks_is_asked_for_again_whole(wire: Wire, claude: Claud
     assert first.stream and not second.stream
 
 
-# -------------------------------- the built-in model
+# -------------------------------- what is printed, to the letter
 
 
-def exports(text: str) -> dict[str, str]:
-    """What `byway up` tells a person to export."""
-    found = re.findall(r"^\s*export ([A-Z][A-Z0-9_]*)=(.*)$", text, re.MULTILINE)
-    return {name: value.strip().strip("\"'") for name, value in found}
+def printed(gateway: Gateway) -> tuple[dict[str, str], list[str]]:
+    """What `byway up` tells a person to export, and the arguments of the command that it tells them to start."""
+    gateway.wait(lambda: "Ready." in gateway.lines, 20, "it has said all")
+    found = re.findall(r"^\s*export ([A-Z][A-Z0-9_]*)=(.*)$", gateway.text, re.MULTILINE)
+    (command,) = re.findall(r"^\s*(claude\b.*)$", gateway.text, re.MULTILINE)
+    return {name: shlex.split(value)[0] for name, value in found}, shlex.split(command)[1:]
+
+
+def test_the_printed_block_works_with_the_printed_command(tmp_path: Path) -> None:
+    """A file is written without a question, the window is known, and no classifier is asked that no local model has."""
+    with Scripted(window=65536) as server, Gateway(config(server, type="llamacpp")) as gateway:
+        told, arguments = printed(gateway)
+        assert told["CLAUDE_CODE_MAX_CONTEXT_TOKENS"] == "65536" and "WINDOW" not in told.values()
+        claude = Claude(tmp_path, gateway.url, **told)
+        file = claude.work / "note.txt"
+        server.play([Say(tools=[Tool("Write", {"file_path": str(file), "content": "noted"})]), Say("Written.")])
+        turn = claude.ask("note it", *arguments)
+        assert (turn.failed, turn.text) == (False, "Written.")
+        assert file.read_text() == "noted"
+        (usage,) = turn.result["modelUsage"].values()
+        assert usage["contextWindow"] == 65536
+        assert len(server.requests) == 2
 
 
 def test_a_bare_turn_is_answered_by_the_built_in_model(tmp_path: Path) -> None:
@@ -348,11 +367,11 @@ def test_a_bare_turn_is_answered_by_the_built_in_model(tmp_path: Path) -> None:
     pytest.importorskip("xllamacpp", reason="xllamacpp is not installed")
     with Gateway(model=True) as gateway:
         gateway.wait(lambda: gateway.get("/readyz").json["backends"][0]["state"] == "ready", 60, "the model is loaded")
-        gateway.wait(lambda: "Ready." in gateway.lines, 20, "it has said all")
-        told = exports(gateway.text)
+        told, arguments = printed(gateway)
         assert told["ANTHROPIC_BASE_URL"] == f"{gateway.url}/anthropic" and told["ANTHROPIC_API_KEY"]
-        claude = Claude(tmp_path, gateway.url, **told)
-        turn = claude.ask("Say hello.", "--bare", environ={"CLAUDE_CODE_MAX_OUTPUT_TOKENS": "200"})
+        assert "--bare" in arguments and "-p" in arguments
+        claude = Claude(tmp_path, gateway.url, **{**told, "CLAUDE_CODE_MAX_OUTPUT_TOKENS": "200"})
+        turn = claude.ask("Say hello.", *(one for one in arguments if one.startswith("--")))
         assert not turn.failed and turn.text.strip(), turn.events
         gateway.wait(gateway.requests, 5, "the request is logged")
         line = gateway.requests()[0]

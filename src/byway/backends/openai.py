@@ -37,6 +37,7 @@ from byway.messages import (
     blocks,
     given,
 )
+from byway.messages import text as utf8
 from byway.problems import Problem
 from byway.sse import Decoder
 from byway.stream import Writer
@@ -138,7 +139,10 @@ def _tools(request: Request) -> list[_ToolOut]:
         function: dict[str, Any] = {"name": tool.name}
         if tool.description:
             function["description"] = tool.description
-        function["parameters"] = tool.input_schema if given(tool.input_schema) else _EMPTY_SCHEMA
+        schema = tool.input_schema if given(tool.input_schema) else _EMPTY_SCHEMA
+        if not bytes(schema).isascii():
+            utf8(schema, f"tools.{at}.input_schema")
+        function["parameters"] = schema
         found.append(_ToolOut(function))
     return found
 
@@ -226,7 +230,7 @@ def _parts(block: Block) -> list[_Part]:
         case ToolReference(name):
             return [_Part("text", f"Tool {name} is loaded.")]
         case Unknown(_, raw):
-            return [_Part("text", bytes(raw).decode())]
+            return [_Part("text", utf8(raw, "content"))]
         case _:
             return []
 
@@ -239,9 +243,9 @@ def _assistant(turn: Turn) -> _Out:
             case Text(text):
                 texts.append(text)
             case ToolUse(id, name, input):
-                calls.append(_CallOut(id, _Function(name, bytes(input).decode())))
+                calls.append(_CallOut(id, _Function(name, utf8(input, "tool_use.input"))))
             case Unknown(_, raw):
-                texts.append(bytes(raw).decode())
+                texts.append(utf8(raw, "content"))
             case _:
                 # Thinking is the model's own and over; these servers have no place for it.
                 pass

@@ -87,8 +87,8 @@ def welcome(facts: Facts) -> list[Line]:
 def _state(facts: Facts) -> list[Line]:
     at = f"{facts.url}/anthropic" if facts.url else f"unix:{facts.socket}"
     lines = [Line(f"Endpoint    {at}  (Anthropic Messages API)"), Line(f"Config      {facts.config}")]
-    for at, one in enumerate(facts.answerers):
-        head = "Answers" if at == 0 else ""
+    for order, one in enumerate(facts.answerers):
+        head = "Answers" if order == 0 else ""
         kind = {"ready": "good", "failed": "bad", "off": "bad"}.get(one.state, "plain")
         state = one.state if one.state != "unknown" else "no answer yet"
         models = f": {_few(one.models)}" if one.models else ""

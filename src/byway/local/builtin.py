@@ -35,6 +35,7 @@ INSTALL: Final = "Install it with `make up`, or with: pip install --no-deps -r r
 #: Seconds before a new start: doubled at each failure, forgotten when it has run for as long as the longest.
 _FIRST, _LONGEST = 1.0, 60.0
 _LOAD_LIMIT: Final = 300.0
+_END_LIMIT: Final = 5.0
 _KEPT_LINES: Final = 50
 
 
@@ -174,6 +175,10 @@ class Child:
                 say("The built-in model is ready", model=self.model, url=found["url"], process=process.pid)
                 self._become("ready", "", Place(found["url"], secret))
                 await process.wait()
+            else:
+                # It has closed its output and is about to end by itself, with a code that says more than a kill would.
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(process.wait(), _END_LIMIT)
         finally:
             if process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
