@@ -509,16 +509,25 @@ def test_an_odd_but_official_request_is_fine(wire: Wire) -> None:
         {"role": "user", "content": [{"type": "text", "text": "two", "cache_control": {"type": "ephemeral"}}]},
         {"role": "system", "content": "in the middle"},
         {"role": "assistant", "content": [{"type": "thinking", "thinking": "hm", "signature": "foreign"}]},
-        {"role": "user", "content": [{"type": "some_future_block", "data": 1}]},
         {"role": "user", "content": [{"type": "text", "text": ""}]},
     ]
     answer = wire.post(
         messages=messages, tools=[], metadata={"user_id": '{"a":1}'}, service_tier="auto", mcp_servers=[]
     )
-    assert answer.status in (200, 400), answer.body
-    if answer.status == 400:
-        # An unknown block may be refused, when the refusal names it.
-        assert "some_future_block" in answer.json["error"]["message"]
+    assert answer.status == 200, answer.body
+    texts = json.dumps(wire.asked[0].json["messages"])
+    assert "one" in texts and "two" in texts and "in the middle" in texts and "foreign" not in texts
+
+
+def test_a_block_that_is_not_known_is_refused_by_name_or_passed_on(wire: Wire, official: Wire) -> None:
+    """Never dropped in silence: the model would answer without what it was asked about."""
+    messages = [{"role": "user", "content": [{"type": "some_future_block", "data": "of the future"}]}]
+    wire.play([])
+    answer = wire.post(messages=messages)
+    assert answer.status == 400 and "some_future_block" in answer.json["error"]["message"], answer.body
+    official.play([Say("x")])
+    assert official.post(messages=messages).status == 200
+    assert official.asked[0].json["messages"] == messages
 
 
 # -------------------------------- the doors
