@@ -12,10 +12,12 @@ from types import TracebackType
 from typing import Final
 from urllib.parse import urlsplit
 
+import msgspec
+
 from byway import runtime as generations
 from byway.config import Config
 from byway.endpoints import Ask, Endpoint, Receive, Routes, Scope, Send, health, messages, models, tokens
-from byway.logs import on, say, trace
+from byway.logs import on, put, trace
 from byway.problems import Problem
 from byway.runtime import Runtime
 
@@ -185,31 +187,35 @@ class App:
         if not on(logging.INFO) or (ask.path.endswith("z") and not problem):
             return
         usage = record.usage
-        # An upstream's words may hold pieces of a prompt: those are not logged, only what Byway itself has to say.
-        own = problem is not None and "status" not in problem.facts and problem.row.blame != "client"
-        say(
-            "Request",
-            id=f"req_{ask.id}",
-            method=ask.scope["method"],
-            path=ask.path[:200],
-            key=ask.caller.key,
-            session=ask.header(b"x-claude-code-session-id")[:64],
-            asked=record.asked,
-            alias=record.alias,
-            backend=record.backend,
-            model=record.model,
-            status=ask.status,
-            problem=problem.kind if problem else None,
-            reason=self.runtime.scrubber.scrub(problem.message)[:300] if problem and own else None,
-            upstream_status=problem.facts.get("status") if problem else None,
-            tries=record.tries if record.tries > 1 else None,
-            first_ms=None if record.first is None else round(record.first * 1000, 1),
-            ms=round(seconds * 1000, 1),
-            input_tokens=usage.input_tokens if usage else None,
-            cached_tokens=usage.cache_read_input_tokens if usage else None,
-            output_tokens=usage.output_tokens if usage else None,
-            stop=record.stop_reason,
+        line = Line(
+            f"req_{ask.id}",
+            ask.scope["method"],
+            ask.path[:200],
+            ask.status,
+            round(seconds * 1000, 1),
+            ask.caller.key,
+            ask.header(b"x-claude-code-session-id")[:64],
+            record.asked,
+            record.alias,
+            record.backend,
+            record.model,
         )
+        if record.first is not None:
+            line.first_ms = round(record.first * 1000, 1)
+        if usage is not None:
+            line.input_tokens = usage.input_tokens
+            line.cached_tokens = usage.cache_read_input_tokens
+            line.output_tokens = usage.output_tokens
+            line.stop = record.stop_reason or ""
+        if record.tries > 1:
+            line.tries = record.tries
+        if problem is not None:
+            line.problem = problem.kind
+            line.upstream_status = problem.facts.get("status")
+            # An upstream's words may hold pieces of a prompt: those are not logged, only what Byway itself has to say.
+            if "status" not in problem.facts and problem.row.blame != "client":
+                line.reason = self.runtime.scrubber.scrub(problem.message)[:300]
+        put("Request", line)
 
     # -------------------------------------------------------------------------------------------------------- generations
 
@@ -227,6 +233,32 @@ class App:
         """End every running exchange with an `error` event."""
         for one in list(self._attended):
             one.end("stopping")
+
+
+class Line(msgspec.Struct, omit_defaults=True):
+    """The log line of a request."""
+
+    id: str
+    method: str
+    path: str
+    status: int
+    ms: float
+    key: str = ""
+    session: str = ""
+    asked: str = ""
+    alias: str = ""
+    backend: str = ""
+    model: str = ""
+    first_ms: float | None = None
+    """To the first content event."""
+    input_tokens: int | None = None
+    cached_tokens: int | None = None
+    output_tokens: int | None = None
+    stop: str = ""
+    tries: int = 1
+    problem: str = ""
+    upstream_status: int | str | None = None
+    reason: str = ""
 
 
 class Attended:

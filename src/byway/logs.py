@@ -34,6 +34,9 @@ def _escape(match: re.Match[str]) -> str:
     return f"\\u{ord(match[0]):04x}"
 
 
+Fields = dict[str, Any] | msgspec.Struct
+
+
 class Sink:
     """Where lines go. They are gathered for a moment while the loop runs, so that a busy server does not write one by one."""
 
@@ -46,7 +49,7 @@ class Sink:
         self._second = 0
         self._clock = ""
 
-    def put(self, level: str, message: str, fields: dict[str, Any]) -> None:
+    def put(self, level: str, message: str, fields: Fields) -> None:
         now = time.time()
         line = self._people(now, level, message, fields) if self._pretty else self._json(now, level, message, fields)
         self._lines.append(line[:_LINE_LIMIT])
@@ -78,7 +81,7 @@ class Sink:
             self._clock = time.strftime(form, zone(second))
         return self._clock
 
-    def _json(self, now: float, level: str, message: str, fields: dict[str, Any]) -> str:
+    def _json(self, now: float, level: str, message: str, fields: Fields) -> str:
         clock = self._at(now, "%Y-%m-%dT%H:%M:%S", time.gmtime)
         text = _encode(fields).decode()
         if not text.isascii() or "\x7f" in text:
@@ -87,10 +90,11 @@ class Sink:
         said = safe(_encode(message).decode())
         return (
             f'{{"time":"{clock}.{int(now * 1000) % 1000:03}Z","level":"{level}","message":{said}'
-            f"{',' if fields else ''}{text[1:]}"
+            f"{'}' if text == '{}' else ',' + text[1:]}"
         )
 
-    def _people(self, now: float, level: str, message: str, fields: dict[str, Any]) -> str:
+    def _people(self, now: float, level: str, message: str, said: Fields) -> str:
+        fields: dict[str, Any] = msgspec.to_builtins(said)
         clock = self._at(now, "%H:%M:%S", time.localtime)
         text = safe(" ".join(f"{name}={value}" for name, value in fields.items() if name != "trace"))
         trace = "\n" + "\n".join(safe(line) for line in fields["trace"].splitlines()) if "trace" in fields else ""
@@ -107,6 +111,12 @@ def say(message: str, level: int = logging.INFO, **fields: Any) -> None:
         for name in [name for name, value in fields.items() if value is None or value == ""]:
             del fields[name]
         _state.sink.put(_NAMES.get(level, "info"), message, fields)
+
+
+def put(message: str, line: msgspec.Struct) -> None:
+    """Log `message` with the fields of `line`: a struct costs a busy server less than a dictionary."""
+    if logging.INFO >= _state.level and _state.sink is not None and (_state.look is None or _state.look(logging.INFO)):
+        _state.sink.put("info", message, line)
 
 
 def on(level: int) -> bool:
