@@ -6,7 +6,7 @@ Shapes: https://docs.anthropic.com/en/api/messages and the `anthropic` SDK 2.11.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Final, Literal, NoReturn
 
 import msgspec
@@ -169,8 +169,18 @@ class _Raws(Struct):
 
 
 _raws: Final = msgspec.json.Decoder(_Raws)
-_fields: Final = msgspec.json.Decoder(dict[str, Raw])
 _encode: Final = msgspec.json.Encoder().encode
+#: The longest number that Python's own decoder takes.
+_DIGITS: Final = 4300
+_ONLY_DIGITS: Final = bytes(48 if 48 <= byte <= 57 else 32 for byte in range(256))
+
+
+class _Named(Struct):
+    model: str
+
+
+_named: Final = msgspec.json.Decoder(_Named)
+_NAME: Final = re.compile(rb'("model"\s*:\s*)"(?:[^"\\]|\\.)*"')
 
 
 class Request:
@@ -222,18 +232,25 @@ class Request:
         return found
 
     def patched(self, model: str) -> bytes:
-        """The body with `model` changed and every other byte of every value as it came."""
-        if model == self.model:
-            return self.body
-        fields = _fields.decode(self.body)
-        fields["model"] = Raw(_encode(model))
-        return _encode(fields)
+        """The body with the value of `model` changed and every other byte as it came."""
+        return self.body if model == self.model else renamed(self.body, model, lambda data: _named.decode(data).model)
 
     def drop(self) -> None:
         """Let go of the body and all that was decoded from it."""
         self.body = b""
         self.params = Params(self.model, [])
         self._turns = None
+
+
+def renamed(data: bytes, model: str, read: Callable[[bytes], str]) -> bytes:
+    """`data` with its model's name changed to `model`, by slice. `read` finds the name where it counts, so that the same
+    words elsewhere (in a tool's input, say) are left alone."""
+    value = _encode(model)
+    for found in _NAME.finditer(data):
+        changed = b"%b%b%b%b" % (data[: found.start()], found[1], value, data[found.end() :])
+        if read(changed) == model:
+            return changed
+    return data
 
 
 def parse(body: bytes, headers: Mapping[str, str], id: str) -> Request:
@@ -256,10 +273,14 @@ def parse(body: bytes, headers: Mapping[str, str], id: str) -> Request:
     return Request(id, body, params, forwarded, len(body))
 
 
-def text(raw: Raw, path: str) -> str:
-    """A part that is passed on as it came. The decoder has looked at its escapes, but not whether it is UTF-8."""
+def check(raw: Raw, path: str) -> str:
+    """The text of a part that is passed on unopened. The decoder has looked at its escapes; here: is it UTF-8, and no
+    number in it so long that servers choke on it?"""
+    data = bytes(raw)
+    if len(data) > _DIGITS and b"0" * _DIGITS in data.translate(_ONLY_DIGITS):
+        _wrong(path, f"Input should not hold a number of more than {_DIGITS} digits")
     try:
-        return bytes(raw).decode()
+        return data.decode()
     except UnicodeDecodeError:
         _wrong(path, "Input should be valid UTF-8")
 

@@ -54,7 +54,7 @@ class Live:
         self.tokens_per_byte: float | None = None
         url = settings.url or self.vendor.url
         if url and not settings.off:
-            self.upstream = Upstream(url, timeouts=timeouts, tls=settings.tls, proxy=settings.proxy)
+            self.upstream = Upstream(url, name=self.name, timeouts=timeouts, tls=settings.tls, proxy=settings.proxy)
 
     @property
     def open(self) -> Upstream:
@@ -161,7 +161,7 @@ class Runtime:
         live = self.backends.get(name)
         if live is not None:
             live.credential = credentials.static(live.vendor, secret, {})
-            live.upstream = Upstream(url, timeouts=live.timeouts, proxy="none")
+            live.upstream = Upstream(url, name=name, timeouts=live.timeouts, proxy="none")
             live.models = tuple(models)
             live.facts = {model: Facts(window) for model in models}
             live.state, live.message = "ready", ""

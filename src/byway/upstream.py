@@ -38,7 +38,7 @@ _NO_BODY: Final = frozenset((204, 304))
 class Place:
     """Where a backend is, parsed once: what is checked is what is connected to."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, name: str = "") -> None:
         parts: SplitResult = urlsplit(url)
         self.unix = unquote(url[5:]) if parts.scheme == "unix" else None
         self.secure = parts.scheme == "https"
@@ -52,7 +52,8 @@ class Place:
         host = f"[{self.host}]" if ":" in self.host else self.host
         standard = self.port == (443 if self.secure else 80)
         self.authority = host if standard or self.unix else f"{host}:{self.port}"
-        self.shown = f"unix:{self.unix}" if self.unix else f"{host}:{self.port}"
+        at = f"unix:{self.unix}" if self.unix else f"{host}:{self.port}"
+        self.shown = f"Backend {name!r} at {at}" if name else f"The server at {at}"
 
     @property
     def loopback(self) -> bool:
@@ -71,6 +72,7 @@ class Upstream:
         self,
         url: str,
         *,
+        name: str = "",
         timeouts: Timeouts,
         tls: Tls | None = None,
         proxy: str | None = None,
@@ -78,7 +80,7 @@ class Upstream:
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         """`proxy` None follows HTTP(S)_PROXY and NO_PROXY of `environ`, but never for this machine; "none" uses none."""
-        self.place = Place(url)
+        self.place = Place(url, name)
         self.timeouts = timeouts
         self._idle: list[_Connection] = []
         self._heads: dict[tuple[str, str, tuple[tuple[str, str], ...]], bytes] = {}
@@ -120,7 +122,7 @@ class Upstream:
         except _Stale:
             raise Problem(
                 "unreachable",
-                f"The backend at {self.place.shown} closed the connection without an answer. Look in its log.",
+                f"{self.place.shown} closed the connection without an answer. Look in its log.",
             ) from None
         return answer
 
@@ -188,24 +190,24 @@ class Upstream:
         except TimeoutError:
             raise Problem(
                 "timeout",
-                f"The backend at {place.shown} did not take the connection within {self.timeouts.connect:g} s "
+                f"{place.shown} did not take the connection within {self.timeouts.connect:g} s "
                 "(`timeouts.connect`). Is it running, and is the address right?",
                 facts={"phase": "connect"},
             ) from None
         except ssl.SSLCertVerificationError as error:
             raise Problem(
                 "unreachable",
-                f"The certificate of {place.shown} is not trusted: {error.verify_message}. If it comes from your own "
+                f"{place.shown} has a certificate that is not trusted: {error.verify_message}. If it comes from your own "
                 "authority, name that in `tls.ca` of the backend.",
             ) from None
         except ssl.SSLError as error:
             raise Problem(
-                "unreachable", f"TLS with {place.shown} failed: {error.reason or error}. Does it speak https there?"
+                "unreachable", f"{place.shown} does not do TLS as it should: {error.reason or error}. Does it speak https there?"
             ) from None
         except OSError as error:
             raise Problem(
                 "unreachable",
-                f"Nothing answers at {place.shown}: {error.strerror or error}. Start the model server, or correct the "
+                f"{place.shown} does not answer: {error.strerror or error}. Start the model server, or correct the "
                 "backend's `url`.",
             ) from None
 
@@ -500,13 +502,13 @@ class Answer:
             what = "went silent in the middle of its answer" if self._headed else "has not begun to answer"
             raise Problem(
                 "timeout",
-                f"The backend at {self._upstream.place.shown} {what} for {seconds:g} s (`timeouts.{name}`). Is the model too "
+                f"{self._upstream.place.shown} {what} for {seconds:g} s (`timeouts.{name}`). Is the model too "
                 "large for its machine, or was it unloaded?",
                 facts={"phase": name},
             )
 
     def _broken(self, what: str) -> Problem:
-        return Problem("broken", f"The backend at {self._upstream.place.shown} {what}.")
+        return Problem("broken", f"{self._upstream.place.shown} {what}.")
 
     # ------------------------------------------------------------------------------------------ called by the connection
 

@@ -372,7 +372,12 @@ def test_a_bare_turn_is_answered_by_the_built_in_model(tmp_path: Path) -> None:
         assert "--bare" in arguments and "-p" in arguments
         claude = Claude(tmp_path, gateway.url, **{**told, "CLAUDE_CODE_MAX_OUTPUT_TOKENS": "200"})
         turn = claude.ask("Say hello.", *(one for one in arguments if one.startswith("--")))
-        assert not turn.failed and turn.text.strip(), turn.events
         gateway.wait(gateway.requests, 5, "the request is logged")
-        line = gateway.requests()[0]
-        assert line["status"] == 200 and line["output_tokens"] > 0 and line["input_tokens"] > 0
+        lines = gateway.requests()
+        said = [block.get("text", "") for event in turn.events if event["type"] == "assistant" for block in event["message"]["content"]]
+        assert any(text.strip() for text in said), turn.events
+        # It may ramble until it is stopped, which the client calls a failure; anything else must have worked.
+        assert not turn.failed or lines[-1]["stop"] == "max_tokens", turn.events
+        assert all(line["status"] == 200 for line in lines)
+        line = lines[0]
+        assert line["output_tokens"] > 0 and line["input_tokens"] > 0

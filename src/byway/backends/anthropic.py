@@ -6,17 +6,15 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 from byway import faults
 from byway.backends import Call, Facts, Target
-from byway.messages import Event, Frame, Request, Usage
+from byway.messages import Event, Frame, Request, Usage, renamed
 from byway.problems import Problem
 from byway.sse import Decoder
 from byway.stream import unfold
 
-_encode: Final = msgspec.json.Encoder().encode
-_fields: Final = msgspec.json.Decoder(dict[str, Raw])
 _JSON: Final = ("content-type", "application/json")
 
 
@@ -58,6 +56,16 @@ class _Seen(Struct):
     error: Any = None
 
 
+class _Named(Struct):
+    model: str = ""
+
+
+class _Started(Struct):
+    message: _Named = msgspec.field(default_factory=_Named)
+
+
+_named: Final = msgspec.json.Decoder(_Named)
+_started: Final = msgspec.json.Decoder(_Started)
 _seen: Final = msgspec.json.Decoder(_Seen)
 #: What needs no look: most frames by far.
 _PLAIN: Final = (b"event: content_block", b"event: ping")
@@ -159,11 +167,7 @@ class Tap:
     def _rename(self, frame: bytes, data: bytes) -> bytes:
         if not self._renamed:
             return frame
-        event = _fields.decode(data)
-        message = _fields.decode(event["message"])
-        message["model"] = Raw(_encode(self._model))
-        event["message"] = Raw(_encode(message))
-        return b"event: message_start\ndata: %b\n\n" % _encode(event)
+        return frame.replace(data, renamed(data, self._model, lambda data: _started.decode(data).message.model))
 
     def _count(self, usage: _Usage | None) -> None:
         """Later figures replace earlier ones: they are running totals."""
@@ -214,9 +218,7 @@ class Tap:
             raise Problem("broken", f"Backend {self._backend!r} sent something that is not a message. Is its `type` right?")
         self._count(seen.usage)
         if self._renamed:
-            fields = _fields.decode(data)
-            fields["model"] = Raw(_encode(self._model))
-            data = _encode(fields)
+            data = renamed(data, self._model, lambda data: _named.decode(data).model)
         return unfold(data) if self._stream else [Frame("message", data, self._usage, seen.stop_reason)]
 
 

@@ -35,9 +35,9 @@ from byway.messages import (
     UrlSource,
     Usage,
     blocks,
+    check,
     given,
 )
-from byway.messages import text as utf8
 from byway.problems import Problem
 from byway.sse import Decoder
 from byway.stream import Writer
@@ -140,8 +140,7 @@ def _tools(request: Request) -> list[_ToolOut]:
         if tool.description:
             function["description"] = tool.description
         schema = tool.input_schema if given(tool.input_schema) else _EMPTY_SCHEMA
-        if not bytes(schema).isascii():
-            utf8(schema, f"tools.{at}.input_schema")
+        check(schema, f"tools.{at}.input_schema")
         function["parameters"] = schema
         found.append(_ToolOut(function))
     return found
@@ -230,7 +229,7 @@ def _parts(block: Block) -> list[_Part]:
         case ToolReference(name):
             return [_Part("text", f"Tool {name} is loaded.")]
         case Unknown(_, raw):
-            return [_Part("text", utf8(raw, "content"))]
+            return [_Part("text", check(raw, "content"))]
         case _:
             return []
 
@@ -243,9 +242,9 @@ def _assistant(turn: Turn) -> _Out:
             case Text(text):
                 texts.append(text)
             case ToolUse(id, name, input):
-                calls.append(_CallOut(id, _Function(name, utf8(input, "tool_use.input"))))
+                calls.append(_CallOut(id, _Function(name, check(input, "tool_use.input"))))
             case Unknown(_, raw):
-                texts.append(utf8(raw, "content"))
+                texts.append(check(raw, "content"))
             case _:
                 # Thinking is the model's own and over; these servers have no place for it.
                 pass
@@ -296,6 +295,7 @@ class _Chunk(Struct):
     error: Any = None
 
 
+_any: Final = msgspec.json.Decoder()
 _chunk: Final = msgspec.json.Decoder(_Chunk)
 _REASONS: Final = {
     "stop": "end_turn",
@@ -456,6 +456,8 @@ class ChatReader:
                     "broken",
                     f"Backend {self._backend!r} sent something that is not a chat completion, or only the beginning of one.",
                 ) from None
+        if name == "error" and not chunk.error:
+            chunk.error = _any.decode(data)
         if chunk.error:
             raise faults.said(chunk.error, backend=self._backend, window=self._window)
         if chunk.usage is not None:

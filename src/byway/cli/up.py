@@ -194,6 +194,7 @@ async def _facts(service: Service, source: Source, notes: Sequence[str]) -> Fact
     from byway.cli.welcome import MAIN, Answerer, Facts
     from byway.local.discovery import find as servers
     from byway.problems import Problem
+    from byway.routing import CLAUDE_PREFIX
 
     runtime = service.app.runtime
     config = runtime.config
@@ -204,10 +205,12 @@ async def _facts(service: Service, source: Source, notes: Sequence[str]) -> Fact
         for live in runtime.backends.values()
     )
     try:
-        place = (await runtime.route(MAIN)).places[0]
-        claude = True
+        route = await runtime.route(MAIN)
+        place, claude = route.places[0], True
+        # An alias with several targets keeps its order of trying when it is asked for by its own name.
+        main = place.model if len(route.places) == 1 else f"{CLAUDE_PREFIX}{route.alias}"
     except Problem:
-        place, claude = None, False
+        place, claude, main = None, False, ""
     ask = "default" if claude and "default" in runtime.aliases else MAIN
     if place is None:
         served = [(live, model) for live in runtime.backends.values() for model in live.models or ()]
@@ -230,6 +233,7 @@ async def _facts(service: Service, source: Source, notes: Sequence[str]) -> Fact
         config_file=where,
         answerers=answerers,
         ask=ask,
+        main=main,
         claude=claude,
         window=known.window if known else None,
         official=bool(live and live.vendor.protocol == "anthropic"),

@@ -47,6 +47,8 @@ class Facts(NamedTuple):
     answerers: tuple[Answerer, ...] = ()
     ask: str = "default"
     """A model name that leads somewhere."""
+    main: str = ""
+    """The model that answers Claude Code's main turns, by a name that the client does not know."""
     claude: bool = True
     """Claude Code's own model names lead somewhere."""
     window: int | None = None
@@ -117,15 +119,17 @@ def exports(facts: Facts) -> list[tuple[str, str]]:
         # An empty one would send it to its own login page (measured).
         ("ANTHROPIC_API_KEY", "byway-local" if facts.keys is None else "YOUR-KEY"),
     ]
-    if not facts.claude:
-        lines.append(("ANTHROPIC_MODEL", facts.ask))
+    small = facts.window is not None and facts.window < _LARGE
+    if not facts.claude or (small and not facts.official):
+        # A window is believed for names that the client does not know; for its own it keeps a million (measured, 2.1.329).
+        lines.append(("ANTHROPIC_MODEL", facts.main or facts.ask))
     if facts.official:
         return lines
     # Without it the small calls (titles, summaries) go to the main model.
     lines.append(("ANTHROPIC_DEFAULT_HAIKU_MODEL", SMALL if facts.claude else facts.ask))
-    if facts.window is not None and facts.window < _LARGE:
+    if small:
         lines.append(("CLAUDE_CODE_MAX_CONTEXT_TOKENS", str(facts.window)))
-        lines.append(("CLAUDE_CODE_MAX_OUTPUT_TOKENS", str(min(facts.window // 4, _MOST_OUTPUT))))
+        lines.append(("CLAUDE_CODE_MAX_OUTPUT_TOKENS", str(min((facts.window or 0) // 4, _MOST_OUTPUT))))
     # A line at the top of each prompt that differs every time keeps a local model from reusing what it has read.
     lines.append(("CLAUDE_CODE_ATTRIBUTION_HEADER", "0"))
     lines.append(("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"))
@@ -147,6 +151,8 @@ def _claude(facts: Facts) -> list[Line]:
         lines.append(Line(f"YOUR-KEY stands for one of the keys that the config holds{which}.", "dim"))
     if facts.window is None and not facts.official:
         lines.append(Line(f"If its window is below {_LARGE:,} tokens, say so too:", "dim"))
+        if facts.claude:
+            lines.append(Line(platform.export("ANTHROPIC_MODEL", facts.main), "dim"))
         lines.append(Line(platform.export("CLAUDE_CODE_MAX_CONTEXT_TOKENS", "WINDOW"), "dim"))
     return lines
 

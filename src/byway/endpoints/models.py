@@ -46,6 +46,7 @@ def _entry(name: str, shown: str, owner: str, window: int | None) -> dict[str, A
         "type": "model",
         "display_name": shown,
         "created_at": _CREATED_AT,
+        "lifecycle": "active",
         "object": "model",
         "created": _CREATED,
         "owned_by": owner,

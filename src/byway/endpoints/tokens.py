@@ -21,9 +21,9 @@ async def count(ask: Ask) -> None:
     ask.record.backend, ask.record.model = target.backend, target.model
     call = live.protocol.count(request, target)
     if call is None:
-        # The same checks as for a real request: a count must not succeed where the request would be refused.
-        _ = request.system, request.turns
-        tokens, source = request.estimate, b"estimate"
+        # What would be sent is made and measured: a count must not succeed where the request would be refused.
+        request.params.max_tokens = 1
+        tokens, source = max(1, len(live.protocol.request(request, target).body) // 4), b"estimate"
     else:
         try:
             tokens, source = live.protocol.read_count(await live.fetch(call)), b"backend"
