@@ -9,7 +9,11 @@ from byway import faults
 
 def read(status, body, headers=None, window=None):
     return faults.read(
-        status, headers or {}, body if isinstance(body, bytes) else json.dumps(body).encode(), backend="b", window=window
+        status,
+        headers or {},
+        body if isinstance(body, bytes) else json.dumps(body).encode(),
+        backend="b",
+        window=window,
     )
 
 
@@ -26,7 +30,10 @@ def read(status, body, headers=None, window=None):
             "This model's maximum context length is 128000 tokens. However, your messages resulted in 130001 tokens.",
             (130001, 128000),
         ),
-        ("Input tokens exceed the configured limit of 272000 tokens. Your messages resulted in 300000 tokens.", (300000, 272000)),
+        (
+            "Input tokens exceed the configured limit of 272000 tokens. Your messages resulted in 300000 tokens.",
+            (300000, 272000),
+        ),
         ("The decoder prompt (length 9000) is longer than the maximum model length of 8192.", (9000, 8192)),
         ("The input (9000 tokens) is longer than the model's context length (8192 tokens).", (9000, 8192)),
         (
@@ -58,7 +65,9 @@ def test_anthropics_own_words_go_on_unchanged():
 
 
 def test_overflow_without_numbers_still_compacts():
-    problem = read(400, {"error": {"message": "Please adjust your input", "code": "context_length_exceeded"}}, window=4096)
+    problem = read(
+        400, {"error": {"message": "Please adjust your input", "code": "context_length_exceeded"}}, window=4096
+    )
     assert problem.kind == "prompt_too_long" and problem.message.startswith("prompt is too long")
 
 
@@ -100,7 +109,9 @@ def test_loading_waits_less_than_a_minute():
 
 def test_retry_after_is_passed_on():
     assert read(429, {"error": {"message": "slow"}}, {"retry-after": "20"}).retry_after == 20
-    assert read(429, {"error": {"message": "slow"}}, {"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}).retry_after is None
+    assert (
+        read(429, {"error": {"message": "slow"}}, {"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}).retry_after is None
+    )
 
 
 def test_used_up_credit_is_told_apart_from_a_rate_limit():

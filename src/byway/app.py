@@ -1,4 +1,4 @@
-"""Runtime -> HTTP app: gathers the routes, keeps the door (which host, which page, which key), and turns a Problem into an answer."""
+"""Runtime -> HTTP app: gathers the routes, keeps the door (host, page, key), and turns a Problem into an answer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Final
+from typing import Final, cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -20,7 +20,6 @@ from byway.endpoints import Ask, Endpoint, Receive, Routes, Scope, Send, health,
 from byway.logs import on, put, trace
 from byway.problems import Problem
 from byway.runtime import Runtime
-
 
 #: Every front path may stand under these. The longer ones are what a base URL that ends in `/v1` or `/v1/messages` gives.
 PREFIXES: Final = ("", "/anthropic", "/v1", "/anthropic/v1", "/v1/messages", "/anthropic/v1/messages")
@@ -86,7 +85,9 @@ class App:
             ask.status = 499
         except Exception:
             trace("Byway failed on a request: please report this", id=f"req_{ask.id}")
-            ask.problem = Problem("internal", "Byway itself failed; its log says more. This is a bug: please report it.")
+            ask.problem = Problem(
+                "internal", "Byway itself failed; its log says more. This is a bug: please report it."
+            )
             if not ask.status:
                 await ask.refuse(ask.problem)
         finally:
@@ -272,9 +273,7 @@ class Attended:
         self._watch: asyncio.Task[object] | None = None
 
     async def __aenter__(self) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._task = task
+        self._task = cast("asyncio.Task[object]", asyncio.current_task())
         self._among.add(self)
 
     def beat(self, now: float) -> None:
@@ -326,5 +325,3 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
-
-

@@ -65,9 +65,7 @@ _VAGUE: Final = re.compile(
 )
 
 
-def read(
-    status: int, headers: Mapping[str, str], body: bytes, *, backend: str, window: int | None = None
-) -> Problem:
+def read(status: int, headers: Mapping[str, str], body: bytes, *, backend: str, window: int | None = None) -> Problem:
     """The Problem of an answer that is not a success. `headers` has lower-case names; pages of HTML are not shown."""
     error: Any
     try:
@@ -176,7 +174,9 @@ def _classify(status: int, text: str, kind: str, backend: str, headers: Mapping[
         case _ if 400 <= status < 500:
             return made("invalid_request")
         case _ if 300 <= status < 400:
-            return made("broken", f"Backend {backend!r} redirects (HTTP {status}). Put the final address into its `url`.")
+            return made(
+                "broken", f"Backend {backend!r} redirects (HTTP {status}). Put the final address into its `url`."
+            )
         case _:
             return made("upstream", f"Backend {backend!r}: {text}" if text else own)
 

@@ -115,7 +115,7 @@ def say(message: str, level: int = logging.INFO, **fields: Any) -> None:
 
 def put(message: str, line: msgspec.Struct) -> None:
     """Log `message` with the fields of `line`: a struct costs a busy server less than a dictionary."""
-    if logging.INFO >= _state.level and _state.sink is not None and (_state.look is None or _state.look(logging.INFO)):
+    if _state.level <= logging.INFO and _state.sink is not None and (_state.look is None or _state.look(logging.INFO)):
         _state.sink.put("info", message, line)
 
 

@@ -49,9 +49,7 @@ def family(name: str) -> str | None:
     return next((slot for slot in SLOTS if slot in plain), None)
 
 
-def route(
-    name: str, served: Sequence[Served], aliases: Mapping[str, Sequence[str]], turn: int = 0
-) -> Route:
+def route(name: str, served: Sequence[Served], aliases: Mapping[str, Sequence[str]], turn: int = 0) -> Route:
     """Find the places for `name`: a model's own name, an exact alias, a glob, the family's slot, `default`.
 
     `turn` rotates backends that serve the same model: a number that stays the same keeps a session at one of them.
@@ -88,9 +86,7 @@ def _aliases(names: Sequence[str], aliases: Mapping[str, Sequence[str]]) -> Iter
 
 def _model(entry: str, served: Sequence[Served], turn: int, *, only_known: bool = False) -> list[Place]:
     """The places of a model name, or of a `backend/model` pin."""
-    found = [
-        Place(one.backend, entry) for one in served if one.models is not None and entry in one.models
-    ]
+    found = [Place(one.backend, entry) for one in served if one.models is not None and entry in one.models]
     if found:
         weights = {one.backend: one.weight for one in served}
         return _rotate(found, [weights[place.backend] for place in found], turn)
@@ -106,12 +102,8 @@ def _rotate(places: list[Place], weights: list[int], turn: int) -> list[Place]:
     """Put the place whose turn it is first; the others follow in order."""
     if len(places) == 1:
         return places
-    at = turn % sum(weights)
-    first = 0
-    for first, weight in enumerate(weights):
-        if at < weight:
-            break
-        at -= weight
+    slots = [at for at, weight in enumerate(weights) for _ in range(weight)]
+    first = slots[turn % len(slots)]
     return places[first:] + places[:first]
 
 

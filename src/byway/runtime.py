@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final, Literal
 
 from byway import credentials, routing
@@ -198,12 +198,9 @@ class Runtime:
             self._routes[model] = route
         return route
 
-
     def places(self, route: routing.Route) -> tuple[routing.Place, ...]:
         """The places of `route` with resting backends last."""
-        return self.health.order(
-            route.places, tuple(place.backend for place in route.places), time.monotonic()
-        )
+        return self.health.order(route.places, tuple(place.backend for place in route.places), time.monotonic())
 
     def report(self) -> list[tuple[str, State, str]]:
         """Name, state and message of every backend, for `/readyz` and people."""

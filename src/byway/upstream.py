@@ -202,7 +202,8 @@ class Upstream:
             ) from None
         except ssl.SSLError as error:
             raise Problem(
-                "unreachable", f"{place.shown} does not do TLS as it should: {error.reason or error}. Does it speak https there?"
+                "unreachable",
+                f"{place.shown} does not do TLS as it should: {error.reason or error}. Does it speak https there?",
             ) from None
         except OSError as error:
             raise Problem(

@@ -374,7 +374,12 @@ def test_a_bare_turn_is_answered_by_the_built_in_model(tmp_path: Path) -> None:
         turn = claude.ask("Say hello.", *(one for one in arguments if one.startswith("--")))
         gateway.wait(gateway.requests, 5, "the request is logged")
         lines = gateway.requests()
-        said = [block.get("text", "") for event in turn.events if event["type"] == "assistant" for block in event["message"]["content"]]
+        said = [
+            block.get("text", "")
+            for event in turn.events
+            if event["type"] == "assistant"
+            for block in event["message"]["content"]
+        ]
         assert any(text.strip() for text in said), turn.events
         # It may ramble until it is stopped, which the client calls a failure; anything else must have worked.
         assert not turn.failed or lines[-1]["stop"] == "max_tokens", turn.events

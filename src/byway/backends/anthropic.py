@@ -215,7 +215,9 @@ class Tap:
         if seen.error:
             raise faults.said(seen.error, backend=self._backend, window=self._window)
         if seen.type != "message":
-            raise Problem("broken", f"Backend {self._backend!r} sent something that is not a message. Is its `type` right?")
+            raise Problem(
+                "broken", f"Backend {self._backend!r} sent something that is not a message. Is its `type` right?"
+            )
         self._count(seen.usage)
         if self._renamed:
             data = renamed(data, self._model, lambda data: _named.decode(data).model)
@@ -240,7 +242,15 @@ def _end(data: bytes) -> int:
 
 def _split(data: bytes) -> list[bytes]:
     """The frames of `data`, each with its closing blank line."""
-    mark = b"\n\n" if b"\r" not in data else b"\r\n\r\n" if b"\r\n\r\n" in data else b"\r\r" if b"\r\r" in data else b"\n\n"
+    mark = (
+        b"\n\n"
+        if b"\r" not in data
+        else b"\r\n\r\n"
+        if b"\r\n\r\n" in data
+        else b"\r\r"
+        if b"\r\r" in data
+        else b"\n\n"
+    )
     return [frame + mark for frame in data.split(mark) if frame]
 
 
@@ -285,7 +295,9 @@ def read_models(body: bytes) -> list[str]:
     try:
         return [model.id for model in msgspec.json.decode(body, type=_Models).data]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        raise Problem("broken", "The list of models was not understood. Is the backend's `url` that of its API?") from None
+        raise Problem(
+            "broken", "The list of models was not understood. Is the backend's `url` that of its API?"
+        ) from None
 
 
 def describe(target: Target) -> Call | None:

@@ -32,7 +32,20 @@ Header = tuple[bytes, bytes]
 class Ask:
     """One HTTP request on its way through: what came, who asks, the runtime that it keeps, and what became of it."""
 
-    __slots__ = ("app", "caller", "headers", "id", "path", "problem", "receive", "record", "runtime", "scope", "send", "status")
+    __slots__ = (
+        "app",
+        "caller",
+        "headers",
+        "id",
+        "path",
+        "problem",
+        "receive",
+        "record",
+        "runtime",
+        "scope",
+        "send",
+        "status",
+    )
 
     def __init__(
         self, app: App, scope: Scope, headers: dict[bytes, bytes], receive: Receive, send: Send, id: str
@@ -116,7 +129,9 @@ class Ask:
 
 
 def _too_large() -> Problem:
-    return Problem("too_large", f"The request body is over {BODY_LIMIT >> 20} MiB. Send less, or send files by reference.")
+    return Problem(
+        "too_large", f"The request body is over {BODY_LIMIT >> 20} MiB. Send less, or send files by reference."
+    )
 
 
 def latin(text: str) -> bytes:

@@ -31,7 +31,11 @@ async def ready(ask: Ask) -> None:
 
 
 ROUTES: Routes = (
-    *((method, path, hello) for method in ("GET", "HEAD") for path in ("/", "/api/hello", "/anthropic", "/anthropic/api/hello")),
+    *(
+        (method, path, hello)
+        for method in ("GET", "HEAD")
+        for path in ("/", "/api/hello", "/anthropic", "/anthropic/api/hello")
+    ),
     *((method, path, live) for method in ("GET", "HEAD") for path in ("/livez", "/health", "/healthz")),
     *((method, "/readyz", ready) for method in ("GET", "HEAD")),
 )
