@@ -16,7 +16,7 @@ import msgspec
 
 from byway import runtime as generations
 from byway.config import Config
-from byway.endpoints import Ask, Endpoint, Receive, Routes, Scope, Send, health, messages, models, tokens
+from byway.endpoints import Ask, Endpoint, Receive, Routes, Scope, Send, health, messages, models, preflight, tokens
 from byway.logs import on, put, trace
 from byway.problems import Problem
 from byway.runtime import Runtime
@@ -98,6 +98,8 @@ class App:
         self._check_host(ask)
         self._check_origin(ask)
         method = ask.scope["method"]
+        if method == "OPTIONS" and ask.origin:
+            return preflight
         path = ask.path
         root = self.runtime.config.server.root_path
         if root and path.startswith(root):
@@ -159,8 +161,9 @@ class App:
             return
         text = origin.decode("latin-1").lower()
         parts = urlsplit(text)
-        own = parts.scheme in ("http", "https") and parts.netloc == ask.header(b"host").lower()
-        if not own and text not in (one.lower().rstrip("/") for one in self.runtime.config.server.allowed_origins):
+        if text in (one.lower().rstrip("/") for one in self.runtime.config.server.allowed_origins):
+            ask.origin = origin
+        elif parts.scheme not in ("http", "https") or parts.netloc != ask.header(b"host").lower():
             raise Problem(
                 "permission", "Web pages of other sites may not use this Byway; add theirs to `server.allowed_origins`."
             )

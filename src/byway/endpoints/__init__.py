@@ -37,6 +37,7 @@ class Ask:
         "caller",
         "headers",
         "id",
+        "origin",
         "path",
         "problem",
         "receive",
@@ -62,6 +63,8 @@ class Ask:
         self.caller = Caller()
         self.record = Record()
         self.status = 0
+        self.origin = b""
+        """The page that asks, when `server.allowed_origins` has it."""
         self.problem: Problem | None = None
 
     def header(self, name: bytes) -> str:
@@ -92,6 +95,8 @@ class Ask:
         """Send the head; every answer carries `request-id`."""
         self.status = status
         headers.append((b"request-id", b"req_" + self.id.encode()))
+        if self.origin:
+            headers += [(b"access-control-allow-origin", self.origin), (b"vary", b"origin")]
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def answer(self, body: bytes, status: int = 200, headers: list[Header] | None = None) -> None:
@@ -126,6 +131,20 @@ class Ask:
         except TimeoutError:
             pass
         await self.send({"type": "http.response.body", "body": b""})
+
+
+async def preflight(ask: Ask) -> None:
+    """What a browser asks before a page of an allowed origin may send its request."""
+    wanted = ask.headers.get(b"access-control-request-headers", b"content-type, x-api-key, authorization")
+    await ask.begin(
+        204,
+        [
+            (b"access-control-allow-methods", b"GET, POST"),
+            (b"access-control-allow-headers", wanted),
+            (b"access-control-max-age", b"600"),
+        ],
+    )
+    await ask.send({"type": "http.response.body", "body": b""})
 
 
 def _too_large() -> Problem:

@@ -1,0 +1,144 @@
+"""The door: hosts, pages, keys, prefixes. Every route is behind it, whatever it is asked."""
+
+import asyncio
+import json
+
+import pytest
+
+from byway.app import FRONT, OPEN, PREFIXES, App
+from byway.config import load
+from byway.runtime import Runtime
+
+CONFIG = """
+server: {allowed_hosts: [gateway.example], allowed_origins: ["https://chat.example"]}
+backends: [{name: box, type: generic, url: "http://127.0.0.1:9", models: [org/m]}]
+model_aliases: {default: org/m}
+"""
+KEYS = CONFIG + "api_keys: {api_keys: [{key: sk-byway-0123456789abcdef, id: ann}]}\n"
+ROUTES = [(method, path.replace("*", "org/m")) for method, path, _ in FRONT]
+
+
+def ask(app, method="GET", path="/livez", headers=(), body=b""):
+    """Status, headers and body of one request."""
+    sent = []
+
+    async def receive():
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message):
+        sent.append(message)
+
+    given = [(name.lower().encode(), value.encode()) for name, value in headers]
+    if not any(name == b"host" for name, _ in given):
+        given.append((b"host", b"127.0.0.1:38080"))
+    scope = {"type": "http", "method": method, "path": path, "query_string": b"", "headers": given}
+    scope["server"] = ("127.0.0.1", 38080)
+    asyncio.run(app(scope, receive, send))
+    got = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    return sent[0]["status"], got, b"".join(one.get("body", b"") for one in sent[1:])
+
+
+@pytest.fixture
+def app():
+    return App(Runtime(load(CONFIG, {})))
+
+
+@pytest.fixture
+def locked():
+    return App(Runtime(load(KEYS, {})))
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1:38080", "localhost", "LOCALHOST:1", "[::1]:38080", "byway.localhost", "gateway.example", "Gateway.Example:80"],
+)
+def test_hosts_that_are_ours(app, host):
+    assert ask(app, headers=[("host", host)])[0] == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "evil.example:127.0.0.1", "", "192.168.1.7", "[::2]",
+     "gateway.example.evil", "127.0.0.1@evil.example", "evil.example#127.0.0.1"],
+)  # fmt: skip
+@pytest.mark.parametrize("path", ["/livez", "/v1/models", "/anthropic/v1/messages", "/nope", "/health?"])
+def test_other_hosts_are_refused_on_every_route(app, host, path):
+    status, _, body = ask(app, path=path, headers=[("host", host)])
+    assert (status, json.loads(body)["error"]["type"]) == (421, "permission_error")
+
+
+def test_addresses_of_this_network_are_hosts_when_it_listens_there():
+    wide = App(Runtime(load(CONFIG, {})), wide=True)
+    assert ask(wide, headers=[("host", "192.168.1.7:38080")])[0] == 200
+    assert ask(wide, headers=[("host", "evil.example")])[0] == 421
+
+
+@pytest.mark.parametrize(("method", "path"), [*ROUTES, ("GET", "/livez"), ("GET", "/readyz"), ("POST", "/nope")])
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:9999", "https://127.0.0.1:38080.evil"])
+def test_pages_of_other_sites_are_refused_on_every_route(app, method, path, origin):
+    assert ask(app, method, path, [("origin", origin)])[0] == 403
+
+
+def test_its_own_page_and_allowed_pages_come_in(app):
+    assert ask(app, headers=[("origin", "http://127.0.0.1:38080")])[0] == 200
+    status, headers, _ = ask(app, headers=[("origin", "https://chat.example")])
+    assert (status, headers["access-control-allow-origin"], headers["vary"]) == (200, "https://chat.example", "origin")
+
+
+def test_a_browser_may_ask_first_for_an_allowed_page_only(app):
+    asked = [("access-control-request-method", "POST"), ("access-control-request-headers", "x-api-key")]
+    status, headers, _ = ask(app, "OPTIONS", "/v1/messages", [("origin", "https://chat.example"), *asked])
+    assert status == 204 and headers["access-control-allow-headers"] == "x-api-key"
+    assert ask(app, "OPTIONS", "/v1/messages", [("origin", "https://evil.example"), *asked])[0] == 403
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+def test_every_route_wants_a_key_under_every_prefix(locked, method, path, prefix):
+    status, headers, body = ask(locked, method, prefix + path)
+    assert status == 401 and headers["x-should-retry"] == "false"
+    assert json.loads(body)["error"]["type"] == "authentication_error"
+    wrong = ask(locked, method, prefix + path, [("x-api-key", "sk-byway-wrong")])
+    assert wrong[0] == 401 and json.loads(wrong[2])["error"] == json.loads(body)["error"]
+
+
+@pytest.mark.parametrize(("method", "path"), [(method, path) for method, path, _ in OPEN])
+def test_what_a_supervisor_asks_needs_no_key(locked, method, path):
+    assert ask(locked, method, path)[0] != 401
+
+
+def test_unknown_paths_and_methods_need_the_key_first(locked):
+    assert ask(locked, path="/nope")[0] == 401
+    key = [("x-api-key", "sk-byway-0123456789abcdef")]
+    assert ask(locked, path="/nope", headers=key)[0] == 404
+    assert ask(locked, path="/v1/messages", headers=key)[0] == 405
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_models_are_listed_and_shown_under_every_prefix(app, prefix):
+    status, headers, body = ask(app, path=f"{prefix}/v1/models")
+    assert status == 200 and headers["request-id"].startswith("req_")
+    assert {"org/m", "claude-byway-org/m"} <= {one["id"] for one in json.loads(body)["data"]}
+    assert json.loads(ask(app, path=f"{prefix}/v1/models/org/m")[2])["id"] == "org/m"
+
+
+def test_a_doubled_slash_is_one(app):
+    assert ask(app, path="//anthropic//v1/models")[0] == 200
+
+
+def test_head_gets_no_body(app):
+    status, _, body = ask(app, "HEAD", "/")
+    assert (status, body) == (200, b"")
+    assert ask(app, "HEAD", "/api/hello")[0] == 200
+
+
+def test_while_stopping_it_takes_no_work_and_says_so(app):
+    app.drain()
+    assert ask(app, path="/readyz")[0] == 503
+    status, headers, _ = ask(app, "POST", "/v1/messages", body=b"{}")
+    assert status == 529 and int(headers["retry-after"]) <= 59
+
+
+def test_a_bad_edit_is_told_at_readyz(app):
+    app.config_problem = "byway.yaml:3: backends.0.url: not a URL"
+    assert json.loads(ask(app, path="/readyz")[2])["config"] == app.config_problem
