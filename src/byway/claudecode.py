@@ -31,7 +31,9 @@ def tools(request: Request) -> list[Tool]:
 
     A tool with `defer_loading` counts as loaded once a result in the conversation refers to it.
     """
-    offered = request.params.tools or []
+    offered = request.params.tools
+    if not offered:
+        return []
     if not any(tool.defer_loading for tool in offered):
         return [tool for tool in offered if tool.name != _PLACEHOLDER]
     loaded: dict[str, None] = {}

@@ -12,7 +12,6 @@ from typing import Final, Protocol
 from msgspec import Struct
 
 from byway import credentials
-from byway.logs import say
 from byway.messages import Event, Frame, MessageDelta, MessageStart, Request, Started, Usage
 from byway.problems import Problem
 from byway.routing import Place
@@ -63,14 +62,6 @@ async def answer(runtime: Runtime, request: Request, reply: Reply, record: Recor
     route = await runtime.route(request.model, session)
     record.alias = route.alias
     places = list(runtime.places(route))
-    if route.alias:
-        first = places[0]
-        say(
-            "Rewrote request.model via model_aliases",
-            asked=request.model,
-            alias=route.alias,
-            target=f"{first.backend}/{first.model}",
-        )
     failed: list[Problem] = []
     retried = False
     at = 0

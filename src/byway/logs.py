@@ -15,7 +15,7 @@ from typing import Any, Final, TextIO
 
 import msgspec
 
-_encode: Final = msgspec.json.Encoder().encode
+_encode: Final = msgspec.json.Encoder(enc_hook=str).encode
 _LINE_LIMIT: Final = 8192
 #: Control characters, and those that turn the direction of text: a log line must not be able to draw on a terminal.
 _UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -44,15 +44,14 @@ class Sink:
         self._stream = stream
         self._pretty = pretty
         self._colour = colour
-        self._lines: list[str] = []
+        self._lines: list[tuple[float, str, str, Fields]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._second = 0
         self._clock = ""
 
     def put(self, level: str, message: str, fields: Fields) -> None:
-        now = time.time()
-        line = self._people(now, level, message, fields) if self._pretty else self._json(now, level, message, fields)
-        self._lines.append(line[:_LINE_LIMIT])
+        """Take a line; it gets its form when it is written."""
+        self._lines.append((time.time(), level, message, fields))
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
@@ -70,8 +69,9 @@ class Sink:
         self._loop = None
         if self._lines:
             lines, self._lines = self._lines, []
+            form = self._people if self._pretty else self._json
             with contextlib.suppress(OSError, ValueError):
-                self._stream.write("\n".join(lines) + "\n")
+                self._stream.write("".join([form(*line)[:_LINE_LIMIT] + "\n" for line in lines]))
                 self._stream.flush()
 
     def _at(self, now: float, form: str, zone: Any) -> str:

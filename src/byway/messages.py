@@ -273,16 +273,17 @@ def parse(body: bytes, headers: Mapping[str, str], id: str) -> Request:
     return Request(id, body, params, forwarded, len(body))
 
 
-def check(raw: Raw, path: str) -> str:
-    """The text of a part that is passed on unopened. The decoder has looked at its escapes; here: is it UTF-8, and no
-    number in it so long that servers choke on it?"""
+def check(raw: Raw, path: str) -> None:
+    """Look at a part that is passed on unopened. The decoder has looked at its escapes; here: is it UTF-8, and no number
+    in it so long that servers choke on it?"""
     data = bytes(raw)
     if len(data) > _DIGITS and b"0" * _DIGITS in data.translate(_ONLY_DIGITS):
         _wrong(path, f"Input should not hold a number of more than {_DIGITS} digits")
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        _wrong(path, "Input should be valid UTF-8")
+    if not data.isascii():
+        try:
+            data.decode()
+        except UnicodeDecodeError:
+            _wrong(path, "Input should be valid UTF-8")
 
 
 def _locate(body: bytes) -> None:

@@ -193,6 +193,14 @@ class Runtime:
         except Problem:
             await self.ask(_ASK_SOONEST)
             route = routing.route(model, self.served(), self.aliases, turn)
+        if route.alias:
+            first = route.places[0]
+            say(
+                "Rewrote request.model via model_aliases",
+                asked=model,
+                alias=route.alias,
+                target=f"{first.backend}/{first.model}",
+            )
         if len(route.places) == 1 and len(self._routes) < _REMEMBERED:
             # Nothing to take turns with: the answer holds until a backend serves something else.
             self._routes[model] = route

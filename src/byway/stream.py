@@ -101,24 +101,21 @@ def fold(events: Iterable[Event]) -> bytes:
     A Frame named "message" is that answer already. Raises Problem `broken` for events that do not make a message.
     """
     message: Started | None = None
-    content: list[dict[str, Any]] = []
+    content: list[Text | ThinkingStart | ToolStart] = []
     pieces: list[list[str]] = []
     for event in events:
         if type(event) is BlockDelta:
             delta = event.delta
-            pieces[event.index].append(
-                delta.text
-                if type(delta) is TextDelta
-                else delta.partial_json
-                if type(delta) is InputDelta
-                else delta.thinking
-                if type(delta) is ThinkingDelta
-                else ""
-            )
-            if type(delta) is SignatureDelta:
-                content[event.index]["signature"] = delta.signature
+            if type(delta) is TextDelta:
+                pieces[event.index].append(delta.text)
+            elif type(delta) is InputDelta:
+                pieces[event.index].append(delta.partial_json)
+            elif type(delta) is ThinkingDelta:
+                pieces[event.index].append(delta.thinking)
+            elif type(delta) is SignatureDelta:
+                content[event.index] = ThinkingStart("", delta.signature)
         elif type(event) is BlockStart:
-            content.append(msgspec.to_builtins(event.content_block))
+            content.append(event.content_block)
             pieces.append([])
         elif type(event) is MessageStart:
             start = event.message
@@ -131,20 +128,17 @@ def fold(events: Iterable[Event]) -> bytes:
             return event.data if event.name == "message" else _fold_frames(events)
     if message is None:
         raise Problem("broken", "The backend's answer has no beginning.")
-    for block, said in zip(content, pieces, strict=True):
-        _fill(block, "".join(said))
-    message.content = content
+    message.content = [_filled(block, "".join(said)) for block, said in zip(content, pieces, strict=True)]
     return _encode(message)
 
 
-def _fill(block: dict[str, Any], said: str) -> None:
-    match block["type"]:
-        case "text":
-            block["text"] += said
-        case "thinking":
-            block["thinking"] += said
-        case _ if said:
-            block["input"] = tool_input(said)
+def _filled(block: Text | ThinkingStart | ToolStart, said: str) -> Text | ThinkingStart | ToolStart:
+    """The block with all that its deltas said; the one that `block` came in is left as it is."""
+    if type(block) is Text:
+        return Text(block.text + said)
+    if type(block) is ToolStart:
+        return ToolStart(block.id, block.name, tool_input(said))
+    return ThinkingStart(said, block.signature) if type(block) is ThinkingStart else block
 
 
 _FIELD: Final = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
@@ -177,7 +171,12 @@ def _fold_frames(events: Iterable[Event]) -> bytes:
     if "content" not in message:
         raise Problem("broken", "The backend's answer has no beginning.")
     for index, said in pieces.items():
-        _fill(message["content"][index], "".join(said))
+        block = message["content"][index]
+        match block["type"]:
+            case "text" | "thinking" as field:
+                block[field] += "".join(said)
+            case _:
+                block["input"] = tool_input("".join(said))
     return _encode(message)
 
 

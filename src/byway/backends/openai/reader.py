@@ -58,6 +58,8 @@ class _Chunk(Struct):
     error: Any = None
 
 
+#: How much of an answer's ends is looked at to tell what it is.
+_PEEK: Final = 256
 _any: Final = msgspec.json.Decoder()
 _chunk: Final = msgspec.json.Decoder(_Chunk)
 _REASONS: Final = {
@@ -196,14 +198,14 @@ class ChatReader:
         return self._writer.take()
 
     def _complete(self, whole: bytes) -> bool:
-        start = whole.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+        start = whole[:_PEEK].lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
         if start == b"<":
             raise Problem(
                 "broken",
                 f"Backend {self._backend!r} answered with a web page. Is its `url` that of the API, and not of a page or a "
                 "login in front of it?",
             )
-        return whole.rstrip().endswith((b"}", b"]"))
+        return whole[-_PEEK:].rstrip().endswith((b"}", b"]"))
 
     # ------------------------------------------------------------------------------------------------- chunks to writer
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -139,43 +140,47 @@ def _messages(request: Request) -> list[_Out]:
     system = claudecode.system(request.system)
     for turn in request.turns:
         if turn.role == "system":
-            texts = [block.text for block in turn.blocks if isinstance(block, Text)]
-            if not out:
-                system.extend(texts)
+            texts = [said for block in turn.blocks for said in _said(block) if isinstance(said, str)]
+            if out:
+                _say(out, [claudecode.reminder(text) for text in texts])
             else:
-                _say(out, [_Part("text", claudecode.reminder(text)) for text in texts if text])
+                system.extend(texts)
         elif turn.role == "assistant":
             out.append(_assistant(turn))
         else:
             _user(out, turn)
-    text = "\n\n".join(text for text in system if text)
+    text = "\n\n".join([text for text in system if text])
     return [_Out("system", text), *out] if text else out
 
 
 def _user(out: list[_Out], turn: Turn) -> None:
     """A user turn: its tool results first (they must follow their assistant turn), then all that it says."""
-    said: list[_Part] = []
+    said: list[str | _Part] = []
     for block in turn.blocks:
-        if isinstance(block, ToolResult):
+        if type(block) is ToolResult:
             text, pictures = _result(block)
             out.append(_Out("tool", text, tool_call_id=block.tool_use_id))
             if pictures:
-                said.append(_Part("text", f"Images in the result of {block.tool_use_id}:"))
+                said.append(f"Images in the result of {block.tool_use_id}:")
                 said.extend(pictures)
         else:
-            said.extend(_parts(block))
+            said.extend(_said(block))
     _say(out, said)
 
 
-def _say(out: list[_Out], parts: list[_Part]) -> None:
-    """Add `parts` as the user's, to the last message when that is the user's too: many templates want turns to alternate."""
-    if not parts:
+def _say(out: list[_Out], said: Sequence[str | _Part]) -> None:
+    """Add what is said as the user's, to the last message when that is the user's too: many templates want turns to
+    alternate."""
+    if not said:
         return
     if out and out[-1].role == "user":
         before = out.pop().content
-        parts = [*([_Part("text", before)] if isinstance(before, str) else before or []), *parts]
-    texts = [part.text for part in parts if part.text is not None]
-    out.append(_Out("user", "\n\n".join(texts) if len(texts) == len(parts) else parts))
+        said = [before, *said] if isinstance(before, str) else [*(before or ()), *said]
+    texts = [one for one in said if isinstance(one, str)]
+    if len(texts) == len(said):
+        out.append(_Out("user", "\n\n".join(texts)))
+    else:
+        out.append(_Out("user", [_Part("text", one) if isinstance(one, str) else one for one in said]))
 
 
 def _result(block: ToolResult) -> tuple[str, list[_Part]]:
@@ -184,9 +189,9 @@ def _result(block: ToolResult) -> tuple[str, list[_Part]]:
     if isinstance(block.content, str):
         text = block.content
     else:
-        parts = [part for inner in blocks(block.content, "tool_result.content") for part in _parts(inner)]
-        text = "\n\n".join(part.text for part in parts if part.text is not None)
-        pictures = [part for part in parts if part.text is None]
+        said = [one for inner in blocks(block.content, "tool_result.content") for one in _said(inner)]
+        text = "\n\n".join([one for one in said if isinstance(one, str)])
+        pictures = [one for one in said if not isinstance(one, str)]
     if block.is_error and not text.startswith(("Error", "<tool_use_error>")):
         text = f"Error: {text}" if text else "Error"
     if not text:
@@ -194,31 +199,32 @@ def _result(block: ToolResult) -> tuple[str, list[_Part]]:
     return text, pictures
 
 
-def _parts(block: Block) -> list[_Part]:
-    """What a user's block says, as chat parts; a block that chat has no form for is kept as text."""
+def _said(block: Block) -> Sequence[str | _Part]:
+    """What a user's block says: texts and images. A block that chat has no form for is kept as text."""
+    if type(block) is Text:
+        return (block.text,) if block.text else ()
     match block:
-        case Text(text):
-            return [_Part("text", text)] if text else []
         case Image(Base64Source(kind, data)):
-            return [_Part("image_url", image_url={"url": f"data:{kind};base64,{data}"})]
+            return (_Part("image_url", image_url={"url": f"data:{kind};base64,{data}"}),)
         case Image(UrlSource(url)):
-            return [_Part("image_url", image_url={"url": url})]
+            return (_Part("image_url", image_url={"url": url}),)
         case Document(TextSource(data), title):
-            return [_Part("text", f"{title}\n\n{data}" if title else data)]
+            return (f"{title}\n\n{data}" if title else data,)
         case Document(ContentSource(content)):
-            return [part for inner in blocks(content, "document.source.content") for part in _parts(inner)]
+            return [one for inner in blocks(content, "document.source.content") for one in _said(inner)]
         case Document(UrlSource(url), title):
-            return [_Part("text", f"[document {title or ''} {url}]")]
+            return (f"[document {title or ''} {url}]",)
         case Document(source=Base64Source(kind)):
-            return [_Part("text", f"[{kind} document, which this backend cannot read]")]
+            return (f"[{kind} document, which this backend cannot read]",)
         case Image(FileSource()) | Document(FileSource()):
             raise Problem("invalid_request", "source.type: 'file' needs the Files API, which Byway does not have yet")
         case ToolReference(name):
-            return [_Part("text", f"Tool {name} is loaded.")]
+            return (f"Tool {name} is loaded.",)
         case Unknown(_, raw):
-            return [_Part("text", check(raw, "content"))]
+            check(raw, "content")
+            return (bytes(raw).decode(),)
         case _:
-            return []
+            return ()
 
 
 def _assistant(turn: Turn) -> _Out:
@@ -229,9 +235,11 @@ def _assistant(turn: Turn) -> _Out:
             case Text(text):
                 texts.append(text)
             case ToolUse(id, name, input):
-                calls.append(_CallOut(id, _Function(name, check(input, "tool_use.input"))))
+                check(input, "tool_use.input")
+                calls.append(_CallOut(id, _Function(name, bytes(input).decode())))
             case Unknown(_, raw):
-                texts.append(check(raw, "content"))
+                check(raw, "content")
+                texts.append(bytes(raw).decode())
             case _:
                 # Thinking is the model's own and over; these servers have no place for it.
                 pass
