@@ -118,7 +118,7 @@ async def _attempt(live: Live, place: Place, request: Request, reply: Reply, rec
                 break
             events = reader.feed(data)
             if events:
-                if record.first is None and any(event.name not in _NO_CONTENT for event in events):
+                if record.first is None and has_content(events):
                     record.first = time.monotonic() - began
                 _meter(events, record)
                 await reply.send(events)
@@ -140,6 +140,11 @@ def _meter(events: list[Event], record: Record) -> None:
         elif type(event) is Frame and event.usage is not None:
             record.usage = event.usage
             record.stop_reason = event.stop_reason or record.stop_reason
+
+
+def has_content(events: list[Event]) -> bool:
+    """Is there more in `events` than a beginning and pings?"""
+    return events[-1].name not in _NO_CONTENT or any(event.name not in _NO_CONTENT for event in events)
 
 
 def opening(request: Request) -> MessageStart:

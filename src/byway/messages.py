@@ -209,11 +209,12 @@ class Request:
     @property
     def system(self) -> list[str]:
         """The texts of the top-level `system`."""
-        found = blocks(self.params.system, "system")
-        for at, block in enumerate(found):
-            if not isinstance(block, Text):
-                _wrong(f"system.{at}.type", "Input should be 'text'")
-        return [block.text for block in found if isinstance(block, Text)]
+        texts: list[str] = []
+        for block in blocks(self.params.system, "system"):
+            if type(block) is not Text:
+                _wrong(f"system.{len(texts)}.type", "Input should be 'text'")
+            texts.append(block.text)
+        return texts
 
     @property
     def turns(self) -> list[Turn]:

@@ -208,6 +208,8 @@ class Runtime:
 
     def places(self, route: routing.Route) -> tuple[routing.Place, ...]:
         """The places of `route` with resting backends last."""
+        if len(route.places) == 1:
+            return route.places
         return self.health.order(route.places, tuple(place.backend for place in route.places), time.monotonic())
 
     def report(self) -> list[tuple[str, State, str]]:

@@ -155,7 +155,8 @@ def _too_large() -> Problem:
 
 def latin(text: str) -> bytes:
     """Text as a header's value: what headers cannot hold is replaced."""
-    return text.replace("\r", " ").replace("\n", " ").encode("latin-1", "replace")
+    shown = text if text.isprintable() else "".join([one if one.isprintable() else " " for one in text])
+    return shown.encode("latin-1", "replace")
 
 
 def hints(problem: Problem) -> list[Header]:

@@ -11,7 +11,6 @@ from byway.endpoints import Ask, Header, Routes, error_frame, latin
 from byway.messages import Event, Frame, Ping, Request
 from byway.problems import Problem
 
-_NO_CONTENT: Final = frozenset(("message_start", "ping"))
 _STREAM: Final = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
@@ -104,7 +103,7 @@ class Stream:
     async def send(self, events: list[Event]) -> None:
         if not self.sent:
             self._pending += events
-            if all(event.name in _NO_CONTENT for event in events):
+            if not exchange.has_content(events):
                 return
             self.sent = True
             events, self._pending = self._pending, []

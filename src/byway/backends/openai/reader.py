@@ -115,26 +115,28 @@ class ChatReader:
     """Reads one chat-completions answer, streamed or whole (told by its first byte, whatever its content-type says)."""
 
     def __init__(self, request: Request, target: Target) -> None:
-        self.finished = False
-        """Nothing more is wanted from the backend: `close` gives the rest or raises."""
         self._id = request.id
         self._backend = target.backend
         self._window = target.window
         self._estimate = request.estimate
-        self._writer = Writer(request.id, request.model, Usage(input_tokens=request.estimate))
-        self._whole: list[bytes] | None = None
-        self._head = b""
-        self._sse: Decoder | None = None
+        self._writer = Writer(request.id, request.model, Usage(self._estimate))
         self._calls: list[_ToolCall] = []
-        self._open: _ToolCall | None = None
         self._held: list[tuple[str, str]] = []
         self._ids: set[str] = set()
-        self._reason: str | None = None
-        self._stop: str | None = None
-        self._usage: _Usage | None = None
-        self._written = 0
-        self._done = False
-        self._problem: Problem | None = None
+
+    # What an answer begins with stands here: most of it never changes, and one is made for every request.
+    finished = False
+    """Nothing more is wanted from the backend: `close` gives the rest or raises."""
+    _whole: list[bytes] | None = None
+    _head = b""
+    _sse: Decoder | None = None
+    _open: _ToolCall | None = None
+    _reason: str | None = None
+    _stop: str | None = None
+    _usage: _Usage | None = None
+    _written = 0
+    _done = False
+    _problem: Problem | None = None
 
     # -------------------------------------------------------------------------------------------------- bytes to events
 
@@ -145,11 +147,11 @@ class ChatReader:
             if self._whole is not None:
                 self._whole.append(data)
                 return []
-            self._head += data
-            start = self._head.lstrip(b"\xef\xbb\xbf \t\r\n")
-            if not start or (len(self._head) < 3 and self._head.startswith(b"\xef")):
+            data = self._head + data
+            start = data[:_PEEK].lstrip(b"\xef\xbb\xbf \t\r\n")
+            if not start:
+                self._head = data
                 return []
-            data, self._head = self._head, b""
             if start[:1] in b"{[<":
                 self._whole = [data]
                 return []
@@ -210,7 +212,8 @@ class ChatReader:
     # ------------------------------------------------------------------------------------------------- chunks to writer
 
     def _read(self, data: bytes, name: str) -> None:
-        data = data.lstrip(b"\xef\xbb\xbf")
+        if data.startswith(b"\xef\xbb\xbf"):
+            data = data[3:]
         try:
             chunk = _chunk.decode(data)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -249,11 +252,9 @@ class ChatReader:
             self._stop = choice.stop_reason
 
     def _take(self, delta: _Delta) -> None:
-        thought = _text(delta.reasoning_content) or _text(delta.reasoning)
-        if thought:
+        if (thought := delta.reasoning_content or delta.reasoning) and (thought := _text(thought)):
             self._say("thinking", thought)
-        text = _text(delta.content) or _text(delta.refusal)
-        if text:
+        if (text := delta.content or delta.refusal) and (text := _text(text)):
             self._say("text", text)
         for call in delta.tool_calls or ():
             self._call(call)
@@ -346,7 +347,7 @@ class ChatReader:
 
     def _finish(self) -> None:
         self.finished = True
-        while (call := self._next()) is not None:
+        while self._calls and (call := self._next()) is not None:
             if not call.name:
                 self._problem = Problem("broken", f"Backend {self._backend!r} called a tool without a name.")
                 return

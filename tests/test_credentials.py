@@ -1,0 +1,52 @@
+"""What is added to a call so that the backend lets it in, and that it is not shown."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from byway.backends import Call
+from byway.credentials import Static, authorize, static
+from byway.vendors import VENDORS
+
+SECRET = "canary-secret"
+
+
+@pytest.mark.parametrize(
+    ("vendor", "secret", "headers", "expected"),
+    [
+        ("vllm", SECRET, {}, (("authorization", f"Bearer {SECRET}"),)),
+        ("anthropic", SECRET, {}, (("x-api-key", SECRET),)),
+        ("vllm", None, {}, ()),
+        ("vllm", "", {}, ()),
+        ("vllm", None, {"X-Team": "a"}, (("X-Team", "a"),)),
+        ("vllm", SECRET, {"X-Team": "a"}, (("authorization", f"Bearer {SECRET}"), ("X-Team", "a"))),
+        ("vllm", SECRET, {"AUTHORIZATION": "Basic x"}, (("AUTHORIZATION", "Basic x"),)),
+        ("anthropic", SECRET, {"X-Api-Key": "own"}, (("X-Api-Key", "own"),)),
+    ],
+)
+def test_the_secret_goes_the_vendors_way(
+    vendor: str, secret: str | None, headers: dict[str, str], expected: tuple[tuple[str, str], ...]
+) -> None:
+    assert static(VENDORS[vendor], secret, headers).headers == expected
+
+
+def test_a_call_gets_the_headers_and_its_own_are_replaced() -> None:
+    call = Call("POST", "/x", (("Authorization", "Bearer client"), ("accept", "a"), ("x-team", "client")), b"body")
+    credential = Static((("authorization", "Bearer ours"), ("X-Team", "ours")))
+    made = asyncio.run(authorize(call, credential))
+    assert made.headers == (("accept", "a"), ("authorization", "Bearer ours"), ("X-Team", "ours"))
+    assert (made.method, made.path, made.body) == ("POST", "/x", b"body")
+    assert call.headers[0] == ("Authorization", "Bearer client")
+
+
+def test_nothing_to_add_is_no_work() -> None:
+    call = Call("GET", "/x", (("accept", "a"),))
+    assert asyncio.run(authorize(call, Static(()))) is call
+
+
+def test_it_is_shown_without_its_values() -> None:
+    credential = static(VENDORS["openai"], SECRET, {"X-Team": "canary-team"})
+    assert repr(credential) == "Static(authorization, X-Team)"
+    assert "canary" not in f"{credential} {credential!r}"

@@ -1,0 +1,1518 @@
+"""The HTTP client against real sockets on loopback: raw bytes, every cut that matters, TLS, proxies, limits, leaving."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import datetime
+import gzip
+import ipaddress
+import os
+import socket
+import ssl
+import struct
+import sys
+import time
+import zlib
+from asyncio import StreamReader as Reader
+from asyncio import StreamWriter as Writer
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from byway import __version__
+from byway.backends import Call
+from byway.config import Timeouts, Tls
+from byway.problems import Problem
+from byway.upstream import Upstream
+from byway.upstream.address import Address, Proxy, proxy_for
+from byway.upstream.coding import Unpacker
+
+Run = Callable[[Callable[[], Awaitable[None]]], None]
+
+QUICK = Timeouts(connect=2.0, first_byte=5.0, between_chunks=5.0)
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+SECRET = "canary-secret-8d1f"
+ASK = Call("POST", "/v1/x", (("authorization", f"Bearer {SECRET}"),), b'{"canary-body-77e1": 1}')
+
+
+def loops() -> Iterator[Any]:
+    yield pytest.param(asyncio.new_event_loop, id="asyncio")
+    with suppress(ImportError):
+        import uvloop
+
+        yield pytest.param(uvloop.new_event_loop, id="uvloop")
+
+
+@pytest.fixture(params=loops())
+def run(request: pytest.FixtureRequest) -> Run:
+    """Runs a coroutine function on each kind of loop; what only the loop's own log would hear of fails the test."""
+
+    def go(body: Callable[[], Awaitable[None]]) -> None:
+        heard: list[dict[str, Any]] = []
+
+        async def main() -> None:
+            asyncio.get_running_loop().set_exception_handler(lambda _, context: heard.append(context))
+            async with asyncio.timeout(20):
+                await body()
+
+        with asyncio.Runner(loop_factory=request.param) as runner:
+            runner.run(main())
+        assert not heard
+
+    return go
+
+
+async def settle() -> None:
+    """Let the loop close what was aborted."""
+    for _ in range(4):
+        await asyncio.sleep(0)
+
+
+class Server:
+    """What a test's server has seen."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.connections = 0
+        self.heads: list[bytes] = []
+        self.bodies: list[bytes] = []
+        self.asked = asyncio.Event()
+        self.gone = asyncio.Event()
+        """A client's connection came to its end while the script still wanted to send."""
+
+    async def take(self, reader: Reader) -> bytes:
+        """Read one request; gives its head."""
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = [line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
+        self.heads.append(head)
+        self.bodies.append(await reader.readexactly(int(length[0].split(b":")[1])) if length else b"")
+        self.asked.set()
+        return head
+
+
+@asynccontextmanager
+async def serving(
+    script: bytes | Callable[[Server, Reader, Writer, int], Awaitable[None]],
+    *,
+    tls: ssl.SSLContext | None = None,
+    unix: str | None = None,
+) -> AsyncIterator[Server]:
+    """A server on a free port. Bytes are its answer to one request, after which it closes."""
+    server = Server()
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def met(reader: Reader, writer: Writer) -> None:
+        task = asyncio.current_task()
+        assert task
+        tasks.add(task)
+        server.connections += 1
+        try:
+            if isinstance(script, bytes):
+                await server.take(reader)
+                writer.write(script)
+                await writer.drain()
+            else:
+                await script(server, reader, writer, server.connections)
+        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass
+        finally:
+            writer.close()
+            with suppress(OSError, asyncio.CancelledError):
+                await writer.wait_closed()
+            tasks.discard(task)
+
+    if unix:
+        start: Any = getattr(asyncio, "start_unix_server", None)
+        listener: asyncio.Server = await start(met, unix)
+    else:
+        listener = await asyncio.start_server(met, "127.0.0.1", 0, ssl=tls)
+        server.port = listener.sockets[0].getsockname()[1]
+    try:
+        yield server
+    finally:
+        listener.close()
+        for task in list(tasks):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await settle()
+
+
+async def keep(server: Server, reader: Reader, writer: Writer, _: int) -> None:
+    """Answer every request, on and on."""
+    while True:
+        await server.take(reader)
+        writer.write(OK)
+
+
+async def until_gone(server: Server, reader: Reader, _writer: object, _count: int) -> None:
+    """Take a request and never answer."""
+    await server.take(reader)
+    with suppress(OSError):
+        await reader.read(1)
+    server.gone.set()
+
+
+@asynccontextmanager
+async def upstream(url: str | int, **more: Any) -> AsyncIterator[Upstream]:
+    arguments: dict[str, Any] = {"timeouts": QUICK, "environ": {}} | more
+    made = Upstream(f"http://127.0.0.1:{url}" if isinstance(url, int) else url, **arguments)
+    try:
+        yield made
+    finally:
+        await made.close()
+        await settle()
+
+
+async def fetch(upstream: Upstream, call: Call = ASK) -> bytes:
+    answer = await upstream.open(call)
+    try:
+        return await answer.body()
+    finally:
+        answer.close()
+
+
+async def problem(upstream: Upstream, kind: str, *words: str, call: Call = ASK) -> Problem:
+    """The Problem that the call ends in; it names neither header values nor the body."""
+    with pytest.raises(Problem) as caught:
+        await fetch(upstream, call)
+    found = caught.value
+    assert found.kind == kind, found
+    for word in words:
+        assert word in found.message, found.message
+    assert "canary" not in f"{found!r} {found} {found.facts}"
+    return found
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n"
+LENGTH = HEAD + b"content-length: 5\r\n\r\nhello"
+CHUNKED = HEAD + b"transfer-encoding: chunked\r\n\r\n" + chunk(b"hel") + chunk(b"lo") + b"0\r\n\r\n"
+TO_END = HEAD + b"connection: close\r\n\r\nhello"
+
+
+# --- the request -------------------------------------------------------------------------------------------------------
+
+
+def test_the_request_is_these_bytes_and_no_others(run: Run) -> None:
+    async def body() -> None:
+        async with serving(keep) as server, upstream(f"http://localhost:{server.port}/base/") as up:
+            assert await fetch(up, Call("POST", "/v1/x", (("x-one", "1"), ("X-Two", "zw\xf6lf")), b"hi")) == b"ok"
+            assert await fetch(up, Call("GET", "/v1/models?a=b")) == b"ok"
+        where = b"localhost:%d" % server.port
+        agent = b"user-agent: byway/%b\r\n" % __version__.encode()
+        assert server.heads[0] == (
+            b"POST /base/v1/x HTTP/1.1\r\nhost: " + where + b"\r\naccept-encoding: identity\r\n" + agent
+            + b"x-one: 1\r\nX-Two: zw\xf6lf\r\ncontent-length: 2\r\n\r\n"
+        )  # fmt: skip
+        assert server.heads[1] == (
+            b"GET /base/v1/models?a=b HTTP/1.1\r\nhost: " + where + b"\r\naccept-encoding: identity\r\n" + agent
+            + b"\r\n"
+        )  # fmt: skip
+        assert server.bodies == [b"hi", b""]
+        assert server.connections == 1
+
+    run(body)
+
+
+def test_a_call_may_name_host_and_agent_but_never_the_framing(run: Run) -> None:
+    headers = (
+        ("Host", "model.example"), ("User-Agent", "mine"), ("Content-Length", "999"), ("Transfer-Encoding", "chunked"),
+        ("Connection", "close"), ("Accept-Encoding", "br"), ("Expect", "100-continue"),
+    )  # fmt: skip
+
+    async def body() -> None:
+        async with serving(keep) as server, upstream(server.port) as up:
+            await fetch(up, Call("POST", "/", headers, b"hi"))
+        assert server.heads == [
+            b"POST / HTTP/1.1\r\naccept-encoding: identity\r\nHost: model.example\r\nUser-Agent: mine\r\n"
+            b"content-length: 2\r\n\r\n"
+        ]
+
+    run(body)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        Call("GET", "/", (("x", "canary\r\ny: 1"),)),
+        Call("GET", "/", (("x", "canary\ny: 1"),)),
+        Call("GET", "/", (("x", "canary\ry: 1"),)),
+        Call("GET", "/", (("x", "canary\0"),)),
+        Call("GET", "/", (("x", "canary \u2603"),)),
+        Call("GET", "/", (("x: canary", "1"),)),
+        Call("GET", "/", (("x\r\ny", "canary"),)),
+        Call("GET", "/", (("", "canary"),)),
+        Call("GET", "/canary HTTP/1.1\r\nx: y", ()),
+        Call("GET", "/canary HTTP/1.0", ()),
+        Call("GET", "canary", ()),
+        Call("GET /canary", "/", ()),
+    ],
+)
+def test_nothing_can_come_in_through_a_header_or_path(call: Call) -> None:
+    async def body() -> None:
+        async with serving(keep) as server, upstream(server.port) as up:
+            await problem(up, "invalid_request", call=call)
+            assert server.connections == 0
+
+    asyncio.run(body())
+
+
+def test_many_kinds_of_head_are_not_remembered_for_ever() -> None:
+    async def body() -> None:
+        async with serving(keep) as server, upstream(server.port) as up:
+            for count in range(150):
+                await fetch(up, Call("GET", "/", (("x-id", str(count)),)))
+            assert [b"x-id: %d\r\n" % count in head for count, head in enumerate(server.heads)] == [True] * 150
+            assert len(up._heads) <= 64
+
+    asyncio.run(body())
+
+
+@pytest.mark.parametrize(
+    ("url", "authority", "shown", "base"),
+    [
+        ("http://h.example", "h.example", "h.example:80", ""),
+        ("https://h.example/", "h.example", "h.example:443", ""),
+        ("https://H.example:8443/a/b/", "h.example:8443", "h.example:8443", "/a/b"),
+        ("http://h.example:443", "h.example:443", "h.example:443", ""),
+        ("http://[::1]:8080/v", "[::1]:8080", "[::1]:8080", "/v"),
+        ("http://[fe80::1%eth0]", "[fe80::1]", "[fe80::1]:80", ""),
+        ("unix:/run/a%20b.sock", "localhost", "unix:/run/a%20b.sock", ""),
+        ("unix:///run/x.sock", "localhost", "unix:/run/x.sock", ""),
+    ],
+)
+def test_a_url_is_parsed_once_and_shown_without_its_path(url: str, authority: str, shown: str, base: str) -> None:
+    address = Address(url)
+    assert (address.authority, address.shown, address.base) == (authority, shown, base)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "", "h.example", "ftp://h.example", "file:///etc/passwd", "http://", "http://:80", "http://h:0", "http://h:99999",
+        "http://h:x", "http://user@h", f"http://user:{SECRET}@h", f"https://{SECRET}@h", "http://h\\@evil", "http://h/a b",
+        "http://h\n.evil", "http://h/?q=1", "http://h/#f", "http://[::1", "http://h.ex\u00e4mple",
+    ],
+)  # fmt: skip
+def test_an_odd_url_is_refused(url: str) -> None:
+    with pytest.raises(Problem) as caught:
+        Upstream(url, timeouts=QUICK)
+    assert caught.value.kind == "internal"
+    assert SECRET not in caught.value.message
+
+
+# --- the pool ----------------------------------------------------------------------------------------------------------
+
+
+def test_connections_are_used_again_the_last_one_first(run: Run) -> None:
+    async def numbered(server: Server, reader: Reader, writer: Writer, count: int) -> None:
+        while True:
+            await server.take(reader)
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n%d" % count)
+
+    async def body() -> None:
+        async with serving(numbered) as server, upstream(server.port) as up:
+            first, second = await up.open(ASK), await up.open(ASK)
+            assert (await first.body(), await second.body()) == (b"1", b"2")
+            second.close()
+            first.close()
+            assert [await fetch(up) for _ in range(3)] == [b"1"] * 3
+            assert server.connections == 2
+
+    run(body)
+
+
+def test_the_pool_is_bounded_and_drops_the_oldest(run: Run) -> None:
+    async def body() -> None:
+        async with serving(keep) as server, upstream(server.port, pool=2) as up:
+            answers = [await up.open(ASK) for _ in range(5)]
+            for answer in answers:
+                await answer.body()
+                answer.close()
+            assert len(up._idle) == 2
+            again = [await up.open(ASK) for _ in range(3)]
+            assert server.connections == 6
+            for answer in again:
+                answer.close()
+
+    run(body)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        HEAD + b"connection: close\r\ncontent-length: 2\r\n\r\nok",
+        b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok",
+        OK + b"x",
+        OK + OK,
+        OK + b"HTTP/1.1 200",
+        HEAD + b"keep-alive: timeout=0\r\ncontent-length: 2\r\n\r\nok",
+    ],
+)
+def test_a_connection_that_cannot_be_trusted_is_not_used_again(run: Run, raw: bytes) -> None:
+    async def once(server: Server, reader: Reader, writer: Writer, _: int) -> None:
+        await server.take(reader)
+        writer.write(raw)
+        await reader.read(1)
+
+    async def body() -> None:
+        async with serving(once) as server, upstream(server.port) as up:
+            for count in (1, 2):
+                answer = await up.open(ASK)
+                assert (answer.status, await answer.body()) == (200, b"ok")
+                answer.close()
+                assert server.connections == count
+                await asyncio.sleep(0.12)
+
+    run(body)
+
+
+def test_a_server_that_speaks_out_of_turn_loses_its_connection(run: Run) -> None:
+    async def chatty(server: Server, reader: Reader, writer: Writer, count: int) -> None:
+        await server.take(reader)
+        writer.write(OK)
+        await asyncio.sleep(0.05)
+        if count == 1:
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil")
+        await reader.read(1)
+
+    async def body() -> None:
+        async with serving(chatty) as server, upstream(server.port) as up:
+            assert await fetch(up) == b"ok"
+            await asyncio.sleep(0.15)
+            assert await fetch(up) == b"ok"
+            assert server.connections == 2
+
+    run(body)
+
+
+def test_an_idle_connection_is_let_go_in_time(run: Run) -> None:
+    async def short(server: Server, reader: Reader, writer: Writer, _: int) -> None:
+        await server.take(reader)
+        writer.write(HEAD + b"keep-alive: timeout=1, max=5\r\ncontent-length: 2\r\n\r\nok")
+        await reader.read(1)
+        server.gone.set()
+
+    async def body() -> None:
+        timeouts = Timeouts(connect=2.0, first_byte=0.2, between_chunks=0.2)
+        async with serving(short) as server, upstream(server.port, timeouts=timeouts) as up:
+            await fetch(up)
+            assert len(up._idle) == 1
+            await asyncio.wait_for(server.gone.wait(), 1)
+            assert not up._idle
+
+    run(body)
+
+
+def test_a_connection_that_the_server_closed_leaves_the_pool(run: Run) -> None:
+    async def body() -> None:
+        async with serving(OK) as server, upstream(server.port) as up:
+            assert await fetch(up) == b"ok"
+            await asyncio.sleep(0.05)
+            assert not up._idle
+            assert await fetch(up) == b"ok"
+            assert server.connections == 2
+
+    run(body)
+
+
+def test_a_stale_connection_is_tried_once_more_on_a_fresh_one(run: Run) -> None:
+    async def stale(server: Server, reader: Reader, writer: Writer, count: int) -> None:
+        await server.take(reader)
+        writer.write(OK)
+        if count > 2:
+            await reader.read(1)
+        await server.take(reader)
+
+    async def body() -> None:
+        async with serving(stale) as server, upstream(server.port) as up:
+            both = [await up.open(ASK), await up.open(ASK)]
+            for answer in both:
+                await answer.body()
+                answer.close()
+            # Two stale ones lie there; only one of them is tried.
+            assert await fetch(up) == b"ok"
+            assert server.connections == 3
+            assert server.bodies == [ASK.body] * 4
+
+    run(body)
+
+
+def test_a_fresh_connection_that_dies_without_an_answer_is_not_tried_again(run: Run) -> None:
+    async def body() -> None:
+        async with serving(b"") as server, upstream(server.port) as up:
+            await problem(up, "unreachable", f"127.0.0.1:{server.port}", "without an answer")
+            assert server.connections == 1
+
+    run(body)
+
+
+def test_an_answer_that_has_begun_is_never_asked_for_again(run: Run) -> None:
+    async def half(server: Server, reader: Reader, writer: Writer, _: int) -> None:
+        await server.take(reader)
+        writer.write(OK)
+        await server.take(reader)
+        writer.write(b"HTTP/1.1 2")
+
+    async def body() -> None:
+        async with serving(half) as server, upstream(server.port) as up:
+            assert await fetch(up) == b"ok"
+            await problem(up, "broken", "headers")
+            assert server.connections == 1
+
+    run(body)
+
+
+def test_an_early_answer_to_a_request_still_being_sent_closes_the_connection(run: Run) -> None:
+    async def early(server: Server, reader: Reader, writer: Writer, _: int) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno")
+        await asyncio.sleep(5)
+
+    async def body() -> None:
+        async with serving(early) as server, upstream(server.port) as up:
+            answer = await up.open(Call("POST", "/", (), b"x" * (32 << 20)))
+            assert (answer.status, await answer.body()) == (413, b"no")
+            answer.close()
+            assert not up._idle
+
+    run(body)
+
+
+def test_closing_keeps_the_answers_that_run(run: Run) -> None:
+    async def slow(server: Server, reader: Reader, writer: Writer, _: int) -> None:
+        await server.take(reader)
+        writer.write(LENGTH[:-2])
+        await server.gone.wait()
+        writer.write(LENGTH[-2:])
+        await reader.read(1)
+
+    async def body() -> None:
+        async with serving(slow) as server, upstream(server.port) as up:
+            answer = await up.open(ASK)
+            await up.close()
+            server.gone.set()
+            assert await answer.body() == b"hello"
+            answer.close()
+            assert not up._idle
+
+    run(body)
+
+
+def test_a_hundred_at_once(run: Run) -> None:
+    async def echo(server: Server, reader: Reader, writer: Writer, _: int) -> None:
+        while True:
+            await server.take(reader)
+            data = server.bodies[-1]
+            await asyncio.sleep(0.001)
+            writer.write(HEAD + b"transfer-encoding: chunked\r\n\r\n" + chunk(data) + b"0\r\n\r\n")
+
+    async def body() -> None:
+        async with serving(echo) as server, upstream(server.port, pool=50) as up:
+
+            async def one(count: int) -> bool:
+                data = b"%d," % count * 50
+                return await fetch(up, Call("POST", "/", (), data)) == data
+
+            for _ in range(2):
+                assert all(await asyncio.gather(*(one(count) for count in range(100))))
+            assert 100 <= server.connections <= 150
+            assert len(up._idle) <= 50
+
+    run(body)
+
+
+# --- framing -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("raw", "status", "expected"),
+    [
+        (LENGTH, 200, b"hello"),
+        (CHUNKED, 200, b"hello"),
+        (TO_END, 200, b"hello"),
+        (b"HTTP/1.0 200 OK\r\n\r\nhello", 200, b"hello"),
+        (b"HTTP/1.1 200 OK\r\n\r\n", 200, b""),
+        (HEAD + b"content-length: 0\r\n\r\n", 200, b""),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n" + LENGTH, 200, b"hello"),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", 204, b""),
+        (b"HTTP/1.1 304 Not Modified\r\ncontent-length: 5\r\n\r\n", 304, b""),
+        (b"HTTP/1.1 301 Moved\r\nlocation: http://elsewhere.example/\r\ncontent-length: 0\r\n\r\n", 301, b""),
+        (CHUNKED[:-2] + b"trailer: x\r\n\r\n", 200, b"hello"),
+        (CHUNKED.replace(b"3\r\nhel", b"3;name=value\r\nhel"), 200, b"hello"),
+        (LENGTH.replace(b"content-type", b"\r\ncontent-type").replace(b"\r\n\r\ncon", b"\r\ncon"), 200, b"hello"),
+    ],
+)
+def test_an_answer_is_read_whole_however_it_is_cut(raw: bytes, status: int, expected: bytes, run: Run) -> None:
+    async def body() -> None:
+        async def pieces(server: Server, reader: Reader, writer: Writer, _: int) -> None:
+            await server.take(reader)
+            for at in range(len(raw)):
+                writer.write(raw[at : at + 1])
+                await asyncio.sleep(0)
+
+        for script in (raw, pieces):
+            async with serving(script) as server, upstream(server.port) as up:
+                answer = await up.open(ASK)
+                assert (answer.status, await answer.body(), await answer.read()) == (status, expected, b"")
+                assert "link" not in answer.headers
+                assert "trailer" not in answer.headers
+                answer.close()
+
+    run(body)
+
+
+@pytest.mark.parametrize("raw", [LENGTH, CHUNKED, b"HTTP/1.1 100 Continue\r\n\r\n" + LENGTH])
+def test_an_answer_cut_anywhere_is_a_problem(raw: bytes, run: Run) -> None:
+    async def cut(server: Server, reader: Reader, writer: Writer, count: int) -> None:
+        await server.take(reader)
+        writer.write(raw[: count - 1])
+
+    async def body() -> None:
+        async with serving(cut) as server, upstream(server.port) as up:
+            for at in range(len(raw)):
+                await problem(up, "broken" if at else "unreachable", f"127.0.0.1:{server.port}")
+            assert await fetch(up) == b"hello"
+
+    run(body)
+
+
+@pytest.mark.parametrize("raw", [LENGTH[:-2], CHUNKED[:-5], TO_END[:-1]])
+def test_a_reset_in_the_middle_is_a_problem_after_what_came(raw: bytes, run: Run) -> None:
+    async def reset(server: Server, reader: Reader, writer: Writer, _: int) -> None:
+        await server.take(reader)
+        writer.write(raw)
+        await server.gone.wait()
+        linger = struct.pack("hh", 1, 0) if sys.platform == "win32" else struct.pack("ii", 1, 0)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.transport.abort()
+
+    async def body() -> None:
+        async with serving(reset) as server, upstream(server.port) as up:
+            answer = await up.open(ASK)
+            got = await answer.read()
+            assert got
+            assert b"hello".startswith(got)
+            server.gone.set()
+            with pytest.raises(Problem, match="in the middle of its answer") as caught:
+                while True:
+                    assert await answer.read()
+            assert caught.value.kind == "broken"
+            answer.close()
+
+    run(body)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 2\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nok!",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 2, 3\r\n\r\nok!",
+        b"HTTP/1.1 200 OK\r\ncontent-length: -2\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 0x2\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 99999999999999999999999\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n-2\r\nok\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\nok\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nokay\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nx: a\r\n folded\r\ncontent-length: 2\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\nx: a\0b\r\ncontent-length: 2\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\nx y: a\r\ncontent-length: 2\r\n\r\nok",
+        b"HTTP/1.1 200 OK\ncontent-length: 2\n\nok",
+        b"HTTP/1.1 2000 OK\r\ncontent-length: 2\r\n\r\nok",
+        b"HTTP/2 200\r\ncontent-length: 2\r\n\r\nok",
+        b"HTTP/1.1 101 Switching\r\nupgrade: x\r\nconnection: upgrade\r\n\r\nok",
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        b"\x15\x03\x01\x00\x02\x02\x50",
+        b'{"error": "canary"}',
+        HEAD + b"x: " + b"y" * (65 << 10) + b"\r\n\r\n",
+        HEAD + b"x: y\r\n" * 201 + b"content-length: 2\r\n\r\nok",
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 3000,
+        CHUNKED[:-2] + b"trailer: " + b"y" * (2 << 20) + b"\r\n\r\n",
+        CHUNKED[:-2] + b"trailer: y\r\n" * 300 + b"\r\n",
+        HEAD + b"transfer-encoding: chunked\r\n\r\n2;" + b"y" * (2 << 20) + b"\r\nok\r\n0\r\n\r\n",
+    ],
+)
+def test_bad_framing_is_a_problem(raw: bytes, run: Run) -> None:
+    async def body() -> None:
+        async with serving(raw) as server, upstream(server.port) as up:
+            await problem(up, "broken", f"127.0.0.1:{server.port}")
+            assert not up._idle
+
+    run(body)
+
+
+def test_the_second_of_two_answers_cannot_change_the_first(run: Run) -> None:
+    async def body() -> None:
+        raw = OK + b"HTTP/1.1 500 No\r\ncontent-length: 4\r\nx: y\r\n\r\nevil"
+        async with serving(raw) as server, upstream(server.port) as up:
+            answer = await up.open(ASK)
+            assert (answer.status, answer.headers, await answer.body()) == (200, {"content-length": "2"}, b"ok")
+            answer.close()
+
+    run(body)
+
+
+def test_headers_are_lower_case_and_joined(run: Run) -> None:
+    async def body() -> None:
+        raw = b"HTTP/1.1 200 OK\r\nX-One:  a \r\nx-one: b\r\nX-Two: zw\xf6lf\r\ncontent-length: 0\r\n\r\n"
+        async with serving(raw) as server, upstream(server.port) as up:
+            answer = await up.open(ASK)
+            assert answer.headers == {"x-one": "a, b", "x-two": "zw\xf6lf", "content-length": "0"}
+            answer.close()
+
+    run(body)
+
+
+def test_head_has_no_body_whatever_it_says(run: Run) -> None:
+    async def body() -> None:
+        async def twice(server: Server, reader: Reader, writer: Writer, _: int) -> None:
+            while True:
+                head = await server.take(reader)
+                writer.write(LENGTH[:-5] if head.startswith(b"HEAD") else LENGTH)
+
+        async with serving(twice) as server, upstream(server.port) as up:
+            answer = await up.open(Call("HEAD", "/"))
+            assert (answer.status, answer.headers["content-length"], await answer.body()) == (200, "5", b"")
+            answer.close()
+            assert await fetch(up) == b"hello"
+
+    run(body)
+
+
+# --- streams -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_a_thousand_chunks_arrive_one_by_one(run: Run, secure: bool, authority: Authority) -> None:
+    async def body() -> None:
+        seen: asyncio.Queue[bytes] = asyncio.Queue()
+
+        async def stepwise(server: Server, reader: Reader, writer: Writer, _: int) -> None:
+            await server.take(reader)
+            writer.write(HEAD + b"transfer-encoding: chunked\r\n\r\n")
+            for count in range(1000):
+                data = b"data: %d\n\n" % count
+                writer.write(chunk(data))
+                # The next is sent only when this one has been read.
+                assert await asyncio.wait_for(seen.get(), 2) == data
+            writer.write(b"0\r\n\r\n")
+            await reader.read(1)
+
+        scheme = "https" if secure else "http"
+        door = authority.server() if secure else None
+        url = f"{scheme}://127.0.0.1:"
+        async with (
+            serving(stepwise, tls=door) as server,
+            upstream(f"{url}{server.port}", tls=Tls(ca=authority.ca)) as up,
+        ):
+            answer = await up.open(ASK)
+            while data := await answer.read():
+                seen.put_nowait(data)
+            answer.close()
+            assert len(up._idle) == 1
+
+    run(body)
+
+
+def test_what_has_arrived_is_read_together(run: Run) -> None:
+    async def body() -> None:
+        async with serving(CHUNKED) as server, upstream(server.port) as up:
+            answer = await up.open(ASK)
+            await asyncio.sleep(0.05)
+            assert await answer.read() == b"hello"
+            assert await answer.read() == b""
+            answer.close()
+
+    run(body)
+
+
+def test_a_line_of_five_megabytes(run: Run) -> None:
+    async def body() -> None:
+        line = b"data: " + os.urandom(1 << 10).hex().encode() * 2560 + b"\n\n"
+        raw = HEAD + b"transfer-encoding: chunked\r\n\r\n" + chunk(line) + b"0\r\n\r\n"
+        async with serving(raw) as server, upstream(server.port) as up:
+            assert await fetch(up) == line
+
+    run(body)
+
+
+def test_a_slow_reader_holds_little_and_is_not_taken_for_a_slow_backend(run: Run) -> None:
+    async def body() -> None:
+        piece, count = b"x" * 65536, 320
+        written = 0
+
+        async def flood(server: Server, reader: Reader, writer: Writer, _: int) -> None:
+            nonlocal written
+            await server.take(reader)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+            writer.write(HEAD + b"transfer-encoding: chunked\r\n\r\n")
+            for _ in range(count):
+                writer.write(chunk(piece))
+                await writer.drain()
+                written += len(piece)
+            writer.write(b"0\r\n\r\n")
+            await writer.drain()
+
+        timeouts = Timeouts(connect=2.0, first_byte=0.2, between_chunks=0.2)
+        async with serving(flood) as server, upstream(server.port, timeouts=timeouts) as up:
+            answer = await up.open(ASK)
+            size = len(await answer.read())
+            await asyncio.sleep(0.3)
+            before = written
+            await asyncio.sleep(0.4)
+            # The server has long been made to wait: what it wrote lies in the kernel's buffers and at most 512 KiB here.
+            assert before == written < count * len(piece)
+            held = len(await answer.read())
+            assert held <= 512 << 10
+            assert size + held + len(await answer.body()) == count * len(piece)
+            answer.close()
+
+    run(body)
+
+
+# --- limits of time ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("raw", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 100 Continue\r\n\r\n", TO_END[:-5]])
+def test_a_backend_that_does_not_begin(run: Run, raw: bytes) -> None:
+    async def body() -> None:
+        async def dumb(server: Server, reader: Reader, writer: Writer, count: int) -> None:
+            writer.write(raw)
+            await until_gone(server, reader, writer, count)
+
+        timeouts = Timeouts(connect=2.0, first_byte=0.2, between_chunks=9.0)
+        async with serving(dumb) as server, upstream(server.port, timeouts=timeouts) as up:
+            began = time.monotonic()
+            found = await problem(up, "timeout", f"127.0.0.1:{server.port}", "0.2 s", "`timeouts.first_byte`")
+            assert 0.19 <= time.monotonic() - began < 0.8
+            assert found.facts == {"phase": "first_byte"}
+            await asyncio.wait_for(server.gone.wait(), 0.25)
+
+    run(body)
+
+
+def test_a_backend_that_goes_silent(run: Run) -> None:
+    async def body() -> None:
+        async def silent(server: Server, reader: Reader, writer: Writer, count: int) -> None:
+            writer.write(CHUNKED[:-8])
+            await until_gone(server, reader, writer, count)
+
+        timeouts = Timeouts(connect=2.0, first_byte=9.0, between_chunks=0.2)
+        async with serving(silent) as server, upstream(server.port, timeouts=timeouts) as up:
+            answer = await up.open(ASK)
+            assert await answer.read() in (b"hel", b"hello"[:4])
+            began = time.monotonic()
+            with pytest.raises(Problem, match=r"`timeouts\.between_chunks`") as caught:
+                while await answer.read():
+                    pass
+            assert 0.15 <= time.monotonic() - began < 0.8
+            assert (caught.value.kind, caught.value.facts) == ("timeout", {"phase": "between_chunks"})
+            await asyncio.wait_for(server.gone.wait(), 0.25)
+            answer.close()
+
+    run(body)
+
+
+def test_a_slow_but_steady_stream_is_left_alone(run: Run) -> None:
+    async def body() -> None:
+        async def steady(server: Server, reader: Reader, writer: Writer, _: int) -> None:
+            await server.take(reader)
+            writer.write(HEAD + b"transfer-encoding: chunked\r\n\r\n")
+            for _ in range(12):
+                await asyncio.sleep(0.04)
+                writer.write(chunk(b"x"))
+            writer.write(b"0\r\n\r\n")
+
+        timeouts = Timeouts(connect=2.0, first_byte=0.3, between_chunks=0.3)
+        async with serving(steady) as server, upstream(server.port, timeouts=timeouts) as up:
+            assert await fetch(up) == b"x" * 12
+
+    run(body)
+
+
+def test_a_connection_that_is_never_made(run: Run, authority: Authority) -> None:
+    """Here TLS hangs; the limit is one for looking up, connecting, tunnelling and TLS."""
+
+    async def body() -> None:
+        async def mute(server: Server, reader: Reader, writer: Writer, _: int) -> None:
+            while await reader.read(999):
+                pass
+            server.gone.set()
+
+        timeouts = Timeouts(connect=0.2, first_byte=9.0, between_chunks=9.0)
+        async with serving(mute) as server:
+            for more in ({}, {"proxy": f"http://127.0.0.1:{server.port}"}):
+                url = f"https://127.0.0.1:{server.port}"
+                async with upstream(url, timeouts=timeouts, tls=Tls(ca=authority.ca), **more) as up:
+                    began = time.monotonic()
+                    await problem(up, "timeout", f"127.0.0.1:{server.port}", "0.2 s", "`timeouts.connect`")
+                    assert time.monotonic() - began < 0.6
+                    await asyncio.wait_for(server.gone.wait(), 0.25)
+                    server.gone.clear()
+
+    run(body)
+
+
+# --- leaving -----------------------------------------------------------------------------------------------------------
+
+
+async def left(server: Server) -> None:
+    """The upstream's connection ends within 250 ms."""
+    await asyncio.wait_for(server.gone.wait(), 0.25)
+
+
+def test_cancelled_before_the_head(run: Run) -> None:
+    async def body() -> None:
+        async with serving(until_gone) as server, upstream(server.port) as up:
+            task = asyncio.create_task(up.open(ASK))
+            await server.asked.wait()
+            task.cancel()
+            await left(server)
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert not up._active
+
+    run(body)
+
+
+def test_cancelled_while_connecting(run: Run, authority: Authority) -> None:
+    async def body() -> None:
+        async def mute(server: Server, reader: Reader, writer: Writer, _: int) -> None:
+            await reader.read(9999)
+            server.asked.set()
+            await reader.read(9999)
+            server.gone.set()
+
+        async with serving(mute) as server:
+            for more in ({}, {"proxy": f"http://127.0.0.1:{server.port}"}):
+                async with upstream(f"https://127.0.0.1:{server.port}", tls=Tls(ca=authority.ca), **more) as up:
+                    task = asyncio.create_task(up.open(ASK))
+                    await server.asked.wait()
+                    task.cancel()
+                    await left(server)
+                    with pytest.raises(asyncio.CancelledError):
+                        await task
+                    server.gone.clear()
+                    server.asked.clear()
+
+    run(body)
+
+
+@pytest.mark.parametrize("secure", [False, True])
+@pytest.mark.parametrize("reading", [False, True])
+def test_closed_in_the_middle(run: Run, reading: bool, secure: bool, authority: Authority) -> None:
+    async def body() -> None:
+        async def endless(server: Server, reader: Reader, writer: Writer, count: int) -> None:
+            writer.write(CHUNKED[:-8])
+            await until_gone(server, reader, writer, count)
+
+        scheme = "https" if secure else "http"
+        door = authority.server() if secure else None
+        url = f"{scheme}://127.0.0.1:"
+        async with (
+            serving(endless, tls=door) as server,
+            upstream(f"{url}{server.port}", tls=Tls(ca=authority.ca)) as up,
+        ):
+            answer = await up.open(ASK)
+            if reading:
+                await answer.read()
+                task = asyncio.create_task(answer.read())
+                await asyncio.sleep(0.02)
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+            answer.close()
+            answer.close()
+            await left(server)
+            assert not up._idle
+            assert not up._active
+            with pytest.raises(Problem):
+                await answer.read()
+
+    run(body)
+
+
+def test_closing_wakes_a_read_in_another_task(run: Run) -> None:
+    async def body() -> None:
+        async def half(server: Server, reader: Reader, writer: Writer, count: int) -> None:
+            writer.write(CHUNKED[: CHUNKED.index(b"3\r\n")])
+            await until_gone(server, reader, writer, count)
+
+        async with serving(half) as server, upstream(server.port) as up:
+            answer = await up.open(ASK)
+            task = asyncio.create_task(answer.read())
+            await asyncio.sleep(0.02)
+            answer.close()
+            with pytest.raises(Problem, match="was left"):
+                await task
+
+    run(body)
+
+
+def test_closed_while_the_backend_is_being_held_back(run: Run) -> None:
+    async def body() -> None:
+        async def flood(server: Server, reader: Reader, writer: Writer, _: int) -> None:
+            await server.take(reader)
+            writer.write(HEAD + b"content-length: 99999999\r\n\r\n" + b"x" * 9999999)
+            try:
+                await writer.drain()
+                await reader.read(1)
+            finally:
+                server.gone.set()
+
+        async with serving(flood) as server, upstream(server.port) as up:
+            answer = await up.open(ASK)
+            await asyncio.sleep(0.1)
+            assert answer._paused
+            answer.close()
+            await left(server)
+
+    run(body)
+
+
+def test_the_body_limit(run: Run) -> None:
+    async def body() -> None:
+        async with serving(LENGTH) as server, upstream(server.port) as up:
+            answer = await up.open(ASK)
+            with pytest.raises(Problem, match="more than 4 bytes") as caught:
+                await answer.body(4)
+            assert caught.value.kind == "broken"
+            answer.close()
+            answer = await up.open(ASK)
+            assert await answer.body(5) == b"hello"
+            answer.close()
+
+    run(body)
+
+
+# --- packed answers ----------------------------------------------------------------------------------------------------
+
+
+def raw_deflate(data: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return packer.compress(data) + packer.flush()
+
+
+@pytest.mark.parametrize(
+    ("coding", "packed"),
+    [
+        ("gzip", gzip.compress(b"hello " * 99)),
+        ("X-Gzip", gzip.compress(b"hello " * 99)),
+        ("gzip", gzip.compress(b"hello " * 50) + gzip.compress(b"hello " * 49)),
+        ("deflate", zlib.compress(b"hello " * 99)),
+        ("deflate", raw_deflate(b"hello " * 99)),
+        ("identity", b"hello " * 99),
+    ],
+)
+def test_a_packed_answer_is_unpacked(run: Run, coding: str, packed: bytes) -> None:
+    async def body() -> None:
+        one_by_one = b"".join(chunk(packed[at : at + 1]) for at in range(len(packed)))
+        raw = HEAD + b"content-encoding: %b\r\ntransfer-encoding: chunked\r\n\r\n" % coding.encode()
+        async with serving(raw + one_by_one + b"0\r\n\r\n") as server, upstream(server.port) as up:
+            answer = await up.open(ASK)
+            assert await answer.body() == b"hello " * 99
+            assert ("content-encoding" in answer.headers) == (coding == "identity")
+            answer.close()
+
+    run(body)
+
+
+def test_a_packed_stream_is_unpacked_as_it_comes(run: Run) -> None:
+    async def body() -> None:
+        seen: asyncio.Queue[bytes] = asyncio.Queue()
+
+        async def stepwise(server: Server, reader: Reader, writer: Writer, _: int) -> None:
+            packer = zlib.compressobj(wbits=31)
+            await server.take(reader)
+            writer.write(HEAD + b"content-encoding: gzip\r\nconnection: close\r\n\r\n")
+            for count in range(20):
+                data = b"data: %d\n\n" % count
+                writer.write(packer.compress(data) + packer.flush(zlib.Z_SYNC_FLUSH))
+                assert await asyncio.wait_for(seen.get(), 2) == data
+            writer.write(packer.flush())
+
+        async with serving(stepwise) as server, upstream(server.port) as up:
+            answer = await up.open(ASK)
+            while data := await answer.read():
+                seen.put_nowait(data)
+            answer.close()
+
+    run(body)
+
+
+@pytest.mark.parametrize(
+    ("coding", "packed", "words"),
+    [
+        ("br", b"x", "'br'"),
+        ("gzip, gzip", b"x", "'gzip, gzip'"),
+        ("gzip", b"not packed at all", "cannot be unpacked"),
+        ("gzip", gzip.compress(b"hello")[:-3], "ends too soon"),
+        ("gzip", gzip.compress(b"hello") + b"junk", "cannot be unpacked"),
+        ("deflate", zlib.compress(b"hello") + b"junk", "cannot be unpacked"),
+        ("deflate", zlib.compress(b"hello" * 99)[:-9], "ends too soon"),
+    ],
+)
+def test_a_packed_answer_that_cannot_be_unpacked(run: Run, coding: str, packed: bytes, words: str) -> None:
+    async def body() -> None:
+        raw = HEAD + b"content-encoding: %b\r\ncontent-length: %d\r\n\r\n" % (coding.encode(), len(packed))
+        async with serving(raw + packed) as server, upstream(server.port) as up:
+            await problem(up, "broken", words)
+
+    run(body)
+
+
+def test_nothing_packed_is_nothing(run: Run) -> None:
+    async def body() -> None:
+        raw = HEAD + b"content-encoding: gzip\r\ncontent-length: 0\r\n\r\n"
+        async with serving(raw) as server, upstream(server.port) as up:
+            assert await fetch(up) == b""
+
+    run(body)
+
+
+def test_a_bomb_comes_out_a_megabyte_at_a_time_and_is_stopped(run: Run) -> None:
+    async def body() -> None:
+        packed = gzip.compress(b"\0" * (96 << 20), 9)
+        raw = HEAD + b"content-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(packed) + packed
+        async with serving(raw) as server, upstream(server.port) as up:
+            answer = await up.open(ASK)
+            sizes = [len(await answer.read()) for _ in range(5)]
+            assert max(sizes) <= 1 << 20
+            answer.close()
+            await problem(up, "broken", f"more than {64 << 20} bytes")
+
+    run(body)
+
+
+@pytest.mark.parametrize("size", [(1 << 20) - 1, 1 << 20, (1 << 20) + 1, 3 << 20])
+@pytest.mark.parametrize("pack", [gzip.compress, zlib.compress])
+def test_unpacking_by_the_megabyte_loses_nothing(size: int, pack: Callable[[bytes], bytes]) -> None:
+    unpacker = Unpacker("gzip" if pack is gzip.compress else "deflate")
+    data = (b"%07d " * (size // 8 + 1) % tuple(range(size // 8 + 1)))[:size]
+    plain = unpacker.unpack(pack(data))
+    while not unpacker.hungry:
+        plain += unpacker.unpack(b"")
+    assert unpacker.finished
+    assert plain == data
+
+
+# --- places that do not answer -----------------------------------------------------------------------------------------
+
+
+def test_nothing_listens(run: Run, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        free = listener.getsockname()[1]
+
+    async def body() -> None:
+        async with upstream(free) as up:
+            await problem(up, "unreachable", f"127.0.0.1:{free}", "refused", "Start the model", "`backends[].url`")
+        async with upstream(f"http://localhost:{free}") as up:
+            await problem(up, "unreachable", f"localhost:{free}", "Start the model server")
+        async with upstream(f"unix:{tmp_path}/none.sock") as up:
+            await problem(up, "unreachable", "none.sock")
+        async with upstream("http://h.example", proxy=f"http://user:canary@127.0.0.1:{free}") as up:
+            await problem(up, "unreachable", "h.example:80", f"proxy 127.0.0.1:{free}")
+
+    run(body)
+
+
+def test_a_backend_is_called_by_its_name(run: Run) -> None:
+    async def body() -> None:
+        async with serving(b"") as server, upstream(server.port, name="box") as up:
+            found = await problem(up, "unreachable")
+            assert found.message.startswith(f"Backend 'box' at 127.0.0.1:{server.port} closed the connection")
+
+    run(body)
+
+
+def test_a_name_that_nobody_knows(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body() -> None:
+        async with upstream("http://h.example") as up:
+
+            async def dial(_: object) -> None:
+                raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+            monkeypatch.setattr(up, "_dial", dial)
+            await problem(up, "unreachable", "h.example:80", "cannot be looked up", "`backends[].url`")
+
+    run(body)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="only on systems with unix sockets")
+def test_a_unix_socket(run: Run, tmp_path: Path) -> None:
+    async def body() -> None:
+        path, environ = str(tmp_path / "model server.sock"), {"HTTP_PROXY": "http://127.0.0.1:9"}
+        async with serving(keep, unix=path) as server, upstream(f"unix:{path}", environ=environ) as up:
+            assert [await fetch(up) for _ in range(2)] == [b"ok", b"ok"]
+            assert server.connections == 1
+            assert b"\r\nhost: localhost\r\n" in server.heads[0]
+
+    run(body)
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="only on systems with IPv6")
+def test_an_ipv6_address(run: Run) -> None:
+    async def body() -> None:
+        async def answer(reader: Reader, writer: Writer) -> None:
+            heads.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(OK)
+            writer.close()
+
+        heads: list[bytes] = []
+        listener = await asyncio.start_server(answer, "::1", 0)
+        port = listener.sockets[0].getsockname()[1]
+        async with listener, upstream(f"http://[::1]:{port}") as up:
+            assert await fetch(up) == b"ok"
+        assert b"\r\nhost: [::1]:%d\r\n" % port in heads[0]
+
+    run(body)
+
+
+# --- TLS ---------------------------------------------------------------------------------------------------------------
+
+
+class Authority(NamedTuple):
+    """A private authority and what it signed, as files."""
+
+    ca: str
+    cert: str
+    key: str
+    wrong: str
+    locked: str
+
+    def server(self, cert: str | None = None, *, ask: bool = False) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(cert or self.cert, self.key)
+        context.set_alpn_protocols(["h2", "http/1.1"])
+        if ask:
+            context.load_verify_locations(self.ca)
+            context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    folder = tmp_path_factory.mktemp("authority")
+    own, leaf = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    now = datetime.datetime.now(datetime.UTC)
+    issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Byway's test authority")])
+
+    def certificate(name: str, public: ec.EllipticCurvePublicKey, *names: x509.GeneralName) -> bytes:
+        builder = (
+            x509.CertificateBuilder()
+            .issuer_name(issuer)
+            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) if names else issuer)
+            .public_key(public)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(days=1))
+            .not_valid_after(now + datetime.timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca=not names, path_length=None), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(own.public_key()), critical=False)
+        )
+        if names:
+            uses = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+            builder = builder.add_extension(x509.ExtendedKeyUsage(uses), critical=False)
+        else:
+            signs = dict.fromkeys(
+                ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement",
+                 "encipher_only", "decipher_only"), False,
+            )  # fmt: skip
+            usage = x509.KeyUsage(key_cert_sign=True, crl_sign=True, **signs)
+            builder = builder.add_extension(usage, critical=True)
+        return builder.sign(own, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+    def private(lock: serialization.KeySerializationEncryption) -> bytes:
+        return leaf.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, lock)
+
+    here = (x509.DNSName("localhost"), x509.DNSName("model.example"), x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
+    files = {
+        "ca": certificate("ca", own.public_key()),
+        "cert": certificate("here", leaf.public_key(), *here),
+        "key": private(serialization.NoEncryption()),
+        "wrong": certificate("elsewhere", leaf.public_key(), x509.DNSName("elsewhere.example")),
+        "locked": private(serialization.BestAvailableEncryption(b"password")),
+    }
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    return Authority(**{name: str(folder / name) for name in files})
+
+
+def test_tls_with_our_own_authority(run: Run, authority: Authority) -> None:
+    async def body() -> None:
+        chosen: list[tuple[Any, Any]] = []
+
+        async def look(server: Server, reader: Reader, writer: Writer, count: int) -> None:
+            inside = writer.get_extra_info("ssl_object")
+            chosen.append((inside.selected_alpn_protocol(), inside.version()))
+            await keep(server, reader, writer, count)
+
+        async with serving(look, tls=authority.server()) as server:
+            for host in ("localhost", "127.0.0.1"):
+                async with upstream(f"https://{host}:{server.port}", tls=Tls(ca=authority.ca)) as up:
+                    assert [await fetch(up) for _ in range(3)] == [b"ok"] * 3
+            assert server.connections == 2
+        assert chosen == [("http/1.1", "TLSv1.3")] * 2
+
+    run(body)
+
+
+def test_a_certificate_that_is_not_trusted(run: Run, authority: Authority) -> None:
+    async def body() -> None:
+        async with serving(keep, tls=authority.server()) as server:
+            url = f"https://localhost:{server.port}"
+            async with upstream(url) as up:
+                await problem(up, "unreachable", f"localhost:{server.port}", "not trusted", "`backends[].tls.ca`")
+            async with upstream(url, tls=Tls(verify=False)) as up:
+                assert await fetch(up) == b"ok"
+        async with serving(keep, tls=authority.server(authority.wrong)) as server:
+            url = f"https://localhost:{server.port}"
+            async with upstream(url, tls=Tls(ca=authority.ca)) as up:
+                await problem(up, "unreachable", "not trusted", "localhost")
+                assert not server.heads
+            async with upstream(url, tls=Tls(ca=authority.ca, verify=False)) as up:
+                assert await fetch(up) == b"ok"
+
+    run(body)
+
+
+def test_a_client_certificate(run: Run, authority: Authority) -> None:
+    def serve(listener: socket.socket) -> None:
+        # asyncio's server closes before the alert has left; OpenSSL on a plain socket does what others do.
+        listener.settimeout(5)
+        for _ in range(2):
+            taken, _address = listener.accept()
+            taken.settimeout(5)
+            with taken.dup() as raw:
+                inner = authority.server(ask=True).wrap_socket(taken, server_side=True, do_handshake_on_connect=False)
+                with inner, suppress(ssl.SSLError):
+                    inner.do_handshake()
+                    inner.recv(9999)
+                    inner.sendall(OK)
+                with suppress(OSError):
+                    while raw.recv(9999):
+                        pass
+
+    async def body() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            served = asyncio.get_running_loop().run_in_executor(None, serve, listener)
+            url, call = f"https://localhost:{listener.getsockname()[1]}", Call("GET", "/")
+            async with upstream(url, tls=Tls(ca=authority.ca, cert=authority.cert, key=authority.key)) as up:
+                assert await fetch(up, call) == b"ok"
+            async with upstream(url, tls=Tls(ca=authority.ca)) as up:
+                words = ("client certificate", "`backends[].tls.cert`")
+                await problem(up, "unreachable", url[8:], *words, call=call)
+            await served
+
+    run(body)
+
+
+def test_old_tls_is_refused(run: Run, authority: Authority) -> None:
+    async def body() -> None:
+        old = authority.server()
+        old.set_ciphers("ALL:@SECLEVEL=0")
+        with pytest.warns(DeprecationWarning):
+            old.minimum_version = ssl.TLSVersion.TLSv1
+            old.maximum_version = ssl.TLSVersion.TLSv1_1
+        trust = Tls(ca=authority.ca)
+        async with serving(keep, tls=old) as server, upstream(f"https://localhost:{server.port}", tls=trust) as up:
+            await problem(up, "unreachable", f"localhost:{server.port}", "TLS")
+            assert not server.heads
+
+    asyncio.run(body())
+
+
+def test_https_to_a_server_that_speaks_http_and_the_reverse(run: Run, authority: Authority) -> None:
+    async def plain(_: Server, reader: Reader, writer: Writer, _count: int) -> None:
+        await reader.read(99)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n")
+
+    async def hang_up(_: Server, reader: Reader, _writer: object, _count: int) -> None:
+        await reader.read(9999)
+
+    async def body() -> None:
+        for script in (plain, hang_up):
+            async with serving(script) as server, upstream(f"https://localhost:{server.port}") as up:
+                await problem(up, "unreachable", f"localhost:{server.port}", "https")
+        async with serving(keep, tls=authority.server()) as server, upstream(server.port) as up:
+            with pytest.raises(Problem) as caught:
+                await fetch(up)
+            assert caught.value.kind in ("broken", "unreachable")
+
+    asyncio.run(body())
+
+
+def test_files_that_cannot_be_used_are_named_by_their_setting(authority: Authority, tmp_path: Path) -> None:
+    junk = tmp_path / "junk"
+    junk.write_text("canary")
+
+    async def body() -> None:
+        for field, tls in (
+            ("ca", Tls(ca=str(tmp_path / "none"))),
+            ("ca", Tls(ca=str(junk))),
+            ("cert", Tls(cert=str(tmp_path / "none"))),
+            ("cert", Tls(cert=str(junk), key=authority.key)),
+            # Nobody is asked for a password at a terminal.
+            ("cert", Tls(cert=authority.cert, key=authority.locked)),
+        ):
+            async with upstream("https://127.0.0.1:9", tls=tls) as up:
+                await problem(up, "unreachable", f"`backends[].tls.{field}`")
+
+    asyncio.run(body())
+
+
+# --- proxies -----------------------------------------------------------------------------------------------------------
+
+
+async def tunnel(server: Server, reader: Reader, writer: Writer, _: int) -> None:
+    """A CONNECT proxy that leads every name to the port it was asked for on this machine."""
+    head = await server.take(reader)
+    port = int(head.split(b" ")[1].rpartition(b":")[2])
+    there, onward = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"HTTP/1.1 200 Connection established\r\nvia: test\r\n\r\n")
+
+    async def pass_on(source: Reader, sink: Writer) -> None:
+        with suppress(OSError):
+            while data := await source.read(65536):
+                sink.write(data)
+        sink.close()
+
+    await asyncio.gather(pass_on(reader, onward), pass_on(there, writer))
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_https_goes_through_a_tunnel(run: Run, authority: Authority, secure: bool, monkeypatch: Any) -> None:
+    if secure:
+        # The proxy itself is reached by TLS, checked against the system's authorities: here, ours.
+        monkeypatch.setenv("SSL_CERT_FILE", authority.ca)
+    names: list[str] = []
+    backend = authority.server()
+    backend.sni_callback = lambda _, name, __: names.append(name)
+
+    async def body() -> None:
+        door = authority.server() if secure else None
+        async with serving(keep, tls=backend) as server, serving(tunnel, tls=door) as proxy:
+            way = f"http{'s' if secure else ''}://us%40er:pass%3Aword@127.0.0.1:{proxy.port}"
+            async with upstream(f"https://model.example:{server.port}", tls=Tls(ca=authority.ca), proxy=way) as up:
+                assert [await fetch(up) for _ in range(2)] == [b"ok", b"ok"]
+            aim = b"model.example:%d" % server.port
+            pair = base64.b64encode(b"us@er:pass:word")
+            asked = b"CONNECT %b HTTP/1.1\r\nhost: %b\r\nproxy-authorization: Basic %b\r\n\r\n" % (aim, aim, pair)
+            assert proxy.heads == [asked]
+            assert (names, server.connections) == (["model.example"], 1)
+            assert b"\r\nhost: " + aim + b"\r\n" in server.heads[0]
+            assert server.heads[0].startswith(b"POST /v1/x HTTP/1.1\r\n")
+            assert b"proxy-authorization" not in b"".join(server.heads)
+
+    run(body)
+
+
+def test_http_asks_the_proxy_for_the_whole_address(run: Run) -> None:
+    async def body() -> None:
+        async with serving(keep) as proxy:
+            way = f"http://user:{SECRET}@127.0.0.1:{proxy.port}"
+            async with upstream("http://model.example:81/base", proxy=way) as up:
+                assert [await fetch(up) for _ in range(2)] == [b"ok", b"ok"]
+        assert proxy.connections == 1
+        head = proxy.heads[0]
+        assert head.startswith(b"POST http://model.example:81/base/v1/x HTTP/1.1\r\nhost: model.example:81\r\n")
+        assert b"proxy-authorization: Basic " + base64.b64encode(f"user:{SECRET}".encode()) + b"\r\n" in head
+
+    run(body)
+
+
+@pytest.mark.parametrize(
+    ("raw", "kind", "words"),
+    [
+        (b"HTTP/1.1 407 Who\r\ncontent-length: 2\r\n\r\nno", "unreachable", "user name and password"),
+        (b"HTTP/1.1 403 No\r\ncontent-length: 2\r\n\r\nno", "unreachable", "HTTP 403"),
+        (b"", "unreachable", "without an answer"),
+        (b"SSH-2.0\r\n", "broken", "not HTTP"),
+        (b"HTTP/1.1 200 OK\r\n\r\n", "unreachable", "https"),
+    ],
+)
+def test_a_proxy_that_refuses(run: Run, raw: bytes, kind: str, words: str) -> None:
+    async def body() -> None:
+        async with serving(raw) as proxy:
+            way = f"http://user:{SECRET}@127.0.0.1:{proxy.port}"
+            async with upstream("https://model.example", proxy=way) as up:
+                await problem(up, kind, words)
+                assert proxy.connections == 1
+        if b"407" in raw:
+            async with serving(raw) as proxy, upstream("http://a.example", proxy=f"127.0.0.1:{proxy.port}") as up:
+                await problem(up, kind, words, f"proxy 127.0.0.1:{proxy.port}")
+
+    run(body)
+
+
+P, Q = "http://p.example:1", "http://q.example:2"
+
+
+@pytest.mark.parametrize(
+    ("url", "setting", "environ", "expected"),
+    [
+        ("https://a.example", None, {}, None),
+        ("https://a.example", None, {"HTTPS_PROXY": P, "HTTP_PROXY": Q}, "p.example:1"),
+        ("http://a.example", None, {"HTTPS_PROXY": P, "HTTP_PROXY": Q}, "q.example:2"),
+        ("https://a.example", None, {"https_proxy": P, "HTTPS_PROXY": Q}, "p.example:1"),
+        ("https://a.example", None, {"ALL_PROXY": P}, "p.example:1"),
+        ("https://a.example", None, {"HTTPS_PROXY": "p.example:8"}, "p.example:8"),
+        ("https://a.example", None, {"HTTPS_PROXY": " "}, None),
+        ("https://a.example", Q, {"HTTPS_PROXY": P}, "q.example:2"),
+        ("https://a.example", "none", {"HTTPS_PROXY": P}, None),
+        ("https://a.example", "", {"HTTPS_PROXY": P}, None),
+        ("https://a.example", Q, {"NO_PROXY": "*"}, "q.example:2"),
+        ("http://localhost:1", None, {"HTTP_PROXY": P}, None),
+        ("http://x.localhost:1", None, {"HTTP_PROXY": P}, None),
+        ("http://127.9.9.9:1", None, {"HTTP_PROXY": P}, None),
+        ("http://[::1]:1", None, {"HTTP_PROXY": P}, None),
+        ("unix:/run/x", None, {"HTTP_PROXY": P}, None),
+        ("unix:/run/x", P, {}, None),
+        ("http://127.0.0.1:1", P, {}, "p.example:1"),
+        ("https://a.example", None, {"HTTPS_PROXY": P, "NO_PROXY": "*"}, None),
+        ("https://a.example", None, {"HTTPS_PROXY": P, "no_proxy": "b.example, a.example"}, None),
+        ("https://x.a.example", None, {"HTTPS_PROXY": P, "NO_PROXY": "a.example"}, None),
+        ("https://x.a.example", None, {"HTTPS_PROXY": P, "NO_PROXY": ".A.example"}, None),
+        ("https://xa.example", None, {"HTTPS_PROXY": P, "NO_PROXY": "a.example"}, "p.example:1"),
+        ("https://a.example:8443", None, {"HTTPS_PROXY": P, "NO_PROXY": "a.example:8443"}, None),
+        ("https://a.example", None, {"HTTPS_PROXY": P, "NO_PROXY": "a.example:8443"}, "p.example:1"),
+        ("https://10.1.2.3", None, {"HTTPS_PROXY": P, "NO_PROXY": "10.0.0.0/8"}, None),
+        ("https://11.1.2.3", None, {"HTTPS_PROXY": P, "NO_PROXY": "10.0.0.0/8"}, "p.example:1"),
+        ("https://[fd00::7]:9", None, {"HTTPS_PROXY": P, "NO_PROXY": "[fd00::7]:9"}, None),
+        ("https://[fd00::7]", None, {"HTTPS_PROXY": P, "NO_PROXY": "fd00::/8"}, None),
+    ],
+)
+def test_which_proxy(url: str, setting: str | None, environ: dict[str, str], expected: str | None) -> None:
+    proxy = proxy_for(Address(url), setting, environ)
+    assert (proxy and proxy.shown) == expected
+
+
+def test_a_proxy_that_is_none_stops_only_those_who_need_it(run: Run) -> None:
+    async def body() -> None:
+        environ = {"HTTPS_PROXY": f"socks5://user:{SECRET}@p.example"}
+        async with upstream("https://a.example", environ=environ) as up:
+            found = await problem(up, "unreachable", "a.example:443", "HTTPS_PROXY", "http://proxy.example.org:3128")
+            assert SECRET not in found.message
+        async with serving(keep) as server, upstream(server.port, environ=environ) as up:
+            assert await fetch(up) == b"ok"
+
+    run(body)
+    with pytest.raises(ValueError, match="must begin with"):
+        Proxy("ftp://x")
