@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from byway.messages import Request, Tool, ToolReference, ToolResult, blocks
+from byway.messages import Request, Tool, ToolReference, ToolResult
 
 #: A text block, not a header: its digits differ from conversation to conversation (with 2.1.197 from request to
 #: request), so in front of a prompt it makes a local model read everything again.
@@ -39,11 +39,7 @@ def tools(request: Request) -> list[Tool]:
     loaded: dict[str, None] = {}
     for turn in request.turns:
         for block in turn.blocks:
-            inner = (
-                blocks(block.content, "content")
-                if isinstance(block, ToolResult) and not isinstance(block.content, str)
-                else [block]
-            )
+            inner = block.content if isinstance(block, ToolResult) and isinstance(block.content, list) else [block]
             loaded.update((part.tool_name, None) for part in inner if isinstance(part, ToolReference))
     late = {tool.name: tool for tool in offered if tool.defer_loading}
     return [

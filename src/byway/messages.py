@@ -17,10 +17,6 @@ from byway.problems import Problem
 # ---------------------------------------------------------------------------------------------------------------- blocks
 
 
-#: Content as it comes: its blocks are decoded one by one, so that one of an unknown type does not spoil the others.
-Content = str | list[Raw] | None
-
-
 class Text(Struct, tag_field="type", tag="text"):
     text: str
 
@@ -84,47 +80,36 @@ class RedactedThinking(Struct, tag_field="type", tag="redacted_thinking"):
     data: str
 
 
-class Unknown(Struct):
+class Unknown(Struct, tag_field="type", tag="byway unknown block"):
     """A block of a type that this version does not know, kept whole."""
 
-    type: str
+    kind: str
     raw: Raw
 
 
-Known = Text | Image | Document | ToolUse | ToolResult | ToolReference | Thinking | RedactedThinking
-Block = Known | Unknown
+Block = Text | Image | Document | ToolUse | ToolResult | ToolReference | Thinking | RedactedThinking | Unknown
+Content = str | list[Block] | None
 
 _KNOWN: Final = frozenset(
     ("text", "image", "document", "tool_use", "tool_result", "tool_reference", "thinking", "redacted_thinking")
 )
-_block: Final = msgspec.json.Decoder(Known)
-
-
-class _Type(Struct):
-    type: str
-
-
-_type: Final = msgspec.json.Decoder(_Type)
 
 # --------------------------------------------------------------------------------------------------------------- request
-
 
 Role = Literal["user", "assistant", "system"]
 _ROLES: Final[dict[str, Role]] = {"user": "user", "assistant": "assistant", "system": "system"}
 
 
-class Turn(Struct, frozen=True):
-    """One message of the conversation, its content always a list."""
+class Turn(Struct):
+    """One message of the conversation."""
 
     role: Role
-    blocks: list[Block]
+    content: str | list[Block]
 
-
-class Message(Struct):
-    """One message of the conversation, as it comes."""
-
-    role: str
-    content: str | list[Raw]
+    @property
+    def blocks(self) -> list[Block]:
+        """The content as a list."""
+        return [Text(self.content)] if isinstance(self.content, str) else self.content
 
 
 class ToolChoice(Struct):
@@ -138,20 +123,19 @@ class Tool(Struct):
 
     name: str = ""
     type: str | None = None
-    description: str | None = None
+    # The bulk of a prompt: it goes on as it came, never opened.
+    description: Raw = Raw()
     input_schema: Raw = Raw()
     defer_loading: bool | None = None
 
 
-class Params(Struct):
+class Params(Struct, kw_only=True):
     """The body of `POST /v1/messages`: typed where Byway looks, raw where it only passes on. Unknown fields stay in `body`."""
 
     model: Annotated[str, Meta(min_length=1, max_length=512)]
-    messages: list[Message]
     # 0 fills the prompt cache and generates nothing.
     max_tokens: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
     stream: bool | None = None
-    system: Content = None
     tools: list[Tool] | None = None
     tool_choice: ToolChoice | None = None
     stop_sequences: list[str] | None = None
@@ -160,15 +144,41 @@ class Params(Struct):
     top_k: Annotated[int, Meta(ge=0)] | None = None
 
 
-_params: Final = msgspec.json.Decoder(Params)
-_message: Final = msgspec.json.Decoder(Message)
+class _Typed(Params, kw_only=True):
+    """A request of which every block is known: one pass decodes all of it."""
+
+    messages: list[Turn]
+    system: str | list[Text] | None = None
 
 
-class _Raws(Struct):
-    messages: list[Raw] = []
+class _LooseTurn(Struct):
+    role: str
+    content: str | list[Raw]
 
 
-_raws: Final = msgspec.json.Decoder(_Raws)
+class _Loose(Params, kw_only=True):
+    """Any other request: its blocks are decoded one by one, so that an unknown one does not spoil the rest."""
+
+    messages: list[Raw]
+    system: str | list[Raw] | None = None
+
+
+class _LooseResult(Struct):
+    tool_use_id: str
+    content: str | list[Raw] | None = None
+    is_error: bool | None = None
+
+
+class _Type(Struct):
+    type: str
+
+
+_typed: Final = msgspec.json.Decoder(_Typed)
+_loose: Final = msgspec.json.Decoder(_Loose)
+_turn: Final = msgspec.json.Decoder(_LooseTurn)
+_block: Final = msgspec.json.Decoder(Block)
+_result: Final = msgspec.json.Decoder(_LooseResult)
+_type: Final = msgspec.json.Decoder(_Type)
 _encode: Final = msgspec.json.Encoder().encode
 #: The longest number that Python's own decoder takes.
 _DIGITS: Final = 4300
@@ -209,28 +219,29 @@ class Request:
     @property
     def system(self) -> list[str]:
         """The texts of the top-level `system`."""
+        params = self.params
+        said = params.system if isinstance(params, _Typed | _Loose) else None
+        if said is None or isinstance(said, str):
+            return [said] if said else []
         texts: list[str] = []
-        for block in blocks(self.params.system, "system"):
-            if type(block) is not Text:
-                _wrong(f"system.{len(texts)}.type", "Input should be 'text'")
+        for at, one in enumerate(said):
+            block = _decoded(one, f"system.{at}") if isinstance(one, Raw) else one
+            if not isinstance(block, Text):
+                _wrong(f"system.{at}.type", "Input should be 'text'")
             texts.append(block.text)
         return texts
 
     @property
     def turns(self) -> list[Turn]:
-        """The conversation, each block decoded once; raises Problem with the path of what is wrong."""
+        """The conversation; raises Problem with the path of what is wrong in it."""
         if self._turns is None:
-            self._turns = self._decoded()
+            params = self.params
+            if isinstance(params, _Typed):
+                self._turns = params.messages
+            else:
+                raws = params.messages if isinstance(params, _Loose) else ()
+                self._turns = [_loose_turn(raw, f"messages.{at}") for at, raw in enumerate(raws)]
         return self._turns
-
-    def _decoded(self) -> list[Turn]:
-        found = []
-        for at, message in enumerate(self.params.messages):
-            role = _ROLES.get(message.role)
-            if role is None:
-                _wrong(f"messages.{at}.role", "Input should be 'user' or 'assistant'")
-            found.append(Turn(role, blocks(message.content, f"messages.{at}.content")))
-        return found
 
     def patched(self, model: str) -> bytes:
         """The body with the value of `model` changed and every other byte as it came."""
@@ -239,7 +250,7 @@ class Request:
     def drop(self) -> None:
         """Let go of the body and all that was decoded from it."""
         self.body = b""
-        self.params = Params(self.model, [])
+        self.params = Params(model=self.model)
         self._turns = None
 
 
@@ -259,10 +270,13 @@ def parse(body: bytes, headers: Mapping[str, str], id: str) -> Request:
 
     `headers` has lower-case names. Raises Problem `invalid_request` for what the official API refuses for its shape.
     """
+    params: _Typed | _Loose
     try:
-        params = _params.decode(body)
+        try:
+            params = _typed.decode(body)
+        except msgspec.ValidationError:
+            params = _loose.decode(body)
     except msgspec.ValidationError as error:
-        _locate(body)
         _wrong("", str(error))
     except RecursionError:
         raise Problem("invalid_request", "The request body is nested too deeply.") from None
@@ -278,49 +292,51 @@ def check(raw: Raw, path: str) -> None:
     """Look at a part that is passed on unopened. The decoder has looked at its escapes; here: is it UTF-8, and no number
     in it so long that servers choke on it?"""
     data = bytes(raw)
-    if len(data) > _DIGITS and b"0" * _DIGITS in data.translate(_ONLY_DIGITS):
-        _wrong(path, f"Input should not hold a number of more than {_DIGITS} digits")
     if not data.isascii():
         try:
             data.decode()
         except UnicodeDecodeError:
             _wrong(path, "Input should be valid UTF-8")
+    if len(data) > _DIGITS and b"0" * _DIGITS in data.translate(_ONLY_DIGITS):
+        _wrong(path, f"Input should not hold a number of more than {_DIGITS} digits")
 
 
-def _locate(body: bytes) -> None:
-    """Raise the complaint with the message's number in it, when it is a message that is wrong."""
+def _loose_turn(raw: Raw, path: str) -> Turn:
+    """One message whose blocks, or whose role, are not all known; raises the complaint with its place."""
     try:
-        raws = _raws.decode(body).messages
-    except RecursionError:
-        raise Problem("invalid_request", "The request body is nested too deeply.") from None
-    except msgspec.MsgspecError:
-        return
-    for at, raw in enumerate(raws):
-        try:
-            _message.decode(raw)
-        except msgspec.ValidationError as error:
-            _wrong(f"messages.{at}", str(error))
+        turn = _turn.decode(raw)
+    except msgspec.ValidationError as error:
+        _wrong(path, str(error))
+    role = _ROLES.get(turn.role)
+    if role is None:
+        _wrong(f"{path}.role", "Input should be 'user' or 'assistant'")
+    content = turn.content
+    if not isinstance(content, str):
+        return Turn(role, [_decoded(item, f"{path}.content.{at}") for at, item in enumerate(content)])
+    return Turn(role, content)
 
 
-def blocks(content: Content, path: str) -> list[Block]:
-    """Decode content, a string or a list of blocks; none when it is absent. `path` is where it stands, for the complaint."""
-    if content is None:
-        return []
-    if isinstance(content, str):
-        return [Text(content)]
-    found: list[Block] = []
-    for at, item in enumerate(content):
+def _decoded(raw: Raw, path: str) -> Block:
+    """One block; of an unknown type it is kept whole."""
+    try:
+        block: Block = _block.decode(raw)
+    except msgspec.ValidationError as error:
         try:
-            found.append(_block.decode(item))
-        except msgspec.ValidationError as error:
+            kind = _type.decode(raw).type
+        except msgspec.ValidationError:
+            _wrong(f"{path}.type", "Field required, a string")
+        if kind not in _KNOWN:
+            return Unknown(kind, raw)
+        if kind == "tool_result":
             try:
-                type = _type.decode(item).type
-            except msgspec.ValidationError:
-                _wrong(f"{path}.{at}.type", "Field required, a string")
-            if type in _KNOWN:
-                _wrong(f"{path}.{at}", str(error))
-            found.append(Unknown(type, item))
-    return found
+                result = _result.decode(raw)
+            except msgspec.ValidationError as inner:
+                _wrong(path, str(inner))
+            if isinstance(result.content, list):
+                content = [_decoded(item, f"{path}.content.{at}") for at, item in enumerate(result.content)]
+                return ToolResult(result.tool_use_id, content, result.is_error)
+        _wrong(path, str(error))
+    return block
 
 
 def given(raw: Raw) -> bool:

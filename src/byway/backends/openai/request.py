@@ -26,7 +26,6 @@ from byway.messages import (
     Turn,
     Unknown,
     UrlSource,
-    blocks,
     check,
     given,
 )
@@ -125,7 +124,8 @@ def _tools(request: Request) -> list[_ToolOut]:
         if not tool.name:
             raise Problem("invalid_request", f"tools.{at}.name: Field required")
         function: dict[str, Any] = {"name": tool.name}
-        if tool.description:
+        if given(tool.description):
+            check(tool.description, f"tools.{at}.description")
             function["description"] = tool.description
         schema = tool.input_schema if given(tool.input_schema) else _EMPTY_SCHEMA
         check(schema, f"tools.{at}.input_schema")
@@ -155,8 +155,11 @@ def _messages(request: Request) -> list[_Out]:
 
 def _user(out: list[_Out], turn: Turn) -> None:
     """A user turn: its tool results first (they must follow their assistant turn), then all that it says."""
+    if isinstance(turn.content, str):
+        _say(out, [turn.content] if turn.content else [])
+        return
     said: list[str | _Part] = []
-    for block in turn.blocks:
+    for block in turn.content:
         if type(block) is ToolResult:
             text, pictures = _result(block)
             out.append(_Out("tool", text, tool_call_id=block.tool_use_id))
@@ -189,7 +192,7 @@ def _result(block: ToolResult) -> tuple[str, list[_Part]]:
     if isinstance(block.content, str):
         text = block.content
     else:
-        said = [one for inner in blocks(block.content, "tool_result.content") for one in _said(inner)]
+        said = [one for inner in block.content or () for one in _said(inner)]
         text = "\n\n".join([one for one in said if isinstance(one, str)])
         pictures = [one for one in said if not isinstance(one, str)]
     if block.is_error and not text.startswith(("Error", "<tool_use_error>")):
@@ -211,7 +214,7 @@ def _said(block: Block) -> Sequence[str | _Part]:
         case Document(TextSource(data), title):
             return (f"{title}\n\n{data}" if title else data,)
         case Document(ContentSource(content)):
-            return [one for inner in blocks(content, "document.source.content") for one in _said(inner)]
+            return (content,) if isinstance(content, str) else [one for inner in content or () for one in _said(inner)]
         case Document(UrlSource(url), title):
             return (f"[document {title or ''} {url}]",)
         case Document(source=Base64Source(kind)):
@@ -231,17 +234,14 @@ def _assistant(turn: Turn) -> _Out:
     texts: list[str] = []
     calls: list[_CallOut] = []
     for block in turn.blocks:
-        match block:
-            case Text(text):
-                texts.append(text)
-            case ToolUse(id, name, input):
-                check(input, "tool_use.input")
-                calls.append(_CallOut(id, _Function(name, bytes(input).decode())))
-            case Unknown(_, raw):
-                check(raw, "content")
-                texts.append(bytes(raw).decode())
-            case _:
-                # Thinking is the model's own and over; these servers have no place for it.
-                pass
+        # What is left out is thinking: it is the model's own and over, and these servers have no place for it.
+        if type(block) is Text:
+            texts.append(block.text)
+        elif type(block) is ToolUse:
+            check(block.input, "tool_use.input")
+            calls.append(_CallOut(block.id, _Function(block.name, bytes(block.input).decode())))
+        elif type(block) is Unknown:
+            check(block.raw, "content")
+            texts.append(bytes(block.raw).decode())
     text = "".join(texts)
     return _Out("assistant", text or (None if calls else ""), calls or UNSET)
