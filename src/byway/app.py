@@ -26,6 +26,7 @@ PREFIXES: Final = ("", "/anthropic", "/v1", "/anthropic/v1", "/v1/messages", "/a
 FRONT: Final[Routes] = (*messages.ROUTES, *tokens.ROUTES, *models.ROUTES)
 #: What needs no key: a client's hello, and what a supervisor asks.
 OPEN: Final[Routes] = health.ROUTES
+_OPEN: Final = frozenset(endpoint for _, _, endpoint in OPEN)
 _LOOPBACK: Final = frozenset(("localhost", "127.0.0.1", "[::1]"))
 _REMEMBERED: Final = 256
 #: Seconds between two looks at the running exchanges: how soon a client that left is noticed.
@@ -56,9 +57,8 @@ class App:
                     self._tails[prefix + path[:-1]] = endpoint
                 else:
                     self._table.setdefault(prefix + path, {})[method] = endpoint
-        self._open: dict[str, dict[str, Endpoint]] = {}
         for method, path, endpoint in OPEN:
-            self._open.setdefault(path, {})[method] = endpoint
+            self._table.setdefault(path, {})[method] = endpoint
 
     # ---------------------------------------------------------------------------------------------------------- requests
 
@@ -100,32 +100,37 @@ class App:
         method = ask.scope["method"]
         if method == "OPTIONS" and ask.origin:
             return preflight
+        found = self._table.get(ask.path) or self._find(ask)
+        endpoint = found.get(method)
+        if endpoint is None or endpoint not in _OPEN:
+            ask.caller = self.runtime.keyring.check(ask.headers, time.time())
+        if endpoint is None:
+            if not found:
+                raise Problem(
+                    "not_found",
+                    f"There is nothing at {ask.path[:200]}. The Messages API is at /v1/messages and at "
+                    "/anthropic/v1/messages.",
+                )
+            raise Problem("method", f"{method} is not possible at {ask.path}; possible: {', '.join(sorted(found))}.")
+        if self.draining and method == "POST":
+            raise Problem("stopping", "Byway is stopping. Ask again in a moment.", retry_after=5)
+        return endpoint
+
+    def _find(self, ask: Ask) -> dict[str, Endpoint]:
+        """The endpoints of a path that is not written as the table has it, by method; none when there is nothing."""
         path = ask.path
         root = self.runtime.config.server.root_path
         if root and path.startswith(root):
             path = path[len(root) :]
-        if "//" in path:
-            path = "/" + "/".join(part for part in path.split("/") if part)
-        found = self._open.get(path.rstrip("/") or "/")
-        if found is None or method not in found:
-            ask.caller = self.runtime.keyring.check(ask.headers, time.time())
-            if found is None:
-                found = self._table.get(path) or self._table.get(path.rstrip("/")) or self._tail(ask, path)
-        if method not in found:
-            raise Problem("method", f"{method} is not possible at {ask.path}; possible: {', '.join(sorted(found))}.")
-        if self.draining and method == "POST":
-            raise Problem("stopping", "Byway is stopping. Ask again in a moment.", retry_after=5)
-        return found[method]
-
-    def _tail(self, ask: Ask, path: str) -> dict[str, Endpoint]:
+        path = "/" + "/".join(part for part in path.split("/") if part)
+        found = self._table.get(path)
+        if found is not None:
+            return found
         for start, endpoint in self._tails.items():
             if path.startswith(start) and len(path) > len(start):
                 ask.path = path[len(start) :]
                 return {"GET": endpoint}
-        raise Problem(
-            "not_found",
-            f"There is nothing at {ask.path[:200]}. The Messages API is at /v1/messages and at /anthropic/v1/messages.",
-        )
+        return {}
 
     def _check_host(self, ask: Ask) -> None:
         """Refuse names that nobody gave this server: a page of another site may have its name point here (DNS rebinding)."""

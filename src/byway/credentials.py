@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-
-import msgspec
+from typing import Final
 
 from byway.backends import Call
 from byway.vendors import Vendor
+
+_REMEMBERED: Final = 64
 
 
 class Static:
     """Headers that never change. Its repr shows their names alone."""
 
-    __slots__ = ("headers", "names")
+    __slots__ = ("_joined", "headers", "names")
 
     def __init__(self, headers: tuple[tuple[str, str], ...]) -> None:
         self.headers = headers
         self.names = frozenset(name.lower() for name, _ in headers)
+        self._joined: dict[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]] = {}
+
+    def join(self, given: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+        """`given` and these; a header that both name is this one's. The few there are in practice are remembered."""
+        joined = self._joined.get(given)
+        if joined is None:
+            joined = (*(header for header in given if header[0].lower() not in self.names), *self.headers)
+            if len(self._joined) < _REMEMBERED:
+                self._joined[given] = joined
+        return joined
 
     def __repr__(self) -> str:
         return f"Static({', '.join(name for name, _ in self.headers)})"
@@ -35,5 +46,4 @@ async def authorize(call: Call, credential: Static) -> Call:
     """`call` with what `credential` adds; a header that the credential names replaces the call's own."""
     if not credential.headers:
         return call
-    kept = tuple(header for header in call.headers if header[0].lower() not in credential.names)
-    return msgspec.structs.replace(call, headers=(*kept, *credential.headers))
+    return Call(call.method, call.path, credential.join(call.headers), call.body)

@@ -180,6 +180,7 @@ _block: Final = msgspec.json.Decoder(Block)
 _result: Final = msgspec.json.Decoder(_LooseResult)
 _type: Final = msgspec.json.Decoder(_Type)
 _encode: Final = msgspec.json.Encoder().encode
+_FORWARDED: Final = ("anthropic-version", "anthropic-beta")
 #: The longest number that Python's own decoder takes.
 _DIGITS: Final = 4300
 _ONLY_DIGITS: Final = bytes(48 if 48 <= byte <= 57 else 32 for byte in range(256))
@@ -200,16 +201,20 @@ class Request:
     streams must not keep a thousand prompts.
     """
 
-    def __init__(self, id: str, body: bytes, params: Params, forwarded: tuple[tuple[str, str], ...], size: int) -> None:
+    def __init__(self, id: str, body: bytes, params: Params, headers: Mapping[str, str], size: int) -> None:
         self.id = id
         self.body = body
         self.params = params
         self.model = params.model
         self.stream = bool(params.stream)
-        self.forwarded = forwarded
-        """`anthropic-version` and `anthropic-beta`, as they came."""
+        self._headers = headers
         self.size = size
         self._turns: list[Turn] | None = None
+
+    @property
+    def forwarded(self) -> tuple[tuple[str, str], ...]:
+        """`anthropic-version` and `anthropic-beta`, as they came."""
+        return tuple((name, self._headers[name]) for name in _FORWARDED if name in self._headers)
 
     @property
     def estimate(self) -> int:
@@ -220,7 +225,7 @@ class Request:
     def system(self) -> list[str]:
         """The texts of the top-level `system`."""
         params = self.params
-        said = params.system if isinstance(params, _Typed | _Loose) else None
+        said = params.system if isinstance(params, (_Typed, _Loose)) else None
         if said is None or isinstance(said, str):
             return [said] if said else []
         texts: list[str] = []
@@ -284,8 +289,7 @@ def parse(body: bytes, headers: Mapping[str, str], id: str) -> Request:
         raise Problem("invalid_request", f"The request body is not valid JSON: {error}") from None
     if not params.messages:
         _wrong("messages", "at least one message is required")
-    forwarded = tuple((name, headers[name]) for name in ("anthropic-version", "anthropic-beta") if name in headers)
-    return Request(id, body, params, forwarded, len(body))
+    return Request(id, body, params, headers, len(body))
 
 
 def check(raw: Raw, path: str) -> None:

@@ -18,13 +18,17 @@ _STREAM: Final = (
 )
 #: A ping goes out a little before it is due, since beats come every 50 ms.
 _EARLY: Final = 0.2
-_FORWARDED: Final = (b"anthropic-version", b"anthropic-beta")
 
 
 def read(ask: Ask, body: bytes) -> Request:
     """The Messages request in `body`."""
-    forwarded = {name.decode(): ask.headers[name].decode("latin-1") for name in _FORWARDED if name in ask.headers}
-    return messages.parse(body, forwarded, f"msg_{ask.id}")
+    given = ask.headers
+    headers = {}
+    if b"anthropic-version" in given:
+        headers["anthropic-version"] = given[b"anthropic-version"].decode("latin-1")
+    if b"anthropic-beta" in given:
+        headers["anthropic-beta"] = given[b"anthropic-beta"].decode("latin-1")
+    return messages.parse(body, headers, f"msg_{ask.id}")
 
 
 async def create(ask: Ask) -> None:

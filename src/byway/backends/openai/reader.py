@@ -376,8 +376,11 @@ class ChatReader:
         )
 
 
+_NUMBERS: Final = (int, float)
+
+
 def _number(value: Any) -> int:
-    return int(value) if isinstance(value, int | float) and value > 0 else 0
+    return int(value) if isinstance(value, _NUMBERS) and value > 0 else 0
 
 
 def _text(value: Any) -> str:
