@@ -128,7 +128,7 @@ class App:
             return found
         for start, endpoint in self._tails.items():
             if path.startswith(start) and len(path) > len(start):
-                ask.path = path[len(start) :]
+                ask.tail = path[len(start) :]
                 return {"GET": endpoint}
         return {}
 
@@ -280,7 +280,7 @@ class Attended:
         self._why = ""
         self._watch: asyncio.Task[object] | None = None
 
-    async def __aenter__(self) -> None:
+    def __enter__(self) -> None:
         self._task = cast("asyncio.Task[object]", asyncio.current_task())
         self._among.add(self)
 
@@ -305,7 +305,7 @@ class Attended:
             self._why = why
             self._task.cancel()
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._among.discard(self)

@@ -27,6 +27,7 @@ BODY_LIMIT: Final = 32 << 20
 _LINGER: Final = 2.0
 _encode: Final = msgspec.json.Encoder().encode
 Header = tuple[bytes, bytes]
+_JSON: Final[Header] = (b"content-type", b"application/json")
 
 
 class Ask:
@@ -46,6 +47,7 @@ class Ask:
         "scope",
         "send",
         "status",
+        "tail",
     )
 
     def __init__(
@@ -54,6 +56,8 @@ class Ask:
         self.app = app
         self.scope = scope
         self.path: str = scope["path"]
+        self.tail = ""
+        """What stands in the path where the route has a `*`."""
         self.headers = headers
         self.receive = receive
         self.send = send
@@ -93,22 +97,19 @@ class Ask:
 
     async def begin(self, status: int, headers: list[Header]) -> None:
         """Send the head; every answer carries `request-id`."""
+        await self.send(self._head(status, headers))
+
+    def _head(self, status: int, headers: list[Header]) -> dict[str, Any]:
         self.status = status
         headers.append((b"request-id", b"req_" + self.id.encode()))
         if self.origin:
             headers += [(b"access-control-allow-origin", self.origin), (b"vary", b"origin")]
-        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+        return {"type": "http.response.start", "status": status, "headers": headers}
 
     async def answer(self, body: bytes, status: int = 200, headers: list[Header] | None = None) -> None:
         """Send a whole answer of JSON."""
-        await self.begin(
-            status,
-            [
-                (b"content-type", b"application/json"),
-                (b"content-length", str(len(body)).encode()),
-                *(headers or ()),
-            ],
-        )
+        given = [_JSON, (b"content-length", b"%d" % len(body))]
+        await self.send(self._head(status, given + headers if headers else given))
         await self.send({"type": "http.response.body", "body": b"" if self.scope["method"] == "HEAD" else body})
 
     async def refuse(self, problem: Problem) -> None:
@@ -121,7 +122,7 @@ class Ask:
         if problem.kind != "too_large" or self.record.backend:
             await self.answer(body, problem.row.status, headers)
             return
-        headers += [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        headers += [_JSON, (b"content-length", b"%d" % len(body))]
         await self.begin(problem.row.status, [*headers, (b"connection", b"close")])
         await self.send({"type": "http.response.body", "body": body, "more_body": True})
         try:

@@ -37,7 +37,7 @@ async def create(ask: Ask) -> None:
     reply: Stream | Whole = Stream(ask, request) if request.stream else Whole(ask)
     session = ask.header(b"x-claude-code-session-id")
     try:
-        async with ask.app.attending(ask, reply.beat):
+        with ask.app.attending(ask, reply.beat):
             await exchange.answer(ask.runtime, request, reply, ask.record, session)
             await reply.finish()
     except Problem as problem:

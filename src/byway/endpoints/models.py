@@ -92,7 +92,7 @@ def _position(ids: list[str], id: str, name: str) -> int:
 async def show(ask: Ask) -> None:
     """One model; ids may hold slashes."""
     await ask.runtime.ask(2.0)
-    name = unquote(ask.path)
+    name = unquote(ask.tail)
     for model in listing(ask.runtime):
         if model["id"] == name:
             await ask.answer(msgspec.json.encode(model))
