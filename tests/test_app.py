@@ -50,7 +50,15 @@ def locked():
 
 @pytest.mark.parametrize(
     "host",
-    ["127.0.0.1:38080", "localhost", "LOCALHOST:1", "[::1]:38080", "byway.localhost", "gateway.example", "Gateway.Example:80"],
+    [
+        "127.0.0.1:38080",
+        "localhost",
+        "LOCALHOST:1",
+        "[::1]:38080",
+        "byway.localhost",
+        "gateway.example",
+        "Gateway.Example:80",
+    ],
 )
 def test_hosts_that_are_ours(app, host):
     assert ask(app, headers=[("host", host)])[0] == 200
@@ -74,7 +82,9 @@ def test_addresses_of_this_network_are_hosts_when_it_listens_there():
 
 
 @pytest.mark.parametrize(("method", "path"), [*ROUTES, ("GET", "/livez"), ("GET", "/readyz"), ("POST", "/nope")])
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:9999", "https://127.0.0.1:38080.evil"])
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "null", "http://127.0.0.1:9999", "https://127.0.0.1:38080.evil"]
+)
 def test_pages_of_other_sites_are_refused_on_every_route(app, method, path, origin):
     assert ask(app, method, path, [("origin", origin)])[0] == 403
 
