@@ -261,7 +261,7 @@ def test_models_without_a_config_names_the_built_in_one() -> None:
 
 
 def test_up_is_ready_within_a_second_without_the_model() -> None:
-    took = []
+    took: list[float] = []
     # The machine may be busy with something else for a moment.
     while len(took) < 3 and min(took, default=2) > 1:
         began = time.monotonic()

@@ -38,7 +38,7 @@ _LIST_LIMIT: Final = 8 << 20
 class Live:
     """One configured backend: how to speak to it, its pool, and what it is known to serve."""
 
-    def __init__(self, settings: Settings, timeouts: Timeouts) -> None:
+    def __init__(self, settings: Settings, timeouts: Timeouts, pool: int) -> None:
         self.settings = settings
         self.timeouts = timeouts
         self.name = settings.name
@@ -54,7 +54,9 @@ class Live:
         self.tokens_per_byte: float | None = None
         url = settings.url or self.vendor.url
         if url and not settings.off:
-            self.upstream = Upstream(url, name=self.name, timeouts=timeouts, tls=settings.tls, proxy=settings.proxy)
+            self.upstream = Upstream(
+                url, name=self.name, timeouts=timeouts, tls=settings.tls, proxy=settings.proxy, pool=pool
+            )
 
     @property
     def open(self) -> Upstream:
@@ -117,7 +119,9 @@ class Runtime:
         for settings in config.backends:
             old = shared.get(settings.name)
             same = old is not None and old.settings == settings and old.timeouts == config.timeouts
-            self.backends[settings.name] = old if same and old is not None else Live(settings, config.timeouts)
+            self.backends[settings.name] = (
+                old if same and old is not None else Live(settings, config.timeouts, config.server.connection_pool_size)
+            )
         self.keyring = Keyring(config.api_keys.api_keys, config.api_keys.closed)
         self.scrubber = Scrubber(
             [*(one.api_key for one in config.backends if one.api_key), *(key.key for key in config.api_keys.api_keys)]

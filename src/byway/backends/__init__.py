@@ -24,6 +24,10 @@ class Call(msgspec.Struct, frozen=True):
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
 
+    def __repr__(self) -> str:
+        # Headers carry our secret, and the body the client's prompt.
+        return f"Call({self.method} {self.path}, {len(self.body)} bytes)"
+
 
 class Target(msgspec.Struct, frozen=True):
     """Backend and model that we ask: what an alias leads to."""
