@@ -7,7 +7,7 @@ import ipaddress
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Final, cast
 from urllib.parse import urlsplit
@@ -47,6 +47,8 @@ class App:
         self.draining = False
         self._wide = wide
         self._attended: set[Attended] = set()
+        self._ids = _ids()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._beating = False
         self._hosts: dict[bytes, bool] = {}
         self._table: dict[str, dict[str, Endpoint]] = {}
@@ -72,7 +74,7 @@ class App:
             return
         began = time.monotonic()
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        ask = Ask(self, scope, headers, receive, send, os.urandom(12).hex())
+        ask = Ask(self, scope, headers, receive, send, next(self._ids))
         try:
             try:
                 endpoint = self._enter(ask)
@@ -175,11 +177,13 @@ class App:
 
     def attending(self, ask: Ask, beat: Callable[[float], None] | None = None) -> Attended:
         """While this lasts a client that leaves (or `abort`) ends the exchange, and `beat(now)` is called every 50 ms."""
-        one = Attended(self._attended, ask, beat)
+        if self._loop is None or not self._loop.is_running():
+            # Kept: to ask for the running loop is a system call (Python 3.11 looks whether it has been forked).
+            self._loop = asyncio.get_running_loop()
         if not self._beating:
             self._beating = True
-            asyncio.get_running_loop().call_later(_BEAT, self._beat)
-        return one
+            self._loop.call_later(_BEAT, self._beat)
+        return Attended(self._attended, ask, beat, cast("asyncio.Task[object]", asyncio.current_task(self._loop)))
 
     def _beat(self) -> None:
         """One timer for all exchanges: a timer and a task for each would cost a short request more than its translation."""
@@ -273,15 +277,17 @@ class Line(msgspec.Struct, omit_defaults=True):
 class Attended:
     """One exchange whose client is watched. Leaving the block tells what ended it."""
 
-    def __init__(self, among: set[Attended], ask: Ask, beat: Callable[[float], None] | None) -> None:
+    def __init__(
+        self, among: set[Attended], ask: Ask, beat: Callable[[float], None] | None, task: asyncio.Task[object]
+    ) -> None:
         self._among = among
         self._ask = ask
         self._beat = beat
+        self._task = task
         self._why = ""
         self._watch: asyncio.Task[object] | None = None
 
     def __enter__(self) -> None:
-        self._task = cast("asyncio.Task[object]", asyncio.current_task())
         self._among.add(self)
 
     def beat(self, now: float) -> None:
@@ -317,6 +323,13 @@ class Attended:
             if self._why == "gone":
                 raise Gone from None
             raise Problem("stopping", "Byway was stopped before the answer was finished. Ask again.") from None
+
+
+def _ids() -> Iterator[str]:
+    """Random ids of 24 letters, many from one call for randomness."""
+    while True:
+        block = os.urandom(12 * 256).hex()
+        yield from (block[at : at + 24] for at in range(0, len(block), 24))
 
 
 def _name(host: str) -> str:

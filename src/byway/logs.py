@@ -52,6 +52,9 @@ class Sink:
     def put(self, level: str, message: str, fields: Fields) -> None:
         """Take a line; it gets its form when it is written."""
         self._lines.append((time.time(), level, message, fields))
+        if self._loop is not None and self._loop.is_running() and level not in _COLOURS:
+            # It will be written with those before it.
+            return
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:

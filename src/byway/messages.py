@@ -292,9 +292,11 @@ def parse(body: bytes, headers: Mapping[str, str], id: str) -> Request:
     return Request(id, body, params, headers, len(body))
 
 
-def check(raw: Raw, path: str) -> None:
-    """Look at a part that is passed on unopened. The decoder has looked at its escapes; here: is it UTF-8, and no number
-    in it so long that servers choke on it?"""
+def unopened(raw: Raw, path: str) -> bytes:
+    """The bytes of a part that is passed on as it came; none when it is absent or null.
+
+    The decoder has looked at its escapes. Here: is it UTF-8, and no number in it so long that servers choke on it?
+    """
     data = bytes(raw)
     if not data.isascii():
         try:
@@ -303,6 +305,7 @@ def check(raw: Raw, path: str) -> None:
             _wrong(path, "Input should be valid UTF-8")
     if len(data) > _DIGITS and b"0" * _DIGITS in data.translate(_ONLY_DIGITS):
         _wrong(path, f"Input should not hold a number of more than {_DIGITS} digits")
+    return b"" if data == b"null" else data
 
 
 def _loose_turn(raw: Raw, path: str) -> Turn:
@@ -341,12 +344,6 @@ def _decoded(raw: Raw, path: str) -> Block:
                 return ToolResult(result.tool_use_id, content, result.is_error)
         _wrong(path, str(error))
     return block
-
-
-def given(raw: Raw) -> bool:
-    """Is it there at all? null counts as absent."""
-    data = memoryview(raw)
-    return data.nbytes > 4 or bytes(data) not in (b"", b"null")
 
 
 def _wrong(path: str, message: str) -> NoReturn:

@@ -27,6 +27,7 @@ __all__ = ["Answer", "Upstream"]
 
 _AGENT: Final = f"byway/{__version__}"
 _REMEMBERED: Final = 64
+_SMALL: Final = 16 << 10
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _PATH: Final = re.compile(r"/[!-~]*")
 #: Headers that say how the message is framed: we alone say that.
@@ -114,7 +115,7 @@ class Upstream:
         self._active.discard(answer)
         connection.release()
         if idle_for and self._pool and connection.open and not connection.unsent:
-            connection.until = asyncio.get_running_loop().time() + idle_for
+            connection.until = connection.loop.time() + idle_for
             self._idle.append(connection)
             connection.pool = self._idle
             if len(self._idle) > self._pool:
@@ -180,7 +181,7 @@ class Upstream:
         """The idle connection that was used last, if there is one."""
         while self._idle:
             connection = self._idle.pop()
-            if connection.open and connection.until > asyncio.get_running_loop().time():
+            if connection.open and connection.until > connection.loop.time():
                 return connection
             connection.abort()
         return None
@@ -273,9 +274,11 @@ class Upstream:
 class Connection(asyncio.Protocol):
     """One socket and the answer that it carries now."""
 
-    __slots__ = ("_transport", "answer", "parser", "pool", "until")
+    __slots__ = ("_transport", "answer", "loop", "parser", "pool", "until")
 
     def __init__(self) -> None:
+        # Kept: to ask for the running loop is a system call (Python 3.11 looks whether it has been forked).
+        self.loop = asyncio.get_running_loop()
         self.answer: Answer | None = None
         self.pool: list[Connection] | None = None
         """Where it lies while it is idle."""
@@ -316,8 +319,11 @@ class Connection(asyncio.Protocol):
             return
         # A parser of its own: nothing of one answer can reach into the next.
         self.parser = httptools.HttpResponseParser(answer)
-        # A large body is not copied behind its head.
-        self._transport.writelines((head, body) if body else (head,))
+        if len(body) < _SMALL:
+            self._transport.write(head + body)
+        else:
+            # A large body is not copied behind its head.
+            self._transport.writelines((head, body))
 
     def release(self) -> None:
         """The answer is over; what comes now was not asked for."""

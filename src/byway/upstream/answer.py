@@ -44,7 +44,7 @@ class Answer:
         self.headers: dict[str, str] = {}
         self._upstream = upstream
         self._connection = connection
-        self._loop = asyncio.get_running_loop()
+        self._loop = connection.loop
         self._waiter: asyncio.Future[None] | None = None
         self._failure: Exception | None = None
         self._unpacker: Unpacker | None = None

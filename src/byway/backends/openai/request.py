@@ -26,8 +26,7 @@ from byway.messages import (
     Turn,
     Unknown,
     UrlSource,
-    check,
-    given,
+    unopened,
 )
 from byway.problems import Problem
 
@@ -124,12 +123,13 @@ def _tools(request: Request) -> list[_ToolOut]:
         if not tool.name:
             raise Problem("invalid_request", f"tools.{at}.name: Field required")
         function: dict[str, Any] = {"name": tool.name}
-        if given(tool.description):
-            check(tool.description, f"tools.{at}.description")
+        said = unopened(tool.description, f"tools.{at}.description")
+        if said:
+            if not said.startswith(b'"'):
+                raise Problem("invalid_request", f"tools.{at}.description: Input should be a string")
             function["description"] = tool.description
-        schema = tool.input_schema if given(tool.input_schema) else _EMPTY_SCHEMA
-        check(schema, f"tools.{at}.input_schema")
-        function["parameters"] = schema
+        known = unopened(tool.input_schema, f"tools.{at}.input_schema")
+        function["parameters"] = tool.input_schema if known else _EMPTY_SCHEMA
         found.append(_ToolOut(function))
     return found
 
@@ -224,8 +224,7 @@ def _said(block: Block) -> Sequence[str | _Part]:
         case ToolReference(name):
             return (f"Tool {name} is loaded.",)
         case Unknown(_, raw):
-            check(raw, "content")
-            return (bytes(raw).decode(),)
+            return (unopened(raw, "content").decode(),)
         case _:
             return ()
 
@@ -238,10 +237,9 @@ def _assistant(turn: Turn) -> _Out:
         if type(block) is Text:
             texts.append(block.text)
         elif type(block) is ToolUse:
-            check(block.input, "tool_use.input")
-            calls.append(_CallOut(block.id, _Function(block.name, bytes(block.input).decode())))
+            input = unopened(block.input, "tool_use.input").decode()
+            calls.append(_CallOut(block.id, _Function(block.name, input or "{}")))
         elif type(block) is Unknown:
-            check(block.raw, "content")
-            texts.append(bytes(block.raw).decode())
+            texts.append(unopened(block.raw, "content").decode())
     text = "".join(texts)
     return _Out("assistant", text or (None if calls else ""), calls or UNSET)
