@@ -169,6 +169,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="byway-bench-") as folder:
             programs = peers.Programs(Path(folder))
+            peers.stay_beside()
             if options.profile:
                 print(profile(programs, pace, wanted))
                 return 0

@@ -64,12 +64,34 @@ class Peer:
     pid: int | None = None
 
 
+CORES = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
+
+
+def stay_beside() -> None:
+    """Keep this process, the mock and the load generator off the peers' core, where there is another.
+
+    Who shares a core with whom is otherwise luck, and moves nginx's figures by a third from run to run.
+    """
+    os.sched_setaffinity(0, CORES[:-1] or CORES)
+
+
+@contextlib.contextmanager
+def own_core() -> Iterator[None]:
+    """What starts in here runs on the peers' core, the last one."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, CORES[-1:])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 @contextlib.contextmanager
 def running(
     command: list[str | Path], log: Path, environ: dict[str, str] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A child whose output goes to `log`; ended with SIGTERM, and with SIGKILL when it does not listen."""
-    with log.open("wb") as output:
+    with log.open("wb") as output, own_core():
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env={**os.environ, **(environ or {})}
         )

@@ -16,7 +16,21 @@ import msgspec
 
 from byway import runtime as generations
 from byway.config import Config
-from byway.endpoints import Ask, Endpoint, Receive, Routes, Scope, Send, health, messages, models, preflight, tokens
+from byway.endpoints import (
+    Ask,
+    Endpoint,
+    Gone,
+    Receive,
+    Routes,
+    Scope,
+    Send,
+    broken,
+    health,
+    messages,
+    models,
+    preflight,
+    tokens,
+)
 from byway.logs import on, put, trace
 from byway.problems import Problem
 from byway.runtime import Runtime
@@ -31,10 +45,6 @@ _LOOPBACK: Final = frozenset(("localhost", "127.0.0.1", "[::1]"))
 _REMEMBERED: Final = 256
 #: Seconds between two looks at the running exchanges: how soon a client that left is noticed.
 _BEAT: Final = 0.05
-
-
-class Gone(Exception):
-    """The client has left; there is nobody to tell."""
 
 
 class App:
@@ -87,9 +97,7 @@ class App:
             ask.status = 499
         except Exception:
             trace("Byway failed on a request: please report this", id=f"req_{ask.id}")
-            ask.problem = Problem(
-                "internal", "Byway itself failed; its log says more. This is a bug: please report it."
-            )
+            ask.problem = broken()
             if not ask.status:
                 await ask.refuse(ask.problem)
         finally:

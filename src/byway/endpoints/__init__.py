@@ -30,6 +30,10 @@ Header = tuple[bytes, bytes]
 _JSON: Final[Header] = (b"content-type", b"application/json")
 
 
+class Gone(Exception):
+    """The client has left; there is nobody to tell."""
+
+
 class Ask:
     """One HTTP request on its way through: what came, who asks, the runtime that it keeps, and what became of it."""
 
@@ -146,6 +150,11 @@ async def preflight(ask: Ask) -> None:
         ],
     )
     await ask.send({"type": "http.response.body", "body": b""})
+
+
+def broken() -> Problem:
+    """What a client hears when Byway itself failed."""
+    return Problem("internal", "Byway itself failed; its log says more. This is a bug: please report it.")
 
 
 def _too_large() -> Problem:

@@ -7,7 +7,8 @@ import time
 from typing import Final
 
 from byway import exchange, messages, sse, stream
-from byway.endpoints import Ask, Header, Routes, error_frame, latin
+from byway.endpoints import Ask, Gone, Header, Routes, broken, error_frame, latin
+from byway.logs import trace
 from byway.messages import Event, Frame, Ping, Request
 from byway.problems import Problem
 
@@ -42,6 +43,11 @@ async def create(ask: Ask) -> None:
             await reply.finish()
     except Problem as problem:
         await reply.fail(problem)
+    except Gone:
+        raise
+    except Exception:
+        trace("Byway failed on a request: please report this", id=f"req_{ask.id}")
+        await reply.fail(broken())
     finally:
         reply.close()
 
