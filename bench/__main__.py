@@ -167,9 +167,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     values: Values = {}
     try:
-        with tempfile.TemporaryDirectory(prefix="byway-bench-") as folder:
+        with tempfile.TemporaryDirectory(prefix="byway-bench-") as folder, peers.on(peers.OUR_CORES):
             programs = peers.Programs(Path(folder))
-            peers.stay_beside()
             if options.profile:
                 print(profile(programs, pace, wanted))
                 return 0

@@ -65,21 +65,16 @@ class Peer:
 
 
 CORES = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
-
-
-def stay_beside() -> None:
-    """Keep this process, the mock and the load generator off the peers' core, where there is another.
-
-    Who shares a core with whom is otherwise luck, and moves nginx's figures by a third from run to run.
-    """
-    os.sched_setaffinity(0, CORES[:-1] or CORES)
+PEERS_CORES, OUR_CORES = CORES[-1:], CORES[:-1] or CORES
+"""A peer has a core to itself where there are two: who shares one with whom is otherwise luck, and moves nginx's
+figures by a third from run to run."""
 
 
 @contextlib.contextmanager
-def own_core() -> Iterator[None]:
-    """What starts in here runs on the peers' core, the last one."""
+def on(cores: list[int]) -> Iterator[None]:
+    """What starts in here runs on these cores."""
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, CORES[-1:])
+    os.sched_setaffinity(0, cores)
     try:
         yield
     finally:
@@ -91,7 +86,7 @@ def running(
     command: list[str | Path], log: Path, environ: dict[str, str] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A child whose output goes to `log`; ended with SIGTERM, and with SIGKILL when it does not listen."""
-    with log.open("wb") as output, own_core():
+    with log.open("wb") as output, on(PEERS_CORES):
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env={**os.environ, **(environ or {})}
         )

@@ -28,15 +28,19 @@ def _place(frame: FrameType, line: int) -> Place:
 
 def _report(lines: Counter[Place], own: Counter[Place], within: Counter[Place]) -> str:
     total = sum(lines.values()) or 1
+    files: Counter[Place] = Counter()
+    for (file, _, _), count in own.items():
+        files[file, "", 0] += count
     parts = [f"{total} samples"]
     for title, counter in (
-        ("lines, their own time (with the C code that they call)", lines),
+        ("files, their own time (with the C code that they call)", files),
+        ("lines, their own time", lines),
         ("functions, their own time", own),
         ("functions, with what they call", within),
     ):
         parts += ["", title]
         for (file, name, line), count in counter.most_common(SHOWN):
-            parts.append(f"{count / total:7.1%}  {file}:{line}  {name}")
+            parts.append(f"{count / total:7.1%}  {file}:{line}  {name}" if name else f"{count / total:7.1%}  {file}")
     return "\n".join(parts)
 
 
