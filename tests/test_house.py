@@ -50,7 +50,7 @@ IMPURE = {
 }
 #: What only one module may know.
 WALLS = {
-    "httptools": {"byway.upstream"},
+    "httptools": {"byway.upstream", "byway.connection"},
     "fcntl": {"byway.platform"},
     "msvcrt": {"byway.platform"},
     "winreg": {"byway.platform"},

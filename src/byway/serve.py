@@ -14,12 +14,12 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import uvicorn.config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from byway import logs, platform
 from byway.config import Config, ConfigError, static_changes
 from byway.config import listen as parts
+from byway.connection import Clock, Connection
 from byway.logs import say, trace
 
 if TYPE_CHECKING:
@@ -56,83 +56,6 @@ class Listener(NamedTuple):
     def wide(self) -> bool:
         """Can other machines reach it?"""
         return self.port is not None and not ipaddress.ip_address(self.host).is_loopback
-
-
-class Cork:
-    """A transport that keeps the head of an answer until its first bytes follow, so that both leave in one write.
-
-    They always follow at once: `endpoints` sends no head without them.
-    """
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._head = b""
-        self.is_closing = transport.is_closing
-
-    def write(self, data: bytes) -> None:
-        if self._head:
-            data, self._head = self._head + data, b""
-        elif data.startswith(b"HTTP/1.1 "):
-            self._head = data
-            return
-        self._transport.write(data)
-
-    def close(self) -> None:
-        if self._head:
-            self._transport.write(self._head)
-        self._transport.close()
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._transport, name)
-
-
-class Later:
-    """A call that may come; see Clock."""
-
-    __slots__ = ("_among", "call", "when")
-
-    def __init__(self, when: float, call: Callable[[], object], among: set[Later]) -> None:
-        self.when = when
-        self.call = call
-        self._among = among
-
-    def cancel(self) -> None:
-        self._among.discard(self)
-
-
-class Clock:
-    """The loop as a connection needs it. The limits of idle connections share one timer, exact to a second: a timer set
-    and taken back for every request costs as much as its parsing."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.create_task = loop.create_task
-        self._loop = loop
-        self._waiting: set[Later] = set()
-        self._ticking = False
-
-    def call_later(self, delay: float, call: Callable[[], object]) -> Later:
-        later = Later(self._loop.time() + delay, call, self._waiting)
-        self._waiting.add(later)
-        if not self._ticking:
-            self._ticking = True
-            self._loop.call_later(1.0, self._tick)
-        return later
-
-    def _tick(self) -> None:
-        now = self._loop.time()
-        for later in [one for one in self._waiting if one.when <= now]:
-            self._waiting.discard(later)
-            later.call()
-        self._ticking = bool(self._waiting)
-        if self._ticking:
-            self._loop.call_later(1.0, self._tick)
-
-
-class Connection(HttpToolsProtocol):
-    """uvicorn's connection, corked: two writes an answer are two system calls."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(Cork(transport))  # type: ignore[arg-type]
 
 
 class Source(Protocol):
@@ -274,7 +197,7 @@ class Service:
         platform.on_stop(loop, self._stop)
         config = uvicorn.config.Config(
             self.app,
-            http=HttpToolsProtocol,
+            http=Connection,
             ws="none",
             lifespan="off",
             interface="asgi3",

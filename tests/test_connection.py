@@ -1,0 +1,166 @@
+"""One client's connection, by raw sockets: limits, other protocols, requests sent ahead, and the bytes of an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+import uvicorn.config
+from uvicorn.server import ServerState
+
+from byway import connection as module
+from byway.connection import Clock, Connection
+
+HEAD = b"POST /v1/messages HTTP/1.1\r\nhost: 127.0.0.1\r\n"
+
+
+async def echo(scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]) -> None:
+    """Say what came: method, path, query and the length of the body; `/stream` in two pieces."""
+    size, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        size, more = size + len(message["body"]), message["more_body"]
+    said = f"{scope['method']} {scope['path']} {scope['query_string'].decode()} {size}".encode()
+    if scope["path"] == "/stream":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for piece in (said, b"and on"):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+        return
+    headers = [(b"content-length", b"%d" % len(said))]
+    if scope["path"] == "/broken":
+        headers.append((b"x-name", b"a\r\nset-cookie: b"))
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": said})
+
+
+Talk = Callable[..., bytes]
+
+
+@pytest.fixture
+def talk() -> Iterator[Talk]:
+    """Send pieces, a moment apart, and read until the server closes or is silent for `patience` seconds."""
+
+    async def conversation(pieces: tuple[bytes, ...], patience: float) -> bytes:
+        loop = asyncio.get_running_loop()
+        config = uvicorn.config.Config(echo, log_config=None, lifespan="off", http=Connection)
+        config.load()
+        clock, state = Clock(loop), ServerState()
+        made = lambda: Connection(config, state, {}, clock)  # type: ignore[arg-type]  # noqa: E731
+        server = await loop.create_server(made, "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
+        for piece in pieces:
+            writer.write(piece)
+            await asyncio.sleep(0.02)
+        heard = b""
+        try:
+            while data := await asyncio.wait_for(reader.read(1 << 16), patience):
+                heard += data
+            heard += b"<closed>"
+        except TimeoutError:
+            pass
+        except ConnectionResetError:
+            heard += b"<reset>"
+        writer.close()
+        server.close()
+        for one in list(state.connections):
+            one.transport.abort()
+        await asyncio.sleep(0.01)
+        return heard
+
+    yield lambda *pieces, patience=0.3: asyncio.run(conversation(pieces, patience))
+
+
+def test_a_request_and_its_answer(talk: Talk) -> None:
+    heard = talk(HEAD + b"content-length: 3\r\n\r\n", b"abc")
+    assert heard == b"HTTP/1.1 200 OK\r\ncontent-length: 20\r\n\r\nPOST /v1/messages  3"
+
+
+def test_a_stream_is_chunked_and_ends(talk: Talk) -> None:
+    heard = talk(b"GET /stream?a=b HTTP/1.1\r\nhost: x\r\n\r\n")
+    head, _, body = heard.partition(b"\r\n\r\n")
+    assert head == b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked"
+    assert body == b"11\r\nGET /stream a=b 0\r\n6\r\nand on\r\n0\r\n\r\n"
+
+
+def test_a_path_with_escapes_and_a_proxys_form(talk: Talk) -> None:
+    assert b"GET /a b q=%20 0" in talk(b"GET /a%20b?q=%20 HTTP/1.1\r\nhost: x\r\n\r\n")
+    assert b"GET /path q=1 0" in talk(b"GET http://127.0.0.1/path?q=1 HTTP/1.1\r\nhost: x\r\n\r\n")
+
+
+def test_http_1_0_closes(talk: Talk) -> None:
+    heard = talk(b"GET /a HTTP/1.0\r\nhost: x\r\n\r\n")
+    assert b"connection: close\r\n" in heard and heard.endswith(b"GET /a  0<closed>")
+
+
+def test_requests_sent_ahead_are_answered_in_order(talk: Talk) -> None:
+    heard = talk(b"".join(b"GET /%d HTTP/1.1\r\nhost: x\r\n\r\n" % at for at in range(4)))
+    at = [heard.index(b"GET /%d" % number) for number in range(4)]
+    assert at == sorted(at)
+
+
+def test_100_continue_is_said_when_the_body_is_wanted(talk: Talk) -> None:
+    heard = talk(HEAD + b"expect: 100-continue\r\ncontent-length: 3\r\n\r\n", b"abc")
+    assert heard.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200") and heard.endswith(b" 3")
+
+
+def test_a_large_body_comes_whole(talk: Talk) -> None:
+    heard = talk(HEAD + b"content-length: 3000000\r\n\r\n", *[b"x" * 1_000_000] * 3)
+    assert heard.endswith(b"POST /v1/messages  3000000")
+
+
+def test_a_wish_for_another_protocol_is_passed_over_and_the_body_read(talk: Talk) -> None:
+    """Java's client sends h2c with every first request."""
+    wish = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABk\r\n"
+    for cut in (len(HEAD) + 3, len(HEAD + wish) + 20, len(HEAD + wish) + 25):
+        whole = HEAD + wish + b"content-length: 5\r\n\r\nhello"
+        heard = talk(whole[:cut], whole[cut:])
+        assert heard.startswith(b"HTTP/1.1 200 OK") and heard.endswith(b"POST /v1/messages  5"), cut
+
+
+def test_connect_is_told_that_this_is_no_proxy(talk: Talk) -> None:
+    heard = talk(b"CONNECT example.com:443 HTTP/1.1\r\nhost: example.com\r\n\r\n")
+    assert heard.startswith(b"HTTP/1.1 400") and b"no proxy" in heard and heard.endswith(b"<closed>")
+
+
+@pytest.mark.parametrize("pieces", [1, 40])
+def test_a_head_without_end_is_refused_in_the_envelope(talk: Talk, pieces: int) -> None:
+    line = b"x-filler: " + b"a" * 4000 + b"\r\n"
+    sent = [line * (40 // pieces)] * pieces
+    heard = talk(HEAD, *sent, patience=1)
+    assert heard.startswith(b"HTTP/1.1 431")
+    assert json.loads(heard.partition(b"\r\n\r\n")[2].removesuffix(b"<closed>"))["error"]["message"].startswith(
+        "The request's"
+    )
+
+
+def test_what_is_not_http_is_refused_in_the_envelope(talk: Talk) -> None:
+    heard = talk(b"\x16\x03\x01\x02\x00\x01\x00")
+    assert heard.startswith(b"HTTP/1.1 400") and b'"invalid_request_error"' in heard and heard.endswith(b"<closed>")
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        b"",
+        b"GET /a HTTP/1.1\r\n",
+        b"GET /a HTTP/1.1\r\nhost: x\r\n\r\nGET /b",
+        b"GET /a HTTP/1.1\r\nhost: x\r\n\r\n\r\n",
+    ],
+)
+def test_a_head_that_never_ends_does_not_hold_its_connection(
+    talk: Talk, monkeypatch: pytest.MonkeyPatch, before: bytes
+) -> None:
+    monkeypatch.setattr(module, "HEAD_WITHIN", 0.2)
+    first, _, second = before.partition(b"\r\n\r\n")
+    pieces = (first + b"\r\n\r\n", second) if second else (first,)
+    assert talk(*pieces, patience=4).endswith(b"<closed>")
+
+
+def test_an_answer_cannot_break_out_of_a_header(talk: Talk) -> None:
+    assert b"set-cookie" not in talk(b"GET /broken HTTP/1.1\r\nhost: x\r\n\r\n", patience=1)
