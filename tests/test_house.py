@@ -42,6 +42,7 @@ PURE = (
     "byway.config",
     "byway.problems",
     "byway.secrets",
+    "byway.signature",
 )
 IMPURE = {
     *("asyncio", "concurrent", "http", "httptools", "multiprocessing", "select", "signal", "socket", "sqlite3", "ssl"),

@@ -100,11 +100,33 @@ Role = Literal["user", "assistant", "system"]
 _ROLES: Final[dict[str, Role]] = {"user": "user", "assistant": "assistant", "system": "system"}
 
 
+class Thought(Struct):
+    """The setting `thinking`: `adaptive`, `enabled` with a budget, `disabled`."""
+
+    type: str
+    budget_tokens: int | None = None
+
+
+class Format(Struct):
+    """The form that an answer's text must have: `json_schema`."""
+
+    type: str
+    schema: Raw = Raw()
+
+
+class OutputConfig(Struct):
+    """How hard to think, and in which form to answer."""
+
+    effort: str | None = None
+    format: Format | None = None
+
+
 class Turn(Struct):
-    """One message of the conversation."""
+    """One message of the conversation. Its `output_config` holds from here on."""
 
     role: Role
     content: str | list[Block]
+    output_config: OutputConfig | None = None
 
     @property
     def blocks(self) -> list[Block]:
@@ -142,6 +164,13 @@ class Params(Struct, kw_only=True):
     temperature: Annotated[float, Meta(ge=0, le=1)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     top_k: Annotated[int, Meta(ge=0)] | None = None
+    thinking: Thought | None = None
+    output_config: OutputConfig | None = None
+    output_format: Format | None = None
+    """The older name of `output_config.format`."""
+    safeguards: list[Raw] | None = None
+    container: Raw = Raw()
+    mcp_servers: Raw = Raw()
 
 
 class _Typed(Params, kw_only=True):
@@ -154,6 +183,7 @@ class _Typed(Params, kw_only=True):
 class _LooseTurn(Struct):
     role: str
     content: str | list[Raw]
+    output_config: OutputConfig | None = None
 
 
 class _Loose(Params, kw_only=True):
@@ -319,8 +349,9 @@ def _loose_turn(raw: Raw, path: str) -> Turn:
         _wrong(f"{path}.role", "Input should be 'user' or 'assistant'")
     content = turn.content
     if not isinstance(content, str):
-        return Turn(role, [_decoded(item, f"{path}.content.{at}") for at, item in enumerate(content)])
-    return Turn(role, content)
+        blocks = [_decoded(item, f"{path}.content.{at}") for at, item in enumerate(content)]
+        return Turn(role, blocks, turn.output_config)
+    return Turn(role, content, turn.output_config)
 
 
 def _decoded(raw: Raw, path: str) -> Block:

@@ -32,6 +32,7 @@ State = Literal["unknown", "loading", "ready", "failed", "off"]
 _ASK_EVERY: Final = 30.0
 _ASK_SOONEST: Final = 2.0
 _REMEMBERED: Final = 256
+_NOTHING: Final = Facts()
 _LIST_LIMIT: Final = 8 << 20
 
 
@@ -104,8 +105,8 @@ class Live:
                 self.facts[model] = Facts()
 
     def target(self, model: str) -> Target:
-        facts = self.facts.get(model)
-        return Target(self.name, model, self.vendor, facts.window if facts else None)
+        facts = self.facts.get(model, _NOTHING)
+        return Target(self.name, model, self.vendor, facts.window, facts.tools, facts.vision)
 
 
 class Runtime:

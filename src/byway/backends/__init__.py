@@ -39,6 +39,10 @@ class Target(msgspec.Struct, frozen=True):
     vendor: Vendor
     window: int | None = None
     """Context window in tokens, where it is known."""
+    tools: bool | None = None
+    """Does the model's template render tools? None: nobody said."""
+    vision: bool | None = None
+    """Does the model see images? None: nobody said."""
 
 
 class Facts(msgspec.Struct, frozen=True):
