@@ -29,14 +29,66 @@ class Vendor(msgspec.Struct, frozen=True):
     """It says its window at `GET /props`, as llama.cpp does."""
     wakes: bool = False
     """It loads a model on the first request: be patient, and offer no verdict before."""
+    thinking: Literal["none", "template", "effort", "switch", "reasoning"] = "none"
+    """How it is told to think: not at all; `chat_template_kwargs`; `reasoning_effort`; `thinking: {type}`; `reasoning: {}`."""
+    efforts: tuple[str, ...] = ()
+    """The words for effort that it knows, from least to most."""
+    effort_off: str = ""
+    """Its word for no thinking, or for as little as it can."""
+    effort_in_template: bool = False
+    """The effort belongs among the template's arguments."""
+    reasoners: str = ""
+    """Which models take an effort: a pattern for their names. Others refuse it."""
+    reasoners_refuse: tuple[str, ...] = ()
+    """Fields that those models refuse."""
+    budget_field: str = ""
+    """Its name for the most tokens to think."""
+    format: Literal["json_schema", "json_object", "told"] = "json_schema"
+    """How it is told the form of an answer; `told`: in words alone."""
+    format_with_tools: bool = True
+    """It takes tools and a form of the answer in one request."""
+    forces: bool = False
+    """It keeps a forced tool choice. Elsewhere Byway looks whether a call came, and asks again when none did."""
 
 
 _ROWS: Final = (
-    Vendor("vllm", "vLLM", url="http://127.0.0.1:8000"),
-    Vendor("ollama", "Ollama", url="http://127.0.0.1:11434", wakes=True),
-    Vendor("llamacpp", "llama.cpp", url="http://127.0.0.1:8080", props=True),
+    # https://docs.vllm.ai/en/latest/features/reasoning_outputs/ and features/tool_calling/ (seen 2026-11-21): templates are told
+    # by their arguments, gpt-oss by `reasoning_effort`; named and required tool choices are kept by guided decoding.
+    Vendor(
+        "vllm",
+        "vLLM",
+        url="http://127.0.0.1:8000",
+        thinking="template",
+        efforts=("low", "medium", "high"),
+        reasoners="gpt-oss",
+        forces=True,
+    ),
+    # https://github.com/ollama/ollama/issues/14820 and /12561 (seen 2026-11-21): a model that can think does unless told
+    # "none"; any other word is an error with models that know no degrees.
+    Vendor(
+        "ollama",
+        "Ollama",
+        url="http://127.0.0.1:11434",
+        wakes=True,
+        thinking="effort",
+        effort_off="none",
+        reasoners=".",
+    ),
+    # https://github.com/ggml-org/llama.cpp tools/server/README.md (seen 2026-11-21).
+    Vendor(
+        "llamacpp",
+        "llama.cpp",
+        url="http://127.0.0.1:8080",
+        props=True,
+        thinking="template",
+        efforts=("low", "medium", "high"),
+        effort_in_template=True,
+        reasoners="gpt-oss",
+        budget_field="thinking_budget_tokens",
+        format_with_tools=False,
+    ),
     Vendor("lmstudio", "LM Studio", url="http://127.0.0.1:1234", wakes=True),
-    Vendor("mlxcel", "MLXcel"),
+    Vendor("mlxcel", "MLXcel", thinking="template"),
     Vendor("generic", "OpenAI-compatible server", sampling=("temperature", "top_p")),
     # https://platform.openai.com/docs/api-reference/chat/create (seen 2026-11-20): at most 4 stop sequences, no top_k,
     # and `max_tokens` is refused by the reasoning models in favour of `max_completion_tokens`.
@@ -48,6 +100,12 @@ _ROWS: Final = (
         max_tokens_field="max_completion_tokens",
         stop_limit=4,
         sampling=("temperature", "top_p"),
+        thinking="effort",
+        efforts=("low", "medium", "high"),
+        effort_off="low",
+        reasoners=r"^(o\d|gpt-5)",
+        reasoners_refuse=("temperature", "top_p", "stop"),
+        forces=True,
     ),
     Vendor(
         "anthropic",
@@ -57,7 +115,7 @@ _ROWS: Final = (
         self_hosted=False,
         auth="x-api-key",
     ),
-    Vendor("builtin", "built-in model", props=True),
+    Vendor("builtin", "built-in model", props=True, thinking="template", format_with_tools=False),
 )
 
 VENDORS: Final[dict[str, Vendor]] = {row.name: row for row in _ROWS}

@@ -43,6 +43,8 @@ class Target(msgspec.Struct, frozen=True):
     """Does the model's template render tools? None: nobody said."""
     vision: bool | None = None
     """Does the model see images? None: nobody said."""
+    most: int | None = None
+    """The most tokens that one answer may have, where it is known."""
 
 
 class Facts(msgspec.Struct, frozen=True):

@@ -8,10 +8,12 @@ import msgspec
 from msgspec import UnsetType
 
 from byway.backends import Call, Target
-from byway.backends.openai.conversation import conversation
+from byway.backends.openai.conversation import Out, conversation
+from byway.backends.openai.thinking import reasons, thinking
 from byway.backends.openai.tools import choice, offered
-from byway.messages import Request
+from byway.messages import Params, Request, unopened
 from byway.problems import Problem
+from byway.vendors import Vendor
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -23,15 +25,21 @@ def request(request: Request, target: Target) -> Call:
     same beginning turn after turn.
     """
     params, vendor = request.params, target.vendor
-    body: dict[str, Any] = {"model": target.model}
+    _check(params)
     tools = offered(request, target)
+    form, words = _form(params, vendor, bool(tools))
+    body: dict[str, Any] = {"model": target.model}
     if tools:
         body["tools"] = tools
-    body["messages"] = conversation(request, target)
+    body["messages"] = messages = conversation(request, target)
+    if words:
+        _tell(messages, words)
     if isinstance(params.max_tokens, UnsetType):
         raise Problem("invalid_request", "max_tokens: Field required")
     # 0 asks Anthropic to fill its cache; the smallest that these servers take is 1.
-    body[vendor.max_tokens_field] = max(1, params.max_tokens)
+    body[vendor.max_tokens_field] = max(
+        1, params.max_tokens if target.most is None else min(params.max_tokens, target.most)
+    )
     for name in vendor.sampling:
         value = getattr(params, name)
         if value is not None:
@@ -41,10 +49,63 @@ def request(request: Request, target: Target) -> Call:
         body["stop"] = [text for text in params.stop_sequences if text][: vendor.stop_limit]
     if tools:
         body.update(choice(request))
+    if form:
+        body["response_format"] = form
+    if vendor.thinking != "none":
+        body.update(thinking(request, target))
+    if vendor.reasoners_refuse and reasons(target):
+        for name in vendor.reasoners_refuse:
+            body.pop(name, None)
     if request.stream:
         body["stream"] = True
         body["stream_options"] = {"include_usage": True}
     return Call("POST", "/v1/chat/completions", _JSON, _encode(body))
 
 
+def _tell(messages: list[Out], words: str) -> None:
+    """Add `words` as the user's last."""
+    last = messages[-1] if messages else None
+    if last is not None and last.role == "user" and isinstance(last.content, str):
+        messages[-1] = Out("user", f"{last.content}\n\n{words}")
+    else:
+        messages.append(Out("user", words))
+
+
 _JSON: Final = (("content-type", "application/json"),)
+
+
+def _check(params: Params) -> None:
+    """Refuse what only Anthropic's own servers can do, by the name of its field, so that the client can leave it out."""
+    for name in ("mcp_servers", "container"):
+        value = bytes(getattr(params, name))
+        if value not in (b"", b"null", b"[]", b"{}"):
+            raise Problem(
+                "invalid_request",
+                f"{name}: Anthropic's servers do this; the backend that answers here cannot. Leave {name!r} out, or send this "
+                "request to an Anthropic backend.",
+            )
+
+
+def _form(params: Params, vendor: Vendor, tools: bool) -> tuple[dict[str, Any] | None, str]:
+    """The form that the answer's text must have: as the server is told it, and in words where it cannot be."""
+    config = params.output_config
+    asked = (config.format if config else None) or params.output_format
+    if asked is None:
+        return None, ""
+    if asked.type != "json_schema":
+        raise Problem("invalid_request", f"output_config.format.type: {asked.type!r} is not known; 'json_schema' is.")
+    schema = unopened(asked.schema, "output_config.format.schema")
+    if not schema.startswith(b"{"):
+        raise Problem("invalid_request", "output_config.format.schema: Input should be an object")
+    words = ""
+    if vendor.format != "json_schema" or (tools and not vendor.format_with_tools):
+        words = f"Answer with one JSON object and nothing else. It must match this JSON schema:\n{schema.decode()}"
+    if tools and not vendor.format_with_tools:
+        return None, words
+    match vendor.format:
+        case "json_schema":
+            return {"type": "json_schema", "json_schema": {"name": "answer", "schema": asked.schema}}, words
+        case "json_object":
+            return {"type": "json_object"}, words
+        case _:
+            return None, words
