@@ -43,6 +43,7 @@ PURE = (
     "byway.problems",
     "byway.secrets",
     "byway.signature",
+    "byway.again",
 )
 IMPURE = {
     *("asyncio", "concurrent", "http", "httptools", "multiprocessing", "select", "signal", "socket", "sqlite3", "ssl"),

@@ -11,7 +11,8 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
-from byway import credentials
+from byway import again, credentials
+from byway.backends import Target
 from byway.messages import Event, Frame, MessageDelta, MessageStart, Request, Started, Usage
 from byway.problems import Problem
 from byway.routing import Place
@@ -100,10 +101,42 @@ def _with_others(failed: list[Problem]) -> Problem:
 
 
 async def _attempt(live: Live, place: Place, request: Request, reply: Reply, record: Record, began: float) -> None:
-    """Ask one target and pass on its answer; raises Problem."""
+    """Have one target answer, in as many turns of the model as that takes; raises Problem."""
     target = live.target(place.model)
     record.backend, record.model = target.backend, target.model
     reply.aim(target.backend, target.model)
+    step = again.step(request, target)
+    if step is None:
+        await _ask(live, target, request, reply, record, began)
+        return
+    asked = step.request
+    while True:
+        held = Held()
+        await _ask(live, target, asked, held, record, began)
+        found = step.next(held.events)
+        if not isinstance(found, Request):
+            await reply.send(found)
+            return
+        asked = found
+
+
+class Held:
+    """The reply to one turn of several: kept until it is known what it was good for."""
+
+    sent = False
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def aim(self, backend: str, model: str) -> None:
+        """It was aimed when the exchange was."""
+
+    async def send(self, events: list[Event]) -> None:
+        self.events += events
+
+
+async def _ask(live: Live, target: Target, request: Request, reply: Reply, record: Record, began: float) -> None:
+    """One turn of the model: send the request and pass its answer to `reply`; raises Problem."""
     call = live.protocol.request(request, target)
     reader = live.protocol.reader(request, target)
     answer = await live.open.open(await credentials.authorize(call, live.credential))

@@ -282,6 +282,12 @@ class Request:
         """The body with the value of `model` changed and every other byte as it came."""
         return self.body if model == self.model else renamed(self.body, model, lambda data: _named.decode(data).model)
 
+    def asking(self, turns: list[Turn], params: Params) -> Request:
+        """Another turn of the same exchange: other turns, other params. It has no body to pass on unopened."""
+        made = Request(self.id, b"", params, self._headers, self.size)
+        made._turns = turns
+        return made
+
     def drop(self) -> None:
         """Let go of the body and all that was decoded from it."""
         self.body = b""

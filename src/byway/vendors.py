@@ -114,6 +114,7 @@ _ROWS: Final = (
         url="https://api.anthropic.com",
         self_hosted=False,
         auth="x-api-key",
+        forces=True,
     ),
     Vendor("builtin", "built-in model", props=True, thinking="template", format_with_tools=False),
 )

@@ -1,0 +1,63 @@
+"""What a real llama.cpp does with what Byway sends: the built-in model, whose template has no tools."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from gateway import Gateway
+from strict import check_event, check_message
+
+pytestmark = pytest.mark.real
+WEATHER = {
+    "name": "get_weather",
+    "description": "The weather in a city.",
+    "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+}
+CLOCK = {
+    "name": "get_time",
+    "input_schema": {"type": "object", "properties": {"zone": {"type": "string"}}, "required": ["zone"]},
+}
+
+
+@pytest.fixture(scope="module")
+def gateway() -> Iterator[Gateway]:
+    pytest.importorskip("xllamacpp", reason="xllamacpp is not installed")
+    with Gateway(model=True) as gateway:
+        gateway.wait(lambda: gateway.get("/readyz").json["backends"][0]["state"] == "ready", 60, "the model is loaded")
+        yield gateway
+
+
+def body(**fields: Any) -> dict[str, Any]:
+    question = {"role": "user", "content": "What is the weather in Paris?"}
+    return {"model": "sonnet", "max_tokens": 100, "messages": [question], **fields}
+
+
+@pytest.mark.parametrize("choice", [{"type": "tool", "name": "get_weather"}, {"type": "any"}])
+def test_a_forced_tool_choice_gives_a_call(gateway: Gateway, choice: dict[str, str]) -> None:
+    answer = gateway.post(body(tools=[WEATHER, CLOCK], tool_choice=choice)).json
+    check_message(answer)
+    assert answer["stop_reason"] == "tool_use"
+    call = answer["content"][0]
+    assert call["type"] == "tool_use" and call["name"] in ("get_weather", "get_time")
+    if choice["type"] == "tool":
+        assert call["name"] == "get_weather" and isinstance(call["input"]["city"], str)
+
+
+def test_a_forced_tool_choice_is_streamed_too(gateway: Gateway) -> None:
+    choice = {"type": "tool", "name": "get_weather"}
+    events = gateway.post(body(stream=True, tools=[WEATHER], tool_choice=choice)).events
+    for event in events:
+        check_event(event)
+    assert [event["content_block"]["type"] for event in events if event["type"] == "content_block_start"] == [
+        "tool_use"
+    ]
+
+
+def test_the_form_of_an_answer_is_kept(gateway: Gateway) -> None:
+    schema = {"type": "object", "properties": {"title": {"type": "string"}}, "required": ["title"]}
+    form = {"format": {"type": "json_schema", "schema": schema}}
+    answer = gateway.post(body(output_config=form)).json
+    check_message(answer)
+    assert answer["content"][0]["text"].lstrip().startswith("{") and '"title"' in answer["content"][0]["text"]

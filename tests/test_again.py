@@ -1,0 +1,113 @@
+"""Another turn of the model: a forced tool choice at servers that pass over it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from byway import again
+from byway.backends import Target, openai
+from byway.messages import Event, Request, parse
+from byway.stream import fold
+from byway.vendors import VENDORS
+
+READ = {
+    "name": "Read",
+    "description": "Reads a file.",
+    "input_schema": {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]},
+}
+BASH = {"name": "Bash", "input_schema": {"type": "object", "properties": {"command": {"type": "string"}}}}
+
+
+def request(**fields: Any) -> Request:
+    body = {"model": "m", "max_tokens": 64, "stream": True, "messages": [{"role": "user", "content": "Read a.txt"}]}
+    return parse(json.dumps({**body, "tools": [READ, BASH], **fields}).encode(), {}, "msg_1")
+
+
+def target(vendor: str = "llamacpp", tools: bool | None = None) -> Target:
+    return Target("box", "local", VENDORS[vendor], tools=tools)
+
+
+def answered(asked: Request, at: Target, **message: Any) -> list[Event]:
+    """The events of a server's whole answer."""
+    reply = {
+        "choices": [{"message": message, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 9, "completion_tokens": 4},
+    }
+    reader = openai.reader(asked, at)
+    return reader.feed(json.dumps(reply).encode()) + reader.close()
+
+
+def sent(asked: Request, at: Target) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(openai.request(asked, at).body)
+    return found
+
+
+CALL = {"id": "call_1", "function": {"name": "Read", "arguments": '{"path":"a.txt"}'}}
+NAMED = {"type": "tool", "name": "Read"}
+
+
+@pytest.mark.parametrize("choice", [None, {"type": "auto"}, {"type": "none"}])
+def test_a_free_choice_is_streamed_as_it_comes(choice: dict[str, str] | None) -> None:
+    assert again.step(request(tool_choice=choice), target()) is None
+
+
+def test_a_server_that_keeps_forced_choices_is_trusted() -> None:
+    assert again.step(request(tool_choice={"type": "any"}), target("vllm")) is None
+    assert again.step(request(tool_choice={"type": "any"}), target("anthropic")) is None
+
+
+def test_a_call_that_came_is_the_answer() -> None:
+    step = again.step(request(tool_choice={"type": "any"}), target())
+    assert step is not None
+    assert sent(step.request, target())["tool_choice"] == "required"
+    events = answered(step.request, target(), tool_calls=[CALL])
+    assert step.next(events) is events
+
+
+@pytest.mark.parametrize(
+    "message", [{"content": "I would read it."}, {"tool_calls": [{**CALL, "function": {"name": "Bash"}}]}]
+)
+def test_when_no_call_of_the_named_tool_came_it_is_asked_for_as_json(message: dict[str, Any]) -> None:
+    step = again.step(request(tool_choice=NAMED), target())
+    assert step is not None
+    asked = step.next(answered(step.request, target(), **message))
+    assert isinstance(asked, Request)
+    body = sent(asked, target())
+    assert "tools" not in body and "tool_choice" not in body and "stream" not in body
+    schema = body["response_format"]["json_schema"]["schema"]
+    assert schema["properties"] == {"name": {"enum": ["Read"]}, "arguments": READ["input_schema"]}
+    assert body["messages"][0]["content"].startswith("Read a.txt\n\nCall one of these tools now.")
+    assert "- Read: Reads a file.\n  arguments: {" in body["messages"][0]["content"]
+    assert "Bash" not in body["messages"][0]["content"]
+    done = step.next(answered(asked, target(), content='{"name":"Read","arguments":{"path":"a.txt"}}'))
+    assert isinstance(done, list)
+    message = json.loads(fold(done))
+    assert message["content"] == [{"type": "tool_use", "id": "toolu_1_0", "name": "Read", "input": {"path": "a.txt"}}]
+    assert message["stop_reason"] == "tool_use"
+    assert message["usage"]["input_tokens"] == 9 and message["usage"]["output_tokens"] == 4
+
+
+def test_a_template_without_tools_is_asked_for_json_at_once() -> None:
+    step = again.step(request(tool_choice={"type": "any"}), target(tools=False))
+    assert step is not None
+    schema = sent(step.request, target())["response_format"]["json_schema"]["schema"]
+    assert [form["properties"]["name"]["enum"] for form in schema["anyOf"]] == [["Read"], ["Bash"]]
+
+
+@pytest.mark.parametrize("text", ["", "no json", '{"name":"Read"', '{"name":"Rm","arguments":{}}', "[" * 5000])
+def test_when_json_does_not_come_either_the_first_answer_stands(text: str) -> None:
+    step = again.step(request(tool_choice={"type": "any"}), target())
+    assert step is not None
+    first = answered(step.request, target(), content="I would read it.")
+    asked = step.next(first)
+    assert isinstance(asked, Request)
+    assert step.next(answered(asked, target(), content=text)) is first
+
+
+def test_a_tool_without_description_or_schema_can_be_forced() -> None:
+    step = again.step(request(tools=[{"name": "Go"}], tool_choice={"type": "any"}), target(tools=False))
+    assert step is not None
+    assert '- Go\n  arguments: {"type":"object"}' in sent(step.request, target())["messages"][0]["content"]
