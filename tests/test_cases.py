@@ -15,7 +15,7 @@ from grammar import Line, input_of, plain, told
 from msgspec import Raw
 from strict import check_event, check_message
 
-from byway import messages
+from byway import messages, signature
 from byway.backends import Backend, Call, Target, anthropic, openai
 from byway.messages import Event, Frame, Request
 from byway.problems import Problem
@@ -243,6 +243,9 @@ def test_fold_is_the_answer_not_streamed(case: Case) -> None:
             check_message(message)
         for name, value in (turn.whole or {}).items():
             assert message[name] == value
+        if case.protocol == "openai":
+            for block in message["content"]:
+                assert block["type"] != "thinking" or signature.holds(block["thinking"], block["signature"])
 
 
 @each([case for case in ENDED if case.protocol == "anthropic"])

@@ -239,12 +239,14 @@ def test_models_asks_the_backends_themselves(write: Callable[[str], Path]) -> No
         )
         done = byway("models", "--config", str(file))
         assert done.returncode == 0, done.stderr
-        assert re.search(r"^qwen3 +box +32,768 +ready$", done.stdout, re.MULTILINE)
+        assert re.search(r"^qwen3 +box +32,768 \(backend\) +ready$", done.stdout, re.MULTILINE)
         assert re.search(r"^- +gone +- +failed$", done.stdout, re.MULTILINE)
         assert re.search(r"^haiku +box/small, then box/qwen3$", done.stdout, re.MULTILINE)
         assert "gone: " in done.stderr
         found = json.loads(byway("models", "--json", "--config", str(file)).stdout)
-        assert {"backend": "box", "model": "qwen3", "window": 32768, "state": "ready"} in found["targets"]
+        qwen = next(one for one in found["targets"] if one["model"] == "qwen3")
+        assert (qwen["backend"], qwen["state"]) == ("box", "ready")
+        assert (qwen["window"], qwen["window_source"]) == (32768, "backend")
         assert {"alias": "default", "targets": ["box/qwen3"]} in found["aliases"]
         assert [one["state"] for one in found["backends"]] == ["ready", "failed"]
 

@@ -48,6 +48,7 @@ def test_overflow_in_every_wording_becomes_the_one_that_compacts(text, said):
     problem = read(400, {"error": {"message": text}})
     assert problem.kind == "prompt_too_long"
     assert problem.message == "prompt is too long: {} tokens > {} maximum".format(*said)
+    assert (problem.facts["tokens"], problem.facts["window"]) == said
 
 
 def test_room_for_the_answer_that_does_not_fit_is_said_so_that_the_client_asks_for_less():
@@ -61,7 +62,16 @@ def test_room_for_the_answer_that_does_not_fit_is_said_so_that_the_client_asks_f
 
 def test_anthropics_own_words_go_on_unchanged():
     text = "prompt is too long: 210000 tokens > 200000 maximum"
-    assert read(400, {"type": "error", "error": {"type": "invalid_request_error", "message": text}}).message == text
+    problem = read(400, {"type": "error", "error": {"type": "invalid_request_error", "message": text}})
+    assert problem.message == text
+    assert (problem.facts["tokens"], problem.facts["window"]) == (210000, 200000)
+
+
+def test_llama_cpps_numbers_stand_beside_its_words():
+    error = {"type": "exceed_context_size_error", "message": "too long", "n_prompt_tokens": 9000, "n_ctx": 8192}
+    problem = read(400, {"error": error})
+    assert problem.message == "prompt is too long: 9000 tokens > 8192 maximum"
+    assert (problem.facts["tokens"], problem.facts["window"]) == (9000, 8192)
 
 
 def test_overflow_without_numbers_still_compacts():

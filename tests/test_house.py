@@ -37,6 +37,7 @@ PURE = (
     "byway.backends",
     "byway.vendors",
     "byway.claudecode",
+    "byway.counting",
     "byway.faults",
     "byway.routing",
     "byway.config",

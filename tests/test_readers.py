@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strict import check_event
 
-from byway import messages, sse
+from byway import messages, signature, sse
 from byway.backends import Backend, Target, anthropic, openai
-from byway.messages import Event, Stop, Usage
+from byway.messages import Event, SignatureDelta, Stop, Usage
 from byway.problems import Problem
 from byway.stream import Writer, fold
 from byway.vendors import VENDORS
@@ -50,6 +50,8 @@ def run(module: Backend, target: Target, chunks: list[bytes]) -> tuple[list[Even
     return events, None
 
 
+# White space alone makes no block, see the Writer's own test.
+seen = words.filter(lambda text: not text.isspace())
 sizes = st.lists(st.integers(0, 9), max_size=60)
 
 # ------------------------------------------------------------------------------------------------------------------ sse
@@ -131,7 +133,7 @@ calls = st.lists(st.tuples(st.sampled_from(["Read", "Bash"]), st.dictionaries(wo
 @st.composite
 def answers(draw: Callable[..., Any]) -> tuple[list[dict[str, Any]], str, list[tuple[str, dict[str, str]]]]:
     """Deltas of one answer in an order that a server may choose, its text, and its calls in the order they begin."""
-    text = draw(st.lists(words, max_size=4))
+    text = draw(st.lists(seen, max_size=4))
     wanted = draw(calls)
     queues: list[list[dict[str, Any]]] = [[{"content": piece} for piece in text]]
     for index, (name, arguments) in enumerate(wanted):
@@ -176,8 +178,8 @@ def test_any_order_of_deltas_makes_a_grammatical_stream_and_loses_nothing(
 # --------------------------------------------------------------------------------------------------------------- writer
 
 steps = st.one_of(
-    st.tuples(st.just("text"), words),
-    st.tuples(st.just("thinking"), words),
+    st.tuples(st.just("text"), seen),
+    st.tuples(st.just("thinking"), seen),
     st.tuples(st.just("tool"), st.lists(st.sampled_from(['{"a":', "1}", ""]), max_size=3)),
     st.tuples(st.just("end"), st.none()),
 )
@@ -204,3 +206,42 @@ def test_the_writer_is_grammatical_whatever_it_is_told(told_to: list[tuple[str, 
     for kind in ("text", "thinking"):
         assert "".join(line[1] for line in found if line[0] == kind) == "".join(v for s, v in told_to if s == kind)
     assert sum(line[0] == "tool" for line in found) == sum(step == "tool" for step, _ in told_to)
+
+
+@steady
+@given(pieces=st.lists(st.text(" \nab", max_size=3), max_size=6), kind=st.sampled_from(["text", "thinking"]))
+def test_white_space_alone_makes_no_block(pieces: list[str], kind: str) -> None:
+    writer = Writer("msg_x", "sonnet", Usage())
+    for piece in pieces:
+        writer.text(piece) if kind == "text" else writer.thinking(piece)
+    writer.tool("call_1", "Read")
+    writer.finish(Stop("tool_use"), Usage())
+    found = told(plain(writer.take()))
+    joined = "".join(pieces)
+    assert [line[0] for line in found] == [kind] * bool(joined.strip()) + ["tool", "end"]
+    assert not joined.strip() or found[0][1].strip() == joined.strip()
+
+
+@steady
+@given(pieces=st.lists(seen, max_size=6))
+def test_a_thinking_block_ends_with_the_signature_of_its_text(pieces: list[str]) -> None:
+    writer = Writer("msg_x", "sonnet", Usage())
+    for piece in pieces:
+        writer.thinking(piece)
+    writer.text("x")
+    writer.finish(Stop("end_turn"), Usage())
+    events = writer.take()
+    if "".join(pieces):
+        signed = [at for at, event in enumerate(events) if isinstance(getattr(event, "delta", None), SignatureDelta)]
+        assert len(signed) == 1 and events[signed[0] + 1].name == "content_block_stop"
+    for block in json.loads(fold(events))["content"]:
+        assert block["type"] != "thinking" or signature.holds("".join(pieces), block["signature"])
+
+
+@steady
+@given(pieces=st.lists(words, max_size=200))
+def test_a_signature_is_the_same_however_the_text_came(pieces: list[str]) -> None:
+    signer = signature.Signer()
+    for piece in pieces:
+        signer.add(piece)
+    assert signer.signature() == signature.sign("".join(pieces)) and signature.ours(signer.signature())

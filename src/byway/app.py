@@ -228,6 +228,7 @@ class App:
             line.cached_tokens = usage.cache_read_input_tokens
             line.output_tokens = usage.output_tokens
             line.stop = record.stop_reason or ""
+            line.estimated = record.estimated
         if record.tries > 1:
             line.tries = record.tries
         if problem is not None:
@@ -275,6 +276,8 @@ class Line(msgspec.Struct, omit_defaults=True):
     input_tokens: int | None = None
     cached_tokens: int | None = None
     output_tokens: int | None = None
+    estimated: bool = False
+    """The tokens are Byway's guess: the backend gave no usage."""
     stop: str = ""
     tries: int = 1
     problem: str = ""

@@ -2,20 +2,152 @@
 
 from __future__ import annotations
 
+import re
+from functools import lru_cache
 from typing import Final
 
-from byway.messages import Request, Tool, ToolReference, ToolResult
+from byway.messages import Block, Request, Text, Tool, ToolReference, ToolResult, Turn
 
 #: A text block, not a header: its digits differ from conversation to conversation (with 2.1.197 from request to
 #: request), so in front of a prompt it makes a local model read everything again.
 _ATTRIBUTION: Final = "x-anthropic-billing-header:"
+#: How one of the client's system texts begins, whatever else it was told.
+_IDENTITY: Final = (_ATTRIBUTION, "You are Claude Code", "You are a Claude agent")
 #: A tool that stands for those which are not loaded yet; no model may call it.
 _PLACEHOLDER: Final = "DeferredToolPlaceholder"
 
+_REMINDER: Final = "<system-reminder>"
+#: The client's first system message holds at least one of these.
+_BRIEFING: Final = (
+    "Primary working directory:",
+    "Available agent types for",
+    "The following deferred tools",
+    "The following skills are",
+    "Today's date is ",
+)
+#: What the client says in its first system message to one model it says to another in reminders, in front of the first
+#: question. Those that are the same in every conversation hold one of these, near their start.
+_TOLD: Final = (
+    "Primary working directory:",
+    "Available agent types for",
+    "The following skills are",
+    "You are powered by the model",
+    "Attribution for git commits",
+    "context:\n# currentDate\n",
+)
+_HEAD: Final = 300
+#: No text of the client is longer; another's is left alone.
+_LONGEST: Final = 100_000
+#: What one conversation has for itself in a text that is otherwise the same for all: where such a stretch begins, and
+#: where it ends ("" is the end of the text).
+_STRETCHES: Final = (
+    ("The following deferred tools ", "\n\n"),
+    ("Today's date is ", "\n"),
+    ("gitStatus: This is the git status", ""),
+)
+#: The lists of lines that tell where the client runs, by their first line, and the lines of them that differ.
+_PLACES: Final = (" - Primary working directory: ", "Working directory: ", "CWD: ")
+_PLACE: Final = re.compile(
+    r"^(?: - )?(?:(?:Primary w|W|Additional w)orking director|Is a git repository|Is directory a git repo"
+    r"|This is a git worktree|Scratchpad directory|CWD:|Date:).*\n?(?:  +- .*\n?)*",
+    re.MULTILINE,
+)
+#: The memory's folder is named after the working folder, in the middle of the longest text.
+_MEMORY: Final = "file-based memory"
+_PATH: Final = re.compile(r"`([^`\n]*[/\\][^`\n]*)`")
 
-def system(texts: list[str]) -> list[str]:
-    """The system texts that a model should read: without the attribution block."""
-    return [text for text in texts if not text.startswith(_ATTRIBUTION)]
+
+def opening(request: Request) -> tuple[list[str], list[Turn]]:
+    """The system texts and the turns as a model should read them: what is the same in every conversation comes first.
+
+    A server keeps what it has computed for the beginning of a prompt. So the attribution block is left out; the client's
+    first system message, and reminders that could stand in it, join the system texts; and what only this conversation
+    has (folder, day, state of the repository, names of tools that can be loaded) goes to their end. All of it is decided
+    by what stands before the first answer, which no later turn changes. Texts in other words stay as they are.
+    """
+    texts, turns = request.system, request.turns
+    if not any(text.startswith(_IDENTITY) for text in texts):
+        return texts, turns
+    texts = [text for text in texts if not text.startswith(_ATTRIBUTION)]
+    asked = 0
+    while asked < len(turns) and turns[asked].role == "user":
+        asked += 1
+    if not asked:
+        return texts, turns
+    briefed = asked
+    while briefed < len(turns) and turns[briefed].role == "system" and (briefing := _briefing(turns[briefed])):
+        texts += briefing
+        briefed += 1
+    told, question = _told(turns[0])
+    own: list[str] = []
+    texts = [_common(text, own) for text in [*texts, *told]]
+    if own:
+        texts.append("\n".join(["# This conversation", *own]))
+    return texts, [question, *turns[1:asked], *turns[briefed:]]
+
+
+def _briefing(turn: Turn) -> list[str]:
+    """The texts of the client's first system message; none when it is another one."""
+    texts = [block.text for block in turn.blocks if type(block) is Text]
+    known = any(mark in text for text in texts for mark in _BRIEFING)
+    return texts if known and len(texts) == len(turn.blocks) else []
+
+
+def _told(turn: Turn) -> tuple[list[str], Turn]:
+    """(the reminders in front of the question that are for every conversation, the turn without them)."""
+    told: list[str] = []
+    left: list[Block] = []
+    blocks = turn.blocks
+    for at, block in enumerate(blocks):
+        if type(block) is not Text or not block.text.startswith(_REMINDER):
+            left += blocks[at:]
+            break
+        if any(mark in block.text[:_HEAD] for mark in _TOLD):
+            told.append(block.text)
+        else:
+            left.append(block)
+    return (told, Turn("user", left, turn.output_config)) if told and left else ([], turn)
+
+
+def _common(text: str, own: list[str]) -> str:
+    """`text` without what only this conversation has, which is added to `own`."""
+    common, lines = _parted(text) if len(text) < _LONGEST else (text, ())
+    own += lines
+    return common
+
+
+@lru_cache(32)
+def _parted(text: str) -> tuple[str, tuple[str, ...]]:
+    """(what every conversation has of `text`, what this one has). A client repeats its texts with every request."""
+    own: list[str] = []
+    whole = text
+    for mark in _PLACES:
+        at = _line(text, mark)
+        if at >= 0:
+            end = text.find("\n\n", at)
+            end = len(text) if end < 0 else end + 1
+            lines = text[at:end]
+            own += [line.rstrip() for line in _PLACE.findall(lines)]
+            text = text[:at] + _PLACE.sub("", lines) + text[end:]
+    at = text.find(_MEMORY)
+    if at >= 0:
+        for number, path in enumerate(_PATH.findall(text, at, text.find("\n", at) + 1), 1):
+            name = "<memory folder>" if number == 1 else f"<memory folder {number}>"
+            own.append(f" - {name} stands for {path}")
+            text = text.replace(f"`{path}`", f"`{name}`")
+    for mark, closer in _STRETCHES:
+        at = _line(text, mark)
+        if at >= 0:
+            end = text.find(closer, at) if closer else len(text)
+            end = len(text) if end < 0 else end
+            own.append(text[at:end].rstrip())
+            text = text[:at] + text[end:].lstrip("\n")
+    return (text if text is whole else text.rstrip()), tuple(own)
+
+
+def _line(text: str, mark: str) -> int:
+    """Where in `text` a line begins with `mark`; -1: nowhere."""
+    return 0 if text.startswith(mark) else text.find(f"\n{mark}") + 1 or -1
 
 
 def reminder(text: str) -> str:
@@ -23,7 +155,7 @@ def reminder(text: str) -> str:
 
     The tag is the one that the client itself uses for what it adds to a user's turn.
     """
-    return text if text.lstrip().startswith("<system-reminder>") else f"<system-reminder>\n{text}\n</system-reminder>"
+    return text if text.lstrip().startswith(_REMINDER) else f"{_REMINDER}\n{text}\n</system-reminder>"
 
 
 def tools(request: Request) -> list[Tool]:

@@ -36,6 +36,8 @@ class Record(Struct):
     first: float | None = None
     """Seconds from the request's last byte to the first content event."""
     usage: Usage | None = None
+    estimated: bool = False
+    """The backend gave no usage: Byway has counted by itself."""
     stop_reason: str | None = None
 
 
@@ -56,7 +58,8 @@ async def answer(runtime: Runtime, request: Request, reply: Reply, record: Recor
     """Answer `request` through `reply` by way of the first target that can.
 
     The next target may be tried until content has gone out. With one target left no cool-down refuses a request, and
-    one retry follows a failed connection, 429 or 5xx. Raises the last target's Problem when none could answer.
+    one retry follows a failed connection, 429 or 5xx. A backend that says how long an answer may be is asked again for
+    one of that length. Raises the last target's Problem when none could answer.
     """
     began = time.monotonic()
     record.asked = request.model
@@ -72,6 +75,8 @@ async def answer(runtime: Runtime, request: Request, reply: Reply, record: Recor
         try:
             await _attempt(live, places[at], request, reply, record, began)
         except Problem as problem:
+            if not reply.sent and live.learn(places[at].model, request, problem):
+                continue
             if problem.row.blame == "backend":
                 runtime.health.failed(live.name, time.monotonic())
             if reply.sent or not problem.row.failover:
@@ -138,6 +143,10 @@ class Held:
 async def _ask(live: Live, target: Target, request: Request, reply: Reply, record: Record, began: float) -> None:
     """One turn of the model: send the request and pass its answer to `reply`; raises Problem."""
     call = live.protocol.request(request, target)
+    problem = live.refusal(target, call.body)
+    if problem is not None:
+        raise problem
+    guess = live.counter.estimate(request, target, call.body)
     reader = live.protocol.reader(request, target)
     answer = await live.open.open(await credentials.authorize(call, live.credential))
     del call
@@ -158,9 +167,14 @@ async def _ask(live: Live, target: Target, request: Request, reply: Reply, recor
                 if reply.sent and request.body:
                     request.drop()
         events = reader.close()
+        record.estimated = reader.estimated
         if events:
             _meter(events, record)
             await reply.send(events)
+        used = record.usage
+        if used is not None and not record.estimated:
+            prompt = used.input_tokens + used.cache_read_input_tokens + used.cache_creation_input_tokens
+            live.counter.learn(target.model, guess, prompt)
     finally:
         answer.close()
 

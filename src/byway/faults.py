@@ -53,10 +53,30 @@ _OVERFLOWS: Final = tuple(
     )
 )
 
+#: How servers say that `max_tokens` is above what a model can answer with; the group is that limit.
+_MOST: Final = tuple(
+    re.compile(pattern, re.IGNORECASE | re.DOTALL)
+    for pattern in (
+        # OpenAI
+        r"max_(?:completion_)?tokens is too large: \d+\. This model supports at most (\d+) completion tokens",
+        # Anthropic
+        r"max_tokens: \d+ > (\d+), which is the maximum allowed",
+        # DeepSeek, Qwen
+        r"range of max_(?:completion_)?tokens (?:is|should be) \[\d+, ?(\d+)\]",
+        # Groq, Fireworks
+        r"max_(?:completion_)?tokens`? must be less than or equal to `?(\d+)",
+        # Mistral, Together
+        r"max_(?:completion_|new_)?tokens`? (?:cannot|can not|must not|should not) (?:exceed|be greater than) `?(\d+)",
+    )
+)
+
 #: Some servers show the key that they refuse, or the headers of a proxy before them.
 _scrub: Final = Scrubber().scrub
 #: Anthropic's own words go on unchanged: the client's retry logic reads them.
-_OFFICIAL: Final = re.compile(r"prompt is too long|input length and `max_tokens` exceed context limit")
+_OFFICIAL: Final = re.compile(
+    r"(?:prompt is too long|input length and `max_tokens` exceed context limit)"
+    r"(?:: (?P<tokens>\d+) (?:tokens|\+ \d+) > (?P<window>\d+))?"
+)
 _CLIENTS_FAULT: Final = re.compile(r"image input is not supported|Failed to parse tools")
 _VAGUE: Final = re.compile(
     r"context_length_exceeded|exceed_context_size|exceeds? the context (?:window|length)|"
@@ -99,7 +119,12 @@ def said(
     if status in (400, 413, 422, 500):
         long = _overflow(text, kind, fields, window)
         if long is not None:
-            return Problem("prompt_too_long", long, facts={"status": status, "backend": backend})
+            words, numbers = long
+            return Problem("prompt_too_long", words, facts={"status": status, "backend": backend, **numbers})
+    if status in (400, 422):
+        most = next((int(found[1]) for pattern in _MOST if (found := pattern.search(text))), 0)
+        if most:
+            return Problem("invalid_request", text, facts={"status": status, "backend": backend, "most": most})
     return _classify(status, text, kind, backend, headers or {})
 
 
@@ -118,25 +143,34 @@ _STATUS: Final = {
 }
 
 
-def _overflow(text: str, kind: str, fields: dict[str, Any], window: int | None) -> str | None:
-    """Anthropic's words for a prompt that does not fit, or None when the error is another."""
-    if _OFFICIAL.search(text):
-        return text
+def _overflow(
+    text: str, kind: str, fields: dict[str, Any], window: int | None
+) -> tuple[str, dict[str, int | str]] | None:
+    """Anthropic's words for a prompt that does not fit, with `tokens` and `window` as far as the server says them; None
+    when the error is another."""
+    if official := _OFFICIAL.search(text):
+        return text, {name: int(size) for name, size in official.groupdict().items() if size}
     for pattern in _OVERFLOWS:
         match = pattern.search(text)
         if match is not None:
             groups = match.groupdict()
             prompt, most = int(groups["n"]), int(groups["m"])
             out = int(groups.get("out") or int(groups.get("total") or prompt) - prompt)
-            if prompt <= most and out > 0:
-                return f"input length and `max_tokens` exceed context limit: {prompt} + {out} > {most}"
-            return f"prompt is too long: {prompt} tokens > {most} maximum"
+            return _too_long(prompt, out, most), {"tokens": prompt, "window": most}
     if _VAGUE.search(text) or _VAGUE.search(kind):
-        asked, limit = fields.get("n_prompt_tokens"), fields.get("n_ctx") or window
+        asked, limit = fields.get("n_prompt_tokens"), fields.get("n_ctx")
+        numbers: dict[str, int | str] = {"window": limit} if isinstance(limit, int) else {}
+        limit = limit or window
         if isinstance(asked, int) and isinstance(limit, int):
-            return f"prompt is too long: {asked} tokens > {limit} maximum"
-        return f"prompt is too long: {text}" if text else "prompt is too long"
+            return _too_long(asked, 0, limit), {**numbers, "tokens": asked}
+        return (f"prompt is too long: {text}" if text else "prompt is too long"), numbers
     return None
+
+
+def _too_long(prompt: int, out: int, most: int) -> str:
+    if prompt <= most and out > 0:
+        return f"input length and `max_tokens` exceed context limit: {prompt} + {out} > {most}"
+    return f"prompt is too long: {prompt} tokens > {most} maximum"
 
 
 def _classify(status: int, text: str, kind: str, backend: str, headers: Mapping[str, str]) -> Problem:

@@ -239,6 +239,8 @@ class Request:
         self.stream = bool(params.stream)
         self._headers = headers
         self.size = size
+        self.room: int | None = None
+        """Tokens that the window has left for the answer, once a backend has said so."""
         self._turns: list[Turn] | None = None
 
     @property

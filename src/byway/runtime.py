@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, Literal
 
 from byway import credentials, routing
 from byway.backends import Backend, Call, Facts, Target, anthropic, openai
 from byway.config import Backend as Settings
 from byway.config import Config, Timeouts
+from byway.counting import Counter, may_exceed, refuses
 from byway.health import Health
 from byway.keys import Keyring
 from byway.logs import say
+from byway.messages import Request
 from byway.problems import Problem
 from byway.secrets import Scrubber
 from byway.upstream import Upstream
@@ -33,6 +35,14 @@ _ASK_EVERY: Final = 30.0
 _ASK_SOONEST: Final = 2.0
 _REMEMBERED: Final = 256
 _NOTHING: Final = Facts()
+#: So many models of one backend are asked about.
+_DESCRIBED: Final = 20
+_PAGE_LIMIT: Final = 2.0
+#: A count takes no longer, and a backend that has no page for it, or is down, is left alone for a while.
+_COUNT_LIMIT: Final = 5.0
+_NO_SUCH_PAGE: Final = frozenset((404, 405, 501))
+_LEFT_ALONE: Final = 600.0
+_LEFT_A_MOMENT: Final = 5.0
 _LIST_LIMIT: Final = 8 << 20
 
 
@@ -46,13 +56,21 @@ class Live:
         self.vendor = VENDORS[settings.type]
         self.protocol = PROTOCOLS[self.vendor.protocol]
         self.models: tuple[str, ...] | None = settings.models or None
-        self.facts: dict[str, Facts] = {model: Facts(window) for model, window in settings.windows.items()}
+        self.facts: dict[str, Facts] = {model: Facts(size, source="config") for model, size in settings.windows.items()}
+        self.counter = Counter()
+        self._uncounted: dict[str, float] = {}
+        """Until when the backend is not asked to count, by model."""
+        self._used: dict[str, None] = {}
+        """Models that were asked for: what is known of them is kept fresh."""
+        self._described: set[str] = set()
+        self._listed = False
         self.state: State = "off" if settings.off else "unknown"
         self.message = settings.off
         self.asked = 0.0
         self.credential = credentials.static(self.vendor, settings.api_key, settings.headers)
         self.upstream: Upstream | None = None
-        self.tokens_per_byte: float | None = None
+        self.most: dict[str, int] = {}
+        """The longest answer in tokens, by model, where a refusal has said so."""
         url = settings.url or self.vendor.url
         if url and not settings.off:
             self.upstream = Upstream(
@@ -87,26 +105,133 @@ class Live:
         self.asked = now
         try:
             if not self.settings.models:
-                self.models = tuple(self.protocol.read_models(await self.fetch(self.protocol.models())))
-            for model in (self.models or ())[:1]:
-                await self._describe(model)
+                found = self.protocol.read_models(await self.fetch(self.protocol.models()))
+                self.models = tuple(found)
+                self._know(found)
+            else:
+                self.state, self.message = "ready", ""
+                if not self._listed:
+                    await self._list()
+            models = dict.fromkeys((*self._used, *(one for one in self.models or () if one not in self._described)))
+            await self.describe(tuple(models)[:_DESCRIBED])
             self.state, self.message = "ready", ""
         except Problem as problem:
             self.state, self.message = "failed", problem.message
 
-    async def _describe(self, model: str) -> None:
-        target = Target(self.name, model, self.vendor)
-        call = self.protocol.describe(target)
-        if call is not None and model not in self.facts:
+    async def _list(self) -> None:
+        """Take what the list says of models that the config names. Nothing depends on it."""
+        try:
+            async with asyncio.timeout(_PAGE_LIMIT):
+                found = self.protocol.read_models(await self.fetch(self.protocol.models()))
+        except TimeoutError:
+            return
+        except Problem as problem:
+            self._listed = problem.row.blame != "backend" or problem.kind == "broken"
+            return
+        self._listed = True
+        self._know({model: found[model] for model in self.settings.models if model in found})
+
+    def _know(self, found: Mapping[str, Facts]) -> None:
+        """Keep what the backend says of its models. Above its word on a window stand the config's, and a refusal that has
+        named a smaller one."""
+        for model, said in found.items():
+            known = self.facts.get(model, _NOTHING)
+            smaller = known.window is not None and said.window is not None and known.window < said.window
+            facts = said.over(known)
+            if known.source == "config" or (known.source == "learned" and smaller):
+                facts = Facts(known.window, source=known.source).over(facts)
+            if facts != _NOTHING:
+                self.facts[model] = facts
+
+    async def describe(self, models: Iterable[str]) -> None:
+        """Ask what these models can do, each page once. Not every build has the pages; nothing depends on them."""
+        pages: dict[Call, bytes] = {}
+        for model in models:
+            self._described.add(model)
+            target = Target(self.name, model, self.vendor)
+            found = _NOTHING
+            for call in self.protocol.describe(target):
+                if call not in pages:
+                    pages[call] = b""
+                    try:
+                        async with asyncio.timeout(_PAGE_LIMIT):
+                            pages[call] = await self.fetch(call)
+                    except TimeoutError:
+                        return
+                    except Problem:
+                        continue
+                if pages[call]:
+                    found = found.over(self.protocol.read_description(pages[call], target))
+            self._know({model: found})
+
+    def use(self, model: str) -> bool:
+        """Remember that `model` is asked for; True when nobody has asked about it yet."""
+        if len(self._used) < _DESCRIBED:
+            self._used[model] = None
+        return model not in self._described and model not in self.facts and self.upstream is not None
+
+    async def count(self, request: Request, target: Target) -> tuple[int, bool]:
+        """The tokens of the prompt that `request` sends, and whether the backend itself has counted them.
+
+        Raises Problem where the request would be refused. A backend that cannot count now gets an estimate instead.
+        """
+        now = time.monotonic()
+        call = self.protocol.count(request, target) if now >= self._uncounted.get(target.model, 0) else None
+        if call is not None:
             try:
-                self.facts[model] = self.protocol.read_description(await self.fetch(call), target)
-            except Problem:
-                # Not every build has the page; nothing depends on it.
-                self.facts[model] = Facts()
+                async with asyncio.timeout(_COUNT_LIMIT):
+                    return self.protocol.read_count(await self.fetch(call)), True
+            except TimeoutError:
+                self._uncounted[target.model] = now + _LEFT_A_MOMENT
+            except Problem as problem:
+                tokens = problem.facts.get("tokens")
+                if isinstance(tokens, int):
+                    return tokens, True
+                missing = problem.facts.get("status") in _NO_SUCH_PAGE
+                if problem.row.blame == "client" and not missing:
+                    raise
+                self._uncounted[target.model] = now + (_LEFT_ALONE if missing else _LEFT_A_MOMENT)
+        body = self.protocol.request(request, target).body
+        return self.counter.tokens(target.model, body, target.tools is not False), False
+
+    def refusal(self, target: Target, body: bytes) -> Problem | None:
+        """The Problem of a prompt that surely does not fit into the window; None when it is worth a try.
+
+        Anthropic's own backends are left to say so themselves, and so is one whose window is known from a refusal alone: it
+        may have been started anew with another.
+        """
+        if self.facts.get(target.model, _NOTHING).source == "learned":
+            return None
+        if not self.vendor.clamps or not may_exceed(len(body), target.window):
+            return None
+        return refuses(self.counter.tokens(target.model, body, target.tools is not False), None, target.window)
 
     def target(self, model: str) -> Target:
         facts = self.facts.get(model, _NOTHING)
-        return Target(self.name, model, self.vendor, facts.window, facts.tools, facts.vision)
+        most = self.most.get(model, facts.most)
+        return Target(self.name, model, self.vendor, facts.window, facts.tools, facts.vision, most)
+
+    def learn(self, model: str, request: Request, problem: Problem) -> bool:
+        """Take what a refusal says of the longest answer; True when the same request may now pass."""
+        if not self.vendor.clamps:
+            return False
+        most, tokens, window = (problem.facts.get(name) for name in ("most", "tokens", "window"))
+        if isinstance(window, int) and window > 0:
+            self._learn_window(model, window)
+        if isinstance(most, int) and most > 0 and most < self.most.get(model, most + 1):
+            self.most[model] = most
+            return True
+        if isinstance(tokens, int) and isinstance(window, int) and tokens < window and request.room is None:
+            # The prompt fits; the answer that was asked for does not fit behind it.
+            request.room = window - tokens
+            return True
+        return False
+
+    def _learn_window(self, model: str, window: int) -> None:
+        """A refusal has named the window: the truth, unless the config says otherwise."""
+        facts = self.facts.get(model, _NOTHING)
+        if facts.source != "config" and (facts.window is None or window < facts.window):
+            self.facts[model] = Facts(window, source="learned").over(facts)
 
 
 class Runtime:
@@ -135,6 +260,7 @@ class Runtime:
         self._turn = 0
         self._routes: dict[str, routing.Route] = {}
         self._watch: asyncio.Task[None] | None = None
+        self._asking: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Begin to ask the backends what they serve; does not wait for them."""
@@ -168,7 +294,7 @@ class Runtime:
             live.credential = credentials.static(live.vendor, secret, {})
             live.upstream = Upstream(url, name=name, timeouts=live.timeouts, proxy="none")
             live.models = tuple(models)
-            live.facts = {model: Facts(window) for model in models}
+            live.facts = {model: Facts(window, source="backend") for model in models}
             live.state, live.message = "ready", ""
             self._routes.clear()
 
@@ -198,6 +324,7 @@ class Runtime:
         except Problem:
             await self.ask(_ASK_SOONEST)
             route = routing.route(model, self.served(), self.aliases, turn)
+        self._get_to_know(route)
         if route.alias:
             first = route.places[0]
             say(
@@ -210,6 +337,15 @@ class Runtime:
             # Nothing to take turns with: the answer holds until a backend serves something else.
             self._routes[model] = route
         return route
+
+    def _get_to_know(self, route: routing.Route) -> None:
+        """Ask, without waiting, about models that are led to for the first time."""
+        for place in route.places:
+            live = self.backends[place.backend]
+            if live.use(place.model):
+                task = asyncio.get_running_loop().create_task(live.describe((place.model,)))
+                self._asking.add(task)
+                task.add_done_callback(self._asking.discard)
 
     def places(self, route: routing.Route) -> tuple[routing.Place, ...]:
         """The places of `route` with resting backends last."""

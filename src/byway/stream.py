@@ -28,6 +28,7 @@ from byway.messages import (
     Usage,
 )
 from byway.problems import Problem
+from byway.signature import Signer
 from byway.sse import Decoder
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -36,28 +37,40 @@ _encode: Final = msgspec.json.Encoder().encode
 class Writer:
     """Builds the events of one answer: start first, one open block at a time, indices in order, stop last.
 
-    Every method appends to `events`; `take` hands them over. Nothing is written for empty text.
+    Every method appends to `events`; `take` hands them over. Nothing is written for empty text, and no block for white
+    space alone (the official API refuses such a block when it comes back): it waits for what it stands before. A block
+    of thinking ends with its signature.
     """
 
     def __init__(self, id: str, model: str, usage: Usage) -> None:
         self.events: list[Event] = []
         self._start = MessageStart(Started(id, model, usage))
-        self._started = False
-        self._index = -1
-        self._open = ""
+
+    # What it begins with stands here: one is made for every request.
+    started = False
+    _index = -1
+    _open = ""
+    _blank = ""
+    """White space that waits for what it stands before."""
+    _signer: Signer | None = None
 
     def take(self) -> list[Event]:
         events, self.events = self.events, []
         return events
 
+    def expect(self, usage: Usage) -> None:
+        """What `message_start` is to say of the tokens, unless it has gone out."""
+        self._start.message.usage = usage
+
     def start(self) -> None:
-        if not self._started:
-            self._started = True
+        if not self.started:
+            self.started = True
             self.events.append(self._start)
 
     def _begin(self, kind: str, block: Text | ToolStart | ThinkingStart) -> None:
         self.start()
         self.end()
+        self._blank = ""
         self._index += 1
         self._open = kind
         self.events.append(BlockStart(self._index, block))
@@ -65,13 +78,21 @@ class Writer:
     def text(self, text: str) -> None:
         if text:
             if self._open != "text":
+                text = self._blank + text
+                if text.isspace():
+                    self._blank = text
+                    return
                 self._begin("text", Text(""))
             self.events.append(BlockDelta(self._index, TextDelta(text)))
 
     def thinking(self, text: str) -> None:
         if text:
-            if self._open != "thinking":
+            if self._signer is None:
+                if text.isspace():
+                    return
                 self._begin("thinking", ThinkingStart())
+                self._signer = Signer()
+            self._signer.add(text)
             self.events.append(BlockDelta(self._index, ThinkingDelta(text)))
 
     def tool(self, id: str, name: str) -> None:
@@ -85,6 +106,9 @@ class Writer:
     def end(self) -> None:
         """Close the open block, if there is one."""
         if self._open:
+            if self._signer is not None:
+                self.events.append(BlockDelta(self._index, SignatureDelta(self._signer.signature())))
+                self._signer = None
             self._open = ""
             self.events.append(BlockStop(self._index))
 

@@ -25,8 +25,6 @@ class Vendor(msgspec.Struct, frozen=True):
     """How many stop sequences it takes; more are left out, never a 4xx."""
     sampling: tuple[str, ...] = ("temperature", "top_p", "top_k")
     """The sampling parameters of the Messages API that it knows by the same name."""
-    props: bool = False
-    """It says its window at `GET /props`, as llama.cpp does."""
     wakes: bool = False
     """It loads a model on the first request: be patient, and offer no verdict before."""
     thinking: Literal["none", "template", "effort", "switch", "reasoning"] = "none"
@@ -47,9 +45,23 @@ class Vendor(msgspec.Struct, frozen=True):
     """How it is told the form of an answer; `told`: in words alone."""
     format_with_tools: bool = True
     """It takes tools and a form of the answer in one request."""
+    clamps: bool = True
+    """`max_tokens` is lowered to what it says it takes. Anthropic's clients do that themselves."""
     forces: bool = False
     """It keeps a forced tool choice. Elsewhere Byway looks whether a call came, and asks again when none did."""
+    thinking_as_text: bool = True
+    """It may leave a model's `<think>` and its like in the text, at the start of an answer."""
+    tools_as_text: bool = True
+    """It may leave tool calls in the text, in the words of the model's own template."""
+    about: tuple[str, ...] = ()
+    """The pages where it says what a model can do, the one that knows best first. A POST has `{"model": name}`."""
+    counter: str = ""
+    """Where it counts the tokens of a chat request."""
 
+
+#: llama.cpp b11549 (run 2026-11-21). Its router of several models wants the name, and would load a model only to describe it.
+_PROPS: Final = ("GET /props?model={model}&autoload=false",)
+_INPUT_TOKENS: Final = "/v1/chat/completions/input_tokens"
 
 _ROWS: Final = (
     # https://docs.vllm.ai/en/latest/features/reasoning_outputs/ and features/tool_calling/ (seen 2026-11-21): templates are told
@@ -62,6 +74,8 @@ _ROWS: Final = (
         efforts=("low", "medium", "high"),
         reasoners="gpt-oss",
         forces=True,
+        # https://docs.vllm.ai/en/latest/serving/openai_compatible_server (seen 2026-11-21): `messages` and `tools`.
+        counter="/tokenize",
     ),
     # https://github.com/ollama/ollama/issues/14820 and /12561 (seen 2026-11-21): a model that can think does unless told
     # "none"; any other word is an error with models that know no degrees.
@@ -73,13 +87,17 @@ _ROWS: Final = (
         thinking="effort",
         effort_off="none",
         reasoners=".",
+        # https://github.com/ollama/ollama/pull/11331 (seen 2026-11-21): only a loaded model has a window; what a model was
+        # trained on is no promise.
+        about=("GET /api/ps", "POST /api/show"),
     ),
     # https://github.com/ggml-org/llama.cpp tools/server/README.md (seen 2026-11-21).
     Vendor(
         "llamacpp",
         "llama.cpp",
         url="http://127.0.0.1:8080",
-        props=True,
+        about=_PROPS,
+        counter=_INPUT_TOKENS,
         thinking="template",
         efforts=("low", "medium", "high"),
         effort_in_template=True,
@@ -87,7 +105,14 @@ _ROWS: Final = (
         budget_field="thinking_budget_tokens",
         format_with_tools=False,
     ),
-    Vendor("lmstudio", "LM Studio", url="http://127.0.0.1:1234", wakes=True),
+    Vendor(
+        "lmstudio",
+        "LM Studio",
+        url="http://127.0.0.1:1234",
+        wakes=True,
+        # https://lmstudio.ai/docs/developer/rest/endpoints (seen 2026-11-21)
+        about=("GET /api/v0/models",),
+    ),
     Vendor("mlxcel", "MLXcel", thinking="template"),
     Vendor("generic", "OpenAI-compatible server", sampling=("temperature", "top_p")),
     # https://platform.openai.com/docs/api-reference/chat/create (seen 2026-11-20): at most 4 stop sequences, no top_k,
@@ -106,6 +131,8 @@ _ROWS: Final = (
         reasoners=r"^(o\d|gpt-5)",
         reasoners_refuse=("temperature", "top_p", "stop"),
         forces=True,
+        thinking_as_text=False,
+        tools_as_text=False,
     ),
     Vendor(
         "anthropic",
@@ -114,9 +141,17 @@ _ROWS: Final = (
         url="https://api.anthropic.com",
         self_hosted=False,
         auth="x-api-key",
+        clamps=False,
         forces=True,
     ),
-    Vendor("builtin", "built-in model", props=True, thinking="template", format_with_tools=False),
+    Vendor(
+        "builtin",
+        "built-in model",
+        thinking="template",
+        format_with_tools=False,
+        about=_PROPS,
+        counter=_INPUT_TOKENS,
+    ),
 )
 
 VENDORS: Final[dict[str, Vendor]] = {row.name: row for row in _ROWS}

@@ -61,3 +61,11 @@ def test_the_form_of_an_answer_is_kept(gateway: Gateway) -> None:
     answer = gateway.post(body(output_config=form)).json
     check_message(answer)
     assert answer["content"][0]["text"].lstrip().startswith("{") and '"title"' in answer["content"][0]["text"]
+
+
+def test_a_count_is_what_the_answer_s_usage_says(gateway: Gateway) -> None:
+    asked = body(system="Be brief.", tools=[WEATHER], max_tokens=1)
+    counted = gateway.post({name: asked[name] for name in asked if name != "max_tokens"}, "/v1/messages/count_tokens")
+    assert counted.headers["x-byway-count"] == "backend"
+    usage = gateway.post(asked).json["usage"]
+    assert counted.json["input_tokens"] == usage["input_tokens"] + usage["cache_read_input_tokens"]

@@ -338,7 +338,8 @@ def test_the_next_target_answers_when_the_first_cannot(name: str) -> None:
         names = types(events)
         assert names.count("message_start") == 1 and names[-1] == "message_stop" and "error" not in names
         assert texts(events) == "from the second"
-        assert (len(one.requests), len(two.requests)) == (1, 1)
+        # A connection that rested in the pool and is reset is tried again, once, on a fresh one: it may just have been closed.
+        assert (len(one.requests), len(two.requests)) in ((1, 1), (2, 1) if "reset" in name else (1, 1))
         if "pings" not in name:
             assert answer.headers["x-byway-backend"] == "two"
         gateway.wait(lambda: gateway.requests(), 5, "the request is logged")

@@ -6,7 +6,7 @@ A *module* satisfies `Backend`; mypy checks it where `PROTOCOLS` is made. The si
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -53,6 +53,21 @@ class Facts(msgspec.Struct, frozen=True):
     window: int | None = None
     tools: bool | None = None
     vision: bool | None = None
+    most: int | None = None
+    """The most tokens that one answer may have."""
+    source: Literal["", "config", "backend", "learned"] = ""
+    """Who said the window: the config, the backend when it was asked, or a refusal of a prompt that did not fit."""
+
+    def over(self, other: Facts) -> Facts:
+        """These, and what `other` says where these say nothing."""
+        known = self if self.window is not None else other
+        return Facts(
+            known.window,
+            other.tools if self.tools is None else self.tools,
+            other.vision if self.vision is None else self.vision,
+            other.most if self.most is None else self.most,
+            known.source,
+        )
 
 
 class Reader(Protocol):
@@ -61,6 +76,10 @@ class Reader(Protocol):
     @property
     def finished(self) -> bool:
         """Nothing more is wanted from the backend: time to `close`, even if it goes on sending."""
+
+    @property
+    def estimated(self) -> bool:
+        """After `close`: the backend said nothing of usage, so the counts are guesses."""
 
     def feed(self, data: bytes) -> list[Event]: ...
 
@@ -83,8 +102,10 @@ class Backend(Protocol):
 
     def models(self) -> Call: ...
 
-    def read_models(self, body: bytes) -> list[str]: ...
+    def read_models(self, body: bytes) -> dict[str, Facts]:
+        """The models, and what the list says of each."""
 
-    def describe(self, target: Target) -> Call | None: ...
+    def describe(self, target: Target) -> tuple[Call, ...]:
+        """The pages that say more of one model, the one that knows best first."""
 
     def read_description(self, body: bytes, target: Target) -> Facts: ...

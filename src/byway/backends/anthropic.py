@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from byway import faults
 from byway.backends import Call, Facts, Target
@@ -73,6 +73,8 @@ _PLAIN: Final = (b"event: content_block", b"event: ping")
 
 class Tap:
     """Passes the bytes of an answer on, whole frames at a time, and reads usage, stop and error from them."""
+
+    estimated = False
 
     def __init__(self, request: Request, target: Target) -> None:
         self.finished = False
@@ -267,7 +269,7 @@ def count(request: Request, target: Target) -> Call | None:
 
 
 class _Count(Struct):
-    input_tokens: int
+    input_tokens: Annotated[int, Meta(ge=0)]
 
 
 def read_count(body: bytes) -> int:
@@ -284,24 +286,30 @@ def models() -> Call:
 
 class _Model(Struct):
     id: str
+    max_input_tokens: int | None = None
+    max_tokens: int | None = None
 
 
 class _Models(Struct):
     data: list[_Model]
 
 
-def read_models(body: bytes) -> list[str]:
-    """The ids of `GET /v1/models`; raises Problem `broken` for anything else."""
+def read_models(body: bytes) -> dict[str, Facts]:
+    """The ids of `GET /v1/models`, each with its window and longest answer; raises Problem `broken` for anything else."""
     try:
-        return [model.id for model in msgspec.json.decode(body, type=_Models).data]
+        listed = msgspec.json.decode(body, type=_Models).data
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise Problem(
             "broken", "The list of models was not understood. Is the backend's `url` that of its API?"
         ) from None
+    return {
+        one.id: Facts(one.max_input_tokens, most=one.max_tokens, source="backend" if one.max_input_tokens else "")
+        for one in listed
+    }
 
 
-def describe(target: Target) -> Call | None:
-    return None
+def describe(target: Target) -> tuple[Call, ...]:
+    return ()
 
 
 def read_description(body: bytes, target: Target) -> Facts:

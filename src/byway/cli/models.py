@@ -38,17 +38,23 @@ def command(file: str | None, as_json: bool) -> None:
         click.echo(json.dumps(found, indent=2))
         return
     rows: list[tuple[str, ...]] = [("MODEL", "BACKEND", "WINDOW", "STATE")]
-    rows += [
-        (one["model"] or "-", one["backend"], f"{one['window']:,}" if one["window"] else "-", one["state"])
-        for one in found["targets"]
-    ]
+    rows += [(one["model"] or "-", one["backend"], _window(one), one["state"]) for one in found["targets"]]
     _table(rows)
     for one in found["backends"]:
         if one["message"]:
             click.echo(f"{one['name']}: {one['message']}", err=True)
+    if any(one["model"] and not one["window"] for one in found["targets"]):
+        click.echo("Tell an unknown window in the config: models: [{id: NAME, window: TOKENS}]", err=True)
     if found["aliases"]:
         click.echo()
         _table([("ALIAS", "TARGETS"), *((one["alias"], ", then ".join(one["targets"])) for one in found["aliases"])])
+
+
+def _window(target: dict[str, Any]) -> str:
+    """A window with its source: 32,768 (backend)."""
+    if target["window"]:
+        return f"{target['window']:,} ({target['window_source']})"
+    return "unknown" if target["model"] else "-"
 
 
 async def answers(runtime: Runtime) -> dict[str, Any]:
@@ -73,11 +79,15 @@ async def answers(runtime: Runtime) -> dict[str, Any]:
         backends.append({"name": live.name, "type": live.vendor.name, "state": state, "message": message})
         for model in models or (None,):
             facts = live.facts.get(model) if model else None
+            known = facts is not None and facts.window is not None
             targets.append(
                 {
                     "backend": live.name,
                     "model": model,
-                    "window": facts.window if facts and facts.window else window,
+                    "window": facts.window if facts and known else window,
+                    "window_source": facts.source if facts and known else "backend" if window else None,
+                    "tools": facts.tools if facts else None,
+                    "vision": facts.vision if facts else None,
                     "state": state,
                 }
             )

@@ -6,7 +6,6 @@ import msgspec
 
 from byway.endpoints import Ask, Routes, latin
 from byway.endpoints.messages import read
-from byway.problems import Problem
 
 
 async def count(ask: Ask) -> None:
@@ -19,21 +18,15 @@ async def count(ask: Ask) -> None:
     live = ask.runtime.backends[place.backend]
     target = live.target(place.model)
     ask.record.backend, ask.record.model = target.backend, target.model
-    call = live.protocol.count(request, target)
-    if call is None:
-        # What would be sent is made and measured: a count must not succeed where the request would be refused.
-        request.params.max_tokens = 1
-        tokens, source = max(1, len(live.protocol.request(request, target).body) // 4), b"estimate"
-    else:
-        try:
-            tokens, source = live.protocol.read_count(await live.fetch(call)), b"backend"
-        except Problem as problem:
-            if problem.row.blame == "client":
-                raise
-            tokens, source = request.estimate, b"estimate"
+    # A count need not say how long the answer may be; the request that is made for it must.
+    request.params.max_tokens = 1
+    tokens, counted = await live.count(request, target)
     await ask.answer(
         msgspec.json.encode({"input_tokens": tokens}),
-        headers=[(b"x-byway-backend", latin(target.backend)), (b"x-byway-count", source)],
+        headers=[
+            (b"x-byway-backend", latin(target.backend)),
+            (b"x-byway-count", b"backend" if counted else b"estimate"),
+        ],
     )
 
 

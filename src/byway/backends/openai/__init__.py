@@ -7,12 +7,14 @@ llama.cpp b11549 and transformers 5.23. Reading never depends on the vendor: a f
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from byway import faults
-from byway.backends import Call, Facts, Target
+from byway.backends import Call, Target
+from byway.backends.openai.about import describe, models, read_description, read_models
 from byway.backends.openai.reader import ChatReader, reader
 from byway.backends.openai.request import request
 from byway.messages import Request
@@ -36,59 +38,41 @@ def problem(status: int, headers: Mapping[str, str], body: bytes, target: Target
     return faults.read(status, headers, body, backend=target.backend, window=target.window)
 
 
+#: By a name that the parameter of `count` does not hide.
+_chat: Final = request
+
+
+class _Prompt(Struct):
+    """What of a chat request makes up its prompt."""
+
+    model: str
+    messages: Raw
+    tools: Raw | UnsetType = UNSET
+    tool_choice: Raw | UnsetType = UNSET
+    chat_template_kwargs: Raw | UnsetType = UNSET
+
+
 def count(request: Request, target: Target) -> Call | None:
-    return None
+    """The call that has the server count the very prompt that `request` would send; None where it has no such page."""
+    if not target.vendor.counter:
+        return None
+    prompt = msgspec.json.decode(_chat(request, target).body, type=_Prompt)
+    return Call("POST", target.vendor.counter, (("content-type", "application/json"),), msgspec.json.encode(prompt))
+
+
+class _Count(Struct):
+    input_tokens: int | None = None
+    # vLLM
+    count: int | None = None
 
 
 def read_count(body: bytes) -> int:
-    raise Problem("internal", "Chat completions have no call that counts tokens.")
-
-
-def models() -> Call:
-    return Call("GET", "/v1/models")
-
-
-class _Model(Struct):
-    id: str
-
-
-class _Models(Struct):
-    data: list[_Model]
-
-
-def read_models(body: bytes) -> list[str]:
-    """The ids of `GET /v1/models`; raises Problem `broken` for anything else."""
+    """The number of tokens, by either of its names; raises Problem `broken` for anything else."""
     try:
-        return [model.id for model in msgspec.json.decode(body, type=_Models).data]
+        found = msgspec.json.decode(body, type=_Count)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        raise Problem(
-            "broken", "The list of models was not understood. Is the backend's `url` that of its API?"
-        ) from None
-
-
-def describe(target: Target) -> Call | None:
-    """llama.cpp says its window at `/props`; others are asked nothing."""
-    return Call("GET", "/props") if target.vendor.props else None
-
-
-class _Settings(Struct):
-    n_ctx: int | None = None
-
-
-class _Caps(Struct):
-    supports_tools: bool | None = None
-
-
-class _Props(Struct):
-    default_generation_settings: _Settings | None = None
-    chat_template_caps: _Caps | None = None
-
-
-def read_description(body: bytes, target: Target) -> Facts:
-    """Facts from llama.cpp's `/props`: the window of one slot, and whether its template has tools."""
-    try:
-        props = msgspec.json.decode(body, type=_Props)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return Facts()
-    settings = props.default_generation_settings or _Settings()
-    return Facts(settings.n_ctx, (props.chat_template_caps or _Caps()).supports_tools)
+        found = _Count()
+    tokens = found.count if found.input_tokens is None else found.input_tokens
+    if tokens is None or tokens < 0:
+        raise Problem("broken", "The backend's token count was not understood.")
+    return tokens

@@ -35,8 +35,8 @@ class Out(Struct):
 def conversation(request: Request, target: Target) -> list[Out]:
     """The conversation in chat form. A turn's messages depend on that turn and those before it, never on later ones."""
     out: list[Out] = []
-    system = claudecode.system(request.system)
-    for turn in request.turns:
+    system, turns = claudecode.opening(request)
+    for turn in turns:
         if turn.role == "system":
             texts = [said for block in turn.blocks for said in parts(block) if isinstance(said, str)]
             if out:

@@ -1,40 +1,40 @@
-"""How to read a chat-completions answer, streamed or whole, leniently: servers differ in everything but the idea."""
+"""How to read a chat-completions answer, streamed or whole, leniently: servers differ in everything but the idea.
+
+Bytes to chunks to what they say. Tool calls are put in order by `calls`, what models write as text is read by `spoken`,
+tokens are counted by `counts`. Reading never depends on the vendor, but for two fields of its row: whether a model's own
+marks may stand in the text.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, UnsetType, field
 
 from byway import faults
 from byway.backends import Target
+from byway.backends.openai.calls import CallIn, Calls
+from byway.backends.openai.counts import Counts, Progress, Timings, UsageIn
+from byway.backends.openai.forms import types
+from byway.backends.openai.spoken import Spoken
 from byway.messages import Event, Request, Stop, Usage
 from byway.problems import Problem
 from byway.sse import Decoder
 from byway.stream import Writer
-
-_encode: Final = msgspec.json.Encoder().encode
-
-
-class _FunctionIn(Struct):
-    name: str | None = None
-    arguments: Any = None
-
-
-class _CallIn(Struct):
-    index: Any = None
-    id: str | None = None
-    function: _FunctionIn | None = None
 
 
 class _Delta(Struct):
     content: Any = None
     reasoning_content: Any = None
     reasoning: Any = None
+    reasoning_details: Any = None
+    thinking: Any = None
     refusal: Any = None
-    tool_calls: list[_CallIn] | None = None
+    tool_calls: list[CallIn] | None = None
 
 
 class _Choice(Struct):
@@ -42,87 +42,95 @@ class _Choice(Struct):
     delta: _Delta | None = None
     message: _Delta | None = None
     finish_reason: Any = None
+    # The stop sequence that was met: vLLM's word, and SGLang's.
     stop_reason: Any = None
+    matched_stop: Any = None
+    # Moonshot's place for it
+    usage: UsageIn | None = None
 
 
-class _Usage(Struct):
-    prompt_tokens: Any = None
-    completion_tokens: Any = None
-    prompt_tokens_details: Any = None
-    prompt_cache_hit_tokens: Any = None
+class _Verbose(Struct):
+    stop_type: Any = None
+    stopping_word: Any = None
 
 
 class _Chunk(Struct):
     choices: list[_Choice] | None = None
-    usage: _Usage | None = None
+    usage: UsageIn | None = None
     error: Any = None
+    timings: Timings | None = None
+    prompt_progress: Progress | None = None
+    stop_type: Any = None
+    stopping_word: Any = None
+    verbose: _Verbose | None = field(default=None, name="__verbose")
 
 
 #: How much of an answer's ends is looked at to tell what it is.
 _PEEK: Final = 256
 _any: Final = msgspec.json.Decoder()
 _chunk: Final = msgspec.json.Decoder(_Chunk)
+# By OpenAI, and by others: Text Generation Inference, Cohere, Mistral, Gemini, GLM, and proxies before Anthropic.
 _REASONS: Final = {
     "stop": "end_turn",
+    "end_turn": "end_turn",
+    "eos": "end_turn",
+    "eos_token": "end_turn",
+    "complete": "end_turn",
+    "stop_sequence": "stop_sequence",
     "length": "max_tokens",
+    "max_tokens": "max_tokens",
+    "max_output_tokens": "max_tokens",
+    "model_length": "model_context_window_exceeded",
+    "model_context_window_exceeded": "model_context_window_exceeded",
     "tool_calls": "tool_use",
+    "tool_call": "tool_use",
+    "tool_use": "tool_use",
     "function_call": "tool_use",
     "content_filter": "refusal",
+    "refusal": "refusal",
+    "safety": "refusal",
+    "sensitive": "refusal",
 }
-#: What can open or close something in JSON, and what hides it: an escape, whose other half may be in the next piece.
-_MARKS: Final = re.compile(r'\\.|["{}\[\]\\]', re.DOTALL)
-_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
-
-
-class _ToolCall:
-    """One tool call of the answer, as far as it has come. `pieces` is all of its input so far."""
-
-    __slots__ = ("_carry", "_depth", "_quoted", "_seen", "id", "index", "name", "pieces", "state", "wire")
-
-    def __init__(self, index: Any, wire: str | None) -> None:
-        self.index = index
-        self.wire = wire
-        self.id = ""
-        self.name = ""
-        self.pieces: list[str] = []
-        self.state = "waiting"
-        """waiting -> open -> closed"""
-        self._seen = 0
-        self._depth = 0
-        self._quoted = False
-        self._carry = ""
-
-    @property
-    def whole(self) -> bool:
-        """Is its input complete, as far as braces tell? Each piece is looked at once, and only when somebody asks."""
-        for piece in self.pieces[self._seen :]:
-            marks = _MARKS.findall(self._carry + piece)
-            self._carry = ""
-            for mark in marks:
-                if mark == "\\":
-                    self._carry = mark
-                elif mark == '"':
-                    self._quoted = not self._quoted
-                elif not self._quoted and mark in "{[":
-                    self._depth += 1
-                elif not self._quoted and mark in "}]":
-                    self._depth -= 1
-        self._seen = len(self.pieces)
-        return bool(self.pieces) and self._depth == 0 and not self._quoted and self.pieces[-1].rstrip().endswith("}")
+#: Finish reasons of an answer that was not finished: OpenRouter and Mistral, GLM, vLLM, DeepSeek.
+_FAILED: Final = frozenset(("error", "network_error", "abort", "insufficient_system_resource"))
+_CUT: Final = frozenset(("max_tokens", "model_context_window_exceeded"))
+#: An escaped half of a character that takes two. What hides it is matched first.
+_HALVES: Final = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89abAB][0-9a-fA-F]{2}|\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\.",
+    re.DOTALL,
+)
 
 
 class ChatReader:
     """Reads one chat-completions answer, streamed or whole (told by its first byte, whatever its content-type says)."""
 
     def __init__(self, request: Request, target: Target) -> None:
-        self._id = request.id
+        params = request.params
         self._backend = target.backend
         self._window = target.window
-        self._estimate = request.estimate
-        self._writer = Writer(request.id, request.model, Usage(self._estimate))
-        self._calls: list[_ToolCall] = []
-        self._held: list[tuple[str, str]] = []
-        self._ids: set[str] = set()
+        self._counts = Counts(request.estimate)
+        self._writer = Writer(request.id, request.model, Usage(request.estimate))
+        self._calls = Calls(self._writer, request.id, target.backend)
+        self._say = self._calls.say
+        self._stops = params.stop_sequences or ()
+        self._most = None if isinstance(params.max_tokens, UnsetType) else params.max_tokens
+        self._hear: Callable[[str], None]
+        """Text of the answer goes here."""
+        vendor = target.vendor
+        if vendor.thinking_as_text or (vendor.tools_as_text and params.tools):
+            choice = params.tool_choice
+            offered = vendor.tools_as_text and params.tools and (choice is None or choice.type != "none")
+            formed = params.output_format or (params.output_config and params.output_config.format)
+            self._spoken = Spoken(
+                self._say,
+                self._calls.add,
+                types(params.tools or ()) if offered else {},
+                tags=vendor.thinking_as_text,
+                bare=not formed,
+            )
+            self._hear = self._spoken.feed
+        else:
+            self._hear = partial(self._say, "text")
 
     # What an answer begins with stands here: most of it never changes, and one is made for every request.
     finished = False
@@ -130,13 +138,19 @@ class ChatReader:
     _whole: list[bytes] | None = None
     _head = b""
     _sse: Decoder | None = None
-    _open: _ToolCall | None = None
+    _spoken: Spoken | None = None
     _reason: str | None = None
     _stop: str | None = None
-    _usage: _Usage | None = None
+    _half = b""
     _written = 0
+    _refused = False
     _done = False
     _problem: Problem | None = None
+
+    @property
+    def estimated(self) -> bool:
+        """Is a count of the usage given out a guess, since the backend has not said it?"""
+        return self._counts.estimated
 
     # -------------------------------------------------------------------------------------------------- bytes to events
 
@@ -217,19 +231,13 @@ class ChatReader:
         try:
             chunk = _chunk.decode(data)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            if name == "error":
-                chunk = _Chunk(error=data.decode(errors="replace"))
-            else:
-                raise Problem(
-                    "broken",
-                    f"Backend {self._backend!r} sent something that is not a chat completion, or only the beginning of one.",
-                ) from None
+            chunk = self._odd(data, name)
         if name == "error" and not chunk.error:
             chunk.error = _any.decode(data)
         if chunk.error:
             raise faults.said(chunk.error, backend=self._backend, window=self._window)
-        if chunk.usage is not None:
-            self._usage = chunk.usage
+        if chunk.usage is not None or chunk.prompt_progress is not None:
+            self._count(chunk)
         if not chunk.choices:
             if self._whole is not None:
                 raise Problem("broken", f"The answer of backend {self._backend!r} has no choices.")
@@ -242,154 +250,163 @@ class ChatReader:
         else:
             if choice.index:
                 return
-        delta = choice.delta or choice.message
+        delta = choice.delta
+        if delta is None and not self._written:
+            # Some end a stream with the whole message once more.
+            delta = choice.message
         if delta is not None:
             self._writer.start()
             self._take(delta)
         if choice.finish_reason:
-            self._reason = str(choice.finish_reason)
-        if isinstance(choice.stop_reason, str):
-            self._stop = choice.stop_reason
+            self._ended(choice, chunk)
+
+    def _odd(self, data: bytes, name: str) -> _Chunk:
+        """What no decoder takes: an error in plain words, half a character, or nothing that can be read."""
+        if name == "error":
+            return _Chunk(error=data.decode(errors="replace"))
+        mended, self._half = _joined(data, self._half)
+        try:
+            return _chunk.decode(mended)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            raise Problem(
+                "broken",
+                f"Backend {self._backend!r} sent something that is not a chat completion, or only the beginning of one.",
+            ) from None
+
+    def _count(self, chunk: _Chunk) -> None:
+        if chunk.usage is not None:
+            self._counts.usage(chunk.usage)
+        if chunk.prompt_progress is not None:
+            self._counts.progress(chunk.prompt_progress)
+        if not self._writer.started:
+            self._writer.expect(self._counts.total(0))
+
+    def _ended(self, choice: _Choice, chunk: _Chunk) -> None:
+        """A finish reason, and what comes with it: counts, and the stop sequence that was met where the server says which."""
+        self._reason = str(choice.finish_reason)
+        if choice.usage is not None:
+            self._counts.usage(choice.usage)
+        if chunk.timings is not None:
+            self._counts.timings(chunk.timings)
+        verbose = chunk.verbose or chunk
+        word = verbose.stopping_word if verbose.stop_type == "word" else None
+        for said in (choice.stop_reason, choice.matched_stop, word):
+            if isinstance(said, str) and said:
+                self._stop = said
 
     def _take(self, delta: _Delta) -> None:
-        if (thought := delta.reasoning_content or delta.reasoning) and (thought := _text(thought)):
-            self._say("thinking", thought)
-        if (text := delta.content or delta.refusal) and (text := _text(text)):
+        thought = delta.reasoning_content or delta.reasoning or delta.reasoning_details or delta.thinking
+        if thought:
+            # The same under two names counts once.
+            self._think(thought if isinstance(thought, str) else _text(thought))
+        if text := delta.content:
+            if isinstance(text, str):
+                self._written += len(text)
+                self._hear(text)
+            else:
+                self._parts(text)
+        if (refusal := delta.refusal) and (text := _text(refusal)):
+            self._refused = True
+            self._written += len(text)
             self._say("text", text)
-        for call in delta.tool_calls or ():
-            self._call(call)
+        if delta.tool_calls:
+            if self._spoken is not None and self._spoken.holds:
+                # Something else than text comes: what was held of it is not going to be more.
+                self._spoken.flush(cut=False)
+            for call in delta.tool_calls:
+                self._written += self._calls.piece(call)
 
-    def _say(self, kind: str, text: str) -> None:
-        self._written += len(text)
-        if self._open is not None:
-            if not self._open.whole:
-                # Text in the middle of a call's input: one block may be open at a time, so it waits for its turn.
-                self._held.append((kind, text))
-                return
-            self._shut()
-        if kind == "text":
-            self._writer.text(text)
-        else:
-            self._writer.thinking(text)
+    def _parts(self, parts: Any) -> None:
+        """`content` as a list of parts; Mistral's thinking is one of them."""
+        for part in parts if isinstance(parts, list) else (parts,):
+            if isinstance(part, dict) and part.get("type") in ("thinking", "reasoning"):
+                self._think(_text(part))
+            elif text := _text(part):
+                self._written += len(text)
+                self._hear(text)
 
-    def _call(self, piece: _CallIn) -> None:
-        function = piece.function or _FunctionIn()
-        call = self._which(piece, function)
-        if function.name and not call.name:
-            call.name = function.name
-        arguments = function.arguments
-        if arguments is not None and not isinstance(arguments, str):
-            arguments = _encode(arguments).decode()
-        if arguments:
-            if call.state == "closed":
-                if arguments.strip():
-                    raise Problem("broken", f"Backend {self._backend!r} went on with a tool call that was complete.")
-                return
-            call.pieces.append(arguments)
-            self._written += len(arguments)
-        if call.state == "open":
-            self._writer.input(arguments or "")
-        elif call.name and call is self._next():
-            if self._open is not None and not self._open.whole:
-                return
-            self._begin(call)
-
-    def _which(self, piece: _CallIn, function: _FunctionIn) -> _ToolCall:
-        """The call that a piece belongs to. Servers differ: some give every call index 0, some no index, some no id."""
-        if piece.index is not None:
-            same = [call for call in self._calls if call.index == piece.index]
-        elif piece.id:
-            same = [call for call in self._calls if call.wire == piece.id]
-        else:
-            same = self._calls[-1:]
-        if same:
-            last = same[-1]
-            other = bool(piece.id and last.wire and piece.id != last.wire)
-            # Some servers repeat id and name in every piece: another call has begun only when this one is complete.
-            again = bool(function.name and function.arguments and last.name and last.whole)
-            if not other and not again:
-                if piece.id and not last.wire:
-                    last.wire = piece.id
-                return last
-        call = _ToolCall(piece.index, piece.id or None)
-        self._calls.append(call)
-        return call
-
-    def _next(self) -> _ToolCall | None:
-        """The first call that has no block yet."""
-        return next((call for call in self._calls if call.state == "waiting"), None)
-
-    def _begin(self, call: _ToolCall) -> None:
-        self._shut()
-        call.id = self._name(call.wire)
-        call.state = "open"
-        self._open = call
-        self._writer.tool(call.id, call.name)
-        self._writer.input("".join(call.pieces))
-
-    def _shut(self) -> None:
-        """Close the open call's block, and say what waited for that."""
-        if self._open is not None:
-            self._open.state = "closed"
-            self._open = None
-            self._writer.end()
-            held, self._held = self._held, []
-            for kind, text in held:
-                (self._writer.text if kind == "text" else self._writer.thinking)(text)
-
-    def _name(self, wire: str | None) -> str:
-        """An id that is unique in the answer and fits the official pattern; the backend's own where it does."""
-        id = wire if wire and _ID.match(wire) and wire not in self._ids else f"toolu_{self._id[4:]}_{len(self._ids)}"
-        self._ids.add(id)
-        return id
+    def _think(self, text: str) -> None:
+        if text:
+            if self._spoken is not None and self._spoken.holds:
+                self._spoken.flush(cut=False)
+            self._written += len(text)
+            self._say("thinking", text)
 
     # --------------------------------------------------------------------------------------------------------- the end
 
     def _finish(self) -> None:
         self.finished = True
-        while self._calls and (call := self._next()) is not None:
-            if not call.name:
-                self._problem = Problem("broken", f"Backend {self._backend!r} called a tool without a name.")
-                return
-            self._begin(call)
-        self._shut()
-        reason = _REASONS.get(self._reason or "", "end_turn")
-        if self._calls and reason == "end_turn":
-            reason = "tool_use"
-        elif reason == "tool_use" and not self._calls:
-            reason = "end_turn"
-        stop = self._stop if reason == "end_turn" else None
-        self._writer.finish(Stop("stop_sequence" if stop else reason, stop), self._counted())
+        said = (self._reason or "").lower()
+        if said in _FAILED:
+            self._problem = Problem(
+                "broken", f"Backend {self._backend!r} gave up in the middle of its answer ({said}). Look in its log."
+            )
+            return
+        reason = _REASONS.get(said, "end_turn")
+        try:
+            if self._spoken is not None and self._spoken.holds:
+                self._spoken.flush(cut=reason in _CUT)
+            self._calls.finish(cut=reason in _CUT)
+        except Problem as problem:
+            self._problem = problem
+            return
+        self._writer.finish(self._stopped(reason), self._counts.total(self._written))
 
-    def _counted(self) -> Usage:
-        said = self._usage or _Usage()
-        details = said.prompt_tokens_details
-        cached = _number(said.prompt_cache_hit_tokens)
-        if isinstance(details, dict):
-            cached = _number(details.get("cached_tokens")) or cached
-        prompt = _number(said.prompt_tokens) or self._estimate
-        cached = min(cached, prompt)
-        return Usage(
-            input_tokens=prompt - cached,
-            cache_read_input_tokens=cached,
-            output_tokens=_number(said.completion_tokens) or (self._written + 3) // 4,
-        )
+    def _stopped(self, reason: str) -> Stop:
+        """Why the answer ended, from what the server calls it and what is known besides."""
+        if reason == "stop_sequence" and self._stop is None and len(self._stops) == 1:
+            self._stop = self._stops[0]
+        if reason in ("end_turn", "tool_use", "stop_sequence"):
+            if self._refused:
+                return Stop("refusal")
+            if self._calls.called:
+                return Stop("tool_use")
+            return Stop("stop_sequence", self._stop) if self._stop else Stop("end_turn")
+        if reason == "max_tokens" and self._window:
+            counts = self._counts
+            # The window's last token is left empty by some.
+            full = not counts.estimated and counts.prompt + counts.output >= self._window - 1
+            if full and (self._most is None or counts.output < self._most):
+                return Stop("model_context_window_exceeded")
+        return Stop(reason)
 
 
-_NUMBERS: Final = (int, float)
+def _joined(data: bytes, half: bytes) -> tuple[bytes, bytes]:
+    """`data` without half characters, and the half that the next chunk may complete. `half`: the one before.
 
+    Servers that cut a character's two escapes apart send what no decoder takes (msgspec refuses it, as JSON's RFC 8259
+    lets it). The first half waits for the second; one that stays alone is a replacement character.
+    """
+    waiting = b""
 
-def _number(value: Any) -> int:
-    return int(value) if isinstance(value, _NUMBERS) and value > 0 else 0
+    def one(found: re.Match[bytes]) -> bytes:
+        nonlocal half, waiting
+        text = found[0]
+        if text[1:2] != b"u" or len(text) == 12:
+            return text
+        if text[3:4] in b"89abAB":
+            if found.string[found.end() : found.end() + 1] != b'"':
+                return b"\\ufffd"
+            waiting = text
+            return b""
+        first, half = half, b""
+        return first + text if first else b"\\ufffd"
+
+    return _HALVES.sub(one, data), waiting
 
 
 def _text(value: Any) -> str:
-    """Text from what servers put in `content`: a string, null, or a list of parts."""
+    """Text from what servers put where text belongs: a string, null, a part, or a list of parts."""
     if isinstance(value, str):
         return value
     if isinstance(value, list):
-        return "".join(_text(part.get("text")) if isinstance(part, dict) else _text(part) for part in value)
+        return "".join([_text(part) for part in value])
+    if isinstance(value, dict):
+        return next((said for name in _WORDS if (said := _text(value.get(name)))), "")
     return ""
+
+
+_WORDS: Final = ("text", "summary", "thinking", "reasoning", "content")
 
 
 def reader(request: Request, target: Target) -> ChatReader:

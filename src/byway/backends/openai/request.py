@@ -25,9 +25,12 @@ def request(request: Request, target: Target) -> Call:
     same beginning turn after turn.
     """
     params, vendor = request.params, target.vendor
-    _check(params)
+    if len(params.mcp_servers) or len(params.container):
+        _check(params)
     tools = offered(request, target)
-    form, words = _form(params, vendor, bool(tools))
+    form, words = None, ""
+    if params.output_config is not None or params.output_format is not None:
+        form, words = _form(params, vendor, bool(tools))
     body: dict[str, Any] = {"model": target.model}
     if tools:
         body["tools"] = tools
@@ -36,10 +39,11 @@ def request(request: Request, target: Target) -> Call:
         _tell(messages, words)
     if isinstance(params.max_tokens, UnsetType):
         raise Problem("invalid_request", "max_tokens: Field required")
-    # 0 asks Anthropic to fill its cache; the smallest that these servers take is 1.
-    body[vendor.max_tokens_field] = max(
-        1, params.max_tokens if target.most is None else min(params.max_tokens, target.most)
-    )
+    most = params.max_tokens
+    if target.most is not None or request.room is not None:
+        most = min(limit for limit in (most, target.most, request.room) if limit is not None)
+    # 0 asks Anthropic to fill its cache; the smallest that others take is 1.
+    body[vendor.max_tokens_field] = most if most > 0 else 1
     for name in vendor.sampling:
         value = getattr(params, name)
         if value is not None:

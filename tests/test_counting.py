@@ -1,0 +1,256 @@
+"""The estimator against true counts, what it learns from answers, and what follows from a count."""
+
+from __future__ import annotations
+
+import base64
+import json
+import struct
+import time
+import zlib
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from byway import messages
+from byway.backends import Target, openai
+from byway.counting import Counter, Estimate, clamp, image_tokens, may_exceed, refuses, text_tokens, weigh
+from byway.vendors import VENDORS
+
+SAMPLES = json.loads((Path(__file__).parent / "recorded" / "counts.json").read_text(encoding="utf-8"))["samples"]
+TARGET = Target("box", "m", VENDORS["generic"])
+
+
+def body(sample: dict[str, Any]) -> bytes:
+    return json.dumps(sample["body"], separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def request(text: str = "hi", **fields: Any) -> messages.Request:
+    asked = {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": text}], **fields}
+    return messages.parse(json.dumps(asked).encode(), {}, "msg_1")
+
+
+def test_the_median_error_is_at_most_10_percent_before_anything_was_learned() -> None:
+    errors = {
+        f"{at} {one['kind']}": weigh(body(one), one["tools"]).text / one["tokens"] - 1 for at, one in enumerate(SAMPLES)
+    }
+    assert len(errors) >= 30
+    assert median(map(abs, errors.values())) <= 0.1
+    worst = max(errors, key=lambda name: abs(errors[name]))
+    assert abs(errors[worst]) <= 0.2, f"{worst}: {errors[worst]:+.0%}"
+
+
+@pytest.mark.parametrize("true_factor", [0.7, 1.0, 1.4])
+def test_a_model_that_counts_otherwise_is_learned_in_three_answers(true_factor: float) -> None:
+    counter = Counter()
+    text = "the quick brown fox jumps over the lazy dog, and again. " * 200
+    asked = request(text)
+    sent = openai.request(asked, TARGET).body
+    true = round(weigh(sent).text * true_factor)
+    for _ in range(3):
+        counter.learn("m", counter.estimate(asked, TARGET, sent), true)
+    assert counter.tokens("m", sent) == pytest.approx(true, rel=0.02)
+    assert counter.estimate(asked, TARGET).tokens == pytest.approx(true, rel=0.02)
+    assert counter.tokens("other", sent) == pytest.approx(weigh(sent).text, rel=0.01), "each model for itself"
+
+
+@pytest.mark.parametrize("wrong", [1_001, 5_000_000])
+@pytest.mark.parametrize("before", [0, 1, 5])
+def test_one_wrong_figure_spoils_nothing(wrong: int, before: int) -> None:
+    counter = Counter()
+    for _ in range(before):
+        counter.learn("m", Estimate(2000, 8000, 2000.0), 2000)
+    sent = openai.request(request("word " * 2000), TARGET).body
+    right = counter.tokens("m", sent)
+    counter.learn("m", Estimate(2000, 8000, 2000.0), wrong)
+    assert counter.tokens("m", sent) == right
+
+
+def test_short_prompts_teach_nothing() -> None:
+    counter = Counter()
+    for _ in range(20):
+        counter.learn("m", Estimate(500, 2000, 500.0), 999)
+    assert counter.estimate(request("x" * 4000), TARGET).tokens == round(request("x" * 4000).size / 4)
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**9), st.integers(0, 10**7), st.floats(0, 1e7)), max_size=30))
+def test_whatever_is_reported_the_factor_stays_between_a_half_and_two(reports: list[tuple[int, int, float]]) -> None:
+    counter = Counter()
+    for tokens, size, weight in reports:
+        counter.learn("m", Estimate(1, size, weight), tokens)
+    sent = openai.request(request("some words " * 100), TARGET).body
+    plain = Counter().tokens("m", sent)
+    assert plain // 2 <= counter.tokens("m", sent) <= plain * 2 + 1
+
+
+def test_learning_weighs_prompts_only_until_enough_is_known() -> None:
+    counter = Counter()
+    asked = request("word " * 2000)
+    sent = openai.request(asked, TARGET).body
+    weighed = 0
+    for _ in range(200):
+        guess = counter.estimate(asked, TARGET, sent)
+        weighed += guess.weight > 0
+        counter.learn("m", guess, 2010)
+    assert 9 <= weighed <= 13
+
+
+@given(st.text())
+def test_any_text_has_a_count(text: str) -> None:
+    tokens = text_tokens(text.encode())
+    assert 0 <= tokens <= 5 * len(text.encode()) + 5
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.text(max_size=5),
+        lambda one: st.lists(one) | st.dictionaries(st.text(max_size=9), one),
+    )
+)
+def test_any_body_has_a_weight(value: Any) -> None:
+    for sent in (value, {"messages": [value]}, {"messages": [{"role": "user", "content": value}], "system": value}):
+        assert weigh(json.dumps(sent).encode()).text >= 0
+
+
+def test_60_kb_take_about_a_millisecond() -> None:
+    sent = json.dumps(
+        {"messages": [{"role": "user", "content": "def some_name(self) -> int:\n    return 42\n" * 30}] * 48}
+    )
+    data = sent.encode()
+    assert len(data) > 60_000
+    took = []
+    for _ in range(20):
+        began = time.perf_counter()
+        weigh(data)
+        took.append(time.perf_counter() - began)
+    # Ten times what it takes on a quiet machine.
+    assert min(took) < 0.01
+
+
+# --- images and files -------------------------------------------------------------------------------------------------
+
+
+def png(width: int, height: int) -> bytes:
+    head = struct.pack(">4sIIBBBBB", b"IHDR", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head)) + b"\0" * 100_000
+
+
+PICTURES = {
+    "png": png(300, 500),
+    "gif": b"GIF89a" + struct.pack("<HH", 300, 500) + b"\0" * 50,
+    "jpeg": b"\xff\xd8\xff\xe0\x00\x10JFIF"
+    + b"\0" * 10
+    + b"\xff\xc0\x00\x11\x08"
+    + struct.pack(">HH", 500, 300)
+    + b"\0" * 20,
+    "webp lossy": b"RIFF\0\0\0\0WEBPVP8 \0\0\0\0\0\0\0\x9d\x01\x2a" + struct.pack("<HH", 300, 500) + b"\0" * 20,
+    "webp lossless": b"RIFF\0\0\0\0WEBPVP8L\0\0\0\0\x2f" + struct.pack("<I", 299 | 499 << 14) + b"\0" * 20,
+    "webp extended": b"RIFF\0\0\0\0WEBPVP8X\0\0\0\0\0\0\0\0"
+    + (299).to_bytes(3, "little")
+    + (499).to_bytes(3, "little"),
+}
+
+
+@pytest.mark.parametrize("form", PICTURES)
+def test_an_image_costs_by_its_width_and_height(form: str) -> None:
+    assert image_tokens(base64.b64encode(PICTURES[form]).decode()) == 300 * 500 // 750
+
+
+def test_a_large_image_is_scaled_down_and_an_unknown_one_costs_as_much() -> None:
+    assert image_tokens(base64.b64encode(png(8000, 6000)).decode()) == 1600
+    assert image_tokens("AAAA") == image_tokens("not base64!") == image_tokens("") == 1600
+
+
+@given(st.binary(max_size=200), st.sampled_from(sorted(PICTURES)), st.integers(0, 60))
+def test_a_broken_image_costs_something(noise: bytes, form: str, cut: int) -> None:
+    assert 85 <= image_tokens(base64.b64encode(PICTURES[form][:cut] + noise).decode()) <= 1600
+
+
+@pytest.mark.parametrize("vendor", ["generic", "anthropic"])
+def test_an_image_in_a_request_counts_by_its_size_and_teaches_nothing(vendor: str) -> None:
+    data = base64.b64encode(png(300, 500)).decode()
+    picture = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": data}}
+    asked = request(messages=[{"role": "user", "content": [{"type": "text", "text": "word " * 3000}, picture]}])
+    sent = openai.request(asked, TARGET).body if vendor == "generic" else asked.body
+    counter = Counter()
+    assert weigh(sent).media == 200
+    assert 3000 < counter.tokens("m", sent) < 3600
+    guess = counter.estimate(asked, TARGET, sent)
+    assert guess.tokens < 6000
+    for _ in range(9):
+        counter.learn("m", guess, 100_000)
+    assert counter.estimate(asked, TARGET) == guess._replace(weight=0.0)
+
+
+def test_a_file_that_is_passed_on_costs_by_its_pages() -> None:
+    data = base64.b64encode(b"%PDF-1.4" + b"<</Type /Page>>" * 3 + b"<</Type /Pages>>").decode()
+    part = {"type": "file", "file": {"file_data": f"data:application/pdf;base64,{data}"}}
+    assert weigh(json.dumps({"messages": [{"role": "user", "content": [part]}]}).encode()).media == 6000
+
+
+def test_base64_that_is_only_text_counts_as_text() -> None:
+    data = base64.b64encode(bytes(range(256)) * 20).decode()
+    sent = openai.request(request(f'{{"url":"data:image/png;base64,{data}"}}'), TARGET).body
+    assert weigh(sent).media == 0
+    assert weigh(sent).text > len(data) / 3
+
+
+def test_tools_that_the_template_does_not_show_are_not_counted() -> None:
+    tools = [{"name": "Read", "description": "Reads a file. " * 50, "input_schema": {"type": "object"}}]
+    asked = request("hi", tools=tools)
+    sent = openai.request(asked, TARGET).body
+    assert weigh(sent, False).text < 40 < 200 < weigh(sent).text
+    blind = Target("box", "m", VENDORS["generic"], tools=False)
+    counter = Counter()
+    assert counter.estimate(asked, blind).tokens < counter.estimate(asked, TARGET).tokens - 150
+
+
+# --- what follows from a count ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("estimate", "exact", "window", "refused"),
+    [
+        (1000, None, None, False),
+        (9830, None, 8192, False),
+        (9831, None, 8192, True),
+        (99_999, 8192, 8192, False),
+        (1, 8193, 8192, True),
+    ],
+)
+def test_only_what_surely_does_not_fit_is_refused(
+    estimate: int, exact: int | None, window: int | None, refused: bool
+) -> None:
+    problem = refuses(estimate, exact, window)
+    assert (problem is not None) == refused
+    if problem is not None:
+        tokens = exact or estimate
+        assert (problem.kind, problem.row.status) == ("prompt_too_long", 400)
+        assert problem.message == f"prompt is too long: {tokens} tokens > {window} maximum"
+        assert problem.facts == {"tokens": tokens, "window": window}
+
+
+def test_a_short_body_is_not_even_estimated() -> None:
+    assert not may_exceed(10**9, None)
+    assert not may_exceed(60_000, 32_768)
+    assert may_exceed(60_000, 8192)
+
+
+@pytest.mark.parametrize(
+    ("asked", "most", "window", "prompt", "given"),
+    [
+        (32_000, None, None, 0, 32_000),
+        (32_000, 8192, None, 0, 8192),
+        (32_000, None, 32_768, 10_000, 21_768),
+        (1000, 8192, 32_768, 10_000, 1000),
+        (32_000, None, 32_768, 40_000, 2048),
+        (0, None, None, 0, 1),
+    ],
+)
+def test_an_answer_is_as_long_as_asked_for_or_as_can_be(
+    asked: int, most: int | None, window: int | None, prompt: int, given: int
+) -> None:
+    assert clamp(asked, most, window, prompt) == given

@@ -1,0 +1,280 @@
+"""What models say in their text that is no text (`spoken`), the input of calls (`arguments`), and counts, against hypothesis."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+from grammar import Line, plain, told
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from byway import messages
+from byway.backends import Target, openai
+from byway.backends.openai.arguments import Braces, mended
+from byway.backends.openai.counts import Counts, Timings, UsageIn
+from byway.backends.openai.forms import FORMS, Types, types
+from byway.backends.openai.spoken import Spoken
+from byway.messages import MessageStart, Tool
+from byway.vendors import VENDORS
+
+steady = settings(max_examples=300, deadline=None, derandomize=True)
+KNOWN: Types = {"Read": {"limit": "number"}, "Bash": {}}
+CALL = '{"name": "Read", "arguments": {"file_path": "a"}}'
+
+#: What marks are made of, whole and broken, and what may stand around them.
+PIECES = (
+    "<think> </think> <thinking> </thinking> [THINK] [/THINK] <tool_call> </tool_call> <function=Read> </function> "
+    "<parameter=limit> </parameter> [TOOL_CALLS] [ARGS] Read <|python_tag|> <|channel|> analysis final <|message|> "
+    "<|end|> <|start|> <|call|> ; { } [ ] < > ` ``` a </ <t"
+).split()
+said = st.lists(st.sampled_from([*PIECES, " ", "\n", CALL, '{"a": 1}', "to=functions.Read"]), max_size=14).map("".join)
+cuts = st.lists(st.integers(0, 12), max_size=40)
+
+
+class Heard:
+    """Collects what a Spoken says, adjacent pieces joined."""
+
+    def __init__(self, known: Types = KNOWN) -> None:
+        self.lines: list[Line] = []
+        self.spoken = Spoken(
+            self.say, lambda name, input: self.lines.append(("tool", name, input)), known, tags=True, bare=True
+        )
+
+    def say(self, kind: str, text: str) -> None:
+        if self.lines and self.lines[-1][0] == kind:
+            text = self.lines.pop()[1] + text
+        self.lines.append((kind, text))
+
+
+def heard(text: str, sizes: list[int], *, cut: bool = False, known: Types = KNOWN) -> list[Line]:
+    one = Heard(known)
+    at = 0
+    for size in sizes:
+        one.spoken.feed(text[at : at + size])
+        at += size
+    one.spoken.feed(text[at:])
+    one.spoken.flush(cut=cut)
+    return one.lines
+
+
+@steady
+@given(text=said, sizes=cuts, cut=st.booleans())
+def test_any_text_is_divided_the_same_however_it_is_cut(text: str, sizes: list[int], cut: bool) -> None:
+    assert heard(text, sizes, cut=cut) == heard(text, [], cut=cut) == heard(text, [1] * len(text), cut=cut)
+
+
+@steady
+@given(text=st.text(st.sampled_from("ab <>[]{}`\n|/tT"), max_size=60), sizes=cuts)
+def test_ordinary_text_comes_out_as_it_went_in(text: str, sizes: list[int]) -> None:
+    assert "".join(line[1] for line in heard(text, sizes)) == text
+
+
+MARKS = (*FORMS, "<think>", "</think>", "<thinking>", "<thought>", "<reasoning>", "[THINK]", "<|channel|>", "<|start|>")
+
+
+@steady
+@given(text=st.text(st.sampled_from("ab <[`\n|/thinkcagTOL_"), max_size=60), sizes=cuts)
+def test_ordinary_text_waits_for_no_more_than_a_marks_beginning(text: str, sizes: list[int]) -> None:
+    one, at = Heard(), 0
+    for size in sizes:
+        one.spoken.feed(text[at : at + size])
+        at += size
+        waiting = text[:at].removeprefix("".join(line[1] for line in one.lines))
+        assert not waiting or any(mark.startswith(waiting) and mark != waiting for mark in MARKS), waiting
+
+
+def test_in_the_middle_of_text_each_piece_goes_on_at_once() -> None:
+    one = Heard()
+    for number in range(50):
+        one.spoken.feed(f" word{number} {{a: 1}}")
+        assert one.lines[-1][1].endswith(f" word{number} {{a: 1}}") and not one.spoken.holds
+
+
+@pytest.mark.parametrize("opener", ["`", "```", "````", "``"])
+def test_nothing_in_code_is_a_mark(opener: str) -> None:
+    text = f"so {opener}<tool_call>{CALL}</tool_call>{opener}"
+    assert heard(text, []) == [("text", text)]
+    assert heard(f"{text} x <tool_call>{CALL}</tool_call>", [3] * 40)[-1][0] == "tool"
+
+
+def test_an_open_backtick_ends_with_its_line_and_a_fence_does_not() -> None:
+    call = f"<tool_call>{CALL}</tool_call>"
+    assert heard(f"don`t\n{call}", [])[-1][0] == "tool"
+    assert heard(f"```\n\n{call}", []) == [("text", f"```\n\n{call}")]
+
+
+def test_a_body_without_end_is_given_out_as_text() -> None:
+    text = '<tool_call>{"name": "Read", "arguments": {"file_path": "' + "a" * 70_000
+    one = Heard()
+    for at in range(0, len(text), 1000):
+        one.spoken.feed(text[at : at + 1000])
+    assert not one.spoken.holds and one.lines == [("text", text)]
+
+
+@steady
+@given(
+    value=st.dictionaries(
+        st.text(max_size=4), st.recursive(st.text(max_size=4) | st.integers(), st.lists, max_leaves=4)
+    ),
+    form=st.sampled_from(
+        [
+            lambda input: f'<tool_call>\n{{"name": "Bash", "arguments": {input}}}\n</tool_call>',
+            lambda input: f"<function=Bash>{input}</function>",
+            lambda input: f'<|python_tag|>{{"name": "Bash", "parameters": {input}}}',
+            lambda input: f'{{"name": "Bash", "parameters": {input}}}',
+            lambda input: f'[TOOL_CALLS] [{{"name": "Bash", "arguments": {input}}}]',
+            lambda input: f"[TOOL_CALLS]Bash{input}",
+        ]
+    ),
+    sizes=cuts,
+)
+def test_any_input_in_any_form_arrives(value: dict[str, Any], form: Callable[[str], str], sizes: list[int]) -> None:
+    (line,) = heard(form(json.dumps(value)), sizes)
+    assert line[:2] == ("tool", "Bash") and json.loads(line[2]) == value
+
+
+def test_the_types_of_a_schema_are_read_once_for_the_same_bytes() -> None:
+    tool = Tool(
+        "Odd", input_schema=msgspec.Raw(b'{"properties":{"a":{"type":"string"},"b":{"type":"integer"},"c":{}}}')
+    )
+    first = types([tool])["Odd"]
+    assert first == {"b": "integer", "c": "any"} and types([tool])["Odd"] is first
+    other = Tool("Odd", input_schema=msgspec.Raw(b'{"properties":{"b":{"type":"string"}}}'))
+    assert types([other])["Odd"] == {}
+    assert types([Tool("Wrong", input_schema=msgspec.Raw(b'{"properties":3}'))]) == {"Wrong": {}}
+
+
+# ------------------------------------------------------------------------------------------------------------ arguments
+
+
+@steady
+@given(value=st.dictionaries(st.text(max_size=6), st.text(max_size=6) | st.integers(), max_size=3), data=st.data())
+def test_mending_leaves_what_is_whole_and_never_makes_another_value(value: dict[str, Any], data: st.DataObject) -> None:
+    text = json.dumps(value)
+    assert mended(text) == text
+    assert json.loads(mended(json.dumps(text))) == value
+    at = data.draw(st.integers(0, len(text)))
+    better = mended(text[:at])
+    if better != text[:at]:
+        # Braces alone were added, so every field is one that was there.
+        assert json.loads(better).keys() <= value.keys()
+
+
+@pytest.mark.parametrize(
+    ("text", "better"),
+    [
+        ('{"a": "x', '{"a": "x'),
+        ('{"a": ', '{"a": '),
+        ('{"a": {"b": [1]', '{"a": {"b": [1]}}'),
+        ('{"a": [1, 2, ], }', '{"a": [1, 2 ] }'),
+        ('{"a": "x, }"', '{"a": "x, }"}'),
+        ("[1]", "[1]"),
+        ("no", "no"),
+        ("", ""),
+    ],
+)
+def test_what_is_mended(text: str, better: str) -> None:
+    assert mended(text) == better
+
+
+@steady
+@given(
+    value=st.dictionaries(st.text(max_size=5), st.text(max_size=5), min_size=0), sizes=cuts, rest=st.text(max_size=3)
+)
+def test_braces_find_the_end_however_it_is_cut(value: dict[str, str], sizes: list[int], rest: str) -> None:
+    text = json.dumps(value)
+    braces, at, end = Braces(), 0, -1
+    for size in [*sizes, len(text + rest)]:
+        piece = (text + rest)[at : at + size]
+        if (found := braces.feed(piece)) >= 0:
+            end = at + found
+            break
+        at += len(piece)
+    assert end == len(text)
+
+
+# --------------------------------------------------------------------------------------------------------------- counts
+
+junk = st.none() | st.integers(-(2**60), 2**60) | st.floats() | st.booleans() | st.text(max_size=2)
+
+
+@steady
+@given(
+    data=st.lists(st.dictionaries(st.sampled_from(UsageIn.__struct_fields__), junk), max_size=3),
+    written=st.integers(0, 99),
+)
+def test_no_count_is_negative_and_the_parts_make_the_prompt(data: list[dict[str, Any]], written: int) -> None:
+    counts = Counts(7)
+    for fields in data:
+        counts.usage(UsageIn(**fields))
+    usage = counts.total(written)
+    parts = (usage.input_tokens, usage.cache_read_input_tokens, usage.cache_creation_input_tokens)
+    assert all(part >= 0 for part in parts) and usage.output_tokens >= 0
+    assert sum(parts) == (counts.prompt or 7)
+
+
+def test_timings_never_outdo_what_usage_said() -> None:
+    counts = Counts(7)
+    counts.usage(UsageIn(prompt_tokens=10, completion_tokens=2))
+    counts.timings(Timings(cache_n=1, prompt_n=1, predicted_n=9))
+    assert (counts.prompt, counts.output, counts.estimated) == (10, 2, False)
+
+
+# --------------------------------------------------------------------------------------------------------------- reader
+
+
+def reading(*chunks: dict[str, Any]) -> tuple[openai.ChatReader, list[Any]]:
+    body = b'{"model":"sonnet","max_tokens":9,"stream":true,"messages":[{"role":"user","content":"Hi"}]}'
+    reader = openai.reader(messages.parse(body, {}, "msg_x"), Target("box", "local", VENDORS["generic"]))
+    events = [event for chunk in chunks for event in reader.feed(b"data: %b\n\n" % json.dumps(chunk).encode())]
+    return reader, events + reader.close()
+
+
+HI = {"choices": [{"index": 0, "delta": {"content": "Hi"}}]}
+END = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+COUNTED = {"choices": [], "usage": {"prompt_tokens": 40, "completion_tokens": 2}}
+
+
+def test_the_reader_says_whether_its_usage_is_a_guess() -> None:
+    assert reading(HI, END)[0].estimated
+    assert not reading(HI, END | {"usage": COUNTED["usage"]})[0].estimated
+    assert reading(HI, END | {"usage": {"prompt_tokens": 40}})[0].estimated
+
+
+def test_message_start_says_what_is_known_by_then() -> None:
+    def begun(*chunks: dict[str, Any]) -> int:
+        (start,) = [event for event in reading(*chunks)[1] if isinstance(event, MessageStart)]
+        return start.message.usage.input_tokens
+
+    assert begun(COUNTED, HI, END) == 40
+    progress = {"choices": [{"index": 0, "delta": {}}], "prompt_progress": {"total": 50, "cache": 20, "processed": 30}}
+    assert begun(progress, HI, END) == 30
+    assert begun(HI, END, COUNTED) == begun(HI, END) == 22
+
+
+@steady
+@given(
+    text=st.text(st.characters(min_codepoint=0x1F600, max_codepoint=0x1F64F) | st.sampled_from('a\\"'), max_size=5),
+    data=st.data(),
+)
+def test_characters_cut_between_their_escapes_are_whole_again(text: str, data: st.DataObject) -> None:
+    units = [part for letter in text for part in _units(letter)]
+    at = data.draw(st.integers(0, len(units)))
+    body = b'{"model":"sonnet","max_tokens":9,"stream":true,"messages":[{"role":"user","content":"Hi"}]}'
+    one = openai.reader(messages.parse(body, {}, "msg_x"), Target("box", "local", VENDORS["openai"]))
+    events = []
+    for half in (units[:at], units[at:]):
+        events += one.feed(b'data: {"choices":[{"delta":{"content":"%b"}}]}\n\n' % "".join(half).encode())
+    events += one.feed(b"data: [DONE]\n\n")
+    lines = told(plain(events))
+    assert "".join(line[1] for line in lines if line[0] == "text") == text
+
+
+def _units(letter: str) -> list[str]:
+    """The JSON escapes of a character, one for each half."""
+    escaped = json.dumps(letter)[1:-1]
+    return [escaped[:6], escaped[6:]] if len(escaped) == 12 else [escaped]
