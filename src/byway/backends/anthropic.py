@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Raw, Struct
 
-from byway import faults
+from byway import faults, signature
 from byway.backends import Call, Facts, Target
 from byway.messages import Event, Frame, Request, Usage, renamed
 from byway.problems import Problem
@@ -19,7 +19,7 @@ _JSON: Final = ("content-type", "application/json")
 
 
 def request(request: Request, target: Target) -> Call:
-    return Call("POST", "/v1/messages", (_JSON, *_versions(request)), request.patched(target.model))
+    return Call("POST", "/v1/messages", (_JSON, *_versions(request)), _without_ours(request.patched(target.model)))
 
 
 def _versions(request: Request) -> tuple[tuple[str, str], ...]:
@@ -27,6 +27,76 @@ def _versions(request: Request) -> tuple[tuple[str, str], ...]:
     if any(name == "anthropic-version" for name, _ in request.forwarded):
         return request.forwarded
     return (("anthropic-version", "2023-06-01"), *request.forwarded)
+
+
+_OURS: Final = f'"{signature.PREFIX}'.encode()
+
+
+class _Kind(Struct):
+    type: str = ""
+
+
+class _Body(Struct):
+    messages: Raw
+    thinking: _Kind | None = None
+
+
+class _Turn(Struct):
+    role: str
+    content: Raw
+
+
+class _Block(Struct):
+    type: str = ""
+    signature: str | None = None
+
+
+def _without_ours(body: bytes) -> bytes:
+    """The body without thinking that Byway signed for another model: Anthropic's servers take no signature but their own.
+
+    A session may so move from a local model to a cloud one. Everything else stays as it came. Raises nothing: what cannot
+    be read is for the backend to refuse.
+    """
+    if _OURS not in body:
+        return body
+    try:
+        seen = msgspec.json.decode(body, type=_Body)
+        turns = msgspec.json.decode(seen.messages, type=list[Raw])
+        kept = [_thoughtless(turn) for turn in turns]
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return body
+    left = [turn for turn in kept if turn]
+    if not left:
+        return body
+    body = body.replace(bytes(seen.messages), b"[%b]" % b",".join(left), 1)
+    answers = [at for at, turn in enumerate(turns) if msgspec.json.decode(turn, type=_Turn).role == "assistant"]
+    bare = answers and kept[answers[-1]] != bytes(turns[answers[-1]])
+    if bare and seen.thinking is not None and seen.thinking.type == "enabled" and b'"tool_result"' in bytes(turns[-1]):
+        # With a budget the turn that a tool's result answers must begin with thinking. The answer to this one request goes
+        # without.
+        fields = msgspec.json.decode(body, type=dict[str, Raw])
+        for name in ("thinking", "context_management"):
+            fields.pop(name, None)
+        body = msgspec.json.encode(fields)
+    return body
+
+
+def _thoughtless(turn: Raw) -> bytes:
+    """A turn without thinking of ours; b"" when nothing else was in it."""
+    data = bytes(turn)
+    content = msgspec.json.decode(turn, type=_Turn).content
+    if _OURS not in data or not bytes(content).startswith(b"["):
+        return data
+    blocks = msgspec.json.decode(content, type=list[Raw])
+    seen = [msgspec.json.decode(block, type=_Block) for block in blocks]
+    kept = [
+        bytes(block)
+        for block, one in zip(blocks, seen, strict=True)
+        if one.type != "thinking" or not signature.ours(one.signature)
+    ]
+    if len(kept) == len(blocks):
+        return data
+    return data.replace(bytes(content), b"[%b]" % b",".join(kept), 1) if kept else b""
 
 
 class _Usage(Struct):
@@ -265,7 +335,9 @@ def problem(status: int, headers: Mapping[str, str], body: bytes, target: Target
 
 
 def count(request: Request, target: Target) -> Call | None:
-    return Call("POST", "/v1/messages/count_tokens", (_JSON, *_versions(request)), request.patched(target.model))
+    return Call(
+        "POST", "/v1/messages/count_tokens", (_JSON, *_versions(request)), _without_ours(request.patched(target.model))
+    )
 
 
 class _Count(Struct):

@@ -33,7 +33,8 @@ class Out(Struct):
 
 
 def conversation(request: Request, target: Target) -> list[Out]:
-    """The conversation in chat form. A turn's messages depend on that turn and those before it, never on later ones."""
+    """The conversation in chat form. A turn's messages depend on that turn and those before it, never on
+    later ones; what stands before the first answer is one unit."""
     out: list[Out] = []
     system, turns = claudecode.opening(request)
     for turn in turns:

@@ -25,7 +25,7 @@ def request(request: Request, target: Target) -> Call:
     same beginning turn after turn.
     """
     params, vendor = request.params, target.vendor
-    if len(params.mcp_servers) or len(params.container):
+    if len(params.mcp_servers) or len(params.container) or params.safeguards:
         _check(params)
     tools = offered(request, target)
     form, words = None, ""
@@ -79,7 +79,16 @@ _JSON: Final = (("content-type", "application/json"),)
 
 
 def _check(params: Params) -> None:
-    """Refuse what only Anthropic's own servers can do, by the name of its field, so that the client can leave it out."""
+    """Refuse what only Anthropic's own servers can do, by the name of its field, so that the client can leave it out.
+
+    Claude Code 2.1.329 sends `safeguards` in auto mode and goes on without it (measured); a verdict is never made up.
+    """
+    if params.safeguards:
+        raise Problem(
+            "invalid_request",
+            "safeguards: the backend that answers here gives no verdicts on tool calls. Leave 'safeguards' out: Claude Code does "
+            "so by itself. Without a classifier of its own, choose another permission mode, such as acceptEdits.",
+        )
     for name in ("mcp_servers", "container"):
         value = bytes(getattr(params, name))
         if value not in (b"", b"null", b"[]", b"{}"):
