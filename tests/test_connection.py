@@ -164,3 +164,11 @@ def test_a_head_that_never_ends_does_not_hold_its_connection(
 
 def test_an_answer_cannot_break_out_of_a_header(talk: Talk) -> None:
     assert b"set-cookie" not in talk(b"GET /broken HTTP/1.1\r\nhost: x\r\n\r\n", patience=1)
+
+
+def test_trailers_are_no_headers_and_come_to_an_end(talk: Talk) -> None:
+    body = b"transfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n"
+    heard = talk(HEAD + body + b"host: evil\r\nexpect: 100-continue\r\n\r\n")
+    assert heard.startswith(b"HTTP/1.1 200") and heard.endswith(b" 2")
+    heard = talk(HEAD + body, *[b"a: " + b"b" * 8000 + b"\r\n"] * 12, patience=2)
+    assert heard.startswith(b"HTTP/1.1 400") and heard.endswith(b"<closed>")

@@ -1,6 +1,7 @@
 """What upstream errors mean: each server's wording, and that nothing of a page is shown."""
 
 import json
+import time
 
 import pytest
 
@@ -150,3 +151,13 @@ def test_an_error_object_in_a_200_takes_its_own_code_or_type():
     assert faults.said({"code": 429, "message": "x"}, backend="b").kind == "rate_limit"
     assert faults.said({"type": "overloaded_error", "message": "x"}, backend="b").kind == "overloaded"
     assert faults.said("x", backend="b").kind == "upstream"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["prompt contains 1 tokens" + "1" * 60000, "maximum context length is 1 tokens " * 8000, "request (" + "9" * 60000],
+)
+def test_a_hostile_text_is_not_searched_for_long(text):
+    began = time.process_time()
+    read(400, {"error": {"message": text}})
+    assert time.process_time() - began < 1

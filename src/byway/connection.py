@@ -221,7 +221,13 @@ class Connection(HttpToolsProtocol):
         self._in_head = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name.lower(), value))
+        if self._in_head:
+            self.headers.append((name.lower(), value))
+            return
+        # A trailer: it must not stand for a header that the door has looked at, nor come without end.
+        self._room -= len(name) + len(value)
+        if self._room < 0:
+            raise ValueError("trailers without end")
 
     def on_headers_complete(self) -> None:
         self._in_head = False

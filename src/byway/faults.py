@@ -122,7 +122,7 @@ def said(
             words, numbers = long
             return Problem("prompt_too_long", words, facts={"status": status, "backend": backend, **numbers})
     if status in (400, 422):
-        most = next((int(found[1]) for pattern in _MOST if (found := pattern.search(text))), 0)
+        most = next((int(found[1]) for pattern in _MOST if (found := pattern.search(text[:_LOOKED_AT]))), 0)
         if most:
             return Problem("invalid_request", text, facts={"status": status, "backend": backend, "most": most})
     return _classify(status, text, kind, backend, headers or {})
@@ -143,21 +143,26 @@ _STATUS: Final = {
 }
 
 
+#: So much of an error's text is searched: the patterns would need minutes for what a hostile server can send.
+_LOOKED_AT: Final = 1000
+
+
 def _overflow(
     text: str, kind: str, fields: dict[str, Any], window: int | None
 ) -> tuple[str, dict[str, int | str]] | None:
     """Anthropic's words for a prompt that does not fit, with `tokens` and `window` as far as the server says them; None
     when the error is another."""
-    if official := _OFFICIAL.search(text):
+    if official := _OFFICIAL.search(text[:_LOOKED_AT]):
         return text, {name: int(size) for name, size in official.groupdict().items() if size}
+    start = text[:_LOOKED_AT]
     for pattern in _OVERFLOWS:
-        match = pattern.search(text)
+        match = pattern.search(start)
         if match is not None:
             groups = match.groupdict()
             prompt, most = int(groups["n"]), int(groups["m"])
             out = int(groups.get("out") or int(groups.get("total") or prompt) - prompt)
             return _too_long(prompt, out, most), {"tokens": prompt, "window": most}
-    if _VAGUE.search(text) or _VAGUE.search(kind):
+    if _VAGUE.search(start) or _VAGUE.search(kind):
         asked, limit = fields.get("n_prompt_tokens"), fields.get("n_ctx")
         numbers: dict[str, int | str] = {"window": limit} if isinstance(limit, int) else {}
         limit = limit or window
