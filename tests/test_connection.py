@@ -12,13 +12,13 @@ import uvicorn.config
 from uvicorn.server import ServerState
 
 from byway import connection as module
-from byway.connection import Clock, Connection
+from byway.connection import Connection, tick
 
 HEAD = b"POST /v1/messages HTTP/1.1\r\nhost: 127.0.0.1\r\n"
 
 
 async def echo(scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]) -> None:
-    """Say what came: method, path, query and the length of the body; `/stream` in two pieces."""
+    """Say what came: method, path, query and the length of the body; `/stream` in two pieces, `/slow` after 0.4 s."""
     size, more = 0, True
     while more:
         message = await receive()
@@ -26,6 +26,8 @@ async def echo(scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable
             return
         size, more = size + len(message["body"]), message["more_body"]
     said = f"{scope['method']} {scope['path']} {scope['query_string'].decode()} {size}".encode()
+    if scope["path"] == "/slow":
+        await asyncio.sleep(0.4)
     if scope["path"] == "/stream":
         await send({"type": "http.response.start", "status": 200, "headers": []})
         for piece in (said, b"and on"):
@@ -43,16 +45,24 @@ Talk = Callable[..., bytes]
 
 
 @pytest.fixture
-def talk() -> Iterator[Talk]:
-    """Send pieces, a moment apart, and read until the server closes or is silent for `patience` seconds."""
+def talk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Talk]:
+    """Send pieces, a moment apart, and read until the server closes or is silent for `patience` seconds. To the connection
+    a second is a tenth of one."""
+    monkeypatch.setattr(module, "LINGER", 10 * module.LINGER)
 
     async def conversation(pieces: tuple[bytes, ...], patience: float) -> bytes:
         loop = asyncio.get_running_loop()
         config = uvicorn.config.Config(echo, log_config=None, lifespan="off", http=Connection)
         config.load()
-        clock, state = Clock(loop), ServerState()
-        made = lambda: Connection(config, state, {}, clock)  # type: ignore[arg-type]  # noqa: E731
-        server = await loop.create_server(made, "127.0.0.1", 0)
+        state = ServerState()
+        server = await loop.create_server(lambda: Connection(config, state, {}, loop), "127.0.0.1", 0)
+
+        async def seconds() -> None:
+            while True:
+                await asyncio.sleep(0.1)
+                tick(state.connections)
+
+        ticking = asyncio.create_task(seconds())
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
         for piece in pieces:
             writer.write(piece)
@@ -68,6 +78,7 @@ def talk() -> Iterator[Talk]:
             heard += b"<reset>"
         writer.close()
         server.close()
+        ticking.cancel()
         for one in list(state.connections):
             one.transport.abort()
         await asyncio.sleep(0.01)
@@ -132,7 +143,7 @@ def test_connect_is_told_that_this_is_no_proxy(talk: Talk) -> None:
 def test_a_head_without_end_is_refused_in_the_envelope(talk: Talk, pieces: int) -> None:
     line = b"x-filler: " + b"a" * 4000 + b"\r\n"
     sent = [line * (40 // pieces)] * pieces
-    heard = talk(HEAD, *sent, patience=1)
+    heard = talk(HEAD, *sent, patience=3)
     assert heard.startswith(b"HTTP/1.1 431")
     assert json.loads(heard.partition(b"\r\n\r\n")[2].removesuffix(b"<closed>"))["error"]["message"].startswith(
         "The request's"
@@ -156,10 +167,81 @@ def test_what_is_not_http_is_refused_in_the_envelope(talk: Talk) -> None:
 def test_a_head_that_never_ends_does_not_hold_its_connection(
     talk: Talk, monkeypatch: pytest.MonkeyPatch, before: bytes
 ) -> None:
-    monkeypatch.setattr(module, "HEAD_WITHIN", 0.2)
+    monkeypatch.setattr(module, "HEAD_WITHIN", 2)
+    monkeypatch.setattr(module, "IDLE_FOR", 3)
+    monkeypatch.setattr(Connection, "_left", 2)
     first, _, second = before.partition(b"\r\n\r\n")
     pieces = (first + b"\r\n\r\n", second) if second else (first,)
     assert talk(*pieces, patience=4).endswith(b"<closed>")
+
+
+def test_a_body_that_never_comes_does_not_hold_its_connection(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BODY_WITHIN", 3)
+    assert talk(HEAD + b"content-length: 3\r\n\r\n", b"a", b"b", patience=2) == b"<closed>"
+
+
+def test_a_connection_that_lies_idle_is_closed_and_one_that_works_is_not(
+    talk: Talk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "IDLE_FOR", 3)
+    monkeypatch.setattr(module, "BODY_WITHIN", 2)
+    assert talk(b"GET /a HTTP/1.1\r\nhost: x\r\n\r\n", patience=2).endswith(b"GET /a  0<closed>")
+    assert talk(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n", patience=2).endswith(b"GET /slow  0<closed>")
+
+
+def test_what_is_not_http_after_a_request_is_refused_behind_its_answer(talk: Talk) -> None:
+    for sent in (b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n", HEAD + b"content-length: 1\r\n\r\na"):
+        heard = talk(sent * 3 + b"\x16\x03\x01 what\r\n\r\n", patience=3)
+        assert heard.count(b"HTTP/1.1 200 OK") == 3 and heard.count(b"HTTP/1.1 400") == 1
+        assert heard.rindex(b"HTTP/1.1 200") < heard.index(b"HTTP/1.1 400") and heard.endswith(b"}<closed>")
+
+
+def test_a_body_that_is_not_framed_as_it_should_be_is_refused_at_once(talk: Talk) -> None:
+    chunked = HEAD + b"transfer-encoding: chunked\r\n\r\n"
+    heard = talk(chunked + b"2\r\nhi\r\nzz\r\n", patience=3)
+    assert heard.startswith(b"HTTP/1.1 400") and heard.endswith(b"<closed>")
+    heard = talk(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n" + chunked, b"zz\r\n", patience=3)
+    assert heard.startswith(b"HTTP/1.1 200 OK") and b"HTTP/1.1 400" in heard and heard.endswith(b"<closed>")
+
+
+def test_many_wishes_for_another_protocol_at_once(talk: Talk) -> None:
+    wish = b"GET /%d HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n"
+    heard = talk(b"".join(wish % at for at in range(1500)), patience=2)
+    assert heard.count(b"HTTP/1.1 200 OK") == 1500 and heard.endswith(b"GET /1499  0")
+
+
+def test_a_wish_for_another_protocol_changes_nothing_else(talk: Talk) -> None:
+    wish = b"GET /a HTTP/1.1\r\nhost: x\r\nconnection: Upgrade, close\r\nupgrade: h2c\r\n\r\n"
+    heard = talk(wish)
+    assert b"connection: close" in heard and heard.endswith(b"<closed>")
+    heard = talk(wish.replace(b"HTTP/1.1", b"HTTP/1.0").replace(b", close", b""))
+    assert b"connection: close" in heard and heard.endswith(b"<closed>")
+
+
+def test_a_client_that_leaves_is_noticed_though_it_has_sent_requests_ahead() -> None:
+    left = asyncio.Event()
+
+    async def wait(scope: Any, receive: Callable[[], Awaitable[Any]], send: Any) -> None:
+        await receive()
+        assert (await receive())["type"] == "http.disconnect"
+        left.set()
+
+    async def leave() -> None:
+        loop = asyncio.get_running_loop()
+        config = uvicorn.config.Config(wait, log_config=None, lifespan="off", http=Connection)
+        config.load()
+        state = ServerState()
+        server = await loop.create_server(lambda: Connection(config, state, {}, loop), "127.0.0.1", 0)
+        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
+        writer.write(b"GET /a HTTP/1.1\r\nhost: x\r\n\r\n" * 3)
+        await asyncio.sleep(0.05)
+        writer.transport.abort()
+        await asyncio.wait_for(left.wait(), 2)
+        await asyncio.sleep(0.01)
+        server.close()
+        assert not state.tasks and not state.connections
+
+    asyncio.run(leave())
 
 
 def test_an_answer_cannot_break_out_of_a_header(talk: Talk) -> None:
@@ -171,4 +253,4 @@ def test_trailers_are_no_headers_and_come_to_an_end(talk: Talk) -> None:
     heard = talk(HEAD + body + b"host: evil\r\nexpect: 100-continue\r\n\r\n")
     assert heard.startswith(b"HTTP/1.1 200") and heard.endswith(b" 2")
     heard = talk(HEAD + body, *[b"a: " + b"b" * 8000 + b"\r\n"] * 12, patience=2)
-    assert heard.startswith(b"HTTP/1.1 400") and heard.endswith(b"<closed>")
+    assert heard.startswith(b"HTTP/1.1 431") and heard.endswith(b"<closed>")

@@ -3,237 +3,280 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 import httptools
 import msgspec
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from byway.logs import trace
 
 #: Bytes of a request's line and headers together. Claude Code sends about 1 KB.
 HEAD_LIMIT: Final = 64 << 10
 #: Seconds that a head may take, from the connection's beginning or the head's first byte.
-HEAD_WITHIN: Final = 30.0
-_LINGER: Final = 1.0
+HEAD_WITHIN: Final = 30
+#: Seconds that a body may take: 32 MiB at 1 Mbit/s.
+BODY_WITHIN: Final = 300
+#: Seconds that a connection may lie idle between two requests.
+IDLE_FOR: Final = 75
+#: Seconds that are left to read a refusal.
+LINGER: Final = 2
+_NO_LIMIT: Final = -1
+#: Requests that may be sent ahead before the socket is told to wait: a client that leaves is noticed only by reading.
+_AHEAD: Final = 16
+_CLOSE: Final = (b"connection", b"close")
+_CHUNKED: Final = (b"transfer-encoding", b"chunked")
 _SPOKEN: Final = {"asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "root_path": ""}
 #: What asks for another protocol, which RFC 9110 section 7.8 lets a server ignore.
-_UPGRADING: Final = frozenset((b"upgrade", b"connection", b"http2-settings"))
+_UPGRADING: Final = frozenset((b"upgrade", b"http2-settings"))
 
 
-class Later:
-    """A call that may come; see Clock."""
-
-    __slots__ = ("_among", "call", "when")
-
-    def __init__(self, when: float, call: Callable[[], object], among: set[Later]) -> None:
-        self.when = when
-        self.call = call
-        self._among = among
-
-    def cancel(self) -> None:
-        self._among.discard(self)
+def tick(connections: Iterable[object]) -> None:
+    """To be called each second: ends the connections whose time is up. One timer for all of them and all their limits,
+    since a timer set and taken back for every request costs as much as its parsing."""
+    for one in list(connections):
+        if isinstance(one, Connection):
+            one.tick()
 
 
-class Clock:
-    """The loop as a connection needs it. The limits of all connections share one timer, exact to a second: a timer set
-    and taken back for every request costs as much as its parsing."""
+class Cycle:
+    """One request and its answer, as ASGI has it. The head leaves with the first bytes of the body: one system call, not two."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.create_task = loop.create_task
-        self._loop = loop
-        self._waiting: set[Later] = set()
-        self._ticking = False
+    __slots__ = (
+        "_body", "_chunked", "_connection", "_expects", "_head", "_message", "_waiter", "_woken",
+        "disconnected", "held", "keep_alive", "more_body", "response_complete", "scope", "started", "task",
+    )  # fmt: skip
 
-    def call_later(self, delay: float, call: Callable[[], object]) -> Later:
-        later = Later(self._loop.time() + delay, call, self._waiting)
-        self._waiting.add(later)
-        if not self._ticking:
-            self._ticking = True
-            self._loop.call_later(1.0, self._tick)
-        return later
+    def __init__(self, connection: Connection, scope: dict[str, Any], keep_alive: bool, expects: bool) -> None:
+        self.scope = scope
+        self.keep_alive = keep_alive
+        self.held = 0
+        """Bytes of the body that wait for the app."""
+        self.more_body = True
+        self.disconnected = self.response_complete = self.started = False
+        self.task: asyncio.Task[None] | None = None
+        self._connection = connection
+        self._expects = expects
+        """The client waits for a `100 Continue` before it sends the body."""
+        self._body: list[bytes] = []
+        self._head = b""
+        self._chunked = False
+        self._woken = False
+        self._waiter: asyncio.Future[None] | None = None
 
-    def _tick(self) -> None:
-        now = self._loop.time()
-        for later in [one for one in self._waiting if one.when <= now]:
-            self._waiting.discard(later)
-            later.call()
-        self._ticking = bool(self._waiting)
-        if self._ticking:
-            self._loop.call_later(1.0, self._tick)
+    @property
+    def message_event(self) -> Cycle:
+        """uvicorn's name for what it sets when something has come, or the client has left."""
+        return self
 
+    def set(self) -> None:
+        """Something has come, or the client has left: wake `receive`."""
+        self._woken = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
-class Cycle(RequestResponseCycle):
-    """One request and its answer. The head leaves with the first bytes of the body: one system call, not two."""
+    def take(self, body: bytes) -> None:
+        """A piece of the request's body has come."""
+        self._body.append(body)
+        self.held += len(body)
+        self.set()
 
-    _head = b""
-    held = 0
+    def leave(self) -> None:
+        """The client has left, or what it sends cannot be understood any more."""
+        self.disconnected = True
+        self.set()
 
-    def __init__(self, **given: Any) -> None:
-        super().__init__(**given)
-        self.pieces: list[bytes] = []
+    async def run(self) -> None:
+        """Have the app answer. An answer that it leaves unfinished ends with the connection."""
+        connection = self._connection
+        try:
+            await connection.app(self.scope, self.receive, self.send)
+        except Exception:
+            trace("Byway failed on a request: please report this")
+        finally:
+            connection.tasks.discard(self.task)
+            self.task = None
+            if not self.response_complete and not self.disconnected:
+                connection.transport.close()
 
-    async def receive(self) -> Any:
+    async def receive(self) -> dict[str, Any]:
         """The ASGI `receive`: what has come of the body, not copied when it came in one piece."""
-        if self.waiting_for_100_continue and not self.transport.is_closing():
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            self.waiting_for_100_continue = False
-        if not self.disconnected and not self.response_complete:
-            self.flow.resume_reading()
-            await self.message_event.wait()
-            self.message_event.clear()
+        connection = self._connection
+        if self._expects:
+            self._expects = False
+            if not connection.transport.is_closing():
+                connection.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if not (self.disconnected or self.response_complete):
+            connection.flow.resume_reading()
+            if not self._woken:
+                self._waiter = connection.loop.create_future()
+                try:
+                    await self._waiter
+                finally:
+                    self._waiter = None
+            self._woken = False
         if self.disconnected or self.response_complete:
             return {"type": "http.disconnect"}
-        body = self.pieces[0] if len(self.pieces) == 1 else b"".join(self.pieces)
-        self.pieces.clear()
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        self._body.clear()
         self.held = 0
         return {"type": "http.request", "body": body, "more_body": self.more_body}
 
     async def send(self, message: Any) -> None:
         """The ASGI `send`, for answers that say their length, and for streams."""
-        if self.flow.write_paused and not self.disconnected:
-            await self.flow.drain()
+        connection = self._connection
+        if connection.flow.write_paused and not self.disconnected:
+            await connection.flow.drain()
         if self.disconnected:
             return
-        if not self.response_started:
+        if not self.started:
             self._head = self._lines(message["status"], message["headers"])
-            self.response_started = True
-            self.waiting_for_100_continue = False
+            self.started = True
+            self._expects = False
             return
         body, more = message["body"], message.get("more_body", False)
-        if self.chunked_encoding:
+        if self._chunked:
             framed = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
             body = framed if more else framed + b"0\r\n\r\n"
         if self._head:
             body, self._head = self._head + body, b""
         if body:
-            self.transport.write(body)
+            connection.transport.write(body)
         if not more:
             self.response_complete = True
-            self.message_event.set()
+            self.set()
             if not self.keep_alive:
-                self.transport.close()
-            self.on_response()
+                connection.transport.close()
+            connection.on_response_complete()
 
     def _lines(self, status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
         """Status line and headers; raises ValueError for one that would break out of its line."""
-        lines = [STATUS_LINE[status]]
-        sized = status == 204
-        for name, value in headers:
-            lines.append(b"%b: %b\r\n" % (name, value))
-            if name == b"content-length":
-                sized = True
-            elif name == b"connection" and value == b"close":
-                self.keep_alive = False
-        if not sized:
-            self.chunked_encoding = True
-            lines.append(b"transfer-encoding: chunked\r\n")
-        if not self.keep_alive and (b"connection", b"close") not in headers:
-            lines.append(b"connection: close\r\n")
-        lines.append(b"\r\n")
-        head = b"".join(lines)
-        if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines):
+        if _CLOSE in headers:
+            self.keep_alive = False
+        elif not self.keep_alive:
+            headers = [*headers, _CLOSE]
+        if status != 204 and b"content-length" not in dict(headers):
+            self._chunked = True
+            headers = [*headers, _CHUNKED]
+        head = b"".join([STATUS_LINE[status], *[b"%b: %b\r\n" % pair for pair in headers], b"\r\n"])
+        ends = len(headers) + 2
+        if head.count(b"\n") != ends or head.count(b"\r") != ends:
             raise ValueError("a header of the answer holds a line end")
         return head
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn's connection with a limit to a head's size and time, which answers a request that asks for another protocol
-    in this one."""
+    """uvicorn's connection with limits to a head's size and to all waiting, which answers a request that asks for another
+    protocol in this one."""
 
     url: bytes
     cycle: Cycle | None  # type: ignore[assignment]
+    _left = HEAD_WITHIN
+    """Seconds until the connection is ended; negative: for ever."""
     _room = HEAD_LIMIT
-    _late: Later | None = None
+    """Bytes that a head, or trailers, may still have."""
     _in_head = True
-    _deaf = False
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._late = self.loop.call_later(HEAD_WITHIN, self._too_late)  # type: ignore[assignment]
+    _running: Cycle | None = None
+    """The request that is being answered; `cycle` is the one that is being received."""
+    _refusal: tuple[int, str] | None = None
+    """What to say to what never became a request, once the requests before it have their answers. Nothing more is read."""
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._on_time()
+        if self._running is not None:
+            self._running.leave()
+        self.pipeline.clear()
         super().connection_lost(exc)
 
-    def data_received(self, data: bytes) -> None:
-        if self._deaf:
-            return
-        self._unset_keepalive_if_required()
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._stay(data[upgrade.args[0] :])
-        except httptools.HttpParserError:
-            self._refuse(400, "This is not HTTP/1.1 as it should be.")
-        else:
-            if self._in_head:
-                self._room -= len(data)
-                if self._room < 0:
-                    self._refuse(
-                        431, f"The request's headers are over {HEAD_LIMIT >> 10} KiB. Send fewer, or shorter ones."
-                    )
-                    return
-            if self._late is None and (self.cycle is None or self.cycle.response_complete):
-                self._late = self.loop.call_later(HEAD_WITHIN, self._too_late)  # type: ignore[assignment]
+    def tick(self) -> None:
+        """A second has passed."""
+        self._left -= 1
+        if self._left == 0 and not self.transport.is_closing():
+            self.transport.close()
 
-    def _stay(self, rest: bytes) -> None:
-        """Parse the request again without its wish for another protocol: some clients (Java's) send one with every first
-        request, and a parser that heard it leaves the body unread."""
-        if self.parser.get_method() == b"CONNECT":
-            self._refuse(400, "Byway is no proxy: set it as the base URL of your client, not as its proxy.")
+    def data_received(self, data: bytes) -> None:
+        if self._refusal is not None:
             return
-        head = b"%b %b HTTP/1.1\r\n" % (self.parser.get_method(), self.url)
-        head += b"".join(b"%b: %b\r\n" % header for header in self.headers if header[0] not in _UPGRADING)
+        in_head = self._in_head
+        while data:
+            try:
+                self.parser.feed_data(data)
+                break
+            except httptools.HttpParserUpgrade as upgrade:
+                data = self._stay(data[upgrade.args[0] :])
+            except httptools.HttpParserError:
+                self._refuse(400, "This is not HTTP/1.1 as it should be.")
+                return
+        if (in_head and self._in_head) or self.headers:
+            # In the middle of a head, or of trailers.
+            self._room -= len(data)
+            if self._room < 0:
+                self._refuse(
+                    431, f"The request's headers are over {HEAD_LIMIT >> 10} KiB. Send fewer, or shorter ones."
+                )
+
+    def _stay(self, rest: bytes) -> bytes:
+        """What to parse instead of a request that wishes for another protocol: the same without the wish. Some clients
+        (Java's) send one with every first request, and a parser that heard it leaves the body unread."""
+        parser = self.parser
+        if parser.get_method() == b"CONNECT":
+            self._refuse(400, "Byway is no proxy: set it as the base URL of your client, not as its proxy.")
+            return b""
+        lines = [b"%b %b HTTP/%b" % (parser.get_method(), self.url, parser.get_http_version().encode())]
+        for name, value in self.headers:
+            if name == b"connection":
+                value = b", ".join([one for one in value.split(b",") if one.strip().lower() not in _UPGRADING])
+            if name not in _UPGRADING:
+                lines.append(b"%b: %b" % (name, value))
         self.parser = httptools.HttpRequestParser(self)
-        self.data_received(head + b"\r\n" + rest)
+        return b"\r\n".join([*lines, b"", rest])
 
     def _refuse(self, status: int, message: str) -> None:
+        """Read nothing more, and say why after the answers to the requests that came before."""
+        self._refusal = (status, message)
+        broken = self.cycle
+        if broken is not None and broken.more_body and not broken.response_complete:
+            # Its body is what went wrong: it will not come.
+            broken.leave()
+            if broken is not self._running:
+                self.pipeline.popleft()
+            elif broken.started:
+                self.transport.close()
+            else:
+                self._running = None
+        if self._running is None:
+            self._say_refusal(status, message)
+
+    def _say_refusal(self, status: int, message: str) -> None:
         """Answer what never became a request, in the official envelope. What still comes is thrown away for a moment: a
         client that is sending would see its connection reset and never read the refusal."""
+        if self.transport.is_closing():
+            return
+        self._left = LINGER
         error = {"type": "invalid_request_error", "message": message}
         body = msgspec.json.encode({"type": "error", "error": error})
         head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
-        self._on_time()
-        self._deaf = True
-        if not self.transport.is_closing():
-            self.transport.write(STATUS_LINE[status] + head + body)
-            self.transport.write_eof()
-            self._late = self.loop.call_later(_LINGER, self._too_late)  # type: ignore[assignment]
-
-    def _too_late(self) -> None:
-        self._late = None
-        if not self.transport.is_closing():
-            self.transport.close()
-
-    def _on_time(self) -> None:
-        if self._late is not None:
-            self._late.cancel()
-            self._late = None
+        self.transport.write(STATUS_LINE[status] + head + body)
+        self.transport.write_eof()
 
     # ------------------------------------------------------------------------------------------------ called by the parser
 
     def on_message_begin(self) -> None:
         self.url = b""
-        self.expect_100_continue = False
         self.headers = []
         self._in_head = True
+        if self._running is None:
+            self._left = HEAD_WITHIN
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._in_head:
-            self.headers.append((name.lower(), value))
-            return
-        # A trailer: it must not stand for a header that the door has looked at, nor come without end.
-        self._room -= len(name) + len(value)
-        if self._room < 0:
-            raise ValueError("trailers without end")
+        self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         self._in_head = False
         self._room = HEAD_LIMIT
-        if self._late is not None:
-            self._on_time()
+        self._left = BODY_WITHIN
         parser = self.parser
         if parser.should_upgrade():
             return
@@ -242,7 +285,8 @@ class Connection(HttpToolsProtocol):
             # A proxy's form: http://host/path.
             raw = urlsplit(raw).path
         path = raw.decode("ascii")
-        before = self.cycle
+        # What comes now are trailers: they must not stand for a header that the door has looked at.
+        headers, self.headers = self.headers, []
         # Keys of the request's own first, then those that never differ.
         scope: dict[str, Any] = {
             "type": "http",
@@ -250,43 +294,52 @@ class Connection(HttpToolsProtocol):
             "path": unquote(path) if "%" in path else path,
             "raw_path": raw,
             "query_string": query,
-            "headers": self.headers,
+            "headers": headers,
             "server": self.server,
             "client": self.client,
             "scheme": self.scheme,
             **_SPOKEN,
         }
-        self.cycle = Cycle(
-            scope=scope,
-            transport=self.transport,
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=False,
-            default_headers=[],
-            message_event=asyncio.Event(),
-            expect_100_continue=(b"expect", b"100-continue") in self.headers,
-            keep_alive=parser.should_keep_alive(),
-            on_response=self.on_response_complete,
-        )
-        if before is None or before.response_complete:
-            self._start_asgi_task(self.cycle, self.app)
+        expects = (b"expect", b"100-continue") in headers
+        cycle = self.cycle = Cycle(self, scope, parser.should_keep_alive(), expects)
+        if self._running is None:
+            self._start(cycle)
         else:
             # Sent ahead: it waits until the one before it has its answer.
-            self.flow.pause_reading()
-            self.pipeline.appendleft((self.cycle, self.app))
+            self.pipeline.appendleft((cycle, self.app))  # type: ignore[arg-type]
+            if len(self.pipeline) > _AHEAD:
+                self.flow.pause_reading()
+
+    def _start(self, cycle: Cycle) -> None:
+        self._running = cycle
+        cycle.task = task = self.loop.create_task(cycle.run())
+        self.tasks.add(task)
 
     def on_body(self, body: bytes) -> None:
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
-            cycle.pieces.append(body)
-            cycle.held += len(body)
+            cycle.take(body)
             if cycle.held > HIGH_WATER_LIMIT:
                 self.flow.pause_reading()
-            cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         cycle = self.cycle
         if cycle is not None and not self.parser.should_upgrade() and not cycle.response_complete:
+            self._left = _NO_LIMIT
             cycle.more_body = False
-            cycle.message_event.set()
+            cycle.set()
+
+    # ------------------------------------------------------------------------------------------------- called by the cycle
+
+    def on_response_complete(self) -> None:
+        """An answer is out: begin with the next request if it is here, else wait for it."""
+        self._running = None
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start(self.pipeline.pop()[0])  # type: ignore[arg-type]
+        elif self._refusal is not None:
+            self._say_refusal(*self._refusal)
+        else:
+            self._left = IDLE_FOR

@@ -19,7 +19,7 @@ from uvicorn.server import ServerState
 from byway import logs, platform
 from byway.config import Config, ConfigError, static_changes
 from byway.config import listen as parts
-from byway.connection import Clock, Connection
+from byway.connection import Connection, tick
 from byway.logs import say, trace
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 LOOK_EVERY: Final = 0.25
 #: Seconds that aborted exchanges get to say so to their clients.
 _LAST_WORDS: Final = 2.0
-_KEEP_ALIVE: Final = 75
 #: Permissions of a unix socket when `server.socket_mode` says nothing.
 _SOCKET_MODE: Final = 0o600
 _LOOPBACK: Final = "127.0.0.1"
@@ -206,22 +205,19 @@ class Service:
             proxy_headers=False,
             server_header=False,
             date_header=False,
-            timeout_keep_alive=_KEEP_ALIVE,
             backlog=platform.BACKLOG,
         )
         config.load()
 
-        clock = Clock(loop)
-
         def connection() -> Connection:
-            return Connection(config, self._state, {}, clock)  # type: ignore[arg-type]
+            return Connection(config, self._state, {}, loop)
 
         servers = []
         for one in self.listeners:
             bind = loop.create_unix_server if one.port is None else loop.create_server
             servers.append(await bind(connection, sock=one.socket, backlog=platform.BACKLOG))
         self._fit_model()
-        beside = [asyncio.create_task(self._watch()), asyncio.create_task(_told(ready))]
+        beside = [asyncio.create_task(one) for one in (self._watch(), self._tick(), _told(ready))]
         try:
             await self.stopping.wait()
             self.app.drain()
@@ -265,6 +261,11 @@ class Service:
                 return False
             await asyncio.sleep(0.02)
         return True
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(1)
+            tick(self._state.connections)
 
     # ----------------------------------------------------------------------------------------------------- a new config
 
