@@ -95,6 +95,8 @@ def _briefing(turn: Turn) -> list[str]:
 
 def _told(turn: Turn) -> tuple[list[str], Turn]:
     """(the reminders in front of the question that are for every conversation, the turn without them)."""
+    if isinstance(turn.content, str):
+        return [], turn
     told: list[str] = []
     left: list[Block] = []
     blocks = turn.blocks

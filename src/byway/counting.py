@@ -238,6 +238,8 @@ _SOMETIMES: Final = 512
 _MODELS: Final = 256
 #: Requests below this size hold no image worth looking for.
 _LARGE: Final = 100_000
+#: Bytes of a request that is too short to learn from.
+_SMALL: Final = 2_000
 
 
 class Estimate(NamedTuple):
@@ -292,9 +294,11 @@ class Counter:
 
         With the `body` that is sent, a prompt is weighed now and then, as long as there is something to learn from it.
         """
-        known = self._model(target.model)
-        shown = target.tools is not False
+        known = self._models.get(target.model) or self._model(target.model)
         size = request.size
+        if size < _SMALL and target.tools is not False:
+            return Estimate(max(1, round(size * _PER_BYTE * known.sizes.factor)), 0, 0.0)
+        shown = target.tools is not False
         if not shown:
             size -= sum(len(tool.description) + len(tool.input_schema) for tool in request.params.tools or ())
         text = True

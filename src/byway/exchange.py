@@ -147,6 +147,7 @@ async def _ask(live: Live, target: Target, request: Request, reply: Reply, recor
     if problem is not None:
         raise problem
     guess = live.counter.estimate(request, target, call.body)
+    request.estimate = guess.tokens
     reader = live.protocol.reader(request, target)
     answer = await live.open.open(await credentials.authorize(call, live.credential))
     del call
@@ -181,12 +182,14 @@ async def _ask(live: Live, target: Target, request: Request, reply: Reply, recor
 
 def _meter(events: list[Event], record: Record) -> None:
     """Keep the latest usage and stop reason: they are running totals."""
-    for event in events:
+    for event in reversed(events):
         if type(event) is MessageDelta:
             record.usage, record.stop_reason = event.usage, event.delta.stop_reason
-        elif type(event) is Frame and event.usage is not None:
+            return
+        if type(event) is Frame and event.usage is not None:
             record.usage = event.usage
             record.stop_reason = event.stop_reason or record.stop_reason
+            return
 
 
 def has_content(events: list[Event]) -> bool:

@@ -239,6 +239,8 @@ class Request:
         self.stream = bool(params.stream)
         self._headers = headers
         self.size = size
+        self.estimate = max(1, size // 4)
+        """A guess at the prompt's tokens: what `message_start` says before anybody has counted."""
         self.room: int | None = None
         """Tokens that the window has left for the answer, once a backend has said so."""
         self._turns: list[Turn] | None = None
@@ -247,11 +249,6 @@ class Request:
     def forwarded(self) -> tuple[tuple[str, str], ...]:
         """`anthropic-version` and `anthropic-beta`, as they came."""
         return tuple((name, self._headers[name]) for name in _FORWARDED if name in self._headers)
-
-    @property
-    def estimate(self) -> int:
-        """A rough count of the prompt's tokens, from its size alone: what `message_start` says before anybody counted."""
-        return max(1, self.size // 4)
 
     @property
     def system(self) -> list[str]:

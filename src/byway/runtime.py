@@ -200,9 +200,9 @@ class Live:
         Anthropic's own backends are left to say so themselves, and so is one whose window is known from a refusal alone: it
         may have been started anew with another.
         """
-        if self.facts.get(target.model, _NOTHING).source == "learned":
+        if target.window is None or not may_exceed(len(body), target.window):
             return None
-        if not self.vendor.clamps or not may_exceed(len(body), target.window):
+        if not self.vendor.clamps or self.facts.get(target.model, _NOTHING).source == "learned":
             return None
         return refuses(self.counter.tokens(target.model, body, target.tools is not False), None, target.window)
 

@@ -44,15 +44,12 @@ class Writer:
 
     def __init__(self, id: str, model: str, usage: Usage) -> None:
         self.events: list[Event] = []
+        self.started = False
         self._start = MessageStart(Started(id, model, usage))
-
-    # What it begins with stands here: one is made for every request.
-    started = False
-    _index = -1
-    _open = ""
-    _blank = ""
-    """White space that waits for what it stands before."""
-    _signer: Signer | None = None
+        self._index = -1
+        self._open = self._blank = ""
+        """`_blank`: white space that waits for what it stands before."""
+        self._signer: Signer | None = None
 
     def take(self) -> list[Event]:
         events, self.events = self.events, []
@@ -68,8 +65,10 @@ class Writer:
             self.events.append(self._start)
 
     def _begin(self, kind: str, block: Text | ToolStart | ThinkingStart) -> None:
-        self.start()
-        self.end()
+        if not self.started:
+            self.start()
+        if self._open:
+            self.end()
         self._blank = ""
         self._index += 1
         self._open = kind
@@ -115,8 +114,7 @@ class Writer:
     def finish(self, stop: Stop, usage: Usage) -> None:
         self.start()
         self.end()
-        self.events.append(MessageDelta(stop, usage))
-        self.events.append(MessageStop())
+        self.events += (MessageDelta(stop, usage), MessageStop())
 
 
 def fold(events: Iterable[Event]) -> bytes:

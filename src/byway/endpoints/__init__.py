@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -163,6 +164,7 @@ def _too_large() -> Problem:
     )
 
 
+@lru_cache(256)
 def latin(text: str) -> bytes:
     """Text as a header's value: what headers cannot hold is replaced."""
     shown = text if text.isprintable() else "".join([one if one.isprintable() else " " for one in text])

@@ -70,7 +70,7 @@ class Answer:
                 if self._failure is not None:
                     raise self._failure
                 await self._wait()
-            if self._chunks or not self._complete:
+            if "content-encoding" in self.headers and (self._chunks or not self._complete):
                 self._choose_unpacker()
             if self.status == 407 and self._upstream.by_proxy:
                 raise self._upstream.turned_away(407)
@@ -257,7 +257,7 @@ class Answer:
     # -------------------------------------------------------------------------------------------------------- unpacking
 
     def _choose_unpacker(self) -> None:
-        coding = self.headers.get("content-encoding", "").lower()
+        coding = self.headers["content-encoding"].lower()
         if coding in ("", "identity"):
             return
         if coding not in _PACKED:

@@ -59,16 +59,17 @@ class Counts:
 
     def __init__(self, estimate: int) -> None:
         self._estimate = estimate
-
-    prompt = 0
-    """With what the cache gave."""
-    cached = 0
-    created = 0
-    output = 0
+        self.prompt = 0
+        """With what the cache gave."""
+        self.cached = self.created = self.output = 0
 
     def usage(self, said: UsageIn) -> None:
         """From `usage`. A report of zeros takes nothing back."""
-        prompt = number(said.prompt_tokens or said.input_tokens)
+        prompt, output = said.prompt_tokens or said.input_tokens, said.completion_tokens or said.output_tokens
+        if type(prompt) is not int or not 0 <= prompt < _MOST:
+            prompt = number(prompt)
+        if type(output) is not int or not 0 <= output < _MOST:
+            output = number(output)
         if prompt:
             self.prompt = prompt
             cached = said.prompt_cache_hit_tokens or said.cached_tokens or said.cache_read_input_tokens
@@ -77,9 +78,8 @@ class Counts:
             if isinstance(details, dict):
                 cached = details.get("cached_tokens") or cached
                 created = details.get("cache_write_tokens") or details.get("cache_creation_tokens") or created
-            self.cached = number(cached)
-            self.created = number(created)
-        output = number(said.completion_tokens or said.output_tokens)
+            self.cached = number(cached) if cached else 0
+            self.created = number(created) if created else 0
         if isinstance(said.completion_tokens_details, dict):
             reasoning = number(said.completion_tokens_details.get("reasoning_tokens"))
             # Gemini and xAI count what was thought beside the answer; everybody else within it.
@@ -107,9 +107,8 @@ class Counts:
 
     def total(self, written: int) -> Usage:
         """The tokens as the official API counts them, guessed where nobody counted. `written`: characters of the answer."""
-        prompt = self.prompt or self._estimate
-        cached = self.cached if self.cached < prompt else prompt
-        created = self.created
-        if cached + created > prompt:
-            created = prompt - cached
+        prompt, cached, created = self.prompt or self._estimate, self.cached, self.created
+        if cached or created:
+            cached = min(cached, prompt)
+            created = min(created, prompt - cached)
         return Usage(prompt - cached - created, created, cached, self.output or (written + 3) // 4)

@@ -8,8 +8,6 @@ marks may stand in the text.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -19,7 +17,7 @@ from byway import faults
 from byway.backends import Target
 from byway.backends.openai.calls import CallIn, Calls
 from byway.backends.openai.counts import Counts, Progress, Timings, UsageIn
-from byway.backends.openai.forms import types
+from byway.backends.openai.forms import Types, types
 from byway.backends.openai.spoken import Spoken
 from byway.messages import Event, Request, Stop, Usage
 from byway.problems import Problem
@@ -105,47 +103,33 @@ class ChatReader:
     """Reads one chat-completions answer, streamed or whole (told by its first byte, whatever its content-type says)."""
 
     def __init__(self, request: Request, target: Target) -> None:
+        self.finished = False
+        """Nothing more is wanted from the backend: `close` gives the rest or raises."""
+        self._whole: list[bytes] | None = None
+        self._head = self._half = b""
+        self._sse: Decoder | None = None
+        self._spoken: Spoken | None = None
+        self._reason: str | None = None
+        self._stop: str | None = None
+        self._written = 0
+        self._refused = self._done = False
+        self._problem: Problem | None = None
         params = request.params
+        self._target = target
         self._backend = target.backend
-        self._window = target.window
         self._counts = Counts(request.estimate)
         self._writer = Writer(request.id, request.model, Usage(request.estimate))
         self._calls = Calls(self._writer, request.id, target.backend)
         self._say = self._calls.say
         self._stops = params.stop_sequences or ()
         self._most = None if isinstance(params.max_tokens, UnsetType) else params.max_tokens
-        self._hear: Callable[[str], None]
-        """Text of the answer goes here."""
-        vendor = target.vendor
-        if vendor.thinking_as_text or (vendor.tools_as_text and params.tools):
-            choice = params.tool_choice
-            offered = vendor.tools_as_text and params.tools and (choice is None or choice.type != "none")
-            formed = params.output_format or (params.output_config and params.output_config.format)
-            self._spoken = Spoken(
-                self._say,
-                self._calls.add,
-                types(params.tools or ()) if offered else {},
-                tags=vendor.thinking_as_text,
-                bare=not formed,
-            )
-            self._hear = self._spoken.feed
-        else:
-            self._hear = partial(self._say, "text")
-
-    # What an answer begins with stands here: most of it never changes, and one is made for every request.
-    finished = False
-    """Nothing more is wanted from the backend: `close` gives the rest or raises."""
-    _whole: list[bytes] | None = None
-    _head = b""
-    _sse: Decoder | None = None
-    _spoken: Spoken | None = None
-    _reason: str | None = None
-    _stop: str | None = None
-    _half = b""
-    _written = 0
-    _refused = False
-    _done = False
-    _problem: Problem | None = None
+        vendor, tools, choice = target.vendor, params.tools, params.tool_choice
+        offered = tools and vendor.tools_as_text and (choice is None or choice.type != "none")
+        self._known: Types = types(tools or ()) if offered else {}
+        self._marked = bool(offered) or vendor.thinking_as_text
+        """A model's own marks may stand in the text."""
+        self._formed = bool(params.output_format or (params.output_config and params.output_config.format))
+        self._begun = False
 
     @property
     def estimated(self) -> bool:
@@ -225,6 +209,26 @@ class ChatReader:
 
     # ------------------------------------------------------------------------------------------------- chunks to writer
 
+    def _hear(self, text: str) -> None:
+        """Text of the answer. It is looked at closely from the first piece on that may hold a mark."""
+        spoken = self._spoken
+        if spoken is None:
+            if not self._marked or (
+                "<" not in text and "[" not in text and "`" not in text and (self._begun or text.lstrip()[:1].isalnum())
+            ):
+                self._begun = True
+                self._say("text", text)
+                return
+            spoken = self._spoken = Spoken(
+                self._say,
+                self._calls.add,
+                self._known,
+                tags=self._target.vendor.thinking_as_text,
+                bare=not self._formed,
+                begun=self._begun,
+            )
+        spoken.feed(text)
+
     def _read(self, data: bytes, name: str) -> None:
         if data.startswith(b"\xef\xbb\xbf"):
             data = data[3:]
@@ -235,7 +239,7 @@ class ChatReader:
         if name == "error" and not chunk.error:
             chunk.error = _any.decode(data)
         if chunk.error:
-            raise faults.said(chunk.error, backend=self._backend, window=self._window)
+            raise faults.said(chunk.error, backend=self._backend, window=self._target.window)
         if chunk.usage is not None or chunk.prompt_progress is not None:
             self._count(chunk)
         if not chunk.choices:
@@ -289,10 +293,11 @@ class ChatReader:
         if chunk.timings is not None:
             self._counts.timings(chunk.timings)
         verbose = chunk.verbose or chunk
-        word = verbose.stopping_word if verbose.stop_type == "word" else None
-        for said in (choice.stop_reason, choice.matched_stop, word):
-            if isinstance(said, str) and said:
-                self._stop = said
+        if choice.stop_reason or choice.matched_stop or verbose.stopping_word:
+            word = verbose.stopping_word if verbose.stop_type == "word" else None
+            for said in (choice.stop_reason, choice.matched_stop, word):
+                if isinstance(said, str) and said:
+                    self._stop = said
 
     def _take(self, delta: _Delta) -> None:
         thought = delta.reasoning_content or delta.reasoning or delta.reasoning_details or delta.thinking
@@ -346,7 +351,8 @@ class ChatReader:
         try:
             if self._spoken is not None and self._spoken.holds:
                 self._spoken.flush(cut=reason in _CUT)
-            self._calls.finish(cut=reason in _CUT)
+            if self._calls.called:
+                self._calls.finish(cut=reason in _CUT)
         except Problem as problem:
             self._problem = problem
             return
@@ -362,10 +368,10 @@ class ChatReader:
             if self._calls.called:
                 return Stop("tool_use")
             return Stop("stop_sequence", self._stop) if self._stop else Stop("end_turn")
-        if reason == "max_tokens" and self._window:
+        if reason == "max_tokens" and self._target.window:
             counts = self._counts
             # The window's last token is left empty by some.
-            full = not counts.estimated and counts.prompt + counts.output >= self._window - 1
+            full = not counts.estimated and counts.prompt + counts.output >= self._target.window - 1
             if full and (self._most is None or counts.output < self._most):
                 return Stop("model_context_window_exceeded")
         return Stop(reason)

@@ -110,44 +110,48 @@ class Spoken:
     """
 
     def __init__(
-        self, say: Callable[[str, str], None], call: Callable[[str, str], None], known: Types, *, tags: bool, bare: bool
+        self,
+        say: Callable[[str, str], None],
+        call: Callable[[str, str], None],
+        known: Types,
+        *,
+        tags: bool,
+        bare: bool,
+        begun: bool = False,
     ) -> None:
+        """`begun`: plain text has gone out already."""
         self._say = say
         self._call = call
         self._known = known
         self._tags = tags
         self._bare = bare
         self._code = _Code()
-        self._state = Spoken._fresh
+        self._state = Spoken._text if begun else Spoken._fresh
         self._body: list[str] = []
-
-    # What it begins with stands here: one is made for every request.
-    holds = False
-    """Something is kept back."""
-    _plain = False
-    """In the middle of text, with nothing held: the only test that most pieces pay for."""
-    _begun = False
-    """Something was said that is not thinking."""
-    _trim = False
-    """White space belongs to the mark before it."""
-    _harmony = False
-    _lone = True
-    """No thinking has been marked so far, so a closing tag may stand alone."""
-    _left: tuple[str, ...] = ()
-    """What may be left over of the call just read."""
-    _held = ""
-    """The beginning of a mark, perhaps."""
-    _opener = ""
-    """The mark that opened what is gathered in `_body`."""
-    _marks: re.Pattern[str] | None = None
-    _closers: re.Pattern[str]
-    _form: Form
-    _braces: Braces
-    _name = ""
-    _sure = False
-    _tail = ""
-    _size = 0
-    _tries = 0
+        self.holds = False
+        """Something is kept back."""
+        self._plain = begun
+        """In the middle of text, with nothing held: the only test that most pieces pay for."""
+        self._begun = begun
+        """Something was said that is not thinking."""
+        self._trim = False
+        """White space belongs to the mark before it."""
+        self._harmony = False
+        self._lone = True
+        """No thinking has been marked so far, so a closing tag may stand alone."""
+        self._left: tuple[str, ...] = ()
+        """What may be left over of the call just read."""
+        self._held = ""
+        """The beginning of a mark, perhaps."""
+        self._opener = ""
+        """The mark that opened what is gathered in `_body`."""
+        self._marks: re.Pattern[str] | None = None
+        self._closers: re.Pattern[str]
+        self._form: Form
+        self._braces: Braces
+        self._name = self._tail = ""
+        self._sure = False
+        self._size = self._tries = 0
 
     def _expected(self, *, first: bool) -> tuple[str, ...]:
         """The marks that count from here on."""
@@ -169,20 +173,9 @@ class Spoken:
 
     def feed(self, text: str) -> None:
         """The next piece of the answer's text."""
-        if "<" not in text and "[" not in text and "`" not in text:
-            if self._plain:
-                self._say("text", text)
-                return
-            if (
-                self._state is Spoken._fresh
-                and not (self._held or self._left or self._trim)
-                and text.lstrip()[:1].isalnum()
-            ):
-                # The usual beginning: no mark, and nothing that could become one.
-                self._to_text()
-                self._plain = True
-                self._say("text", text)
-                return
+        if self._plain and "<" not in text and "[" not in text and "`" not in text:
+            self._say("text", text)
+            return
         text, self._held = self._held + text, ""
         while text:
             text = self._state(self, text)
