@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Final, cast
+from typing import Final
 from urllib.parse import urlsplit
 
 import msgspec
@@ -191,7 +191,7 @@ class App:
         if not self._beating:
             self._beating = True
             self._loop.call_later(_BEAT, self._beat)
-        return Attended(self._attended, ask, beat, cast("asyncio.Task[object]", asyncio.current_task(self._loop)))
+        return Attended(self._attended, ask, beat, asyncio.current_task(self._loop))  # type: ignore[arg-type]
 
     def _beat(self) -> None:
         """One timer for all exchanges: a timer and a task for each would cost a short request more than its translation."""
@@ -215,7 +215,7 @@ class App:
             ask.status,
             round(seconds * 1000, 1),
             ask.caller.key,
-            ask.header(b"x-claude-code-session-id")[:64],
+            ask.session[:64],
             record.asked,
             record.alias,
             record.backend,

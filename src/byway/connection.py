@@ -46,25 +46,23 @@ class Cycle:
     """One request and its answer, as ASGI has it. The head leaves with the first bytes of the body: one system call, not two."""
 
     __slots__ = (
-        "_body", "_chunked", "_connection", "_expects", "_head", "_message", "_waiter", "_woken",
+        "_chunked", "_connection", "_continued", "_head", "_waiter", "_woken", "body",
         "disconnected", "held", "keep_alive", "more_body", "response_complete", "scope", "started", "task",
     )  # fmt: skip
 
-    def __init__(self, connection: Connection, scope: dict[str, Any], keep_alive: bool, expects: bool) -> None:
+    def __init__(self, connection: Connection, scope: dict[str, Any], keep_alive: bool) -> None:
         self.scope = scope
         self.keep_alive = keep_alive
         self.held = 0
-        """Bytes of the body that wait for the app."""
+        """Bytes in `body`."""
         self.more_body = True
         self.disconnected = self.response_complete = self.started = False
         self.task: asyncio.Task[None] | None = None
         self._connection = connection
-        self._expects = expects
-        """The client waits for a `100 Continue` before it sends the body."""
-        self._body: list[bytes] = []
+        self.body: list[bytes] = []
+        """What has come of the request's body and waits for the app."""
         self._head = b""
-        self._chunked = False
-        self._woken = False
+        self._chunked = self._woken = self._continued = False
         self._waiter: asyncio.Future[None] | None = None
 
     @property
@@ -77,12 +75,6 @@ class Cycle:
         self._woken = True
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
-
-    def take(self, body: bytes) -> None:
-        """A piece of the request's body has come."""
-        self._body.append(body)
-        self.held += len(body)
-        self.set()
 
     def leave(self) -> None:
         """The client has left, or what it sends cannot be understood any more."""
@@ -104,14 +96,14 @@ class Cycle:
 
     async def receive(self) -> dict[str, Any]:
         """The ASGI `receive`: what has come of the body, not copied when it came in one piece."""
-        connection = self._connection
-        if self._expects:
-            self._expects = False
-            if not connection.transport.is_closing():
-                connection.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if not (self.disconnected or self.response_complete):
-            connection.flow.resume_reading()
+            connection = self._connection
+            if connection.flow.read_paused:
+                connection.flow.resume_reading()
             if not self._woken:
+                if not (self._continued or self.started) and (b"expect", b"100-continue") in self.scope["headers"]:
+                    connection.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                self._continued = True
                 self._waiter = connection.loop.create_future()
                 try:
                     await self._waiter
@@ -120,8 +112,8 @@ class Cycle:
             self._woken = False
         if self.disconnected or self.response_complete:
             return {"type": "http.disconnect"}
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        self._body.clear()
+        body = self.body[0] if len(self.body) == 1 else b"".join(self.body)
+        self.body.clear()
         self.held = 0
         return {"type": "http.request", "body": body, "more_body": self.more_body}
 
@@ -135,7 +127,6 @@ class Cycle:
         if not self.started:
             self._head = self._lines(message["status"], message["headers"])
             self.started = True
-            self._expects = False
             return
         body, more = message["body"], message.get("more_body", False)
         if self._chunked:
@@ -147,7 +138,8 @@ class Cycle:
             connection.transport.write(body)
         if not more:
             self.response_complete = True
-            self.set()
+            if self._waiter is not None:
+                self.set()
             if not self.keep_alive:
                 connection.transport.close()
             connection.on_response_complete()
@@ -300,8 +292,7 @@ class Connection(HttpToolsProtocol):
             "scheme": self.scheme,
             **_SPOKEN,
         }
-        expects = (b"expect", b"100-continue") in headers
-        cycle = self.cycle = Cycle(self, scope, parser.should_keep_alive(), expects)
+        cycle = self.cycle = Cycle(self, scope, parser.should_keep_alive())
         if self._running is None:
             self._start(cycle)
         else:
@@ -318,7 +309,9 @@ class Connection(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
-            cycle.take(body)
+            cycle.body.append(body)
+            cycle.held += len(body)
+            cycle.set()
             if cycle.held > HIGH_WATER_LIMIT:
                 self.flow.pause_reading()
 
@@ -336,7 +329,8 @@ class Connection(HttpToolsProtocol):
         self._running = None
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
+        if self.flow.read_paused:
+            self.flow.resume_reading()
         if self.pipeline:
             self._start(self.pipeline.pop()[0])  # type: ignore[arg-type]
         elif self._refusal is not None:

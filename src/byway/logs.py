@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any, Final, TextIO
 
 import msgspec
@@ -32,6 +33,11 @@ def safe(text: str) -> str:
 
 def _escape(match: re.Match[str]) -> str:
     return f"\\u{ord(match[0]):04x}"
+
+
+@lru_cache(64)
+def _quoted(message: str) -> str:
+    return safe(_encode(message).decode())
 
 
 Fields = dict[str, Any] | msgspec.Struct
@@ -90,11 +96,8 @@ class Sink:
         if not text.isascii() or "\x7f" in text:
             # JSON escapes control characters below 0x20 itself; the others are escaped here.
             text = _UNSAFE.sub(_escape, text)
-        said = safe(_encode(message).decode())
-        return (
-            f'{{"time":"{clock}.{int(now * 1000) % 1000:03}Z","level":"{level}","message":{said}'
-            f"{'}' if text == '{}' else ',' + text[1:]}"
-        )
+        head = f'{{"time":"{clock}.{int(now * 1000) % 1000:03}Z","level":"{level}","message":{_quoted(message)}'
+        return f"{head}}}" if text == "{}" else f"{head},{text[1:]}"
 
     def _people(self, now: float, level: str, message: str, said: Fields) -> str:
         fields: dict[str, Any] = msgspec.to_builtins(said)

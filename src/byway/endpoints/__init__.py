@@ -51,6 +51,7 @@ class Ask:
         "runtime",
         "scope",
         "send",
+        "session",
         "status",
         "tail",
     )
@@ -75,6 +76,8 @@ class Ask:
         self.origin = b""
         """The page that asks, when `server.allowed_origins` has it."""
         self.problem: Problem | None = None
+        self.session = ""
+        """Claude Code's name for the conversation and all that belongs to it."""
 
     def header(self, name: bytes) -> str:
         return self.headers.get(name, b"").decode("latin-1")

@@ -36,10 +36,10 @@ async def create(ask: Ask) -> None:
     """Answer a Messages request, as a stream when it asks for one."""
     request = read(ask, await ask.body())
     reply: Stream | Whole = Stream(ask, request) if request.stream else Whole(ask)
-    session = ask.header(b"x-claude-code-session-id")
+    ask.session = ask.header(b"x-claude-code-session-id")
     try:
         with ask.app.attending(ask, reply.beat):
-            await exchange.answer(ask.runtime, request, reply, ask.record, session)
+            await exchange.answer(ask.runtime, request, reply, ask.record, ask.session)
             await reply.finish()
     except Problem as problem:
         await reply.fail(problem)
