@@ -15,7 +15,7 @@ from grammar import Line, input_of, plain, told
 from msgspec import Raw
 from strict import check_event, check_message
 
-from byway import messages, signature
+from byway import messages, pdf, signature
 from byway.backends import Backend, Call, Target, anthropic, openai
 from byway.messages import Event, Frame, Request
 from byway.problems import Problem
@@ -50,7 +50,11 @@ def asked(turn: Turn) -> Request:
 
 
 def calls(case: Case, turn: Turn) -> Call:
-    return MODULES[case.protocol].request(asked(turn), target(case))
+    while True:
+        try:
+            return MODULES[case.protocol].request(asked(turn), target(case))
+        except pdf.Unread as unread:
+            pdf.remember(unread, unread.read())
 
 
 def read(case: Case, chunks: Iterable[bytes]) -> tuple[list[Event], Problem | None]:

@@ -21,7 +21,7 @@ from msgspec import Raw
 
 from bench import prefix as bench
 from bench import tap
-from byway import claudecode
+from byway import claudecode, pdf
 from byway.backends import Target
 from byway.backends.openai.request import request
 from byway.messages import Turn, parse
@@ -56,9 +56,13 @@ class Sent:
     """One request as it goes to a server."""
 
     def __init__(self, body: dict[str, Any]) -> None:
-        fields = msgspec.json.decode(
-            request(parse(json.dumps(body).encode(), {}, "msg_1"), TARGET).body, type=dict[str, Raw]
-        )
+        asked = parse(json.dumps(body).encode(), {}, "msg_1")
+        try:
+            call = request(asked, TARGET)
+        except pdf.Unread as unread:
+            pdf.remember(unread, unread.read())
+            call = request(asked, TARGET)
+        fields = msgspec.json.decode(call.body, type=dict[str, Raw])
         self.tools = bytes(fields.get("tools", Raw(b"[]")))
         self.prompt = self.tools + bytes(fields["messages"])
         self.messages: list[dict[str, Any]] = json.loads(bytes(fields["messages"]))

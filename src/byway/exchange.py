@@ -6,17 +6,19 @@ What goes to the client leaves through a Reply; a Reply knows no backend and the
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import Final, Protocol
 
 from msgspec import Struct
 
-from byway import again, credentials
+from byway import again, credentials, pdf
 from byway.backends import Target
+from byway.logs import say
 from byway.messages import Event, Frame, MessageDelta, MessageStart, Request, Started, Usage
 from byway.problems import Problem
 from byway.routing import Place
-from byway.runtime import Live, Runtime
+from byway.runtime import Live, Runtime, after_reading
 
 #: A retry of the only target left waits this long, or as long as the backend asks when that is no longer than `_PATIENCE`.
 _PAUSE: Final = 0.25
@@ -142,7 +144,12 @@ class Held:
 
 async def _ask(live: Live, target: Target, request: Request, reply: Reply, record: Record, began: float) -> None:
     """One turn of the model: send the request and pass its answer to `reply`; raises Problem."""
-    call = live.protocol.request(request, target)
+    try:
+        call = live.protocol.request(request, target)
+    except pdf.Unread as unread:
+        call = await after_reading(unread, live.protocol.request, request, target)
+    if target.vendor.protocol != "anthropic" and request.unknown:
+        say("Blocks of types that Byway does not know go on as text", logging.WARNING, types=" ".join(request.unknown))
     problem = live.refusal(target, call.body)
     if problem is not None:
         raise problem

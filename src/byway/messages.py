@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from itertools import chain
 from typing import Annotated, Any, ClassVar, Final, Literal, NoReturn
 
 import msgspec
@@ -71,6 +72,14 @@ class ToolReference(Struct, tag_field="type", tag="tool_reference"):
     tool_name: str
 
 
+class SearchResult(Struct, tag_field="type", tag="search_result"):
+    """What the client found by a search of its own."""
+
+    source: str
+    title: str
+    content: list[Text]
+
+
 class Thinking(Struct, tag_field="type", tag="thinking"):
     thinking: str
     signature: str | None = ""
@@ -81,17 +90,37 @@ class RedactedThinking(Struct, tag_field="type", tag="redacted_thinking"):
 
 
 class Unknown(Struct, tag_field="type", tag="byway unknown block"):
-    """A block of a type that this version does not know, kept whole."""
+    """A block that is kept whole: what Anthropic's servers add to their own turns, or a type that this version does not know."""
 
     kind: str
     raw: Raw
 
+    @property
+    def foreign(self) -> bool:
+        """Is it of a type that this version does not know?"""
+        return self.kind not in _SERVERS and not self.kind.endswith("_tool_result")
 
-Block = Text | Image | Document | ToolUse | ToolResult | ToolReference | Thinking | RedactedThinking | Unknown
+
+Block = (
+    Text
+    | Image
+    | Document
+    | ToolUse
+    | ToolResult
+    | ToolReference
+    | SearchResult
+    | Thinking
+    | RedactedThinking
+    | Unknown
+)
 Content = str | list[Block] | None
 
 _KNOWN: Final = frozenset(
-    ("text", "image", "document", "tool_use", "tool_result", "tool_reference", "thinking", "redacted_thinking")
+    "text image document tool_use tool_result tool_reference search_result thinking redacted_thinking".split()
+)
+#: Beside these the results of the tools that Anthropic's servers run: `web_search_tool_result` and its like.
+_SERVERS: Final = frozenset(
+    "server_tool_use mcp_tool_use mcp_tool_listing container_upload tool_addition tool_removal compaction fallback".split()
 )
 
 # --------------------------------------------------------------------------------------------------------------- request
@@ -276,6 +305,15 @@ class Request:
                 raws = params.messages if isinstance(params, _Loose) else ()
                 self._turns = [_loose_turn(raw, f"messages.{at}") for at, raw in enumerate(raws)]
         return self._turns
+
+    @property
+    def unknown(self) -> set[str]:
+        """The types of blocks in the conversation that this version does not know; a request without any costs nothing."""
+        if type(self.params) is not _Loose:
+            return set()
+        blocks = [block for turn in self.turns if not isinstance(turn.content, str) for block in turn.content]
+        inner = [block.content for block in blocks if type(block) is ToolResult and isinstance(block.content, list)]
+        return {block.kind[:64] for block in chain(blocks, *inner) if type(block) is Unknown and block.foreign}
 
     def patched(self, model: str) -> bytes:
         """The body with the value of `model` changed and every other byte as it came."""

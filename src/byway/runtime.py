@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
-from typing import Final, Literal
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, Literal, TypeVar
 
-from byway import credentials, routing
+from byway import credentials, pdf, routing
 from byway.backends import Backend, Call, Facts, Target, anthropic, openai
 from byway.config import Backend as Settings
 from byway.config import Config, Timeouts
@@ -44,6 +44,26 @@ _NO_SUCH_PAGE: Final = frozenset((404, 405, 501))
 _LEFT_ALONE: Final = 600.0
 _LEFT_A_MOMENT: Final = 5.0
 _LIST_LIMIT: Final = 8 << 20
+
+
+T = TypeVar("T")
+
+
+async def after_reading(
+    unread: pdf.Unread, make: Callable[[Request, Target], T], request: Request, target: Target
+) -> T:
+    """What `make` makes of `request`, once the PDFs are read that it has stumbled upon; raises Problem."""
+    seen: set[bytes] = set()
+    while unread.digest not in seen:
+        seen.add(unread.digest)
+        pdf.remember(unread, await asyncio.to_thread(unread.read))
+        try:
+            return make(request, target)
+        except pdf.Unread as another:
+            unread = another
+    raise Problem(
+        "invalid_request", "The PDFs of this request hold more text than any model takes. Send fewer of them."
+    )
 
 
 class Live:
@@ -176,7 +196,12 @@ class Live:
         Raises Problem where the request would be refused. A backend that cannot count now gets an estimate instead.
         """
         now = time.monotonic()
-        call = self.protocol.count(request, target) if now >= self._uncounted.get(target.model, 0) else None
+        call = None
+        if now >= self._uncounted.get(target.model, 0):
+            try:
+                call = self.protocol.count(request, target)
+            except pdf.Unread as unread:
+                call = await after_reading(unread, self.protocol.count, request, target)
         if call is not None:
             try:
                 async with asyncio.timeout(_COUNT_LIMIT):
@@ -191,7 +216,10 @@ class Live:
                 if problem.row.blame == "client" and not missing:
                     raise
                 self._uncounted[target.model] = now + (_LEFT_ALONE if missing else _LEFT_A_MOMENT)
-        body = self.protocol.request(request, target).body
+        try:
+            body = self.protocol.request(request, target).body
+        except pdf.Unread as unread:
+            body = (await after_reading(unread, self.protocol.request, request, target)).body
         return self.counter.tokens(target.model, body, target.tools is not False), False
 
     def refusal(self, target: Target, body: bytes) -> Problem | None:

@@ -57,6 +57,15 @@ class Vendor(msgspec.Struct, frozen=True):
     """The pages where it says what a model can do, the one that knows best first. A POST has `{"model": name}`."""
     counter: str = ""
     """Where it counts the tokens of a chat request."""
+    files: bool = False
+    """It takes a PDF as a part of a message. Elsewhere its text is sent."""
+    reasoning_field: Literal["", "reasoning", "reasoning_content"] = ""
+    """Where in an assistant message it wants that turn's reasoning back; empty: nowhere, and some servers refuse it."""
+    reasoning_wanted: bool = False
+    """It refuses an assistant message that calls tools and does not have that field."""
+    prefill: Literal["", "prefix", "continue"] = ""
+    """How it is told to go on with an assistant message at the end: not at all, `prefix: true` in the message, or
+    `continue_final_message: true` beside the messages."""
 
 
 #: llama.cpp b11549 (run 2026-11-21). Its router of several models wants the name, and would load a model only to describe it.
@@ -76,6 +85,10 @@ _ROWS: Final = (
         forces=True,
         # https://docs.vllm.ai/en/latest/serving/openai_compatible_server (seen 2026-11-21): `messages` and `tools`.
         counter="/tokenize",
+        # https://github.com/vllm-project/vllm/issues/38488 (seen 2026-11-21): `reasoning_content` is passed over.
+        reasoning_field="reasoning",
+        # https://github.com/vllm-project/vllm/pull/8942 (seen 2026-11-21).
+        prefill="continue",
     ),
     # https://github.com/ollama/ollama/issues/14820 and /12561 (seen 2026-11-21): a model that can think does unless told
     # "none"; any other word is an error with models that know no degrees.
@@ -90,6 +103,8 @@ _ROWS: Final = (
         # https://github.com/ollama/ollama/pull/11331 (seen 2026-11-21): only a loaded model has a window; what a model was
         # trained on is no promise.
         about=("GET /api/ps", "POST /api/show"),
+        # https://github.com/ollama/ollama/blob/main/openai/openai.go (seen 2026-11-21).
+        reasoning_field="reasoning",
     ),
     # https://github.com/ggml-org/llama.cpp tools/server/README.md (seen 2026-11-21).
     Vendor(
@@ -104,6 +119,8 @@ _ROWS: Final = (
         reasoners="gpt-oss",
         budget_field="thinking_budget_tokens",
         format_with_tools=False,
+        # https://github.com/ggml-org/llama.cpp/pull/21249 (seen 2026-11-21): it should come back for tool loops.
+        reasoning_field="reasoning_content",
     ),
     Vendor(
         "lmstudio",
@@ -133,6 +150,8 @@ _ROWS: Final = (
         forces=True,
         thinking_as_text=False,
         tools_as_text=False,
+        # https://developers.openai.com/api/docs/guides/file-inputs (seen 2026-11-21): PDF only, and no URL of one.
+        files=True,
     ),
     Vendor(
         "anthropic",
@@ -151,6 +170,7 @@ _ROWS: Final = (
         format_with_tools=False,
         about=_PROPS,
         counter=_INPUT_TOKENS,
+        reasoning_field="reasoning_content",
     ),
 )
 

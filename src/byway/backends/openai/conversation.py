@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, Final
 
 from msgspec import UNSET, Struct, UnsetType
 
-from byway import claudecode
+from byway import claudecode, signature
 from byway.backends import Target
-from byway.backends.openai.content import Part, parts
-from byway.messages import Request, Text, ToolResult, ToolUse, Turn, Unknown, unopened
+from byway.backends.openai.content import Part, Refused, blind, parts, passed, within
+from byway.messages import Block, Document, Request, Text, Thinking, ToolResult, ToolUse, Turn
+from byway.problems import Problem
+from byway.vendors import Vendor
 
 
 class _Function(Struct):
@@ -30,88 +33,184 @@ class Out(Struct):
     content: str | list[Part] | UnsetType | None = UNSET
     tool_calls: list[_CallOut] | UnsetType = UNSET
     tool_call_id: str | UnsetType = UNSET
+    reasoning: str | UnsetType = UNSET
+    reasoning_content: str | UnsetType = UNSET
+    prefix: bool | UnsetType = UNSET
+
+
+_NO_RESULT: Final = "(no result: the call was interrupted)"
 
 
 def conversation(request: Request, target: Target) -> list[Out]:
-    """The conversation in chat form. A turn's messages depend on that turn and those before it, never on
-    later ones; what stands before the first answer is one unit."""
+    """The conversation in chat form; raises Problem with the path of a block that cannot be passed on.
+
+    All that stands between two assistant turns is one group: first the results of the calls before it, since servers
+    refuse a call without one right behind it; then one user message, since many templates want turns to alternate. A
+    group's messages depend on it and what stands before it, never on what comes later.
+    """
     out: list[Out] = []
     system, turns = claudecode.opening(request)
-    for turn in turns:
-        if turn.role == "system":
-            texts = [said for block in turn.blocks for said in parts(block) if isinstance(said, str)]
-            if out:
-                _say(out, [claudecode.reminder(text) for text in texts])
-            else:
-                system.extend(texts)
-        elif turn.role == "assistant":
-            out.append(_assistant(turn))
-        else:
-            _user(out, turn)
+    first, count = 0, len(turns)
+    try:
+        while first < count:
+            last = first
+            while last < count and turns[last].role != "assistant":
+                last += 1
+            if last > first:
+                _hear(out, turns[first:last], target, system)
+            first = last
+            while last < count and turns[last].role == "assistant":
+                last += 1
+            if last > first:
+                out.append(_assistant([block for turn in turns[first:last] for block in turn.blocks], target))
+            first = last
+    except Refused as refused:
+        place = ".".join(filter(None, (_place(request.turns, refused.block), refused.field)))
+        raise Problem("invalid_request", f"{place}: {refused.why}") from None
+    if target.vendor.prefill == "prefix" and _prefilled(out):
+        out[-1].prefix = True
     text = "\n\n".join([text for text in system if text])
     return [Out("system", text), *out] if text else out
 
 
-def _user(out: list[Out], turn: Turn) -> None:
-    """A user turn: its tool results first (they must follow their assistant turn), then all that it says."""
-    if isinstance(turn.content, str):
-        _say(out, [turn.content] if turn.content else [])
-        return
+def prefill(messages: Sequence[Out], vendor: Vendor) -> dict[str, Any]:
+    """The fields beside the messages that have the server go on with an assistant message at the end; none without one."""
+    if vendor.prefill == "continue" and _prefilled(messages):
+        return {"add_generation_prompt": False, "continue_final_message": True}
+    return {}
+
+
+def _prefilled(messages: Sequence[Out]) -> bool:
+    return bool(messages) and messages[-1].role == "assistant" and messages[-1].tool_calls is UNSET
+
+
+def _hear(out: list[Out], group: Sequence[Turn], target: Target, system: list[str]) -> None:
+    """Add the messages for the turns after an assistant's, up to the next one. At the very start there is none: what the
+    system says before anybody else is added to `system`."""
+    made = out[-1].tool_calls if out else UNSET
+    waiting = {} if made is UNSET else {call.id: None for call in made}
     said: list[str | Part] = []
-    for block in turn.content:
-        if type(block) is ToolResult:
-            text, pictures = _result(block)
-            out.append(Out("tool", text, tool_call_id=block.tool_use_id))
-            if pictures:
-                said.append(f"Images in the result of {block.tool_use_id}:")
-                said.extend(pictures)
-        else:
-            said.extend(parts(block))
-    _say(out, said)
+    for turn in group:
+        if turn.role == "system":
+            texts = _words(turn.blocks, target)
+            if out or said:
+                said += [claudecode.reminder(text) for text in texts]
+            else:
+                system += texts
+            continue
+        if isinstance(turn.content, str):
+            if turn.content:
+                said.append(turn.content)
+            continue
+        for block in turn.content:
+            if type(block) is Text:
+                if block.text:
+                    said.append(block.text)
+            elif type(block) is not ToolResult:
+                said += parts(block, target)
+            else:
+                text, shown = _result(block, target)
+                if block.tool_use_id in waiting:
+                    del waiting[block.tool_use_id]
+                    out.append(Out("tool", text, tool_call_id=block.tool_use_id))
+                else:
+                    said.append(f"Result of the tool call {block.tool_use_id}:\n{text}")
+                if shown:
+                    what = "Files" if any(part.file for part in shown) else "Images"
+                    said += [f"{what} in the result of {block.tool_use_id}:", *shown]
+    if waiting:
+        out += [Out("tool", _NO_RESULT, tool_call_id=id) for id in waiting]
+    if said:
+        out.append(_user(said))
 
 
-def _say(out: list[Out], said: Sequence[str | Part]) -> None:
-    """Add what is said as the user's, to the last message when that is the user's too: many templates want turns to
-    alternate."""
-    if not said:
-        return
-    if out and out[-1].role == "user":
-        before = out.pop().content
-        said = [before, *said] if isinstance(before, str) else [*(before or ()), *said]
+def _user(said: list[str | Part]) -> Out:
+    first = said[0]
+    if len(said) == 1 and isinstance(first, str):
+        return Out("user", first)
     texts = [one for one in said if isinstance(one, str)]
     if len(texts) == len(said):
-        out.append(Out("user", "\n\n".join(texts)))
-    else:
-        out.append(Out("user", [Part("text", one) if isinstance(one, str) else one for one in said]))
+        return Out("user", "\n\n".join(texts))
+    return Out("user", [Part("text", one) if isinstance(one, str) else one for one in said])
 
 
-def _result(block: ToolResult) -> tuple[str, list[Part]]:
-    """A tool result's text and its images: the `tool` role takes text alone."""
-    pictures: list[Part] = []
+def _result(block: ToolResult, target: Target) -> tuple[str, list[Part]]:
+    """A tool result's text, and its images and files: the `tool` role takes text alone."""
+    shown: list[Part] = []
     if isinstance(block.content, str):
         text = block.content
     else:
-        said = [one for inner in block.content or () for one in parts(inner)]
+        said = within(block.content or [], target)
         text = "\n\n".join([one for one in said if isinstance(one, str)])
-        pictures = [one for one in said if not isinstance(one, str)]
+        shown = [one for one in said if not isinstance(one, str)]
     if block.is_error and not text.startswith(("Error", "<tool_use_error>")):
         text = f"Error: {text}" if text else "Error"
     if not text:
-        text = "(see the images below)" if pictures else "(no output)"
-    return text, pictures
+        text = "(see below)" if shown else "(no output)"
+    return text, shown
 
 
-def _assistant(turn: Turn) -> Out:
-    texts: list[str] = []
+def _words(blocks: Sequence[Block], target: Target) -> list[str]:
+    """What blocks say, in words alone."""
+    if all([type(block) is Text for block in blocks]):
+        return [block.text for block in blocks if type(block) is Text and block.text]
+    return [one for one in within(blocks, blind(target)) if isinstance(one, str)]
+
+
+def _assistant(blocks: list[Block], target: Target) -> Out:
+    """One assistant message. Thinking is the model's own and over: it goes back only where the server wants it."""
+    paragraphs: list[str] = []
+    thoughts: list[str] = []
     calls: list[_CallOut] = []
-    for block in turn.blocks:
-        # What is left out is thinking: it is the model's own and over, and these servers have no place for it.
+    field = target.vendor.reasoning_field
+    running = False
+    for block in blocks:
         if type(block) is Text:
-            texts.append(block.text)
-        elif type(block) is ToolUse:
-            input = unopened(block.input, "tool_use.input").decode()
-            calls.append(_CallOut(block.id, _Function(block.name, input or "{}")))
-        elif type(block) is Unknown:
-            texts.append(unopened(block.raw, "content").decode())
-    text = "".join(texts)
-    return Out("assistant", text or (None if calls else ""), calls or UNSET)
+            # Citations cut a text into several blocks.
+            if running:
+                paragraphs[-1] += block.text
+            elif block.text:
+                paragraphs.append(block.text)
+                running = True
+            continue
+        running = False
+        if type(block) is ToolUse:
+            arguments = passed(block, "input", block.input).decode() or "{}"
+            calls.append(_CallOut(block.id, _Function(block.name, arguments)))
+        elif type(block) is not Thinking:
+            paragraphs += _words([block], target)
+        elif field and _own(block):
+            thoughts.append(block.thinking)
+    text = "\n\n".join(paragraphs)
+    message = Out("assistant", text or (None if calls else ""), calls or UNSET)
+    if field and (thoughts or (calls and target.vendor.reasoning_wanted)):
+        setattr(message, field, "\n\n".join(thoughts))
+    return message
+
+
+def _own(block: Thinking) -> bool:
+    """May this be passed back as the model's own thinking? Not when Byway signed it and its words were changed."""
+    return bool(block.thinking) and (
+        not signature.ours(block.signature) or signature.holds(block.thinking, block.signature)
+    )
+
+
+def _place(turns: list[Turn], wanted: Block) -> str:
+    """The path of a block in the request."""
+
+    def search(blocks: Any, path: str) -> str:
+        for at, block in enumerate(blocks if isinstance(blocks, list) else ()):
+            here = f"{path}.{at}"
+            inner = block.content if isinstance(block, ToolResult) else None
+            if isinstance(block, Document):
+                inner = getattr(block.source, "content", None)
+                inner_path = f"{here}.source.content"
+            else:
+                inner_path = f"{here}.content"
+            found = here if block is wanted else search(inner, inner_path)
+            if found:
+                return found
+        return ""
+
+    paths = (search(turn.content, f"messages.{at}.content") for at, turn in enumerate(turns))
+    return next(filter(None, paths), "messages")

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UnsetType
 
 from byway.backends import Call, Target
-from byway.backends.openai.conversation import Out, conversation
+from byway.backends.openai.conversation import Out, conversation, prefill
 from byway.backends.openai.thinking import reasons, thinking
 from byway.backends.openai.tools import choice, offered
 from byway.messages import Params, Request, unopened
@@ -55,6 +55,8 @@ def request(request: Request, target: Target) -> Call:
         body.update(choice(request))
     if form:
         body["response_format"] = form
+    if messages and messages[-1].role == "assistant":
+        body.update(prefill(messages, vendor))
     if vendor.thinking != "none":
         body.update(thinking(request, target))
     if vendor.reasoners_refuse and reasons(target):
