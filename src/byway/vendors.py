@@ -63,9 +63,8 @@ class Vendor(msgspec.Struct, frozen=True):
     """Where in an assistant message it wants that turn's reasoning back; empty: nowhere, and some servers refuse it."""
     reasoning_wanted: bool = False
     """It refuses an assistant message that calls tools and does not have that field."""
-    prefill: Literal["", "prefix", "continue"] = ""
-    """How it is told to go on with an assistant message at the end: not at all, `prefix: true` in the message, or
-    `continue_final_message: true` beside the messages."""
+    prefill: bool = False
+    """It is told by `continue_final_message: true` to go on with an assistant message at the end."""
 
 
 #: llama.cpp b11549 (run 2026-11-21). Its router of several models wants the name, and would load a model only to describe it.
@@ -88,7 +87,7 @@ _ROWS: Final = (
         # https://github.com/vllm-project/vllm/issues/38488 (seen 2026-11-21): `reasoning_content` is passed over.
         reasoning_field="reasoning",
         # https://github.com/vllm-project/vllm/pull/8942 (seen 2026-11-21).
-        prefill="continue",
+        prefill=True,
     ),
     # https://github.com/ollama/ollama/issues/14820 and /12561 (seen 2026-11-21): a model that can think does unless told
     # "none"; any other word is an error with models that know no degrees.
@@ -152,6 +151,22 @@ _ROWS: Final = (
         tools_as_text=False,
         # https://developers.openai.com/api/docs/guides/file-inputs (seen 2026-11-21): PDF only, and no URL of one.
         files=True,
+    ),
+    # https://api-docs.deepseek.com/guides/thinking_mode and /api/create-chat-completion (seen 2026-11-21): a message that
+    # calls tools wants its `reasoning_content` back; at most 16 stop sequences.
+    Vendor(
+        "deepseek",
+        "DeepSeek",
+        url="https://api.deepseek.com",
+        self_hosted=False,
+        stop_limit=16,
+        sampling=("temperature", "top_p"),
+        thinking="switch",
+        format="json_object",
+        thinking_as_text=False,
+        tools_as_text=False,
+        reasoning_field="reasoning_content",
+        reasoning_wanted=True,
     ),
     Vendor(
         "anthropic",

@@ -35,7 +35,6 @@ class Out(Struct):
     tool_call_id: str | UnsetType = UNSET
     reasoning: str | UnsetType = UNSET
     reasoning_content: str | UnsetType = UNSET
-    prefix: bool | UnsetType = UNSET
 
 
 _NO_RESULT: Final = "(no result: the call was interrupted)"
@@ -67,21 +66,15 @@ def conversation(request: Request, target: Target) -> list[Out]:
     except Refused as refused:
         place = ".".join(filter(None, (_place(request.turns, refused.block), refused.field)))
         raise Problem("invalid_request", f"{place}: {refused.why}") from None
-    if target.vendor.prefill == "prefix" and _prefilled(out):
-        out[-1].prefix = True
     text = "\n\n".join([text for text in system if text])
     return [Out("system", text), *out] if text else out
 
 
 def prefill(messages: Sequence[Out], vendor: Vendor) -> dict[str, Any]:
     """The fields beside the messages that have the server go on with an assistant message at the end; none without one."""
-    if vendor.prefill == "continue" and _prefilled(messages):
+    if vendor.prefill and messages and messages[-1].role == "assistant" and messages[-1].tool_calls is UNSET:
         return {"add_generation_prompt": False, "continue_final_message": True}
     return {}
-
-
-def _prefilled(messages: Sequence[Out]) -> bool:
-    return bool(messages) and messages[-1].role == "assistant" and messages[-1].tool_calls is UNSET
 
 
 def _hear(out: list[Out], group: Sequence[Turn], target: Target, system: list[str]) -> None:
