@@ -1,0 +1,100 @@
+"""Every recorded request of the real client, translated for every server: the rules of chat hold, and nothing said is lost."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from byway import pdf
+from byway.backends import Target
+from byway.backends.openai import request
+from byway.messages import parse
+from byway.problems import Problem
+from byway.vendors import VENDORS
+
+FOLDER = Path(__file__).parent / "recorded" / "prefix"
+NAMES = sorted(path.stem for path in FOLDER.glob("*.json") if not path.stem.startswith("openings"))
+CHAT = [vendor for vendor in VENDORS.values() if vendor.protocol == "openai"]
+
+
+@cache
+def bodies(name: str) -> list[dict[str, Any]]:
+    return [one["body"] for one in json.loads((FOLDER / f"{name}.json").read_text())["requests"]]
+
+
+def sent(body: dict[str, Any], target: Target) -> dict[str, Any]:
+    asked = parse(json.dumps(body).encode(), {}, "msg_1")
+    while True:
+        try:
+            found: dict[str, Any] = json.loads(request(asked, target).body)
+            return found
+        except pdf.Unread as unread:
+            pdf.remember(unread, unread.read())
+
+
+def texts(content: Any) -> list[str]:
+    """The texts of a message's content, in either API."""
+    if isinstance(content, str):
+        return [content]
+    return [part["text"] for part in content or () if part.get("type") == "text"]
+
+
+def said(body: dict[str, Any]) -> list[str]:
+    """What user and assistant say, without what the client adds for itself."""
+    found = [text for turn in body["messages"] if turn["role"] != "system" for text in texts(turn["content"])]
+    for turn in body["messages"]:
+        for block in turn["content"] if isinstance(turn["content"], list) else ():
+            if block["type"] == "tool_result":
+                found += texts(block.get("content", ""))
+    return [text for text in found if text.strip() and not text.startswith("<system-reminder>")]
+
+
+@pytest.mark.parametrize("vision", [True, False])
+@pytest.mark.parametrize("vendor", CHAT, ids=lambda vendor: vendor.name)
+def test_the_rules_of_chat_hold(vendor: Any, vision: bool) -> None:
+    translated = 0
+    for name in NAMES:
+        for body in bodies(name):
+            target = Target("here", "some-model", vendor, vision=vision)
+            try:
+                out = sent(body, target)
+            except Problem as problem:
+                assert problem.kind == "invalid_request", name
+                refused = problem.message.split(":")[0]
+                assert refused == "safeguards" or (refused.endswith(".type") and "web_search" in problem.message), name
+                continue
+            translated += 1
+            messages = out["messages"]
+            roles = [message["role"] for message in messages]
+            assert "system" not in roles[1:], name
+            assert ("user", "user") not in pairwise(roles), name
+            waiting: list[str] = []
+            for message in messages:
+                if message["role"] == "tool":
+                    waiting.remove(message["tool_call_id"])
+                else:
+                    assert not waiting, f"{name}: a call has no result right behind it"
+                    waiting = [call["id"] for call in message.get("tool_calls", ())]
+            everything = "\n".join(text for message in messages for text in texts(message["content"]))
+            assert [text for text in said(body) if text not in everything] == [], name
+            assert not any(len(word) > 5000 for word in everything.split()), f"{name}: base64 as text"
+            parts = [
+                part for message in messages if isinstance(message["content"], list) for part in message["content"]
+            ]
+            if not vision:
+                assert not any(part["type"] != "text" for part in parts), name
+    assert translated > 60
+
+
+def test_images_and_files_arrive() -> None:
+    kinds: set[str] = set()
+    for body in bodies("read_media"):
+        for message in sent(body, Target("here", "gpt-5", VENDORS["openai"]))["messages"]:
+            if isinstance(message["content"], list):
+                kinds |= {part["type"] for part in message["content"]}
+    assert kinds == {"text", "image_url", "file"}
