@@ -245,3 +245,14 @@ def test_a_signature_is_the_same_however_the_text_came(pieces: list[str]) -> Non
     for piece in pieces:
         signer.add(piece)
     assert signer.signature() == signature.sign("".join(pieces)) and signature.ours(signer.signature())
+
+
+def test_calls_without_end_are_broken_and_a_thousand_are_not() -> None:
+    for count, kind in ((1000, None), (1001, "broken"), (30_000, "broken")):
+        calls = [{"index": at, "function": {"name": "Read", "arguments": "{}"}} for at in range(count)]
+        chunk = {"choices": [{"delta": {"tool_calls": calls}, "finish_reason": "tool_calls"}]}
+        data = b"data: %b\n\ndata: [DONE]\n\n" % json.dumps(chunk).encode()
+        events, problem = run(*MODULES[0], [data])
+        assert (problem and problem.kind) == kind
+        if kind is None:
+            assert sum(event.name == "content_block_start" for event in events) == count

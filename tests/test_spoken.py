@@ -141,11 +141,11 @@ def test_the_types_of_a_schema_are_read_once_for_the_same_bytes() -> None:
     tool = Tool(
         "Odd", input_schema=msgspec.Raw(b'{"properties":{"a":{"type":"string"},"b":{"type":"integer"},"c":{}}}')
     )
-    first = types([tool])["Odd"]
-    assert first == {"b": "integer", "c": "any"} and types([tool])["Odd"] is first
+    first = types([tool])[0]["Odd"]
+    assert first == {"b": "integer", "c": "any"} and types([tool])[0]["Odd"] is first
     other = Tool("Odd", input_schema=msgspec.Raw(b'{"properties":{"b":{"type":"string"}}}'))
-    assert types([other])["Odd"] == {}
-    assert types([Tool("Wrong", input_schema=msgspec.Raw(b'{"properties":3}'))]) == {"Wrong": {}}
+    assert types([other])[0]["Odd"] == {}
+    assert types([Tool("Wrong", input_schema=msgspec.Raw(b'{"properties":3}'))])[0] == {"Wrong": {}}
 
 
 # ------------------------------------------------------------------------------------------------------------ arguments

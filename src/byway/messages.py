@@ -178,6 +178,12 @@ class Tool(Struct):
     description: Raw = Raw()
     input_schema: Raw = Raw()
     defer_loading: bool | None = None
+    strict: bool | None = None
+    input_examples: Raw = Raw()
+    # Those of the tool `computer_...`.
+    display_width_px: int | None = None
+    display_height_px: int | None = None
+    enable_zoom: bool | None = None
 
 
 class Params(Struct, kw_only=True):

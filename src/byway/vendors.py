@@ -57,6 +57,11 @@ class Vendor(msgspec.Struct, frozen=True):
     """The pages where it says what a model can do, the one that knows best first. A POST has `{"model": name}`."""
     counter: str = ""
     """Where it counts the tokens of a chat request."""
+    schema: Literal["open", "grammar", "openai", "plain"] = "open"
+    """Which JSON schemas of tools it takes: any; those that llama.cpp makes a grammar of; those with an object at the top;
+    or only the few words that Gemini knows, and llama.cpp too."""
+    strict: bool = False
+    """It takes `strict: true` with a tool."""
     files: bool = False
     """It takes a PDF as a part of a message. Elsewhere its text is sent."""
     reasoning_field: Literal["", "reasoning", "reasoning_content"] = ""
@@ -95,6 +100,7 @@ _ROWS: Final = (
         "ollama",
         "Ollama",
         url="http://127.0.0.1:11434",
+        schema="grammar",
         wakes=True,
         thinking="effort",
         effort_off="none",
@@ -110,6 +116,7 @@ _ROWS: Final = (
         "llamacpp",
         "llama.cpp",
         url="http://127.0.0.1:8080",
+        schema="grammar",
         about=_PROPS,
         counter=_INPUT_TOKENS,
         thinking="template",
@@ -125,12 +132,13 @@ _ROWS: Final = (
         "lmstudio",
         "LM Studio",
         url="http://127.0.0.1:1234",
+        schema="grammar",
         wakes=True,
         # https://lmstudio.ai/docs/developer/rest/endpoints (seen 2026-11-21)
         about=("GET /api/v0/models",),
     ),
     Vendor("mlxcel", "MLXcel", thinking="template"),
-    Vendor("generic", "OpenAI-compatible server", sampling=("temperature", "top_p")),
+    Vendor("generic", "OpenAI-compatible server", sampling=("temperature", "top_p"), schema="plain"),
     # https://platform.openai.com/docs/api-reference/chat/create (seen 2026-11-20): at most 4 stop sequences, no top_k,
     # and `max_tokens` is refused by the reasoning models in favour of `max_completion_tokens`.
     Vendor(
@@ -139,6 +147,8 @@ _ROWS: Final = (
         url="https://api.openai.com",
         self_hosted=False,
         max_tokens_field="max_completion_tokens",
+        schema="openai",
+        strict=True,
         stop_limit=4,
         sampling=("temperature", "top_p"),
         thinking="effort",
@@ -157,6 +167,7 @@ _ROWS: Final = (
     Vendor(
         "deepseek",
         "DeepSeek",
+        schema="openai",
         url="https://api.deepseek.com",
         self_hosted=False,
         stop_limit=16,
@@ -181,6 +192,7 @@ _ROWS: Final = (
     Vendor(
         "builtin",
         "built-in model",
+        schema="grammar",
         thinking="template",
         format_with_tools=False,
         about=_PROPS,

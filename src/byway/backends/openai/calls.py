@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -13,6 +14,8 @@ from byway.problems import Problem
 from byway.stream import Writer
 
 _encode: Final = msgspec.json.Encoder().encode
+#: No model calls so many tools at once.
+_MOST: Final = 1000
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
 
 
@@ -32,10 +35,9 @@ class CallIn(Struct):
 class _Call:
     """One tool call of the answer, as far as it has come. `pieces` is all of its input so far."""
 
-    __slots__ = ("_braces", "_seen", "index", "name", "pieces", "state", "streams", "wire")
+    __slots__ = ("_braces", "_seen", "name", "pieces", "state", "streams", "wire")
 
-    def __init__(self, index: Any, wire: str | None) -> None:
-        self.index = index
+    def __init__(self, wire: str | None) -> None:
         self.wire = wire
         self.name = ""
         self.pieces: list[str] = []
@@ -63,15 +65,20 @@ class _Call:
 class Calls:
     """Puts text, thinking and tool calls into one order for the writer: what comes in the middle of a call waits."""
 
-    def __init__(self, writer: Writer, id: str, backend: str) -> None:
+    def __init__(self, writer: Writer, id: str, backend: str, own: Mapping[str, str]) -> None:
+        """`own`: the names of tools that were sent by others."""
         self._writer = writer
         self._message = id
         self._backend = backend
+        self._own = own
         self._calls: list[_Call] = []
+        self._known: dict[object, _Call] = {}
+        """The latest call of each index (a number) and each id (a text)."""
+        self._begun = 0
+        """How many of the calls have a block."""
         self._held: list[tuple[str, str]] = []
         self._ids: set[str] = set()
-
-    _open: _Call | None = None
+        self._open: _Call | None = None
 
     @property
     def called(self) -> bool:
@@ -92,8 +99,7 @@ class Calls:
 
     def add(self, name: str, arguments: str) -> None:
         """A whole call, which the model wrote as text."""
-        call = _Call(None, None)
-        self._calls.append(call)
+        call = self._new(None, None)
         call.name = name
         call.pieces.append(arguments)
         self._advance(call)
@@ -131,28 +137,38 @@ class Calls:
 
     def _which(self, piece: CallIn, function: FunctionIn) -> _Call:
         """The call that a piece belongs to. Servers differ: some give every call index 0, some no index, some no id."""
-        if piece.index is not None:
-            same = [call for call in self._calls if call.index == piece.index]
+        index = piece.index if isinstance(piece.index, int) else None
+        if index is not None:
+            last = self._known.get(index)
         elif piece.id:
-            same = [call for call in self._calls if call.wire == piece.id]
+            last = self._known.get(piece.id)
         else:
-            same = self._calls[-1:]
-        if same:
-            last = same[-1]
+            last = self._calls[-1] if self._calls else None
+        if last is not None:
             other = bool(piece.id and last.wire and piece.id != last.wire)
             # Some servers repeat id and name in every piece: another call has begun only when this one is complete.
             again = bool(function.name and function.arguments and last.name and last.whole)
             if not other and not again:
                 if piece.id and not last.wire:
                     last.wire = piece.id
+                    self._known[piece.id] = last
                 return last
-        call = _Call(piece.index, piece.id or None)
+        return self._new(index, piece.id or None)
+
+    def _new(self, index: int | None, wire: str | None) -> _Call:
+        if len(self._calls) >= _MOST:
+            raise Problem("broken", f"Backend {self._backend!r} called tools without end.")
+        call = _Call(wire)
         self._calls.append(call)
+        if index is not None:
+            self._known[index] = call
+        if wire:
+            self._known[wire] = call
         return call
 
     def _next(self) -> _Call | None:
         """The first call that has no block yet."""
-        return next((call for call in self._calls if call.state == "waiting"), None)
+        return self._calls[self._begun] if self._begun < len(self._calls) else None
 
     def _advance(self, call: _Call) -> None:
         """Open the block of `call` if its turn has come."""
@@ -162,9 +178,10 @@ class Calls:
     def _begin(self, call: _Call, *, cut: bool = False) -> None:
         self._shut(cut=cut)
         call.state = "open"
+        self._begun += 1
         self._open = call
-        # The one place where a call's name goes out, as the model was told it.
-        self._writer.tool(self._id(call.wire), call.name)
+        # The one place where a call's name goes out.
+        self._writer.tool(self._id(call.wire), self._own.get(call.name, call.name))
         self._pass_on(call, "".join(call.pieces))
 
     def _pass_on(self, call: _Call, piece: str) -> None:

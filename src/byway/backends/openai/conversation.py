@@ -10,6 +10,7 @@ from msgspec import UNSET, Struct, UnsetType
 from byway import claudecode, signature
 from byway.backends import Target
 from byway.backends.openai.content import Part, Refused, blind, parts, passed, within
+from byway.backends.openai.tools import fit
 from byway.messages import Block, Document, Request, Text, Thinking, ToolResult, ToolUse, Turn
 from byway.problems import Problem
 from byway.vendors import Vendor
@@ -169,7 +170,7 @@ def _assistant(blocks: list[Block], target: Target) -> Out:
         running = False
         if type(block) is ToolUse:
             arguments = passed(block, "input", block.input).decode() or "{}"
-            calls.append(_CallOut(block.id, _Function(block.name, arguments)))
+            calls.append(_CallOut(block.id, _Function(fit(block.name), arguments)))
         elif type(block) is not Thinking:
             paragraphs += _words([block], target)
         elif field and _own(block):

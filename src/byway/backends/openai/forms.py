@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from byway.backends.openai.arguments import Braces, decoded, mended
+from byway.backends.openai.tools import fit
 from byway.messages import Tool
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -45,25 +46,29 @@ class _Schema(Struct):
 
 _schema: Final = msgspec.json.Decoder(_Schema)
 #: The tools of one client are the same request after request: comparing their bytes is cheaper than reading them.
-_seen: Final[dict[str, tuple[bytes, dict[str, str]]]] = {}
+_seen: Final[dict[str, tuple[bytes, str, dict[str, str]]]] = {}
 _SEEN_MOST: Final = 512
 _SCHEMA_MOST: Final = 1 << 15
 
 
-def types(tools: Iterable[Tool]) -> Types:
-    """What has to be known of `tools` to read a call of one. Does not keep the request alive."""
-    found = {}
+def types(tools: Iterable[Tool]) -> tuple[Types, dict[str, str]]:
+    """What has to be known of `tools` to read a call of one: the types by the names that were sent, and the tools' own
+    names where they were sent by others. Does not keep the request alive."""
+    found: dict[str, dict[str, str]] = {}
+    own: dict[str, str] = {}
     for tool in tools:
         schema = bytes(tool.input_schema)
         known = _seen.get(tool.name)
         if known is None or known[0] != schema:
-            known = (schema, _types(schema))
+            known = (schema, fit(tool.name), _types(schema))
             if len(schema) <= _SCHEMA_MOST:
                 if len(_seen) >= _SEEN_MOST:
                     _seen.clear()
                 _seen[tool.name] = known
-        found[tool.name] = known[1]
-    return found
+        found[known[1]] = known[2]
+        if known[1] != tool.name:
+            own[known[1]] = tool.name
+    return found, own
 
 
 def _types(schema: bytes) -> dict[str, str]:

@@ -99,6 +99,9 @@ _HALVES: Final = re.compile(
 )
 
 
+_NO_TOOLS: Final[tuple[Types, dict[str, str]]] = ({}, {})
+
+
 class ChatReader:
     """Reads one chat-completions answer, streamed or whole (told by its first byte, whatever its content-type says)."""
 
@@ -119,14 +122,15 @@ class ChatReader:
         self._backend = target.backend
         self._counts = Counts(request.estimate)
         self._writer = Writer(request.id, request.model, Usage(request.estimate))
-        self._calls = Calls(self._writer, request.id, target.backend)
-        self._say = self._calls.say
         self._stops = params.stop_sequences or ()
         self._most = None if isinstance(params.max_tokens, UnsetType) else params.max_tokens
-        vendor, tools, choice = target.vendor, params.tools, params.tool_choice
-        offered = tools and vendor.tools_as_text and (choice is None or choice.type != "none")
-        self._known: Types = types(tools or ()) if offered else {}
-        self._marked = bool(offered) or vendor.thinking_as_text
+        vendor, choice = target.vendor, params.tool_choice
+        self._known, own = types(params.tools) if params.tools else _NO_TOOLS
+        self._calls = Calls(self._writer, request.id, target.backend, own)
+        self._say = self._calls.say
+        if not vendor.tools_as_text or (choice is not None and choice.type == "none"):
+            self._known = {}
+        self._marked = bool(self._known) or vendor.thinking_as_text
         """A model's own marks may stand in the text."""
         self._formed = bool(params.output_format or (params.output_config and params.output_config.format))
         self._begun = False

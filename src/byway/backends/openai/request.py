@@ -52,7 +52,7 @@ def request(request: Request, target: Target) -> Call:
         # Servers refuse an empty stop sequence, and some a long list: the rest is left out rather than the request lost.
         body["stop"] = [text for text in params.stop_sequences if text][: vendor.stop_limit]
     if tools:
-        body.update(choice(request))
+        body.update(choice(request, tools))
     if form:
         body["response_format"] = form
     if messages and messages[-1].role == "assistant":

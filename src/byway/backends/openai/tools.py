@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from functools import lru_cache
+from hashlib import blake2b
 from typing import Any, Final
 
+import msgspec
 from msgspec import Raw, Struct
 
 from byway import claudecode
 from byway.backends import Target
-from byway.messages import Request, unopened
+from byway.backends.openai import defined
+from byway.backends.openai.schema import cleaned, strict
+from byway.messages import Request, Tool, unopened
 from byway.problems import Problem
+from byway.vendors import Vendor
 
 
 class ToolOut(Struct):
@@ -19,34 +26,96 @@ class ToolOut(Struct):
     type: str = "function"
 
 
-_EMPTY_SCHEMA: Final = Raw(b'{"type":"object","properties":{}}')
+_NO_SCHEMA: Final = b'{"type":"object","properties":{}}'
+#: OpenAI's rule for names, and that of many others: https://platform.openai.com/docs/api-reference/chat/create (seen
+#: 2026-11-21). MCP servers may offer longer ones.
+_FITS: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
+_UNFIT: Final = re.compile(r"[^a-zA-Z0-9_-]+")
+_encode: Final = msgspec.json.Encoder().encode
+#: The tools of one client are the same request after request: comparing their bytes is cheaper than reading them.
+_seen: Final[dict[tuple[str, str], tuple[bytes, bytes, ToolOut]]] = {}
+_SEEN_MOST: Final = 512
+_KEPT_MOST: Final = 1 << 15
+
+
+@lru_cache(1024)
+def fit(name: str) -> str:
+    """The name of a tool as it is sent: itself where it may be, else what is left of it and a mark that tells it apart."""
+    if _FITS.match(name):
+        return name
+    mark = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=5).hexdigest()
+    return f"{_UNFIT.sub('_', name)[:53]}_{mark}"
 
 
 def offered(request: Request, target: Target) -> list[ToolOut]:
     """The tools that the model may call now; raises Problem `invalid_request` for one that this backend cannot have."""
+    vendor = target.vendor
     found = []
+    names = set()
     for at, tool in enumerate(claudecode.tools(request)):
-        if tool.type not in (None, "custom"):
-            raise Problem(
-                "invalid_request",
-                f"tools.{at}.type: {tool.type!r} is a tool that Anthropic's servers run; this backend cannot, and Byway "
-                "does not run it yet. Leave the tool out, or send this request to an Anthropic backend.",
-            )
-        if not tool.name:
-            raise Problem("invalid_request", f"tools.{at}.name: Field required")
-        function: dict[str, Any] = {"name": tool.name}
-        said = unopened(tool.description, f"tools.{at}.description")
-        if said:
-            if not said.startswith(b'"'):
-                raise Problem("invalid_request", f"tools.{at}.description: Input should be a string")
-            function["description"] = tool.description
-        known = unopened(tool.input_schema, f"tools.{at}.input_schema")
-        function["parameters"] = tool.input_schema if known else _EMPTY_SCHEMA
-        found.append(ToolOut(function))
+        names.add(tool.name)
+        plain = tool.type is None and tool.strict is None and not len(tool.input_examples)
+        said, schema = bytes(tool.description), bytes(tool.input_schema)
+        known = _seen.get((vendor.schema, tool.name)) if plain else None
+        if known is not None and known[0] == said and known[1] == schema:
+            found.append(known[2])
+            continue
+        out = _made(tool, vendor, f"tools.{at}")
+        if plain and len(said) + len(schema) < _KEPT_MOST:
+            if len(_seen) >= _SEEN_MOST:
+                _seen.clear()
+            _seen[vendor.schema, tool.name] = (said, schema, out)
+        found.append(out)
+    if len(names) < len(found):
+        raise Problem("invalid_request", "tools: Tool names must be unique.")
     return found
 
 
-def choice(request: Request) -> dict[str, Any]:
+def _made(tool: Tool, vendor: Vendor, path: str) -> ToolOut:
+    if not tool.name:
+        raise Problem("invalid_request", f"{path}.name: Field required")
+    function: dict[str, Any] = {"name": fit(tool.name)}
+    if tool.type not in (None, "custom"):
+        written = defined.written(tool)
+        if written is None:
+            raise Problem(
+                "invalid_request",
+                f"{path}.type: {tool.type!r} is a tool that Anthropic's servers run; this backend cannot, and Byway "
+                "does not run it yet. Leave the tool out, or send this request to an Anthropic backend.",
+            )
+        function["description"] = written.description
+        schema = _encode(written.schema)
+    else:
+        said = _description(tool, path)
+        if said is not None:
+            function["description"] = said
+        schema = unopened(tool.input_schema, f"{path}.input_schema") or _NO_SCHEMA
+    schema = cleaned(schema, vendor.schema, f"{path}.input_schema")
+    function["parameters"] = Raw(schema)
+    # A schema that is not closed is refused with `strict`; without it the tool works all the same.
+    if tool.strict and vendor.strict and strict(schema):
+        function["strict"] = True
+    return ToolOut(function)
+
+
+def _description(tool: Tool, path: str) -> Raw | str | None:
+    """What the tool is for, with the examples of its input behind it: chat has no place for them."""
+    said = unopened(tool.description, f"{path}.description")
+    if said and not said.startswith(b'"'):
+        raise Problem("invalid_request", f"{path}.description: Input should be a string")
+    examples = unopened(tool.input_examples, f"{path}.input_examples")
+    if not examples:
+        return tool.description if said else None
+    try:
+        listed = msgspec.json.decode(examples, type=list[Raw])
+    except msgspec.MsgspecError:
+        raise Problem("invalid_request", f"{path}.input_examples: Input should be a list of inputs") from None
+    lines = "\n".join(bytes(one).decode() for one in listed)
+    text = msgspec.json.decode(said) if said else ""
+    return f"{text}\n\nExamples of its input:\n{lines}".strip() if listed else text
+
+
+def choice(request: Request, tools: list[ToolOut]) -> dict[str, Any]:
     """The fields that say which of the tools to call; none when that is left to the model."""
     asked = request.params.tool_choice
     if asked is None:
@@ -58,7 +127,10 @@ def choice(request: Request) -> dict[str, Any]:
         case "tool":
             if asked.name is None:
                 raise Problem("invalid_request", "tool_choice.name: Field required when type is 'tool'")
-            fields["tool_choice"] = {"type": "function", "function": {"name": asked.name}}
+            name = fit(asked.name)
+            if not any(tool.function["name"] == name for tool in tools):
+                raise Problem("invalid_request", f"tool_choice.name: Tool {asked.name!r} not found in provided tools")
+            fields["tool_choice"] = {"type": "function", "function": {"name": name}}
         case _:
             fields["tool_choice"] = asked.type
     if asked.disable_parallel_tool_use:

@@ -1,0 +1,235 @@
+"""Schemas of tools in the words of each kind of server."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from byway.backends.openai.schema import Dialect, cleaned, strict
+from byway.problems import Problem
+
+DIALECTS: tuple[Dialect, ...] = get_args(Dialect)
+PATH = "tools.3.input_schema"
+
+
+def clean(schema: Any, dialect: Dialect) -> Any:
+    return json.loads(cleaned(json.dumps(schema).encode(), dialect, PATH))
+
+
+def of(property: Any, dialect: Dialect, **top: Any) -> Any:
+    """One property, cleaned as a part of a tool's schema."""
+    return clean({"type": "object", "properties": {"a": property}, **top}, dialect)["properties"]["a"]
+
+
+def test_an_open_server_gets_the_schema_byte_for_byte() -> None:
+    raw = b'{ "type":"object" , "properties":{"a":{"pattern":"x"}}}'
+    assert cleaned(raw, "open", PATH) == raw
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_the_name_of_the_draft_is_sent_to_nobody_and_keys_keep_their_order(dialect: Dialect) -> None:
+    raw = b'{"required":["b"],"$schema":"https://x","type":"object","properties":{"b":{"type":"string"},"a":{"type":"null"}}}'
+    said = b'{"required":["b"],"type":"object","properties":{"b":{"type":"string"},"a":{"type":"null"}}}'
+    assert cleaned(raw, dialect, PATH) == said
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("raw", [b"[]", b"true", b'"x"', b"1"])
+def test_a_schema_that_is_no_object_is_refused_with_its_path(raw: bytes, dialect: Dialect) -> None:
+    with pytest.raises(Problem, match=r"tools\.3\.input_schema: Input should be an object"):
+        cleaned(raw, dialect, PATH)
+
+
+@pytest.mark.parametrize("dialect", ["grammar", "openai", "plain"])
+def test_there_is_always_an_object_with_properties(dialect: Dialect) -> None:
+    assert clean({}, dialect) == {"type": "object", "properties": {}}
+    assert clean({"type": "object"}, dialect) == {"type": "object", "properties": {}}
+
+
+def test_a_pattern_is_told_in_words_where_a_grammar_is_made_of_it() -> None:
+    told = {"type": "string", "description": 'A name. (pattern: "\\\\S")'}
+    assert of({"type": "string", "pattern": "\\S", "description": "A name."}, "grammar") == told
+    assert of({"type": "string", "pattern": "x"}, "plain") == {"type": "string", "description": '(pattern: "x")'}
+    assert of({"type": "string", "pattern": "x"}, "openai") == {"type": "string", "pattern": "x"}
+
+
+def test_a_property_named_like_a_keyword_stays() -> None:
+    schema = {"type": "object", "properties": {"pattern": {"type": "string"}, "$schema": {"type": "string"}}}
+    for dialect in DIALECTS:
+        assert clean(schema, dialect) == schema
+
+
+def test_counts_that_make_a_grammar_too_large_are_told() -> None:
+    assert of({"type": "string", "maxLength": 2000}, "grammar")["description"] == "(maxLength: 2000)"
+    assert of({"type": "string", "maxLength": 1000}, "grammar") == {"type": "string", "maxLength": 1000}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (True, {}),
+        ({"type": "any"}, {"description": '(type: "any")'}),
+        ({"type": []}, {"description": "(type: [])"}),
+        ({"enum": []}, {}),
+        ({"anyOf": []}, {}),
+        ({"type": "array", "items": True}, {"type": "array", "items": {}}),
+        ({"type": "integer", "maximum": 1e30}, {"type": "integer"}),
+        ({"$ref": "#/$defs/none"}, {"description": '(\\$ref: "#/$defs/none")'.replace("\\", "")}),
+        ({"$ref": "http://x/y.json"}, {"description": '($ref: "http://x/y.json")'}),
+        ({"type": "integer", "minimum": 0, "exclusiveMinimum": True}, {"type": "integer", "exclusiveMinimum": 0}),
+        ({"type": "integer", "minimum": 0, "exclusiveMinimum": False}, {"type": "integer", "minimum": 0}),
+        ({"type": "string", "required": True}, {"type": "string"}),
+        ({"oneOf": [{"type": "string"}, {"const": 1}]}, {"oneOf": [{"type": "string"}, {"const": 1}]}),
+        ({"type": "string", "format": "uri"}, {"type": "string", "format": "uri"}),
+    ],
+)
+def test_what_llama_cpp_refuses_is_mended(given: Any, expected: Any) -> None:
+    assert of(given, "grammar") == expected
+
+
+def test_a_reference_that_leads_somewhere_stays_where_it_is_understood() -> None:
+    defs = {"$defs": {"x": {"type": "string"}}}
+    assert of({"$ref": "#/$defs/x"}, "grammar", **defs) == {"$ref": "#/$defs/x"}
+    assert of({"$ref": "#/$defs/x", "description": "It."}, "plain", **defs) == {"type": "string", "description": "It."}
+
+
+ANY = [{"type": kind} for kind in ("string", "number", "boolean", "object")]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"type": ["string", "null"]}, {"type": "string", "nullable": True}),
+        ({"type": ["string", "integer"]}, {"anyOf": [{"type": "string"}, {"type": "integer"}]}),
+        ({"type": ["null"]}, {"type": "null"}),
+        ({"const": "x"}, {"enum": ["x"], "type": "string"}),
+        ({"enum": [1, 2], "type": "integer"}, {"type": "integer", "description": "(enum: [1,2])"}),
+        ({"enum": ["a", None]}, {"enum": ["a"], "nullable": True, "type": "string"}),
+        ({"type": "integer", "exclusiveMinimum": 0}, {"type": "integer", "minimum": 1}),
+        ({"type": "number", "exclusiveMinimum": 0}, {"type": "number", "description": "(exclusiveMinimum: 0)"}),
+        ({"type": "string", "format": "uri"}, {"type": "string", "description": '(format: "uri")'}),
+        ({"type": "string", "format": "date-time"}, {"type": "string", "format": "date-time"}),
+        ({"oneOf": [{"type": "string"}, {"type": "null"}]}, {"anyOf": [{"type": "string"}, {"type": "null"}]}),
+        (
+            {"allOf": [{"type": "string"}, {"minLength": 1}], "description": "It."},
+            {"description": "It.", "type": "string", "minLength": 1},
+        ),
+        (
+            {"type": "object", "additionalProperties": {"type": "string"}, "propertyNames": {"minLength": 1}},
+            {
+                "type": "object",
+                "description": '(additionalProperties: {"type":"string"}, propertyNames: {"minLength":1})',
+            },
+        ),
+        ({"type": "object", "properties": {}, "additionalProperties": False}, {"type": "object"}),
+        ({"type": "array"}, {"type": "array", "items": {"anyOf": ANY}}),
+        ({"description": "Anything."}, {"description": "Anything.", "anyOf": ANY}),
+        (
+            {"properties": {"x": {"type": "string"}}, "required": ["x", "y"]},
+            {"properties": {"x": {"type": "string"}}, "required": ["x"], "type": "object"},
+        ),
+    ],
+)
+def test_a_server_of_an_unknown_kind_gets_what_gemini_takes(given: Any, expected: Any) -> None:
+    assert of(given, "plain") == expected
+
+
+@pytest.mark.parametrize("dialect", ["openai", "plain"])
+def test_a_choice_at_the_top_becomes_one_object(dialect: Dialect) -> None:
+    given = {"anyOf": [{"properties": {"a": {"type": "string"}}}, {"properties": {"b": {"type": "number"}}}]}
+    said = clean(given, dialect)
+    assert said["type"] == "object" and [*said["properties"]] == ["a", "b"]
+    assert "anyOf" not in said and said["description"].startswith("(anyOf: [")
+
+
+def test_a_reference_to_itself_ends() -> None:
+    schema = {"type": "object", "properties": {"n": {"$ref": "#/$defs/n"}}}
+    schema["$defs"] = {"n": {"type": "object", "properties": {"next": {"$ref": "#/$defs/n"}}}}
+    node = clean(schema, "plain")["properties"]["n"]
+    assert node["properties"]["next"] == {"type": "object", "description": '($ref: "#/$defs/n")'}
+
+
+def test_references_that_grow_without_end_are_refused_soon() -> None:
+    names = [f"d{n}" for n in range(20)]
+    defs = {
+        name: {"type": "object", "properties": {f"p{n}": {"$ref": f"#/$defs/{after}"} for n in range(10)}}
+        for name, after in pairwise(names)
+    }
+    with pytest.raises(Problem, match="its references"):
+        of({"$ref": "#/$defs/d0"}, "plain", **{"$defs": {**defs, names[-1]: {"type": "string"}}})
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("depth", [50, 100, 900])
+def test_a_deep_schema_is_cleaned_or_refused(dialect: Dialect, depth: int) -> None:
+    raw = b'{"properties":{"a":' * depth + b"{}" + b"}}" * depth
+    try:
+        assert cleaned(raw, dialect, PATH)
+    except Problem as problem:
+        assert problem.message.startswith(PATH) and depth > 50
+
+
+def test_a_closed_schema_may_be_strict() -> None:
+    text = {"type": "string"}
+    closed = {"type": "object", "properties": {"a": text}, "required": ["a"], "additionalProperties": False}
+    assert strict(json.dumps(closed).encode())
+    for other in (
+        {**closed, "required": []},
+        {**closed, "additionalProperties": True},
+        {**closed, "properties": {"a": {"type": "object", "properties": {}}}},
+        {**closed, "properties": {"a": {"oneOf": [text]}}},
+        {**closed, "anyOf": [closed]},
+        {**closed, "properties": {"a": {"anyOf": 3}}},
+        {"type": "object"},
+    ):
+        assert not strict(json.dumps(other).encode()), other
+
+
+KEYS = (
+    "type properties required items enum const anyOf oneOf allOf not $ref $defs pattern format minLength maxItems minimum"
+    " exclusiveMinimum additionalProperties propertyNames default description nullable if x-odd $schema prefixItems"
+).split()
+SIMPLE = (
+    st.none()
+    | st.booleans()
+    | st.integers(-9, 10**12)
+    | st.sampled_from(["string", "object", "array", "null", "#/$defs/a", "#/properties/a", "#", "date-time", "", "a"])
+)
+VALUES = st.recursive(
+    SIMPLE,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*KEYS, "a", "b"]), inner, max_size=5),
+    max_leaves=25,
+)
+SCHEMAS = st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=6)
+
+
+@given(SCHEMAS)
+@settings(max_examples=300, deadline=None)
+def test_whatever_comes_a_server_gets_an_object_of_what_it_knows(schema: dict[str, Any]) -> None:
+    for dialect in DIALECTS:
+        said = clean(schema, dialect)
+        assert clean(schema, dialect) == said
+        if dialect != "open":
+            assert said["type"] == "object" and isinstance(said["properties"], dict)
+        if dialect == "plain":
+            plain(said)
+
+
+def plain(schema: Any) -> None:
+    """What Gemini's documentation of a schema allows."""
+    assert isinstance(schema, dict)
+    assert not schema.keys() & {"$ref", "$defs", "const", "oneOf", "allOf", "not", "pattern", "additionalProperties"}
+    assert "type" in schema or "anyOf" in schema
+    assert isinstance(schema.get("type", ""), str)
+    assert all(isinstance(one, str) and one for one in schema.get("enum", ()))
+    assert {*schema.get("required", ())} <= {*schema.get("properties", ())}
+    assert schema.get("type") != "array" or "items" in schema
+    for one in (*schema.get("properties", {}).values(), *schema.get("anyOf", ())):
+        plain(one)
+    if "items" in schema:
+        plain(schema["items"])
