@@ -152,12 +152,21 @@ def _line(text: str, mark: str) -> int:
     return 0 if text.startswith(mark) else text.find(f"\n{mark}") + 1 or -1
 
 
+#: Tools that look and change nothing. The client runs them without a verdict in auto mode (measured, 2.1.329).
+HARMLESS: Final = frozenset(("Read", "Glob", "Grep", "ToolSearch", "ListAgents"))
+
+
+def remark(text: str) -> bool:
+    """Is this text of a user's turn the client's own word, and not the user's?"""
+    return text.lstrip().startswith(_REMINDER)
+
+
 def reminder(text: str) -> str:
     """A system message in mid-conversation, as user text: many templates allow one system message, and only first.
 
     The tag is the one that the client itself uses for what it adds to a user's turn.
     """
-    return text if text.lstrip().startswith(_REMINDER) else f"{_REMINDER}\n{text}\n</system-reminder>"
+    return text if remark(text) else f"{_REMINDER}\n{text}\n</system-reminder>"
 
 
 def tools(request: Request) -> list[Tool]:

@@ -12,13 +12,14 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
-from byway import again, credentials, pdf
+from byway import again, credentials, judging, pdf
 from byway.backends import Target
 from byway.logs import say
 from byway.messages import Event, Frame, MessageDelta, MessageStart, Request, Started, Usage
 from byway.problems import Problem
 from byway.routing import Place
 from byway.runtime import Live, Runtime, after_reading
+from byway.stream import fold
 
 #: A retry of the only target left waits this long, or as long as the backend asks when that is no longer than `_PATIENCE`.
 _PAUSE: Final = 0.25
@@ -75,7 +76,7 @@ async def answer(runtime: Runtime, request: Request, reply: Reply, record: Recor
         live = runtime.backends[places[at].backend]
         record.tries += 1
         try:
-            await _attempt(live, places[at], request, reply, record, began)
+            await _attempt(runtime, live, places[at], request, reply, record, began)
         except Problem as problem:
             if not reply.sent and live.learn(places[at].model, request, problem):
                 continue
@@ -107,11 +108,26 @@ def _with_others(failed: list[Problem]) -> Problem:
     return last
 
 
-async def _attempt(live: Live, place: Place, request: Request, reply: Reply, record: Record, began: float) -> None:
-    """Have one target answer, in as many turns of the model as that takes; raises Problem."""
+async def _attempt(
+    runtime: Runtime, live: Live, place: Place, request: Request, reply: Reply, record: Record, began: float
+) -> None:
+    """Have one target answer; raises Problem."""
     target = live.target(place.model)
     record.backend, record.model = target.backend, target.model
     reply.aim(target.backend, target.model)
+    request.judged = bool(
+        request.params.safeguards and runtime.config.safeguards.classifier and not target.vendor.judges
+    )
+    if not request.judged:
+        await _turns(live, target, request, reply, record, began)
+        return
+    judged = judging.Judged(reply)
+    await _turns(live, target, request, judged, record, began)
+    await judged.finish(await judging.verdicts(runtime, request, judged.calls, whole))
+
+
+async def _turns(live: Live, target: Target, request: Request, reply: Reply, record: Record, began: float) -> None:
+    """As many turns of the model as the answer takes; nearly always one. Raises Problem."""
     step = again.step(request, target)
     if step is None:
         await _ask(live, target, request, reply, record, began)
@@ -136,10 +152,17 @@ class Held:
         self.events: list[Event] = []
 
     def aim(self, backend: str, model: str) -> None:
-        """It was aimed when the exchange was."""
+        self.events = []
 
     async def send(self, events: list[Event]) -> None:
         self.events += events
+
+
+async def whole(runtime: Runtime, request: Request) -> tuple[bytes, Record]:
+    """The answer to a request that Byway itself asks, as one JSON message, and what it came to; raises Problem."""
+    held, record = Held(), Record()
+    await answer(runtime, request, held, record)
+    return fold(held.events), record
 
 
 async def _ask(live: Live, target: Target, request: Request, reply: Reply, record: Record, began: float) -> None:

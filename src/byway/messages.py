@@ -276,6 +276,8 @@ class Request:
         self.size = size
         self.estimate = max(1, size // 4)
         """A guess at the prompt's tokens: what `message_start` says before anybody has counted."""
+        self.judged = False
+        """Byway itself brings the verdicts that its `safeguards` ask for."""
         self.room: int | None = None
         """Tokens that the window has left for the answer, once a backend has said so."""
         self._turns: list[Turn] | None = None
@@ -455,6 +457,7 @@ class Started(Struct, tag_field="type", tag="message"):
     content: list[Any] = []
     stop_reason: str | None = None
     stop_sequence: str | None = None
+    safeguard_results: Raw | UnsetType = UNSET
 
 
 class MessageStart(Struct, tag_field="type", tag="message_start"):
@@ -514,6 +517,7 @@ StopReason = Literal[
 class Stop(Struct):
     stop_reason: str | None
     stop_sequence: str | None = None
+    safeguard_results: Raw | UnsetType = UNSET
 
 
 class MessageDelta(Struct, tag_field="type", tag="message_delta"):

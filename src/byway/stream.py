@@ -146,6 +146,7 @@ def fold(events: Iterable[Event]) -> bytes:
             message.stop_reason = event.delta.stop_reason
             message.stop_sequence = event.delta.stop_sequence
             message.usage = event.usage
+            message.safeguard_results = event.delta.safeguard_results
         elif type(event) is Frame:
             return event.data if event.name == "message" else _fold_frames(events)
     if message is None:

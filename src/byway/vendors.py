@@ -49,6 +49,8 @@ class Vendor(msgspec.Struct, frozen=True):
     """`max_tokens` is lowered to what it says it takes. Anthropic's clients do that themselves."""
     forces: bool = False
     """It keeps a forced tool choice. Elsewhere Byway looks whether a call came, and asks again when none did."""
+    judges: bool = False
+    """It gives the verdicts of auto mode itself."""
     thinking_as_text: bool = True
     """It may leave a model's `<think>` and its like in the text, at the start of an answer."""
     tools_as_text: bool = True
@@ -188,6 +190,7 @@ _ROWS: Final = (
         auth="x-api-key",
         clamps=False,
         forces=True,
+        judges=True,
     ),
     Vendor(
         "builtin",

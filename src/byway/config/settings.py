@@ -254,6 +254,18 @@ class WebSearch(Shown, frozen=True, kw_only=True):
     ] = ()
 
 
+class Safeguards(msgspec.Struct, frozen=True, kw_only=True):
+    """Who judges the tool calls of Claude Code's auto mode where the backend does not."""
+
+    classifier: Annotated[
+        str | None,
+        Note(
+            "The model that is asked about each call, by any name that a client could ask for: *Auto mode*.",
+        ),
+    ] = None
+    timeout: Annotated[float, Note("How long it may take for one call.", form="duration", low=0.001)] = 60.0
+
+
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """A token bucket for each kind of thing that asks or is asked."""
 
@@ -443,6 +455,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     ] = False
     api_keys: Annotated[ApiKeys, Note("Who may use Byway.")] = ApiKeys()
     timeouts: Annotated[Timeouts, Note("How long Byway waits.")] = Timeouts()
+    safeguards: Annotated[Safeguards, Note("Who judges tool calls in Claude Code's auto mode.")] = Safeguards()
     logging: Annotated[Logging, Note("What Byway says of its work.")] = Logging()
     health_checks: Annotated[HealthChecks, Note("How Byway finds out which backends answer.", built=False)] = (
         HealthChecks()

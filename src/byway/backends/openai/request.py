@@ -26,7 +26,7 @@ def request(request: Request, target: Target) -> Call:
     """
     params, vendor = request.params, target.vendor
     if len(params.mcp_servers) or len(params.container) or params.safeguards:
-        _check(params)
+        _check(request)
     tools = offered(request, target)
     form, words = None, ""
     if params.output_config is not None or params.output_format is not None:
@@ -80,19 +80,20 @@ def _tell(messages: list[Out], words: str) -> None:
 _JSON: Final = (("content-type", "application/json"),)
 
 
-def _check(params: Params) -> None:
+def _check(request: Request) -> None:
     """Refuse what only Anthropic's own servers can do, by the name of its field, so that the client can leave it out.
 
     Claude Code 2.1.329 sends `safeguards` in auto mode and goes on without it (measured); a verdict is never made up.
     """
-    if params.safeguards:
+    if request.params.safeguards and not request.judged:
         raise Problem(
             "invalid_request",
             "safeguards: the backend that answers here gives no verdicts on tool calls. Leave 'safeguards' out: Claude Code does "
-            "so by itself. Without a classifier of its own, choose another permission mode, such as acceptEdits.",
+            "so by itself. Without a classifier of its own, choose another permission mode, such as acceptEdits, or set "
+            "`safeguards.classifier` in byway.yaml.",
         )
     for name in ("mcp_servers", "container"):
-        value = bytes(getattr(params, name))
+        value = bytes(getattr(request.params, name))
         if value not in (b"", b"null", b"[]", b"{}"):
             raise Problem(
                 "invalid_request",

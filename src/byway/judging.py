@@ -1,0 +1,117 @@
+"""Auto mode's verdicts on the calls of an answer: what waits for whom, and who is asked. What is asked is `safeguards`'s."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Raw
+
+from byway import claudecode, safeguards
+from byway.logs import say
+from byway.messages import (
+    BlockDelta,
+    BlockStart,
+    Event,
+    InputDelta,
+    MessageDelta,
+    MessageStop,
+    Request,
+    ToolStart,
+    Usage,
+    parse,
+)
+from byway.problems import Problem
+from byway.runtime import Runtime
+
+if TYPE_CHECKING:
+    from byway.exchange import Record, Reply
+
+Ask = Callable[[Runtime, Request], Awaitable[tuple[bytes, "Record"]]]
+"""`exchange.whole`."""
+_AT_ONCE: Final = 4
+
+
+class Judged:
+    """The reply to a request whose tool calls are judged: all goes on as it comes but the end, which brings the verdicts."""
+
+    # The conversation is still needed when its answer has begun.
+    sent = False
+
+    def __init__(self, reply: Reply) -> None:
+        self.calls: list[safeguards.Call] = []
+        self._reply = reply
+        self._end: list[Event] = []
+
+    def aim(self, backend: str, model: str) -> None:
+        self._reply.aim(backend, model)
+
+    async def send(self, events: list[Event]) -> None:
+        now: list[Event] = []
+        for event in events:
+            if isinstance(event, MessageDelta | MessageStop):
+                self._end.append(event)
+                continue
+            now.append(event)
+            if isinstance(event, BlockStart) and isinstance(event.content_block, ToolStart):
+                self.calls.append(safeguards.Call(event.content_block.id, event.content_block.name))
+            elif isinstance(event, BlockDelta) and isinstance(event.delta, InputDelta):
+                self.calls[-1].pieces.append(event.delta.partial_json)
+        if now:
+            await self._reply.send(now)
+
+    async def finish(self, results: Raw) -> None:
+        """Send the end, with `results`."""
+        for event in self._end:
+            if isinstance(event, MessageDelta):
+                event.delta.safeguard_results = results
+        await self._reply.send(self._end)
+
+
+async def verdicts(runtime: Runtime, request: Request, calls: list[safeguards.Call], ask: Ask) -> Raw:
+    """`safeguard_results` for the calls of an answer to `request`."""
+    few = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(call: safeguards.Call) -> dict[str, Any]:
+        async with few:
+            return await _verdict(runtime, request, call, ask)
+
+    found = await asyncio.gather(*(one(call) for call in calls))
+    kinds = safeguards.asked(request.params)
+    return safeguards.results(kinds, dict(zip((call.id for call in calls), found, strict=True)))
+
+
+async def _verdict(runtime: Runtime, request: Request, call: safeguards.Call, ask: Ask) -> dict[str, Any]:
+    """Ask the classifier about one call. Whatever goes wrong, the call is not cleared."""
+    if call.name in claudecode.HARMLESS:
+        return safeguards.SKIPPED
+    settings = runtime.config.safeguards
+    began = time.monotonic()
+    body = safeguards.question(request, call, settings.classifier or "")
+    found, problem, usage, who = None, "its input is too long to be judged", Usage(), ""
+    if body is not None:
+        try:
+            async with asyncio.timeout(settings.timeout):
+                message, record = await ask(runtime, parse(body, safeguards.HEADERS, request.id))
+            usage, who = record.usage or usage, f"{record.backend}/{record.model}"
+            found = safeguards.verdict(message)
+            problem = "the classifier's answer is no verdict: use a model that keeps to a JSON schema"
+        except TimeoutError:
+            problem = f"no verdict within {settings.timeout:g} s (`safeguards.timeout`)"
+        except Problem as failure:
+            problem = runtime.scrubber.scrub(failure.message)[:300]
+    say(
+        "Judged a tool call",
+        logging.INFO if found else logging.WARNING,
+        tool=call.name[:64],
+        verdict=(found or safeguards.UNAVAILABLE).get("outcome", "unavailable"),
+        classifier=who,
+        ms=round((time.monotonic() - began) * 1000),
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        problem=None if found else problem,
+    )
+    return found or safeguards.UNAVAILABLE
