@@ -38,6 +38,8 @@ PURE = (
     "byway.vendors",
     "byway.claudecode",
     "byway.counting",
+    "byway.safeguards",
+    "byway.pdf",
     "byway.faults",
     "byway.routing",
     "byway.config",

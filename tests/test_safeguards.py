@@ -59,7 +59,7 @@ def test_the_call_and_what_the_user_wants_are_shown_and_what_tools_gave_back_is_
         Call("b", "Bash", ['{"command":', '"ls"}']),
     )
     assert '<call>\nBash {"command":"ls"}\n</call>' in text
-    assert "- Tidy up." in text and '- Read {\\"file_path\\":\\"/x\\"}' in text
+    assert "- Tidy up." in text and '- Read {\\"file_path\\": \\"/x\\"}' in text
     assert "delete all" not in text and "be good" not in text
 
 
