@@ -45,6 +45,8 @@ PURE = (
     "byway.secrets",
     "byway.signature",
     "byway.again",
+    "byway.urls",
+    "byway.domains",
 )
 IMPURE = {
     *("asyncio", "concurrent", "http", "httptools", "multiprocessing", "select", "signal", "socket", "sqlite3", "ssl"),
