@@ -17,8 +17,9 @@ from byway import platform
 #: Exit codes that say more than a crash.
 MISSING: Final = 64
 UNREADABLE: Final = 65
-#: trafilatura takes about a second for a megabyte, and 200 bytes of memory for one of HTML.
-_MEMORY: Final = 1536 << 20
+#: What comes behind is left out: trafilatura takes about a second and 200 MB for a megabyte.
+_LONGEST: Final = 4 << 20
+_MEMORY: Final = 1 << 30
 _SECONDS: Final = 30
 _CHARSET: Final = re.compile(
     r"utf-?8|utf-?16(?:le|be)?|us-ascii|ascii|iso-?8859-?\d+|latin-?1|windows-125\d|cp125\d|koi8-[ru]|macintosh"
@@ -64,10 +65,14 @@ def _known(charset: str) -> bool:
 
 def page(html: str, url: str) -> Read:
     """The main text of a page as Markdown, with its links absolute. Raises ImportError without the extra `web`."""
+    import lxml.html
     import trafilatura
 
-    tree = trafilatura.load_html(html)
-    if tree is None:
+    try:
+        # Its own limits stand: what is nested more than 256 deep is left out.
+        parser = lxml.html.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True)
+        tree = lxml.html.document_fromstring(html[:_LONGEST].encode("utf-8", "replace"), parser=parser)
+    except (ValueError, lxml.etree.ParserError):
         return Read("", "")
     title = " ".join((tree.findtext(".//title") or "").split())
     try:

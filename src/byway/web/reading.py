@@ -19,7 +19,7 @@ _HTML: Final = ("text/html", "application/xhtml+xml")
 _TEXT: Final = re.compile(
     r"text/[\w.+-]+|application/(?:[\w.-]+\+)?(?:json|xml|yaml)|application/(?:x-yaml|x-ndjson|javascript|toml)"
 )
-_READERS: Final = 4
+_READERS: Final = 2
 _ERRORS: Final = 2000
 
 
