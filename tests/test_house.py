@@ -47,6 +47,8 @@ PURE = (
     "byway.again",
     "byway.urls",
     "byway.domains",
+    "byway.web.prior",
+    "byway.web.public",
 )
 IMPURE = {
     *("asyncio", "concurrent", "http", "httptools", "multiprocessing", "select", "signal", "socket", "sqlite3", "ssl"),

@@ -111,14 +111,16 @@ class Fetcher:
         *,
         allowed: Sequence[str] | None = None,
         blocked: Sequence[str] | None = None,
+        known: Callable[[Url], bool] | None = None,
         max_content_tokens: int | None = None,
         fresh: bool = False,
     ) -> Page:
         """The page at `url`; raises Unfetched.
 
         `allowed` and `blocked` are the tool's domain lists (checked by `domains.complaint` before), beside those of the
-        settings. `fresh` asks the server even when the page is remembered. The text is cut at `max_content_tokens`, or
-        at the setting's number when that is less.
+        settings. `known` says whether the conversation has named the address (`prior.appeared`). `fresh` asks the
+        server even when the page is remembered. The text is cut at `max_content_tokens`, or at the setting's number
+        when that is less.
         """
         if len(url) > LONGEST:
             raise Unfetched("url_too_long", f"The URL has {len(url)} characters, and {LONGEST} are the most.")
@@ -126,12 +128,17 @@ class Fetcher:
             start = urls.parse(url.strip())
         except ValueError as error:
             raise Unfetched("invalid_tool_input", f"The URL {error}.") from None
+        if known is not None and not known(start):
+            raise Unfetched(
+                "url_not_in_prior_context",
+                "The conversation has not named this URL before: only what the user, a tool or a search gave is fetched.",
+            )
         lists = ((self.settings.allowed_domains, self.settings.blocked_domains), (allowed, blocked))
 
         def check(url: Url) -> None:
             reason = self._reach.refuses(url)
             if reason:
-                raise Unfetched("url_not_allowed", _refusal(reason))
+                raise Unfetched("url_not_allowed", f"This is not fetched: {reason}.")
             if not all(permitted(url, *pair) for pair in lists):
                 raise Unfetched("url_not_allowed", f"The domain lists do not permit {url.host}.")
 
@@ -193,7 +200,7 @@ class Fetcher:
         good = tuple(str(number) for number, reason in reasons.items() if not reason)
         if not good:
             reason = next(iter(reasons.values()), f"{url.host} has no address")
-            raise Unfetched("url_not_allowed", _refusal(reason))
+            raise Unfetched("url_not_allowed", f"This is not fetched: {reason}.")
         return good
 
     async def _page(self, answer: Answer, trail: list[Url]) -> Page:
@@ -300,13 +307,6 @@ def _onward(url: Url, location: str) -> Url:
         return urls.join(url, location)
     except ValueError as error:
         raise Unfetched("url_not_accessible", f"{url.host} redirects to a URL that {error}.") from None
-
-
-def _refusal(reason: str) -> str:
-    return (
-        f"This is not fetched: {reason}. Byway fetches from public addresses only, and from what "
-        "`web_fetch.allow_private` lists."
-    )
 
 
 def _inaccessible(url: Url, problem: Problem) -> Unfetched:

@@ -33,21 +33,21 @@ _PRIVATE: Final = _networks(
     "10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 172.16.0.0/12 192.0.2.0/24 192.88.99.0/24 192.168.0.0/16 198.18.0.0/15 "
     "198.51.100.0/24 203.0.113.0/24 2001::/23 2001:db8::/32 3fff::/20"
 )
+#: The oldest dress of IPv4; of it only loopback is in use.
+_COMPATIBLE: Final = ipaddress.IPv6Network("::/96")
+_LOOPBACK: Final = ipaddress.IPv6Address("::1")
 #: All of IPv6 that is public so far; what lies outside is loopback, unique-local, or for nobody yet.
 _GLOBAL: Final = ipaddress.IPv6Network("2000::/3")
 #: Names that are never public: RFC 6761, RFC 6762, RFC 8375, and the private domain `internal` (ICANN, 2024).
 _INNER: Final = (".localhost", ".local", ".internal", ".home.arpa", ".lan", ".onion", ".test", ".invalid", ".example")
+_UNLISTED: Final = ", and `web_fetch.allow_private` does not list it"
 
 
 def never(number: Number) -> bool:
     """Is it an address that nothing is fetched from, however Byway is configured?"""
-    if number in _IPV4_COMPATIBLE and number != _LOOPBACK:
+    if number in _COMPATIBLE and number != _LOOPBACK:
         return True
     return any(number in network for network in _NEVER)
-
-
-_LOOPBACK: Final = ipaddress.IPv6Address("::1")
-_IPV4_COMPATIBLE: Final = ipaddress.IPv6Network("::/96")
 
 
 def public(number: Number) -> bool:
@@ -84,7 +84,7 @@ class Reach:
         if self.local_only:
             return "`local_only` is on, and a name may come to mean any address"
         inner = "." not in url.host or url.host.endswith(_INNER)
-        return f"{url.host} is a name of a private network" if inner and not self._networks else ""
+        return f"{url.host} is no name of the open internet{_UNLISTED}" if inner and not self._networks else ""
 
     def bars(self, url: Url, number: Number) -> str:
         """Why Byway may not connect to `number` for `url`; empty when it may."""
@@ -95,5 +95,5 @@ class Reach:
                 return f"`local_only` is on, and {number} is a public address"
             return ""
         if self.local_only:
-            return f"`local_only` is on, and `web_fetch.allow_private` does not list {number}"
-        return "" if public(number) else f"{number} is not a public address"
+            return f"`local_only` is on{_UNLISTED}"
+        return "" if public(number) else f"{number} is not a public address{_UNLISTED}"
