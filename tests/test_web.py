@@ -15,10 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from byway import urls
 from byway.config import WebFetch
 from byway.web.extract import decoded
-from byway.web.fetching import Code, Fetcher, Unfetched
-from byway.web.public import never, public
+from byway.web.fetching import Code, Fetcher, Unfetched, _bound
+from byway.web.public import Reach, never, public
 
 _seen: list[str] = []
 _counting = False
@@ -210,6 +211,27 @@ def test_local_only_makes_no_look_up_and_no_connection_outward(connections: list
     asyncio.run(go())
     assert asked == ["wiki.corp.example"]
     assert not connections
+
+
+def test_a_public_address_of_this_machine_is_not_reached(
+    connections: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def go(mine: set[str]) -> Unfetched:
+        monkeypatch.setattr("byway.web.fetching._bound", mine.__contains__)
+        return await refused(Fetcher(WebFetch(timeout=0.5)), "http://93.184.216.34/")
+
+    found = asyncio.run(go({"93.184.216.34"}))
+    assert (found.code, "an address of this machine" in found.message) == (FORBIDDEN, True)
+    assert not connections
+    # Listed, it may be.
+    url, number = urls.parse("http://93.184.216.34/"), ipaddress.ip_address("93.184.216.34")
+    assert Reach(["93.184.216.0/24"]).lists(url, number)
+    assert not Reach(["10.0.0.0/8"]).lists(url, number)
+
+
+@pytest.mark.parametrize(("address", "expected"), [("127.0.0.1", True), ("192.0.2.1", False), ("2001:db8::1", False)])
+def test_only_own_addresses_can_be_bound(address: str, expected: bool) -> None:
+    assert _bound(address) is expected
 
 
 @given(st.ip_addresses(v=4))

@@ -196,7 +196,9 @@ class Fetcher:
             except (OSError, UnicodeError):
                 raise Unfetched("url_not_accessible", f"The name {url.host} cannot be looked up.") from None
         numbers = [ipaddress.ip_address(one.partition("%")[0]) for one in dict.fromkeys(found)]
-        reasons = {number: self._reach.bars(url, number) or _own(number) for number in numbers}
+        reasons = {number: self._reach.bars(url, number) for number in numbers}
+        for number in [one for one, reason in reasons.items() if not reason and not self._reach.lists(url, one)]:
+            reasons[number] = _own(number)
         good = tuple(str(number) for number, reason in reasons.items() if not reason)
         if not good:
             reason = next(iter(reasons.values()), f"{url.host} has no address")
@@ -279,11 +281,9 @@ async def _resolved(host: str, port: int) -> Sequence[str]:
 
 
 def _own(number: Number) -> str:
-    """A public address may be this machine's own, with services behind it that only its firewall hides."""
-    if number.is_loopback or number.is_private or not _bound("127.0.0.1") or _bound("192.0.2.1"):
-        # Listed by name, or a system that lets anybody bind anything: then nothing can be told.
-        return ""
-    return f"{number} is an address of this machine" if _bound(str(number)) else ""
+    """Why not, when a public address is this machine's own, with services behind it that only its firewall hides."""
+    # Some systems let anybody have any address; there nothing can be told.
+    return f"{number} is an address of this machine" if _bound(str(number)) and not _bound("192.0.2.1") else ""
 
 
 def _bound(address: str) -> bool:

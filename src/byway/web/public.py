@@ -86,11 +86,15 @@ class Reach:
         inner = "." not in url.host or url.host.endswith(_INNER)
         return f"{url.host} is no name of the open internet{_UNLISTED}" if inner and not self._networks else ""
 
+    def lists(self, url: Url, number: Number) -> bool:
+        """Has somebody listed this host or this address?"""
+        return url.host in self._names or any(number in network for network in self._networks)
+
     def bars(self, url: Url, number: Number) -> str:
         """Why Byway may not connect to `number` for `url`; empty when it may."""
         if never(number):
             return f"{number} is an address that nothing is ever fetched from"
-        if url.host in self._names or any(number in network for network in self._networks):
+        if self.lists(url, number):
             if self.local_only and public(number):
                 return f"`local_only` is on, and {number} is a public address"
             return ""
