@@ -58,6 +58,8 @@ IMPURE = {
 #: What only one module may know.
 WALLS = {
     "httptools": {"byway.upstream", "byway.connection"},
+    "trafilatura": {"byway.web.extract"},
+    "lxml": {"byway.web.extract"},
     "fcntl": {"byway.platform"},
     "msvcrt": {"byway.platform"},
     "winreg": {"byway.platform"},

@@ -597,6 +597,41 @@ def test_a_page_becomes_its_main_text_as_markdown() -> None:
     asyncio.run(go())
 
 
+PDF = b"""%PDF-1.4
+1 0 obj << /Type /Catalog /Pages 2 0 R >> endobj
+2 0 obj << /Type /Pages /Kids [3 0 R] /Count 1 >> endobj
+3 0 obj << /Type /Page /Parent 2 0 R /MediaBox [0 0 300 100] /Contents 4 0 R
+  /Resources << /Font << /F << /Type /Font /Subtype /Type1 /BaseFont /Helvetica >> >> >> >> endobj
+4 0 obj << /Length 40 >> stream
+BT /F 12 Tf 10 50 Td (A fetched PDF.) Tj ET
+endstream endobj
+trailer << /Root 1 0 R /Size 5 >>
+startxref
+0
+%%EOF
+"""
+
+
+def test_a_pdf_becomes_its_text() -> None:
+    pytest.importorskip("byway.pdf", reason="byway.pdf is not there")
+
+    async def go() -> None:
+        pages = {
+            "/a.pdf": answer(PDF, "application/pdf"),
+            "/untyped": b"HTTP/1.1 200 OK\r\n\r\n" + PDF,
+            "/broken": answer(b"%PDF-1.4 nothing", "application/pdf"),
+        }
+        async with site(pages) as here:
+            base = f"http://site.evil.org:{here.port}"
+            for path in ("/a.pdf", "/untyped"):
+                page = await fetcher(timeout=20.0).fetch(base + path)
+                assert (page.text, page.media_type) == ("[page 1]\nA fetched PDF.", "application/pdf")
+            found = await refused(fetcher(timeout=20.0), f"{base}/broken")
+            assert (found.code, "cannot be read" in found.message) == ("unsupported_content_type", True)
+
+    asyncio.run(go())
+
+
 HOSTILE_PAGES = {
     "deep": b"<html><body>" + b"<div>" * 100_000 + b"x",
     "attributes": b"<p " + b" ".join(b"a%d=1" % at for at in range(300_000)) + b">x",

@@ -88,7 +88,8 @@ class Readers:
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
                 await process.wait()
-        words = said[-_ERRORS:].decode(errors="replace").strip()
+        # Parsers may have warned before; the reason stands last.
+        words = said[-_ERRORS:].decode(errors="replace").strip().rpartition("\n")[2]
         if process.returncode == 0:
             return Read(*json.loads(answer))
         if process.returncode == MISSING:
