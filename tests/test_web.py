@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import gzip
 import ipaddress
+import re
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from typing import Any
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from byway import urls
@@ -178,6 +180,33 @@ def test_no_hostile_address_is_ever_connected_to(connections: list[str]) -> None
 
     assert asyncio.run(codes()) == HOSTILE
     assert not connections
+
+
+@given(st.text(max_size=60) | st.from_regex(r"https?://[0-9a-fx.:%@\[\]/?#\\]{0,40}", fullmatch=True))
+def test_whatever_is_asked_for_either_fails_with_a_code_or_is_looked_up_once(text: str) -> None:
+    with suppress(ValueError):
+        assume(not ((number := urls.parse(text).number) and public(number)))
+    looked: list[str] = []
+
+    async def resolve(host: str, port: int) -> Sequence[str]:
+        looked.append(host)
+        return ["10.0.0.1"]
+
+    async def go() -> Unfetched:
+        return await refused(Fetcher(WebFetch(), resolve=resolve), text)
+
+    found = asyncio.run(go())
+    assert found.code in (INVALID, FORBIDDEN)
+    assert len(looked) <= 1
+
+
+def test_the_codes_are_the_official_ones_and_stand_in_the_docs() -> None:
+    from anthropic.types import WebFetchToolResultErrorCode
+
+    assert set(get_args(Code)) == set(get_args(WebFetchToolResultErrorCode))
+    page = (Path(__file__).parent.parent / "docs/web-fetch.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
+    assert sorted(rows) == sorted(get_args(Code))
 
 
 @pytest.mark.parametrize("url", ["http://169.254.169.254/", "http://[::ffff:127.0.0.1]/", "http://0.0.0.0/"])

@@ -13,6 +13,7 @@ import socket
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Literal, NamedTuple
 
 from byway import __version__, urls
@@ -48,10 +49,14 @@ _MOVED: Final = frozenset((301, 302, 303, 307, 308))
 _ACCEPT: Final = (
     "text/markdown, text/html;q=0.9, application/xhtml+xml;q=0.9, text/plain;q=0.8, application/pdf;q=0.8, */*;q=0.1"
 )
+_AT_ONCE: Final = 16
 _REMEMBERED: Final = 256
 _REMEMBERED_BYTES: Final = 32 << 20
 #: No text has fewer tokens than a letter in twelve.
 _LETTERS_PER_TOKEN: Final = 12
+
+#: Threads of their own: names that are slow to look up must not keep the backends' waiting.
+_LOOKING_UP: Final = ThreadPoolExecutor(4, "byway-look-up")
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
@@ -100,6 +105,7 @@ class Fetcher:
         self._resolve = resolve or _resolved
         self._clock = clock
         self._readers = Readers()
+        self._free = asyncio.Semaphore(_AT_ONCE)
         self._kept: OrderedDict[str, tuple[float, Page]] = OrderedDict()
         limit = settings.timeout
         self._timeouts = Timeouts(connect=min(10.0, limit), first_byte=limit, between_chunks=limit)
@@ -146,7 +152,7 @@ class Fetcher:
         page = None if fresh else self._remembered(str(start))
         if page is None:
             try:
-                async with asyncio.timeout(self.settings.timeout):
+                async with asyncio.timeout(self.settings.timeout), self._free:
                     page = await self._walk(start, check)
             except TimeoutError:
                 raise Unfetched(
@@ -276,7 +282,10 @@ class Fetcher:
 
 
 async def _resolved(host: str, port: int) -> Sequence[str]:
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    asked = asyncio.get_running_loop().run_in_executor(
+        _LOOKING_UP, socket.getaddrinfo, host, port, 0, socket.SOCK_STREAM
+    )
+    found = await asked
     return [str(address[4][0]) for address in found]
 
 
@@ -335,10 +344,10 @@ def _cut(page: Page, most: int) -> Page:
     """The page with at most about `most` tokens of its text."""
     text = page.text[: most * _LETTERS_PER_TOKEN]
     tokens = int(text_tokens(text.encode("utf-8", "replace")))
-    known = tokens if len(text) == len(page.text) else int(tokens * len(page.text) / max(1, len(text)))
+    whole = tokens if len(text) == len(page.text) else int(tokens * len(page.text) / max(1, len(text)))
     if tokens <= most:
-        return page._replace(text=text, tokens=known, cut=len(text) < len(page.text))
+        return page._replace(text=text, tokens=whole, cut=len(text) < len(page.text))
     text = text[: int(len(text) * most / tokens)]
     # To the end of a line, when one is near.
     end = text.rfind("\n", len(text) * 9 // 10)
-    return page._replace(text=text[:end] if end > 0 else text, tokens=known, cut=True)
+    return page._replace(text=text[:end] if end > 0 else text, tokens=whole, cut=True)

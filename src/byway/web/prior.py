@@ -22,7 +22,7 @@ _SERVER: Final = {"web_search_tool_result": "web_search", "web_fetch_tool_result
 _SCHEME: Final = re.compile(r"https?://[^\s<>\"`\\]+", re.IGNORECASE)
 #: An address without a scheme stands alone: at the beginning, or behind one of these.
 _BEFORE: Final = r"""(?<![^\s"'(<\[*_|>,])"""
-_BARE: Final = re.compile(r"[^\s<>\"`\\()\[\]]*")
+_BARE: Final = re.compile(r"[^\s<>\"`\\()\[\]]{0,2048}")
 #: What may follow an address in a sentence, in Markdown, in JSON, without being of it.
 _ENDS: Final = frozenset(".,;:!?)]}'*_|>")
 _CANDIDATES: Final = 32
@@ -75,6 +75,9 @@ def _forms(url: Url) -> frozenset[Url]:
 
 def _names(text: str, url: Url, forms: frozenset[Url]) -> bool:
     for found in _SCHEME.finditer(text):
+        # Most texts name many addresses, and nearly all of them are others.
+        if found[0].isascii() and ":" not in url.host and url.host not in found[0].lower():
+            continue
         if any(_read(one) in forms for one in _cut(found[0])):
             return True
     # Without a scheme: `see example.com/docs`. Only where a word begins with it.

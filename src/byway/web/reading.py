@@ -10,6 +10,8 @@ import re
 import sys
 from typing import Final, Literal
 
+import msgspec
+
 from byway import platform
 from byway.web.extract import MISSING, UNREADABLE, Read, decoded
 
@@ -91,7 +93,7 @@ class Readers:
         # Parsers may have warned before; the reason stands last.
         words = said[-_ERRORS:].decode(errors="replace").strip().rpartition("\n")[2]
         if process.returncode == 0:
-            return Read(*json.loads(answer))
+            return Read(*msgspec.json.decode(answer, type=tuple[str, str]))
         if process.returncode == MISSING:
             raise Unreadable(
                 "unavailable",
