@@ -38,6 +38,7 @@ SEARCHED: list[dict[str, Any]] = [
     {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {"query": "x"}},
     {"type": "web_search_tool_result", "tool_use_id": "s1", "content": [FOUND]},
 ]
+RESULT = {"type": "search_result", "source": "notes", "title": "t", "content": [{"type": "text", "text": "x"}]}
 FETCHED = {
     "type": "web_fetch_tool_result",
     "tool_use_id": "s2",
@@ -65,7 +66,9 @@ COUNTS: dict[str, list[dict[str, Any]]] = {
     "an image's address": [user({"type": "image", "source": {"type": "url", "url": URL}})],
     "a tool's result": [HELLO, CALL, result(f'{{"href": "{URL}"}}')],
     "a tool's blocks": [HELLO, CALL, result([text(URL)])],
-    "an unknown block of a tool": [HELLO, CALL, result([{"type": "search_result", "source": URL, "content": []}])],
+    "an unknown block of a tool": [HELLO, CALL, result([{"type": "link", "to": {"href": [URL]}}])],
+    "a search of the client's": [HELLO, CALL, result([{**RESULT, "source": URL}])],
+    "the text of a client's search": [user({**RESULT, "content": [text(URL)]})],
     "a search": [HELLO, {"role": "assistant", "content": SEARCHED}, user(text("go"))],
     "a fetched page": [HELLO, {"role": "assistant", "content": [FETCHED]}, user(text("go"))],
 }

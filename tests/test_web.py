@@ -642,8 +642,6 @@ startxref
 
 
 def test_a_pdf_becomes_its_text() -> None:
-    pytest.importorskip("byway.pdf", reason="byway.pdf is not there")
-
     async def go() -> None:
         pages = {
             "/a.pdf": answer(PDF, "application/pdf"),

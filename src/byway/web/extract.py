@@ -6,13 +6,12 @@ environment, with little memory, and with a parent that ends them.
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 import sys
 from typing import Any, Final, NamedTuple
 
-from byway import platform
+from byway import pdf, platform
 
 #: Exit codes that say more than a crash.
 MISSING: Final = 64
@@ -101,8 +100,7 @@ def _all_text(tree: Any) -> str:
 
 
 def document(data: bytes) -> Read:
-    """The text of a PDF, page by page. Raises ImportError where the reader of PDFs is not installed."""
-    pdf = importlib.import_module("byway.pdf")
+    """The text of a PDF, page by page. Raises ValueError with what is wrong with it."""
     found = pdf.read(data)
     if found.flaw:
         raise ValueError(found.flaw)

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from byway import urls
-from byway.messages import Block, Content, Document, Image, Request, Text, ToolResult, ToolUse, Unknown
+from byway.messages import Block, Content, Document, Image, Request, SearchResult, Text, ToolResult, ToolUse, Unknown
 from byway.urls import Url
 
 #: Results of Anthropic's own tools that name addresses; those of its containers (code execution, bash) do not count.
@@ -138,6 +138,9 @@ def _said(block: Block) -> Iterator[str]:
     """The texts and addresses of a block that a person or a client's tool wrote."""
     if isinstance(block, Text):
         yield block.text
+    elif isinstance(block, SearchResult):
+        yield block.source
+        yield from (part.text for part in block.content)
     elif isinstance(block, Document | Image):
         # Of a file's bytes only what is text is read.
         for field in ("url", "content") + (("data",) if getattr(block.source, "media_type", None) is None else ()):
