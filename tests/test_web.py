@@ -645,7 +645,7 @@ def test_a_pdf_becomes_its_text() -> None:
     async def go() -> None:
         pages = {
             "/a.pdf": answer(PDF, "application/pdf"),
-            "/untyped": b"HTTP/1.1 200 OK\r\n\r\n" + PDF,
+            "/untyped": answer(PDF, "application/octet-stream"),
             "/broken": answer(b"%PDF-1.4 nothing", "application/pdf"),
         }
         async with site(pages) as here:

@@ -36,7 +36,7 @@ class Unreadable(Exception):
 
 
 def kind_of(content_type: str) -> tuple[str, str, Kind | None]:
-    """Media type, charset, and how it is read: None when it is not; "" as the type asks the bytes later."""
+    """Media type, charset, and how it is read: None when it is not. An empty type leaves it to `sniffed`."""
     media, _, rest = content_type.partition(";")
     media = media.strip().lower()
     found = re.search(r"charset\s*=\s*[\"']?([\w-]{1,40})", rest, re.IGNORECASE)
@@ -45,6 +45,9 @@ def kind_of(content_type: str) -> tuple[str, str, Kind | None]:
         return media, charset, "html"
     if media == "application/pdf":
         return media, charset, "pdf"
+    if media in ("application/octet-stream", "binary/octet-stream"):
+        # What servers say of a file that they know nothing about.
+        media = ""
     if _TEXT.fullmatch(media) or media == "":
         return media, charset, "text"
     return media[:100], charset, None
