@@ -71,7 +71,7 @@ class Readers:
 
     async def read(self, kind: Kind, data: bytes, charset: str, url: str) -> Read:
         """The title and text of `data`. Raises Unreadable. Cancelling ends the process."""
-        if kind == "text":
+        if kind == "text" or not data:
             return Read("", decoded(data, charset))
         async with self._free:
             return await self._ask(json.dumps({"kind": kind, "charset": charset, "url": url}).encode(), data)
