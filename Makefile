@@ -48,6 +48,7 @@ lock: $(VENV)/.dev
 	$(LOCK) $(SETTLED) pyproject.toml -o requirements/runtime.txt
 	$(LOCK) $(SETTLED) --no-deps --group build -o requirements/build.txt
 	$(LOCK) $(SETTLED) --no-deps --group local -o requirements/local.txt
+	$(LOCK) $(SETTLED) --group web -c requirements/runtime.txt -o requirements/web.txt
 	$(LOCK) --group dev -c requirements/runtime.txt -o requirements/dev.txt
 
 clean:

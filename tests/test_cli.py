@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import os
 import re
@@ -10,8 +11,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -249,6 +251,58 @@ def test_models_asks_the_backends_themselves(write: Callable[[str], Path]) -> No
         assert (qwen["window"], qwen["window_source"]) == (32768, "backend")
         assert {"alias": "default", "targets": ["box/qwen3"]} in found["aliases"]
         assert [one["state"] for one in found["backends"]] == ["ready", "failed"]
+
+
+# --- fetch ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def page() -> Iterator[str]:
+    """The address of a page on loopback."""
+
+    class Site(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path == "/old":
+                self.send_response(301)
+                self.send_header("location", "/")
+                self.end_headers()
+                return
+            self.send_response(200)
+            self.send_header("content-type", "text/markdown")
+            self.end_headers()
+            self.wfile.write("# Grün\n\n\x1b[31mwords\n".encode() * 200)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Site) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_fetch_prints_a_page_and_its_facts(write: Callable[[str], Path], page: str) -> None:
+    file = str(write("web_fetch: {allow_private: [127.0.0.1], max_content_tokens: 5000}"))
+    done = byway("fetch", f"{page}/old", "--config", file)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "# Grün\n\n[31mwords\n" * 200
+    assert re.search(rf"^url +{page}/$", done.stderr, re.MULTILINE)
+    assert re.search(rf"^redirects +{page}/old$", done.stderr, re.MULTILINE)
+    assert re.search(r"^type +text/markdown$", done.stderr, re.MULTILINE)
+    assert re.search(r"^tokens +about [\d,]+$", done.stderr, re.MULTILINE)
+    done = byway("fetch", page, "--config", file, "--tokens", "20")
+    assert len(done.stdout) < 200
+    assert "cut at about 20" in done.stderr
+
+
+def test_fetch_says_the_code_and_what_to_do(write: Callable[[str], Path], page: str) -> None:
+    done = byway("fetch", page)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("byway: url_not_allowed: This is not fetched: 127.0.0.1 is not a public address")
+    assert "web_fetch.allow_private" in done.stderr
+    assert byway("fetch", "example.com").stderr.startswith("byway: invalid_tool_input: The URL must begin with http://")
+    local = str(write("local_only: true"))
+    assert "`local_only` is on" in byway("fetch", "https://example.com/", "--config", local).stderr
 
 
 def test_models_without_a_config_names_the_built_in_one() -> None:

@@ -670,6 +670,33 @@ def test_what_is_no_duration(text):
     assert complaint.startswith("1 timeouts.connect: expected a duration such as 30s")
 
 
+def test_what_may_be_fetched_is_read_into_one_form():
+    text = """web_fetch:
+  allow_private: [10.1.2.3/8, Wiki.Corp.Example., "::1", bücher.example]
+  allowed_domains: [example.com, example.com/docs/*]
+  blocked_domains: example.org
+"""
+    fetch = load(text, {}).web_fetch
+    assert fetch.allow_private == ("10.0.0.0/8", "wiki.corp.example", "::1", "xn--bcher-kva.example")
+    assert fetch.allowed_domains == ("example.com", "example.com/docs/*")
+    assert fetch.blocked_domains == ("example.org",)
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("allow_private: [127.1]", "allow_private.0: expected an IP address, a network such as 10.0.0.0/8, or"),
+        ("allow_private: ['http://x']", "allow_private.0: expected an IP address"),
+        ("allowed_domains: ['https://example.com']", "allowed_domains.0: this must come without http:// or https://"),
+        ("blocked_domains: ['*.example.com']", "blocked_domains.0: this must not have * in the domain"),
+        ("max_bytes: 0", "max_bytes: expected a whole number from 1"),
+    ],
+)
+def test_what_may_be_fetched_is_checked(setting, words):
+    (complaint,) = complaints(f"web_fetch: {{{setting}}}")
+    assert complaint.startswith(f"1 web_fetch.{words}")
+
+
 def test_logging_is_read_without_regard_to_capitals():
     assert load("logging: {level: WARN, format: JSON}", {}).logging == Logging(level="warning", format="json")
     assert complaints("logging: {level: loud}") == [

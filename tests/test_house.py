@@ -47,6 +47,10 @@ PURE = (
     "byway.secrets",
     "byway.signature",
     "byway.again",
+    "byway.urls",
+    "byway.domains",
+    "byway.web.prior",
+    "byway.web.public",
 )
 IMPURE = {
     *("asyncio", "concurrent", "http", "httptools", "multiprocessing", "select", "signal", "socket", "sqlite3", "ssl"),
@@ -56,6 +60,8 @@ IMPURE = {
 #: What only one module may know.
 WALLS = {
     "httptools": {"byway.upstream", "byway.connection"},
+    "trafilatura": {"byway.web.extract"},
+    "lxml": {"byway.web.extract"},
     "fcntl": {"byway.platform"},
     "msvcrt": {"byway.platform"},
     "winreg": {"byway.platform"},

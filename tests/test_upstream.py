@@ -1293,6 +1293,54 @@ def test_a_certificate_that_is_not_trusted(run: Run, authority: Authority) -> No
     run(body)
 
 
+def test_a_pinned_address_is_all_that_is_connected_to_and_names_stay(run: Run, authority: Authority) -> None:
+    """No look-up, no proxy, the addresses in their order; `Host` and the certificate go by the name."""
+    names: list[str | None] = []
+    door = authority.server()
+    door.sni_callback = lambda _, name, __: names.append(name)
+
+    async def body() -> None:
+        names.clear()
+        more = {"tls": Tls(ca=authority.ca), "environ": {"https_proxy": "http://127.0.0.1:9"}}
+        async with serving(keep, tls=door) as server:
+            pinned = ("127.0.0.9", "127.0.0.1")
+            async with upstream(f"https://model.example:{server.port}", pinned=pinned, **more) as up:
+                assert await fetch(up) == b"ok"
+            assert f"host: model.example:{server.port}\r\n".encode() in server.heads[0].lower()
+            async with upstream(f"https://other.example:{server.port}", pinned=("127.0.0.1",), **more) as up:
+                await problem(up, "unreachable", "not trusted", "other.example")
+            assert len(server.heads) == 1
+            async with upstream(f"https://model.example:{server.port}", pinned=("127.0.0.9",), **more) as up:
+                await problem(up, "unreachable", "model.example")
+        assert names == ["model.example", "other.example"]
+
+    run(body)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only on Linux: all of 127.0.0.0/8 is loopback")
+def test_a_pinned_address_that_is_silent_leaves_time_for_the_next(run: Run) -> None:
+    async def body() -> None:
+        async with serving(keep) as server:
+            with socket.socket() as full:
+                # Its queue is full: the system does not answer the third.
+                full.bind(("127.0.0.8", server.port))
+                full.listen(0)
+                fill = [socket.socket() for _ in range(3)]
+                for one in fill:
+                    one.setblocking(False)
+                    one.connect_ex(("127.0.0.8", server.port))
+                limits = Timeouts(connect=0.6, first_byte=5.0, between_chunks=5.0)
+                more = {"pinned": ("127.0.0.8", "127.0.0.1"), "timeouts": limits}
+                async with upstream(f"http://model.example:{server.port}", **more) as up:
+                    began = time.monotonic()
+                    assert await fetch(up) == b"ok"
+                    assert 0.2 < time.monotonic() - began < 2
+                for one in fill:
+                    one.close()
+
+    run(body)
+
+
 def test_a_client_certificate(run: Run, authority: Authority) -> None:
     def serve(listener: socket.socket) -> None:
         # asyncio's server closes before the alert has left; OpenSSL on a plain socket does what others do.

@@ -256,6 +256,15 @@ def belong_to_parent() -> None:
             ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL, 0, 0, 0)
 
 
+def bound(memory: int, seconds: int) -> None:
+    """In a child: end it when it takes more than `memory` bytes or `seconds` of a processor, where the system can."""
+    if sys.platform != "win32":
+        for limit, most in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_CPU, seconds)):
+            # macOS knows the limit of memory and does not always take it.
+            with contextlib.suppress(OSError, ValueError):
+                resource.setrlimit(limit, (most, most))
+
+
 #: What a child process needs of our environment. Everything else stays here: it may be a secret.
 _PLAIN: Final = (
     "APPDATA COMSPEC HOME LANG LC_ALL LD_LIBRARY_PATH LOCALAPPDATA OMP_NUM_THREADS PATH PYTHONHOME PYTHONPATH "

@@ -17,6 +17,7 @@ from byway.config.settings import (
     Server,
     Timeouts,
     Tls,
+    WebFetch,
     WebSearch,
 )
 
@@ -32,6 +33,7 @@ __all__ = [
     "Server",
     "Timeouts",
     "Tls",
+    "WebFetch",
     "WebSearch",
     "listen",
     "load",

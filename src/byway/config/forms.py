@@ -12,6 +12,8 @@ import re
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
+from byway import domains, urls
+
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*(ms|s|m|h|d)")
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -77,6 +79,28 @@ def network(text: str) -> str:
     except ValueError:
         raise ValueError("expected an IP address or a network such as 10.0.0.0/8") from None
     return str(found.network_address) if found.num_addresses == 1 else str(found)
+
+
+def host(text: str) -> str:
+    """An address, a network, or the name of a host, in its one form."""
+    try:
+        return network(text)
+    except ValueError:
+        pass
+    try:
+        return urls.host(text.strip())
+    except ValueError:
+        raise ValueError("expected an IP address, a network such as 10.0.0.0/8, or the name of a host") from None
+
+
+def domain(text: str) -> str:
+    """A domain, perhaps with the beginning of a path, as `domains` reads it."""
+    text = text.strip()
+    try:
+        domains.domain(text)
+    except ValueError as error:
+        raise ValueError(f"this {error}") from None
+    return text
 
 
 def address(text: str) -> str:

@@ -104,8 +104,10 @@ _ABSENT: Final = _Absent()
 _FORMS: Final[dict[Form, Callable[[str], object]]] = {
     "address": forms.address,
     "cidr": forms.network,
+    "domain": forms.domain,
     "duration": forms.duration,
     "header": forms.header,
+    "host": forms.host,
     "moment": forms.moment,
     "name": forms.name,
     "octal": forms.octal,

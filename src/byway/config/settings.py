@@ -20,8 +20,10 @@ Form = Literal[
     "",
     "address",
     "cidr",
+    "domain",
     "duration",
     "header",
+    "host",
     "models",
     "moment",
     "name",
@@ -266,6 +268,29 @@ class Safeguards(msgspec.Struct, frozen=True, kw_only=True):
     timeout: Annotated[float, Note("How long it may take for one call.", form="duration", low=0.001)] = 60.0
 
 
+class WebFetch(msgspec.Struct, frozen=True, kw_only=True):
+    """Pages that Byway fetches for a model."""
+
+    enabled: Annotated[bool, Note("May models ask for pages?")] = False
+    max_content_tokens: Annotated[int, Note("A longer page is cut; a request may ask for less.", low=1)] = 25_000
+    timeout: Annotated[float, Note("For one page, with its redirects and its reading.", form="duration", low=0.1)] = (
+        20.0
+    )
+    max_bytes: Annotated[int, Note("A larger page is refused; counted unpacked.", low=1, high=100 << 20)] = 10 << 20
+    cache_ttl: Annotated[float, Note("So long a page is remembered. 0: not at all.", form="duration")] = 900.0
+    allow_private: Annotated[
+        tuple[str, ...],
+        Note("Addresses, networks and names that are fetched from although they are not public.", form="host"),
+    ] = ()
+    allowed_domains: Annotated[
+        tuple[str, ...], Note("Only these, with all below them: `example.com`, `example.com/docs`.", form="domain")
+    ] = ()
+    blocked_domains: Annotated[tuple[str, ...], Note("Never these.", form="domain")] = ()
+    user_agent: Annotated[
+        str, Note("What Byway calls itself. `byway/VERSION (web fetch)` when not given.", form="header")
+    ] = ""
+
+
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """A token bucket for each kind of thing that asks or is asked."""
 
@@ -465,6 +490,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     ] = "RoundRobin"
     model_metadata_file: Annotated[str | None, Note("File with facts about models.", built=False)] = None
     web_search: Annotated[WebSearch, Note("Who searches the web.", built=False)] = WebSearch()
+    web_fetch: Annotated[WebFetch, Note("Pages that models ask for.")] = WebFetch()
     rate_limiting: Annotated[RateLimiting, Note("How many requests are let in.", built=False)] = RateLimiting()
     admin: Annotated[Admin, Note("The reference's administration API.", built=False)] = Admin()
     metrics: Annotated[Metrics, Note("Numbers for Prometheus.", built=False)] = Metrics()
@@ -486,7 +512,7 @@ def _secrets(struct: msgspec.Struct) -> Iterator[str]:
             yield from (value,) if isinstance(value, str) else value or ()
         elif note.form == "proxy" and value:
             yield urlsplit(value).password or ""
-        elif note.form == "header":
+        elif note.form == "header" and isinstance(value, dict):
             yield from (text for name, text in value.items() if _TELLING.search(name))
         else:
             for part in value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else (value,):

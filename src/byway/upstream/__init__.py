@@ -47,9 +47,12 @@ class Upstream:
         proxy: str | None = None,
         pool: int = 100,
         environ: Mapping[str, str] = os.environ,
+        pinned: tuple[str, ...] = (),
     ) -> None:
         """`proxy` None follows HTTP(S)_PROXY and NO_PROXY of `environ`, but never for this machine; "none" uses none.
 
+        `pinned` are the IP addresses to connect to, tried in order, without a look-up and without a proxy: somebody has
+        checked them. `Host` and TLS still go by the URL's name.
         `name` is what Problems call the backend; `pool` is how many idle connections are kept. Raises Problem
         `internal` for a URL that is none.
         """
@@ -60,9 +63,10 @@ class Upstream:
         self._proxy: Proxy | None = None
         self._misled = ""
         try:
-            self._proxy = proxy_for(self.address, proxy, environ)
+            self._proxy = None if pinned else proxy_for(self.address, proxy, environ)
         except ValueError as error:
             self._misled = str(error)
+        self._pinned = pinned
         self._pool = pool
         self._idle: list[Connection] = []
         self._active: set[Answer] = set()
@@ -212,14 +216,29 @@ class Upstream:
             except NotImplementedError:
                 raise Problem("unreachable", f"This system has no sockets like {address.shown}: use http://.") from None
             return
-        first = proxy or address
-        await loop.create_connection(lambda: connection, first.host, first.port)
+        if self._pinned:
+            await self._reach(connection)
+        else:
+            first = proxy or address
+            await loop.create_connection(lambda: connection, first.host, first.port)
         if proxy is not None and proxy.secure:
             await connection.secure(ssl.create_default_context(), proxy.host)
         if self._context is not None:
             if proxy is not None:
                 await self._tunnel(connection, proxy)
             await connection.secure(self._context, address.host)
+
+    async def _reach(self, connection: Connection) -> None:
+        """Connect to the first pinned address that answers. One that is silent leaves time for the others."""
+        loop = asyncio.get_running_loop()
+        for at, host in enumerate(self._pinned, 1):
+            try:
+                async with asyncio.timeout(self.timeouts.connect / len(self._pinned)):
+                    await loop.create_connection(lambda: connection, host, self.address.port)
+                return
+            except OSError:
+                if at == len(self._pinned):
+                    raise
 
     async def _tunnel(self, connection: Connection, proxy: Proxy) -> None:
         """Ask the proxy for a way through (CONNECT, RFC 9110 section 9.3.6)."""

@@ -1,0 +1,59 @@
+"""`byway fetch`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+
+import click
+import msgspec
+
+from byway.cli import Failure
+from byway.cli.config import read
+from byway.cli.source import find
+
+#: What to do, by code; a code that is not here says it all.
+_ADVICE = {
+    "invalid_tool_input": "Give a whole URL: byway fetch https://example.com/page",
+    "too_many_requests": "Wait, then try again.",
+    "content_too_large": "For larger pages raise `web_fetch.max_bytes` in the config.",
+    "url_not_accessible": "Look at it with a browser. Pages behind a login, and sites that a proxy leads to, stay closed.",
+}
+
+
+@click.command()
+@click.argument("url")
+@click.option("--config", "file", metavar="FILE", help="The config file. [default: $BYWAY_CONFIG, else the user's own]")
+@click.option("--tokens", type=click.IntRange(1), help="Cut the text at about so many. [default: as configured]")
+def command(url: str, file: str | None, tokens: int | None) -> None:
+    """Fetch URL as a model would, and print its text. Title and facts go to stderr; Byway need not run."""
+    config = read(find(file, os.environ))
+    from byway.web.fetching import Fetcher, Unfetched
+
+    settings = config.web_fetch
+    if tokens is not None:
+        settings = msgspec.structs.replace(settings, max_content_tokens=tokens)
+    began = time.perf_counter()
+    try:
+        page = asyncio.run(Fetcher(settings, local_only=config.local_only).fetch(url))
+    except Unfetched as unfetched:
+        raise Failure(" ".join((f"{unfetched.code}: {unfetched.message}", _ADVICE.get(unfetched.code, "")))) from None
+    seconds = time.perf_counter() - began
+    rows = [
+        ("title", page.title),
+        ("url", page.url),
+        ("redirects", " -> ".join(str(one) for one in page.trail[:-1])),
+        ("type", page.media_type),
+        ("tokens", f"about {page.tokens:,}{f', cut at about {settings.max_content_tokens:,}' if page.cut else ''}"),
+        ("fetched", f"{page.retrieved_at} in {seconds:.1f} s"),
+    ]
+    for name, value in rows:
+        if value:
+            click.echo(f"{name:<10}{_printable(value)}", err=True)
+    click.echo(_printable(page.text, "\n\t"))
+
+
+def _printable(text: str, also: str = "") -> str:
+    """`text` without what would steer a terminal."""
+    return "".join(letter for letter in text if letter.isprintable() or letter in also)
