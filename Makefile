@@ -28,6 +28,7 @@ up: $(VENV)/.model ## start Byway
 	@exec $(BIN)/byway up $(ARGS)
 
 test: $(VENV)/.dev $(VENV)/.model ## every test
+	@$(BIN)/python tests/older.py
 	@$(BIN)/python -m pytest -q $(ARGS)
 
 check: $(VENV)/.dev ## style and types, for each system that Byway runs on

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import older
 import pytest
 
 LIMIT: Final = 90.0
@@ -23,6 +24,13 @@ def binary() -> Path:
     if not path.is_file():
         pytest.skip("claude-agent-sdk is not installed (its wheel carries Claude Code)")
     return path
+
+
+def older_binary() -> Path:
+    """Where 2.1.197 is; the test is skipped where it is not."""
+    if not older.PROGRAM.is_file():
+        pytest.skip(older.missing() or f"Claude Code {older.VERSION} is not there: run python tests/older.py")
+    return older.PROGRAM
 
 
 @dataclass(frozen=True)
@@ -53,9 +61,10 @@ class Turn:
 class Claude:
     """A person's Claude Code: its home and working folder, and the endpoint that it is told to use."""
 
-    def __init__(self, home: Path, url: str, **environ: str) -> None:
-        """`url` is the gateway's; `environ` is what else the person exports."""
-        self.path = binary()
+    def __init__(self, home: Path, url: str, *, old: bool = False, **environ: str) -> None:
+        """`url` is the gateway's; `environ` is what else the person exports. `old`: 2.1.197, which many still have."""
+        self.path = older_binary() if old else binary()
+        self.old = old
         self.work = home / "work"
         self.work.mkdir(parents=True)
         (home / "config").mkdir()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import older
 import pytest
 from e2e.claude import Claude
 from gateway import Answer, Gateway, config
@@ -77,6 +78,10 @@ def wire(_wire: Wire) -> Iterator[Wire]:
 
 
 @pytest.fixture
-def claude(wire: Wire, tmp_path: Path) -> Claude:
-    """Claude Code, told to use the Byway of `wire`, with few retries."""
-    return Claude(tmp_path, wire.gateway.url, CLAUDE_CODE_MAX_RETRIES="1")
+def claude(request: pytest.FixtureRequest, wire: Wire, tmp_path: Path) -> Claude:
+    """Claude Code, told to use the Byway of `wire`, with few retries; `both` asks for each of the two versions."""
+    old = getattr(request, "param", "") == older.VERSION
+    return Claude(tmp_path, wire.gateway.url, old=old, CLAUDE_CODE_MAX_RETRIES="1")
+
+
+both = pytest.mark.parametrize("claude", ["newest", older.VERSION], indirect=True)

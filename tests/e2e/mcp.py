@@ -36,7 +36,11 @@ TOOLS = [
 def answer(method: str, params: dict) -> dict:
     if method == "initialize":
         version = params.get("protocolVersion", "2025-06-18")
-        return {"protocolVersion": version, "capabilities": {"tools": {}}, "serverInfo": {"name": "demo", "version": "1"}}
+        return {
+            "protocolVersion": version,
+            "capabilities": {"tools": {}},
+            "serverInfo": {"name": "demo", "version": "1"},
+        }
     if method == "tools/list":
         return {"tools": TOOLS}
     if method == "tools/call" and params["name"] == "draw_widget":

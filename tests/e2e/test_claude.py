@@ -12,7 +12,7 @@ from typing import Any, Final
 import pytest
 import scripted
 from e2e.claude import Claude
-from e2e.conftest import SECRET, Wire
+from e2e.conftest import SECRET, Wire, both
 from gateway import Gateway, config
 from scripted import Asked, End, Reply, Say, Scripted, Tool, Wait
 
@@ -47,6 +47,7 @@ def told(asked: Asked) -> str:
 # -------------------------------- turns
 
 
+@both
 def test_a_plain_turn(wire: Wire, claude: Claude) -> None:
     wire.play([Say("Hello from a local model.", tokens=(1234, 7))])
     turn = claude.ask("say hello")
@@ -61,9 +62,9 @@ def test_a_plain_turn(wire: Wire, claude: Claude) -> None:
     assert asked.headers["authorization"] == f"Bearer {SECRET}"
     assert "x-api-key" not in asked.headers and b"dummy" not in asked.body
     # The client is told that the model it asked for has answered, and what it cost.
-    assert list(turn.result["modelUsage"]) == ["claude-opus-5-5"]
+    assert list(turn.result["modelUsage"]) == ["claude-opus-4-8[1m]" if claude.old else "claude-opus-5-5"]
     answers = [event["message"] for event in turn.events if event["type"] == "assistant"]
-    assert {message["model"] for message in answers} == {"claude-opus-5-5"}
+    assert {message["model"] for message in answers} == {"claude-opus-4-8" if claude.old else "claude-opus-5-5"}
     usage = turn.result["usage"]
     assert (usage["input_tokens"], usage["output_tokens"]) == (1234, 7)
     (line,) = wire.logs(1)
@@ -71,10 +72,12 @@ def test_a_plain_turn(wire: Wire, claude: Claude) -> None:
     assert line["input_tokens"] == 1234 and "say hello" not in wire.gateway.text
 
 
+@both
 def test_a_model_that_thinks(wire: Wire, claude: Claude) -> None:
     wire.play([Say("Done.", thinking="let me see")])
     turn = claude.ask("think", "--model", "sonnet")
-    assert turn.text == "Done." and list(turn.result["modelUsage"]) == ["claude-sonnet-5-5"]
+    asked = "claude-sonnet-5" if claude.old else "claude-sonnet-5-5"
+    assert turn.text == "Done." and list(turn.result["modelUsage"]) == [asked]
 
 
 @pytest.mark.parametrize("path", ["", "/", "/anthropic/", "/anthropic/v1", "/anthropic/v1/messages"])
@@ -99,6 +102,7 @@ def test_the_discovery_of_models_finds_the_local_one(wire: Wire, claude: Claude)
 # -------------------------------- tools
 
 
+@both
 def test_a_tool_loop_writes_reads_and_runs_a_file(wire: Wire, claude: Claude) -> None:
     file = claude.work / "sum.py"
     wire.play(
@@ -135,6 +139,7 @@ def test_a_tool_loop_writes_reads_and_runs_a_file(wire: Wire, claude: Claude) ->
     assert json.loads(call["function"]["arguments"])["content"] == "print(6 * 7, 'ü')\n"
 
 
+@both
 @pytest.mark.parametrize("woven", [False, True], ids=["one after the other", "woven"])
 def test_parallel_tools_are_answered_together(wire: Wire, claude: Claude, woven: bool) -> None:
     one, two = claude.work / "one.txt", claude.work / "two.txt"
@@ -152,6 +157,7 @@ def test_parallel_tools_are_answered_together(wire: Wire, claude: Claude, woven:
     assert len(found) == 2
 
 
+@both
 def test_calls_with_the_same_id_are_both_run(wire: Wire, claude: Claude) -> None:
     """The client drops the second of two calls with one id, and some servers give every call the same."""
     tools = [Tool("Bash", {"command": f"echo {word} >> said.txt"}, id="call_0") for word in ("one", "two")]
@@ -177,6 +183,7 @@ def test_the_prompt_of_a_turn_begins_with_that_of_the_turn_before(wire: Wire, cl
 # -------------------------------- a window that is full
 
 
+@both
 def test_a_conversation_that_overflows_is_compacted_and_goes_on(wire: Wire, claude: Claude) -> None:
     """The server refuses what is over its window in llama.cpp's words; the client compacts and ends its work."""
     (claude.work / "long.txt").write_text("All work and no play makes a long file.\n" * 150)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from e2e.claude import Claude
-from e2e.conftest import Wire
+from e2e.conftest import Wire, both
 from e2e.mcp import png
 from e2e.test_claude import ALLOWED, results, told
 from papers import pdf
@@ -57,6 +57,7 @@ def test_a_tool_of_an_mcp_server_is_found_loaded_and_called(wire: Wire, claude: 
 # -------------------------------- what Read shows
 
 
+@both
 def test_a_picture_reaches_the_model_as_one(wire: Wire, claude: Claude) -> None:
     file = claude.work / "square.png"
     file.write_bytes(png())
@@ -68,6 +69,7 @@ def test_a_picture_reaches_the_model_as_one(wire: Wire, claude: Claude) -> None:
     assert "see below" in results(wire.asked[1])[0]["content"]
 
 
+@both
 def test_a_pdf_reaches_the_model_as_its_text(wire: Wire, claude: Claude) -> None:
     file = claude.work / "paper.pdf"
     file.write_bytes(pdf("The first page", "Of byways"))
@@ -82,6 +84,7 @@ def test_a_pdf_reaches_the_model_as_its_text(wire: Wire, claude: Claude) -> None
 # -------------------------------- thinking
 
 
+@both
 def test_thinking_is_shown_and_comes_back_without_harm(wire: Wire, claude: Claude) -> None:
     wire.play(
         [
@@ -127,6 +130,7 @@ def test_a_hook_of_type_prompt_is_answered_in_its_form(wire: Wire, claude: Claud
     assert "tools" not in asked.json
 
 
+@both
 def test_an_answer_in_a_form_of_the_user_s(wire: Wire, claude: Claude) -> None:
     form = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
     wire.play([Say(tools=[Tool("StructuredOutput", {"city": "Bern"})])])
@@ -158,6 +162,7 @@ def test_two_subagents_work_and_the_parent_hears_both(wire: Wire, claude: Claude
     assert len(wire.asked) == 4
 
 
+@both
 def test_compact_by_hand_puts_a_summary_in_front(wire: Wire, claude: Claude) -> None:
     def script(asked: Asked) -> Reply | Say:
         if "<summary>" in told(asked) and "THE-SUMMARY" not in told(asked):
@@ -165,7 +170,7 @@ def test_compact_by_hand_puts_a_summary_in_front(wire: Wire, claude: Claude) -> 
         return Say("After." if b"THE-SUMMARY" in asked.body else "Before.")
 
     wire.play(script)
-    turn = claude.talk(["say something", "/compact", "and now?"], ALLOWED)
+    turn = claude.talk(["say something", "and more", "and again", "/compact", "and now?"], ALLOWED)
     assert (turn.failed, turn.text) == (False, "After.")
     assert any(event.get("subtype") == "compact_boundary" for event in turn.events)
     last = wire.asked[-1].json["messages"]
