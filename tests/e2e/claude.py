@@ -26,13 +26,6 @@ def binary() -> Path:
     return path
 
 
-def older_binary() -> Path:
-    """Where 2.1.197 is; the test is skipped where it is not."""
-    if not older.PROGRAM.is_file():
-        pytest.skip(older.missing() or f"Claude Code {older.VERSION} is not there: run python tests/older.py")
-    return older.PROGRAM
-
-
 @dataclass(frozen=True)
 class Turn:
     """What one run of Claude Code came to."""
@@ -61,10 +54,11 @@ class Turn:
 class Claude:
     """A person's Claude Code: its home and working folder, and the endpoint that it is told to use."""
 
-    def __init__(self, home: Path, url: str, *, old: bool = False, **environ: str) -> None:
-        """`url` is the gateway's; `environ` is what else the person exports. `old`: 2.1.197, which many still have."""
-        self.path = older_binary() if old else binary()
-        self.old = old
+    old = False
+
+    def __init__(self, home: Path, url: str, **environ: str) -> None:
+        """`url` is the gateway's; `environ` is what else the person exports."""
+        self.path = self.program()
         self.work = home / "work"
         self.work.mkdir(parents=True)
         (home / "config").mkdir()
@@ -80,6 +74,10 @@ class Claude:
             "IS_SANDBOX": "1",
             **environ,
         }
+
+    def program(self) -> Path:
+        """Where it is; the test is skipped where it is not."""
+        return binary()
 
     def ask(self, prompt: str, *arguments: str, limit: float = LIMIT, environ: Mapping[str, str] | None = None) -> Turn:
         """One `claude -p` turn."""
@@ -108,3 +106,14 @@ class Claude:
             raise AssertionError(f"Claude Code took longer than {limit} s: {late.stdout!r} {late.stderr!r}") from None
         events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
         return Turn(done.returncode, events, done.stderr)
+
+
+class OldClaude(Claude):
+    """2.1.197, which many still have."""
+
+    old = True
+
+    def program(self) -> Path:
+        if not older.PROGRAM.is_file():
+            pytest.skip(older.missing() or f"Claude Code {older.VERSION} is not there: run python tests/older.py")
+        return older.PROGRAM

@@ -9,7 +9,7 @@ from typing import Any
 
 import older
 import pytest
-from e2e.claude import Claude
+from e2e.claude import Claude, OldClaude
 from gateway import Answer, Gateway, config
 from scripted import Asked, Script, Scripted
 
@@ -80,8 +80,8 @@ def wire(_wire: Wire) -> Iterator[Wire]:
 @pytest.fixture
 def claude(request: pytest.FixtureRequest, wire: Wire, tmp_path: Path) -> Claude:
     """Claude Code, told to use the Byway of `wire`, with few retries; `both` asks for each of the two versions."""
-    old = getattr(request, "param", "") == older.VERSION
-    return Claude(tmp_path, wire.gateway.url, old=old, CLAUDE_CODE_MAX_RETRIES="1")
+    kind = OldClaude if getattr(request, "param", "") == older.VERSION else Claude
+    return kind(tmp_path, wire.gateway.url, CLAUDE_CODE_MAX_RETRIES="1")
 
 
 both = pytest.mark.parametrize("claude", ["newest", older.VERSION], indirect=True)

@@ -62,13 +62,14 @@ def test_a_plain_turn(wire: Wire, claude: Claude) -> None:
     assert asked.headers["authorization"] == f"Bearer {SECRET}"
     assert "x-api-key" not in asked.headers and b"dummy" not in asked.body
     # The client is told that the model it asked for has answered, and what it cost.
-    assert list(turn.result["modelUsage"]) == ["claude-opus-4-8[1m]" if claude.old else "claude-opus-5-5"]
+    name = "claude-opus-4-8" if claude.old else "claude-opus-5-5"
+    assert list(turn.result["modelUsage"]) == [f"{name}[1m]" if claude.old else name]
     answers = [event["message"] for event in turn.events if event["type"] == "assistant"]
-    assert {message["model"] for message in answers} == {"claude-opus-4-8" if claude.old else "claude-opus-5-5"}
+    assert {message["model"] for message in answers} == {name}
     usage = turn.result["usage"]
     assert (usage["input_tokens"], usage["output_tokens"]) == (1234, 7)
     (line,) = wire.logs(1)
-    assert line["asked"] == "claude-opus-5-5" and line["model"] == "local" and line["status"] == 200
+    assert line["asked"] == name and line["model"] == "local" and line["status"] == 200
     assert line["input_tokens"] == 1234 and "say hello" not in wire.gateway.text
 
 
