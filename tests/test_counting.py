@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from byway import messages
 from byway.backends import Target, openai
-from byway.counting import Counter, Estimate, clamp, image_tokens, may_exceed, refuses, text_tokens, weigh
+from byway.counting import Counter, Estimate, image_tokens, may_exceed, refuses, text_tokens, weigh
 from byway.vendors import VENDORS
 
 SAMPLES = json.loads((Path(__file__).parent / "recorded" / "counts.json").read_text(encoding="utf-8"))["samples"]
@@ -237,20 +237,3 @@ def test_a_short_body_is_not_even_estimated() -> None:
     assert not may_exceed(10**9, None)
     assert not may_exceed(60_000, 32_768)
     assert may_exceed(60_000, 8192)
-
-
-@pytest.mark.parametrize(
-    ("asked", "most", "window", "prompt", "given"),
-    [
-        (32_000, None, None, 0, 32_000),
-        (32_000, 8192, None, 0, 8192),
-        (32_000, None, 32_768, 10_000, 21_768),
-        (1000, 8192, 32_768, 10_000, 1000),
-        (32_000, None, 32_768, 40_000, 2048),
-        (0, None, None, 0, 1),
-    ],
-)
-def test_an_answer_is_as_long_as_asked_for_or_as_can_be(
-    asked: int, most: int | None, window: int | None, prompt: int, given: int
-) -> None:
-    assert clamp(asked, most, window, prompt) == given

@@ -375,10 +375,8 @@ def test_a_prompt_that_is_too_long_is_counted_all_the_same() -> None:
 @pytest.mark.parametrize("vendor", ["generic", "llamacpp"])
 def test_26_counts_at_once_take_300_ms(vendor: str) -> None:
     """Claude Code's /context asks so many (measured, 2.1.329)."""
-    asked = request(
-        "Some text to count, with a few words more. " * 50,
-        tools=[{**tool, "name": f"{tool['name']}{at}"} for at in range(20) for tool in TOOLS],
-    )
+    many = [{**tool, "name": f"{tool['name']}{at}"} for at in range(20) for tool in TOOLS]
+    asked = request("Some text to count, with a few words more. " * 50, tools=many)
 
     async def act(runtime: Runtime, live: Live) -> None:
         took: list[float] = []

@@ -339,8 +339,6 @@ class Counter:
 SURE: Final = 1.2
 #: Prompts have fewer tokens than one for two bytes; numbers alone may have more, and the backend refuses those itself.
 _DENSEST: Final = 0.5
-#: What an answer is left at least, as a part of the window, however long a prompt is guessed to be.
-_ROOM: Final = 16
 
 
 def may_exceed(size: int, window: int | None) -> bool:
@@ -363,16 +361,3 @@ def refuses(estimate: int, exact: int | None, window: int | None) -> Problem | N
         f"prompt is too long: {tokens} tokens > {window} maximum",
         facts={"tokens": tokens, "window": window},
     )
-
-
-def clamp(asked: int, most: int | None = None, window: int | None = None, prompt: int = 0) -> int:
-    """How long an answer may be, in tokens, where `asked` is more than the model's `most` or than the window leaves.
-
-    `prompt` is an estimate, so a tenth is added to it, and an answer is left a sixteenth of the window in any case.
-    """
-    limits = [asked]
-    if most is not None:
-        limits.append(most)
-    if window is not None:
-        limits.append(max(window - prompt - prompt // 10, window // _ROOM))
-    return max(1, min(limits))

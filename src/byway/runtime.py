@@ -325,6 +325,7 @@ class Runtime:
             live.facts = {model: Facts(window, source="backend") for model in models}
             live.state, live.message = "ready", ""
             self._routes.clear()
+            self._ask_about(live, models)
 
     def state(self, name: str, state: State, message: str = "") -> None:
         """Say how a built-in backend's process is doing."""
@@ -371,9 +372,12 @@ class Runtime:
         for place in route.places:
             live = self.backends[place.backend]
             if live.use(place.model):
-                task = asyncio.get_running_loop().create_task(live.describe((place.model,)))
-                self._asking.add(task)
-                task.add_done_callback(self._asking.discard)
+                self._ask_about(live, (place.model,))
+
+    def _ask_about(self, live: Live, models: Iterable[str]) -> None:
+        task = asyncio.get_running_loop().create_task(live.describe(models))
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
 
     def places(self, route: routing.Route) -> tuple[routing.Place, ...]:
         """The places of `route` with resting backends last."""
