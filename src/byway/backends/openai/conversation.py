@@ -50,20 +50,24 @@ def conversation(request: Request, target: Target) -> list[Out]:
     """
     out: list[Out] = []
     system, turns = claudecode.opening(request)
-    first, count = 0, len(turns)
+    heard: list[Turn] = []
+    spoken: list[Block] = []
     try:
-        while first < count:
-            last = first
-            while last < count and turns[last].role != "assistant":
-                last += 1
-            if last > first:
-                _hear(out, turns[first:last], target, system)
-            first = last
-            while last < count and turns[last].role == "assistant":
-                last += 1
-            if last > first:
-                out.append(_assistant([block for turn in turns[first:last] for block in turn.blocks], target))
-            first = last
+        for turn in turns:
+            if turn.role == "assistant":
+                if heard:
+                    _hear(out, heard, target, system)
+                    heard = []
+                spoken += turn.blocks
+            else:
+                if spoken:
+                    out.append(_assistant(spoken, target))
+                    spoken = []
+                heard.append(turn)
+        if heard:
+            _hear(out, heard, target, system)
+        if spoken:
+            out.append(_assistant(spoken, target))
     except Refused as refused:
         place = ".".join(filter(None, (_place(request.turns, refused.block), refused.field)))
         raise Problem("invalid_request", f"{place}: {refused.why}") from None
