@@ -85,7 +85,7 @@ class Cycle:
         """Have the app answer. An answer that it leaves unfinished ends with the connection."""
         connection = self._connection
         try:
-            await connection.app(self.scope, self.receive, self.send)
+            await connection.app(self.scope, self.receive, self)
         except Exception:
             trace("Byway failed on a request: please report this")
         finally:
@@ -121,7 +121,14 @@ class Cycle:
         self.held = 0
         return {"type": "http.request", "body": body, "more_body": self.more_body}
 
-    async def send(self, message: Any) -> None:
+    def whole(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        """Send a whole answer, whose headers say its length, at once. What ASGI has as two messages costs twice."""
+        if not self.disconnected:
+            self.started = self.response_complete = True
+            self._connection.transport.write(self._lines(status, headers) + body)
+            self._end()
+
+    async def __call__(self, message: Any) -> None:
         """The ASGI `send`, for answers that say their length, and for streams."""
         connection = self._connection
         if connection.flow.write_paused and not self.disconnected:
@@ -142,11 +149,15 @@ class Cycle:
             connection.transport.write(body)
         if not more:
             self.response_complete = True
-            if self._waiter is not None:
-                self.set()
-            if not self.keep_alive:
-                connection.transport.close()
-            connection.on_response_complete()
+            self._end()
+
+    def _end(self) -> None:
+        """The answer is out."""
+        if self._waiter is not None:
+            self.set()
+        if not self.keep_alive:
+            self._connection.transport.close()
+        self._connection.on_response_complete()
 
     def _lines(self, status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
         """Status line and headers; raises ValueError for one that would break out of its line."""

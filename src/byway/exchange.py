@@ -66,7 +66,7 @@ async def answer(runtime: Runtime, request: Request, reply: Reply, record: Recor
     """
     began = time.monotonic()
     record.asked = request.model
-    route = await runtime.route(request.model, session)
+    route = runtime.known(request.model) or await runtime.route(request.model, session)
     record.alias = route.alias
     places = list(runtime.places(route))
     failed: list[Problem] = []
@@ -115,23 +115,20 @@ async def _attempt(
     target = live.target(place.model)
     record.backend, record.model = target.backend, target.model
     reply.aim(target.backend, target.model)
-    request.judged = bool(
-        request.params.safeguards and runtime.config.safeguards.classifier and not target.vendor.judges
-    )
-    if not request.judged:
-        await _turns(live, target, request, reply, record, began)
-        return
-    judged = judging.Judged(reply)
-    await _turns(live, target, request, judged, record, began)
-    await judged.finish(await judging.verdicts(runtime, request, judged.calls, whole))
-
-
-async def _turns(live: Live, target: Target, request: Request, reply: Reply, record: Record, began: float) -> None:
-    """As many turns of the model as the answer takes; nearly always one. Raises Problem."""
+    classifier = runtime.config.safeguards.classifier
+    request.judged = bool(classifier and request.params.safeguards and not target.vendor.judges)
+    judged = judging.Judged(reply) if request.judged else None
     step = again.step(request, target)
     if step is None:
-        await _ask(live, target, request, reply, record, began)
-        return
+        await _ask(live, target, request, judged or reply, record, began)
+    else:
+        await _take(step, live, target, judged or reply, record, began)
+    if judged is not None:
+        await judged.finish(await judging.verdicts(runtime, request, judged.calls, whole))
+
+
+async def _take(step: again.Step, live: Live, target: Target, reply: Reply, record: Record, began: float) -> None:
+    """As many turns of the model as a step takes; raises Problem."""
     asked = step.request
     while True:
         held = Held()

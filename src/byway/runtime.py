@@ -341,6 +341,10 @@ class Runtime:
             if live.state != "off"
         ]
 
+    def known(self, model: str) -> routing.Route | None:
+        """Where `model` leads, when that was worked out before and holds for everybody."""
+        return self._routes.get(model)
+
     async def route(self, model: str, session: str = "") -> routing.Route:
         """Where `model` leads now. An unknown name makes Byway ask the backends again before it says no."""
         known = self._routes.get(model)

@@ -116,9 +116,15 @@ class Ask:
 
     async def answer(self, body: bytes, status: int = 200, headers: list[Header] | None = None) -> None:
         """Send a whole answer of JSON."""
-        given = [_JSON, (b"content-length", b"%d" % len(body))]
-        await self.send(self._head(status, given + headers if headers else given))
-        await self.send({"type": "http.response.body", "body": b"" if self.scope["method"] == "HEAD" else body})
+        head = self._head(status, [_JSON, (b"content-length", b"%d" % len(body)), *(headers or ())])
+        if self.scope["method"] == "HEAD":
+            body = b""
+        whole = getattr(self.send, "whole", None)
+        if whole is not None:
+            whole(status, head["headers"], body)
+            return
+        await self.send(head)
+        await self.send({"type": "http.response.body", "body": body})
 
     async def refuse(self, problem: Problem) -> None:
         """Send a Problem as the official envelope."""

@@ -69,7 +69,8 @@ class Answer:
             while not self._headed:
                 if self._failure is not None:
                     raise self._failure
-                await self._wait()
+                self._waiter = self._loop.create_future()
+                await self._waiter
             if "content-encoding" in self.headers and (self._chunks or not self._complete):
                 self._choose_unpacker()
             if self.status == 407 and self._upstream.by_proxy:
@@ -102,7 +103,8 @@ class Answer:
             elif self._failure is not None:
                 raise self._failure
             else:
-                await self._wait()
+                self._waiter = self._loop.create_future()
+                await self._waiter
                 continue
             if data:
                 return data
@@ -150,13 +152,6 @@ class Answer:
             self._fail(problem)
 
     # ---------------------------------------------------------------------------------------------------------- waiting
-
-    async def _wait(self) -> None:
-        self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
