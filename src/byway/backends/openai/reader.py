@@ -126,8 +126,11 @@ class ChatReader:
         self._most = None if isinstance(params.max_tokens, UnsetType) else params.max_tokens
         vendor, choice = target.vendor, params.tool_choice
         self._known, own = types(params.tools) if params.tools else _NO_TOOLS
-        self._calls = Calls(self._writer, request.id, target.backend, own)
-        self._say = self._calls.say
+        self._own = own
+        self._id = request.id
+        self._streams = request.stream
+        self._calls: Calls | None = None
+        """Made when the first tool is called: most answers call none."""
         if not vendor.tools_as_text or (choice is not None and choice.type == "none"):
             self._known = {}
         self._marked = bool(self._known) or vendor.thinking_as_text
@@ -213,6 +216,20 @@ class ChatReader:
 
     # ------------------------------------------------------------------------------------------------- chunks to writer
 
+    def _called(self) -> Calls:
+        if self._calls is None:
+            self._calls = Calls(self._writer, self._id, self._backend, self._own)
+        return self._calls
+
+    def _say(self, kind: str, text: str) -> None:
+        """Text or thinking, to go out. In the middle of a tool call it waits."""
+        if self._calls is not None:
+            self._calls.say(kind, text)
+        elif kind == "text":
+            self._writer.text(text)
+        else:
+            self._writer.thinking(text)
+
     def _hear(self, text: str) -> None:
         """Text of the answer. It is looked at closely from the first piece on that may hold a mark."""
         spoken = self._spoken
@@ -225,7 +242,7 @@ class ChatReader:
                 return
             spoken = self._spoken = Spoken(
                 self._say,
-                self._calls.add,
+                lambda name, input: self._called().add(name, input),
                 self._known,
                 tags=self._target.vendor.thinking_as_text,
                 bare=not self._formed,
@@ -286,7 +303,7 @@ class ChatReader:
             self._counts.usage(chunk.usage)
         if chunk.prompt_progress is not None:
             self._counts.progress(chunk.prompt_progress)
-        if not self._writer.started:
+        if self._streams and not self._writer.started:
             self._writer.expect(self._counts.total(0))
 
     def _ended(self, choice: _Choice, chunk: _Chunk) -> None:
@@ -322,8 +339,9 @@ class ChatReader:
             if self._spoken is not None and self._spoken.holds:
                 # Something else than text comes: what was held of it is not going to be more.
                 self._spoken.flush(cut=False)
+            calls = self._called()
             for call in delta.tool_calls:
-                self._written += self._calls.piece(call)
+                self._written += calls.piece(call)
 
     def _parts(self, parts: Any) -> None:
         """`content` as a list of parts; Mistral's thinking is one of them."""
@@ -355,7 +373,7 @@ class ChatReader:
         try:
             if self._spoken is not None and self._spoken.holds:
                 self._spoken.flush(cut=reason in _CUT)
-            if self._calls.called:
+            if self._calls is not None:
                 self._calls.finish(cut=reason in _CUT)
         except Problem as problem:
             self._problem = problem
@@ -369,7 +387,7 @@ class ChatReader:
         if reason in ("end_turn", "tool_use", "stop_sequence"):
             if self._refused:
                 return Stop("refusal")
-            if self._calls.called:
+            if self._calls is not None and self._calls.called:
                 return Stop("tool_use")
             return Stop("stop_sequence", self._stop) if self._stop else Stop("end_turn")
         if reason == "max_tokens" and self._target.window:

@@ -44,10 +44,11 @@ def request(request: Request, target: Target) -> Call:
         most = min(limit for limit in (most, target.most, request.room) if limit is not None)
     # 0 asks Anthropic to fill its cache; the smallest that others take is 1.
     body[vendor.max_tokens_field] = most if most > 0 else 1
-    for name in vendor.sampling:
-        value = getattr(params, name)
-        if value is not None:
-            body[name] = value
+    if not (params.temperature is params.top_p is params.top_k is None):
+        for name in vendor.sampling:
+            value = getattr(params, name)
+            if value is not None:
+                body[name] = value
     if params.stop_sequences:
         # Servers refuse an empty stop sequence, and some a long list: the rest is left out rather than the request lost.
         body["stop"] = [text for text in params.stop_sequences if text][: vendor.stop_limit]
