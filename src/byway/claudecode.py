@@ -66,11 +66,16 @@ def opening(request: Request) -> tuple[list[str], list[Turn]]:
     by what stands before the first answer, which no later turn changes. Texts in other words stay as they are.
     """
     texts, turns = request.system, request.turns
-    if not any(text.startswith(_IDENTITY) for text in texts):
+    for text in texts:
+        if text.startswith(_IDENTITY):
+            break
+    else:
         return texts, turns
     texts = [text for text in texts if not text.startswith(_ATTRIBUTION)]
     asked = 0
-    while asked < len(turns) and turns[asked].role == "user":
+    for turn in turns:
+        if turn.role != "user":
+            break
         asked += 1
     if not asked:
         return texts, turns
@@ -80,7 +85,10 @@ def opening(request: Request) -> tuple[list[str], list[Turn]]:
         briefed += 1
     told, question = _told(turns[0])
     own: list[str] = []
-    texts = [_common(text, own) for text in [*texts, *told]]
+    for at, text in enumerate(texts := [*texts, *told]):
+        if len(text) < _LONGEST:
+            texts[at], lines = _parted(text)
+            own += lines
     if own:
         texts.append("\n".join(["# This conversation", *own]))
     return texts, [question, *turns[1:asked], *turns[briefed:]]
@@ -109,13 +117,6 @@ def _told(turn: Turn) -> tuple[list[str], Turn]:
         else:
             left.append(block)
     return (told, Turn("user", left, turn.output_config)) if told and left else ([], turn)
-
-
-def _common(text: str, own: list[str]) -> str:
-    """`text` without what only this conversation has, which is added to `own`."""
-    common, lines = _parted(text) if len(text) < _LONGEST else (text, ())
-    own += lines
-    return common
 
 
 @lru_cache(32)

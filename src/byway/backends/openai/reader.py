@@ -373,6 +373,8 @@ class ChatReader:
         try:
             if self._spoken is not None and self._spoken.holds:
                 self._spoken.flush(cut=reason in _CUT)
+            # It knows the reader, and the reader it: nothing of an answer should wait for the garbage collector.
+            self._spoken = None
             if self._calls is not None:
                 self._calls.finish(cut=reason in _CUT)
         except Problem as problem:
