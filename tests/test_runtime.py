@@ -223,15 +223,49 @@ def test_a_backend_that_says_too_much_is_not_believed_again() -> None:
 
 
 @pytest.mark.parametrize("page", [404, 401, "a web page"])
-def test_a_list_that_a_backend_does_not_have_is_asked_for_once(page: Any) -> None:
+def test_models_that_the_config_names_need_no_list(page: Any) -> None:
     async def act(runtime: Runtime, live: Live) -> None:
-        for _ in range(3):
-            await runtime.ask()
-            assert live.state == "ready"
-        assert len(server.asked("/v1/models")) == 1
+        await runtime.ask()
+        assert live.state == "ready" and live.models == ("local",)
 
     with Server({"/v1/models": page}) as server:
         live_with(server, act, type="generic", models=["local"])
+
+
+def test_a_dead_backend_is_not_called_ready_for_the_models_that_the_config_names() -> None:
+    async def act() -> None:
+        backend = {"name": "box", "type": "generic", "url": "http://127.0.0.1:1", "models": ["local"]}
+        runtime = Runtime(settings.load(json.dumps({"backends": [backend]}), {}))
+        await runtime.ask()
+        assert runtime.backends["box"].state == "failed" and "does not answer" in runtime.backends["box"].message
+        assert runtime.backends["box"].models == ("local",), "it is asked all the same"
+        await runtime.close()
+
+    asyncio.run(act())
+
+
+def test_a_client_does_not_wait_for_a_backend_that_lists_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("byway.runtime._CLIENT_WAITS", 0.1)
+    monkeypatch.setattr("byway.runtime._ASK_LIMIT", 0.5)
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async def act() -> None:
+        server = await asyncio.start_server(hang, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        backend = {"name": "box", "type": "generic", "url": f"http://127.0.0.1:{port}"}
+        runtime = Runtime(settings.load(json.dumps({"backends": [backend]}), {}))
+        async with asyncio.timeout(0.4):
+            await runtime.ask(0.01)
+        await runtime.ask()
+        await asyncio.gather(*runtime._asking)
+        live = runtime.backends["box"]
+        assert live.state == "failed" and "did not list its models" in live.message
+        await runtime.close()
+        server.close()
+
+    asyncio.run(act())
 
 
 def test_the_overflow_of_a_real_exchange_teaches_the_window() -> None:

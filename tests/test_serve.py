@@ -262,7 +262,8 @@ def test_an_open_door_is_not_opened_further_by_an_edit() -> None:
         Gateway(config(server, **KEYS), arguments=["--host", "0.0.0.0"]) as gateway,
     ):
         gateway.write(config(server))
-        gateway.wait(lambda: "keys cannot be given up" in ready(gateway))
+        gateway.wait(lambda: "the log says why" in ready(gateway))
+        assert "keys cannot be given up" in gateway.text, "the log says it all; who shows no key does not hear it"
         assert gateway.post(ASK).status == 401
         assert gateway.post(ASK, headers={"x-api-key": "byway-test-key-0123456789"}).status == 200
 

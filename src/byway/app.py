@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import logging
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
@@ -43,6 +44,8 @@ OPEN: Final[Routes] = health.ROUTES
 _OPEN: Final = frozenset(endpoint for _, _, endpoint in OPEN)
 _LOOPBACK: Final = frozenset(("localhost", "127.0.0.1", "[::1]"))
 _REMEMBERED: Final = 256
+#: A name or an address in brackets, and perhaps a port.
+_HOST: Final = re.compile(r"(\[[0-9a-f:.%]+\]|[^\s\[\]:/@]+)(?::\d*)?")
 #: Seconds between two looks at the running exchanges: how soon a client that left is noticed.
 _BEAT: Final = 0.05
 
@@ -144,10 +147,19 @@ class App:
 
     def _check_host(self, ask: Ask) -> None:
         """Refuse names that nobody gave this server: a page of another site may have its name point here (DNS rebinding)."""
+        server = ask.scope.get("server")
+        if server is not None and server[1] is None:
+            # A unix socket: no page can reach it.
+            return
+        if (
+            len(ask.headers) < len(ask.scope["headers"])
+            and [name for name, _ in ask.scope["headers"]].count(b"host") > 1
+        ):
+            raise Problem("invalid_request", "There is more than one Host header; send one.")
         host = ask.headers.get(b"host", b"")
         good = self._hosts.get(host)
         if good is None:
-            good = self._good_host(host.decode("latin-1"), ask.scope)
+            good = self._good_host(host.decode("latin-1"))
             if len(self._hosts) < _REMEMBERED:
                 self._hosts[host] = good
         if not good:
@@ -157,11 +169,7 @@ class App:
                 "`server.allowed_hosts`.",
             )
 
-    def _good_host(self, host: str, scope: Scope) -> bool:
-        server = scope.get("server")
-        if server is not None and server[1] is None:
-            # A unix socket: no page can reach it.
-            return True
+    def _good_host(self, host: str) -> bool:
         name = _name(host)
         if name in _LOOPBACK or name.endswith(".localhost"):
             return True
@@ -175,7 +183,10 @@ class App:
         if origin is None:
             return
         text = origin.decode("latin-1").lower()
-        parts = urlsplit(text)
+        try:
+            parts = urlsplit(text)
+        except ValueError:
+            parts = urlsplit("")
         if text in (one.lower().rstrip("/") for one in self.runtime.config.server.allowed_origins):
             ask.origin = origin
         elif parts.scheme not in ("http", "https") or parts.netloc != ask.header(b"host").lower():
@@ -345,10 +356,8 @@ def _ids() -> Iterator[str]:
 
 def _name(host: str) -> str:
     """The name in a `Host` header, without its port, in lower case."""
-    host = host.strip().lower()
-    if host.startswith("["):
-        return host.partition("]")[0] + "]"
-    return host.partition(":")[0]
+    found = _HOST.fullmatch(host.strip().lower())
+    return found[1] if found else ""
 
 
 def _is_address(name: str) -> bool:

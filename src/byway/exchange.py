@@ -19,12 +19,15 @@ from byway.messages import Event, Frame, MessageDelta, MessageStart, Request, St
 from byway.problems import Problem
 from byway.routing import Place
 from byway.runtime import Live, Runtime, after_reading
+from byway.secrets import Scrubber
 from byway.stream import fold
 
 #: A retry of the only target left waits this long, or as long as the backend asks when that is no longer than `_PATIENCE`.
 _PAUSE: Final = 0.25
 _PATIENCE: Final = 2.0
 _ERROR_LIMIT: Final = 1 << 20
+#: Bytes of an answer: 128,000 tokens in events of their own are about 40 MB.
+_ANSWER_LIMIT: Final = 128 << 20
 _NO_CONTENT: Final = frozenset(("message_start", "ping"))
 
 
@@ -90,7 +93,7 @@ async def answer(runtime: Runtime, request: Request, reply: Reply, record: Recor
                 continue
             pause = _PAUSE if problem.retry_after is None else problem.retry_after
             if retried or not problem.row.again or pause > _PATIENCE:
-                raise _with_others(failed) from None
+                raise _with_others(failed, runtime.scrubber) from None
             retried = True
             places.append(places[-1])
             await asyncio.sleep(pause)
@@ -99,12 +102,12 @@ async def answer(runtime: Runtime, request: Request, reply: Reply, record: Recor
             return
 
 
-def _with_others(failed: list[Problem]) -> Problem:
+def _with_others(failed: list[Problem], scrubber: Scrubber) -> Problem:
     """The last Problem, with a word on those of the targets before it."""
     last = failed[-1]
     others = dict.fromkeys(problem.message for problem in failed[:-1] if problem.message != last.message)
     if others:
-        last.message = f"{last.message} (tried before: {' / '.join(text[:200] for text in others)})"
+        last.message = f"{last.message} (tried before: {' / '.join(scrubber.scrub(text)[:200] for text in others)})"
     return last
 
 
@@ -178,6 +181,7 @@ async def _ask(live: Live, target: Target, request: Request, reply: Reply, recor
     reader = live.protocol.reader(request, target)
     answer = await live.open.open(await credentials.authorize(call, live.credential))
     del call
+    size = 0
     try:
         if answer.status != 200:
             body = await answer.body(_ERROR_LIMIT)
@@ -186,6 +190,11 @@ async def _ask(live: Live, target: Target, request: Request, reply: Reply, recor
             data = await answer.read()
             if not data:
                 break
+            size += len(data)
+            if size > _ANSWER_LIMIT:
+                raise Problem(
+                    "broken", f"Backend {target.backend!r} sent over {_ANSWER_LIMIT >> 20} MiB and did not end."
+                )
             events = reader.feed(data)
             if events:
                 if record.first is None and has_content(events):

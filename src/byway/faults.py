@@ -123,7 +123,7 @@ def said(
             return Problem("prompt_too_long", words, facts={"status": status, "backend": backend, **numbers})
     if status in (400, 422):
         most = next((int(found[1]) for pattern in _MOST if (found := pattern.search(text[:_LOOKED_AT]))), 0)
-        if most:
+        if 0 < most < 1 << 53:
             return Problem("invalid_request", text, facts={"status": status, "backend": backend, "most": most})
     return _classify(status, text, kind, backend, headers or {})
 
@@ -153,12 +153,14 @@ def _overflow(
     """Anthropic's words for a prompt that does not fit, with `tokens` and `window` as far as the server says them; None
     when the error is another."""
     if official := _OFFICIAL.search(text[:_LOOKED_AT]):
-        return text, {name: int(size) for name, size in official.groupdict().items() if size}
+        return text, {name: int(size) for name, size in official.groupdict().items() if size and len(size) < 16}
     start = text[:_LOOKED_AT]
     for pattern in _OVERFLOWS:
         match = pattern.search(start)
         if match is not None:
             groups = match.groupdict()
+            if any(digits and len(digits) > 15 for digits in groups.values()):
+                continue
             prompt, most = int(groups["n"]), int(groups["m"])
             out = int(groups.get("out") or int(groups.get("total") or prompt) - prompt)
             return _too_long(prompt, out, most), {"tokens": prompt, "window": most}
@@ -220,9 +222,12 @@ def _classify(status: int, text: str, kind: str, backend: str, headers: Mapping[
             return made("upstream", f"Backend {backend!r}: {text}" if text else own)
 
 
+_LONGEST: Final = 86_400.0
+
+
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds from `retry-after` where it is a number; its date form is left alone."""
     try:
-        return max(0.0, float(headers["retry-after"]))
+        return min(max(0.0, float(headers["retry-after"])), _LONGEST)
     except (KeyError, ValueError):
         return None

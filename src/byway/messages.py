@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from itertools import chain
+from itertools import chain, islice
 from typing import Annotated, Any, ClassVar, Final, Literal, NoReturn
 
 import msgspec
@@ -259,6 +259,10 @@ _named: Final = msgspec.json.Decoder(_Named)
 _NAME: Final = re.compile(rb'("model"\s*:\s*)"(?:[^"\\]|\\.)*"')
 
 
+#: How many places are tried in which the model's name may stand.
+_TRIES: Final = 16
+
+
 class Request:
     """One request from the client. `id` is that of the answer (`msg_...`), made by whoever calls `parse`.
 
@@ -344,11 +348,19 @@ def renamed(data: bytes, model: str, read: Callable[[bytes], str]) -> bytes:
     """`data` with its model's name changed to `model`, by slice. `read` finds the name where it counts, so that the same
     words elsewhere (in a tool's input, say) are left alone."""
     value = _encode(model)
-    for found in _NAME.finditer(data):
+    for found in islice(_NAME.finditer(data), _TRIES):
         changed = b"%b%b%b%b" % (data[: found.start()], found[1], value, data[found.end() :])
         if read(changed) == model:
             return changed
-    return data
+    # So many of these words that each try would cost more than to take it apart.
+    fields = msgspec.json.decode(data, type=dict[str, Raw])
+    if "model" in fields:
+        fields["model"] = Raw(value)
+    elif "message" in fields:
+        fields["message"] = Raw(
+            _encode({**msgspec.json.decode(fields["message"], type=dict[str, Raw]), "model": model})
+        )
+    return _encode(fields)
 
 
 def parse(body: bytes, headers: Mapping[str, str], id: str) -> Request:

@@ -73,6 +73,8 @@ TABLE: Final[dict[Kind, Row]] = {
 #: Claude Code gives up at once when `retry-after` is above about a minute (measured: 59 obeyed, 75 not).
 LONGEST_WAIT: Final = 59
 MESSAGE_LIMIT: Final = 4096
+"""Letters of a message that are shown."""
+_KEPT: Final = 1 << 16
 
 
 class Problem(Exception):
@@ -93,7 +95,8 @@ class Problem(Exception):
     ) -> None:
         super().__init__(message)
         self.kind: Kind = kind
-        self.message = message if len(message) <= MESSAGE_LIMIT else message[: MESSAGE_LIMIT - 1] + "…"
+        # It is cut to what is shown only after it was cleared of secrets: half a secret would not be known as one.
+        self.message = message[:_KEPT]
         self.row = TABLE[kind]
         self.retry_after = retry_after
         self.retry = self.row.retry if retry is None else retry

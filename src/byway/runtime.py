@@ -33,6 +33,11 @@ State = Literal["unknown", "loading", "ready", "failed", "off"]
 #: How often backends that list their own models are asked again, and how soon at most when a client asks for an unknown one.
 _ASK_EVERY: Final = 30.0
 _ASK_SOONEST: Final = 2.0
+#: The list of models takes no longer, and a client that has named an unknown one does not wait for all of that.
+_ASK_LIMIT: Final = 10.0
+_CLIENT_WAITS: Final = 2.0
+#: Problems that say that nobody is there.
+_NOBODY: Final = frozenset(("unreachable", "timeout"))
 _REMEMBERED: Final = 256
 _NOTHING: Final = Facts()
 #: So many models of one backend are asked about.
@@ -83,7 +88,6 @@ class Live:
         self._used: dict[str, None] = {}
         """Models that were asked for: what is known of them is kept fresh."""
         self._described: set[str] = set()
-        self._listed = False
         self.state: State = "off" if settings.off else "unknown"
         self.message = settings.off
         self.asked = 0.0
@@ -124,32 +128,24 @@ class Live:
             return
         self.asked = now
         try:
+            try:
+                async with asyncio.timeout(_ASK_LIMIT):
+                    found = self.protocol.read_models(await self.fetch(self.protocol.models()))
+            except TimeoutError:
+                raise Problem("timeout", f"{self.open.shown} did not list its models in {_ASK_LIMIT:g} s.") from None
+            except Problem as problem:
+                # Models that the config names need no list, but somebody has to be there.
+                if not self.settings.models or problem.kind in _NOBODY:
+                    raise
+                found = {}
             if not self.settings.models:
-                found = self.protocol.read_models(await self.fetch(self.protocol.models()))
                 self.models = tuple(found)
-                self._know(found)
-            else:
-                self.state, self.message = "ready", ""
-                if not self._listed:
-                    await self._list()
+            self._know({model: found[model] for model in self.models or () if model in found})
             models = dict.fromkeys((*self._used, *(one for one in self.models or () if one not in self._described)))
             await self.describe(tuple(models)[:_DESCRIBED])
             self.state, self.message = "ready", ""
         except Problem as problem:
             self.state, self.message = "failed", problem.message
-
-    async def _list(self) -> None:
-        """Take what the list says of models that the config names. Nothing depends on it."""
-        try:
-            async with asyncio.timeout(_PAGE_LIMIT):
-                found = self.protocol.read_models(await self.fetch(self.protocol.models()))
-        except TimeoutError:
-            return
-        except Problem as problem:
-            self._listed = problem.row.blame != "backend" or problem.kind == "broken"
-            return
-        self._listed = True
-        self._know({model: found[model] for model in self.settings.models if model in found})
 
     def _know(self, found: Mapping[str, Facts]) -> None:
         """Keep what the backend says of its models. Above its word on a window stand the config's, and a refusal that has
@@ -310,9 +306,21 @@ class Runtime:
             await asyncio.sleep(_ASK_EVERY)
 
     async def ask(self, soonest: float = 0.0) -> None:
-        """Ask every backend, at once, what it serves; those asked less than `soonest` seconds ago are left alone."""
+        """Ask every backend, at once, what it serves; those asked less than `soonest` seconds ago are left alone.
+
+        One that is slow is waited for only where no client waits.
+        """
         now = time.monotonic()
-        await asyncio.gather(*(live.ask(now) for live in self.backends.values() if now - live.asked >= soonest))
+        asking = {
+            asyncio.get_running_loop().create_task(live.ask(now))
+            for live in self.backends.values()
+            if now - live.asked >= soonest
+        }
+        self._asking |= asking
+        for task in asking:
+            task.add_done_callback(self._asking.discard)
+        if asking:
+            await asyncio.wait(asking, timeout=_CLIENT_WAITS if soonest else None)
         self._routes.clear()
 
     def attach(self, name: str, url: str, secret: str, models: list[str], window: int) -> None:

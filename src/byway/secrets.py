@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterable, Mapping
 from typing import Final
+from urllib.parse import quote
 
 _VARIABLE: Final = re.compile(r"\$\$\{|\$\{([^{}]*)\}")
 
@@ -51,12 +53,18 @@ def _hide(found: re.Match[str]) -> str:
     return "[secret]" if len(found[0]) >= 24 or _DIGIT.search(found[0]) else found[0]
 
 
+def _forms(secret: str) -> tuple[str, ...]:
+    """A secret as it may stand in others' words: itself, in a URL, in base64."""
+    return secret, quote(secret, safe=""), base64.b64encode(secret.encode()).decode().rstrip("=")
+
+
 class Scrubber:
     """Takes the configured secrets, and whatever looks like a key, out of text that others wrote."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        worth = sorted({secret for secret in secrets if len(secret) >= 8}, key=len, reverse=True)
-        self._known = re.compile("|".join(map(re.escape, worth))) if worth else None
+        forms = {form for secret in secrets if len(secret) >= 8 for form in _forms(secret)}
+        worth = sorted(forms, key=len, reverse=True)
+        self._known = re.compile("|".join(map(re.escape, worth)), re.IGNORECASE) if worth else None
 
     def scrub(self, text: str) -> str:
         """`text` with every secret replaced by `[secret]`."""

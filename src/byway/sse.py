@@ -8,9 +8,12 @@ from typing import Final
 import msgspec
 
 from byway.messages import Event, Frame
+from byway.problems import Problem
 
 _encode: Final = msgspec.json.Encoder().encode
 _BOM: Final = b"\xef\xbb\xbf"
+#: Bytes of one event.
+EVENT_LIMIT: Final = 32 << 20
 
 
 def encode(events: Iterable[Event]) -> bytes:
@@ -28,15 +31,29 @@ class Decoder:
 
     def __init__(self) -> None:
         self._rest = b""
+        self._pieces: list[bytes] = []
+        """What follows `_rest` on its line; joined when the line ends, so that a long one is not copied with each piece."""
+        self._size = 0
+        """Bytes of the event that is coming."""
         self._started = False
         self._halved = False
         self._name = ""
         self._data: list[bytes] = []
 
     def feed(self, chunk: bytes) -> list[tuple[str, bytes]]:
-        """The events that `chunk` completes. A line may be any length."""
+        """The events that `chunk` completes. Raises Problem `broken` for an event that does not end."""
         if not chunk:
             return []
+        self._size += len(chunk)
+        if self._size > EVENT_LIMIT:
+            raise Problem("broken", f"The backend sent an event of over {EVENT_LIMIT >> 20} MiB that did not end.")
+        if self._rest and b"\n" not in chunk and b"\r" not in chunk:
+            self._pieces.append(chunk)
+            self._halved = False
+            return []
+        if self._pieces:
+            chunk = b"".join([*self._pieces, chunk])
+            self._pieces.clear()
         data = self._rest + chunk if self._rest else chunk
         if not self._started:
             if len(data) < 3 and _BOM.startswith(data):
@@ -56,6 +73,7 @@ class Decoder:
         found: list[tuple[str, bytes]] = []
         for line in lines:
             if not line:
+                self._size = 0
                 if self._data:
                     found.append((self._name, self._data[0] if len(self._data) == 1 else b"\n".join(self._data)))
                     self._data = []

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -148,7 +148,7 @@ def fold(events: Iterable[Event]) -> bytes:
             message.usage = event.usage
             message.safeguard_results = event.delta.safeguard_results
         elif type(event) is Frame:
-            return event.data if event.name == "message" else _fold_frames(events)
+            return event.data if event.name == "message" else _whole(_fold_frames, events)
     if message is None:
         raise Problem("broken", "The backend's answer has no beginning.")
     message.content = [_filled(block, "".join(said)) for block, said in zip(content, pieces, strict=True)]
@@ -165,6 +165,18 @@ def _filled(block: Text | ThinkingStart | ToolStart, said: str) -> Text | Thinki
 
 
 _FIELD: Final = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
+
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def _whole(make: Callable[[T], R], given: T) -> R:
+    """What `make` makes of an answer in another's words; raises Problem `broken` where those are not as they should be."""
+    try:
+        return make(given)
+    except (LookupError, TypeError, AttributeError, ValueError, RecursionError):
+        raise Problem("broken", "The backend's answer is not a message of the Messages API.") from None
 
 
 def _fold_frames(events: Iterable[Event]) -> bytes:
@@ -185,7 +197,9 @@ def _fold_frames(events: Iterable[Event]) -> bytes:
                     case "signature_delta":
                         block["signature"] = delta["signature"]
                     case "citations_delta":
-                        block["citations"] = [*(block.get("citations") or []), delta["citation"]]
+                        if not block.get("citations"):
+                            block["citations"] = []
+                        block["citations"].append(delta["citation"])
                     case kind if kind in _FIELD:
                         pieces.setdefault(item["index"], []).append(delta[_FIELD[kind]])
             case "message_delta":
@@ -215,7 +229,14 @@ def tool_input(text: str) -> dict[str, Any]:
 
 
 def unfold(data: bytes) -> list[Event]:
-    """The events of a whole Messages answer, for a client that asked for a stream and a backend that did not stream."""
+    """The events of a whole Messages answer, for a client that asked for a stream and a backend that did not stream.
+
+    Raises Problem `broken` for what is no such answer.
+    """
+    return _whole(_unfold, data)
+
+
+def _unfold(data: bytes) -> list[Event]:
     message = msgspec.json.decode(data)
     content, usage = message.get("content") or [], message.get("usage") or {}
     events: list[Event] = []

@@ -586,6 +586,23 @@ def test_a_name_that_nobody_gave_is_refused_at_every_door(wire: Wire, method: st
     assert wire.asked == []
 
 
+def test_two_hosts_are_one_too_many(wire: Wire) -> None:
+    answer = raw(
+        wire.gateway, b"GET /livez HTTP/1.1\r\nhost: 127.0.0.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n"
+    )
+    assert answer.status == 400 and "more than one Host" in answer.json["error"]["message"]
+
+
+@pytest.mark.parametrize("origin", ["http://[x", "null", "http://evil.example"])
+def test_an_origin_of_any_form_is_refused(wire: Wire, origin: str) -> None:
+    assert wire.gateway.get("/v1/models", headers={"origin": origin}).status == 403
+
+
+def test_a_limit_of_any_length_is_refused(wire: Wire) -> None:
+    assert wire.gateway.get(f"/v1/models?limit=1{'0' * 5000}").status == 400
+    assert wire.gateway.get(f"/v1/models?limit=000001{'0' * 5000}").status == 400
+
+
 @pytest.mark.parametrize(
     "host", ["localhost", "LOCALHOST:1", "127.0.0.1", "127.0.0.1:38080", "[::1]:38080", "byway.localhost"]
 )

@@ -12,7 +12,7 @@ from byway import faults, signature
 from byway.backends import Call, Facts, Target
 from byway.messages import Event, Frame, Request, Usage, renamed
 from byway.problems import Problem
-from byway.sse import Decoder
+from byway.sse import EVENT_LIMIT, Decoder
 from byway.stream import unfold
 
 _JSON: Final = ("content-type", "application/json")
@@ -154,6 +154,10 @@ class Tap:
         self._backend = target.backend
         self._window = target.window
         self._rest = b""
+        self._pieces: list[bytes] = []
+        """What follows `_rest`; joined when a frame ends."""
+        self._size = 0
+        self._tail = b""
         self._first = True
         self._sse = False
         self._stopped = False
@@ -163,7 +167,15 @@ class Tap:
     def feed(self, data: bytes) -> list[Event]:
         if self.finished:
             return []
-        data = self._rest + data if self._rest else data
+        self._size += len(data)
+        joint = self._tail + data
+        self._tail = joint[-3:]
+        if not self._first and not (self._sse and _ends(joint)):
+            self._pieces.append(data)
+            if self._sse and self._size > EVENT_LIMIT:
+                raise Problem("broken", f"Backend {self._backend!r} sent an event of over {EVENT_LIMIT >> 20} MiB.")
+            return []
+        data = self._joined(data)
         if self._first:
             start = data.lstrip(b"\xef\xbb\xbf \t\r\n")
             if not start:
@@ -181,27 +193,33 @@ class Tap:
             self._rest = data
             return []
         self._rest = data[end:]
+        self._size = len(self._rest)
         return self._frames(data[:end])
+
+    def _joined(self, data: bytes = b"") -> bytes:
+        """All that has come and was not given out yet."""
+        data = b"".join([self._rest, *self._pieces, data])
+        self._rest, self._pieces = b"", []
+        return data
 
     def _frames(self, data: bytes) -> list[Event]:
         """Frames of `data`, which ends with one. What needs no look goes on in one piece."""
         events: list[Event] = []
-        plain = b""
+        plain: list[bytes] = []
         for frame in _split(data):
             if frame.startswith(_PLAIN):
-                plain += frame
+                plain.append(frame)
                 continue
             if plain:
-                events.append(Frame("content_block_delta", plain))
-                plain = b""
+                events.append(_passed(plain))
+                plain = []
             event = self._look(frame)
             if event is not None:
                 events.append(event)
             if self.finished:
                 return events
         if plain:
-            only_pings = b"event: content_block" not in plain
-            events.append(Frame("ping" if only_pings else "content_block_delta", plain))
+            events.append(_passed(plain))
         return events
 
     def _look(self, frame: bytes) -> Event | None:
@@ -247,7 +265,7 @@ class Tap:
             for name in self._usage.__struct_fields__:
                 value = getattr(usage, name)
                 if value is not None:
-                    setattr(self._usage, name, max(0, value))
+                    setattr(self._usage, name, min(max(0, value), 1 << 53))
 
     def _fail(self, problem: Problem) -> None:
         self._problem = problem
@@ -259,6 +277,7 @@ class Tap:
             raise self._problem
         if self.finished:
             return []
+        self._rest = self._joined()
         if not self._sse and self._rest.strip():
             return self._whole(self._rest)
         events: list[Event] = []
@@ -296,6 +315,12 @@ class Tap:
         return unfold(data) if self._stream else [Frame("message", data, self._usage, seen.stop_reason)]
 
 
+def _passed(frames: list[bytes]) -> Frame:
+    """Frames that need no look, as one."""
+    pings = all(frame.startswith(b"event: ping") for frame in frames)
+    return Frame("ping" if pings else "content_block_delta", b"".join(frames))
+
+
 def _is_whole(rest: bytes) -> bool:
     """Is what was left over an event that lacks nothing but its blank line?"""
     decoder = Decoder()
@@ -304,6 +329,11 @@ def _is_whole(rest: bytes) -> bool:
         return bool(found) and isinstance(msgspec.json.decode(found[0][1]), dict)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return False
+
+
+def _ends(data: bytes) -> bool:
+    """May a frame end in `data`?"""
+    return b"\n\n" in data or b"\r\n\r\n" in data or b"\r\r" in data
 
 
 def _end(data: bytes) -> int:

@@ -24,6 +24,7 @@ class Source:
         self._environ = environ
         self._needed = needed
         self._keys: Path | None = None
+        self._read = False
 
     @property
     def there(self) -> bool:
@@ -32,13 +33,16 @@ class Source:
     def read(self) -> Config:
         """The config as it is now, with the keys of `api_keys_file`. Raises ConfigError, or OSError."""
         try:
+            if self._read and self.path.exists() and not self.there:
+                # At the start a pipe may stand here; later nobody writes into it, and to read it would be to wait.
+                raise OSError(0, "it is no file any more", str(self.path))
             data = self.path.read_bytes()
         except FileNotFoundError:
             if self._needed:
                 raise
             return Config()
         # From now on it is a file that somebody wrote: when it vanishes, that is no wish for the built-in model.
-        self._needed = True
+        self._needed = self._read = True
         config = load(_text(data, self.path), self._environ, file=str(self.path))
         self._keys = None
         if config.api_keys.api_keys_file:
@@ -48,6 +52,8 @@ class Source:
 
     def _with_keys(self, config: Config, path: Path) -> Config:
         try:
+            if path.exists() and not path.is_file():
+                raise OSError(0, "it is no file")
             data = path.read_bytes()
         except OSError as error:
             message = f"{path} cannot be read: {error.strerror}. Create it, or take `api_keys_file` out"

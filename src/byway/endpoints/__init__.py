@@ -12,7 +12,7 @@ import msgspec
 from byway.exchange import Record
 from byway.keys import Caller
 from byway.messages import Frame
-from byway.problems import Problem
+from byway.problems import MESSAGE_LIMIT, Problem
 from byway.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -192,10 +192,13 @@ def hints(problem: Problem) -> list[Header]:
 
 def envelope(problem: Problem, id: str, runtime: Runtime) -> bytes:
     """The official error body, cleared of secrets."""
+    said = runtime.scrubber.scrub(problem.message)
+    if len(said) > MESSAGE_LIMIT:
+        said = said[: MESSAGE_LIMIT - 1] + "…"
     return _encode(
         {
             "type": "error",
-            "error": {"type": problem.row.type, "message": runtime.scrubber.scrub(problem.message)},
+            "error": {"type": problem.row.type, "message": said},
             "request_id": f"req_{id}",
         }
     )

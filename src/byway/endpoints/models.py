@@ -62,7 +62,7 @@ async def index(ask: Ask) -> None:
     query = parse_qs(ask.scope["query_string"].decode("latin-1"))
     models = listing(ask.runtime)
     limit = query.get("limit", ["1000"])[0]
-    if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:6]) <= _MOST:
+    if not limit.isascii() or not limit.isdigit() or len(limit) > 6 or not 1 <= int(limit) <= _MOST:
         raise Problem("invalid_request", f"limit: Input should be a number from 1 to {_MOST}")
     ids = [model["id"] for model in models]
     page, more = models, False

@@ -95,6 +95,8 @@ class Answer:
                     return data
                 data = self._unpacked(self._unpacker, data)
             elif self._unpacker is not None and not self._unpacker.hungry:
+                # A packed megabyte can be a gigabyte: others get their turn in between.
+                await asyncio.sleep(0)
                 data = self._unpacked(self._unpacker, b"")
             elif self._complete:
                 if self._unpacker is not None and not self._unpacker.finished:

@@ -73,6 +73,6 @@ def read_count(body: bytes) -> int:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         found = _Count()
     tokens = found.count if found.input_tokens is None else found.input_tokens
-    if tokens is None or tokens < 0:
+    if tokens is None or not 0 <= tokens < 1 << 53:
         raise Problem("broken", "The backend's token count was not understood.")
     return tokens

@@ -173,9 +173,9 @@ class ChatReader:
                     return
                 if data.strip():
                     self._read(data, name)
-            except Problem as problem:
+            except (Problem, RecursionError) as problem:
                 # What was read before the failure still belongs to the client; `close` raises.
-                self._problem = problem
+                self._problem = problem if isinstance(problem, Problem) else self._nested()
                 self.finished = True
                 return
 
@@ -185,7 +185,10 @@ class ChatReader:
             if self._whole is not None:
                 whole = b"".join(self._whole)
                 if self._complete(whole):
-                    self._read(whole, "")
+                    try:
+                        self._read(whole, "")
+                    except RecursionError:
+                        raise self._nested() from None
                     self._done = True
             elif self._sse is not None:
                 self._eat(self._sse.close())
@@ -203,6 +206,9 @@ class ChatReader:
         if self._problem is not None:
             raise self._problem
         return self._writer.take()
+
+    def _nested(self) -> Problem:
+        return Problem("broken", f"The answer of backend {self._backend!r} is nested too deeply.")
 
     def _complete(self, whole: bytes) -> bool:
         start = whole[:_PEEK].lstrip(b"\xef\xbb\xbf \t\r\n")[:1]

@@ -1,0 +1,199 @@
+"""What nobody sends by accident: from clients, from backends, in headers. Each is answered, none is an internal failure."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import Any
+
+import pytest
+from casefile import CASES, Case, Reply, Turn
+from test_line import Network, ask
+from test_readers import MODULES, REQUEST, run
+
+from byway import exchange, faults, messages, sse
+from byway.app import _name
+from byway.backends import Target, anthropic, openai
+from byway.messages import Frame
+from byway.problems import MESSAGE_LIMIT, Problem
+from byway.secrets import Scrubber
+from byway.sse import EVENT_LIMIT, Decoder
+from byway.stream import fold, unfold
+from byway.vendors import VENDORS
+
+
+def test_a_body_full_of_the_word_model_is_renamed_at_once() -> None:
+    many = [{"role": "user", "content": [{"type": "text", "text": "a", "x": [{"model": "m"}] * 60_000}]}]
+    body = json.dumps({"messages": many, "max_tokens": 1, "model": "claude-x"}).encode()
+    asked = messages.parse(body, {}, "msg_1")
+    began = time.monotonic()
+    changed = json.loads(asked.patched("other"))
+    # A copy and a reading of the body for each of the words took minutes.
+    assert time.monotonic() - began < 5
+    assert changed["model"] == "other" and changed["messages"] == many
+
+
+def test_a_message_start_full_of_the_word_model_is_renamed_too() -> None:
+    message = {"x": [{"model": "m"}] * 100, "model": "claude-y", "usage": {"input_tokens": 1, "output_tokens": 1}}
+    data = json.dumps({"type": "message_start", "message": message}).encode()
+    tap = anthropic.reader(REQUEST, Target("box", "claude-y", VENDORS["anthropic"]))
+    (event,) = tap.feed(b"event: message_start\ndata: " + data + b"\n\n")
+    assert isinstance(event, Frame)
+    assert json.loads(event.data.partition(b"data: ")[2])["message"]["model"] == REQUEST.model
+
+
+@pytest.mark.parametrize("size", [1 << 10, 1 << 20])
+def test_an_event_that_never_ends_is_given_up(size: int) -> None:
+    decoder = Decoder()
+    decoder.feed(b"data: a")
+    with pytest.raises(Problem, match="did not end"):
+        for _ in range(EVENT_LIMIT // size + 1):
+            decoder.feed(b"a" * size)
+
+
+def test_an_event_of_many_lines_that_never_ends_is_given_up() -> None:
+    decoder = Decoder()
+    with pytest.raises(Problem, match="did not end"):
+        for _ in range(EVENT_LIMIT // 1_000_000 + 1):
+            decoder.feed(b"data: a\n" * 125_000)
+
+
+def test_a_frame_of_anthropic_s_that_never_ends_is_given_up() -> None:
+    tap = anthropic.reader(REQUEST, Target("box", "claude-y", VENDORS["anthropic"]))
+    with pytest.raises(Problem, match="an event of over"):
+        for _ in range(EVENT_LIMIT // (1 << 20) + 2):
+            tap.feed(b"event: content_block_delta\ndata: " + b"a" * (1 << 20))
+
+
+def test_a_long_event_in_small_pieces_is_read_in_time() -> None:
+    data = b"data: " + b"a" * (8 << 20) + b"\n\n"
+    decoder = Decoder()
+    began = time.monotonic()
+    found = [one for at in range(0, len(data), 4096) for one in decoder.feed(data[at : at + 4096])]
+    assert len(found) == 1 and len(found[0][1]) == 8 << 20
+    # Copying all for each piece took half a minute.
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_content_nested_without_end_is_broken(stream: bool) -> None:
+    nested: Any = "a"
+    for _ in range(450):
+        nested = [nested]
+    part = {"delta" if stream else "message": {"content": nested}, "finish_reason": "stop"}
+    data = json.dumps({"choices": [part]}).encode()
+    _, problem = run(*MODULES[0], [b"data: " + data + b"\n\n" if stream else data])
+    assert problem is None or problem.kind == "broken"
+
+
+ODD: tuple[Any, ...] = (
+    {"type": "message", "content": "text", "usage": {}},
+    {"type": "message", "content": [3], "usage": {}},
+    {"type": "message", "content": [{}], "usage": []},
+    {"type": "message", "content": [{"type": "text", "text": 3}], "usage": {"output_tokens": "many"}},
+    {"type": "message", "content": {"a": 1}, "usage": {}},
+    [],
+    3,
+)
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_an_odd_answer_of_anthropic_s_form_is_broken_or_read(odd: Any) -> None:
+    try:
+        unfold(json.dumps(odd).encode())
+    except Problem as problem:
+        assert problem.kind == "broken"
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        [{"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "a"}}],
+        [{"type": "message_start", "message": {}}, {"type": "content_block_start", "index": 0}],
+        [
+            {"type": "message_start", "message": {"content": []}},
+            {"type": "content_block_delta", "index": 9, "delta": {}},
+        ],
+        [{"type": "message_start", "message": []}],
+        [{"no": "type"}],
+        [3],
+    ],
+)
+def test_odd_frames_are_broken(items: list[Any]) -> None:
+    frames = [Frame("content_block_delta", b"data: " + json.dumps(item).encode() + b"\n\n") for item in items]
+    with pytest.raises(Problem) as raised:
+        fold(frames)
+    assert raised.value.kind == "broken"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"This model's maximum context length is {'9' * 400} tokens. However, you requested {'9' * 400} tokens",
+        f"prompt is too long: {'9' * 300} tokens > {'9' * 300} maximum",
+        f"max_tokens: {'9' * 300} > {'9' * 300}, which is the maximum allowed",
+    ],
+)
+def test_numbers_that_are_none_do_not_come_back(text: str) -> None:
+    problem = faults.read(400, {"retry-after": "inf"}, json.dumps({"error": {"message": text}}).encode(), backend="b")
+    assert all(not isinstance(fact, int) or fact < 1 << 53 for fact in problem.facts.values())
+    assert problem.retry_after is None or problem.retry_after <= 86_400
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"input_tokens":1e30}', b'{"input_tokens":-1}', b'{"input_tokens":' + b"9" * 40 + b"}"]
+)
+def test_a_count_that_is_none_is_broken(body: bytes) -> None:
+    with pytest.raises(Problem, match="not understood"):
+        openai.read_count(body)
+
+
+def test_half_a_secret_is_not_shown() -> None:
+    secret = "sesame-0123456789"
+    problem = Problem("upstream", "x" * (MESSAGE_LIMIT - 8) + secret + " and more")
+    assert "sesame" not in Scrubber([secret]).scrub(problem.message)
+
+
+@pytest.mark.parametrize(
+    "form", ["se+sa/me-0123456789", "SE+SA/ME-0123456789", "se%2Bsa%2Fme-0123456789", "c2Urc2EvbWUtMDEyMzQ1Njc4OQ=="]
+)
+def test_a_secret_is_known_in_other_forms(form: str) -> None:
+    assert "[secret]" in Scrubber(["se+sa/me-0123456789"]).scrub(f"refused: {form}!")
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [
+        ("127.0.0.1:38080", "127.0.0.1"),
+        ("[::1]:80", "[::1]"),
+        ("[::1]", "[::1]"),
+        ("LocalHost", "localhost"),
+        ("[::1]evil", ""),
+        ("[::1].evil:80", ""),
+        ("127.0.0.1:80@evil", ""),
+        ("127.0.0.1/evil", ""),
+        ("a b", ""),
+        ("", ""),
+    ],
+)
+def test_a_host_is_a_name_and_perhaps_a_port(host: str, name: str) -> None:
+    assert _name(host) == name
+
+
+def test_an_answer_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchange, "_ANSWER_LIMIT", 1000)
+    body = json.dumps({"choices": [{"message": {"content": "a" * 2000}, "finish_reason": "stop"}]}).encode()
+    asked = Turn(
+        b'{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"Hi"}]}', replies=[Reply(200, {}, body)]
+    )
+    case = Case(CASES / "openai" / "long.case", "", {}, [asked])
+    status, _, said = asyncio.run(ask(case, asked, Network(asked.replies)))
+    assert status == 502 and b"did not end" in said
+
+
+def test_the_decoder_s_limit_is_for_each_event() -> None:
+    decoder = Decoder()
+    for _ in range(40):
+        assert decoder.feed(b"data: " + b"a" * (1 << 20) + b"\n\n")
+    assert sse.EVENT_LIMIT < 40 << 20
