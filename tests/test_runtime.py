@@ -250,6 +250,7 @@ def test_a_client_does_not_wait_for_a_backend_that_lists_nothing(monkeypatch: py
 
     async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
+        writer.close()
 
     async def act() -> None:
         server = await asyncio.start_server(hang, "127.0.0.1", 0)
@@ -264,6 +265,7 @@ def test_a_client_does_not_wait_for_a_backend_that_lists_nothing(monkeypatch: py
         assert live.state == "failed" and "did not list its models" in live.message
         await runtime.close()
         server.close()
+        await asyncio.sleep(0.05)
 
     asyncio.run(act())
 
