@@ -160,7 +160,6 @@ def test_the_reference_sample_starts_and_says_what_is_not_built():
     assert unbuilt == [
         "model_metadata_file",
         "health_checks",
-        "web_search",
         "api_keys.api_keys.0.rate_limit",
         "api_keys.api_keys.1.rate_limit",
         "rate_limiting",
@@ -486,7 +485,7 @@ local_only: true
 backends:
   - type: anthropic
   - {type: ollama, proxy: "http://proxy.example.org:1"}
-web_search: {enabled: true, provider: exa}
+web_search: {enabled: true, provider: exa, api_key: exa-key-0123456789}
 """
     with pytest.raises(ConfigError) as caught:
         load(text, {})

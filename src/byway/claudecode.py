@@ -153,6 +153,8 @@ def _line(text: str, mark: str) -> int:
     return 0 if text.startswith(mark) else text.find(f"\n{mark}") + 1 or -1
 
 
+#: How the one message of a WebSearch begins (2.1.197 and 2.1.329).
+SEARCHES: Final = "Perform a web search for the query:"
 #: Tools that look and change nothing. The client runs them without a verdict in auto mode (measured, 2.1.329).
 HARMLESS: Final = frozenset(("Read", "Glob", "Grep", "ToolSearch", "ListAgents"))
 

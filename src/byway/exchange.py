@@ -12,15 +12,16 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
-from byway import again, credentials, judging, pdf
+from byway import again, credentials, judging, looking, pdf
 from byway.backends import Target
 from byway.logs import say
 from byway.messages import Event, Frame, MessageDelta, MessageStart, Request, Started, Usage
 from byway.problems import Problem
 from byway.routing import Place
 from byway.runtime import Live, Runtime, after_reading
+from byway.search import telling
 from byway.secrets import Scrubber
-from byway.stream import fold
+from byway.stream import fold, unfold
 
 #: A retry of the only target left waits this long, or as long as the backend asks when that is no longer than `_PATIENCE`.
 _PAUSE: Final = 0.25
@@ -121,8 +122,17 @@ async def _attempt(
     classifier = runtime.config.safeguards.classifier
     request.judged = bool(classifier and request.params.safeguards and not target.vendor.judges)
     judged = judging.Judged(reply) if request.judged else None
+    search = telling.tool(request) if request.params.tools and not target.vendor.searches else None
     step = again.step(request, target)
-    if step is None:
+    if search is not None and runtime.searcher.ready:
+
+        async def ask(asked: Request) -> bytes:
+            held = Held()
+            await _ask(live, target, asked, held, record, began)
+            return fold(held.events)
+
+        await (judged or reply).send(unfold(await looking.look(runtime, request, *search, ask, record)))
+    elif step is None:
         await _ask(live, target, request, judged or reply, record, began)
     else:
         await _take(step, live, target, judged or reply, record, began)

@@ -180,6 +180,11 @@ class Tool(Struct):
     defer_loading: bool | None = None
     strict: bool | None = None
     input_examples: Raw = Raw()
+    # Those of `web_search_...`.
+    max_uses: int | None = None
+    allowed_domains: list[str] | None = None
+    blocked_domains: list[str] | None = None
+    user_location: Raw = Raw()
     # Those of the tool `computer_...`.
     display_width_px: int | None = None
     display_height_px: int | None = None

@@ -21,6 +21,7 @@ from byway.keys import Keyring
 from byway.logs import say
 from byway.messages import Request
 from byway.problems import Problem
+from byway.search.searching import Searcher
 from byway.secrets import Scrubber
 from byway.upstream import Upstream
 from byway.vendors import VENDORS, ProtocolName
@@ -281,6 +282,8 @@ class Runtime:
         if not self.aliases and len(builtin) == len(config.backends):
             # Nobody chose anything, so every name leads to the built-in model.
             self.aliases = {"default": tuple(f"{name}/{MODEL}" for name in builtin)}
+        same = before is not None and before.config.web_search == config.web_search
+        self.searcher: Searcher = before.searcher if same and before is not None else Searcher(config.web_search)
         self._turn = 0
         self._routes: dict[str, routing.Route] = {}
         self._watch: asyncio.Task[None] | None = None
@@ -299,6 +302,8 @@ class Runtime:
         for live in self.backends.values():
             if id(live) not in kept and live.upstream is not None:
                 await live.upstream.close()
+        if after is None or after.searcher is not self.searcher:
+            await self.searcher.close()
 
     async def _keep_asking(self) -> None:
         while True:

@@ -262,7 +262,11 @@ def _unfold(data: bytes) -> list[Event]:
         match block.get("type"):
             case "text":
                 deltas = [{"type": "text_delta", "text": block.get("text") or ""}]
+                cited = block.get("citations") or []
+                deltas += [{"type": "citations_delta", "citation": citation} for citation in cited]
                 block = {**block, "text": ""}
+                if cited:
+                    block["citations"] = []
             case "thinking":
                 deltas = [{"type": "thinking_delta", "thinking": block.get("thinking") or ""}]
                 if block.get("signature"):
@@ -276,6 +280,9 @@ def _unfold(data: bytes) -> list[Event]:
             frame("content_block_delta", index=index, delta=delta)
         frame("content_block_stop", index=index)
     stop = {"stop_reason": message.get("stop_reason"), "stop_sequence": message.get("stop_sequence")}
-    frame("message_delta", delta=stop, usage=counted)
+    ended = msgspec.to_builtins(counted)
+    if "server_tool_use" in usage:
+        ended["server_tool_use"] = usage["server_tool_use"]
+    frame("message_delta", delta=stop, usage=ended)
     frame("message_stop")
     return events

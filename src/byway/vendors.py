@@ -49,6 +49,8 @@ class Vendor(msgspec.Struct, frozen=True):
     """`max_tokens` is lowered to what it says it takes. Anthropic's clients do that themselves."""
     forces: bool = False
     """It keeps a forced tool choice. Elsewhere Byway looks whether a call came, and asks again when none did."""
+    searches: bool = False
+    """It runs the server tool `web_search_...` itself."""
     judges: bool = False
     """It gives the verdicts of auto mode itself."""
     thinking_as_text: bool = True
@@ -190,6 +192,7 @@ _ROWS: Final = (
         auth="x-api-key",
         clamps=False,
         forces=True,
+        searches=True,
         judges=True,
     ),
     Vendor(

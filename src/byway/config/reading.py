@@ -21,6 +21,7 @@ from byway.config.settings import (
     Form,
     Key,
     Note,
+    Searched,
     Shown,
     Tls,
     WebSearch,
@@ -174,7 +175,7 @@ class _Reader:
             return None if path else cls()
         self._spend(len(node.value), path, node.line)
         before = self._missing
-        if cls in (Backend, Key, WebSearch):
+        if cls in (Backend, Key, WebSearch, Searched):
             self._missing = []
         known = {field.encode_name: field for field in msgspec.structs.fields(cls) if not _note(cls, field.name).inner}
         values: dict[str, Any] = {}
@@ -434,6 +435,23 @@ class _Reader:
     def check_search(self, values: dict[str, Any], node: Node, path: str) -> None:
         if self._missing and values.get("enabled"):
             self.turned_off(values, "web search")
+            values["enabled"] = False
+        if values.get("enabled"):
+            if not values.get("provider"):
+                self.complain(f"{path}.provider", node.line, "who searches? Name serper, brave, exa or searxng")
+            self._provider(values, node, path)
+
+    def check_searched(self, values: dict[str, Any], node: Node, path: str) -> None:
+        if self._missing:
+            self.turned_off(values, f"search provider {values.get('provider', '')}")
+        self._provider(values, node, path)
+
+    def _provider(self, values: dict[str, Any], node: Node, path: str) -> None:
+        name = values.get("provider")
+        if name == "searxng" and not values.get("base_url"):
+            self.complain(f"{path}.base_url", node.line, "where is your SearXNG? Give its address")
+        elif name and name != "searxng" and not values.get("api_key") and not values.get("missing"):
+            self.complain(f"{path}.api_key", node.line, f"{name} wants a key")
 
     def check_config(self, values: dict[str, Any], node: Node, path: str) -> None:
         fields = cast("dict[str, Node]", node.value)
@@ -453,8 +471,12 @@ class _Reader:
         values["backends"] = tuple(backends) or (BUILTIN,)
         search = values.get("web_search")
         if values.get("local_only") and isinstance(search, WebSearch) and search.enabled:
-            message = "local_only is on, and search providers are not on this machine"
-            self.complain("web_search.enabled", fields["web_search"].line, message)
+            for one in search.providers:
+                if not one.base_url or not forms.local(one.base_url):
+                    message = (
+                        f"local_only is on, and {one.provider} is not provably on this machine or a private network"
+                    )
+                    self.complain("web_search.enabled", fields["web_search"].line, message)
         if "server" in values and values["server"].workers > 1:
             line = cast("dict[str, Node]", fields["server"].value)["workers"].line
             self.warn("server.workers", line, "more than one is not built yet; one process serves")
@@ -504,6 +526,7 @@ _CHECKS: Final[dict[type, Callable[[_Reader, dict[str, Any], Node, str], None]]]
     Key: _Reader.check_key,
     ApiKeys: _Reader.check_keys,
     WebSearch: _Reader.check_search,
+    Searched: _Reader.check_searched,
     Config: _Reader.check_config,
 }
 

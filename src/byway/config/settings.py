@@ -244,16 +244,43 @@ class HealthChecks(msgspec.Struct, frozen=True, kw_only=True):
     max_warmup_duration: Annotated[float, Note("So long a model may load.", form="duration")] = 300.0
 
 
-class WebSearch(Shown, frozen=True, kw_only=True):
-    """The search provider behind Claude Code's WebSearch."""
+ProviderName = Literal["serper", "brave", "exa", "searxng"]
 
-    enabled: Annotated[bool, Note("Is it used?")] = False
-    provider: Annotated[Literal["serper", "brave", "exa"] | None, Note("Who searches.")] = None
-    api_key: Annotated[str | None, Note("The secret that the provider wants.", form="secret")] = None
-    max_tool_iterations: Annotated[int, Note("So many searches per answer.", low=1, high=100)] = 5
+
+class Searched(Shown, frozen=True, kw_only=True):
+    """A search provider."""
+
+    provider: Annotated[ProviderName, Note("Who searches.")] = "searxng"
+    api_key: Annotated[str | None, Note("The secret that it wants. SearXNG wants none.", form="secret")] = None
+    base_url: Annotated[str | None, Note("Where it is: your SearXNG, a proxy, a mirror.", form="url")] = None
     missing: Annotated[
         tuple[str, ...], Note("Environment variables that it needs and that are not set.", inner=True)
     ] = ()
+
+
+class WebSearch(Shown, frozen=True, kw_only=True):
+    """The search providers behind Claude Code's WebSearch."""
+
+    enabled: Annotated[bool, Note("Is the web searched?")] = False
+    provider: Annotated[ProviderName | None, Note("Who searches.")] = None
+    api_key: Annotated[str | None, Note("The secret that the provider wants. SearXNG wants none.", form="secret")] = (
+        None
+    )
+    base_url: Annotated[str | None, Note("Where it is: your SearXNG, a proxy, a mirror.", form="url")] = None
+    fallback: Annotated[tuple[Searched, ...], Note("Who is asked when that one fails, in this order.")] = ()
+    max_results: Annotated[int, Note("So many results of one search.", low=1, high=20)] = 8
+    timeout: Annotated[float, Note("How long a provider may take.", form="duration", low=0.1)] = 15.0
+    cache_ttl: Annotated[float, Note("So long results are remembered. 0: not at all.", form="duration")] = 300.0
+    max_tool_iterations: Annotated[int, Note("So many searches per answer.", low=1, high=100, built=False)] = 5
+    missing: Annotated[
+        tuple[str, ...], Note("Environment variables that it needs and that are not set.", inner=True)
+    ] = ()
+
+    @property
+    def providers(self) -> tuple[Searched, ...]:
+        """All of them, in the order in which they are asked."""
+        first = Searched(provider=self.provider or "searxng", api_key=self.api_key, base_url=self.base_url)
+        return tuple(one for one in ((first,) if self.provider else ()) + self.fallback if not one.missing)
 
 
 class Safeguards(msgspec.Struct, frozen=True, kw_only=True):
@@ -489,7 +516,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         str, Note("Which of several equal backends is asked.", form="strategy", built=False)
     ] = "RoundRobin"
     model_metadata_file: Annotated[str | None, Note("File with facts about models.", built=False)] = None
-    web_search: Annotated[WebSearch, Note("Who searches the web.", built=False)] = WebSearch()
+    web_search: Annotated[WebSearch, Note("Who searches the web.")] = WebSearch()
     web_fetch: Annotated[WebFetch, Note("Pages that models ask for.")] = WebFetch()
     rate_limiting: Annotated[RateLimiting, Note("How many requests are let in.", built=False)] = RateLimiting()
     admin: Annotated[Admin, Note("The reference's administration API.", built=False)] = Admin()

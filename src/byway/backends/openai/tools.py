@@ -78,10 +78,14 @@ def _made(tool: Tool, vendor: Vendor, path: str) -> ToolOut:
     if tool.type not in (None, "custom"):
         written = defined.written(tool)
         if written is None:
+            what = (
+                "web search is switched off in Byway: set `web_search.enabled: true` and `web_search.provider` in byway.yaml."
+                if (tool.type or "").startswith("web_search_")
+                else "Byway does not run it yet. Leave the tool out, or send this request to an Anthropic backend."
+            )
             raise Problem(
                 "invalid_request",
-                f"{path}.type: {tool.type!r} is a tool that Anthropic's servers run; this backend cannot, and Byway "
-                "does not run it yet. Leave the tool out, or send this request to an Anthropic backend.",
+                f"{path}.type: {tool.type!r} is a tool that Anthropic's servers run; this backend cannot, and {what}",
             )
         function["description"] = written.description
         schema = _encode(written.schema)

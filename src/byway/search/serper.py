@@ -1,0 +1,43 @@
+"""Serper: Google's results. https://serper.dev (seen 2026-11-21; answers and errors as its users log them)."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from byway.backends import Call
+from byway.search import Failed, Query, Result, listed, operators, refused, result
+
+URL: Final = "https://google.serper.dev"
+
+
+def request(query: Query, key: str) -> Call:
+    """The call for `query`, with the key in it."""
+    body: dict[str, Any] = {"q": operators(query), "num": max(10, query.count)}
+    if query.place is not None and query.place.country:
+        body["gl"] = query.place.country.lower()
+        if query.place.city:
+            body["location"] = ", ".join(filter(None, (query.place.city, query.place.region)))
+    headers = (("content-type", "application/json"), ("x-api-key", key))
+    return Call("POST", "/search", headers, msgspec.json.encode(body))
+
+
+def read(status: int, body: Any) -> list[Result]:
+    """What an answer says, given its status and its decoded JSON; raises Failed."""
+    if status != 200:
+        said = str(body.get("message") or "") if isinstance(body, dict) else ""
+        if "credits" in said.lower():
+            # It says 400 for this.
+            raise Failed("unavailable", f"Serper: {said}. Buy credits, or name another provider.", status)
+        raise refused(status, said, "Serper")
+    if not isinstance(body, dict):
+        raise Failed("unavailable", "Serper's answer was not understood.", status)
+    found = [
+        result(one.get("title"), one.get("link"), one.get("snippet"), one.get("date"))
+        for one in listed(body, "organic")
+    ]
+    answer = body.get("answerBox")
+    if isinstance(answer, dict):
+        found.insert(0, result(answer.get("title"), answer.get("link"), answer.get("snippet") or answer.get("answer")))
+    return [one for one in found if one is not None]
