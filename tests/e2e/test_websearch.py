@@ -1,0 +1,177 @@
+"""WebSearch of the real client, and the official tool by the SDK, by way of a model that cannot search."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import anthropic
+import pytest
+from e2e.claude import Claude, OldClaude
+from e2e.test_claude import ALLOWED, results, told
+from gateway import Gateway, config
+from providers import KEY, Given, Provided, Seen, brave_error
+from scripted import Asked, Reply, Say, Scripted, Tool
+from strict import check_message
+
+pytestmark = pytest.mark.real
+
+
+class Stage:
+    """A Byway between a scripted model and made-up providers."""
+
+    def __init__(self, server: Scripted, provider: Provided, gateway: Gateway) -> None:
+        self.server, self.provider, self.gateway = server, provider, gateway
+        self.instead: Given | None = None
+
+    def searched(self) -> list[str]:
+        return [seen.text for seen in self.provider.seen]
+
+    def sdk(self) -> anthropic.Anthropic:
+        return anthropic.Anthropic(base_url=f"{self.gateway.url}/anthropic", api_key="dummy", max_retries=0)
+
+
+@pytest.fixture(scope="module")
+def _stage() -> Iterator[Stage]:
+    stage: Stage
+
+    def instead(seen: Seen) -> Given | None:
+        return stage.instead
+
+    with Scripted() as server, Provided(instead) as provider:
+        search = {"enabled": True, "provider": "brave", "api_key": KEY, "base_url": provider.url, "cache_ttl": 0}
+        with Gateway(config(server, web_search=search)) as gateway:
+            stage = Stage(server, provider, gateway)
+            yield stage
+            assert KEY not in gateway.text
+
+
+@pytest.fixture
+def stage(_stage: Stage) -> Iterator[Stage]:
+    _stage.provider.seen.clear()
+    _stage.instead = None
+    yield _stage
+    _stage.server.check()
+
+
+# -------------------------------- Claude Code
+
+
+def agent(asked: Asked) -> Reply | Say:
+    """The main model: searches once, then says what it has heard."""
+    assert "Perform a web search" not in told(asked), "no turn of the model is spent on the search itself"
+    if results(asked):
+        return Say("I have read it.")
+    return Say(tools=[Tool("WebSearch", {"query": "rust latest release", "allowed_domains": ["rust-lang.org"]})])
+
+
+@pytest.mark.parametrize("kind", [Claude, OldClaude], ids=["newest", "2.1.197"])
+def test_claude_code_searches_and_its_model_reads_what_was_found(
+    stage: Stage, tmp_path: Path, kind: type[Claude]
+) -> None:
+    stage.server.play(agent)
+    turn = kind(tmp_path, stage.gateway.url).ask("what is new in rust?", ALLOWED)
+    assert (turn.failed, turn.text) == (False, "I have read it.")
+    assert stage.searched() == ["rust latest release (site:rust-lang.org)"]
+    heard = results(stage.server.requests[-1])[0]["content"]
+    assert "Rust 1.99 released" in heard and "https://blog.rust-lang.org/2026/11/rust-1.99/" in heard
+    assert "The team & friends." in heard and "2 days ago" in heard, "snippets reach the model"
+    assert "example.com" not in heard, "the domains that were allowed hold"
+
+
+def test_a_search_that_fails_is_told_as_that(stage: Stage, tmp_path: Path) -> None:
+    stage.instead = (422, brave_error("SUBSCRIPTION_TOKEN_INVALID", "no", 422))
+    stage.server.play(agent)
+    turn = Claude(tmp_path, stage.gateway.url).ask("what is new in rust?", ALLOWED)
+    assert turn.text == "I have read it."
+    assert "Web search error: unavailable" in results(stage.server.requests[-1])[0]["content"]
+
+
+def test_a_search_without_results_says_so(stage: Stage, tmp_path: Path) -> None:
+    stage.instead = (200, {"type": "search"})
+    stage.server.play(agent)
+    Claude(tmp_path, stage.gateway.url).ask("what is new in rust?", ALLOWED)
+    assert "Nothing was found" in results(stage.server.requests[-1])[0]["content"]
+
+
+# -------------------------------- any client
+
+
+SEARCH: Any = {"type": "web_search_20250305", "name": "web_search", "max_uses": 2}
+WEATHER: Any = {"name": "weather", "input_schema": {"type": "object", "properties": {}}}
+ASK: dict[str, Any] = {"model": "sonnet", "max_tokens": 100, "messages": [{"role": "user", "content": "What is new?"}]}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_model_searches_and_answers_from_what_it_found(stage: Stage, stream: bool) -> None:
+    stage.server.play(
+        [
+            Say("I look.", tools=[Tool("web_search", {"query": "rust"})], tokens=(10, 5)),
+            Say("Rust 1.99.", tokens=(50, 4)),
+        ]
+    )
+    asked = {**ASK, "tools": [SEARCH]}
+    if stream:
+        with stage.sdk().messages.stream(**asked) as events:
+            message = events.get_final_message()
+    else:
+        message = stage.sdk().messages.create(**asked)
+    kinds = [block.type for block in message.content]
+    assert kinds == ["text", "server_tool_use", "web_search_tool_result", "text"]
+    assert message.stop_reason == "end_turn" and message.usage.input_tokens == 60
+    assert message.usage.server_tool_use is not None and message.usage.server_tool_use.web_search_requests == 1
+    first, second = stage.server.requests
+    assert first.json["tools"][0]["function"]["name"] == "web_search"
+    assert "The team & friends." in second.json["messages"][-1]["content"]
+    check_message(json.loads(message.model_dump_json(exclude_unset=True)))
+    # The blocks are taken back in a later turn, and the model is told of them in words.
+    stage.server.play([Say("Yes.")])
+    history = [*ASK["messages"], {"role": "assistant", "content": message.model_dump(exclude_unset=True)["content"]}]
+    stage.sdk().messages.create(**{**ASK, "messages": [*history, {"role": "user", "content": "Sure?"}]})
+    assert "Rust 1.99 released" in stage.server.last.body.decode()
+
+
+def test_a_model_that_does_not_stop_searching_is_stopped(stage: Stage) -> None:
+    more = Say(tools=[Tool("web_search", {"query": "more"})])
+    stage.server.play([more, more, Say("Enough.")])
+    message = stage.sdk().messages.create(**ASK, tools=[SEARCH])
+    assert stage.searched() == ["more", "more"] and message.content[-1].type == "text"
+    assert "tools" not in stage.server.last.json, "when no search is left, none is offered"
+
+
+def test_a_client_s_own_tool_comes_first(stage: Stage) -> None:
+    stage.server.play([Say(tools=[Tool("weather", {}), Tool("web_search", {"query": "rain"})])])
+    message = stage.sdk().messages.create(**ASK, tools=[SEARCH, WEATHER])
+    assert [block.type for block in message.content] == ["tool_use"] and message.stop_reason == "tool_use"
+    assert stage.searched() == []
+
+
+def test_a_failure_is_a_block_and_the_model_hears_of_it(stage: Stage) -> None:
+    stage.instead = (500, b"down")
+    stage.server.play([Say(tools=[Tool("web_search", {"query": "rust"})]), Say("I could not search.")])
+    message = stage.sdk().messages.create(**ASK, tools=[SEARCH])
+    (block,) = [block for block in message.content if block.type == "web_search_tool_result"]
+    assert not isinstance(block.content, list) and block.content.error_code == "unavailable"
+    assert message.usage.server_tool_use is not None and message.usage.server_tool_use.web_search_requests == 0
+    assert "unavailable" in stage.server.last.json["messages"][-1]["content"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"allowed_domains": ["a.com"], "blocked_domains": ["b.com"]}, "cannot be used together"),
+        ({"allowed_domains": ["https://a.com"]}, "allowed_domains.0"),
+    ],
+)
+def test_lists_of_domains_that_are_none_are_refused(stage: Stage, fields: dict[str, Any], words: str) -> None:
+    stage.server.play([Say(tools=[Tool("web_search", {"query": "rust"})])])
+    with pytest.raises(anthropic.BadRequestError, match=words):
+        stage.sdk().messages.create(**{**ASK, "tools": [{**SEARCH, **fields}]})
+
+
+def test_switched_off_it_says_which_setting_switches_it_on() -> None:
+    with Scripted() as server, Gateway(config(server)) as gateway:
+        answer = gateway.post({**ASK, "tools": [SEARCH]})
+        assert answer.status == 400 and "web_search.enabled" in answer.json["error"]["message"]

@@ -1,0 +1,111 @@
+"""Search providers as they answer: `with Provided() as server`. Each speaks its documented protocol, errors included."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+from urllib.parse import parse_qs, urlsplit
+
+KEY = "key-of-the-provider-0123456789"
+Given = tuple[int, Any]
+FOUND = [
+    (
+        "Rust 1.99 <b>released</b>",
+        "https://blog.rust-lang.org/2026/11/rust-1.99/",
+        "The team &amp; friends.",
+        "2 days ago",
+    ),
+    ("Elsewhere", "https://example.com/rust", "About rust.", ""),
+    ("Wrong scheme", "javascript:alert(1)", "no", ""),
+]
+
+
+class Seen:
+    """A request that came."""
+
+    def __init__(self, method: str, path: str, headers: dict[str, str], body: bytes) -> None:
+        self.method, self.path, self.headers = method, urlsplit(path).path, headers
+        self.query = {name: values[0] for name, values in parse_qs(urlsplit(path).query).items()}
+        self.json: Any = json.loads(body) if body else None
+
+    @property
+    def text(self) -> str:
+        """What is searched for."""
+        if self.json is not None:
+            return str(self.json.get("q") or self.json.get("query"))
+        return self.query.get("q", "")
+
+
+class Provided:
+    """All providers on one port: told apart by path and headers. `instead` may answer in their place."""
+
+    def __init__(self, instead: Callable[[Seen], Given | None] = lambda seen: None) -> None:
+        self.seen: list[Seen] = []
+        self.instead = instead
+        provided = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def _serve(self) -> None:
+                size = int(self.headers.get("content-length") or 0)
+                body = self.rfile.read(size)
+                names = {name.lower(): value for name, value in self.headers.items()}
+                seen = Seen(self.command, self.path, names, body)
+                provided.seen.append(seen)
+                status, given = provided.instead(seen) or answer(seen)
+                data = given if isinstance(given, bytes) else json.dumps(given).encode()
+                self.send_response(status)
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            do_GET = do_POST = _serve
+
+            def log_message(self, *args: object) -> None:
+                """Quiet."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def answer(seen: Seen) -> Given:
+    """What the provider that is meant says."""
+    rows: list[dict[str, Any]]
+    if seen.path == "/res/v1/web/search":
+        if seen.headers.get("x-subscription-token") != KEY:
+            return 422, brave_error("SUBSCRIPTION_TOKEN_INVALID", "The provided subscription token is invalid.", 422)
+        rows = [{"title": t, "url": u, "description": s, "age": a} for t, u, s, a in FOUND]
+        return 200, {"type": "search", "web": {"type": "search", "results": rows}}
+    if seen.method == "POST" and "q" in (seen.json or {}):
+        if seen.headers.get("x-api-key") != KEY:
+            return 403, {"message": "Unauthorized.", "statusCode": 403}
+        rows = [{"title": t, "link": u, "snippet": s, "date": a, "position": 1} for t, u, s, a in FOUND]
+        return 200, {"searchParameters": {"q": seen.json["q"]}, "organic": rows, "credits": 1}
+    if seen.method == "POST":
+        if seen.headers.get("x-api-key") != KEY:
+            return 401, {"requestId": "1", "error": "Invalid API key", "tag": "INVALID_API_KEY"}
+        rows = [
+            {"title": t, "url": u, "id": u, "text": s, "publishedDate": "2026-11-19T00:00:00.000Z"}
+            for t, u, s, _ in FOUND
+        ]
+        return 200, {"requestId": "1", "results": rows, "searchType": "auto", "costDollars": {"total": 0.005}}
+    if seen.query.get("format") != "json":
+        return 403, b"<!doctype html><title>403 Forbidden</title>"
+    rows = [{"title": t, "url": u, "content": s, "publishedDate": None, "engine": "duckduckgo"} for t, u, s, _ in FOUND]
+    return 200, {"query": seen.text, "number_of_results": 0, "results": rows, "unresponsive_engines": []}
+
+
+def brave_error(code: str, detail: str, status: int) -> dict[str, Any]:
+    error = {"id": "1", "code": code, "detail": detail, "status": status, "meta": {}}
+    return {"type": "ErrorResponse", "error": error, "time": 1}
