@@ -19,7 +19,6 @@ from byway.messages import Event, Frame, MessageDelta, MessageStart, Request, St
 from byway.problems import Problem
 from byway.routing import Place
 from byway.runtime import Live, Runtime, after_reading
-from byway.search import telling
 from byway.secrets import Scrubber
 from byway.stream import fold, unfold
 
@@ -122,16 +121,16 @@ async def _attempt(
     classifier = runtime.config.safeguards.classifier
     request.judged = bool(classifier and request.params.safeguards and not target.vendor.judges)
     judged = judging.Judged(reply) if request.judged else None
-    search = telling.tool(request) if request.params.tools and not target.vendor.searches else None
+    served = looking.served(runtime, request) if request.params.tools and not target.vendor.searches else None
     step = again.step(request, target)
-    if search is not None and runtime.searcher.ready:
+    if served:
 
         async def ask(asked: Request) -> bytes:
             held = Held()
             await _ask(live, target, asked, held, record, began)
             return fold(held.events)
 
-        await (judged or reply).send(unfold(await looking.look(runtime, request, *search, ask, record)))
+        await (judged or reply).send(unfold(await looking.look(request, served, ask, record)))
     elif step is None:
         await _ask(live, target, request, judged or reply, record, began)
     else:

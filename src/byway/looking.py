@@ -1,13 +1,13 @@
-"""The turns in which Byway itself searches the web for a request: who is asked when, and what the answer is made of.
+"""The turns in which Byway itself searches the web, or fetches a page, for a request: who is asked when, and what the answer is.
 
-What the blocks hold is `search.telling`'s, whom to ask `search.searching`'s; the line's own part is one line in `exchange`.
+What the blocks hold is `telling`'s in `search` and in `web`; the line's own part is a few lines in `exchange`.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 from msgspec import Raw
@@ -16,6 +16,9 @@ from byway.logs import say
 from byway.messages import Request, Text, Tool, ToolResult, ToolUse, Turn, Usage
 from byway.runtime import Runtime
 from byway.search import Failed, telling
+from byway.web import pages
+from byway.web.fetching import Unfetched
+from byway.web.prior import appeared, sources
 
 if TYPE_CHECKING:
     from byway.exchange import Record
@@ -24,73 +27,158 @@ Ask = Callable[[Request], Awaitable[bytes]]
 """One turn of the model, held: its answer as one JSON message."""
 
 
-async def look(runtime: Runtime, request: Request, at: int, tool: Tool, ask: Ask, record: Record) -> bytes:
-    """The whole answer to a request with the search tool `tool`, its `at`th. Raises Problem.
+class Served(Protocol):
+    """A tool of the request that Byway runs."""
+
+    tool: Tool
+    """As the request has it."""
+    function: Tool
+    """What the model is offered instead."""
+    done: int
+    """Uses that gave something: a failed one is not counted, as in the official API."""
+    told: str
+    """What the last use gave, for a model."""
+
+    @property
+    def left(self) -> bool:
+        """May there be another use?"""
+
+    async def run(self, given: dict[str, Any], turns: list[Turn]) -> list[dict[str, Any]]:
+        """Use it once, with a model's input, after `turns`; the blocks that tell of it. A failure is a block too."""
+
+
+def served(runtime: Runtime, request: Request) -> list[Served]:
+    """The tools of `request` that Byway runs; none for nearly all. Those that are switched off are not among them."""
+    found: list[Served] = []
+    for at, tool in enumerate(request.params.tools or ()):
+        if tool.type is None:
+            continue
+        if tool.type.startswith(telling.KIND) and runtime.searcher.ready:
+            found.append(_Searching(runtime, request, at, tool))
+        elif tool.type.startswith(pages.KIND) and runtime.config.web_fetch.enabled:
+            found.append(_Fetching(runtime, request, at, tool))
+    return found
+
+
+async def look(request: Request, tools: list[Served], ask: Ask, record: Record) -> bytes:
+    """The whole answer to a request with `tools`. Raises Problem.
 
     Claude Code's own sentence says what to search for, and its model reads what was found: no turn of a model is wasted on
-    that. Any other request gets the tool as a function, and as many turns as the model wants and `max_uses` lets it.
+    that. Any other request gets the tools as functions, and as many turns as the model wants and `max_uses` lets it.
     """
-    searching = _Searching(runtime, request, at, tool)
-    text = telling.sentence(request)
-    if text is not None:
+    text = telling.sentence(request) if isinstance(tools[0], _Searching) else None
+    if text is not None and isinstance(tools[0], _Searching):
         say("Anthropic web_search server-tool emulation: extracting query", by="the client's sentence")
-        content = [*await searching.search(text), *searching.findings]
+        content = [*await tools[0].run({"query": text}, []), *tools[0].findings]
         record.usage = Usage(request.estimate, output_tokens=sum(len(str(block)) for block in content) // 4)
         record.estimated, record.stop_reason = True, "end_turn"
-        return telling.message(request, content, msgspec.to_builtins(record.usage), searching.searches)
+        return telling.message(request, content, _usage(record.usage, tools), "end_turn")
     say("Anthropic web_search server-tool emulation: extracting query", by="the model")
-    return await _turns(searching, request, tool, ask, record)
+    return await _turns(request, tools, ask, record)
+
+
+def _usage(usage: Usage, tools: list[Served]) -> dict[str, Any]:
+    searches = sum(one.done for one in tools if isinstance(one, _Searching))
+    fetches = sum(one.done for one in tools if isinstance(one, _Fetching))
+    counts = {"web_search_requests": searches, "web_fetch_requests": fetches}
+    return {**msgspec.to_builtins(usage), "server_tool_use": counts}
 
 
 class _Searching:
-    """The searches of one answer."""
+    """`web_search_...` of one answer."""
+
+    function = telling.FUNCTION
 
     def __init__(self, runtime: Runtime, request: Request, at: int, tool: Tool) -> None:
-        self.searches = 0
-        """Those that gave something: a failed one is not counted, as in the official API."""
+        self.tool = tool
+        self.done = 0
+        self.told = ""
         self.findings: list[dict[str, Any]] = []
         """The last search, in text blocks."""
-        self.told = ""
-        """The same for a model."""
         self._runtime = runtime
-        self._request = request
+        self._id = request.id[4:]
         self._at = at
-        self._tool = tool
         self._asked = 0
 
     @property
     def left(self) -> bool:
-        """May there be another search?"""
-        return self._asked < telling.uses(self._tool)
+        return self._asked < telling.uses(self.tool)
 
-    async def search(self, text: str) -> list[dict[str, Any]]:
-        """Search once; the blocks that tell of it. A failure is a block too."""
-        id = f"srvtoolu_{self._request.id[4:]}{self._asked}"
+    async def run(self, given: dict[str, Any], turns: list[Turn]) -> list[dict[str, Any]]:
+        text = str(given.get("query") or "")
+        id = f"srvtoolu_{self._id}s{self._asked}"
         left = self.left
         self._asked += 1
         call = telling.call(id, text)
         self.findings = []
-        settings = self._runtime.config.web_search
         try:
             if not left:
                 raise Failed("max_uses_exceeded", "no more searches are allowed for this answer")
-            query = telling.query(self._tool, self._at, text, settings.max_results)
+            query = telling.query(self.tool, self._at, text, self._runtime.config.web_search.max_results)
             if not query.text:
                 raise Failed("invalid_tool_input", "the query is empty")
             results = (await self._runtime.searcher.search(query)).results
         except Failed as failure:
             self.told = json.dumps({"error": f"{failure.code}: {failure.message}"})
             return [call, telling.failed(id, failure)]
-        self.searches += 1
+        self.done += 1
         self.findings = telling.findings(text, results)
         self.told = telling.told(results)
         return [call, telling.found(id, results)]
 
 
-async def _turns(searching: _Searching, request: Request, tool: Tool, ask: Ask, record: Record) -> bytes:
-    """Let the model search until it answers."""
+class _Fetching:
+    """`web_fetch_...` of one answer."""
+
+    function = pages.FUNCTION
+
+    def __init__(self, runtime: Runtime, request: Request, at: int, tool: Tool) -> None:
+        pages.check(tool, at)
+        self._sources = sources(tool.url_sources, f"tools.{at}.url_sources")
+        self.tool = tool
+        self.done = 0
+        self.told = ""
+        self._runtime = runtime
+        self._request = request
+        self._asked = 0
+
+    @property
+    def left(self) -> bool:
+        return self.tool.max_uses is None or self._asked < self.tool.max_uses
+
+    async def run(self, given: dict[str, Any], turns: list[Turn]) -> list[dict[str, Any]]:
+        address = str(given.get("url") or "")
+        id = f"srvtoolu_{self._request.id[4:]}f{self._asked}"
+        left = self.left
+        self._asked += 1
+        call = pages.call(id, address)
+        # An address that nobody has named may carry the conversation to somebody: the official rule.
+        so_far = self._request.asking(turns, self._request.params)
+        try:
+            if not left:
+                raise Unfetched("max_uses_exceeded", "no more pages are allowed for this answer")
+            page = await self._runtime.fetcher.fetch(
+                address,
+                allowed=self.tool.allowed_domains,
+                blocked=self.tool.blocked_domains,
+                known=lambda url: appeared(so_far, url, self._sources),
+                max_content_tokens=self.tool.max_content_tokens,
+                fresh=self.tool.use_cache is False,
+            )
+        except Unfetched as failure:
+            self.told = json.dumps({"error": f"{failure.code}: {failure.message}"})
+            return [call, pages.failed(id, failure)]
+        self.done += 1
+        self.told = f"{page.title}\n{page.url}\n\n{page.text}"
+        return [call, pages.found(id, page, self.tool)]
+
+
+async def _turns(request: Request, served: list[Served], ask: Ask, record: Record) -> bytes:
+    """Let the model use the tools until it answers."""
     params = request.params
-    tools = [telling.FUNCTION if one is tool else one for one in params.tools or ()]
+    by_name = {one.function.name: one for one in served}
+    instead = {id(one.tool): one.function for one in served}
+    tools = [instead.get(id(tool), tool) for tool in params.tools or ()]
     turns = list(request.turns)
     content: list[dict[str, Any]] = []
     total = Usage()
@@ -100,22 +188,22 @@ async def _turns(searching: _Searching, request: Request, tool: Tool, ask: Ask, 
         said = json.loads(await ask(asked))
         for name in total.__struct_fields__:
             setattr(total, name, getattr(total, name) + (said["usage"].get(name) or 0))
-        calls = [one for one in said["content"] if one["type"] == "tool_use" and one["name"] == telling.FUNCTION.name]
+        calls = [one for one in said["content"] if one["type"] == "tool_use" and one["name"] in by_name]
         others = [one for one in said["content"] if one not in calls]
         content += others
         if not calls or any(one["type"] == "tool_use" for one in others):
-            # What the client has to run comes first; the model can search again when it has the results.
+            # What the client has to run comes first; the model can ask again when it has the results.
             break
         spoken: list[Any] = [Text(one["text"]) for one in others if one["type"] == "text"]
         heard: list[Any] = []
         for one in calls:
-            content += await searching.search(str(one["input"].get("query") or ""))
+            tool = by_name[one["name"]]
+            content += await tool.run(one["input"], turns)
             spoken.append(ToolUse(one["id"], one["name"], Raw(json.dumps(one["input"]).encode())))
-            heard.append(ToolResult(one["id"], searching.told))
+            heard.append(ToolResult(one["id"], tool.told))
         turns += [Turn("assistant", spoken), Turn("user", heard)]
-        # A forced choice is for the first turn; and when no search is left, the tool is not offered any more.
+        # A forced choice is for the first turn; and a tool that may not be used again is not offered any more.
         choice = None
-        if not searching.left:
-            tools = [one for one in tools if one is not telling.FUNCTION]
+        tools = [tool for tool in tools if tool.name not in by_name or by_name[tool.name].left]
     record.usage, record.stop_reason = total, said["stop_reason"]
-    return telling.message(request, content, msgspec.to_builtins(total), searching.searches, said["stop_reason"])
+    return telling.message(request, content, _usage(total, served), said["stop_reason"])

@@ -180,8 +180,12 @@ class Tool(Struct):
     defer_loading: bool | None = None
     strict: bool | None = None
     input_examples: Raw = Raw()
-    # Those of `web_search_...`.
+    # Those of `web_search_...` and `web_fetch_...`.
     max_uses: int | None = None
+    max_content_tokens: int | None = None
+    use_cache: bool | None = None
+    url_sources: Raw = Raw()
+    citations: dict[str, Any] | None = None
     allowed_domains: list[str] | None = None
     blocked_domains: list[str] | None = None
     user_location: Raw = Raw()

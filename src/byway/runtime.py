@@ -25,6 +25,7 @@ from byway.search.searching import Searcher
 from byway.secrets import Scrubber
 from byway.upstream import Upstream
 from byway.vendors import VENDORS, ProtocolName
+from byway.web.fetching import Fetcher
 
 #: The built-in model's name, before its process says it.
 MODEL: Final = "smollm2-135m-instruct"
@@ -284,6 +285,13 @@ class Runtime:
             self.aliases = {"default": tuple(f"{name}/{MODEL}" for name in builtin)}
         same = before is not None and before.config.web_search == config.web_search
         self.searcher: Searcher = before.searcher if same and before is not None else Searcher(config.web_search)
+        alike = before is not None and (before.config.web_fetch, before.config.local_only) == (
+            config.web_fetch,
+            config.local_only,
+        )
+        self.fetcher: Fetcher = (
+            before.fetcher if alike and before is not None else Fetcher(config.web_fetch, local_only=config.local_only)
+        )
         self._turn = 0
         self._routes: dict[str, routing.Route] = {}
         self._watch: asyncio.Task[None] | None = None

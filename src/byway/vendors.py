@@ -50,7 +50,7 @@ class Vendor(msgspec.Struct, frozen=True):
     forces: bool = False
     """It keeps a forced tool choice. Elsewhere Byway looks whether a call came, and asks again when none did."""
     searches: bool = False
-    """It runs the server tool `web_search_...` itself."""
+    """It runs the server tools `web_search_...` and `web_fetch_...` itself."""
     judges: bool = False
     """It gives the verdicts of auto mode itself."""
     thinking_as_text: bool = True

@@ -171,7 +171,67 @@ def test_lists_of_domains_that_are_none_are_refused(stage: Stage, fields: dict[s
         stage.sdk().messages.create(**{**ASK, "tools": [{**SEARCH, **fields}]})
 
 
-def test_switched_off_it_says_which_setting_switches_it_on() -> None:
+@pytest.mark.parametrize("kind", ["web_search", "web_fetch"])
+def test_switched_off_it_says_which_setting_switches_it_on(kind: str) -> None:
     with Scripted() as server, Gateway(config(server)) as gateway:
-        answer = gateway.post({**ASK, "tools": [SEARCH]})
-        assert answer.status == 400 and "web_search.enabled" in answer.json["error"]["message"]
+        answer = gateway.post({**ASK, "tools": [{"type": f"{kind}_20250910", "name": kind}]})
+        assert answer.status == 400 and f"{kind}.enabled" in answer.json["error"]["message"]
+
+
+# -------------------------------- pages
+
+
+FETCH: Any = {"type": "web_fetch_20250910", "name": "web_fetch", "max_uses": 2}
+
+
+@pytest.fixture(scope="module")
+def _site() -> Iterator[Stage]:
+    def page(seen: Seen) -> Given | None:
+        return 200, json.dumps({"the page": "says hello"}).encode()
+
+    with Scripted() as server, Provided(page) as site:
+        fetch = {"enabled": True, "allow_private": ["127.0.0.1"], "cache_ttl": 0}
+        with Gateway(config(server, web_fetch=fetch)) as gateway:
+            yield Stage(server, site, gateway)
+
+
+@pytest.fixture
+def site(_site: Stage) -> Iterator[Stage]:
+    _site.provider.seen.clear()
+    yield _site
+    _site.server.check()
+
+
+def fetched(stage: Stage, question: str, url: str, **fields: Any) -> tuple[Any, str]:
+    """The block that tells of the page, and what the model was told."""
+    stage.server.play([Say(tools=[Tool("web_fetch", {"url": url})]), Say("Done.")])
+    asked = {**ASK, "messages": [{"role": "user", "content": question}], "tools": [{**FETCH, **fields}]}
+    message = stage.sdk().messages.create(**asked)
+    check_message(json.loads(message.model_dump_json(exclude_unset=True)))
+    (block,) = [block for block in message.content if block.type == "web_fetch_tool_result"]
+    return block.content, stage.server.last.json["messages"][-1]["content"]
+
+
+def test_a_page_that_the_user_names_is_fetched(site: Stage) -> None:
+    url = f"{site.provider.url}/notes.json"
+    content, told = fetched(site, f"What does {url} say?", url)
+    assert content.type == "web_fetch_result" and content.url == url and content.retrieved_at
+    assert "says hello" in content.content.source.data and "says hello" in told
+
+
+def test_a_page_that_nobody_has_named_is_not_fetched(site: Stage) -> None:
+    content, told = fetched(site, "What is new?", f"{site.provider.url}/?secret=what-we-talked-about")
+    assert content.error_code == "url_not_in_prior_context" and "url_not_in_prior_context" in told
+    assert site.provider.seen == []
+
+
+def test_a_page_of_another_domain_is_not_fetched(site: Stage) -> None:
+    url = f"{site.provider.url}/notes.json"
+    content, _ = fetched(site, f"Read {url}", url, allowed_domains=["example.com"])
+    assert content.error_code == "url_not_allowed" and site.provider.seen == []
+
+
+def test_more_pages_than_allowed_are_not_fetched(site: Stage) -> None:
+    url = f"{site.provider.url}/notes.json"
+    content, _ = fetched(site, f"Read {url}", url, max_uses=0)
+    assert content.error_code == "max_uses_exceeded" and site.provider.seen == []

@@ -26,14 +26,6 @@ _CITED: Final = 150
 _encode: Final = msgspec.json.Encoder().encode
 
 
-def tool(request: Request) -> tuple[int, Tool] | None:
-    """The search tool of a request and its place among the tools; None for nearly all."""
-    for at, one in enumerate(request.params.tools or ()):
-        if one.type is not None and one.type.startswith(KIND):
-            return at, one
-    return None
-
-
 def uses(asked: Tool) -> int:
     """How many searches one answer may have."""
     return _USES if asked.max_uses is None else asked.max_uses
@@ -127,9 +119,7 @@ def told(results: Sequence[Result]) -> str:
     ).decode()
 
 
-def message(
-    request: Request, content: list[dict[str, Any]], usage: Mapping[str, int], searches: int, stop: str = "end_turn"
-) -> bytes:
+def message(request: Request, content: list[dict[str, Any]], usage: Mapping[str, Any], stop: str) -> bytes:
     """The whole answer."""
     return _encode(
         {
@@ -140,7 +130,7 @@ def message(
             "content": content,
             "stop_reason": stop,
             "stop_sequence": None,
-            "usage": {**usage, "server_tool_use": {"web_search_requests": searches, "web_fetch_requests": 0}},
+            "usage": usage,
         }
     )
 

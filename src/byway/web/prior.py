@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from typing import Any, Final, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from byway import urls
 from byway.messages import Block, Content, Document, Image, Request, SearchResult, Text, ToolResult, ToolUse, Unknown
+from byway.problems import Problem
 from byway.urls import Url
 
 #: Results of Anthropic's own tools that name addresses; those of its containers (code execution, bash) do not count.
@@ -53,6 +54,16 @@ class Sources(Struct, frozen=True):
     user_input: Filter = Filter()
     client_tool_results: Filter = Filter()
     server_tool_results: Filter = Filter()
+
+
+def sources(raw: Raw, path: str) -> Sources:
+    """A tool's `url_sources`; all of them where it has none. Raises Problem `invalid_request` with `path`."""
+    if not len(raw):
+        return Sources()
+    try:
+        return msgspec.json.decode(raw, type=Sources | None) or Sources()
+    except msgspec.MsgspecError as error:
+        raise Problem("invalid_request", f"{path}: {error}") from None
 
 
 def appeared(request: Request, url: Url, sources: Sources | None = None) -> bool:

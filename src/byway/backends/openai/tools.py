@@ -71,6 +71,12 @@ def offered(request: Request, target: Target) -> list[ToolOut]:
     return found
 
 
+_SWITCHED_OFF: Final = {
+    "web_search_": "web search is switched off in Byway: set `web_search.enabled: true` and `web_search.provider` in byway.yaml.",
+    "web_fetch_": "web fetch is switched off in Byway: set `web_fetch.enabled: true` in byway.yaml.",
+}
+
+
 def _made(tool: Tool, vendor: Vendor, path: str) -> ToolOut:
     if not tool.name:
         raise Problem("invalid_request", f"{path}.name: Field required")
@@ -78,10 +84,9 @@ def _made(tool: Tool, vendor: Vendor, path: str) -> ToolOut:
     if tool.type not in (None, "custom"):
         written = defined.written(tool)
         if written is None:
-            what = (
-                "web search is switched off in Byway: set `web_search.enabled: true` and `web_search.provider` in byway.yaml."
-                if (tool.type or "").startswith("web_search_")
-                else "Byway does not run it yet. Leave the tool out, or send this request to an Anthropic backend."
+            what = next(
+                (words for kind, words in _SWITCHED_OFF.items() if (tool.type or "").startswith(kind)),
+                "Byway does not run it. Leave the tool out, or send this request to an Anthropic backend.",
             )
             raise Problem(
                 "invalid_request",
