@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -42,7 +43,9 @@ class Seen:
 class Provided:
     """All providers on one port: told apart by path and headers. `instead` may answer in their place."""
 
-    def __init__(self, instead: Callable[[Seen], Given | None] = lambda seen: None) -> None:
+    def __init__(
+        self, instead: Callable[[Seen], Given | None] = lambda seen: None, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.seen: list[Seen] = []
         self.instead = instead
         provided = self
@@ -57,7 +60,8 @@ class Provided:
                 status, given = provided.instead(seen) or answer(seen)
                 data = given if isinstance(given, bytes) else json.dumps(given).encode()
                 self.send_response(status)
-                self.send_header("content-type", "application/json")
+                kind = "text/html" if isinstance(given, bytes) and given.startswith(b"<") else "application/json"
+                self.send_header("content-type", kind)
                 self.send_header("content-length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)
@@ -69,6 +73,9 @@ class Provided:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self.secure = f"https://127.0.0.1:{self._server.server_address[1]}/"
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()

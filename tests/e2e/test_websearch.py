@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import datetime
+import ipaddress
 import json
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import anthropic
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from e2e.claude import Claude, OldClaude
 from e2e.test_claude import ALLOWED, results, told
 from gateway import Gateway, config
@@ -235,3 +242,66 @@ def test_more_pages_than_allowed_are_not_fetched(site: Stage) -> None:
     url = f"{site.provider.url}/notes.json"
     content, _ = fetched(site, f"Read {url}", url, max_uses=0)
     assert content.error_code == "max_uses_exceeded" and site.provider.seen == []
+
+
+# -------------------------------- Claude Code's own WebFetch
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1, signed by itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Byway's test site")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .issuer_name(name)
+        .subject_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return folder / "cert.pem", folder / "key.pem"
+
+
+def test_claude_code_fetches_a_page_and_its_small_model_sums_it_up(tmp_path: Path) -> None:
+    cert, key = certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    page = b"<html><body><h1>Byways</h1><p>A byway is a small road.</p></body></html>"
+    summed: list[Asked] = []
+
+    def script(asked: Asked) -> Reply | Say:
+        if "small road" in told(asked) and not results(asked):
+            summed.append(asked)
+            return Say("It is about small roads.")
+        return (
+            Say("Read.")
+            if results(asked)
+            else Say(tools=[Tool("WebFetch", {"url": web.secure, "prompt": "What is it?"})])
+        )
+
+    with Provided(lambda seen: (200, page), tls=context) as web, Scripted(script, models=("local", "small")) as server:
+        settings = config(server)
+        settings["backends"][0]["models"] = ["local", "small"]
+        settings["model_aliases"]["haiku"] = ["one/small"]
+        with Gateway(settings) as gateway:
+            claude = Claude(
+                tmp_path / "home",
+                gateway.url,
+                NODE_EXTRA_CA_CERTS=str(cert),
+                ANTHROPIC_DEFAULT_HAIKU_MODEL="claude-haiku-5-5",
+            )
+            home = Path(claude.environ["CLAUDE_CONFIG_DIR"])
+            (home / "settings.json").write_text(json.dumps({"skipWebFetchPreflight": True}))
+            turn = claude.ask("read it", ALLOWED)
+    assert (turn.failed, turn.text) == (False, "Read.")
+    assert [asked.json["model"] for asked in summed] == ["small"], "the small model is asked, by its alias"
+    assert "It is about small roads." in results(server.requests[-1])[0]["content"]
