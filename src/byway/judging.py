@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 from msgspec import Raw
 
 from byway import claudecode, safeguards
@@ -16,9 +17,9 @@ from byway.messages import (
     BlockDelta,
     BlockStart,
     Event,
+    Frame,
     InputDelta,
     MessageDelta,
-    MessageStop,
     Request,
     ToolStart,
     Usage,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 Ask = Callable[[Runtime, Request], Awaitable[tuple[bytes, "Record"]]]
 """`exchange.whole`."""
 _AT_ONCE: Final = 4
+_ENDS: Final = frozenset(("message_delta", "message_stop"))
 
 
 class Judged:
@@ -45,6 +47,8 @@ class Judged:
         self.calls: list[safeguards.Call] = []
         self._reply = reply
         self._end: list[Event] = []
+        self._called = -1
+        """The index of the block of the last call, where the answer comes in frames."""
 
     def aim(self, backend: str, model: str) -> None:
         self._reply.aim(backend, model)
@@ -52,23 +56,47 @@ class Judged:
     async def send(self, events: list[Event]) -> None:
         now: list[Event] = []
         for event in events:
-            if isinstance(event, MessageDelta | MessageStop):
+            if event.name in _ENDS:
                 self._end.append(event)
                 continue
             now.append(event)
-            if isinstance(event, BlockStart) and isinstance(event.content_block, ToolStart):
+            if isinstance(event, Frame):
+                self._look(event)
+            elif isinstance(event, BlockStart) and isinstance(event.content_block, ToolStart):
                 self.calls.append(safeguards.Call(event.content_block.id, event.content_block.name))
             elif isinstance(event, BlockDelta) and isinstance(event.delta, InputDelta):
                 self.calls[-1].pieces.append(event.delta.partial_json)
         if now:
             await self._reply.send(now)
 
+    def _look(self, frame: Frame) -> None:
+        """A frame of an answer that Byway put together itself."""
+        said = _data(frame)
+        block, delta = said.get("content_block") or {}, said.get("delta") or {}
+        if block.get("type") == "tool_use":
+            self.calls.append(safeguards.Call(block["id"], block["name"]))
+            self._called = said["index"]
+        elif delta.get("type") == "input_json_delta" and said["index"] == self._called:
+            self.calls[-1].pieces.append(delta["partial_json"])
+
     async def finish(self, results: Raw) -> None:
         """Send the end, with `results`."""
+        end: list[Event] = []
         for event in self._end:
             if isinstance(event, MessageDelta):
                 event.delta.safeguard_results = results
-        await self._reply.send(self._end)
+            elif isinstance(event, Frame) and event.name == "message_delta":
+                said = _data(event)
+                said["delta"]["safeguard_results"] = results
+                data = b"event: message_delta\ndata: %b\n\n" % msgspec.json.encode(said)
+                event = Frame(event.name, data, event.usage, event.stop_reason)
+            end.append(event)
+        await self._reply.send(end)
+
+
+def _data(frame: Frame) -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.json.decode(frame.data.partition(b"data: ")[2])
+    return found
 
 
 async def verdicts(runtime: Runtime, request: Request, calls: list[safeguards.Call], ask: Ask) -> Raw:

@@ -344,6 +344,7 @@ class Request:
         """Another turn of the same exchange: other turns, other params. It has no body to pass on unopened."""
         made = Request(self.id, b"", params, self._headers, self.size)
         made._turns = turns
+        made.judged, made.room = self.judged, self.room
         return made
 
     def drop(self) -> None:

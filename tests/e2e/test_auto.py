@@ -43,7 +43,8 @@ class Stage:
 @pytest.fixture(scope="module")
 def _stage() -> Iterator[Stage]:
     with Scripted() as server, Scripted(models=("judge",)) as judges:
-        settings = config(server, safeguards={"classifier": "second/judge"}, logging={"format": "json"})
+        sections: dict[str, Any] = {"safeguards": {"classifier": "second/judge"}, "web_fetch": {"enabled": True}}
+        settings = config(server, **sections, logging={"format": "json"})
         settings["backends"].append({"name": "second", "type": "vllm", "url": judges.url, "models": ["judge"]})
         with Gateway(settings) as gateway:
             yield Stage(server, judges, gateway)
@@ -124,6 +125,32 @@ def test_what_only_looks_is_not_judged(stage: Stage, claude: Claude) -> None:
     turn = claude.ask("read it", *AUTO)
     assert (turn.failed, turn.text) == (False, "Read.") and "the text" in told(stage.server.requests[1])
     assert stage.judges.requests == []
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_an_answer_that_byway_has_put_together_has_its_verdicts_too(stage: Stage, stream: bool) -> None:
+    """With the tool for fetching pages, whose turns are Byway's own."""
+    stage.play([Say("I run it.", tools=[run("ls")])], allow)
+    body = {
+        "model": "sonnet",
+        "max_tokens": 100,
+        "stream": stream,
+        "messages": [{"role": "user", "content": "Look."}],
+        "tools": [
+            {"type": "web_fetch_20250910", "name": "web_fetch"},
+            {"name": "Bash", "input_schema": {"type": "object", "properties": {}}},
+        ],
+        "safeguards": [{"type": "dangerous_tool_use", "classifier_context": {}}],
+    }
+    answer = stage.gateway.post(body)
+    assert answer.status == 200, answer.body
+    if stream:
+        (delta,) = [event["delta"] for event in answer.events if event["type"] == "message_delta"]
+        assert answer.events[-1]["type"] == "message_stop"
+    else:
+        delta = answer.json
+    ((verdict,),) = [one["status"]["tool_uses"].values() for one in delta["safeguard_results"]]
+    assert verdict == {"type": "evaluated", "outcome": "not_flagged"} and delta["stop_reason"] == "tool_use"
 
 
 def test_without_a_classifier_the_client_goes_on_without_verdicts(tmp_path: Path) -> None:
