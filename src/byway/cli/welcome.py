@@ -154,6 +154,9 @@ def _claude(facts: Facts) -> list[Line]:
         if facts.claude:
             lines.append(Line(platform.export("ANTHROPIC_MODEL", facts.main), "dim"))
         lines.append(Line(platform.export("CLAUDE_CODE_MAX_CONTEXT_TOKENS", "WINDOW"), "dim"))
+    if not facts.official:
+        # It asks that host before each page, whatever its base URL is (measured).
+        lines.append(Line("Off-line, WebFetch needs \"skipWebFetchPreflight\": true in Claude Code's settings.", "dim"))
     return lines
 
 
