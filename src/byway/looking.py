@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 from msgspec import Raw
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 Ask = Callable[[Request], Awaitable[bytes]]
 """One turn of the model, held: its answer as one JSON message."""
+#: Pages of one answer where the request does not say.
+_PAGES: Final = 10
 
 
 class Served(Protocol):
@@ -102,7 +104,8 @@ class _Searching:
 
     @property
     def left(self) -> bool:
-        return self._asked < telling.uses(self.tool)
+        most = self.tool.max_uses
+        return self._asked < (self._runtime.config.web_search.max_tool_iterations if most is None else most)
 
     async def run(self, given: dict[str, Any], turns: list[Turn]) -> list[dict[str, Any]]:
         text = str(given.get("query") or "")
@@ -144,7 +147,7 @@ class _Fetching:
 
     @property
     def left(self) -> bool:
-        return self.tool.max_uses is None or self._asked < self.tool.max_uses
+        return self._asked < (_PAGES if self.tool.max_uses is None else self.tool.max_uses)
 
     async def run(self, given: dict[str, Any], turns: list[Turn]) -> list[dict[str, Any]]:
         address = str(given.get("url") or "")

@@ -148,6 +148,15 @@ def test_a_model_that_does_not_stop_searching_is_stopped(stage: Stage) -> None:
     assert "tools" not in stage.server.last.json, "when no search is left, none is offered"
 
 
+def test_without_a_number_in_the_request_the_setting_holds(stage: Stage) -> None:
+    def script(asked: Asked) -> Say:
+        return Say(tools=[Tool("web_search", {"query": "more"})]) if "tools" in asked.json else Say("Enough.")
+
+    stage.server.play(script)
+    message = stage.sdk().messages.create(**{**ASK, "tools": [{"type": "web_search_20250305", "name": "web_search"}]})
+    assert message.content[-1].type == "text" and len(stage.searched()) == 5
+
+
 def test_a_client_s_own_tool_comes_first(stage: Stage) -> None:
     stage.server.play([Say(tools=[Tool("weather", {}), Tool("web_search", {"query": "rain"})])])
     message = stage.sdk().messages.create(**ASK, tools=[SEARCH, WEATHER])

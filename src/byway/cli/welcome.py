@@ -156,7 +156,7 @@ def _claude(facts: Facts) -> list[Line]:
         lines.append(Line(platform.export("CLAUDE_CODE_MAX_CONTEXT_TOKENS", "WINDOW"), "dim"))
     if not facts.official:
         # It asks that host before each page, whatever its base URL is (measured).
-        lines.append(Line("Off-line, WebFetch needs \"skipWebFetchPreflight\": true in Claude Code's settings.", "dim"))
+        lines.append(Line('Off-line, WebFetch needs "skipWebFetchPreflight": true in Claude Code\'s settings.', "dim"))
     return lines
 
 

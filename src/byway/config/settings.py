@@ -271,7 +271,9 @@ class WebSearch(Shown, frozen=True, kw_only=True):
     max_results: Annotated[int, Note("So many results of one search.", low=1, high=20)] = 8
     timeout: Annotated[float, Note("How long a provider may take.", form="duration", low=0.1)] = 15.0
     cache_ttl: Annotated[float, Note("So long results are remembered. 0: not at all.", form="duration")] = 300.0
-    max_tool_iterations: Annotated[int, Note("So many searches per answer.", low=1, high=100, built=False)] = 5
+    max_tool_iterations: Annotated[
+        int, Note("So many searches per answer, where a request does not say.", low=1, high=100)
+    ] = 5
     missing: Annotated[
         tuple[str, ...], Note("Environment variables that it needs and that are not set.", inner=True)
     ] = ()

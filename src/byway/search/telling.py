@@ -20,15 +20,8 @@ from byway.problems import Problem
 from byway.search import Failed, Place, Query, Result
 
 KIND: Final = "web_search_"
-#: Searches of one answer where the request does not say.
-_USES: Final = 5
 _CITED: Final = 150
 _encode: Final = msgspec.json.Encoder().encode
-
-
-def uses(asked: Tool) -> int:
-    """How many searches one answer may have."""
-    return _USES if asked.max_uses is None else asked.max_uses
 
 
 def query(asked: Tool, at: int, text: str, count: int) -> Query:
