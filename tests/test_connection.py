@@ -52,7 +52,7 @@ def talk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Talk]:
 
     async def conversation(pieces: tuple[bytes, ...], patience: float) -> bytes:
         loop = asyncio.get_running_loop()
-        config = uvicorn.config.Config(echo, log_config=None, lifespan="off", http=Connection)
+        config = uvicorn.config.Config(echo, log_config=None, lifespan="off", proxy_headers=False, http=Connection)
         config.load()
         state = ServerState()
         server = await loop.create_server(lambda: Connection(config, state, {}, loop), "127.0.0.1", 0)
@@ -228,7 +228,7 @@ def test_a_client_that_leaves_is_noticed_though_it_has_sent_requests_ahead() -> 
 
     async def leave() -> None:
         loop = asyncio.get_running_loop()
-        config = uvicorn.config.Config(wait, log_config=None, lifespan="off", http=Connection)
+        config = uvicorn.config.Config(wait, log_config=None, lifespan="off", proxy_headers=False, http=Connection)
         config.load()
         state = ServerState()
         server = await loop.create_server(lambda: Connection(config, state, {}, loop), "127.0.0.1", 0)
@@ -254,3 +254,30 @@ def test_trailers_are_no_headers_and_come_to_an_end(talk: Talk) -> None:
     assert heard.startswith(b"HTTP/1.1 200") and heard.endswith(b" 2")
     heard = talk(HEAD + body, *[b"a: " + b"b" * 8000 + b"\r\n"] * 12, patience=2)
     assert heard.startswith(b"HTTP/1.1 431") and heard.endswith(b"<closed>")
+
+
+def test_fields_of_one_name_are_a_list() -> None:
+    seen: list[Any] = []
+
+    async def keep(scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]) -> None:
+        seen.append(dict(scope["headers"]))
+        await echo(scope, receive, send)
+
+    async def ask() -> None:
+        loop = asyncio.get_running_loop()
+        config = uvicorn.config.Config(keep, log_config=None, lifespan="off", proxy_headers=False, http=Connection)
+        config.load()
+        state = ServerState()
+        server = await loop.create_server(lambda: Connection(config, state, {}, loop), "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
+        writer.write(
+            b"GET /a HTTP/1.1\r\nHost: x\r\nAnthropic-Beta: one\r\nanthropic-beta: two\r\nconnection: close\r\n\r\n"
+        )
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        server.close()
+        await asyncio.sleep(0.01)
+
+    asyncio.run(ask())
+    assert seen == [{b"host": b"x", b"anthropic-beta": b"one, two", b"connection": b"close"}]

@@ -86,6 +86,7 @@ class App:
         if scope["type"] != "http":
             return
         began = time.monotonic()
+        # ASGI has a list of pairs here, Byway's own connection what comes of it.
         headers: dict[bytes, bytes] = dict(scope["headers"])
         ask = Ask(self, scope, headers, receive, send, next(self._ids))
         try:
@@ -151,11 +152,6 @@ class App:
         if server is not None and server[1] is None:
             # A unix socket: no page can reach it.
             return
-        if (
-            len(ask.headers) < len(ask.scope["headers"])
-            and [name for name, _ in ask.scope["headers"]].count(b"host") > 1
-        ):
-            raise Problem("invalid_request", "There is more than one Host header; send one.")
         host = ask.headers.get(b"host", b"")
         good = self._hosts.get(host)
         if good is None:
@@ -163,6 +159,8 @@ class App:
             if len(self._hosts) < _REMEMBERED:
                 self._hosts[host] = good
         if not good:
+            if b"," in host:
+                raise Problem("invalid_request", "There is more than one Host header; send one.")
             raise Problem(
                 "misdirected",
                 "This Byway does not answer to that host name. Use 127.0.0.1 or localhost, or add the name to "

@@ -105,7 +105,7 @@ class Cycle:
             if connection.flow.read_paused:
                 connection.flow.resume_reading()
             if not self._woken:
-                if not (self._continued or self.started) and (b"expect", b"100-continue") in self.scope["headers"]:
+                if not (self._continued or self.started) and self.scope["headers"].get(b"expect") == b"100-continue":
                     connection.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                 self._continued = True
                 self._waiter = connection.loop.create_future()
@@ -180,6 +180,7 @@ class Connection(HttpToolsProtocol):
     protocol in this one."""
 
     url: bytes
+    headers: dict[bytes, bytes]  # type: ignore[assignment]
     cycle: Cycle | None  # type: ignore[assignment]
     _left = HEAD_WITHIN
     """Seconds until the connection is ended; negative: for ever."""
@@ -232,7 +233,7 @@ class Connection(HttpToolsProtocol):
             self._refuse(400, "Byway is no proxy: set it as the base URL of your client, not as its proxy.")
             return b""
         lines = [b"%b %b HTTP/%b" % (parser.get_method(), self.url, parser.get_http_version().encode())]
-        for name, value in self.headers:
+        for name, value in self.headers.items():
             if name == b"connection":
                 value = b", ".join([one for one in value.split(b",") if one.strip().lower() not in _UPGRADING])
             if name not in _UPGRADING:
@@ -272,13 +273,15 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self.url = b""
-        self.headers = []
+        self.headers = {}
         self._in_head = True
         if self._running is None:
             self._left = HEAD_WITHIN
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name.lower(), value))
+        name, fields = name.lower(), self.headers
+        # RFC 9110 section 5.3: fields of one name are a list. Two hosts become a name that is none.
+        fields[name] = fields[name] + b", " + value if name in fields else value
 
     def on_headers_complete(self) -> None:
         self._in_head = False
@@ -293,7 +296,7 @@ class Connection(HttpToolsProtocol):
             raw = urlsplit(raw).path
         path = raw.decode("ascii")
         # What comes now are trailers: they must not stand for a header that the door has looked at.
-        headers, self.headers = self.headers, []
+        headers, self.headers = self.headers, {}
         # Keys of the request's own first, then those that never differ.
         scope: dict[str, Any] = {
             "type": "http",

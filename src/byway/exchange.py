@@ -180,7 +180,7 @@ async def _ask(live: Live, target: Target, request: Request, reply: Reply, recor
         call = live.protocol.request(request, target)
     except pdf.Unread as unread:
         call = await after_reading(unread, live.protocol.request, request, target)
-    if target.vendor.protocol != "anthropic" and request.unknown:
+    if request.loose and target.vendor.protocol != "anthropic" and request.unknown:
         say("Blocks of types that Byway does not know go on as text", logging.WARNING, types=" ".join(request.unknown))
     problem = live.refusal(target, call.body)
     if problem is not None:

@@ -289,6 +289,8 @@ class Request:
         self.size = size
         self.estimate = max(1, size // 4)
         """A guess at the prompt's tokens: what `message_start` says before anybody has counted."""
+        self.loose = type(params) is _Loose
+        """It has a block of a type that is not known, or one that is not as it should be."""
         self.judged = False
         """Byway itself brings the verdicts that its `safeguards` ask for."""
         self.room: int | None = None
@@ -329,9 +331,7 @@ class Request:
 
     @property
     def unknown(self) -> set[str]:
-        """The types of blocks in the conversation that this version does not know; a request without any costs nothing."""
-        if type(self.params) is not _Loose:
-            return set()
+        """The types of blocks in the conversation that this version does not know; only a `loose` request has any."""
         blocks = [block for turn in self.turns if not isinstance(turn.content, str) for block in turn.content]
         inner = [block.content for block in blocks if type(block) is ToolResult and isinstance(block.content, list)]
         return {block.kind[:64] for block in chain(blocks, *inner) if type(block) is Unknown and block.foreign}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from byway.exchange import Record
-from byway.keys import Caller
+from byway.keys import ANYBODY
 from byway.messages import Frame
 from byway.problems import MESSAGE_LIMIT, Problem
 from byway.runtime import Runtime
@@ -70,7 +70,7 @@ class Ask:
         self.id = id
         """24 random letters: `req_` and `msg_` ids are made of it."""
         self.runtime: Runtime = app.runtime
-        self.caller = Caller()
+        self.caller = ANYBODY
         self.record = Record()
         self.status = 0
         self.origin = b""
