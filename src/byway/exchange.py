@@ -20,7 +20,7 @@ from byway.problems import Problem
 from byway.routing import Place
 from byway.runtime import Live, Runtime, after_reading
 from byway.secrets import Scrubber
-from byway.stream import fold, unfold
+from byway.stream import fold
 
 #: A retry of the only target left waits this long, or as long as the backend asks when that is no longer than `_PATIENCE`.
 _PAUSE: Final = 0.25
@@ -125,12 +125,10 @@ async def _attempt(
     step = again.step(request, target)
     if served:
 
-        async def ask(asked: Request) -> bytes:
-            held = Held()
-            await _ask(live, target, asked, held, record, began)
-            return fold(held.events)
+        async def ask(asked: Request, relay: Reply) -> None:
+            await _ask(live, target, asked, relay, record, began)
 
-        await (judged or reply).send(unfold(await looking.look(request, served, ask, record)))
+        await looking.look(request, served, judged or reply, ask, record)
     elif step is None:
         await _ask(live, target, request, judged or reply, record, began)
     else:

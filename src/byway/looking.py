@@ -10,21 +10,43 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
+from byway import sse
 from byway.logs import say
-from byway.messages import Request, Text, Tool, ToolResult, ToolUse, Turn, Usage
+from byway.messages import (
+    BlockDelta,
+    BlockStart,
+    BlockStop,
+    Event,
+    Frame,
+    InputDelta,
+    MessageDelta,
+    MessageStart,
+    MessageStop,
+    Request,
+    Started,
+    Text,
+    TextDelta,
+    Tool,
+    ToolResult,
+    ToolStart,
+    ToolUse,
+    Turn,
+    Usage,
+)
 from byway.runtime import Runtime
 from byway.search import Failed, telling
+from byway.stream import block_frames, tool_input
 from byway.web import pages
 from byway.web.fetching import Unfetched
 from byway.web.prior import appeared, sources
 
 if TYPE_CHECKING:
-    from byway.exchange import Record
+    from byway.exchange import Record, Reply
 
-Ask = Callable[[Request], Awaitable[bytes]]
-"""One turn of the model, held: its answer as one JSON message."""
+Ask = Callable[["Request", "_Relay"], Awaitable[None]]
+"""One turn of the model."""
 #: Pages of one answer where the request does not say.
 _PAGES: Final = 10
 
@@ -62,21 +84,25 @@ def served(runtime: Runtime, request: Request) -> list[Served]:
     return found
 
 
-async def look(request: Request, tools: list[Served], ask: Ask, record: Record) -> bytes:
-    """The whole answer to a request with `tools`. Raises Problem.
+async def look(request: Request, tools: list[Served], reply: Reply, ask: Ask, record: Record) -> None:
+    """Answer a request with `tools` through `reply`, as the answer is said. Raises Problem.
 
     Claude Code's own sentence says what to search for, and its model reads what was found: no turn of a model is wasted on
     that. Any other request gets the tools as functions, and as many turns as the model wants and `max_uses` lets it.
     """
+    relay = _Relay(reply, request, {one.function.name for one in tools})
     text = telling.sentence(request) if isinstance(tools[0], _Searching) else None
     if text is not None and isinstance(tools[0], _Searching):
         say("Anthropic web_search server-tool emulation: extracting query", by="the client's sentence")
-        content = [*await tools[0].run({"query": text}, []), *tools[0].findings]
-        record.usage = Usage(request.estimate, output_tokens=sum(len(str(block)) for block in content) // 4)
-        record.estimated, record.stop_reason = True, "end_turn"
-        return telling.message(request, content, _usage(record.usage, tools), "end_turn")
-    say("Anthropic web_search server-tool emulation: extracting query", by="the model")
-    return await _turns(request, tools, ask, record)
+        blocks = [*await tools[0].run({"query": text}, []), *tools[0].findings]
+        await relay.add(blocks)
+        total, stop = Usage(request.estimate, output_tokens=sum(len(str(block)) for block in blocks) // 4), "end_turn"
+        record.estimated = True
+    else:
+        say("Anthropic web_search server-tool emulation: extracting query", by="the model")
+        total, stop = await _turns(request, tools, relay, ask)
+    record.usage, record.stop_reason = total, stop
+    await relay.finish(_usage(total, tools), total, stop)
 
 
 def _usage(usage: Usage, tools: list[Served]) -> dict[str, Any]:
@@ -176,37 +202,129 @@ class _Fetching:
         return [call, pages.found(id, page, self.tool)]
 
 
-async def _turns(request: Request, served: list[Served], ask: Ask, record: Record) -> bytes:
-    """Let the model use the tools until it answers."""
+async def _turns(request: Request, served: list[Served], relay: _Relay, ask: Ask) -> tuple[Usage, str]:
+    """Let the model use the tools until it answers; all tokens together, and why it stopped."""
     params = request.params
     by_name = {one.function.name: one for one in served}
     instead = {id(one.tool): one.function for one in served}
     tools = [instead.get(id(tool), tool) for tool in params.tools or ()]
     turns = list(request.turns)
-    content: list[dict[str, Any]] = []
     total = Usage()
     choice = params.tool_choice
     while True:
-        asked = request.asking(turns, msgspec.structs.replace(params, tools=tools, tool_choice=choice))
-        said = json.loads(await ask(asked))
+        relay.begin()
+        await ask(request.asking(turns, msgspec.structs.replace(params, tools=tools, tool_choice=choice)), relay)
         for name in total.__struct_fields__:
-            setattr(total, name, getattr(total, name) + (said["usage"].get(name) or 0))
-        calls = [one for one in said["content"] if one["type"] == "tool_use" and one["name"] in by_name]
-        others = [one for one in said["content"] if one not in calls]
-        content += others
-        if not calls or any(one["type"] == "tool_use" for one in others):
+            setattr(total, name, getattr(total, name) + getattr(relay.usage, name))
+        if not relay.calls or relay.others:
             # What the client has to run comes first; the model can ask again when it has the results.
-            break
-        spoken: list[Any] = [Text(one["text"]) for one in others if one["type"] == "text"]
+            return total, relay.stop
+        spoken: list[Any] = [Text("".join(relay.texts))] if relay.texts else []
         heard: list[Any] = []
-        for one in calls:
-            tool = by_name[one["name"]]
-            content += await tool.run(one["input"], turns)
-            spoken.append(ToolUse(one["id"], one["name"], Raw(json.dumps(one["input"]).encode())))
-            heard.append(ToolResult(one["id"], tool.told))
+        for call in relay.calls:
+            given = tool_input("".join(call.pieces))
+            tool = by_name[call.name]
+            await relay.add(await tool.run(given, turns))
+            spoken.append(ToolUse(call.id, call.name, Raw(msgspec.json.encode(given))))
+            heard.append(ToolResult(call.id, tool.told))
         turns += [Turn("assistant", spoken), Turn("user", heard)]
         # A forced choice is for the first turn; and a tool that may not be used again is not offered any more.
         choice = None
         tools = [tool for tool in tools if tool.name not in by_name or by_name[tool.name].left]
-    record.usage, record.stop_reason = total, said["stop_reason"]
-    return telling.message(request, content, _usage(total, served), said["stop_reason"])
+
+
+class _Call(Struct):
+    """A call of a tool that Byway runs."""
+
+    id: str
+    name: str
+    pieces: list[str]
+
+
+class _Relay:
+    """Makes one answer of several turns: passes on what is said as it is said, but for calls of Byway's own tools."""
+
+    # The conversation is still needed when its answer has begun.
+    sent = False
+
+    def __init__(self, reply: Reply, request: Request, names: set[str]) -> None:
+        self._reply = reply
+        self._request = request
+        self._names = names
+        self._started = False
+        self._next = 0
+        """The index of the next block that goes out."""
+        self.begin()
+
+    def begin(self) -> None:
+        """A turn of the model begins."""
+        self.texts: list[str] = []
+        self.calls: list[_Call] = []
+        self.others = False
+        """The client's own tools were called."""
+        self.usage = Usage()
+        self.stop = "end_turn"
+        self._places: dict[int, int | None] = {}
+        """The index of a block in its turn -> in the answer; None: it is not passed on."""
+
+    def aim(self, backend: str, model: str) -> None:
+        """It was aimed when the exchange was."""
+
+    async def send(self, events: list[Event]) -> None:
+        out: list[Event] = []
+        for event in events:
+            if isinstance(event, MessageStart):
+                self._start(out, event)
+            elif isinstance(event, BlockStart):
+                block = event.content_block
+                if isinstance(block, ToolStart) and block.name in self._names:
+                    self.calls.append(_Call(block.id, block.name, []))
+                    self._places[event.index] = None
+                    continue
+                self.others = self.others or isinstance(block, ToolStart)
+                self._places[event.index] = self._next
+                out.append(_frame(BlockStart(self._next, block)))
+                self._next += 1
+            elif isinstance(event, BlockDelta):
+                place = self._places[event.index]
+                if place is not None:
+                    out.append(_frame(BlockDelta(place, event.delta)))
+                    if isinstance(event.delta, TextDelta):
+                        self.texts.append(event.delta.text)
+                elif isinstance(event.delta, InputDelta):
+                    self.calls[-1].pieces.append(event.delta.partial_json)
+            elif isinstance(event, BlockStop):
+                place = self._places[event.index]
+                if place is not None:
+                    out.append(_frame(BlockStop(place)))
+            elif isinstance(event, MessageDelta):
+                self.usage, self.stop = event.usage, event.delta.stop_reason or "end_turn"
+        if out:
+            await self._reply.send(out)
+
+    async def add(self, blocks: list[dict[str, Any]]) -> None:
+        """Send blocks of Byway's own."""
+        out: list[Event] = []
+        self._start(out, None)
+        for block in blocks:
+            out += block_frames(self._next, block)
+            self._next += 1
+        await self._reply.send(out)
+
+    async def finish(self, usage: dict[str, Any], total: Usage, stop: str) -> None:
+        """Send the end."""
+        out: list[Event] = []
+        self._start(out, None)
+        delta = {"type": "message_delta", "delta": {"stop_reason": stop, "stop_sequence": None}, "usage": usage}
+        data = b"event: message_delta\ndata: %b\n\n" % msgspec.json.encode(delta)
+        await self._reply.send([*out, Frame("message_delta", data, total, stop), _frame(MessageStop())])
+
+    def _start(self, out: list[Event], event: MessageStart | None) -> None:
+        if not self._started:
+            self._started = True
+            request = self._request
+            out.append(_frame(event or MessageStart(Started(request.id, request.model, Usage(request.estimate)))))
+
+
+def _frame(event: Event) -> Frame:
+    return Frame(event.name, sse.encode([event]))

@@ -258,27 +258,7 @@ def _unfold(data: bytes) -> list[Event]:
     opening = {**message, "content": [], "stop_reason": None, "stop_sequence": None}
     frame("message_start", message=opening)
     for index, block in enumerate(content):
-        deltas: list[dict[str, Any]] = []
-        match block.get("type"):
-            case "text":
-                deltas = [{"type": "text_delta", "text": block.get("text") or ""}]
-                cited = block.get("citations") or []
-                deltas += [{"type": "citations_delta", "citation": citation} for citation in cited]
-                block = {**block, "text": ""}
-                if cited:
-                    block["citations"] = []
-            case "thinking":
-                deltas = [{"type": "thinking_delta", "thinking": block.get("thinking") or ""}]
-                if block.get("signature"):
-                    deltas.append({"type": "signature_delta", "signature": block["signature"]})
-                block = {**block, "thinking": "", "signature": ""}
-            case "tool_use" | "server_tool_use":
-                deltas = [{"type": "input_json_delta", "partial_json": _encode(block.get("input") or {}).decode()}]
-                block = {**block, "input": {}}
-        frame("content_block_start", index=index, content_block=block)
-        for delta in deltas:
-            frame("content_block_delta", index=index, delta=delta)
-        frame("content_block_stop", index=index)
+        events += block_frames(index, block)
     stop = {"stop_reason": message.get("stop_reason"), "stop_sequence": message.get("stop_sequence")}
     ended = msgspec.to_builtins(counted)
     if "server_tool_use" in usage:
@@ -286,3 +266,33 @@ def _unfold(data: bytes) -> list[Event]:
     frame("message_delta", delta=stop, usage=ended)
     frame("message_stop")
     return events
+
+
+def block_frames(index: int, block: dict[str, Any]) -> list[Event]:
+    """The events of a whole content block."""
+    deltas: list[dict[str, Any]] = []
+    match block.get("type"):
+        case "text":
+            deltas = [{"type": "text_delta", "text": block.get("text") or ""}]
+            cited = block.get("citations") or []
+            deltas += [{"type": "citations_delta", "citation": citation} for citation in cited]
+            block = {**block, "text": ""}
+            if cited:
+                block["citations"] = []
+        case "thinking":
+            deltas = [{"type": "thinking_delta", "thinking": block.get("thinking") or ""}]
+            if block.get("signature"):
+                deltas.append({"type": "signature_delta", "signature": block["signature"]})
+            block = {**block, "thinking": "", "signature": ""}
+        case "tool_use" | "server_tool_use":
+            deltas = [{"type": "input_json_delta", "partial_json": _encode(block.get("input") or {}).decode()}]
+            block = {**block, "input": {}}
+    items = [
+        {"type": "content_block_start", "index": index, "content_block": block},
+        *({"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas),
+        {"type": "content_block_stop", "index": index},
+    ]
+    return [
+        Frame(str(item["type"]), b"event: %b\ndata: %b\n\n" % (str(item["type"]).encode(), _encode(item)))
+        for item in items
+    ]

@@ -6,6 +6,7 @@ import datetime
 import ipaddress
 import json
 import ssl
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ class Stage:
     def __init__(self, server: Scripted, provider: Provided, gateway: Gateway) -> None:
         self.server, self.provider, self.gateway = server, provider, gateway
         self.instead: Given | None = None
+        self.slow = 0.0
+        """Seconds that the provider takes."""
 
     def searched(self) -> list[str]:
         return [seen.text for seen in self.provider.seen]
@@ -45,6 +48,7 @@ def _stage() -> Iterator[Stage]:
     stage: Stage
 
     def instead(seen: Seen) -> Given | None:
+        time.sleep(stage.slow)
         return stage.instead
 
     with Scripted() as server, Provided(instead) as provider:
@@ -58,7 +62,7 @@ def _stage() -> Iterator[Stage]:
 @pytest.fixture
 def stage(_stage: Stage) -> Iterator[Stage]:
     _stage.provider.seen.clear()
-    _stage.instead = None
+    _stage.instead, _stage.slow = None, 0.0
     yield _stage
     _stage.server.check()
 
@@ -138,6 +142,17 @@ def test_a_model_searches_and_answers_from_what_it_found(stage: Stage, stream: b
     history = [*ASK["messages"], {"role": "assistant", "content": message.model_dump(exclude_unset=True)["content"]}]
     stage.sdk().messages.create(**{**ASK, "messages": [*history, {"role": "user", "content": "Sure?"}]})
     assert "Rust 1.99 released" in stage.server.last.body.decode()
+
+
+def test_what_a_model_says_arrives_before_the_search_is_over(stage: Stage) -> None:
+    stage.slow = 0.5
+    stage.server.play([Say("I look.", tools=[Tool("web_search", {"query": "rust"})]), Say("Rust 1.99.")])
+    asked_by_then: list[int] = []
+    with stage.sdk().messages.stream(**ASK, tools=[SEARCH]) as events:
+        asked_by_then += [len(stage.server.requests) for text in events.text_stream if "look" in text]
+        message = events.get_final_message()
+    assert asked_by_then == [1], "the second turn had not begun"
+    assert [block.type for block in message.content][-1] == "text"
 
 
 def test_a_model_that_does_not_stop_searching_is_stopped(stage: Stage) -> None:

@@ -7,7 +7,7 @@ https://platform.claude.com/docs/en/agents-and-tools/tool-use/web-search-tool an
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -110,22 +110,6 @@ def told(results: Sequence[Result]) -> str:
     return _encode(
         [{"title": one.title, "url": one.url, "age": one.age, "text": one.snippet} for one in results]
     ).decode()
-
-
-def message(request: Request, content: list[dict[str, Any]], usage: Mapping[str, Any], stop: str) -> bytes:
-    """The whole answer."""
-    return _encode(
-        {
-            "id": request.id,
-            "type": "message",
-            "role": "assistant",
-            "model": request.model,
-            "content": content,
-            "stop_reason": stop,
-            "stop_sequence": None,
-            "usage": usage,
-        }
-    )
 
 
 def _sealed(text: str) -> str:
