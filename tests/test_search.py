@@ -13,6 +13,7 @@ from providers import KEY, Given, Provided, Seen, brave_error
 from byway.config import ConfigError, load
 from byway.search import Failed, Query
 from byway.search.searching import PROVIDERS, Found, Searcher
+from byway.secrets import Scrubber
 
 NAMES = sorted(PROVIDERS)
 
@@ -202,3 +203,18 @@ def test_results_are_at_most_as_many_as_asked_for_and_each_once() -> None:
         found = search(settings(server, "searxng"), Query("a", count=5))
     assert len(found.results) == 5 and len({one.url for one in found.results}) == 5
     assert all(len(one.snippet) <= 1500 for one in found.results)
+
+
+def test_a_provider_s_key_is_kept_out_of_what_clients_are_told() -> None:
+    text = json.dumps(
+        {
+            "web_search": {
+                "enabled": True,
+                "provider": "exa",
+                "api_key": KEY,
+                "fallback": [{"provider": "brave", "api_key": f"{KEY}-two"}],
+            }
+        }
+    )
+    scrubbed = Scrubber(load(text, {}).secrets).scrub(f"refused: {KEY} and {KEY}-two")
+    assert KEY not in scrubbed and "-two" not in scrubbed

@@ -275,9 +275,7 @@ class Runtime:
                 old if same and old is not None else Live(settings, config.timeouts, config.server.connection_pool_size)
             )
         self.keyring = Keyring(config.api_keys.api_keys, config.api_keys.closed)
-        self.scrubber = Scrubber(
-            [*(one.api_key for one in config.backends if one.api_key), *(key.key for key in config.api_keys.api_keys)]
-        )
+        self.scrubber = Scrubber(config.secrets)
         self.aliases: dict[str, tuple[str, ...]] = dict(config.model_aliases)
         builtin = [one.name for one in config.backends if one.type == "builtin"]
         if not self.aliases and len(builtin) == len(config.backends):
