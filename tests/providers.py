@@ -11,7 +11,8 @@ from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 KEY = "key-of-the-provider-0123456789"
-Given = tuple[int, Any]
+#: Status, body (bytes as they are, all else as JSON), and headers if there are any.
+Given = tuple[int, Any] | tuple[int, Any, dict[str, str]]
 FOUND = [
     (
         "Rust 1.99 <b>released</b>",
@@ -57,12 +58,15 @@ class Provided:
                 names = {name.lower(): value for name, value in self.headers.items()}
                 seen = Seen(self.command, self.path, names, body)
                 provided.seen.append(seen)
-                status, given = provided.instead(seen) or answer(seen)
+                status, given, *more = provided.instead(seen) or answer(seen)
+                headers: dict[str, str] = more[0] if more else {}
                 data = given if isinstance(given, bytes) else json.dumps(given).encode()
                 self.send_response(status)
                 kind = "text/html" if isinstance(given, bytes) and given.startswith(b"<") else "application/json"
                 self.send_header("content-type", kind)
-                self.send_header("content-length", str(len(data)))
+                self.send_header("content-length", headers.pop("content-length", str(len(data))))
+                for name, value in headers.items():
+                    self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(data)
 
@@ -99,6 +103,11 @@ def answer(seen: Seen) -> Given:
             return 403, {"message": "Unauthorized.", "statusCode": 403}
         rows = [{"title": t, "link": u, "snippet": s, "date": a, "position": 1} for t, u, s, a in FOUND]
         return 200, {"searchParameters": {"q": seen.json["q"]}, "organic": rows, "credits": 1}
+    if seen.method == "POST" and "max_results" in (seen.json or {}):
+        if seen.headers.get("authorization") != f"Bearer {KEY}":
+            return 401, {"detail": {"error": "Unauthorized: missing or invalid API key."}}
+        rows = [{"title": t, "url": u, "content": s, "score": 0.9, "raw_content": None} for t, u, s, _ in FOUND]
+        return 200, {"query": seen.json["query"], "answer": None, "images": [], "results": rows, "response_time": 1.1}
     if seen.method == "POST":
         if seen.headers.get("x-api-key") != KEY:
             return 401, {"requestId": "1", "error": "Invalid API key", "tag": "INVALID_API_KEY"}
@@ -109,7 +118,10 @@ def answer(seen: Seen) -> Given:
         return 200, {"requestId": "1", "results": rows, "searchType": "auto", "costDollars": {"total": 0.005}}
     if seen.query.get("format") != "json":
         return 403, b"<!doctype html><title>403 Forbidden</title>"
-    rows = [{"title": t, "url": u, "content": s, "publishedDate": None, "engine": "duckduckgo"} for t, u, s, _ in FOUND]
+    rows = [
+        {"title": t, "url": u, "content": s, "publishedDate": "2026-11-19T00:00:00", "engine": "duckduckgo"}
+        for t, u, s, _ in FOUND
+    ]
     return 200, {"query": seen.text, "number_of_results": 0, "results": rows, "unresponsive_engines": []}
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 import logging
+import time
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from providers import KEY, Given, Provided, Seen, brave_error
 
 from byway.config import ConfigError, load
-from byway.search import Failed, Query
+from byway.search import Failed, Place, Query, result
 from byway.search.searching import PROVIDERS, Found, Searcher
 from byway.secrets import Scrubber
 
@@ -49,7 +52,7 @@ def test_a_provider_s_results_are_plain_and_lead_to_the_web_alone(name: str) -> 
     ]
     first = found.results[0]
     assert (first.title, first.snippet) == ("Rust 1.99 released", "The team & friends.")
-    assert first.age == {"exa": "2026-11-19", "searxng": ""}.get(name, "2 days ago")
+    assert first.age == {"exa": "2026-11-19", "searxng": "2026-11-19", "tavily": ""}.get(name, "2 days ago")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -57,7 +60,7 @@ def test_the_key_goes_to_its_provider_in_the_provider_s_own_header(name: str) ->
     with Provided() as server:
         search(settings(server, name))
         (seen,) = server.seen
-    header = {"brave": "x-subscription-token", "searxng": "authorization"}.get(name, "x-api-key")
+    header = {"serper": "x-api-key", "exa": "x-api-key", "brave": "x-subscription-token"}.get(name, "authorization")
     assert seen.headers[header] in (KEY, f"Bearer {KEY}")
     assert KEY not in seen.path and KEY not in json.dumps(seen.query)
 
@@ -71,48 +74,236 @@ def test_domains_are_kept_whatever_the_provider_makes_of_them(name: str) -> None
     assert [result.url for result in allowed.results] == ["https://blog.rust-lang.org/2026/11/rust-1.99/"]
     assert [result.url for result in blocked.results] == ["https://example.com/rust"]
     if name == "exa":
-        assert one.json["includeDomains"] == two.json["excludeDomains"] == ["rust-lang.org"]
+        assert one.json["includeDomains"] == two.json["excludeDomains"] == ["rust-lang.org", "*.rust-lang.org"]
+    elif name == "tavily":
+        assert one.json["include_domains"] == two.json["exclude_domains"] == ["rust-lang.org"]
     else:
         assert one.text == "rust (site:rust-lang.org)" and two.text == "rust -site:rust-lang.org"
 
 
-FAILURES: tuple[tuple[str, Given, str, str], ...] = (
-    ("serper", (403, {"message": "Unauthorized.", "statusCode": 403}), "unavailable", "web_search.api_key"),
-    ("serper", (400, {"message": "Not enough credits", "statusCode": 400}), "unavailable", "credits"),
-    ("serper", (400, {"message": "Missing query parameter", "statusCode": 400}), "invalid_tool_input", "Missing query"),
-    ("brave", (422, brave_error("SUBSCRIPTION_TOKEN_INVALID", "x", 422)), "unavailable", "refuses the key"),
-    ("brave", (404, brave_error("SUBSCRIPTION_NOT_FOUND", "x", 404)), "unavailable", "refuses the key"),
-    ("brave", (422, {"errors": [{"code": "VALIDATION", "detail": "bad q"}]}), "invalid_tool_input", "bad q"),
-    (
-        "brave",
-        (429, brave_error("RATE_LIMITED", "Request rate limit exceeded for plan.", 429)),
-        "too_many_requests",
-        "Wait",
-    ),
-    ("brave", (429, brave_error("QUOTA_LIMITED", "x", 429)), "too_many_requests", "quota"),
-    ("exa", (401, {"error": "Invalid API key"}), "unavailable", "web_search.api_key"),
-    ("exa", (402, {"error": "NO_MORE_CREDITS"}), "unavailable", "credits"),
-    ("exa", (429, {"error": "rate limit exceeded"}), "too_many_requests", "Wait"),
-    ("searxng", (403, b"<!doctype html>"), "unavailable", "formats"),
-    ("searxng", (429, b"Too Many Requests"), "too_many_requests", "Wait"),
-    ("searxng", (200, {"results": [], "unresponsive_engines": [["google", "CAPTCHA"]]}), "unavailable", "No engine"),
-    *((name, (500, b"oops"), "unavailable", "HTTP 500") for name in NAMES),
-    *((name, (200, b"<html>"), "unavailable", "") for name in NAMES),
-    *((name, (200, [1, 2]), "unavailable", "") for name in NAMES),
+LIMIT = {"x-ratelimit-limit": "1, 2000", "x-ratelimit-remaining": "0, 1500", "x-ratelimit-reset": "1, 1419704"}
+KEYLESS = "Check its `api_key`"
+#: What a provider says, the official code, words of what a person is told, and how often it is asked.
+FAILURES: tuple[tuple[str, Given, str, str, int], ...] = (
+    ("serper", (403, {"message": "Unauthorized.", "statusCode": 403}), "unavailable", KEYLESS, 1),
+    ("serper", (400, {"message": "Not enough credits", "statusCode": 400}), "unavailable", "Buy credits", 1),
+    ("serper", (400, {"message": "Missing query parameter"}), "invalid_tool_input", "Missing query", 1),
+    ("serper", (429, {"message": "Too many requests"}), "too_many_requests", "Wait", 2),
+    ("brave", (422, brave_error("SUBSCRIPTION_TOKEN_INVALID", "x", 422)), "unavailable", KEYLESS, 1),
+    ("brave", (404, brave_error("SUBSCRIPTION_NOT_FOUND", "x", 404)), "unavailable", KEYLESS, 1),
+    ("brave", (422, {"errors": [{"code": "VALIDATION", "detail": "bad q"}]}), "invalid_tool_input", "bad q", 1),
+    ("brave", (429, brave_error("RATE_LIMITED", "For plan.", 429), LIMIT), "too_many_requests", "For plan. Wait", 2),
+    ("brave", (429, brave_error("QUOTA_LIMITED", "x", 429)), "too_many_requests", "quota", 1),
+    ("brave", (500, {"type": "ErrorResponse", "error": "odd"}), "unavailable", "HTTP 500", 1),
+    ("exa", (400, {"error": "Invalid request body", "tag": "INVALID_REQUEST_BODY"}), "invalid_tool_input", "body", 1),
+    ("exa", (401, {"error": "Invalid API key"}), "unavailable", KEYLESS, 1),
+    ("exa", (402, {"error": "x", "tag": "NO_MORE_CREDITS"}), "unavailable", "credits", 1),
+    ("exa", (429, {"error": "rate limit exceeded"}), "too_many_requests", "Wait", 2),
+    ("tavily", (401, {"detail": {"error": "Unauthorized: invalid API key."}}), "unavailable", KEYLESS, 1),
+    ("tavily", (429, {"detail": {"error": "Slow down."}}, {"retry-after": "60"}), "too_many_requests", "Wait", 1),
+    ("tavily", (432, {"detail": {"error": "This exceeds your plan's limit."}}), "unavailable", "credits", 1),
+    ("tavily", (433, {"detail": "pay-as-you-go limit"}), "unavailable", "credits", 1),
+    ("tavily", (400, {"detail": {"error": "Query is too long. Max 400."}}), "query_too_long", "too long", 1),
+    ("tavily", (422, {"detail": [{"msg": "Field required"}]}), "invalid_tool_input", "Field required", 1),
+    ("searxng", (400, {"error": "No query"}), "invalid_tool_input", "No query", 1),
+    ("searxng", (403, b"<!doctype html>"), "unavailable", "formats", 1),
+    ("searxng", (404, b"<!doctype html>"), "unavailable", "base_url", 1),
+    ("searxng", (429, b"Too Many Requests"), "too_many_requests", "Wait", 2),
+    ("searxng", (200, {"results": [], "unresponsive_engines": [["google", "CAPTCHA"]]}), "unavailable", "CAPTCHA", 1),
+    *((name, (500, b"oops"), "unavailable", "HTTP 500", 1) for name in NAMES),
+    *((name, (413, b"big"), "request_too_large", "HTTP 413", 1) for name in NAMES),
+    *((name, (414, b"long"), "query_too_long", "HTTP 414", 1) for name in NAMES),
+    *((name, (302, b"", {"location": "https://example.com/"}), "unavailable", "Redirects", 1) for name in NAMES),
+    *((name, (200, b"<html>"), "unavailable", "base_url", 1) for name in NAMES),
+    *((name, (200, b'{"results": ['), "unavailable", "base_url", 1) for name in NAMES),
+    *((name, (200, b"[" * 100_000), "unavailable", "base_url", 1) for name in NAMES),
+    *((name, (200, [1, 2]), "unavailable", "base_url", 1) for name in NAMES),
+    *((name, (200, {"message": "something else"}), "unavailable", "base_url", 1) for name in NAMES),
+    *((name, (200, b"x" * (5 << 20)), "unavailable", "sent more than", 1) for name in NAMES),
+    *((name, (200, b"{", {"content-length": "99"}), "unavailable", "in the middle of its answer", 1) for name in NAMES),
 )
 
 
-@pytest.mark.parametrize(("name", "given", "code", "words"), FAILURES)
-def test_a_failure_has_its_official_code_and_says_what_to_do(name: str, given: Given, code: str, words: str) -> None:
-    with Provided(lambda seen: given) as server, pytest.raises(Failed) as raised:
+@pytest.mark.parametrize(("name", "given", "code", "words", "times"), FAILURES)
+def test_a_failure_has_its_official_code_and_says_what_to_do(
+    name: str, given: Given, code: str, words: str, times: int
+) -> None:
+    # The fake takes headers out of what it is given.
+    with Provided(lambda seen: copy.deepcopy(given)) as server, pytest.raises(Failed) as raised:
         search(settings(server, name))
     assert raised.value.code == code and words in raised.value.message
-    assert len(server.seen) == (2 if given[0] == 429 else 1), "patience is asked for once"
+    assert "backends" not in raised.value.message and ".." not in raised.value.message
+    assert len(server.seen) == times, "patience is asked for once, and where it may help"
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("rows", [None, 1, "x", [], [None, 1, "x", {}, {"url": 1, "link": 1}, {"url": "ftp://a/"}]])
+def test_results_of_no_use_are_no_results(name: str, rows: Any) -> None:
+    body = {"organic": rows, "results": rows, "web": {"results": rows}, "answerBox": rows}
+    with Provided(lambda seen: (200, body)) as server:
+        assert search(settings(server, name)).results == []
+
+
+def test_searches_that_come_too_fast_come_one_after_the_other() -> None:
+    """Brave's smallest plan: one request in a second. A second is a tenth of one here."""
+    last = 0.0
+
+    def limited(seen: Seen) -> Given | None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last < 0.09:
+            return 429, brave_error("RATE_LIMITED", "x", 429), dict(LIMIT)
+        last = now
+        return None
+
+    async def act(given: Any) -> list[Any]:
+        searcher = Searcher(given, patience=0.15)
+        try:
+            first = await asyncio.gather(
+                *(searcher.search(Query(f"first {n}")) for n in range(4)), return_exceptions=True
+            )
+            count = len(server.seen)
+            second = await asyncio.gather(*(searcher.search(Query(f"second {n}")) for n in range(3)))
+            assert len(server.seen) - count == 3, "once it is known, no request is lost"
+            return [*first, *second]
+        finally:
+            await searcher.close()
+
+    with Provided(limited) as server:
+        found = asyncio.run(act(settings(server, "brave")))
+    assert [len(one.results) for one in found] == [2] * 7
+
+
+def test_half_an_emoji_spoils_nothing() -> None:
+    body = rb'{"results": [{"title": "cut \ud83d", "url": "https://example.com/", "text": "\udc00 text"}]}'
+    with Provided(lambda seen: (200, body)) as server:
+        (one,) = search(settings(server, "exa"), "half \ud83d").results
+    assert (one.title, one.snippet) == ("cut ?", "? text")
+    assert server.seen[0].text == "half ?"
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("<strong>Vec&lt;String&gt;</strong> and Vec<String>", "Vec<String> and Vec<String>"),
+        ('<a href="https://a.example/">x</a><br/>y <span class="b">z</span>', "xy z"),
+        ("a < b, b > c, <i", "a < b, b > c, <i"),
+        ("&amp;lt; &#x27;q&#39; &nbsp; end", "&lt; 'q' end"),
+        ("safe\U000e0069\U000e0067\u202e\u200b\x1b[31m text", "safe[31m text"),
+        ("two\n\tlines", "two lines"),
+        (["no", "text"], ""),
+    ],
+)
+def test_text_is_plain(given: Any, shown: str) -> None:
+    one = result("t", "https://example.com/", given)
+    assert one is not None and one.snippet == shown
+
+
+def test_long_text_is_cut() -> None:
+    one = result("t" * 5000, "https://example.com/", "<" * 3_000_000)
+    assert one is not None and (len(one.title), len(one.snippet)) == (300, 1500)
+
+
+FRESH = {"serper": "qdr:w", "brave": "pw", "tavily": "week", "searxng": "week"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_freshness_is_asked_for_in_each_provider_s_words(name: str) -> None:
+    with Provided() as server:
+        search(settings(server, name, freshness="week"))
+        search(settings(server, name), Query("rust", freshness="week"))
+        search(settings(server, name))
+    first, second, third = [one.json or one.query for one in server.seen]
+    said = {"serper": "tbs", "brave": "freshness", "exa": "startPublishedDate"}.get(name, "time_range")
+    assert first[said] == second[said] and said not in third
+    if name == "exa":
+        begun = datetime.fromisoformat(first[said])
+        assert 6.9 < (datetime.now(UTC) - begun).total_seconds() / 86400 < 8.1
+    else:
+        assert first[said] == FRESH[name]
+
+
+def test_the_user_s_place_is_told_where_the_provider_takes_it() -> None:
+    query = Query("rust", place=Place("Z\u00fcrich", "Zurich", "ch", "Europe/Zurich"))
+    with Provided() as server:
+        for name in ("serper", "brave", "exa"):
+            search(settings(server, name), query)
+        search(settings(server, "brave"), Query("rust", place=Place("Reykjavik\r\nx: y", "", "is")))
+    serper, brave, exa, elsewhere = server.seen
+    assert (serper.json["gl"], serper.json["location"]) == ("ch", "Z\u00fcrich, Zurich")
+    assert brave.query["country"] == "CH" and brave.headers["x-loc-state-name"] == "Zurich"
+    assert "x-loc-city" not in brave.headers, "a header cannot carry it"
+    assert exa.json["userLocation"] == "CH"
+    assert (
+        elsewhere.query["country"] == "ALL" and "x-loc-city" not in elsewhere.headers and "x" not in elsewhere.headers
+    )
+
+
+def test_long_lists_of_domains() -> None:
+    many = tuple(f"site-number-{n}.example" for n in range(60))
+    with Provided() as server:
+        with pytest.raises(Failed) as raised:
+            search(settings(server, "brave"), Query("rust", allowed=many))
+        assert raised.value.code == "request_too_large" and server.seen == []
+        found = search(settings(server, "brave"), Query("rust", blocked=("example.com", *many))).results
+        assert len(server.seen[0].text) <= 400 and server.seen[0].text.startswith("rust -site:example.com")
+        search(settings(server, "brave"), Query("word " * 45, blocked=tuple("abcdefghij")))
+        assert server.seen[1].text == " ".join(["word"] * 45)
+        assert [one.url for one in found] == ["https://blog.rust-lang.org/2026/11/rust-1.99/"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_path_is_kept_too(name: str) -> None:
+    with Provided() as server:
+        for entry, count in (("rust-lang.org/2026", 1), ("rust-lang.org/2025", 0), ("rust-lang.org/*/rust-1.99", 1)):
+            assert len(search(settings(server, name), Query("rust", allowed=(entry,))).results) == count
+            found = search(settings(server, name), Query("rust", blocked=(entry,))).results
+            assert len(found) == 2 - count
+    assert "*" not in json.dumps([one.text for one in server.seen])
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("", "invalid_tool_input"),
+        (" \n\t ", "invalid_tool_input"),
+        ("\u202e", "invalid_tool_input"),
+        ("x" * 2001, "query_too_long"),
+    ],
+)
+def test_what_is_no_query_is_not_sent(text: str, code: str) -> None:
+    with Provided() as server:
+        with pytest.raises(Failed) as raised:
+            search(settings(server, "serper"), text)
+        assert raised.value.code == code and server.seen == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_provider_that_repeats_the_key_is_not_quoted(name: str) -> None:
+    said = f"the key {KEY} is bad"
+    given = {"message": said, "error": said, "detail": {"error": said}, "errors": [{"detail": said}]}
+    with Provided(lambda seen: (400, given)) as server, pytest.raises(Failed) as raised:
+        search(settings(server, name))
+    assert KEY not in raised.value.message and "[secret]" in raised.value.message
+
+
+def test_a_redirect_is_not_followed_with_the_key() -> None:
+    with (
+        Provided() as other,
+        Provided(lambda seen: (307, b"", {"location": f"{other.url}/search"})) as server,
+        pytest.raises(Failed, match="Redirects"),
+    ):
+        search(settings(server, "serper"))
+    assert other.seen == []
 
 
 def test_a_rate_limit_that_passes_is_not_seen() -> None:
     limits = iter([True])
-    with Provided(lambda seen: (429, brave_error("RATE_LIMITED", "x", 429)) if next(limits, False) else None) as server:
+
+    def limited(seen: Seen) -> Given | None:
+        return (429, brave_error("RATE_LIMITED", "x", 429)) if next(limits, False) else None
+
+    with Provided(limited) as server:
         assert len(search(settings(server, "brave")).results) == 2
 
 
@@ -122,6 +313,49 @@ def test_the_next_provider_is_asked_when_one_fails() -> None:
 
     with Provided(instead) as server:
         assert search(settings(server, "brave", "searxng")).provider == "searxng"
+
+
+def test_who_is_asked_and_who_has_failed_is_told() -> None:
+    heard: list[tuple[str, str]] = []
+
+    async def act(given: Any) -> None:
+        searcher = Searcher(given, patience=0.01)
+        try:
+            await searcher.search(
+                Query("rust"), lambda name, failed: heard.append((name, failed.code if failed else ""))
+            )
+        finally:
+            await searcher.close()
+
+    with Provided(lambda seen: (500, b"down") if seen.path == "/res/v1/web/search" else None) as server:
+        asyncio.run(act(settings(server, "brave", "tavily", "exa")))
+    assert heard == [("brave", ""), ("brave", "unavailable"), ("tavily", "")]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("web_search: {provider: brave}", "has no key"),
+        ("web_search: {provider: searxng}", "has no address"),
+        ("{}", "web_search.provider"),
+    ],
+)
+def test_a_config_that_is_not_complete_is_said_and_no_crash(text: str, words: str) -> None:
+    with pytest.raises(Failed, match=words):
+        search(load(text, {}).web_search)
+
+
+def test_a_missing_variable_turns_off_its_own_provider_only() -> None:
+    with Provided() as server:
+        one = {"provider": "brave", "api_key": "${NOT_SET}", "base_url": server.url}
+        given = {"enabled": True, **one, "fallback": [{"provider": "searxng", "base_url": server.url}]}
+        config = load(json.dumps({"web_search": given}), {})
+        assert config.web_search.enabled and search(config.web_search).provider == "searxng"
+    assert [one.path for one in server.seen] == ["/search"]
+    assert [one.message for one in config.warnings] == ["NOT_SET is not set: search provider brave is off until it is"]
+    assert not load(json.dumps({"web_search": {**given, "fallback": []}}), {}).web_search.enabled
+    given = {"enabled": True, "provider": "searxng", "base_url": "${NOT_SET}"}
+    assert not load(json.dumps({"web_search": given}), {}).web_search.enabled
 
 
 def test_the_same_search_is_made_once() -> None:

@@ -40,7 +40,7 @@ def test_json_is_for_programs(tmp_path: Path) -> None:
 def test_a_refused_key_is_said_with_what_to_do_and_without_the_key(tmp_path: Path) -> None:
     with Provided() as server:
         done = run(tmp_path, server, "rust", key="wrong-key-0123456789")
-    assert done.exit_code == 1 and "web_search.api_key" in done.output and "wrong-key" not in done.output
+    assert done.exit_code == 1 and "`api_key` in `web_search`" in done.output and "wrong-key" not in done.output
 
 
 @pytest.mark.parametrize(("given", "words"), [((429, b""), "fallback"), ((200, {"type": "search"}), "Nothing found")])

@@ -21,6 +21,7 @@ from byway.config.settings import (
     Form,
     Key,
     Note,
+    ProviderName,
     Searched,
     Shown,
     Tls,
@@ -434,11 +435,14 @@ class _Reader:
 
     def check_search(self, values: dict[str, Any], node: Node, path: str) -> None:
         if self._missing and values.get("enabled"):
-            self.turned_off(values, "web search")
-            values["enabled"] = False
+            others = any(not one.missing for one in values.get("fallback", ()))
+            self.turned_off(values, f"search provider {values.get('provider', '')}" if others else "web search")
+            values["enabled"] = others
         if values.get("enabled"):
             if not values.get("provider"):
-                self.complain(f"{path}.provider", node.line, "who searches? Name serper, brave, exa or searxng")
+                names = get_args(ProviderName)
+                who = f"{', '.join(names[:-1])} or {names[-1]}"
+                self.complain(f"{path}.provider", node.line, f"who searches? Name {who}")
             self._provider(values, node, path)
 
     def check_searched(self, values: dict[str, Any], node: Node, path: str) -> None:
@@ -448,9 +452,11 @@ class _Reader:
 
     def _provider(self, values: dict[str, Any], node: Node, path: str) -> None:
         name = values.get("provider")
+        if values.get("missing"):
+            return
         if name == "searxng" and not values.get("base_url"):
             self.complain(f"{path}.base_url", node.line, "where is your SearXNG? Give its address")
-        elif name and name != "searxng" and not values.get("api_key") and not values.get("missing"):
+        elif name and name != "searxng" and not values.get("api_key"):
             self.complain(f"{path}.api_key", node.line, f"{name} wants a key")
 
     def check_config(self, values: dict[str, Any], node: Node, path: str) -> None:

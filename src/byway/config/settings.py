@@ -244,7 +244,7 @@ class HealthChecks(msgspec.Struct, frozen=True, kw_only=True):
     max_warmup_duration: Annotated[float, Note("So long a model may load.", form="duration")] = 300.0
 
 
-ProviderName = Literal["serper", "brave", "exa", "searxng"]
+ProviderName = Literal["serper", "brave", "exa", "tavily", "searxng"]
 
 
 class Searched(Shown, frozen=True, kw_only=True):
@@ -269,11 +269,23 @@ class WebSearch(Shown, frozen=True, kw_only=True):
     base_url: Annotated[str | None, Note("Where it is: your SearXNG, a proxy, a mirror.", form="url")] = None
     fallback: Annotated[tuple[Searched, ...], Note("Who is asked when that one fails, in this order.")] = ()
     max_results: Annotated[int, Note("So many results of one search.", low=1, high=20)] = 8
+    freshness: Annotated[
+        Literal["day", "week", "month", "year"] | None,
+        Note("Only what is not older than this. Any age when not given."),
+    ] = None
     timeout: Annotated[float, Note("How long a provider may take.", form="duration", low=0.1)] = 15.0
     cache_ttl: Annotated[float, Note("So long results are remembered. 0: not at all.", form="duration")] = 300.0
     max_tool_iterations: Annotated[
         int, Note("So many searches per answer, where a request does not say.", low=1, high=100)
     ] = 5
+    inject: Annotated[
+        Literal["off", "when_asked", "always"],
+        Note(
+            "Which requests to chat completions get the tool from Byway: none, those with a function `web_search` of their "
+            "own, or all.",
+            built=False,
+        ),
+    ] = "off"
     missing: Annotated[
         tuple[str, ...], Note("Environment variables that it needs and that are not set.", inner=True)
     ] = ()
@@ -281,7 +293,9 @@ class WebSearch(Shown, frozen=True, kw_only=True):
     @property
     def providers(self) -> tuple[Searched, ...]:
         """All of them, in the order in which they are asked."""
-        first = Searched(provider=self.provider or "searxng", api_key=self.api_key, base_url=self.base_url)
+        first = Searched(
+            provider=self.provider or "searxng", api_key=self.api_key, base_url=self.base_url, missing=self.missing
+        )
         return tuple(one for one in ((first,) if self.provider else ()) + self.fallback if not one.missing)
 
 

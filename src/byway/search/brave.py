@@ -6,25 +6,43 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from byway.backends import Call
-from byway.search import Failed, Query, Result, listed, operators, refused, result
+from byway.search import Failed, Place, Query, Result, listed, operators, puzzling, refused, result, text_of, wanted
 
 URL: Final = "https://api.search.brave.com"
 #: Letters and words of a query.
 _LONGEST: Final = 400
 _MOST_WORDS: Final = 50
 _MOST: Final = 20
+#: Any other country is refused (params.ts of brave-search-mcp-server, seen 2026-11-21).
+_COUNTRIES: Final = frozenset(
+    "AR AU AT BE BR CA CL DK FI FR DE HK IN ID IT JP KR MY MX NL NZ NO CN PL PT PH RU SA ZA ES SE CH TW TR GB US".split()
+)
 
 
 def request(query: Query, key: str) -> Call:
     """The call for `query`, with the key in it. Raises Failed for a query that is too long."""
-    text = operators(query)
-    if len(text) > _LONGEST or len(text.split()) > _MOST_WORDS:
+    text = operators(query, _LONGEST)
+    if len(text) > _LONGEST or len(query.text.split()) > _MOST_WORDS:
         raise Failed("query_too_long", f"Brave takes {_LONGEST} letters and {_MOST_WORDS} words, domains included.")
-    asked = {"q": text, "count": str(min(_MOST, max(10, query.count))), "text_decorations": "false"}
-    if query.place is not None and len(query.place.country) == 2:
-        asked["country"] = query.place.country.upper()
-    headers = (("accept", "application/json"), ("x-subscription-token", key))
-    return Call("GET", f"/res/v1/web/search?{urlencode(asked)}", headers, b"")
+    if len(text.split()) > _MOST_WORDS:
+        if query.allowed:
+            raise Failed("request_too_large", f"Brave takes {_MOST_WORDS} words, domains included.")
+        text = query.text
+    asked = {"q": text, "count": str(max(10, wanted(query, _MOST))), "text_decorations": "false"}
+    if query.freshness is not None:
+        asked["freshness"] = f"p{query.freshness[0]}"
+    headers = [("accept", "application/json"), ("x-subscription-token", key)]
+    if query.place is not None:
+        country = query.place.country.upper()
+        asked["country"] = country if country in _COUNTRIES else "ALL"
+        headers += _where(query.place)
+    return Call("GET", f"/res/v1/web/search?{urlencode(asked)}", tuple(headers), b"")
+
+
+def _where(place: Place) -> list[tuple[str, str]]:
+    """The user's place; what a header cannot carry is left out."""
+    said = (("x-loc-city", place.city), ("x-loc-state-name", place.region), ("x-loc-country", place.country.upper()))
+    return [(name, text) for name, text in said if text.isascii() and text.isprintable() and 0 < len(text) <= 100]
 
 
 def read(status: int, body: Any) -> list[Result]:
@@ -34,18 +52,19 @@ def read(status: int, body: Any) -> list[Result]:
         if not isinstance(error, dict):
             # Its documentation has a list, its servers an object.
             error = next(iter(listed(body, "errors")), {})
-        code, said = str(error.get("code") or ""), str(error.get("detail") or "")
+        code, said = text_of(error, "code"), text_of(error, "detail")
         if code in ("SUBSCRIPTION_TOKEN_INVALID", "SUBSCRIPTION_NOT_FOUND"):
             # 422 and 404, not 401.
-            raise Failed("unavailable", f"Brave refuses the key ({code}). Check `web_search.api_key`.", status)
+            raise Failed("unavailable", f"Brave refuses the key ({code}). Check its `api_key` in `web_search`.", status)
         if code == "QUOTA_LIMITED":
-            raise Failed("too_many_requests", "Brave: the plan's quota is used up.", status)
+            raise Failed("too_many_requests", "Brave: the plan's quota is used up. Take a larger plan.", status)
         raise refused(status, said or code, "Brave")
-    if not isinstance(body, dict):
-        raise Failed("unavailable", "Brave's answer was not understood.", status)
+    if not isinstance(body, dict) or not {"web", "query", "type"} & body.keys():
+        raise puzzling(status, "Brave")
     found = []
     for one in listed(body, "web", "results"):
-        more = [text for text in one.get("extra_snippets") or () if isinstance(text, str)]
-        snippet = " ".join([str(one.get("description") or ""), *more[:2]])
+        more = one.get("extra_snippets")
+        snippets = [text_of(one, "description"), *(more[:2] if isinstance(more, list) else ())]
+        snippet = " ".join(text for text in snippets if isinstance(text, str))
         found.append(result(one.get("title"), one.get("url"), snippet, one.get("age") or one.get("page_age")))
     return [one for one in found if one is not None]

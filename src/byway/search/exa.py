@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from byway.backends import Call
-from byway.search import Failed, Query, Result, listed, refused, result
+from byway.search import Query, Result, listed, plain_domains, puzzling, refused, result, text_of
 
 URL: Final = "https://api.exa.ai"
 _SNIPPET: Final = 1_200
@@ -22,25 +22,33 @@ def request(query: Query, key: str) -> Call:
         "contents": {"text": {"maxCharacters": _SNIPPET}},
     }
     if query.allowed:
-        body["includeDomains"] = list(query.allowed)
+        body["includeDomains"] = _domains(query.allowed)
     if query.blocked:
-        body["excludeDomains"] = list(query.blocked)
+        body["excludeDomains"] = _domains([entry for entry in query.blocked if "*" not in entry])
+    if query.since:
+        body["startPublishedDate"] = f"{query.since}T00:00:00.000Z"
     if query.place is not None and len(query.place.country) == 2:
         body["userLocation"] = query.place.country.upper()
     headers = (("content-type", "application/json"), ("x-api-key", key))
     return Call("POST", "/search", headers, msgspec.json.encode(body))
 
 
+def _domains(entries: Any) -> list[str]:
+    """Paths it knows; subdomains it wants named (https://exa.ai/docs/changelog/domain-path-filter, seen 2026-11-21)."""
+    named = plain_domains(entries)
+    return [*named, *(f"*.{entry}" for entry in named if "/" not in entry)]
+
+
 def read(status: int, body: Any) -> list[Result]:
     """What an answer says, given its status and its decoded JSON; raises Failed."""
     if status != 200:
-        said = body.get("error") if isinstance(body, dict) else ""
-        raise refused(status, said if isinstance(said, str) else "", "Exa")
-    if not isinstance(body, dict):
-        raise Failed("unavailable", "Exa's answer was not understood.", status)
+        raise refused(status, text_of(body, "error") or text_of(body, "tag"), "Exa")
+    if not isinstance(body, dict) or "results" not in body:
+        raise puzzling(status, "Exa")
     found = []
     for one in listed(body, "results"):
-        lights = [text for text in one.get("highlights") or () if isinstance(text, str)]
+        more = one.get("highlights")
+        lights = [text for text in more if isinstance(text, str)] if isinstance(more, list) else []
         snippet = one.get("summary") or " … ".join(lights) or one.get("text")
-        found.append(result(one.get("title"), one.get("url"), snippet, str(one.get("publishedDate") or "")[:10]))
+        found.append(result(one.get("title"), one.get("url"), snippet, text_of(one, "publishedDate")[:10]))
     return [one for one in found if one is not None]

@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from byway.backends import Call
-from byway.search import Failed, Query, Result, listed, operators, refused, result
+from byway.search import Failed, Query, Result, listed, operators, refused, result, text_of
 
 URL: Final = ""
 
@@ -20,7 +20,10 @@ def request(query: Query, key: str) -> Call:
     if key:
         # For an instance behind a proxy that asks for one.
         headers = (*headers, ("authorization", f"Bearer {key}"))
-    return Call("GET", f"/search?{urlencode({'q': operators(query), 'format': 'json'})}", headers, b"")
+    asked = {"q": operators(query), "format": "json"}
+    if query.freshness is not None:
+        asked["time_range"] = query.freshness
+    return Call("GET", f"/search?{urlencode(asked)}", headers, b"")
 
 
 def read(status: int, body: Any) -> list[Result]:
@@ -33,13 +36,13 @@ def read(status: int, body: Any) -> list[Result]:
             status,
         )
     if status != 200:
-        raise refused(status, "", "SearXNG")
-    if not isinstance(body, dict):
+        raise refused(status, text_of(body, "error"), "SearXNG")
+    if not isinstance(body, dict) or "results" not in body:
         raise Failed(
             "unavailable", "SearXNG's answer was not JSON. Is `web_search.base_url` that of a SearXNG?", status
         )
     found = [
-        result(one.get("title"), one.get("url"), one.get("content"), one.get("publishedDate"))
+        result(one.get("title"), one.get("url"), one.get("content"), text_of(one, "publishedDate")[:10])
         for one in listed(body, "results")
     ]
     kept = [one for one in found if one is not None]

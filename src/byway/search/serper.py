@@ -7,14 +7,17 @@ from typing import Any, Final
 import msgspec
 
 from byway.backends import Call
-from byway.search import Failed, Query, Result, listed, operators, refused, result
+from byway.search import Failed, Query, Result, listed, operators, puzzling, refused, result, text_of
 
 URL: Final = "https://google.serper.dev"
 
 
 def request(query: Query, key: str) -> Call:
     """The call for `query`, with the key in it."""
+    # More than ten cost a second credit.
     body: dict[str, Any] = {"q": operators(query), "num": max(10, query.count)}
+    if query.freshness is not None:
+        body["tbs"] = f"qdr:{query.freshness[0]}"
     if query.place is not None and query.place.country:
         body["gl"] = query.place.country.lower()
         if query.place.city:
@@ -26,13 +29,13 @@ def request(query: Query, key: str) -> Call:
 def read(status: int, body: Any) -> list[Result]:
     """What an answer says, given its status and its decoded JSON; raises Failed."""
     if status != 200:
-        said = str(body.get("message") or "") if isinstance(body, dict) else ""
+        said = text_of(body, "message")
         if "credits" in said.lower():
             # It says 400 for this.
             raise Failed("unavailable", f"Serper: {said}. Buy credits, or name another provider.", status)
         raise refused(status, said, "Serper")
-    if not isinstance(body, dict):
-        raise Failed("unavailable", "Serper's answer was not understood.", status)
+    if not isinstance(body, dict) or not {"organic", "searchParameters"} & body.keys():
+        raise puzzling(status, "Serper")
     found = [
         result(one.get("title"), one.get("link"), one.get("snippet"), one.get("date"))
         for one in listed(body, "organic")

@@ -1,0 +1,45 @@
+"""Tavily. https://docs.tavily.com/documentation/api-reference/endpoint/search (seen 2026-11-21)."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from byway.backends import Call
+from byway.search import Failed, Query, Result, listed, plain_domains, puzzling, refused, result, text_of, wanted
+
+URL: Final = "https://api.tavily.com"
+_LONGEST: Final = 400
+_MOST: Final = 20
+
+
+def request(query: Query, key: str) -> Call:
+    """The call for `query`, with the key in it. Raises Failed for a query that is too long."""
+    if len(query.text) > _LONGEST:
+        raise Failed("query_too_long", f"Tavily takes {_LONGEST} letters.")
+    body: dict[str, Any] = {"query": query.text, "max_results": wanted(query, _MOST), "search_depth": "basic"}
+    if query.allowed:
+        body["include_domains"] = plain_domains(query.allowed)
+    if query.blocked:
+        body["exclude_domains"] = plain_domains([entry for entry in query.blocked if "*" not in entry])
+    if query.freshness is not None:
+        body["time_range"] = query.freshness
+    headers = (("content-type", "application/json"), ("authorization", f"Bearer {key}"))
+    return Call("POST", "/search", headers, msgspec.json.encode(body))
+
+
+def read(status: int, body: Any) -> list[Result]:
+    """What an answer says, given its status and its decoded JSON; raises Failed."""
+    if status != 200:
+        # The body that was refused is told in a list, everything else in `error`.
+        said = text_of(body, "detail", "error") or text_of(body, "detail")
+        said = said or "; ".join(text_of(one, "msg") for one in listed(body, "detail"))
+        raise refused(status, said, "Tavily")
+    if not isinstance(body, dict) or "results" not in body:
+        raise puzzling(status, "Tavily")
+    found = [
+        result(one.get("title"), one.get("url"), one.get("content"), one.get("published_date"))
+        for one in listed(body, "results")
+    ]
+    return [one for one in found if one is not None]
