@@ -5,51 +5,77 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import sys
 import textwrap
 import time
-from typing import TYPE_CHECKING
+import unicodedata
+from typing import TYPE_CHECKING, get_args
 
 import click
 
-from byway.cli import Failure
+from byway.cli import Failure, Misuse
 from byway.cli.config import read
 from byway.cli.source import find
+from byway.config.settings import ProviderName
 
 if TYPE_CHECKING:
-    from byway.search import Result
+    from byway.config import WebSearch
+    from byway.search import Failed, Freshness, Result
 
 _ADVICE = {
     "too_many_requests": "Wait a moment; add another provider under `web_search.fallback`.",
     "query_too_long": "Ask in fewer words.",
+    "request_too_large": "Name fewer domains.",
 }
 
 
 @click.command()
 @click.argument("query")
 @click.option("--config", "file", metavar="FILE", help="The config file. [default: $BYWAY_CONFIG, else the user's own]")
+@click.option(
+    "--provider", type=click.Choice(get_args(ProviderName)), help="Ask this one only. [default: as configured]"
+)
 @click.option("--count", type=click.IntRange(1, 20), help="So many results. [default: as configured]")
-@click.option("--allow", "allowed", multiple=True, metavar="DOMAIN", help="Only from this domain; may be given again.")
-@click.option("--block", "blocked", multiple=True, metavar="DOMAIN", help="Not from this domain; may be given again.")
+@click.option(
+    "--allow",
+    "--allowed-domain",
+    "allowed",
+    multiple=True,
+    metavar="DOMAIN",
+    help="Only from this; may be given again.",
+)
+@click.option(
+    "--block", "--blocked-domain", "blocked", multiple=True, metavar="DOMAIN", help="Not from this; may be given again."
+)
+@click.option("--freshness", type=click.Choice(("day", "week", "month", "year")), help="Nothing that is older.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def command(
-    query: str, file: str | None, count: int | None, allowed: tuple[str, ...], blocked: tuple[str, ...], as_json: bool
+    query: str,
+    file: str | None,
+    provider: str | None,
+    count: int | None,
+    allowed: tuple[str, ...],
+    blocked: tuple[str, ...],
+    freshness: Freshness | None,
+    as_json: bool,
 ) -> None:
     """Search the web for QUERY as a model would, and print what is found. Byway need not run."""
-    config = read(find(file, os.environ))
+    settings = read(find(file, os.environ)).web_search
     from byway.domains import complaint
     from byway.search import Failed, Query
     from byway.search.searching import Found, Searcher
 
-    wrong = complaint(allowed, blocked)
-    if wrong:
+    if wrong := complaint(allowed, blocked):
         raise click.UsageError(wrong)
-    settings = config.web_search
-    asked = Query(query, count or settings.max_results, allowed, blocked)
+    if provider is not None:
+        settings = _only(settings, provider)
+    asked = Query(query, count or settings.max_results, allowed, blocked, freshness=freshness)
+    waiting = _Waiting()
 
     async def ask() -> Found:
         searcher = Searcher(settings)
         try:
-            return await searcher.search(asked)
+            return await searcher.search(asked, waiting.watch)
         finally:
             await searcher.close()
 
@@ -57,7 +83,10 @@ def command(
     try:
         found = asyncio.run(ask())
     except Failed as failed:
-        raise Failure(" ".join((f"{failed.code}: {failed.message}", _ADVICE.get(failed.code, ""))).strip()) from None
+        waiting.clear()
+        raise Failure(waiting.last or _told("", failed)) from None
+    finally:
+        waiting.clear()
     seconds = time.perf_counter() - began
     if as_json:
         import msgspec
@@ -66,19 +95,83 @@ def command(
         return
     for rank, one in enumerate(found.results, 1):
         _show(rank, one)
-    what = f"{len(found.results)} results" if found.results else "Nothing found"
+    many = len(found.results)
+    what = f"{many} result{'s' if many > 1 else ''}" if many else "Nothing found"
     click.echo(f"{what} by {found.provider} in {seconds:.1f} s", err=True)
+
+
+def _only(settings: WebSearch, provider: str) -> WebSearch:
+    """The settings with `provider` alone."""
+    import msgspec
+
+    for one in settings.providers:
+        if one.provider == provider:
+            alone = {"provider": one.provider, "api_key": one.api_key, "base_url": one.base_url}
+            return msgspec.structs.replace(settings, **alone, fallback=(), missing=())
+    off = settings.missing if settings.provider == provider else ()
+    for one in settings.fallback:
+        off = off or (one.missing if one.provider == provider else ())
+    if off:
+        raise Misuse(f"{provider} is off: {', '.join(off)} is not set.")
+    names = ", ".join(one.provider for one in settings.providers) or "nobody"
+    raise Misuse(f"{provider} is not in `web_search` of the config; what is there: {names}.")
+
+
+class _Waiting:
+    """Says who is asked while a person waits at a terminal, and who has failed when another one is asked instead."""
+
+    def __init__(self) -> None:
+        self.last = ""
+        """The last failure, in words."""
+        self._shown = 0
+        self._at_terminal = sys.stderr.isatty()
+
+    def watch(self, name: str, failed: Failed | None) -> None:
+        self.clear()
+        if failed is not None:
+            self.last = _told(name, failed)
+            return
+        if self.last:
+            click.echo(f"byway: {self.last}", err=True)
+        if self._at_terminal:
+            text = f"Asking {name} ..."
+            self._shown = len(text)
+            click.echo(text, nl=False, err=True)
+
+    def clear(self) -> None:
+        if self._shown:
+            click.echo(f"\r{'':<{self._shown}}\r", nl=False, err=True)
+            self._shown = 0
+
+
+def _told(name: str, failed: Failed) -> str:
+    """A failure with provider, code and status, and what to do."""
+    what = f"{name}: {failed.code}" if name else failed.code
+    status = f" (HTTP {failed.status})" if failed.status else ""
+    return _printable(f"{what}{status}: {failed.message} {_ADVICE.get(failed.code, '')}".rstrip())
 
 
 def _show(rank: int, one: Result) -> None:
     """A title with its age, its address, and its snippet, as wide as the terminal."""
-    width = min(shutil.get_terminal_size((100, 24)).columns, 110)
-    age = f"  {one.age}" if one.age else ""
-    click.echo(f"{rank:>2}  {click.style(_printable(one.title), bold=True)}{click.style(_printable(age), dim=True)}")
+    width = min(shutil.get_terminal_size((100, 24)).columns, 110) - 4
+    age = f"  {_printable(one.age)}" if one.age else ""
+    title = _cut(_printable(one.title), max(20, width - len(age)))
+    click.echo(f"{rank:>2}  {click.style(title, bold=True)}{click.style(age, dim=True)}")
     click.echo(f"    {click.style(_printable(one.url), fg='blue')}")
-    for line in textwrap.wrap(_printable(one.snippet), width - 4, max_lines=3, placeholder=" …"):
+    snippet = _printable(one.snippet)
+    for line in textwrap.wrap(snippet, _letters(snippet, width), max_lines=3, placeholder=" …"):
         click.echo(f"    {line}")
     click.echo()
+
+
+def _cut(text: str, width: int) -> str:
+    most = _letters(text, width)
+    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
+
+
+def _letters(text: str, width: int) -> int:
+    """How many letters of `text` fit: those of East Asia take two columns."""
+    return width // 2 if any(unicodedata.east_asian_width(letter) in "WF" for letter in text) else max(20, width)
 
 
 def _printable(text: str) -> str:
