@@ -79,7 +79,10 @@ def test_a_fallback_does_not_hide_what_has_failed(tmp_path: Path) -> None:
         file = several(tmp_path, server, "brave", "exa")
         done = CliRunner().invoke(byway, ["search", "rust", "--config", str(file)])
     assert done.exit_code == 0
-    assert "brave: unavailable (HTTP 422): Brave refuses the key" in done.stderr and "2 results by exa" in done.stderr
+    assert (
+        "brave failed (unavailable). Brave refuses the key (HTTP 422" in done.stderr
+        and "2 results by exa" in done.stderr
+    )
 
 
 def test_one_provider_alone_can_be_asked(tmp_path: Path) -> None:

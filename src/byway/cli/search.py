@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from byway.search import Failed, Freshness, Result
 
 _ADVICE = {
-    "too_many_requests": "Wait a moment; add another provider under `web_search.fallback`.",
     "query_too_long": "Ask in fewer words.",
     "request_too_large": "Name fewer domains.",
 }
@@ -145,10 +144,9 @@ class _Waiting:
 
 
 def _told(name: str, failed: Failed) -> str:
-    """A failure with provider, code and status, and what to do."""
-    what = f"{name}: {failed.code}" if name else failed.code
-    status = f" (HTTP {failed.status})" if failed.status else ""
-    return _printable(f"{what}{status}: {failed.message} {_ADVICE.get(failed.code, '')}".rstrip())
+    """A failure with provider, official code, what the provider says, and what to do."""
+    what = f"{name} failed ({failed.code})." if name else f"{failed.code}:"
+    return _printable(f"{what} {failed.message} {_ADVICE.get(failed.code, '')}".rstrip())
 
 
 def _show(rank: int, one: Result) -> None:

@@ -172,7 +172,12 @@ def refused(status: int, said: str, name: str) -> Failed:
     """The failure of an HTTP status that means the same with every provider."""
     words = f"{name} answered with HTTP {status}{f': {said[:300]}' if said else ''}{'' if said[-1:] in '.!' and said else '.'}"
     if status == 429:
-        return Failed("too_many_requests", f"{words} Wait a moment, or take a larger plan.", status, again=True)
+        return Failed(
+            "too_many_requests",
+            f"{words} Wait a moment, take a larger plan, or name another provider in `fallback`.",
+            status,
+            again=True,
+        )
     if status in (401, 403):
         return Failed("unavailable", f"{words} Check its `api_key` in `web_search`.", status)
     if status in (402, 432, 433):

@@ -55,9 +55,15 @@ def read(status: int, body: Any) -> list[Result]:
         code, said = text_of(error, "code"), text_of(error, "detail")
         if code in ("SUBSCRIPTION_TOKEN_INVALID", "SUBSCRIPTION_NOT_FOUND"):
             # 422 and 404, not 401.
-            raise Failed("unavailable", f"Brave refuses the key ({code}). Check its `api_key` in `web_search`.", status)
+            raise Failed(
+                "unavailable",
+                f"Brave refuses the key (HTTP {status}, {code}). Check its `api_key` in `web_search`.",
+                status,
+            )
         if code == "QUOTA_LIMITED":
-            raise Failed("too_many_requests", "Brave: the plan's quota is used up. Take a larger plan.", status)
+            raise Failed(
+                "too_many_requests", f"Brave: the plan's quota is used up (HTTP {status}). Take a larger plan.", status
+            )
         raise refused(status, said or code, "Brave")
     if not isinstance(body, dict) or not {"web", "query", "type"} & body.keys():
         raise puzzling(status, "Brave")

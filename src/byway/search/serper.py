@@ -32,7 +32,11 @@ def read(status: int, body: Any) -> list[Result]:
         said = text_of(body, "message")
         if "credits" in said.lower():
             # It says 400 for this.
-            raise Failed("unavailable", f"Serper: {said}. Buy credits, or name another provider.", status)
+            raise Failed(
+                "unavailable",
+                f"Serper says HTTP {status}: {said.rstrip('.')}. Buy credits, or name another provider.",
+                status,
+            )
         raise refused(status, said, "Serper")
     if not isinstance(body, dict) or not {"organic", "searchParameters"} & body.keys():
         raise puzzling(status, "Serper")
