@@ -35,12 +35,10 @@ class Stage:
         self.instead: Given | None = None
         self.slow = 0.0
         """Seconds that the provider takes."""
+        self.sdk = anthropic.Anthropic(base_url=f"{gateway.url}/anthropic", api_key="dummy", max_retries=0)
 
     def searched(self) -> list[str]:
         return [seen.text for seen in self.provider.seen]
-
-    def sdk(self) -> anthropic.Anthropic:
-        return anthropic.Anthropic(base_url=f"{self.gateway.url}/anthropic", api_key="dummy", max_retries=0)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +53,8 @@ def _stage() -> Iterator[Stage]:
         search = {"enabled": True, "provider": "brave", "api_key": KEY, "base_url": provider.url, "cache_ttl": 0}
         with Gateway(config(server, web_search=search)) as gateway:
             stage = Stage(server, provider, gateway)
-            yield stage
+            with stage.sdk:
+                yield stage
             assert KEY not in gateway.text
 
 
@@ -125,10 +124,10 @@ def test_a_model_searches_and_answers_from_what_it_found(stage: Stage, stream: b
     )
     asked = {**ASK, "tools": [SEARCH]}
     if stream:
-        with stage.sdk().messages.stream(**asked) as events:
+        with stage.sdk.messages.stream(**asked) as events:
             message = events.get_final_message()
     else:
-        message = stage.sdk().messages.create(**asked)
+        message = stage.sdk.messages.create(**asked)
     kinds = [block.type for block in message.content]
     assert kinds == ["text", "server_tool_use", "web_search_tool_result", "text"]
     assert message.stop_reason == "end_turn" and message.usage.input_tokens == 60
@@ -140,7 +139,7 @@ def test_a_model_searches_and_answers_from_what_it_found(stage: Stage, stream: b
     # The blocks are taken back in a later turn, and the model is told of them in words.
     stage.server.play([Say("Yes.")])
     history = [*ASK["messages"], {"role": "assistant", "content": message.model_dump(exclude_unset=True)["content"]}]
-    stage.sdk().messages.create(**{**ASK, "messages": [*history, {"role": "user", "content": "Sure?"}]})
+    stage.sdk.messages.create(**{**ASK, "messages": [*history, {"role": "user", "content": "Sure?"}]})
     assert "Rust 1.99 released" in stage.server.last.body.decode()
 
 
@@ -148,7 +147,7 @@ def test_what_a_model_says_arrives_before_the_search_is_over(stage: Stage) -> No
     stage.slow = 0.5
     stage.server.play([Say("I look.", tools=[Tool("web_search", {"query": "rust"})]), Say("Rust 1.99.")])
     asked_by_then: list[int] = []
-    with stage.sdk().messages.stream(**ASK, tools=[SEARCH]) as events:
+    with stage.sdk.messages.stream(**ASK, tools=[SEARCH]) as events:
         asked_by_then += [len(stage.server.requests) for text in events.text_stream if "look" in text]
         message = events.get_final_message()
     assert asked_by_then == [1], "the second turn had not begun"
@@ -158,7 +157,7 @@ def test_what_a_model_says_arrives_before_the_search_is_over(stage: Stage) -> No
 def test_a_model_that_does_not_stop_searching_is_stopped(stage: Stage) -> None:
     more = Say(tools=[Tool("web_search", {"query": "more"})])
     stage.server.play([more, more, Say("Enough.")])
-    message = stage.sdk().messages.create(**ASK, tools=[SEARCH])
+    message = stage.sdk.messages.create(**ASK, tools=[SEARCH])
     assert stage.searched() == ["more", "more"] and message.content[-1].type == "text"
     assert "tools" not in stage.server.last.json, "when no search is left, none is offered"
 
@@ -168,13 +167,13 @@ def test_without_a_number_in_the_request_the_setting_holds(stage: Stage) -> None
         return Say(tools=[Tool("web_search", {"query": "more"})]) if "tools" in asked.json else Say("Enough.")
 
     stage.server.play(script)
-    message = stage.sdk().messages.create(**{**ASK, "tools": [{"type": "web_search_20250305", "name": "web_search"}]})
+    message = stage.sdk.messages.create(**{**ASK, "tools": [{"type": "web_search_20250305", "name": "web_search"}]})
     assert message.content[-1].type == "text" and len(stage.searched()) == 5
 
 
 def test_a_client_s_own_tool_comes_first(stage: Stage) -> None:
     stage.server.play([Say(tools=[Tool("weather", {}), Tool("web_search", {"query": "rain"})])])
-    message = stage.sdk().messages.create(**ASK, tools=[SEARCH, WEATHER])
+    message = stage.sdk.messages.create(**ASK, tools=[SEARCH, WEATHER])
     assert [block.type for block in message.content] == ["tool_use"] and message.stop_reason == "tool_use"
     assert stage.searched() == []
 
@@ -182,7 +181,7 @@ def test_a_client_s_own_tool_comes_first(stage: Stage) -> None:
 def test_a_failure_is_a_block_and_the_model_hears_of_it(stage: Stage) -> None:
     stage.instead = (500, b"down")
     stage.server.play([Say(tools=[Tool("web_search", {"query": "rust"})]), Say("I could not search.")])
-    message = stage.sdk().messages.create(**ASK, tools=[SEARCH])
+    message = stage.sdk.messages.create(**ASK, tools=[SEARCH])
     (block,) = [block for block in message.content if block.type == "web_search_tool_result"]
     assert not isinstance(block.content, list) and block.content.error_code == "unavailable"
     assert message.usage.server_tool_use is not None and message.usage.server_tool_use.web_search_requests == 0
@@ -199,7 +198,7 @@ def test_a_failure_is_a_block_and_the_model_hears_of_it(stage: Stage) -> None:
 def test_lists_of_domains_that_are_none_are_refused(stage: Stage, fields: dict[str, Any], words: str) -> None:
     stage.server.play([Say(tools=[Tool("web_search", {"query": "rust"})])])
     with pytest.raises(anthropic.BadRequestError, match=words):
-        stage.sdk().messages.create(**{**ASK, "tools": [{**SEARCH, **fields}]})
+        stage.sdk.messages.create(**{**ASK, "tools": [{**SEARCH, **fields}]})
 
 
 @pytest.mark.parametrize("kind", ["web_search", "web_fetch"])
@@ -223,7 +222,9 @@ def _site() -> Iterator[Stage]:
     with Scripted() as server, Provided(page) as site:
         fetch = {"enabled": True, "allow_private": ["127.0.0.1"], "cache_ttl": 0}
         with Gateway(config(server, web_fetch=fetch)) as gateway:
-            yield Stage(server, site, gateway)
+            stage = Stage(server, site, gateway)
+            with stage.sdk:
+                yield stage
 
 
 @pytest.fixture
@@ -237,7 +238,7 @@ def fetched(stage: Stage, question: str, url: str, **fields: Any) -> tuple[Any, 
     """The block that tells of the page, and what the model was told."""
     stage.server.play([Say(tools=[Tool("web_fetch", {"url": url})]), Say("Done.")])
     asked = {**ASK, "messages": [{"role": "user", "content": question}], "tools": [{**FETCH, **fields}]}
-    message = stage.sdk().messages.create(**asked)
+    message = stage.sdk.messages.create(**asked)
     check_message(json.loads(message.model_dump_json(exclude_unset=True)))
     (block,) = [block for block in message.content if block.type == "web_fetch_tool_result"]
     return block.content, stage.server.last.json["messages"][-1]["content"]

@@ -39,7 +39,10 @@ def read(status: int, body: Any) -> list[Result]:
         raise refused(status, text_of(body, "error"), "SearXNG")
     if not isinstance(body, dict) or "results" not in body:
         raise Failed(
-            "unavailable", "SearXNG's answer was not JSON. Is `web_search.base_url` that of a SearXNG?", status
+            "unavailable",
+            "The answer was no SearXNG's. Is its `base_url` in `web_search` right, and does its settings.yml have "
+            "`search: {formats: [html, json]}`?",
+            status,
         )
     found = [
         result(one.get("title"), one.get("url"), one.get("content"), text_of(one, "publishedDate")[:10])
