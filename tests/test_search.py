@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import json
 import logging
@@ -14,6 +15,7 @@ import pytest
 from providers import KEY, Given, Provided, Seen, brave_error
 
 from byway.config import ConfigError, load
+from byway.runtime import Runtime
 from byway.search import Failed, Place, Query, result
 from byway.search.searching import PROVIDERS, Found, Searcher
 from byway.secrets import Scrubber
@@ -356,6 +358,49 @@ def test_a_missing_variable_turns_off_its_own_provider_only() -> None:
     assert not load(json.dumps({"web_search": {**given, "fallback": []}}), {}).web_search.enabled
     given = {"enabled": True, "provider": "searxng", "base_url": "${NOT_SET}"}
     assert not load(json.dumps({"web_search": given}), {}).web_search.enabled
+
+
+def test_a_reload_takes_effect_and_what_did_not_change_is_kept() -> None:
+    async def act(server: Provided) -> None:
+        search = {"enabled": True, "provider": "brave", "api_key": KEY, "base_url": server.url}
+        first = Runtime(load(json.dumps({"web_search": search}), {}))
+        same = Runtime(load(json.dumps({"web_search": search, "logging": {"level": "debug"}}), {}), first)
+        await first.close(same)
+        assert same.searcher is first.searcher and (await same.searcher.search(Query("rust"))).provider == "brave"
+        other = Runtime(load(json.dumps({"web_search": {**search, "provider": "exa"}}), {}), same)
+        await same.close(other)
+        assert (await other.searcher.search(Query("rust"))).provider == "exa"
+        assert other.scrubber.scrub(f"the key {KEY}") == "the key [secret]"
+        await other.close()
+
+    with Provided() as server:
+        asyncio.run(act(server))
+    assert [one.path for one in server.seen] == ["/res/v1/web/search", "/search"]
+
+
+def test_an_answer_that_drips_is_given_up() -> None:
+    async def act() -> None:
+        async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
+            with contextlib.suppress(ConnectionError):
+                for _ in range(100):
+                    writer.write(b" ")
+                    await writer.drain()
+                    await asyncio.sleep(0.02)
+            writer.close()
+
+        async with await asyncio.start_server(drip, "127.0.0.1", 0) as server:
+            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            given = {"enabled": True, "provider": "searxng", "base_url": url, "timeout": 0.3}
+            searcher = Searcher(load(json.dumps({"web_search": given}), {}).web_search)
+            began = time.monotonic()
+            with pytest.raises(Failed, match=r"web_search\.timeout"):
+                await searcher.search(Query("rust"))
+            assert time.monotonic() - began < 1.5
+            await searcher.close()
+            await asyncio.sleep(0.1)
+
+    asyncio.run(act())
 
 
 def test_the_same_search_is_made_once() -> None:
