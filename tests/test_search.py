@@ -7,8 +7,10 @@ import contextlib
 import copy
 import json
 import logging
+import re
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -358,6 +360,15 @@ def test_a_missing_variable_turns_off_its_own_provider_only() -> None:
     assert not load(json.dumps({"web_search": {**given, "fallback": []}}), {}).web_search.enabled
     given = {"enabled": True, "provider": "searxng", "base_url": "${NOT_SET}"}
     assert not load(json.dumps({"web_search": given}), {}).web_search.enabled
+
+
+def test_what_the_docs_say_to_write_works() -> None:
+    page = (Path(__file__).parent.parent / "docs/web-search.md").read_text(encoding="utf-8")
+    blocks = [one for one in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if one.startswith("web_search:")]
+    environ = {f"{name.upper()}_API_KEY": KEY for name in NAMES}
+    named = [load(one, environ) for one in blocks]
+    assert {one.web_search.provider for one in named} == set(NAMES)
+    assert all(one.web_search.enabled and one.web_search.providers and not one.warnings for one in named)
 
 
 def test_a_reload_takes_effect_and_what_did_not_change_is_kept() -> None:

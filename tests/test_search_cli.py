@@ -130,3 +130,14 @@ def test_results_are_cut_to_the_terminal(tmp_path: Path, monkeypatch: pytest.Mon
         assert sum(1 + (unicodedata.east_asian_width(letter) in "WF") for letter in line) <= 60
     assert "\x1b" not in done.stdout and "\x07" not in done.stdout
     assert "1 day ago" in done.stdout
+
+
+def test_with_local_only_nobody_elsewhere_is_asked(tmp_path: Path) -> None:
+    file = tmp_path / "byway.yaml"
+    file.write_text(json.dumps({"local_only": True, "web_search": {"provider": "brave", "api_key": KEY}}))
+    done = CliRunner().invoke(byway, ["search", "rust", "--config", str(file)])
+    assert done.exit_code == 2 and "local_only is on" in done.stderr
+    with Provided() as server:
+        one = {"provider": "searxng", "base_url": server.url}
+        file.write_text(json.dumps({"local_only": True, "web_search": one}))
+        assert CliRunner().invoke(byway, ["search", "rust", "--config", str(file)]).exit_code == 0

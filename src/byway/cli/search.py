@@ -59,7 +59,9 @@ def command(
     as_json: bool,
 ) -> None:
     """Search the web for QUERY as a model would, and print what is found. Byway need not run."""
-    settings = read(find(file, os.environ)).web_search
+    config = read(find(file, os.environ))
+    settings = config.web_search
+    from byway.config import forms
     from byway.domains import complaint
     from byway.search import Failed, Query
     from byway.search.searching import Found, Searcher
@@ -68,6 +70,9 @@ def command(
         raise click.UsageError(wrong)
     if provider is not None:
         settings = _only(settings, provider)
+    for one in settings.providers if config.local_only else ():
+        if not one.base_url or not forms.local(one.base_url):
+            raise Misuse(f"local_only is on, and {one.provider} is not provably on this machine or a private network.")
     asked = Query(query, count or settings.max_results, allowed, blocked, freshness=freshness)
     waiting = _Waiting()
 

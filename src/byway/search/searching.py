@@ -24,6 +24,8 @@ from byway.upstream import Upstream
 PROVIDERS: Final[Mapping[str, Provider]] = {
     "serper": serper, "brave": brave, "exa": exa, "tavily": tavily, "searxng": searxng,
 }  # fmt: skip
+#: What the reference router's log says of a search.
+_SAID: Final = "web_search loop round complete"
 #: Bytes of an answer.
 _MOST: Final = 4 << 20
 #: Seconds between two searches, once a provider has said that they come too fast: Brave's smallest plan lets one in each second.
@@ -63,6 +65,7 @@ class Searcher:
         query = _dated(tidy(query), self.settings.freshness)
         known = self._remembered.get(query)
         if known is not None and known[0] > time.monotonic():
+            say(_SAID, provider=known[1].provider, results=len(known[1].results), remembered=True)
             return known[1]
         failed = Failed("unavailable", "No search provider is configured: set `web_search.provider` in byway.yaml.")
         for one in self._asked:
@@ -78,6 +81,8 @@ class Searcher:
         raise failed
 
     def _remember(self, query: Query, found: Found) -> None:
+        if not self.settings.cache_ttl:
+            return
         self._remembered[query] = (time.monotonic() + self.settings.cache_ttl, found)
         self._remembered.move_to_end(query)
         while len(self._remembered) > _REMEMBERED:
@@ -120,8 +125,7 @@ class _Asked:
             raise Failed(failed.code, self._scrub(failed.message), failed.status) from None
 
     async def _search(self, query: Query) -> list[Result]:
-        """One attempt, when its turn has come. Logs a line either way, without the query."""
-        await self._turn()
+        """One attempt. Logs a line however it ends, without the query; the time is that of waiting for its turn too."""
         began = time.monotonic()
         results: list[Result] = []
         status, code = 0, ""
@@ -136,9 +140,12 @@ class _Asked:
         except Failed as failed:
             code = failed.code
             raise
+        except asyncio.CancelledError:
+            code = "cancelled"
+            raise
         finally:
             say(
-                "web_search loop round complete",
+                _SAID,
                 logging.WARNING if code else logging.INFO,
                 provider=self.name,
                 status=status,
@@ -154,6 +161,7 @@ class _Asked:
         if self._provider.URL and not self._key:
             raise Failed("unavailable", f"{self.name} has no key: set its `api_key` in `web_search`.")
         call = self._provider.request(query, self._key)
+        await self._turn()
         try:
             async with asyncio.timeout(self._timeout):
                 answer = await self._upstream.open(call)
