@@ -70,16 +70,16 @@ def command(
         raise click.UsageError(wrong)
     if provider is not None:
         settings = _only(settings, provider)
-    for one in settings.providers if config.local_only else ():
-        if not one.base_url or not forms.local(one.base_url):
-            raise Misuse(f"local_only is on, and {one.provider} is not provably on this machine or a private network.")
-    asked = Query(query, count or settings.max_results, allowed, blocked, freshness=freshness)
+    for asked in settings.providers if config.local_only else ():
+        if not asked.base_url or not forms.local(asked.base_url):
+            raise Misuse(f"local_only is on, and {asked.provider} is not provably on this machine or a private network.")
+    wanted = Query(query, count or settings.max_results, allowed, blocked, freshness=freshness)
     waiting = _Waiting()
 
     async def ask() -> Found:
         searcher = Searcher(settings)
         try:
-            return await searcher.search(asked, waiting.watch)
+            return await searcher.search(wanted, waiting.watch)
         finally:
             await searcher.close()
 
