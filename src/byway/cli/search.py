@@ -72,7 +72,9 @@ def command(
         settings = _only(settings, provider)
     for asked in settings.providers if config.local_only else ():
         if not asked.base_url or not forms.local(asked.base_url):
-            raise Misuse(f"local_only is on, and {asked.provider} is not provably on this machine or a private network.")
+            raise Misuse(
+                f"local_only is on, and {asked.provider} is not provably on this machine or a private network."
+            )
     wanted = Query(query, count or settings.max_results, allowed, blocked, freshness=freshness)
     waiting = _Waiting()
 
