@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from itertools import pairwise
 from typing import Any, get_args
 
@@ -85,6 +86,13 @@ def test_counts_that_make_a_grammar_too_large_are_told() -> None:
         ({"type": "integer", "minimum": 0, "exclusiveMinimum": False}, {"type": "integer", "minimum": 0}),
         ({"type": "string", "required": True}, {"type": "string"}),
         ({"oneOf": [{"type": "string"}, {"const": 1}]}, {"oneOf": [{"type": "string"}, {"const": 1}]}),
+        ({"$ref": None, "type": "string"}, {"type": "string"}),
+        ({"type": "string", "minLength": -1}, {"type": "string"}),
+        ({"type": "string", "minLength": 1.5, "maxLength": "9"}, {"type": "string"}),
+        ({"type": "array", "minItems": 5, "maxItems": 2}, {"type": "array", "description": "(minItems: 5, maxItems: 2)"}),
+        ({"type": "object", "additionalProperties": None}, {"type": "object"}),
+        ({"type": "string", "format": 5, "description": ["x"]}, {"type": "string"}),
+        ({"anyOf": ["string"]}, {"anyOf": [{}]}),
         ({"type": "string", "format": "uri"}, {"type": "string", "format": "uri"}),
     ],
 )
@@ -98,6 +106,33 @@ def test_a_reference_that_leads_somewhere_stays_where_it_is_understood() -> None
     assert of({"$ref": "#/$defs/x", "description": "It."}, "plain", **defs) == {"type": "string", "description": "It."}
 
 
+@pytest.mark.parametrize(
+    "loop",
+    [
+        {"$ref": "#/$defs/x"},
+        {"$ref": "#/$defs/y"},
+        {"allOf": [{"$ref": "#/$defs/x"}]},
+        {"anyOf": [{"oneOf": [{"$ref": "#/$defs/y"}]}, {"type": "string"}]},
+    ],
+)
+def test_a_reference_that_leads_in_a_circle_is_told(loop: Any) -> None:
+    defs = {"$defs": {"x": loop, "y": {"$ref": "#/$defs/x"}}}
+    assert of({"$ref": "#/$defs/x"}, "grammar", **defs) == {"description": '($ref: "#/$defs/x")'}
+
+
+def test_a_reference_to_itself_inside_an_object_stays() -> None:
+    node = {"type": "object", "properties": {"next": {"$ref": "#/$defs/n"}, "all": {"items": {"$ref": "#/$defs/n"}}}}
+    assert of({"$ref": "#/$defs/n"}, "grammar", **{"$defs": {"n": node}}) == {"$ref": "#/$defs/n"}
+
+
+def test_many_references_in_circles_take_no_time() -> None:
+    names = [f"#/$defs/d{n}" for n in range(2000)]
+    defs = {f"d{n}": {"anyOf": [{"$ref": name} for name in names[n : n + 20]]} for n in range(2000)}
+    began = time.perf_counter()
+    of({"$ref": names[0]}, "grammar", **{"$defs": defs})
+    assert time.perf_counter() - began < 2
+
+
 ANY = [{"type": kind} for kind in ("string", "number", "boolean", "object")]
 
 
@@ -108,6 +143,7 @@ ANY = [{"type": kind} for kind in ("string", "number", "boolean", "object")]
         ({"type": ["string", "integer"]}, {"anyOf": [{"type": "string"}, {"type": "integer"}]}),
         ({"type": ["null"]}, {"type": "null"}),
         ({"const": "x"}, {"enum": ["x"], "type": "string"}),
+        ({"const": None}, {"type": "null"}),
         ({"enum": [1, 2], "type": "integer"}, {"type": "integer", "description": "(enum: [1,2])"}),
         ({"enum": ["a", None]}, {"enum": ["a"], "nullable": True, "type": "string"}),
         ({"type": "integer", "exclusiveMinimum": 0}, {"type": "integer", "minimum": 1}),
@@ -191,7 +227,7 @@ def test_a_closed_schema_may_be_strict() -> None:
 
 
 KEYS = (
-    "type properties required items enum const anyOf oneOf allOf not $ref $defs pattern format minLength maxItems minimum"
+    "type properties required items enum const anyOf oneOf allOf not $ref $defs pattern format minLength maxLength minItems maxItems minimum"
     " exclusiveMinimum additionalProperties propertyNames default description nullable if x-odd $schema prefixItems"
 ).split()
 SIMPLE = (
@@ -216,8 +252,29 @@ def test_whatever_comes_a_server_gets_an_object_of_what_it_knows(schema: dict[st
         assert clean(schema, dialect) == said
         if dialect != "open":
             assert said["type"] == "object" and isinstance(said["properties"], dict)
+        if dialect == "grammar":
+            grammar(said)
         if dialect == "plain":
+            grammar(said)
             plain(said)
+
+
+def grammar(schema: Any) -> None:
+    """What llama.cpp b11549 takes."""
+    assert isinstance(schema, dict)
+    assert not schema.keys() & {"pattern", "not", "$schema"}
+    assert {*([kind] if isinstance(kind := schema.get("type", []), str) else kind)} <= TYPES
+    assert schema.get("enum", "x") and isinstance(schema.get("$ref", ""), str)
+    for least, most in (("minLength", "maxLength"), ("minItems", "maxItems")):
+        assert 0 <= schema.get(least, 0) <= schema.get(most, 1000) <= 1000
+    inner = [*schema.get("properties", {}).values(), *schema.get("$defs", {}).values()]
+    for one in (*inner, *schema.get("anyOf", ()), *schema.get("oneOf", ()), *schema.get("allOf", ())):
+        grammar(one)
+    if isinstance(schema.get("items"), dict):
+        grammar(schema["items"])
+
+
+TYPES = {"string", "number", "integer", "boolean", "object", "array", "null"}
 
 
 def plain(schema: Any) -> None:
@@ -226,7 +283,7 @@ def plain(schema: Any) -> None:
     assert not schema.keys() & {"$ref", "$defs", "const", "oneOf", "allOf", "not", "pattern", "additionalProperties"}
     assert "type" in schema or "anyOf" in schema
     assert isinstance(schema.get("type", ""), str)
-    assert all(isinstance(one, str) and one for one in schema.get("enum", ()))
+    assert all(isinstance(one, str) and one for one in schema.get("enum", "x")) and schema.get("enum", "x")
     assert {*schema.get("required", ())} <= {*schema.get("properties", ())}
     assert schema.get("type") != "array" or "items" in schema
     for one in (*schema.get("properties", {}).values(), *schema.get("anyOf", ())):

@@ -39,8 +39,9 @@ _KNOWN: Final = frozenset(
 _GONE: Final = frozenset("$schema $id $anchor $comment $vocabulary deprecated readOnly writeOnly".split())
 _RULES: Final[dict[str, _Rules]] = {
     # llama.cpp makes a grammar of all tools together: one schema that it cannot convert fails the request. Run with b11549
-    # (2026-11-21): minLength of 3000, references that lead nowhere, empty enums, unknown types, `true` as a schema. Older
-    # ones, and LM Studio and Ollama with them: https://github.com/ggml-org/llama.cpp/issues/25746 (patterns),
+    # (2026-11-21): minLength of 3000, references that lead nowhere or in a circle, empty enums, unknown types, `true` as a
+    # schema, values of another kind than a keyword has; and minItems above maxItems takes all memory until the server dies.
+    # Older ones, and LM Studio and Ollama with them: https://github.com/ggml-org/llama.cpp/issues/25746 (patterns),
     # /issues/27087 and unslothai/unsloth/pull/9923 (counts near 2000; all seen 2026-11-21).
     "grammar": _Rules(told=frozenset(("pattern", "not")), longest=1000),
     # https://github.com/langchain-ai/langchainjs/issues/9804 and spring-projects/spring-ai/issues/4776 (seen 2026-11-21).
@@ -52,13 +53,27 @@ _RULES: Final[dict[str, _Rules]] = {
 _MAPS: Final = frozenset(("properties", "$defs", "definitions", "patternProperties", "dependentSchemas"))
 _LISTS: Final = frozenset(("anyOf", "oneOf", "allOf", "prefixItems"))
 _ONES: Final = frozenset("items additionalProperties not contains propertyNames if then else".split())
-_COUNTS: Final = frozenset(("minLength", "maxLength", "minItems", "maxItems"))
+_COUNTED: Final = (("minLength", "maxLength"), ("minItems", "maxItems"), ("minProperties", "maxProperties"))
+_COUNTS: Final = frozenset(key for pair in _COUNTED for key in pair)
+_BOUNDS: Final = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 _CHOICES: Final = ("anyOf", "oneOf", "allOf")
+#: What a keyword's value must be; one with another value says nothing, and servers refuse it.
+_SHAPES: Final[dict[str, tuple[type, ...]]] = {
+    **dict.fromkeys(_MAPS, (dict,)),
+    **dict.fromkeys((*_LISTS, "enum", "required"), (list,)),
+    **dict.fromkeys(_ONES, (dict, bool)),
+    "items": (dict, bool, list),
+    "type": (str, list),
+    **dict.fromkeys(("title", "description", "format", "pattern", "$ref"), (str,)),
+    **dict.fromkeys(_COUNTS, (int,)),
+    **dict.fromkeys(_BOUNDS, (int, float)),
+}
 _AT_TOP: Final = (*_CHOICES, "enum", "const", "not")
 _TYPES: Final = frozenset(("string", "number", "integer", "boolean", "object", "array", "null"))
 _DEEPEST: Final = 64
 #: References can make a small schema endless.
 _MOST: Final = 5000
+_MOST_STEPS: Final = 20_000
 _LONGEST_WORDS: Final = 300
 #: Numbers that floats hold exactly: beyond them a bound means none.
 _EXACT: Final = 1 << 53
@@ -139,6 +154,8 @@ class _Cleaner:
         self._seen = 0
         self._within: list[str] = []
         """The references that are being followed."""
+        self._circles: dict[str, bool] = {}
+        self._steps = 0
 
     def top(self) -> dict[str, Any]:
         """The whole schema: always an object with properties, since templates and servers ask for both."""
@@ -186,18 +203,16 @@ class _Cleaner:
     def _kept(self, key: str, value: Any, told: dict[str, Any]) -> bool:
         """Does this keyword stay? If it does not, and means something, it is told."""
         rules = self._rules
-        if key in _GONE or (value is None and key in _NEVER_NULL):
+        if key in _GONE or not _shaped(key, value):
             return False
         if key in rules.told or (rules.known is not None and key not in rules.known):
             if key not in ("$defs", "definitions") and not (key == "additionalProperties" and type(value) is bool):
                 told[key] = value
             return False
-        if key in _COUNTS and rules.longest is not None and _number(value) and value > rules.longest:
+        if key in _COUNTS and rules.longest is not None and value > rules.longest:
             told[key] = value
             return False
-        if key in _MAPS:
-            return isinstance(value, dict)
-        return key not in _LISTS or (isinstance(value, list) and bool(value))
+        return True
 
     def _value(self, key: str, value: Any, depth: int) -> Any:
         """The value of a keyword that stays, with the schemas in it cleaned."""
@@ -210,25 +225,23 @@ class _Cleaner:
         return value
 
     def _mend(self, out: dict[str, Any], told: dict[str, Any], depth: int) -> None:
-        """What servers refuse by its value: types nobody knows, empty enums, bounds that are none."""
+        """What servers refuse by its value: types nobody knows, counts that contradict each other."""
         if "type" in out:
             kinds = [kind for kind in _list(out["type"]) if isinstance(kind, str) and kind in _TYPES]
             if not kinds:
                 told["type"] = out.pop("type")
             elif isinstance(out["type"], list):
                 out["type"] = kinds
-        if "enum" in out and not (isinstance(out["enum"], list) and out["enum"]):
-            del out["enum"]
         if "required" in out:
             named = out.get("properties", {}) if self._rules.typed else None
-            asked = [one for one in _list(out["required"]) if isinstance(one, str) and (named is None or one in named)]
-            if isinstance(out["required"], list) and (asked or named is None):
-                out["required"] = asked
-            else:
+            out["required"] = [
+                one for one in out["required"] if isinstance(one, str) and (named is None or one in named)
+            ]
+            if named is not None and not out["required"]:
                 del out["required"]
-        for key in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
-            if key in out and not (_number(out[key]) and abs(out[key]) <= _EXACT):
-                del out[key]
+        for least, most in _COUNTED:
+            if least in out and most in out and out[least] > out[most]:
+                told[least], told[most] = out.pop(least), out.pop(most)
         if out.get("type") == "array" and "items" not in out and self._rules.flat:
             out["items"] = self._node(True, depth + 1)
         if self._rules.typed:
@@ -244,7 +257,8 @@ class _Cleaner:
         rest = {key: value for key, value in schema.items() if key != "$ref"}
         found = self._found(name)
         if self._rules.references:
-            if found is None:
+            # llama.cpp does not read the escapes of a reference.
+            if found is None or "~" in name or self._circular(name):
                 told["$ref"] = name
                 return rest
             return dict(schema)
@@ -281,6 +295,32 @@ class _Cleaner:
     def _followed(self, schema: dict[str, Any]) -> dict[str, Any]:
         return (self._found(schema.get("$ref")) or schema) if "$ref" in schema else schema
 
+    def _circular(self, name: str) -> bool:
+        """Does the reference lead back to itself, with nothing but choices on the way? No grammar can be made of that."""
+        if name not in self._circles:
+            self._circles[name] = self._leads_back(name)
+        return self._circles[name]
+
+    def _leads_back(self, name: str) -> bool:
+        reached: set[str] = set()
+        left: list[Any] = [self._found(name)]
+        while left:
+            self._steps += 1
+            if self._steps > _MOST_STEPS:
+                return True
+            one = left.pop()
+            if not isinstance(one, dict):
+                continue
+            other = one.get("$ref")
+            if other == name:
+                return True
+            if isinstance(other, str) and other not in reached:
+                reached.add(other)
+                left.append(self._found(other))
+            for key in _CHOICES:
+                left += _list(one.get(key))
+        return False
+
     def _found(self, name: Any) -> dict[str, Any] | None:
         """The part of this schema that `#/a/b` means."""
         if not isinstance(name, str) or not name.startswith("#/"):
@@ -296,8 +336,6 @@ class _Cleaner:
 
 #: No client sends this key: where a schema came from.
 _FOLLOWED: Final = "\0followed"
-#: Null is no value of these; elsewhere (`default`, `const`) it is one.
-_NEVER_NULL: Final = frozenset(("type", "properties", "items", "required", "enum", *_COUNTS, *_LISTS))
 _ANY: Final = [{"type": kind} for kind in ("string", "number", "boolean", "object")]
 
 
@@ -325,7 +363,10 @@ def _as_typed(out: dict[str, Any], told: dict[str, Any]) -> None:
             out["anyOf"] = [{"type": kind} for kind in some]
     values = out.get("enum", [])
     texts = [one for one in values if isinstance(one, str) and one]
-    if None in values and len(texts) == len(values) - 1:
+    if values == [None]:
+        del out["enum"]
+        out.setdefault("type", "null")
+    elif None in values and len(texts) == len(values) - 1:
         out["enum"], out["nullable"] = texts, True
     elif len(texts) < len(values):
         told["enum"] = out.pop("enum")
@@ -353,8 +394,18 @@ def _with_words(out: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _number(value: Any) -> bool:
-    return type(value) in (int, float)
+def _shaped(key: str, value: Any) -> bool:
+    """Is the value one that this keyword may have?"""
+    kinds = _SHAPES.get(key)
+    if kinds is None:
+        return True
+    if type(value) not in kinds:
+        return False
+    if key in _COUNTS:
+        return bool(value >= 0)
+    if key in _BOUNDS:
+        return abs(value) <= _EXACT
+    return bool(value) or (key != "enum" and key not in _LISTS)
 
 
 def _list(value: Any) -> list[Any]:
