@@ -111,3 +111,50 @@ def test_a_tool_without_description_or_schema_can_be_forced() -> None:
     step = again.step(request(tools=[{"name": "Go"}], tool_choice={"type": "any"}), target(tools=False))
     assert step is not None
     assert '- Go\n  arguments: {"type":"object"}' in sent(step.request, target())["messages"][0]["content"]
+
+
+def test_a_tool_that_anthropic_has_defined_can_be_forced() -> None:
+    asked = request(tools=[{"type": "bash_20250124", "name": "bash"}], tool_choice={"type": "tool", "name": "bash"})
+    step = again.step(asked, target(tools=False))
+    assert step is not None
+    body = sent(step.request, target())
+    assert "- bash: Runs a command in a bash session" in body["messages"][0]["content"]
+    assert "command" in body["response_format"]["json_schema"]["schema"]["properties"]["arguments"]["properties"]
+    done = step.next(answered(step.request, target(), content='{"name":"bash","arguments":{"command":"ls"}}'))
+    assert isinstance(done, list)
+    assert json.loads(fold(done))["content"][0] == {
+        "type": "tool_use",
+        "id": "toolu_1_0",
+        "name": "bash",
+        "input": {"command": "ls"},
+    }
+
+
+def test_a_tool_that_a_server_would_have_to_run_is_left_to_the_request_s_refusal() -> None:
+    tools = [READ, {"type": "code_execution_20250825", "name": "code"}]
+    assert again.step(request(tools=tools, tool_choice={"type": "any"}), target()) is None
+
+
+def test_a_forced_tool_of_a_name_that_servers_refuse_has_its_own_name() -> None:
+    step = again.step(request(tools=[{"name": "my.own"}], tool_choice={"type": "tool", "name": "my.own"}), target())
+    assert step is not None
+    name = sent(step.request, target())["tools"][0]["function"]["name"]
+    assert name != "my.own"
+    call = {"id": "call_1", "function": {"name": name, "arguments": "{}"}}
+    events = answered(step.request, target(), tool_calls=[call])
+    assert step.next(events) is events
+    assert json.loads(fold(events))["content"][0]["name"] == "my.own"
+
+
+def test_the_form_of_a_forced_call_has_no_reference_that_would_lead_nowhere() -> None:
+    schema = {
+        "type": "object",
+        "properties": {"a": {"$ref": "#/$defs/a"}},
+        "$defs": {"a": {"type": "string", "pattern": "x"}},
+    }
+    step = again.step(
+        request(tools=[{"name": "Go", "input_schema": schema}], tool_choice={"type": "any"}), target(tools=False)
+    )
+    assert step is not None
+    form = sent(step.request, target())["response_format"]["json_schema"]["schema"]
+    assert form["properties"]["arguments"]["properties"] == {"a": {"type": "string", "description": '(pattern: "x")'}}

@@ -89,7 +89,10 @@ def test_counts_that_make_a_grammar_too_large_are_told() -> None:
         ({"$ref": None, "type": "string"}, {"type": "string"}),
         ({"type": "string", "minLength": -1}, {"type": "string"}),
         ({"type": "string", "minLength": 1.5, "maxLength": "9"}, {"type": "string"}),
-        ({"type": "array", "minItems": 5, "maxItems": 2}, {"type": "array", "description": "(minItems: 5, maxItems: 2)"}),
+        (
+            {"type": "array", "minItems": 5, "maxItems": 2},
+            {"type": "array", "description": "(minItems: 5, maxItems: 2)"},
+        ),
         ({"type": "object", "additionalProperties": None}, {"type": "object"}),
         ({"type": "string", "format": 5, "description": ["x"]}, {"type": "string"}),
         ({"anyOf": ["string"]}, {"anyOf": [{}]}),
@@ -210,6 +213,12 @@ def test_a_deep_schema_is_cleaned_or_refused(dialect: Dialect, depth: int) -> No
         assert problem.message.startswith(PATH) and depth > 50
 
 
+def test_the_form_of_an_answer_need_not_be_an_object() -> None:
+    raw = b'{"$schema":"x","type":"array","items":{"type":"string","pattern":"x"},"minItems":5,"maxItems":2}'
+    said = json.loads(cleaned(raw, "grammar", PATH, tool=False))
+    assert said["type"] == "array" and said["description"] == "(minItems: 5, maxItems: 2)" and len(said) == 3
+
+
 def test_a_closed_schema_may_be_strict() -> None:
     text = {"type": "string"}
     closed = {"type": "object", "properties": {"a": text}, "required": ["a"], "additionalProperties": False}
@@ -227,8 +236,9 @@ def test_a_closed_schema_may_be_strict() -> None:
 
 
 KEYS = (
-    "type properties required items enum const anyOf oneOf allOf not $ref $defs pattern format minLength maxLength minItems maxItems minimum"
-    " exclusiveMinimum additionalProperties propertyNames default description nullable if x-odd $schema prefixItems"
+    "type properties required items enum const anyOf oneOf allOf not $ref $defs pattern format minLength maxLength minItems"
+    " maxItems minimum exclusiveMinimum additionalProperties propertyNames default description nullable if"
+    " x-odd $schema prefixItems"
 ).split()
 SIMPLE = (
     st.none()

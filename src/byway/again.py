@@ -12,6 +12,8 @@ from msgspec import Raw, Struct
 
 from byway import claudecode
 from byway.backends import Target
+from byway.backends.openai import defined
+from byway.backends.openai.schema import cleaned
 from byway.messages import (
     BlockDelta,
     BlockStart,
@@ -50,9 +52,10 @@ def step(request: Request, target: Target) -> Step | None:
     choice = request.params.tool_choice
     if choice is None or choice.type not in ("any", "tool") or target.vendor.forces:
         return None
-    tools = [tool for tool in claudecode.tools(request) if choice.type == "any" or tool.name == choice.name]
+    wanted = [tool for tool in claudecode.tools(request) if choice.type == "any" or tool.name == choice.name]
+    tools = [function for tool in wanted if (function := defined.function(tool)) is not None]
     # Tools that a server would have to run are refused where the request is made.
-    if not tools or any(tool.type not in (None, "custom") for tool in tools):
+    if not tools or len(tools) < len(wanted):
         return None
     return Forced(request, tools, blind=target.tools is False)
 
@@ -130,7 +133,7 @@ def _one_of(tools: list[Tool]) -> dict[str, Any]:
     forms = [
         {
             "type": "object",
-            "properties": {"name": {"enum": [tool.name]}, "arguments": _schema(tool)},
+            "properties": {"name": {"enum": [tool.name]}, "arguments": _formed(tool)},
             "required": ["name", "arguments"],
             "additionalProperties": False,
         }
@@ -141,6 +144,11 @@ def _one_of(tools: list[Tool]) -> dict[str, Any]:
 
 def _schema(tool: Tool) -> Raw:
     return tool.input_schema if unopened(tool.input_schema, "tools.input_schema") else _ANY
+
+
+def _formed(tool: Tool) -> Raw:
+    """The schema as a part of another: its references would lead nowhere, so it is one without any, which all servers take."""
+    return Raw(cleaned(bytes(_schema(tool)), "plain", "tools.input_schema"))
 
 
 def _words(tools: list[Tool]) -> str:

@@ -6,7 +6,10 @@ import re
 from functools import lru_cache
 from typing import Final
 
-from byway.messages import Block, Request, Text, Tool, ToolReference, ToolResult, Turn
+import msgspec
+from msgspec import Struct
+
+from byway.messages import Block, Request, Text, Tool, ToolReference, ToolResult, Turn, Unknown
 
 #: A text block, not a header: its digits differ from conversation to conversation (with 2.1.197 from request to
 #: request), so in front of a prompt it makes a local model read everything again.
@@ -172,23 +175,76 @@ def reminder(text: str) -> str:
     return text if remark(text) else f"{_REMINDER}\n{text}\n</system-reminder>"
 
 
+class _Named(Struct):
+    """The tool of a change: by its name, or defined on the spot."""
+
+    name: str = ""
+    definition: Tool | None = None
+
+
+class _Change(Struct):
+    type: str
+    tool: _Named
+
+
+class _Summary(Struct):
+    """A `compaction` block: the changes in what it stands for."""
+
+    tool_changes: list[_Change] | None = None
+
+
+_change: Final = msgspec.json.Decoder(_Change)
+_summary: Final = msgspec.json.Decoder(_Summary)
+_CHANGES: Final = frozenset(("tool_addition", "tool_removal", "compaction"))
+
+
 def tools(request: Request) -> list[Tool]:
     """The tools that the model may call now, those loaded in mid-conversation last, so that the prompt's beginning holds.
 
-    A tool with `defer_loading` counts as loaded once a result in the conversation refers to it.
+    A tool with `defer_loading` counts as loaded once a result in the conversation refers to it, or a `tool_addition` does.
     """
-    offered = request.params.tools
-    if not offered:
-        return []
-    if not any(tool.defer_loading for tool in offered):
+    offered = request.params.tools or []
+    if not request.loose and not any([tool.defer_loading for tool in offered]):
         return [tool for tool in offered if tool.name != _PLACEHOLDER]
-    loaded: dict[str, None] = {}
+    late = {tool.name: tool for tool in offered if tool.defer_loading}
+    loaded: dict[str, Tool] = {}
+    gone = {_PLACEHOLDER}
     for turn in request.turns:
         for block in turn.blocks:
             inner = block.content if isinstance(block, ToolResult) and isinstance(block.content, list) else [block]
-            loaded.update((part.tool_name, None) for part in inner if isinstance(part, ToolReference))
-    late = {tool.name: tool for tool in offered if tool.defer_loading}
-    return [
-        *(tool for tool in offered if not tool.defer_loading and tool.name != _PLACEHOLDER),
-        *(late[name] for name in loaded if name in late and name != _PLACEHOLDER),
-    ]
+            for part in inner:
+                if type(part) is ToolReference and part.tool_name in late:
+                    loaded.setdefault(part.tool_name, late[part.tool_name])
+                elif type(part) is Unknown and part.kind in _CHANGES:
+                    for change in _changes(part):
+                        _follow(change, late, loaded, gone)
+    now = [tool for tool in offered if not tool.defer_loading]
+    return [tool for tool in [*now, *loaded.values()] if tool.name not in gone]
+
+
+def _changes(block: Unknown) -> list[_Change]:
+    """The changes of the tools that a block tells: none when it is of another form, and then it is a text like others.
+
+    The form is that of the anthropic SDK 2.11.0, `BetaRequestToolAdditionBlockParam` and its like (seen 2026-11-21).
+    """
+    try:
+        if block.kind == "compaction":
+            return _summary.decode(block.raw).tool_changes or []
+        return [_change.decode(block.raw)]
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return []
+
+
+def _follow(change: _Change, late: dict[str, Tool], loaded: dict[str, Tool], gone: set[str]) -> None:
+    """A tool that is taken away is offered no more, until it is added again."""
+    definition = change.tool.definition
+    name = definition.name if definition else change.tool.name
+    if change.type == "tool_removal":
+        gone.add(name)
+        return
+    if name != _PLACEHOLDER:
+        gone.discard(name)
+    if definition:
+        late[name] = definition
+    if name in late:
+        loaded.setdefault(name, late[name])

@@ -66,6 +66,8 @@ class Vendor(msgspec.Struct, frozen=True):
     or only the few words that Gemini knows, and llama.cpp too."""
     strict: bool = False
     """It takes `strict: true` with a tool."""
+    one_by_one: str = ""
+    """Which models call one tool at a time and refuse `parallel_tool_calls`: a pattern for their names."""
     files: bool = False
     """It takes a PDF as a part of a message. Elsewhere its text is sent."""
     reasoning_field: Literal["", "reasoning", "reasoning_content"] = ""
@@ -153,6 +155,8 @@ _ROWS: Final = (
         max_tokens_field="max_completion_tokens",
         schema="openai",
         strict=True,
+        # https://github.com/run-llama/llama_index/issues/20865 (seen 2026-11-21).
+        one_by_one=r"^o\d",
         stop_limit=4,
         sampling=("temperature", "top_p"),
         thinking="effort",

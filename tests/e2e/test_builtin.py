@@ -69,3 +69,21 @@ def test_a_count_is_what_the_answer_s_usage_says(gateway: Gateway) -> None:
     assert counted.headers["x-byway-count"] == "backend"
     usage = gateway.post(asked).json["usage"]
     assert counted.json["input_tokens"] == usage["input_tokens"] + usage["cache_read_input_tokens"]
+
+
+@pytest.mark.parametrize(
+    "property",
+    [
+        {"type": "array", "items": {"type": "string"}, "minItems": 5, "maxItems": 2},
+        {"$ref": "#/$defs/loop"},
+        {"type": "string", "minLength": 3000, "pattern": "^(?=a)b$"},
+        {"type": "any", "enum": []},
+    ],
+)
+def test_a_schema_that_kills_llama_cpp_does_not(gateway: Gateway, property: dict[str, Any]) -> None:
+    """Each of them, as it is, is refused by b11549 or takes all memory until the server dies (run 2026-11-21)."""
+    schema = {"type": "object", "properties": {"a": property}, "$defs": {"loop": {"$ref": "#/$defs/loop"}}}
+    form = {"format": {"type": "json_schema", "schema": schema}}
+    check_message(gateway.post(body(output_config=form, max_tokens=8)).json)
+    tool = {"name": "odd", "input_schema": schema}
+    check_message(gateway.post(body(tools=[tool], tool_choice={"type": "any"}, max_tokens=8)).json)

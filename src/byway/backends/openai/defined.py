@@ -7,24 +7,33 @@ The newest date of a kind stands for all: the older ones took less. Pages below 
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final, NamedTuple
+
+import msgspec
+from msgspec import Raw
 
 from byway.messages import Tool
 
+_encode: Final = msgspec.json.Encoder().encode
 
-class Written(NamedTuple):
-    """A tool as a function."""
 
+class _Written(NamedTuple):
     description: str
     schema: dict[str, Any]
 
 
-def written(tool: Tool) -> Written | None:
-    """The tool written out; None for a type that is none of these."""
-    kind = tool.type or ""
-    if kind.startswith("computer_"):
-        return _computer(tool)
-    return next((found for prefix, found in _KINDS.items() if kind.startswith(prefix)), None)
+def function(tool: Tool) -> Tool | None:
+    """The tool as a function, which it may be already; None for a type that is none of these."""
+    if tool.type in (None, "custom"):
+        return tool
+    if tool.type.startswith("computer_"):
+        found = _computer(tool)
+    elif (kind := _KIND.match(tool.type)) is not None:
+        found = _KINDS[kind[0]]
+    else:
+        return None
+    return Tool(tool.name, description=Raw(_encode(found.description)), input_schema=Raw(_encode(found.schema)))
 
 
 def _schema(required: str, **properties: dict[str, Any]) -> dict[str, Any]:
@@ -56,7 +65,7 @@ _EDITING: Final = {
     "insert_text": _text("For `insert`: the text."),
 }
 _KINDS: Final = {
-    "bash_": Written(
+    "bash_": _Written(
         "Runs a command in a bash session that lasts: folder, variables and files stay from one call to the next. It cannot "
         "answer programs that ask for input.",
         _schema(
@@ -65,7 +74,7 @@ _KINDS: Final = {
             restart={"type": "boolean", "description": "True starts the session anew."},
         ),
     ),
-    "text_editor_": Written(
+    "text_editor_": _Written(
         "Looks at and changes text files. `view` shows a file with line numbers, or what is in a folder; `create` writes a "
         "whole file; `str_replace` replaces one place; `insert` adds lines.",
         _schema(
@@ -74,7 +83,7 @@ _KINDS: Final = {
             **_EDITING,
         ),
     ),
-    "memory_": Written(
+    "memory_": _Written(
         "Keeps notes in files below /memories, which are there again in later conversations. Look there before you begin, "
         "and write down what will be wanted later.",
         _schema(
@@ -86,13 +95,14 @@ _KINDS: Final = {
         ),
     ),
 }
+_KIND: Final = re.compile("|".join(_KINDS))
 _ACTIONS: Final = (
     "screenshot key type cursor_position mouse_move left_click right_click middle_click double_click triple_click"
     " left_click_drag left_mouse_down left_mouse_up scroll hold_key wait"
 )
 
 
-def _computer(tool: Tool) -> Written:
+def _computer(tool: Tool) -> _Written:
     """The screen's size is the request's own."""
     actions = _ACTIONS.split()
     properties = {
@@ -110,7 +120,7 @@ def _computer(tool: Tool) -> Written:
     size = ""
     if tool.display_width_px and tool.display_height_px:
         size = f" The screen is {tool.display_width_px} pixels wide and {tool.display_height_px} high."
-    return Written(
+    return _Written(
         f"Works a computer by mouse, keyboard and screenshots.{size} Take a screenshot first, and after what may have changed "
         "it; click at the middle of things.",
         _schema("action", **properties),

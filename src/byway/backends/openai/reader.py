@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct, UnsetType, field
 
-from byway import faults
+from byway import claudecode, faults
 from byway.backends import Target
 from byway.backends.openai.calls import CallIn, Calls
 from byway.backends.openai.counts import Counts, Progress, Timings, UsageIn
@@ -125,7 +125,8 @@ class ChatReader:
         self._stops = params.stop_sequences or ()
         self._most = None if isinstance(params.max_tokens, UnsetType) else params.max_tokens
         vendor, choice = target.vendor, params.tool_choice
-        self._known, own = types(params.tools) if params.tools else _NO_TOOLS
+        tools = claudecode.tools(request) if request.loose else params.tools
+        self._known, own = types(tools) if tools else _NO_TOOLS
         self._own = own
         self._id = request.id
         self._streams = request.stream

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any, Final
 
 import msgspec
-from msgspec import UnsetType
+from msgspec import Raw, UnsetType
 
 from byway.backends import Call, Target
 from byway.backends.openai.conversation import Out, conversation, prefill
+from byway.backends.openai.schema import Dialect, cleaned
 from byway.backends.openai.thinking import reasons, thinking
 from byway.backends.openai.tools import choice, offered
 from byway.messages import Params, Request, unopened
@@ -52,8 +53,8 @@ def request(request: Request, target: Target) -> Call:
     if params.stop_sequences:
         # Servers refuse an empty stop sequence, and some a long list: the rest is left out rather than the request lost.
         body["stop"] = [text for text in params.stop_sequences if text][: vendor.stop_limit]
-    if tools:
-        body.update(choice(request, tools))
+    if params.tool_choice is not None:
+        body.update(choice(request, tools, target))
     if form:
         body["response_format"] = form
     if messages and messages[-1].role == "assistant":
@@ -121,7 +122,10 @@ def _form(params: Params, vendor: Vendor, tools: bool) -> tuple[dict[str, Any] |
         return None, words
     match vendor.format:
         case "json_schema":
-            return {"type": "json_schema", "json_schema": {"name": "answer", "schema": asked.schema}}, words
+            # A server of an unknown kind may be llama.cpp too.
+            dialect: Dialect = "grammar" if vendor.schema in ("grammar", "plain") else "open"
+            taken = Raw(cleaned(schema, dialect, "output_config.format.schema", tool=False))
+            return {"type": "json_schema", "json_schema": {"name": "answer", "schema": taken}}, words
         case "json_object":
             return {"type": "json_object"}, words
         case _:

@@ -82,9 +82,10 @@ _decode: Final = msgspec.json.Decoder().decode
 _fields: Final = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
-def cleaned(schema: bytes, dialect: Dialect, path: str) -> bytes:
-    """The JSON of a tool's `schema` in the words of `dialect`, its keys in the order they had.
+def cleaned(schema: bytes, dialect: Dialect, path: str, *, tool: bool = True) -> bytes:
+    """The JSON of `schema` in the words of `dialect`, its keys in the order they had.
 
+    A `tool`'s becomes an object with properties, since templates and servers ask for both; an answer's may be anything.
     Raises Problem `invalid_request` with `path` for what is no object, or nested deeper than anybody reads.
     """
     if not schema.startswith(b"{"):
@@ -96,7 +97,9 @@ def cleaned(schema: bytes, dialect: Dialect, path: str) -> bytes:
         fields.pop("$schema", None)
         return _encode(fields)
     try:
-        return _encode(_Cleaner(_RULES[dialect], _decode(schema)).top())
+        root = _decode(schema)
+        cleaner = _Cleaner(_RULES[dialect], root)
+        return _encode(cleaner.top() if tool else cleaner.node(root))
     except (_Endless, RecursionError):
         raise Problem("invalid_request", f"{path}: The schema is nested too deeply, or its references are") from None
     except msgspec.MsgspecError as error:
@@ -158,7 +161,7 @@ class _Cleaner:
         self._steps = 0
 
     def top(self) -> dict[str, Any]:
-        """The whole schema: always an object with properties, since templates and servers ask for both."""
+        """The schema of a tool: always an object with properties."""
         root = {**self._root, "type": "object"} if "type" in self._root else {"type": "object", **self._root}
         told: dict[str, Any] = {}
         if self._rules.flat:
@@ -174,9 +177,9 @@ class _Cleaner:
             root["properties"] = merged
         if not isinstance(root.get("properties"), dict):
             root["properties"] = {}
-        return self._node(root, 0, told)
+        return self.node(root, 0, told)
 
-    def _node(self, schema: Any, depth: int, told: dict[str, Any] | None = None) -> dict[str, Any]:
+    def node(self, schema: Any, depth: int = 0, told: dict[str, Any] | None = None) -> dict[str, Any]:
         """One schema. `told`: what was left out of it already."""
         self._seen += 1
         if depth > _DEEPEST or (self._within and self._seen > _MOST):
@@ -217,11 +220,11 @@ class _Cleaner:
     def _value(self, key: str, value: Any, depth: int) -> Any:
         """The value of a keyword that stays, with the schemas in it cleaned."""
         if key in _MAPS:
-            return {name: self._node(one, depth) for name, one in value.items()}
+            return {name: self.node(one, depth) for name, one in value.items()}
         if key in _LISTS or (key == "items" and isinstance(value, list)):
-            return [self._node(one, depth) for one in value]
+            return [self.node(one, depth) for one in value]
         if key in _ONES and (isinstance(value, dict) or key == "items"):
-            return self._node(value, depth)
+            return self.node(value, depth)
         return value
 
     def _mend(self, out: dict[str, Any], told: dict[str, Any], depth: int) -> None:
@@ -243,7 +246,7 @@ class _Cleaner:
             if least in out and most in out and out[least] > out[most]:
                 told[least], told[most] = out.pop(least), out.pop(most)
         if out.get("type") == "array" and "items" not in out and self._rules.flat:
-            out["items"] = self._node(True, depth + 1)
+            out["items"] = self.node(True, depth + 1)
         if self._rules.typed:
             _as_typed(out, told)
             if depth and out.get("properties") == {}:
@@ -404,7 +407,7 @@ def _shaped(key: str, value: Any) -> bool:
     if key in _COUNTS:
         return bool(value >= 0)
     if key in _BOUNDS:
-        return abs(value) <= _EXACT
+        return bool(abs(value) <= _EXACT)
     return bool(value) or (key != "enum" and key not in _LISTS)
 
 

@@ -31,9 +31,8 @@ _NO_SCHEMA: Final = b'{"type":"object","properties":{}}'
 #: 2026-11-21). MCP servers may offer longer ones.
 _FITS: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
 _UNFIT: Final = re.compile(r"[^a-zA-Z0-9_-]+")
-_encode: Final = msgspec.json.Encoder().encode
 #: The tools of one client are the same request after request: comparing their bytes is cheaper than reading them.
-_seen: Final[dict[tuple[str, str], tuple[bytes, bytes, ToolOut]]] = {}
+_seen: Final[dict[tuple[str, bool, str], tuple[bytes, bytes, ToolOut]]] = {}
 _SEEN_MOST: Final = 512
 _KEPT_MOST: Final = 1 << 15
 
@@ -52,23 +51,29 @@ def offered(request: Request, target: Target) -> list[ToolOut]:
     vendor = target.vendor
     found = []
     names = set()
-    for at, tool in enumerate(claudecode.tools(request)):
-        names.add(tool.name)
-        plain = tool.type is None and tool.strict is None and not len(tool.input_examples)
+    for tool in claudecode.tools(request):
+        plain = tool.type in (None, "custom") and not len(tool.input_examples)
         said, schema = bytes(tool.description), bytes(tool.input_schema)
-        known = _seen.get((vendor.schema, tool.name)) if plain else None
+        key = vendor.schema, bool(tool.strict and vendor.strict), tool.name
+        known = _seen.get(key) if plain else None
         if known is not None and known[0] == said and known[1] == schema:
-            found.append(known[2])
-            continue
-        out = _made(tool, vendor, f"tools.{at}")
-        if plain and len(said) + len(schema) < _KEPT_MOST:
-            if len(_seen) >= _SEEN_MOST:
-                _seen.clear()
-            _seen[vendor.schema, tool.name] = (said, schema, out)
+            out = known[2]
+        else:
+            out = _made(tool, vendor, _path(request, tool))
+            if plain and len(said) + len(schema) < _KEPT_MOST:
+                if len(_seen) >= _SEEN_MOST:
+                    _seen.clear()
+                _seen[key] = (said, schema, out)
+        names.add(out.function["name"])
         found.append(out)
     if len(names) < len(found):
         raise Problem("invalid_request", "tools: Tool names must be unique.")
     return found
+
+
+def _path(request: Request, tool: Tool) -> str:
+    """Where the client has declared it: among the tools, or in a message."""
+    return next((f"tools.{at}" for at, one in enumerate(request.params.tools or ()) if one is tool), "messages: tool")
 
 
 _SWITCHED_OFF: Final = {
@@ -81,24 +86,22 @@ def _made(tool: Tool, vendor: Vendor, path: str) -> ToolOut:
     if not tool.name:
         raise Problem("invalid_request", f"{path}.name: Field required")
     function: dict[str, Any] = {"name": fit(tool.name)}
-    if tool.type not in (None, "custom"):
-        written = defined.written(tool)
-        if written is None:
-            what = next(
-                (words for kind, words in _SWITCHED_OFF.items() if (tool.type or "").startswith(kind)),
-                "Byway does not run it. Leave the tool out, or send this request to an Anthropic backend.",
-            )
-            raise Problem(
-                "invalid_request",
-                f"{path}.type: {tool.type!r} is a tool that Anthropic's servers run; this backend cannot, and {what}",
-            )
-        function["description"] = written.description
-        schema = _encode(written.schema)
-    else:
-        said = _description(tool, path)
-        if said is not None:
-            function["description"] = said
-        schema = unopened(tool.input_schema, f"{path}.input_schema") or _NO_SCHEMA
+    written = defined.function(tool)
+    if written is None:
+        kind = tool.type or ""
+        what = next(
+            (words for prefix, words in _SWITCHED_OFF.items() if kind.startswith(prefix)),
+            "Byway does not run it. Leave the tool out, or send this request to an Anthropic backend.",
+        )
+        raise Problem(
+            "invalid_request",
+            f"{path}.type: {kind[:100]!r} is a tool that Anthropic's servers run, or none that is known; this backend cannot, "
+            f"and {what}",
+        )
+    said = _description(written, path)
+    if said is not None:
+        function["description"] = said
+    schema = unopened(written.input_schema, f"{path}.input_schema") or _NO_SCHEMA
     schema = cleaned(schema, vendor.schema, f"{path}.input_schema")
     function["parameters"] = Raw(schema)
     # A schema that is not closed is refused with `strict`; without it the tool works all the same.
@@ -124,10 +127,10 @@ def _description(tool: Tool, path: str) -> Raw | str | None:
     return f"{text}\n\nExamples of its input:\n{lines}".strip() if listed else text
 
 
-def choice(request: Request, tools: list[ToolOut]) -> dict[str, Any]:
-    """The fields that say which of the tools to call; none when that is left to the model."""
+def choice(request: Request, tools: list[ToolOut], target: Target) -> dict[str, Any]:
+    """The fields that say which of the tools to call; none when that is left to the model, or there are none."""
     asked = request.params.tool_choice
-    if asked is None:
+    if asked is None or (asked.type != "tool" and not tools):
         return {}
     fields: dict[str, Any] = {}
     match asked.type:
@@ -142,6 +145,11 @@ def choice(request: Request, tools: list[ToolOut]) -> dict[str, Any]:
             fields["tool_choice"] = {"type": "function", "function": {"name": name}}
         case _:
             fields["tool_choice"] = asked.type
-    if asked.disable_parallel_tool_use:
+    if asked.disable_parallel_tool_use and not _one_by_one(target.vendor.one_by_one, target.model):
         fields["parallel_tool_calls"] = False
     return fields
+
+
+@lru_cache(256)
+def _one_by_one(models: str, model: str) -> bool:
+    return bool(models and re.search(models, model))
