@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from byway.backends.openai.arguments import Braces, decoded, mended
 from byway.backends.openai.tools import fit
@@ -46,7 +46,7 @@ class _Schema(Struct):
 
 _schema: Final = msgspec.json.Decoder(_Schema)
 #: The tools of one client are the same request after request: comparing their bytes is cheaper than reading them.
-_seen: Final[dict[str, tuple[bytes, str, dict[str, str]]]] = {}
+_seen: Final[dict[str, tuple[Raw, str, dict[str, str]]]] = {}
 _SEEN_MOST: Final = 512
 _SCHEMA_MOST: Final = 1 << 15
 
@@ -57,10 +57,10 @@ def types(tools: Iterable[Tool]) -> tuple[Types, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     own: dict[str, str] = {}
     for tool in tools:
-        schema = bytes(tool.input_schema)
+        schema = tool.input_schema
         known = _seen.get(tool.name)
         if known is None or known[0] != schema:
-            known = (schema, fit(tool.name), _types(schema))
+            known = (schema.copy(), fit(tool.name), _types(bytes(schema)))
             if len(schema) <= _SCHEMA_MOST:
                 if len(_seen) >= _SEEN_MOST:
                     _seen.clear()

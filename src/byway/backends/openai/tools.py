@@ -32,7 +32,7 @@ _NO_SCHEMA: Final = b'{"type":"object","properties":{}}'
 _FITS: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
 _UNFIT: Final = re.compile(r"[^a-zA-Z0-9_-]+")
 #: The tools of one client are the same request after request: comparing their bytes is cheaper than reading them.
-_seen: Final[dict[tuple[str, bool, str], tuple[bytes, bytes, ToolOut]]] = {}
+_seen: Final[dict[tuple[str, bool, str], tuple[Raw, Raw, ToolOut]]] = {}
 _SEEN_MOST: Final = 512
 _KEPT_MOST: Final = 1 << 15
 
@@ -53,17 +53,20 @@ def offered(request: Request, target: Target) -> list[ToolOut]:
     names = set()
     for tool in claudecode.tools(request):
         plain = tool.type in (None, "custom") and not len(tool.input_examples)
-        said, schema = bytes(tool.description), bytes(tool.input_schema)
         key = vendor.schema, bool(tool.strict and vendor.strict), tool.name
         known = _seen.get(key) if plain else None
-        if known is not None and known[0] == said and known[1] == schema:
+        if known is not None and known[0] == tool.description and known[1] == tool.input_schema:
             out = known[2]
         else:
             out = _made(tool, vendor, _path(request, tool))
-            if plain and len(said) + len(schema) < _KEPT_MOST:
+            if plain and len(tool.description) + len(tool.input_schema) < _KEPT_MOST:
                 if len(_seen) >= _SEEN_MOST:
                     _seen.clear()
-                _seen[key] = (said, schema, out)
+                # Copies: what is kept must not keep the request alive, whose bytes these are.
+                said = tool.description.copy()
+                if "description" in out.function:
+                    out.function["description"] = said
+                _seen[key] = (said, tool.input_schema.copy(), out)
         names.add(out.function["name"])
         found.append(out)
     if len(names) < len(found):

@@ -1,0 +1,119 @@
+"""The tools of a request in chat form: what is kept between requests, and where a mistake is said to be."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from byway.backends import Target, openai
+from byway.backends.openai.tools import fit
+from byway.messages import parse
+from byway.problems import Problem
+from byway.vendors import VENDORS
+
+CLOSED = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
+CHAT = [row.name for row in VENDORS.values() if row.protocol == "openai"]
+
+
+def body(*tools: dict[str, Any], **fields: Any) -> bytes:
+    said = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}], "tools": tools, **fields}
+    return json.dumps(said).encode()
+
+
+def sent(data: bytes, vendor: str = "generic") -> dict[str, Any]:
+    said: dict[str, Any] = json.loads(
+        openai.request(parse(data, {}, "msg_1"), Target("box", "m", VENDORS[vendor])).body
+    )
+    return said
+
+
+@pytest.mark.parametrize("vendor", CHAT)
+def test_what_is_kept_of_a_tool_does_not_keep_its_request(vendor: str) -> None:
+    data = body({"name": f"kept_{vendor}", "description": "It is kept.", "input_schema": CLOSED})
+    target = Target("box", "m", VENDORS[vendor])
+    before = sys.getrefcount(data)
+    request = parse(data, {}, "msg_1")
+    openai.request(request, target)
+    openai.reader(request, target)
+    del request
+    assert sys.getrefcount(data) == before
+
+
+@pytest.mark.parametrize("vendor", CHAT)
+def test_a_tool_that_was_seen_before_is_sent_in_the_same_bytes(vendor: str) -> None:
+    target = Target("box", "m", VENDORS[vendor])
+    for strict in (None, True, None, False):
+        data = body({"name": "again", "description": "é", "input_schema": CLOSED, "strict": strict})
+        first, second = (openai.request(parse(data, {}, "msg_1"), target).body for _ in range(2))
+        assert first == second
+        said = json.loads(first)["tools"][0]["function"]
+        assert said["description"] == "é" and said.get("strict") == (True if strict and vendor == "openai" else None)
+
+
+def test_a_tool_that_changed_is_sent_as_it_is_now() -> None:
+    for words in ("one", "two"):
+        said = sent(body({"name": "changing", "description": words, "input_schema": CLOSED}))
+        assert said["tools"][0]["function"]["description"] == words
+    for name in ("a", "b"):
+        schema = {"type": "object", "properties": {name: {"type": "string"}}}
+        said = sent(body({"name": "changing", "description": "two", "input_schema": schema}))
+        assert [*said["tools"][0]["function"]["parameters"]["properties"]] == [name]
+
+
+def test_a_mistake_is_where_the_client_has_made_it() -> None:
+    late = {"name": "Late", "defer_loading": True}
+    with pytest.raises(Problem, match=r"^tools\.2\.input_schema: Input should be an object"):
+        sent(body(late, {"name": "Read"}, {"name": "Bad", "input_schema": []}))
+    change = {
+        "type": "tool_addition",
+        "tool": {"type": "tool_definition", "definition": {"name": "X", "input_schema": 3}},
+    }
+    messages = [{"role": "user", "content": "Hi"}, {"role": "system", "content": [change]}]
+    with pytest.raises(Problem, match=r"^messages: tool\.input_schema: Input should be an object"):
+        sent(body(messages=messages))
+
+
+def test_tools_that_are_added_later_do_not_move_those_before() -> None:
+    tools: list[dict[str, Any]] = [
+        {"name": "A"},
+        {"name": "B", "defer_loading": True},
+        {"name": "C"},
+        {"name": "D", "defer_loading": True},
+    ]
+    messages: list[dict[str, Any]] = [{"role": "user", "content": "Hi"}]
+    found = []
+    for name in ("", "D", "B"):
+        if name:
+            change = {"type": "tool_addition", "tool": {"type": "tool_reference", "name": name}}
+            messages += [{"role": "system", "content": [change]}, {"role": "user", "content": "Go"}]
+        found.append([tool["function"]["name"] for tool in sent(body(*tools, messages=messages))["tools"]])
+    assert found == [["A", "C"], ["A", "C", "D"], ["A", "C", "D", "B"]]
+
+
+@given(st.text(min_size=1), st.text(min_size=1))
+def test_any_name_becomes_one_that_servers_take_and_two_do_not_become_one(name: str, other: str) -> None:
+    assert re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", fit(name))
+    assert fit(fit(name)) == fit(name)
+    assert (fit(name) == fit(other)) == (name == other) or other == fit(name) or name == fit(other)
+
+
+def test_a_long_name_is_the_same_in_tools_history_and_choice_and_comes_back() -> None:
+    name = "mcp__a server__" + "x" * 80
+    messages = [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "toolu_1", "name": name, "input": {}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_1", "content": "ok"}]},
+    ]
+    said = sent(body({"name": name}, messages=messages, tool_choice={"type": "tool", "name": name}))
+    names = {
+        said["tools"][0]["function"]["name"],
+        said["tool_choice"]["function"]["name"],
+        said["messages"][1]["tool_calls"][0]["function"]["name"],
+    }
+    assert names == {fit(name)} and fit(name) != name
