@@ -1,0 +1,414 @@
+"""Changes to the text of a config that leave everything else in it as it is: comments, order, blanks, quotes.
+
+Only the places that change are cut out and put in. What the result means is then compared with what it should mean, so
+that an odd file is refused rather than damaged.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from ruamel.yaml import YAML
+from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
+
+from byway.config.document import Node, Unreadable, read
+from byway.config.settings import Complaint
+
+Path = tuple[str | int, ...]
+#: What may be written into a config.
+Value = str | int | float | bool | None | Sequence[Any] | Mapping[str, Any]
+
+
+class Set(NamedTuple):
+    """Give the setting at `path` this value, whether it is there or not."""
+
+    path: Path
+    value: Value
+
+
+class Append(NamedTuple):
+    """Put a value at the end of the list at `path`, which is made where there is none."""
+
+    path: Path
+    value: Value
+
+
+class Remove(NamedTuple):
+    """Take out what stands at `path`; nothing happens when it is not there."""
+
+    path: Path
+
+
+Edit = Set | Append | Remove
+
+
+class Unchangeable(Exception):
+    """The text cannot be changed so; `complaint` says why and what to do."""
+
+    def __init__(self, message: str, path: Path = (), line: int | None = None) -> None:
+        super().__init__(message)
+        self.complaint = Complaint(".".join(map(str, path)), line, message)
+
+
+def edit(text: str, edits: Sequence[Edit]) -> str:
+    """`text` with all of `edits`, one after the other. Raises Unchangeable, also for text that is no YAML."""
+    bare = text.removeprefix("\ufeff").replace("\r\n", "\n")
+    for one in edits:
+        expected = _change(_meaning(bare), one)
+        bare = _edited(bare, one)
+        if (_meaning(bare) or None) != (expected or None):
+            raise Unchangeable(
+                "this place is shared with another by an anchor, or is written in a way that Byway cannot change alone; "
+                "change it by hand",
+                one.path,
+            )
+    if "\r\n" in text:
+        bare = bare.replace("\n", "\r\n")
+    return ("\ufeff" if text.startswith("\ufeff") else "") + bare
+
+
+# ----------------------------------------------------------------------------------------------------------- the meaning
+
+_WORDS: Final = frozenset(("", "~", "null", "true", "false", "yes", "no", "on", "off", "y", "n", "<<", "="))
+_SAFE: Final = re.compile(r"[A-Za-z_/~][\w./@+~-]*(?::[\w./@+~-]+)*")
+
+
+def _special(text: str) -> bool:
+    """Could this text, written without quotes, be something else than text?"""
+    return text.lower() in _WORDS or text[0] in "0123456789.+-"
+
+
+def _meaning(text: str) -> Any:
+    """What the text says, as dicts, lists, text, and for what is no text a pair with its words."""
+    try:
+        root, complaints = read(text)
+    except Unreadable as unreadable:
+        raise Unchangeable(unreadable.complaint.message, (), unreadable.complaint.line) from None
+    for one in complaints:
+        raise Unchangeable(one.message, (one.path,), one.line)
+    return None if root is None else _said(root)
+
+
+def _said(node: Node) -> Any:
+    if isinstance(node.value, dict):
+        return {key: _said(value) for key, value in node.value.items()}
+    if isinstance(node.value, list):
+        return [_said(value) for value in node.value]
+    if node.null:
+        return None
+    return (node.value,) if node.plain and _special(node.value) else node.value
+
+
+def _wanted(value: Value) -> Any:
+    """A new value in the form of `_said`."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, Mapping):
+        return {key: _wanted(inner) for key, inner in value.items()}
+    if isinstance(value, Sequence):
+        return [_wanted(inner) for inner in value]
+    return (json.dumps(value),)
+
+
+def _change(tree: Any, one: Edit) -> Any:
+    """What the text should mean after `one`."""
+    if not one.path:
+        raise Unchangeable("a change needs a path")
+    tree = {} if tree is None else tree
+    if isinstance(one, Remove) and not _there(tree, one.path):
+        return tree
+    at = tree
+    for key, following in zip(one.path, one.path[1:], strict=False):
+        if isinstance(at, dict) and at.get(str(key)) is None and isinstance(key, str) and isinstance(following, str):
+            at[key] = {}
+        at = _inner(at, key, one.path)
+    last = one.path[-1]
+    if isinstance(one, Remove):
+        del at[last]
+        return tree
+    if isinstance(at, list):
+        found = _inner(at, last, one.path)
+    elif isinstance(at, dict) and isinstance(last, str):
+        found = at.get(last)
+    else:
+        raise Unchangeable("what stands above it is a single value", one.path)
+    if isinstance(one, Set):
+        at[last] = _wanted(one.value)
+    else:
+        listed = found if isinstance(found, list) else [] if found is None else [found]
+        if isinstance(found, dict):
+            raise Unchangeable("this is a mapping, no list", one.path)
+        at[last] = [*listed, _wanted(one.value)]
+    return tree
+
+
+def _there(tree: Any, path: Path) -> bool:
+    for key in path:
+        if isinstance(tree, list) and isinstance(key, int):
+            if not 0 <= key < len(tree):
+                return False
+        elif not isinstance(tree, dict) or key not in tree:
+            return False
+        tree = tree[key]
+    return True
+
+
+def _inner(tree: Any, key: str | int, path: Path) -> Any:
+    if not _there(tree, (key,)):
+        raise Unchangeable(f"there is no {key!r} in it", path)
+    return tree[key]
+
+
+# -------------------------------------------------------------------------------------------------------------- the text
+
+
+class _Written(str):
+    """A value as it stands in the file: quotes and all."""
+
+
+def scalar(value: Value) -> str:
+    """A single value as YAML: text without quotes only where it can be read as nothing else."""
+    if isinstance(value, _Written):
+        return str(value)
+    if isinstance(value, str):
+        plain = _SAFE.fullmatch(value) is not None and not _special(value)
+        # JSON's strings are YAML's, but for characters that YAML wants escaped.
+        return value if plain else _escaped(json.dumps(value, ensure_ascii=False))
+    return json.dumps(value)
+
+
+def _escaped(text: str) -> str:
+    return re.sub(
+        "[^\\x20-\\x7e\\xa0-\\u2027\\u202a-\\ud7ff\\ue000-\\ufefe\\uff00-\\ufffd]",
+        lambda one: json.dumps(one[0])[1:-1],
+        text,
+    )
+
+
+def flow(value: Value) -> str:
+    """Any value on one line."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{scalar(key)}: {flow(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "[" + ", ".join(map(flow, value)) + "]"
+    return scalar(value)
+
+
+def block(value: Value, column: int) -> list[str]:
+    """A value as lines of a block whose first column is `column`; a single or an empty one is one line without indentation."""
+    indent = " " * column
+    if isinstance(value, Mapping) and value:
+        lines = []
+        for key, inner in value.items():
+            lines += _under(f"{indent}{scalar(key)}:", inner, column)
+        return lines
+    if isinstance(value, Sequence) and not isinstance(value, str) and value:
+        lines = []
+        for inner in value:
+            lines += _dashed(inner, column)
+        return lines
+    return [flow(value)]
+
+
+def _under(head: str, value: Value, column: int) -> list[str]:
+    """`key:` with its value: behind it when it is single, else in a block below it."""
+    lines = block(value, column + 2)
+    if len(lines) == 1 and not lines[0].startswith(" "):
+        return [f"{head} {lines[0]}"]
+    return [head, *lines]
+
+
+def _dashed(value: Value, column: int) -> list[str]:
+    first, *others = block(value, column + 2)
+    return [f"{' ' * column}- {first.lstrip()}", *others]
+
+
+class _Place(NamedTuple):
+    """A value in the text, and the key or dash that it belongs to."""
+
+    node: Any
+    key: Any = None
+    parent: Any = None
+    at: int = 0
+
+
+def _edited(text: str, one: Edit) -> str:
+    root = YAML().compose(text)
+    if root is None or (isinstance(root, ScalarNode) and not root.value):
+        if isinstance(one, Remove):
+            return text
+        value = one.value if isinstance(one, Set) else [one.value]
+        return _joined(text, len(text), block(_nested(one.path, value), 0))
+    place, rest = _found(root, one.path)
+    if isinstance(one, Remove):
+        return text if rest else _removed(text, place)
+    if rest:
+        value = one.value if isinstance(one, Set) else [one.value]
+        return _grown(text, place, str(rest[0]), _nested(rest[1:], value))
+    if isinstance(one, Set):
+        return _replaced(text, place, one.value)
+    if isinstance(place.node, SequenceNode) and place.node.value:
+        return _appended(text, place.node, one.value)
+    node = place.node
+    single = isinstance(node, ScalarNode) and (node.style is not None or node.value not in ("", "~", "null"))
+    written = _Written(text[node.start_mark.index : _end(text, node)])
+    return _replaced(text, place, [written, one.value] if single else [one.value])
+
+
+def _nested(path: Path, value: Value) -> Value:
+    for key in reversed(path):
+        if isinstance(key, int):
+            raise Unchangeable("there is no such place in the list", path)
+        value = {key: value}
+    return value
+
+
+def _found(root: Any, path: Path) -> tuple[_Place, Path]:
+    """The deepest part of `path` that is there, and what is left of the path."""
+    place = _Place(root)
+    for depth, key in enumerate(path):
+        node = place.node
+        inner = None
+        if isinstance(node, MappingNode):
+            pairs = enumerate(node.value)
+            inner = next((_Place(value, name, node, at) for at, (name, value) in pairs if name.value == key), None)
+        elif isinstance(node, SequenceNode) and isinstance(key, int) and 0 <= key < len(node.value):
+            inner = _Place(node.value[key], None, node, key)
+        if inner is None:
+            return place, path[depth:]
+        place = inner
+    return place, ()
+
+
+def _end(text: str, node: Any, key: Any = None) -> int:
+    """Where the last character of a value stands, and one more. A block's own mark is where the next thing begins, and so is
+    that of a value of which nothing is written."""
+    if isinstance(node, MappingNode | SequenceNode) and not node.flow_style and node.value:
+        last = node.value[-1]
+        return _end(text, last[1], last[0]) if isinstance(last, tuple) else _end(text, last)
+    if isinstance(node, ScalarNode) and node.style is None and not node.value:
+        return len(text[: node.start_mark.index].rstrip()) if key is None else _behind_colon(text, key)
+    end: int = node.end_mark.index
+    if isinstance(node, ScalarNode) and node.style in ("|", ">"):
+        return len(text[:end].rstrip()) if node.value else end
+    return end
+
+
+def _line_end(text: str, at: int) -> int:
+    found = text.find("\n", at)
+    return len(text) if found < 0 else found
+
+
+def _joined(text: str, at: int, lines: Sequence[str]) -> str:
+    """`text` with whole lines put in behind the line that holds `at`."""
+    at = _line_end(text, at)
+    before = text[:at]
+    start = "\n" if before and not before.endswith("\n") else ""
+    return before + start + "\n".join(lines) + (text[at:] or "\n")
+
+
+def _replaced(text: str, place: _Place, value: Value) -> str:
+    node, parent = place.node, place.parent
+    lines = block(value, 0)
+    inline = (len(lines) == 1 and not isinstance(value, Mapping | Sequence)) or isinstance(value, str) or not value
+    if parent is None:
+        raise Unchangeable("the whole file is not replaced so")
+    mapped = isinstance(parent, MappingNode)
+    end = _end(text, node, place.key)
+    if not mapped and isinstance(node, ScalarNode) and node.style is None and not node.value:
+        return f"{text[:end]} {flow(value)}{text[end:]}"
+    if parent.flow_style or inline:
+        start = node.start_mark.index
+        if mapped:
+            start = _behind_colon(text, place.key)
+            return text[:start] + " " + flow(value) + text[end:]
+        return text[:start] + flow(value) + text[end:]
+    if mapped:
+        start, column = _behind_colon(text, place.key), place.key.start_mark.column
+        return text[:start] + "\n" + "\n".join(block(value, column + 2)) + text[end:]
+    start, column = node.start_mark.index, node.start_mark.column
+    return text[:start] + "\n".join(block(value, column)).lstrip(" ") + text[end:]
+
+
+def _behind_colon(text: str, key: Any) -> int:
+    """The place behind the colon of a key: its value may be lines below, with comments between."""
+    return text.index(":", key.end_mark.index) + 1
+
+
+def _grown(text: str, place: _Place, key: str, value: Value) -> str:
+    """A mapping with one more key."""
+    node = place.node
+    if isinstance(node, ScalarNode) and place.key is not None and node.value in ("", "~", "null"):
+        return _replaced(text, place, {key: value})
+    if not isinstance(node, MappingNode):
+        raise Unchangeable("what stands above it is no mapping", (key,), node.start_mark.line + 1)
+    if node.flow_style:
+        comma = ", " if node.value else ""
+        at = _end(text, *reversed(node.value[-1])) if node.value else node.end_mark.index - 1
+        return f"{text[:at]}{comma}{scalar(key)}: {flow(value)}{text[at:]}"
+    column = node.value[0][0].start_mark.column
+    return _joined(text, _end(text, node), _under(f"{' ' * column}{scalar(key)}:", value, column))
+
+
+def _appended(text: str, node: Any, value: Value) -> str:
+    if node.flow_style:
+        at = _end(text, node.value[-1])
+        return f"{text[:at]}, {flow(value)}{text[at:]}"
+    return _joined(text, _end(text, node), _dashed(value, node.start_mark.column))
+
+
+def _removed(text: str, place: _Place) -> str:
+    parent, at = place.parent, place.at
+    siblings = [pair[0] if isinstance(pair, tuple) else pair for pair in parent.value]
+    end = _end(text, place.node, place.key)
+    if len(siblings) == 1:
+        return _emptied(text, parent)
+    start = siblings[at].start_mark.index
+    if parent.flow_style:
+        if at + 1 < len(siblings):
+            return text[:start] + text[siblings[at + 1].start_mark.index :]
+        before = parent.value[at - 1]
+        return (
+            text[: (_end(text, before[1], before[0]) if isinstance(before, tuple) else _end(text, before))] + text[end:]
+        )
+    line = text.rfind("\n", 0, start) + 1
+    if at == 0 and text[line:start].strip(" ") and isinstance(parent, MappingNode):
+        # `- first: ...`: the next key comes to stand behind the dash.
+        return text[:start] + text[siblings[1].start_mark.index :]
+    return text[:line] + text[_line_end(text, end) + 1 :]
+
+
+def _emptied(text: str, parent: Any) -> str:
+    """The last thing goes out of a list or mapping, which stays, empty."""
+    start, end = parent.start_mark.index, _end(text, parent)
+    empty = "{}" if isinstance(parent, MappingNode) else "[]"
+    if parent.flow_style:
+        return text[:start] + empty + text[end:]
+    line = text.rfind("\n", 0, start) + 1
+    if text[line:start].strip(" -"):
+        # Behind `key: ` on its own line: an anchor or the like. Left to a person.
+        raise Unchangeable("this is written in a way that Byway cannot change; change it by hand")
+    if "-" in text[line:start]:
+        return text[:start] + empty + text[end:]
+    above = text[:line].rstrip()
+    if not above or (parent.start_mark.column == 0 and isinstance(parent, MappingNode)):
+        return text[:line] + text[_line_end(text, end) + 1 :]
+    # It stands below its key; comments may stand between.
+    return _below(text, line, empty, end)
+
+
+def _below(text: str, line: int, empty: str, end: int) -> str:
+    rest = text[_line_end(text, end) + 1 :]
+    lines = text[:line].splitlines(keepends=True)
+    for at in range(len(lines) - 1, -1, -1):
+        if (body := lines[at].strip()) and not body.startswith("#"):
+            bare = lines[at].rstrip("\n")
+            cut = re.search(r":(?=\s|$)(?!.*:(?=\s|$))", bare.partition(" #")[0])
+            if cut is None:
+                break
+            lines[at] = f"{bare[: cut.end()]} {empty}{bare[cut.end() :]}\n"
+            return "".join(lines) + rest
+    raise Unchangeable("this is written in a way that Byway cannot change; change it by hand")

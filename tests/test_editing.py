@@ -1,0 +1,163 @@
+"""Changes to a config's text: what is asked for, and nothing else."""
+
+from __future__ import annotations
+
+import difflib
+import io
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from byway.config import load
+from byway.config.editing import Append, Edit, Remove, Set, Unchangeable, edit
+
+TEXT = """\
+# top
+server:
+  bind_address: "127.0.0.1:38080" # where
+backends:
+# the first one
+- name: a   # first
+  url: http://x
+  models:
+    - one
+    - {id: two, window: 5}
+- {name: b, url: 'http://y'}
+
+# about aliases
+model_aliases:
+  haiku: a/one
+  # keep
+  default: [a/one, b/x]
+"""
+
+
+def changed(one: Edit, text: str = TEXT) -> list[str]:
+    """The lines that go and come."""
+    lines = difflib.unified_diff(text.splitlines(), edit(text, [one]).splitlines(), n=0, lineterm="")
+    return [line for line in lines if not line.startswith(("---", "+++", "@@"))]
+
+
+@pytest.mark.parametrize(
+    ("one", "lines"),
+    [
+        (Set(("model_aliases", "haiku"), "qwen3:8b"), ["-  haiku: a/one", "+  haiku: qwen3:8b"]),
+        (Set(("model_aliases", "sonnet"), ["a/b", "c"]), ["+  sonnet:", "+    - a/b", "+    - c"]),
+        (Set(("web_search", "enabled"), True), ["+web_search:", "+  enabled: true"]),
+        (
+            Set(("backends", 1, "weight"), 5),
+            ["-- {name: b, url: 'http://y'}", "+- {name: b, url: 'http://y', weight: 5}"],
+        ),
+        (Set(("backends", 0, "url"), "${X}"), ["-  url: http://x", '+  url: "${X}"']),
+        (Append(("backends",), {"name": "c", "models": ["y"]}), ["+- name: c", "+  models:", '+    - "y"']),
+        (Append(("backends", 0, "models"), "z"), ["+    - z"]),
+        (Append(("model_aliases", "haiku"), "q"), ["-  haiku: a/one", "+  haiku:", "+    - a/one", "+    - q"]),
+        (Append(("model_aliases", "default"), "q"), ["-  default: [a/one, b/x]", "+  default: [a/one, b/x, q]"]),
+        (Remove(("backends", 1)), ["-- {name: b, url: 'http://y'}"]),
+        (Remove(("backends", 0, "models", 0)), ["-    - one"]),
+        (Remove(("backends", 0, "name")), ["-- name: a   # first", "-  url: http://x", "+- url: http://x"]),
+        (Remove(("backends", 1, "url")), ["-- {name: b, url: 'http://y'}", "+- {name: b}"]),
+        (Remove(("nothing", "here")), []),
+    ],
+)
+def test_a_change_touches_its_own_lines_only(one: Edit, lines: list[str]) -> None:
+    assert changed(one) == lines
+
+
+@pytest.mark.parametrize(
+    ("text", "one", "after"),
+    [
+        ("", Set(("a", "b"), 1), "a:\n  b: 1\n"),
+        ("# only words\n", Append(("l",), 1), "# only words\nl:\n  - 1\n"),
+        ("backends:\n", Append(("backends",), {"a": 1}), "backends:\n  - a: 1\n"),
+        ("a: {}\n", Set(("a", "b"), 1), "a: {b: 1}\n"),
+        ("a: b", Set(("c",), "d"), "a: b\nc: d\n"),
+        ("l:\n  - x\nz: 1\n", Remove(("l", 0)), "l: []\nz: 1\n"),
+        ("m:\n  # why\n  k: v\nz: 1\n", Remove(("m", "k")), "m: {}\n  # why\nz: 1\n"),
+        ("a: |\n  two\n  lines\nb: 1\n", Set(("a",), "one"), "a: one\nb: 1\n"),
+        ("a: 1\r\n# c\r\nb: 2\r\n", Set(("a",), 3), "a: 3\r\n# c\r\nb: 2\r\n"),
+        ("\ufeffa: 1\n", Set(("a",), 3), "\ufeffa: 3\n"),
+        ("a: b\n", Set(("a",), "yes"), 'a: "yes"\n'),
+        ("a: b\n", Set(("a",), "two\nlines: \u2028 # \x07"), 'a: "two\\nlines: \\u2028 # \\u0007"\n'),
+    ],
+)
+def test_files_of_any_shape(text: str, one: Edit, after: str) -> None:
+    assert edit(text, [one]) == after
+
+
+@pytest.mark.parametrize(
+    ("text", "one", "says"),
+    [
+        ("a: [", Set(("a",), 1), "closed"),
+        ("a: 1\na: 2\n", Set(("a",), 1), "twice"),
+        ("a: text\n", Set(("a", "b"), 1), "a single value"),
+        ("x: &one {k: 1}\ny: *one\n", Set(("y", "k"), 2), "anchor"),
+        ("l: [1]\n", Set(("l", 4), 2), "there is no 4"),
+        ("a: {b: 1}\n", Append(("a",), 2), "mapping"),
+    ],
+)
+def test_what_cannot_be_changed_is_said(text: str, one: Edit, says: str) -> None:
+    with pytest.raises(Unchangeable, match=says) as caught:
+        edit(text, [one])
+    assert caught.value.complaint.message
+
+
+keys = st.sampled_from(["a", "b", "c d", "1", "null", "x:y"])
+scalars = st.one_of(st.none(), st.booleans(), st.integers(-5, 5), st.text("ab:#'\"-{}[], \n%&*!|>\t", max_size=6))
+values = st.recursive(
+    scalars,
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(keys, inner, max_size=3)),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(keys, values, max_size=3), st.sampled_from([None, False, True]), st.data())
+def test_any_change_means_what_it_should_or_is_refused(
+    tree: dict[str, object], style: bool | None, data: st.DataObject
+) -> None:
+    yaml = YAML()
+    yaml.default_flow_style = style
+    out = io.StringIO()
+    yaml.dump(tree, out)
+    text = out.getvalue()
+    path: tuple[str | int, ...] = ()
+    at: object = tree
+    for _ in range(data.draw(st.integers(1, 3))):
+        key: str | int
+        if isinstance(at, list) and at:
+            key = data.draw(st.integers(0, len(at) - 1))
+            at = at[key]
+        elif isinstance(at, dict):
+            key = data.draw(st.sampled_from([*at, "new"]))
+            at = at.get(key, {})
+        else:
+            break
+        path = (*path, key)
+    value = data.draw(values)
+    changes: list[Edit] = [Set(path, value), Append(path, value), Remove(path)]
+    one = data.draw(st.sampled_from(changes))
+    # The comparison of meanings inside is the oracle; an ordinary file has to pass it.
+    try:
+        edit(text, [one])
+    except Unchangeable as refused:
+        assert "anchor" not in str(refused) and "Byway cannot change" not in str(refused), (text, one)
+
+
+def test_what_is_written_can_be_loaded() -> None:
+    text = edit(
+        "# mine\n",
+        [
+            Append(
+                ("backends",), {"name": "work", "type": "vllm", "url": "http://10.0.0.5:8000", "api_key": "${WORK_KEY}"}
+            ),
+            Set(("model_aliases", "default"), "work/qwen3-coder"),
+            Set(("model_aliases", "claude-*"), ["work/qwen3-coder", "work/other"]),
+        ],
+    )
+    config = load(text, {"WORK_KEY": "secret-of-work"})
+    assert config.model_aliases["claude-*"] == ("work/qwen3-coder", "work/other")
+    assert config.backends[0].api_key == "secret-of-work"
+    assert text.startswith("# mine\n")
