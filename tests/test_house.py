@@ -32,6 +32,7 @@ MODULES = {
 #: Values in, values out. A prefix stands for the package below it too.
 PURE = (
     "byway.messages",
+    "byway.chat",
     "byway.stream",
     "byway.sse",
     "byway.backends",

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from byway import messages
-from byway.backends import Target, openai
+from byway.backends import Reader, Target, openai
 from byway.backends.openai.arguments import Braces, mended
 from byway.backends.openai.counts import Counts, Timings, UsageIn
 from byway.backends.openai.forms import FORMS, Types, types
@@ -227,7 +227,7 @@ def test_timings_never_outdo_what_usage_said() -> None:
 # --------------------------------------------------------------------------------------------------------------- reader
 
 
-def reading(*chunks: dict[str, Any]) -> tuple[openai.ChatReader, list[Any]]:
+def reading(*chunks: dict[str, Any]) -> tuple[Reader, list[Any]]:
     body = b'{"model":"sonnet","max_tokens":9,"stream":true,"messages":[{"role":"user","content":"Hi"}]}'
     reader = openai.reader(messages.parse(body, {}, "msg_x"), Target("box", "local", VENDORS["generic"]))
     events = [event for chunk in chunks for event in reader.feed(b"data: %b\n\n" % json.dumps(chunk).encode())]

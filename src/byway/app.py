@@ -26,6 +26,7 @@ from byway.endpoints import (
     Scope,
     Send,
     broken,
+    chat,
     health,
     messages,
     models,
@@ -38,7 +39,7 @@ from byway.runtime import Runtime
 
 #: Every front path may stand under these. The longer ones are what a base URL that ends in `/v1` or `/v1/messages` gives.
 PREFIXES: Final = ("", "/anthropic", "/v1", "/anthropic/v1", "/v1/messages", "/anthropic/v1/messages")
-FRONT: Final[Routes] = (*messages.ROUTES, *tokens.ROUTES, *models.ROUTES)
+FRONT: Final[Routes] = (*messages.ROUTES, *chat.ROUTES, *tokens.ROUTES, *models.ROUTES)
 #: What needs no key: a client's hello, and what a supervisor asks.
 OPEN: Final[Routes] = health.ROUTES
 _OPEN: Final = frozenset(endpoint for _, _, endpoint in OPEN)

@@ -121,8 +121,12 @@ async def _attempt(
     classifier = runtime.config.safeguards.classifier
     request.judged = bool(classifier and request.params.safeguards and not target.vendor.judges)
     judged = judging.Judged(reply) if request.judged else None
-    served = looking.served(runtime, request) if request.params.tools and not target.vendor.searches else None
-    step = again.step(request, target)
+    served = (
+        looking.served(runtime, request, target.vendor)
+        if request.params.tools or runtime.config.web_search.always
+        else None
+    )
+    step = None if request.chat else again.step(request, target)
     if served:
 
         async def ask(asked: Request, relay: Reply) -> None:
@@ -208,7 +212,7 @@ async def _ask(live: Live, target: Target, request: Request, reply: Reply, recor
                     record.first = time.monotonic() - began
                 _meter(events, record)
                 await reply.send(events)
-                if reply.sent and request.body:
+                if reply.sent and (request.body or request.chat):
                     request.drop()
         events = reader.close()
         record.estimated = reader.estimated

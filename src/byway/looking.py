@@ -38,6 +38,7 @@ from byway.messages import (
 from byway.runtime import Runtime
 from byway.search import Failed, telling
 from byway.stream import block_frames, tool_input
+from byway.vendors import Vendor
 from byway.web import pages
 from byway.web.fetching import Unfetched
 from byway.web.prior import appeared, sources
@@ -62,6 +63,8 @@ class Served(Protocol):
     """Uses that gave something: a failed one is not counted, as in the official API."""
     told: str
     """What the last use gave, for a model."""
+    shown: bool
+    """Does the client see that it was used?"""
 
     @property
     def left(self) -> bool:
@@ -71,8 +74,10 @@ class Served(Protocol):
         """Use it once, with a model's input, after `turns`; the blocks that tell of it. A failure is a block too."""
 
 
-def served(runtime: Runtime, request: Request) -> list[Served]:
+def served(runtime: Runtime, request: Request, vendor: Vendor) -> list[Served]:
     """The tools of `request` that Byway runs; none for nearly all. Those that are switched off are not among them."""
+    if vendor.searches:
+        return []
     found: list[Served] = []
     for at, tool in enumerate(request.params.tools or ()):
         if tool.type is None:
@@ -81,7 +86,22 @@ def served(runtime: Runtime, request: Request) -> list[Served]:
             found.append(_Searching(runtime, request, at, tool))
         elif tool.type.startswith(pages.KIND) and runtime.config.web_fetch.enabled:
             found.append(_Fetching(runtime, request, at, tool))
+    inject = runtime.config.web_search.inject
+    if inject != "off" and vendor.self_hosted and runtime.searcher.ready:
+        found += _managed(runtime, request, inject == "always")
     return found
+
+
+def _managed(runtime: Runtime, request: Request, always: bool) -> list[Served]:
+    """The search that the operator gives to clients that know nothing of Anthropic's tool: `web_search.inject`."""
+    tools = request.params.tools or ()
+    own = next((tool for tool in tools if tool.name == telling.FUNCTION.name), None)
+    if not always:
+        # Instead of the client's own; the official tool is no plain function, and was seen to already.
+        return [_Managed(runtime, request, 0, own)] if own is not None and own.type in (None, "custom") else []
+    choice = request.params.tool_choice
+    free = own is None and (choice is None or choice.type == "auto")
+    return [_Managed(runtime, request, 0, Tool(telling.FUNCTION.name))] if free else []
 
 
 async def look(request: Request, tools: list[Served], reply: Reply, ask: Ask, record: Record) -> None:
@@ -91,15 +111,17 @@ async def look(request: Request, tools: list[Served], reply: Reply, ask: Ask, re
     that. Any other request gets the tools as functions, and as many turns as the model wants and `max_uses` lets it.
     """
     relay = _Relay(reply, request, {one.function.name for one in tools})
-    text = telling.sentence(request) if isinstance(tools[0], _Searching) else None
-    if text is not None and isinstance(tools[0], _Searching):
+    first = tools[0]
+    text = telling.sentence(request) if isinstance(first, _Searching) and first.shown else None
+    if text is not None and isinstance(first, _Searching):
         say("Anthropic web_search server-tool emulation: extracting query", by="the client's sentence")
-        blocks = [*await tools[0].run({"query": text}, []), *tools[0].findings]
+        blocks = [*await first.run({"query": text}, []), *first.findings]
         await relay.add(blocks)
         total, stop = Usage(request.estimate, output_tokens=sum(len(str(block)) for block in blocks) // 4), "end_turn"
         record.estimated = True
     else:
-        say("Anthropic web_search server-tool emulation: extracting query", by="the model")
+        if first.shown:
+            say("Anthropic web_search server-tool emulation: extracting query", by="the model")
         total, stop = await _turns(request, tools, relay, ask)
     record.usage, record.stop_reason = total, stop
     await relay.finish(_usage(total, tools), total, stop)
@@ -116,6 +138,7 @@ class _Searching:
     """`web_search_...` of one answer."""
 
     function = telling.FUNCTION
+    shown = True
 
     def __init__(self, runtime: Runtime, request: Request, at: int, tool: Tool) -> None:
         self.tool = tool
@@ -156,10 +179,17 @@ class _Searching:
         return [call, telling.found(id, results)]
 
 
+class _Managed(_Searching):
+    """A search for a client that does not know of it: it sees the answer alone."""
+
+    shown = False
+
+
 class _Fetching:
     """`web_fetch_...` of one answer."""
 
     function = pages.FUNCTION
+    shown = True
 
     def __init__(self, runtime: Runtime, request: Request, at: int, tool: Tool) -> None:
         pages.check(tool, at)
@@ -208,6 +238,7 @@ async def _turns(request: Request, served: list[Served], relay: _Relay, ask: Ask
     by_name = {one.function.name: one for one in served}
     instead = {id(one.tool): one.function for one in served}
     tools = [instead.get(id(tool), tool) for tool in params.tools or ()]
+    tools += [one.function for one in served if one.function not in tools]
     turns = list(request.turns)
     total = Usage()
     choice = params.tool_choice
@@ -224,7 +255,9 @@ async def _turns(request: Request, served: list[Served], relay: _Relay, ask: Ask
         for call in relay.calls:
             given = tool_input("".join(call.pieces))
             tool = by_name[call.name]
-            await relay.add(await tool.run(given, turns))
+            blocks = await tool.run(given, turns)
+            if tool.shown:
+                await relay.add(blocks)
             spoken.append(ToolUse(call.id, call.name, Raw(msgspec.json.encode(given))))
             heard.append(ToolResult(call.id, tool.told))
         turns += [Turn("assistant", spoken), Turn("user", heard)]

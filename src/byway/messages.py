@@ -293,6 +293,10 @@ class Request:
         """It has a block of a type that is not known, or one that is not as it should be."""
         self.judged = False
         """Byway itself brings the verdicts that its `safeguards` ask for."""
+        self.chat = b""
+        """The body of a chat completion that this request stands for."""
+        self.extra: dict[str, Raw] | None = None
+        """Fields of that body for which the Messages API has no word; None: it is no chat completion."""
         self.room: int | None = None
         """Tokens that the window has left for the answer, once a backend has said so."""
         self._turns: list[Turn] | None = None
@@ -344,12 +348,12 @@ class Request:
         """Another turn of the same exchange: other turns, other params. It has no body to pass on unopened."""
         made = Request(self.id, b"", params, self._headers, self.size)
         made._turns = turns
-        made.judged, made.room = self.judged, self.room
+        made.judged, made.room, made.extra = self.judged, self.room, self.extra
         return made
 
     def drop(self) -> None:
         """Let go of the body and all that was decoded from it."""
-        self.body = b""
+        self.body = self.chat = b""
         self.params = Params(model=self.model)
         self._turns = None
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import Meta, Raw, Struct, UnsetType
 
 from byway import faults, signature
 from byway.backends import Call, Facts, Target
@@ -18,8 +18,15 @@ from byway.stream import unfold
 _JSON: Final = ("content-type", "application/json")
 
 
+#: What a chat completion that says no limit may answer. Every model of Anthropic's since Claude 4 takes as much.
+_MOST: Final = 32_000
+
+
 def request(request: Request, target: Target) -> Call:
-    return Call("POST", "/v1/messages", (_JSON, *_versions(request)), _without_ours(request.patched(target.model)))
+    body = _without_ours(request.patched(target.model))
+    if request.chat and isinstance(request.params.max_tokens, UnsetType):
+        body = b'{"max_tokens":%d,%b' % (_MOST, body[1:])
+    return Call("POST", "/v1/messages", (_JSON, *_versions(request)), body)
 
 
 def _versions(request: Request) -> tuple[tuple[str, str], ...]:

@@ -281,14 +281,18 @@ class WebSearch(Shown, frozen=True, kw_only=True):
     inject: Annotated[
         Literal["off", "when_asked", "always"],
         Note(
-            "Which requests to chat completions get the tool from Byway: none, those with a function `web_search` of their "
-            "own, or all.",
-            built=False,
+            "Whose models may search without Anthropic's tool: nobody's, those of clients that declare a function `web_search` "
+            "(Byway then runs it), or everybody's. Self-hosted backends only.",
         ),
     ] = "off"
     missing: Annotated[
         tuple[str, ...], Note("Environment variables that it needs and that are not set.", inner=True)
     ] = ()
+
+    @property
+    def always(self) -> bool:
+        """Does every request get the tool?"""
+        return self.enabled and self.inject == "always"
 
     @property
     def providers(self) -> tuple[Searched, ...]:

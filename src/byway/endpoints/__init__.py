@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from byway.chat import envelope as chat_envelope
 from byway.exchange import Record
 from byway.keys import ANYBODY
 from byway.messages import Frame
@@ -126,10 +127,16 @@ class Ask:
         await self.send(head)
         await self.send({"type": "http.response.body", "body": body})
 
+    def _envelope(self, problem: Problem) -> bytes:
+        """The error's body as this path's clients know it: also where the door itself refuses."""
+        if self.path.endswith("/chat/completions"):
+            return chat_envelope(problem.row.status, problem.row.type, cleared(problem, self.runtime))
+        return envelope(problem, self.id, self.runtime)
+
     async def refuse(self, problem: Problem) -> None:
         """Send a Problem as the official envelope."""
         self.problem = problem
-        body = envelope(problem, self.id, self.runtime)
+        body = self._envelope(problem)
         headers = hints(problem)
         if self.record.backend:
             headers.append((b"x-byway-backend", latin(self.record.backend)))
@@ -190,11 +197,15 @@ def hints(problem: Problem) -> list[Header]:
     return found
 
 
+def cleared(problem: Problem, runtime: Runtime) -> str:
+    """What a client is told, without secrets."""
+    said = runtime.scrubber.scrub(problem.message)
+    return said if len(said) <= MESSAGE_LIMIT else said[: MESSAGE_LIMIT - 1] + "…"
+
+
 def envelope(problem: Problem, id: str, runtime: Runtime) -> bytes:
     """The official error body, cleared of secrets."""
-    said = runtime.scrubber.scrub(problem.message)
-    if len(said) > MESSAGE_LIMIT:
-        said = said[: MESSAGE_LIMIT - 1] + "…"
+    said = cleared(problem, runtime)
     return _encode(
         {
             "type": "error",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from byway import exchange, messages, sse, stream
 from byway.endpoints import Ask, Gone, Header, Routes, broken, error_frame, latin
 from byway.logs import trace
-from byway.messages import Event, Frame, Ping, Request
+from byway.messages import Event, Ping, Request
 from byway.problems import Problem
 
 _STREAM: Final = (
@@ -35,7 +36,11 @@ def read(ask: Ask, body: bytes) -> Request:
 async def create(ask: Ask) -> None:
     """Answer a Messages request, as a stream when it asks for one."""
     request = read(ask, await ask.body())
-    reply: Stream | Whole = Stream(ask, request) if request.stream else Whole(ask)
+    await serve(ask, request, Stream(ask, request) if request.stream else Whole(ask))
+
+
+async def serve(ask: Ask, request: Request, reply: Stream | Whole) -> None:
+    """Have the line answer `request` through `reply`; whatever happens, the client hears how it ended."""
     ask.session = ask.header(b"x-claude-code-session-id")
     try:
         with ask.app.attending(ask, reply.beat):
@@ -93,6 +98,7 @@ class Stream:
     def __init__(self, ask: Ask, request: Request) -> None:
         self.sent = False
         self._ask = ask
+        self._encode: Callable[[Iterable[Event]], bytes] = sse.encode
         self._opening = exchange.opening(request)
         self._committed = False
         self._began = False
@@ -122,7 +128,7 @@ class Stream:
             await self._head()
             self._began = True
         self._spoke = True
-        await self._ask.send({"type": "http.response.body", "body": sse.encode(events), "more_body": True})
+        await self._ask.send({"type": "http.response.body", "body": self._encode(events), "more_body": True})
 
     async def _head(self) -> None:
         if not self._committed:
@@ -151,7 +157,7 @@ class Stream:
 
     async def _show(self, events: list[Event]) -> None:
         self._spoke = True
-        await self._ask.send({"type": "http.response.body", "body": sse.encode(events), "more_body": True})
+        await self._ask.send({"type": "http.response.body", "body": self._encode(events), "more_body": True})
 
     async def finish(self) -> None:
         self.close()
@@ -163,8 +169,11 @@ class Stream:
         if not self._committed:
             raise problem
         self._ask.problem = problem
-        frame: Frame = error_frame(problem, self._ask.id, self._ask.runtime)
-        await self._ask.send({"type": "http.response.body", "body": frame.data})
+        await self._ask.send({"type": "http.response.body", "body": self._failure(problem)})
+
+    def _failure(self, problem: Problem) -> bytes:
+        """The last event of a stream that failed."""
+        return error_frame(problem, self._ask.id, self._ask.runtime).data
 
     def close(self) -> None:
         self._closed = True

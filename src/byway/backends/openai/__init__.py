@@ -7,16 +7,16 @@ llama.cpp b11549 and transformers 5.23. Reading never depends on the vendor: a f
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from byway import faults
-from byway.backends import Call, Target
+from byway.backends import Call, Reader, Target
+from byway.backends.openai import same
 from byway.backends.openai.about import describe, models, read_description, read_models
-from byway.backends.openai.reader import ChatReader, reader
-from byway.backends.openai.request import request
+from byway.backends.openai.reader import ChatReader
+from byway.backends.openai.request import request as _made
 from byway.messages import Request
 from byway.problems import Problem
 
@@ -34,12 +34,16 @@ __all__ = [
 ]
 
 
+def request(request: Request, target: Target) -> Call:
+    return same.request(request, target) if request.chat else _made(request, target)
+
+
+def reader(request: Request, target: Target) -> Reader:
+    return same.Reader(request, target) if request.chat else ChatReader(request, target)
+
+
 def problem(status: int, headers: Mapping[str, str], body: bytes, target: Target) -> Problem:
     return faults.read(status, headers, body, backend=target.backend, window=target.window)
-
-
-#: By a name that the parameter of `count` does not hide.
-_chat: Final = request
 
 
 class _Prompt(Struct):
@@ -56,7 +60,7 @@ def count(request: Request, target: Target) -> Call | None:
     """The call that has the server count the very prompt that `request` would send; None where it has no such page."""
     if not target.vendor.counter:
         return None
-    prompt = msgspec.json.decode(_chat(request, target).body, type=_Prompt)
+    prompt = msgspec.json.decode(_made(request, target).body, type=_Prompt)
     return Call("POST", target.vendor.counter, (("content-type", "application/json"),), msgspec.json.encode(prompt))
 
 

@@ -444,7 +444,3 @@ def _text(value: Any) -> str:
 
 
 _WORDS: Final = ("text", "summary", "thinking", "reasoning", "content")
-
-
-def reader(request: Request, target: Target) -> ChatReader:
-    return ChatReader(request, target)

@@ -38,13 +38,16 @@ def request(request: Request, target: Target) -> Call:
     body["messages"] = messages = conversation(request, target)
     if words:
         _tell(messages, words)
-    if isinstance(params.max_tokens, UnsetType):
-        raise Problem("invalid_request", "max_tokens: Field required")
     most = params.max_tokens
-    if target.most is not None or request.room is not None:
-        most = min(limit for limit in (most, target.most, request.room) if limit is not None)
-    # 0 asks Anthropic to fill its cache; the smallest that others take is 1.
-    body[vendor.max_tokens_field] = most if most > 0 else 1
+    if isinstance(most, UnsetType):
+        # A chat completion needs no limit; a Messages request does.
+        if request.extra is None:
+            raise Problem("invalid_request", "max_tokens: Field required")
+    else:
+        if target.most is not None or request.room is not None:
+            most = min(limit for limit in (most, target.most, request.room) if limit is not None)
+        # 0 asks Anthropic to fill its cache; the smallest that others take is 1.
+        body[vendor.max_tokens_field] = most if most > 0 else 1
     if not (params.temperature is params.top_p is params.top_k is None):
         for name in vendor.sampling:
             value = getattr(params, name)
@@ -64,6 +67,8 @@ def request(request: Request, target: Target) -> Call:
     if vendor.reasoners_refuse and reasons(target):
         for name in vendor.reasoners_refuse:
             body.pop(name, None)
+    if request.extra:
+        body.update(request.extra)
     if request.stream:
         body["stream"] = True
         body["stream_options"] = {"include_usage": True}

@@ -1,0 +1,192 @@
+"""Chat completions for a client that speaks them too: its own bytes go through, with only the model's name changed. Pure."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw, Struct
+
+from byway import faults
+from byway.backends import Call, Target
+from byway.backends.openai.counts import Counts, UsageIn
+from byway.messages import Event, Frame, Request, renamed
+from byway.problems import Problem
+from byway.sse import Decoder
+
+_JSON: Final = (("content-type", "application/json"),)
+_encode: Final = msgspec.json.Encoder().encode
+_fields: Final = msgspec.json.Decoder(dict[str, Raw]).decode
+
+
+class _Model(Struct):
+    model: str
+
+
+class _Options(Struct):
+    include_usage: bool | None = None
+
+
+class _Asked(Struct):
+    model: str
+    stream_options: _Options | None = None
+
+
+class _Delta(Struct):
+    content: Any = None
+    reasoning_content: Any = None
+    reasoning: Any = None
+    tool_calls: Any = None
+    refusal: Any = None
+
+
+class _Choice(Struct):
+    delta: _Delta | None = None
+    finish_reason: Any = None
+
+
+class _Chunk(Struct):
+    model: Any = None
+    choices: list[_Choice] | None = None
+    usage: UsageIn | None = None
+    error: Any = None
+
+
+_asked: Final = msgspec.json.Decoder(_Asked).decode
+_chunk: Final = msgspec.json.Decoder(_Chunk).decode
+_STOPS: Final = {"length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
+
+
+def request(request: Request, target: Target) -> Call:
+    """The client's body. A stream is asked for its usage, which the meter wants; `same.Reader` keeps it from a client that did
+    not ask."""
+    body = renamed(request.chat, target.model, lambda data: msgspec.json.decode(data, type=_Model).model)
+    asked = _asked(body)
+    if request.stream and not (asked.stream_options and asked.stream_options.include_usage):
+        fields = _fields(body)
+        fields["stream_options"] = Raw(b'{"include_usage":true}')
+        body = _encode(fields)
+    return Call("POST", "/v1/chat/completions", _JSON, body)
+
+
+class Reader:
+    """Passes an answer on as frames, and notices what the meter wants, errors, and an end that is none."""
+
+    def __init__(self, request: Request, target: Target) -> None:
+        self.finished = False
+        self._model = request.model
+        self._target = target
+        self._streams = request.stream
+        asked = _asked(request.chat).stream_options
+        self._counted = bool(asked and asked.include_usage)
+        self._counts = Counts(request.estimate)
+        self._whole: list[bytes] | None = None if request.stream else []
+        self._sse = Decoder()
+        self._reason = ""
+        self._written = 0
+
+    @property
+    def estimated(self) -> bool:
+        return self._counts.estimated
+
+    def feed(self, data: bytes) -> list[Event]:
+        if self._whole is None and not self._written and not self._reason and data.lstrip()[:1] in (b"{", b"<"):
+            self._whole = []
+        if self._whole is not None:
+            self._whole.append(data)
+            return []
+        return self._eat(self._sse.feed(data))
+
+    def _eat(self, found: list[tuple[str, bytes]]) -> list[Event]:
+        events: list[Event] = []
+        for _, data in found:
+            if data == b"[DONE]":
+                self.finished = True
+                self._reason = self._reason or "stop"
+                events.append(Frame("chat", b"data: [DONE]\n\n"))
+                break
+            if data.strip():
+                frame = self._frame(data)
+                if frame is not None:
+                    events.append(frame)
+        return events
+
+    def _read(self, data: bytes) -> _Chunk:
+        try:
+            chunk = _chunk(data)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            raise Problem(
+                "broken",
+                f"Backend {self._target.backend!r} sent something that is not a chat completion, or only the beginning of one.",
+            ) from None
+        if chunk.error:
+            raise faults.said(chunk.error, backend=self._target.backend, window=self._target.window)
+        if chunk.usage is not None:
+            self._counts.usage(chunk.usage)
+        for choice in chunk.choices or ():
+            if choice.finish_reason:
+                self._reason = str(choice.finish_reason)
+        return chunk
+
+    def _frame(self, data: bytes) -> Frame | None:
+        chunk = self._read(data)
+        if not chunk.choices and not self._counted:
+            return Frame("ping", b"", self._counts.total(self._written), _STOPS.get(self._reason, "end_turn"))
+        said = [one for choice in chunk.choices or () if (delta := choice.delta) is not None for one in _words(delta)]
+        self._written += sum(len(one) for one in said if isinstance(one, str))
+        ended = bool(self._reason)
+        if chunk.model != self._model and isinstance(chunk.model, str):
+            data = renamed(data, self._model, lambda changed: msgspec.json.decode(changed, type=_Model).model)
+        name = "chat" if any(said) or ended else "message_start"
+        return Frame(
+            name,
+            b"data: %b\n\n" % data,
+            self._counts.total(self._written) if ended else None,
+            _STOPS.get(self._reason, "end_turn") if ended else None,
+        )
+
+    def close(self) -> list[Event]:
+        """The end; raises Problem when the answer was cut short or is none."""
+        if self._whole is None:
+            events = [] if self.finished else self._eat(self._sse.close())
+            if not self.finished and self._reason:
+                events.append(Frame("chat", b"data: [DONE]\n\n"))
+            elif not self._reason:
+                self._cut()
+            return events
+        data = b"".join(self._whole)
+        if data.lstrip()[:1] == b"<":
+            raise Problem(
+                "broken", f"Backend {self._target.backend!r} answered with a web page. Is its `url` that of the API?"
+            )
+        chunk = self._read(data)
+        if not chunk.choices:
+            self._cut()
+        if isinstance(chunk.model, str):
+            data = renamed(data, self._model, lambda changed: msgspec.json.decode(changed, type=_Model).model)
+        if self._streams:
+            data = b"data: %b\n\ndata: [DONE]\n\n" % _streamed(data)
+        return [Frame("chat", data, self._counts.total(len(data)), _STOPS.get(self._reason, "end_turn"))]
+
+    def _cut(self) -> None:
+        raise Problem(
+            "broken",
+            f"The answer of backend {self._target.backend!r} ended before it was finished. "
+            "Look in that server's log: it may have stopped, run out of memory, or hit a proxy's time limit.",
+        )
+
+
+def _words(delta: _Delta) -> tuple[Any, ...]:
+    return delta.content, delta.reasoning_content, delta.reasoning, delta.tool_calls, delta.refusal
+
+
+def _streamed(data: bytes) -> bytes:
+    """A whole answer as one chunk, from a server that was asked for a stream and did not stream."""
+    body = msgspec.json.decode(data)
+    body["object"] = "chat.completion.chunk"
+    for choice in body["choices"]:
+        delta = choice.pop("message", None) or {}
+        for at, call in enumerate(delta.get("tool_calls") or ()):
+            call.setdefault("index", at)
+        choice["delta"] = delta
+    return _encode(body)

@@ -1,0 +1,223 @@
+"""Chat completions as Messages requests, and back: each shape, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from byway import chat
+from byway.messages import (
+    BlockDelta,
+    BlockStart,
+    BlockStop,
+    MessageDelta,
+    MessageStart,
+    MessageStop,
+    Started,
+    Stop,
+    Text,
+    TextDelta,
+    ToolStart,
+    Usage,
+)
+from byway.problems import Problem
+
+
+def read(**body: Any) -> dict[str, Any]:
+    """The Messages request of a chat completion."""
+    full = {"model": "m", "messages": [{"role": "user", "content": "hi"}], **body}
+    request, _ = chat.read(json.dumps(full).encode(), {}, "msg_x")
+    found: dict[str, Any] = json.loads(request.patched("m"))
+    return found
+
+
+def said(*messages: dict[str, Any]) -> Any:
+    return read(messages=list(messages))["messages"]
+
+
+@pytest.mark.parametrize(
+    ("given", "fields"),
+    [
+        ({"max_completion_tokens": 9}, {"max_tokens": 9}),
+        ({"temperature": 1.9}, {"temperature": 1.0}),
+        ({"stop": "x"}, {"stop_sequences": ["x"]}),
+        ({"stop": ["x", "y"], "top_p": 0.5}, {"stop_sequences": ["x", "y"], "top_p": 0.5}),
+        ({"reasoning_effort": "minimal"}, {"output_config": {"effort": "low"}}),
+        ({"reasoning_effort": "none"}, {"thinking": {"type": "disabled"}}),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "array"}}}},
+            {"output_config": {"format": {"type": "json_schema", "schema": {"type": "array"}}}},
+        ),
+        (
+            {
+                "tools": [{"type": "function", "function": {"name": "f"}}],
+                "tool_choice": "required",
+                "parallel_tool_calls": False,
+            },
+            {
+                "tools": [{"name": "f", "input_schema": {"type": "object", "properties": {}}}],
+                "tool_choice": {"type": "any", "disable_parallel_tool_use": True},
+            },
+        ),
+        (
+            {
+                "tools": [{"type": "function", "function": {"name": "f", "strict": True}}],
+                "tool_choice": {"type": "function", "function": {"name": "f"}},
+            },
+            {
+                "tools": [{"name": "f", "input_schema": {"type": "object", "properties": {}}, "strict": True}],
+                "tool_choice": {"type": "tool", "name": "f"},
+            },
+        ),
+    ],
+)
+def test_settings(given: dict[str, Any], fields: dict[str, Any]) -> None:
+    found = read(**given)
+    assert {name: found[name] for name in fields} == fields
+
+
+def test_system_messages_go_to_the_top_and_later_ones_stay_in_their_place() -> None:
+    found = read(
+        messages=[
+            {"role": "system", "content": "One."},
+            {"role": "developer", "content": [{"type": "text", "text": "Two."}]},
+            {"role": "user", "content": "hi"},
+            {"role": "system", "content": "Three."},
+        ]
+    )
+    assert found["system"] == "One.\n\nTwo."
+    assert [turn["role"] for turn in found["messages"]] == ["user", "user"]
+    assert "Three." in found["messages"][1]["content"]
+
+
+def test_pictures_and_files() -> None:
+    parts = [
+        {"type": "text", "text": "See"},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA", "detail": "low"}},
+        {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}},
+        {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,BBBB"}},
+    ]
+    assert said({"role": "user", "content": parts})[0]["content"] == [
+        {"type": "text", "text": "See"},
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}},
+        {"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}},
+        {
+            "type": "document",
+            "source": {"type": "base64", "media_type": "application/pdf", "data": "BBBB"},
+            "title": "a.pdf",
+        },
+    ]
+
+
+def test_arguments_that_are_no_json_are_kept() -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{oops"}}
+    turns = said({"role": "user", "content": "x"}, {"role": "assistant", "tool_calls": [call]})
+    assert turns[1]["content"][0]["input"] == {"__unparsedToolInput": {"raw": "{oops", "len": 5}}
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"{", "not valid JSON"),
+        (b'{"model":"m","messages":[]}', "at least one message"),
+        (b'{"model":"m","messages":[{"content":"x"}]}', r"messages.0: Object missing required field `role`"),
+        (b'{"messages":[{"role":"user","content":"x"}]}', "missing required field `model`"),
+        (b"[" * 100_000, "nested too deeply|not valid JSON|Expected"),
+    ],
+)
+def test_what_is_no_chat_completion_is_refused_at_once(body: bytes, says: str) -> None:
+    with pytest.raises(Problem, match=says) as caught:
+        chat.read(body, {}, "msg_x")
+    assert caught.value.kind == "invalid_request"
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"n": 3}, "^n: "),
+        ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "^tools.0: only functions"),
+        ({"tool_choice": "sometimes", "tools": [{"function": {"name": "f"}}]}, "^tool_choice: "),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]},
+            "^messages.0.content.0.type: 'input_audio'",
+        ),
+        ({"messages": [{"role": "user", "content": 5}]}, "^messages.0.content: "),
+        ({"messages": [{"role": "function", "content": "x"}]}, "^messages.0.role: "),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "^messages.0.tool_call_id: "),
+        ({"messages": [{"role": "system", "content": [{"type": "image_url", "image_url": "x"}]}]}, "only text"),
+        ({"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_id": "f"}}]}]}, "file_data"),
+    ],
+)
+def test_what_has_no_words_is_said_only_where_it_has_to_be_translated(given: dict[str, Any], says: str) -> None:
+    full = {"model": "m", "messages": [{"role": "user", "content": "hi"}], **given}
+    body = json.dumps(full).encode()
+    request, _ = chat.read(body, {}, "msg_x")
+    assert request.chat == body
+    with pytest.raises(Problem, match=says):
+        request.patched("m")
+
+
+jsons = st.recursive(
+    st.one_of(
+        st.none(), st.booleans(), st.integers(), st.text(max_size=5), st.sampled_from(["user", "text", "image_url"])
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(
+            st.sampled_from(
+                ["role", "content", "type", "text", "image_url", "url", "tool_calls", "function", "name", "id"]
+            ),
+            inner,
+            max_size=4,
+        ),
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(st.sampled_from(["messages", "tools", "tool_choice", "stop", "n", "response_format"]), jsons))
+def test_any_body_is_read_or_refused(given: dict[str, Any]) -> None:
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}], **given}).encode()
+    try:
+        request, _ = chat.read(body, {}, "msg_x")
+        request.patched("other")
+    except Problem as problem:
+        assert problem.kind == "invalid_request"
+
+
+def test_a_stream_of_messages_events_as_chunks() -> None:
+    request, _ = chat.read(b'{"model":"m","messages":[{"role":"user","content":"x"}]}', {}, "msg_abc")
+    chunks = chat.Chunks(request, 7, counted=True)
+    data = chunks.encode(
+        [
+            MessageStart(Started("msg_abc", "m", Usage(10, 0, 5))),
+            BlockStart(0, Text("")),
+            BlockDelta(0, TextDelta("Hi")),
+            BlockStop(0),
+            BlockStart(1, ToolStart("c1", "f")),
+            BlockStop(1),
+            MessageDelta(Stop("tool_use"), Usage(10, 0, 5, 3)),
+            MessageStop(),
+        ]
+    )
+    lines = [line.removeprefix(b"data: ") for line in data.split(b"\n\n") if line]
+    assert lines[-1] == b"[DONE]"
+    found = [json.loads(line) for line in lines[:-1]]
+    assert all(one["id"] == "chatcmpl-abc" and one["created"] == 7 for one in found)
+    assert [one["choices"][0]["delta"] for one in found[:-1]] == [
+        {"role": "assistant", "content": ""},
+        {"content": "Hi"},
+        {"tool_calls": [{"index": 0, "id": "c1", "type": "function", "function": {"name": "f", "arguments": ""}}]},
+        {},
+    ]
+    assert found[-1]["usage"] == {
+        "prompt_tokens": 15,
+        "completion_tokens": 3,
+        "total_tokens": 18,
+        "prompt_tokens_details": {"cached_tokens": 5},
+    }
