@@ -8,9 +8,9 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import msgspec
@@ -33,9 +33,13 @@ from byway.endpoints import (
     preflight,
     tokens,
 )
+from byway.keys import Caller
 from byway.logs import on, put, trace
 from byway.problems import Problem
 from byway.runtime import Runtime
+
+if TYPE_CHECKING:
+    from byway.store import Store
 
 #: Every front path may stand under these. The longer ones are what a base URL that ends in `/v1` or `/v1/messages` gives.
 PREFIXES: Final = ("", "/anthropic", "/v1", "/anthropic/v1", "/v1/messages", "/anthropic/v1/messages")
@@ -43,6 +47,13 @@ FRONT: Final[Routes] = (*messages.ROUTES, *chat.ROUTES, *tokens.ROUTES, *models.
 #: What needs no key: a client's hello, and what a supervisor asks.
 OPEN: Final[Routes] = health.ROUTES
 _OPEN: Final = frozenset(endpoint for _, _, endpoint in OPEN)
+#: The scope that a key must have for an endpoint; one that is not named here is for `admin` alone.
+NEEDED: Final[Mapping[Endpoint, str]] = {
+    messages.create: "write",
+    tokens.count: "read",
+    models.index: "read",
+    models.show: "read",
+}
 _LOOPBACK: Final = frozenset(("localhost", "127.0.0.1", "[::1]"))
 _REMEMBERED: Final = 256
 #: A name or an address in brackets, and perhaps a port.
@@ -54,9 +65,10 @@ _BEAT: Final = 0.05
 class App:
     """The ASGI application. `runtime` is swapped whole on a reload; each request keeps the one that it began with."""
 
-    def __init__(self, runtime: Runtime, wide: bool = False) -> None:
+    def __init__(self, runtime: Runtime, wide: bool = False, store: Store | None = None) -> None:
         """`wide`: it listens beyond loopback, so that addresses of this machine's networks are good `Host` names too."""
         self.runtime = runtime
+        self.store = store
         self.config_problem: str | None = None
         self.draining = False
         self._wide = wide
@@ -119,6 +131,8 @@ class App:
         endpoint = found.get(method)
         if endpoint is None or endpoint not in _OPEN:
             ask.caller = self.runtime.keyring.check(ask.headers, time.time())
+            if endpoint is not None and NEEDED.get(endpoint, "admin") not in ask.caller.scopes:
+                raise _not_allowed(ask.caller, NEEDED.get(endpoint, "admin"))
         if endpoint is None:
             if not found:
                 raise Problem(
@@ -253,7 +267,11 @@ class App:
 
     async def reload(self, config: Config) -> None:
         """Swap in a new config; running requests keep the one that they began with."""
-        self.runtime = await generations.swap(self.runtime, config)
+        after = await generations.swap(self.runtime, config)
+        if after.stored is not self.runtime.stored:
+            # They have changed while the new runtime was made.
+            after.take_keys(self.runtime.stored)
+        self.runtime = after
         self.config_problem = None
         self._hosts.clear()
 
@@ -351,6 +369,13 @@ def _ids() -> Iterator[str]:
     while True:
         block = os.urandom(12 * 256).hex()
         yield from (block[at : at + 24] for at in range(0, len(block), 24))
+
+
+def _not_allowed(caller: Caller, scope: str) -> Problem:
+    has = f"has only {', '.join(caller.scopes)}" if caller.scopes else "has none"
+    return Problem(
+        "permission", f"This needs a key with the scope `{scope}`, and yours ({caller.key}) {has}. Use another key."
+    )
 
 
 def _name(host: str) -> str:

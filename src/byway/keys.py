@@ -1,12 +1,13 @@
-"""API keys of clients: hash and check. Only hashes are kept, and no answer tells an unknown key from a malformed one."""
+"""Clients' keys: hash and check. Only hashes are kept, and no answer tells an unknown key from a malformed, revoked or
+ended one. Where keys come from is not known here: from the config, and from the store."""
 
 from __future__ import annotations
 
 import datetime
 import hashlib
-import hmac
-from collections.abc import Iterable, Mapping
-from typing import Final, Protocol
+import math
+from collections.abc import Collection, Iterable, Mapping
+from typing import Final, NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -24,7 +25,7 @@ ANYBODY: Final = Caller()
 #: One body for every refusal, so that nothing can be learned from it.
 REFUSAL: Final = (
     "This Byway needs a key, and the one given is not valid here. Set ANTHROPIC_API_KEY (or ANTHROPIC_AUTH_TOKEN) to one "
-    "of the keys under `api_keys` in byway.yaml."
+    "that `byway key create` has made, or that stands under `api_keys` in byway.yaml."
 )
 
 
@@ -43,19 +44,70 @@ class Configured(Protocol):
     def expires_at(self) -> datetime.datetime | None: ...
 
 
-class Keyring:
-    """The keys that open the door. `blocking`: nobody comes in without one; else anybody does, and a key only names them."""
+class Stored(NamedTuple):
+    """A key as the store holds it. `digest`: its SHA-256; `ends`: seconds since the epoch."""
 
-    def __init__(self, keys: Iterable[Configured], blocking: bool) -> None:
-        self._keys: list[tuple[bytes, Caller, float | None]] = []
-        for at, one in enumerate(keys):
-            if one.enabled and one.key:
-                caller = Caller(one.id or f"key-{at + 1}", one.scopes)
-                ends = one.expires_at
+    id: str
+    name: str
+    digest: bytes
+    scopes: tuple[str, ...]
+    ends: float | None
+    revoked: bool
+
+
+class Asking(Protocol):
+    """What the config says of keys."""
+
+    @property
+    def mode(self) -> str | None: ...
+    @property
+    def closed(self) -> bool: ...
+
+
+def asked(config: Asking, stored: Collection[Stored]) -> bool:
+    """Must a client show a key? One that was revoked or has ended still counts: the door stays shut."""
+    return config.closed or (config.mode is None and bool(stored))
+
+
+#: What is found for a key that nobody has: like one that has ended, so that both take the same way.
+_NOTHING: Final = (ANYBODY, 0.0)
+
+
+class Keyring:
+    """The keys that open the door. `blocking`: nobody comes in without one; else anybody does, and a key only names them
+    and adds its scopes.
+
+    A key is looked up by its hash. How long that takes tells nothing of the keys that there are: who could choose a hash's
+    first bytes would have broken SHA-256, and unknown, revoked and ended keys take the same steps.
+    """
+
+    def __init__(
+        self,
+        keys: Iterable[Configured],
+        blocking: bool,
+        stored: Iterable[Stored] = (),
+        used: dict[str, float] | None = None,
+    ) -> None:
+        """In `used` it writes when each key last opened the door, by its id."""
+        self.blocking = blocking
+        self._keys: dict[bytes, tuple[Caller, float]] = {}
+        self._used = {} if used is None else used
+        for one in stored:
+            if not one.revoked:
+                self._add(one.digest, one.id, one.scopes, one.ends)
+        for at, configured in enumerate(keys):
+            if configured.enabled and configured.key:
+                ends = configured.expires_at
                 if ends is not None and ends.tzinfo is None:
                     ends = ends.replace(tzinfo=datetime.UTC)
-                self._keys.append((_hash(one.key.encode()), caller, ends.timestamp() if ends else None))
-        self.blocking = blocking
+                digest = hashlib.sha256(configured.key.encode()).digest()
+                self._add(digest, configured.id or f"key-{at + 1}", configured.scopes, ends.timestamp() if ends else None)
+
+    def _add(self, digest: bytes, id: str, scopes: tuple[str, ...], ends: float | None) -> None:
+        if not self.blocking:
+            # Who shows no key may do this much; a key must not make it less.
+            scopes = tuple(dict.fromkeys((*ANYBODY.scopes, *scopes)))
+        self._keys.setdefault(digest, (Caller(id, scopes), math.inf if ends is None else ends))
 
     def check(self, headers: Mapping[bytes, bytes], now: float) -> Caller:
         """The caller of a request; `now` is seconds since the epoch. Raises Problem `authentication`.
@@ -63,30 +115,19 @@ class Keyring:
         `x-api-key` wins over `Authorization: Bearer` as in the official API, but either may be the valid one: Claude Code
         sends both, with different values, when both variables are set (measured, 2.1.329).
         """
-        if not self._keys and not self.blocking:
-            return ANYBODY
-        found = None
-        for given in _given(headers):
-            digest = _hash(given)
-            for stored, caller, ends in self._keys:
-                if hmac.compare_digest(digest, stored) and (ends is None or now < ends) and found is None:
-                    found = caller
-        if found is not None:
-            return found
-        if self.blocking:
-            raise Problem("authentication", REFUSAL)
+        if self._keys or self.blocking:
+            given = headers.get(b"x-api-key")
+            if given:
+                caller, ends = self._keys.get(hashlib.sha256(given).digest(), _NOTHING)
+                if now < ends:
+                    self._used[caller.key] = now
+                    return caller
+            given = headers.get(b"authorization")
+            if given is not None and given[:7].lower() == b"bearer ":
+                caller, ends = self._keys.get(hashlib.sha256(given[7:].strip()).digest(), _NOTHING)
+                if now < ends:
+                    self._used[caller.key] = now
+                    return caller
+            if self.blocking:
+                raise Problem("authentication", REFUSAL)
         return ANYBODY
-
-
-def _hash(key: bytes) -> bytes:
-    return hashlib.sha256(key).digest()
-
-
-def _given(headers: Mapping[bytes, bytes]) -> list[bytes]:
-    found = []
-    if key := headers.get(b"x-api-key"):
-        found.append(key)
-    bearer = headers.get(b"authorization", b"")
-    if bearer[:7].lower() == b"bearer ":
-        found.append(bearer[7:].strip())
-    return found

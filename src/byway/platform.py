@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import getpass
 import os
 import secrets
 import signal
@@ -74,6 +75,11 @@ def write(path: Path, data: bytes) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def make(path: Path) -> None:
+    """Make an empty file that only its owner may read; raises OSError, FileExistsError when there is one."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600))
 
 
 class Held(Exception):
@@ -275,6 +281,14 @@ _PLAIN: Final = (
 def plain_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """The part of the environment that holds no secrets, for a child process."""
     return {name: environ[name] for name in _PLAIN if name in environ}
+
+
+def user() -> str:
+    """The name of the user who runs this process, for people; "somebody" where the system knows none."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return "somebody"
 
 
 def cores() -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Literal, TypeVar
 
 from byway import credentials, pdf, routing
@@ -17,7 +17,7 @@ from byway.config import Backend as Settings
 from byway.config import Config, Timeouts
 from byway.counting import Counter, may_exceed, refuses
 from byway.health import Health
-from byway.keys import Keyring
+from byway.keys import Keyring, Stored, asked
 from byway.logs import say
 from byway.messages import Request
 from byway.problems import Problem
@@ -263,7 +263,8 @@ class Live:
 class Runtime:
     """Everything that one generation of the config gives: the value that requests hold."""
 
-    def __init__(self, config: Config, before: Runtime | None = None) -> None:
+    def __init__(self, config: Config, before: Runtime | None = None, stored: Sequence[Stored] = ()) -> None:
+        """`stored`: the keys that the store has; with `before` they are that one's."""
         self.config = config
         self.health: Health = before.health if before else Health()
         shared = {live.name: live for live in before.backends.values()} if before else {}
@@ -274,7 +275,9 @@ class Runtime:
             self.backends[settings.name] = (
                 old if same and old is not None else Live(settings, config.timeouts, config.server.connection_pool_size)
             )
-        self.keyring = Keyring(config.api_keys.api_keys, config.api_keys.closed)
+        self.used: dict[str, float] = before.used if before else {}
+        """When each key last opened the door, by its id, since the store was last told: seconds since the epoch."""
+        self.take_keys(before.stored if before else stored)
         self.scrubber = Scrubber(config.secrets)
         self.aliases: dict[str, tuple[str, ...]] = dict(config.model_aliases)
         builtin = [one.name for one in config.backends if one.type == "builtin"]
@@ -294,6 +297,12 @@ class Runtime:
         self._routes: dict[str, routing.Route] = {}
         self._watch: asyncio.Task[None] | None = None
         self._asking: set[asyncio.Task[None]] = set()
+
+    def take_keys(self, stored: Sequence[Stored]) -> None:
+        """Let the keys of the store be these from the next request on."""
+        keys = self.config.api_keys
+        self.stored = stored
+        self.keyring = Keyring(keys.api_keys, asked(keys, stored), stored, self.used)
 
     async def start(self) -> None:
         """Begin to ask the backends what they serve; does not wait for them."""

@@ -20,6 +20,8 @@ from byway import logs, platform
 from byway.config import Config, ConfigError, static_changes
 from byway.config import listen as parts
 from byway.connection import Connection, tick
+from byway.doorkeeper import Doorkeeper
+from byway.keys import asked
 from byway.logs import say, trace
 
 if TYPE_CHECKING:
@@ -110,8 +112,8 @@ def listen(
 def _narrowed(address: str, port: int) -> str:
     return (
         f"{address} would let other machines in without a key, so Byway listens at {_LOOPBACK}"
-        f"{f':{port}' if port else ''} only. To open it, either ask for keys (in byway.yaml: `api_keys: "
-        "{mode: blocking, api_keys: [{key: '${BYWAY_KEY}'}]}`), or start it with --insecure."
+        f"{f':{port}' if port else ''} only. To open it, make a key (`byway key create NAME`, or in byway.yaml "
+        "`api_keys: [{key: '${BYWAY_KEY}'}]` under `api_keys`) and start it again, or start it with --insecure."
     )
 
 
@@ -189,6 +191,7 @@ class Service:
         self._model: asyncio.Task[None] | None = None
         self._began: Config = app.runtime.config
         self._state = ServerState()
+        self._doorkeeper = Doorkeeper(app)
 
     async def run(self, ready: Callable[[], Awaitable[None]]) -> None:
         """Serve until a signal comes, then drain and return. `ready` runs beside it once clients can come in."""
@@ -217,7 +220,7 @@ class Service:
             bind = loop.create_unix_server if one.port is None else loop.create_server
             servers.append(await bind(connection, sock=one.socket, backlog=platform.BACKLOG))
         self._fit_model()
-        beside = [asyncio.create_task(one) for one in (self._watch(), self._tick(), _told(ready))]
+        beside = [asyncio.create_task(one) for one in (self._watch(), self._doorkeeper.run(), self._tick(), _told(ready))]
         try:
             await self.stopping.wait()
             self.app.drain()
@@ -230,6 +233,7 @@ class Service:
                 if task is not None:
                     task.cancel()
             await asyncio.gather(*(task for task in (*beside, self._model) if task), return_exceptions=True)
+            await self._doorkeeper.tell()
             await self.app.runtime.close()
 
     # ---------------------------------------------------------------------------------------------------------- the end
@@ -296,7 +300,7 @@ class Service:
             self._keep(f"{error.filename or 'the file'}: {error.strerror or error}")
             return
         wide = next((one for one in self.listeners if one.wide), None)
-        if wide and not self._insecure and not config.api_keys.closed:
+        if wide and not self._insecure and not asked(config.api_keys, self.app.runtime.stored):
             self._keep(
                 f"api_keys: {wide} can be reached by other machines, so keys cannot be given up without a restart"
             )

@@ -22,7 +22,9 @@ from byway.cli.source import Source, find, left_out
 if TYPE_CHECKING:
     from byway.cli.welcome import Facts
     from byway.config import Config
+    from byway.runtime import Runtime
     from byway.serve import Listener, Service
+    from byway.store import Store
 
 #: Seconds that the welcome waits for backends to say what they serve; Byway serves meanwhile.
 _PATIENCE: Final = 2.0
@@ -50,18 +52,25 @@ def command(
     logs.start(config.logging.level, config.logging.format, colour=platform.has_colour(sys.stderr, os.environ))
     platform.prepare()
     folder = platform.data_folder(data_dir, os.environ)
-    with _held(folder):
+    with _held(folder), _opened(folder) as store:
+        stored = store.stored()
+        if config.api_keys.mode == "permissive" and stored:
+            click.echo("warning: api_keys.mode is permissive although there are keys: anyone may use Byway", err=True)
         addresses = _addresses(config, host, port)
         from byway import serve
+        from byway.keys import asked
 
         try:
             listeners, notes = serve.listen(
-                addresses, mode=config.server.socket_mode, closed=config.api_keys.closed, insecure=insecure
+                addresses,
+                mode=config.server.socket_mode,
+                closed=asked(config.api_keys, stored),
+                insecure=insecure,
             )
         except serve.CannotListen as error:
             raise Failure(str(error)) from None
         with asyncio.Runner(loop_factory=platform.loop_factory()) as runner:
-            runner.run(_serve(config, source, listeners, notes, folder, insecure=insecure, no_model=no_model))
+            runner.run(_serve(config, source, listeners, notes, folder, store, insecure=insecure, no_model=no_model))
 
 
 @contextlib.contextmanager
@@ -79,6 +88,19 @@ def _held(folder: Path) -> Iterator[None]:
         raise Failure(
             f"{error.filename} cannot be used: {error.strerror}. Name another folder for Byway's data: --data-dir DIR"
         ) from None
+
+
+@contextlib.contextmanager
+def _opened(folder: Path) -> Iterator[Store]:
+    """The store, or the end of the command."""
+    from byway.store import Store, StoreError
+
+    try:
+        store = Store(folder)
+    except StoreError as error:
+        raise Failure(str(error)) from None
+    with store:
+        yield store
 
 
 def _addresses(config: Config, host: str | None, port: int | None) -> tuple[str, ...]:
@@ -104,6 +126,7 @@ async def _serve(
     listeners: Sequence[Listener],
     notes: Sequence[str],
     folder: Path,
+    store: Store,
     *,
     insecure: bool,
     no_model: bool,
@@ -113,10 +136,10 @@ async def _serve(
     from byway.local.builtin import Child
     from byway.runtime import MODEL, Runtime
 
-    runtime = Runtime(config)
+    runtime = Runtime(config, stored=store.stored())
     await runtime.start()
     service = serve.Service(
-        App(runtime, wide=any(one.wide for one in listeners)),
+        App(runtime, wide=any(one.wide for one in listeners), store=store),
         listeners,
         source,
         insecure=insecure,
@@ -238,10 +261,18 @@ async def _facts(service: Service, source: Source, notes: Sequence[str]) -> Fact
         window=known.window if known else None,
         official=bool(live and live.vendor.protocol == "anthropic"),
         builtin=bool(live and live.vendor.name == "builtin"),
-        keys=tuple(key.id for key in config.api_keys.api_keys if key.enabled) if config.api_keys.closed else None,
+        keys=_keys(runtime),
         found=tuple(found),
         notes=(*notes, *((odd,) if odd else ())),
     )
+
+
+def _keys(runtime: Runtime) -> tuple[str, ...] | None:
+    """What the keys are called of which one is asked for; None when none is."""
+    if not runtime.keyring.blocking:
+        return None
+    configured = (key.id for key in runtime.config.api_keys.api_keys if key.enabled)
+    return (*configured, *(key.name for key in runtime.stored if not key.revoked))
 
 
 def _shown(listener: Listener) -> str:

@@ -58,7 +58,7 @@ class Facts(NamedTuple):
     builtin: bool = False
     """That model is the built-in one."""
     keys: tuple[str, ...] | None = None
-    """Ids of the keys of which one is asked for; None when none is."""
+    """What the keys are called of which one is asked for; None when none is."""
     found: tuple[Found, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -147,8 +147,8 @@ def _claude(facts: Facts) -> list[Line]:
     lines = [Line(platform.export(name, value), "code") for name, value in exports(facts)]
     lines.append(Line(launch(facts), "code"))
     if facts.keys is not None:
-        which = f" ({', '.join(facts.keys)})" if facts.keys else ""
-        lines.append(Line(f"YOUR-KEY stands for one of the keys that the config holds{which}.", "dim"))
+        which = f"one of Byway's keys ({_few(facts.keys)})" if facts.keys else "a key: `byway key create NAME` makes one"
+        lines.append(Line(f"YOUR-KEY stands for {which}.", "dim"))
     if facts.window is None and not facts.official:
         lines.append(Line(f"If its window is below {_LARGE:,} tokens, say so too:", "dim"))
         if facts.claude:

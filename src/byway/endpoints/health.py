@@ -33,7 +33,7 @@ async def ready(ask: Ask) -> None:
 def _config(ask: Ask) -> str:
     """Where there are keys, those who show none hear only that there is something: it names files and quotes values."""
     problem = ask.app.config_problem
-    if problem and ask.runtime.config.api_keys.closed:
+    if problem and ask.runtime.keyring.blocking:
         return "the changed file is not good; the log says why"
     return problem or "good"
 

@@ -1,0 +1,435 @@
+"""What Byway remembers beside the config: clients' keys (as hashes), the config's versions, and who changed what.
+
+One SQLite file, `byway.db` in the data folder, which several processes use at once: a running Byway, its page, and the
+commands. Which key opens the door is decided in `keys`; secrets of backends are not here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+import secrets
+import sqlite3
+import string
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final, Self, get_args
+
+import msgspec
+
+from byway import platform
+from byway.config.settings import Scope
+from byway.keys import Stored
+
+NAME: Final = "byway.db"
+PREFIX: Final = "sk-byway-"
+#: So many versions of the config, lines of the audit, and keys are kept; of revoked keys the newest.
+VERSIONS: Final = 100
+ENTRIES: Final = 10_000
+KEYS: Final = 10_000
+REVOKED: Final = 1_000
+#: Letters of a name and of a detail.
+_NAME_LIMIT: Final = 100
+_DETAIL_LIMIT: Final = 2_000
+#: Seconds that one process waits for another one to finish its change.
+_PATIENCE: Final = 5.0
+#: "Bywy" in the head of the file says whose it is (https://www.sqlite.org/pragma.html#pragma_application_id, seen 2026-11-21).
+_OURS: Final = 0x42797779
+_SCOPES: Final[tuple[str, ...]] = get_args(Scope)
+_LETTERS: Final = string.ascii_letters + string.digits
+#: Without letters that look like others: ids are read aloud and typed.
+_ID_LETTERS: Final = "abcdefghjkmnpqrstuvwxyz23456789"
+
+#: Step n leads from form n to form n + 1 of the file. A step that was released is never changed.
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        "CREATE TABLE versions (number INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, who TEXT NOT NULL,"
+        " why TEXT NOT NULL, etag TEXT NOT NULL, text TEXT NOT NULL)",
+        "CREATE TABLE audit (number INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, who TEXT NOT NULL,"
+        " what TEXT NOT NULL, detail TEXT NOT NULL)",
+        "CREATE TABLE keys (id TEXT PRIMARY KEY, name TEXT NOT NULL, hint TEXT NOT NULL, digest BLOB NOT NULL UNIQUE,"
+        " scopes TEXT NOT NULL, made REAL NOT NULL, ends REAL, revoked REAL, used REAL)",
+    ),
+)
+
+
+class StoreError(Exception):
+    """The file of the store cannot be used: why, and what to do."""
+
+
+class Version(msgspec.Struct, frozen=True):
+    """The config as it once was. `etag`: the first 16 hex digits of its text's SHA-256."""
+
+    number: int
+    at: datetime.datetime
+    who: str
+    why: str
+    etag: str
+    text: str = ""
+    """Only given by `Store.version`."""
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A line of the audit."""
+
+    at: datetime.datetime
+    who: str
+    what: str
+    detail: str
+
+
+class StoredKey(msgspec.Struct, frozen=True):
+    """A client's key as it may be shown: neither itself nor its hash. Times are in UTC."""
+
+    id: str
+    name: str
+    hint: str
+    """Its last four letters."""
+    scopes: tuple[str, ...]
+    created_at: datetime.datetime
+    expires_at: datetime.datetime | None = None
+    revoked_at: datetime.datetime | None = None
+    used_at: datetime.datetime | None = None
+    """When it last opened the door, give or take some seconds."""
+
+    @property
+    def live(self) -> bool:
+        """Does it still open the door?"""
+        return self.revoked_at is None and (self.expires_at is None or self.expires_at.timestamp() > time.time())
+
+
+def etag(text: str) -> str:
+    """What names a text of the config: the first 16 hex digits of its SHA-256."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Store:
+    """The open file. Any thread may use it; one call at a time, each a transaction of its own.
+
+    Every method raises StoreError when the file cannot be used. `who` is who did it, in words for the audit.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Open `byway.db` in `folder`, which exists; make it, or bring it to the present form."""
+        self.path = folder / NAME
+        self._turn = threading.RLock()
+        self._changes = 0
+        with self._explained():
+            _make_private(self.path)
+            self._file = sqlite3.connect(
+                self.path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False, cached_statements=32
+            )
+        try:
+            with self._explained():
+                self._prepare()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def close(self) -> None:
+        """Let go of the file. What is asked afterwards raises StoreError."""
+        with self._turn:
+            self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ---------------------------------------------------------------------------------------------- the config's versions
+
+    def keep(self, text: str, who: str, why: str) -> int:
+        """Keep a version of the config; returns its number. A text that the newest version has already gets no new one."""
+        mark = etag(text)
+        with self._change():
+            newest = self._row("SELECT number, etag FROM versions ORDER BY number DESC LIMIT 1")
+            if newest is not None and newest[1] == mark:
+                return int(newest[0])
+            number = self._insert(
+                "INSERT INTO versions (at, who, why, etag, text) VALUES (?, ?, ?, ?, ?)",
+                (time.time(), _cut(who), _cut(why), mark, text),
+            )
+            self._run("DELETE FROM versions WHERE number <= ?", (number - VERSIONS,))
+            return number
+
+    def versions(self) -> list[Version]:
+        """The versions that are kept, newest first, without their texts."""
+        rows = self._rows("SELECT number, at, who, why, etag FROM versions ORDER BY number DESC")
+        return [Version(number, _moment(at), who, why, mark) for number, at, who, why, mark in rows]
+
+    def version(self, number: int) -> Version:
+        """One version with its text; raises LookupError when it is not kept."""
+        row = self._row("SELECT number, at, who, why, etag, text FROM versions WHERE number = ?", (number,))
+        if row is None:
+            raise LookupError(f"There is no version {number} of the config; the newest {VERSIONS} are kept.")
+        return Version(row[0], _moment(row[1]), *row[2:])
+
+    # ------------------------------------------------------------------------------------------------------------ the audit
+
+    def note(self, who: str, what: str, detail: str = "") -> None:
+        """Write down that `who` did `what`. No secret belongs in here."""
+        with self._change():
+            self._note(who, what, detail)
+
+    def audit(self, limit: int = 200) -> list[Entry]:
+        """The last `limit` things that were noted, newest first."""
+        rows = self._rows("SELECT at, who, what, detail FROM audit ORDER BY number DESC LIMIT ?", (max(0, limit),))
+        return [Entry(_moment(at), who, what, detail) for at, who, what, detail in rows]
+
+    def _note(self, who: str, what: str, detail: str) -> None:
+        number = self._insert(
+            "INSERT INTO audit (at, who, what, detail) VALUES (?, ?, ?, ?)",
+            (time.time(), _cut(who), _cut(what), _cut(detail, _DETAIL_LIMIT)),
+        )
+        self._run("DELETE FROM audit WHERE number <= ?", (number - ENTRIES,))
+
+    # ------------------------------------------------------------------------------------------------------------- the keys
+
+    def add_key(
+        self, name: str, scopes: Sequence[str], expires_at: datetime.datetime | None, who: str
+    ) -> tuple[StoredKey, str]:
+        """Make a key. The second value is the key itself, which nobody can read again.
+
+        A time without a zone is UTC. Raises ValueError, in words for a person, when one of the values cannot be.
+        """
+        name, scopes, ends = _checked(name, scopes, expires_at)
+        key, digest = _new()
+        id = "key_" + "".join(secrets.choice(_ID_LETTERS) for _ in range(8))
+        with self._change():
+            live = self._row("SELECT count(*) FROM keys WHERE revoked IS NULL")
+            if live is not None and live[0] >= KEYS:
+                raise ValueError(f"There are {KEYS} keys already: revoke those that nobody needs.")
+            self._run(
+                "INSERT INTO keys (id, name, hint, digest, scopes, made, ends) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (id, name, key[-4:], digest, " ".join(scopes), time.time(), ends),
+            )
+            self._note(who, "key created", f"{id} ({name}): {', '.join(scopes)}; {_until(ends)}")
+            self._changes += 1
+            return self._key(id), key
+
+    def keys(self) -> list[StoredKey]:
+        """Every key, the newest first; those that were revoked too."""
+        return [_shown(row) for row in self._rows(f"{_KEY} ORDER BY made DESC, rowid DESC")]
+
+    def rotate_key(self, id: str, who: str) -> tuple[StoredKey, str]:
+        """Give the key `id` another value; the old one opens nothing any more. The second value is the new key itself.
+
+        Raises LookupError when there is no such key, ValueError when it was revoked or has ended.
+        """
+        key, digest = _new()
+        with self._change():
+            old = self._key(id)
+            if not old.live:
+                why = "was revoked" if old.revoked_at else "has ended"
+                raise ValueError(f"{id} ({old.name}) {why}. Create a new key instead: byway key create {old.name!r}")
+            self._run("UPDATE keys SET digest = ?, hint = ? WHERE id = ?", (digest, key[-4:], id))
+            self._note(who, "key rotated", f"{id} ({old.name})")
+            self._changes += 1
+            return self._key(id), key
+
+    def revoke_key(self, id: str, who: str) -> StoredKey:
+        """Let the key `id` open nothing any more, for good. Raises LookupError when there is no such key."""
+        with self._change():
+            old = self._key(id)
+            if old.revoked_at is None:
+                self._run("UPDATE keys SET revoked = ? WHERE id = ?", (time.time(), id))
+                self._run(
+                    "DELETE FROM keys WHERE id IN (SELECT id FROM keys WHERE revoked IS NOT NULL"
+                    " ORDER BY revoked DESC, rowid DESC LIMIT -1 OFFSET ?)",
+                    (REVOKED,),
+                )
+                self._note(who, "key revoked", f"{id} ({old.name})")
+                self._changes += 1
+            return self._key(id)
+
+    def used(self, times: Mapping[str, float]) -> None:
+        """Note when keys were last used: seconds since the epoch by id. Ids of other keys are passed over."""
+        with self._change():
+            for id, at in times.items():
+                self._run("UPDATE keys SET used = max(ifnull(used, 0), ?) WHERE id = ?", (at, id))
+
+    def stored(self) -> list[Stored]:
+        """What the door has to know of every key."""
+        rows = self._rows("SELECT id, name, digest, scopes, ends, revoked FROM keys ORDER BY made, rowid")
+        return [
+            Stored(id, name, digest, tuple(scopes.split()), ends, revoked is not None)
+            for id, name, digest, scopes, ends, revoked in rows
+        ]
+
+    def stamp(self) -> tuple[int, int]:
+        """Something that changes when keys may have changed, here or in another process. Takes some microseconds."""
+        row = self._row("PRAGMA data_version")
+        return (row[0] if row else 0), self._changes
+
+    def _key(self, id: str) -> StoredKey:
+        row = self._row(f"{_KEY} WHERE id = ?", (id,))
+        if row is None:
+            raise LookupError(f"There is no key {id!r}. `byway key list` shows those that there are.")
+        return _shown(row)
+
+    # ------------------------------------------------------------------------------------------------------------- the file
+
+    def _prepare(self) -> None:
+        row = self._row("PRAGMA application_id")
+        tables = self._rows("SELECT name FROM sqlite_master LIMIT 1")
+        if tables and (row is None or row[0] != _OURS):
+            raise StoreError(f"{self.path} is a database of another program. {_ELSEWHERE}")
+        self._patiently("PRAGMA journal_mode = WAL")
+        # A revoked key must not come back because the power went: each change is on the disk when its call returns.
+        for setting in ("synchronous = FULL", "journal_size_limit = 4194304", "trusted_schema = OFF"):
+            self._run(f"PRAGMA {setting}")
+        if self._form() == len(MIGRATIONS):
+            return
+        with self._change():
+            # Another process may have been first.
+            form = self._form()
+            if form > len(MIGRATIONS):
+                raise StoreError(
+                    f"{self.path} was written by a newer Byway. Start that one, or name another folder: --data-dir DIR"
+                )
+            for step in MIGRATIONS[form:]:
+                for statement in step:
+                    self._run(statement)
+            self._run(f"PRAGMA application_id = {_OURS}")
+            self._run(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
+    def _form(self) -> int:
+        row = self._row("PRAGMA user_version")
+        return int(row[0]) if row else 0
+
+    def _patiently(self, statement: str) -> None:
+        # SQLite does not wait by itself where two processes change the form of the journal at once.
+        latest = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                self._run(statement)
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > latest:
+                    raise
+                time.sleep(0.02)
+
+    @contextlib.contextmanager
+    def _change(self) -> Iterator[None]:
+        """A transaction that writes: all of it or nothing."""
+        with self._turn, self._explained():
+            self._file.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._file.execute("COMMIT")
+            except BaseException:
+                # After some failures SQLite has rolled back by itself.
+                if self._file.in_transaction:
+                    self._file.execute("ROLLBACK")
+                raise
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn what the system or SQLite says into a StoreError that says what to do."""
+        try:
+            yield
+        except OSError as error:
+            raise StoreError(f"{self.path} cannot be used: {error.strerror or error}. {_ELSEWHERE}") from None
+        except sqlite3.Error as error:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            raise StoreError(f"{self.path} {_REASONS.get(code, _ANY_REASON).format(error)}") from None
+
+    def _rows(self, statement: str, values: Sequence[object] = ()) -> list[tuple]:  # type: ignore[type-arg]
+        with self._turn, self._explained():
+            return self._file.execute(statement, values).fetchall()  # type: ignore[arg-type]
+
+    def _row(self, statement: str, values: Sequence[object] = ()) -> tuple | None:  # type: ignore[type-arg]
+        rows = self._rows(statement, values)
+        return rows[0] if rows else None
+
+    def _run(self, statement: str, values: Sequence[object] = ()) -> None:
+        self._file.execute(statement, values).close()  # type: ignore[arg-type]
+
+    def _insert(self, statement: str, values: Sequence[object]) -> int:
+        return self._file.execute(statement, values).lastrowid or 0  # type: ignore[arg-type]
+
+
+_ELSEWHERE: Final = "Name another folder for Byway's data: --data-dir DIR"
+_DAMAGED: Final = (
+    "is damaged ({0}). Stop Byway and put a copy of it back, or move it away: Byway then makes a new one, without the "
+    "keys and versions that this one held"
+)
+_FULL: Final = "cannot be written ({0}). Is the disk full? Make room, and try again"
+_SHUT: Final = f"cannot be written ({{0}}). Give this user the right to write there. {_ELSEWHERE}"
+_ANY_REASON: Final = f"cannot be used ({{0}}). {_ELSEWHERE}"
+_REASONS: Final = {
+    sqlite3.SQLITE_NOTADB: _DAMAGED,
+    sqlite3.SQLITE_CORRUPT: _DAMAGED,
+    sqlite3.SQLITE_FULL: _FULL,
+    sqlite3.SQLITE_IOERR: _FULL,
+    sqlite3.SQLITE_READONLY: _SHUT,
+    sqlite3.SQLITE_CANTOPEN: _SHUT,
+    sqlite3.SQLITE_PERM: _SHUT,
+    sqlite3.SQLITE_BUSY: "is in use ({0}): another process has been changing it for some seconds. Try again",
+}
+_KEY: Final = "SELECT id, name, hint, scopes, made, ends, revoked, used FROM keys"
+
+
+def _make_private(path: Path) -> None:
+    """See to it that the file is there and is its owner's alone; raises OSError.
+
+    One that is there is not opened: to close it would give up the locks that this process holds on it by way of SQLite
+    (https://www.sqlite.org/howtocorrupt.html, section 2.2, seen 2026-11-21).
+    """
+    if path.is_symlink():
+        raise FileExistsError(0, "it is a symbolic link, and what that leads to may be somebody else's")
+    if not path.exists():
+        with contextlib.suppress(FileExistsError):
+            platform.make(path)
+    elif path.stat().st_mode & 0o077:
+        path.chmod(0o600)
+
+
+def _shown(row: tuple) -> StoredKey:  # type: ignore[type-arg]
+    id, name, hint, scopes, *times = row
+    made, *others = times
+    return StoredKey(id, name, hint, tuple(scopes.split()), _moment(made), *map(_perhaps, others))
+
+
+def _checked(
+    name: str, scopes: Sequence[str], expires_at: datetime.datetime | None
+) -> tuple[str, tuple[str, ...], float | None]:
+    name = name.strip()
+    if not name or len(name) > _NAME_LIMIT or not name.isprintable():
+        raise ValueError(f"A key needs a name of 1 to {_NAME_LIMIT} printable letters, such as laptop or ada.")
+    wrong = [one for one in scopes if one not in _SCOPES]
+    if wrong or not scopes:
+        what = f"{wrong[0]!r} is no scope" if wrong else "A key needs a scope"
+        raise ValueError(f"{what}; there are {', '.join(_SCOPES)}.")
+    ends = None
+    if expires_at is not None:
+        ends = (expires_at if expires_at.tzinfo else expires_at.replace(tzinfo=datetime.UTC)).timestamp()
+        if ends <= time.time():
+            raise ValueError("A key's end lies in the future; this one is over already.")
+    return name, tuple(one for one in _SCOPES if one in scopes), ends
+
+
+def _new() -> tuple[str, bytes]:
+    """A key of 190 random bits, and its hash."""
+    key = PREFIX + "".join(secrets.choice(_LETTERS) for _ in range(32))
+    return key, hashlib.sha256(key.encode()).digest()
+
+
+def _until(ends: float | None) -> str:
+    return "without an end" if ends is None else f"until {_moment(ends):%Y-%m-%d %H:%M} UTC"
+
+
+def _moment(at: float) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(at, datetime.UTC)
+
+
+def _perhaps(at: float | None) -> datetime.datetime | None:
+    return None if at is None else _moment(at)
+
+
+def _cut(text: str, most: int = 200) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
