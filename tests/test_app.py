@@ -152,3 +152,30 @@ def test_while_stopping_it_takes_no_work_and_says_so(app):
 def test_a_bad_edit_is_told_at_readyz(app):
     app.config_problem = "byway.yaml:3: backends.0.url: not a URL"
     assert json.loads(ask(app, path="/readyz")[2])["config"] == app.config_problem
+
+
+@pytest.mark.parametrize(
+    ("scopes", "method", "path", "lacks"),
+    [
+        ("[write]", "GET", "/v1/models", "read"),
+        ("[write]", "GET", "/anthropic/v1/models/org/m", "read"),
+        ("[write]", "POST", "/v1/messages/count_tokens", "read"),
+        ("[read]", "POST", "/v1/messages", "write"),
+        ("[read]", "POST", "/anthropic//v1/messages/", "write"),
+        ("[admin]", "POST", "/v1/messages", "write"),
+        ("[read]", "GET", "/v1/models", None),
+        ("[write]", "POST", "/v1/messages", None),
+        ("[read]", "GET", "/v1/nothing", None),
+        ("[read]", "GET", "/livez", None),
+    ],
+)
+def test_a_key_needs_the_scope_of_what_it_asks_for(scopes, method, path, lacks):
+    key = "sk-byway-0123456789abcdef"
+    config = CONFIG + f"api_keys: {{api_keys: [{{key: {key}, id: ann, scopes: {scopes}}}]}}\n"
+    status, _, body = ask(App(Runtime(load(config, {}))), method, path, [("x-api-key", key)], b"{}")
+    if lacks is None:
+        assert status != 403
+    else:
+        said = json.loads(body)["error"]
+        assert (status, said["type"]) == (403, "permission_error")
+        assert f"`{lacks}`" in said["message"] and "ann" in said["message"] and scopes.strip("[]") in said["message"]

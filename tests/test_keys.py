@@ -1,12 +1,18 @@
 """Who is let in: modes, headers, expiry, and refusals that tell nothing."""
 
 import datetime
+import hashlib
+import statistics
+import time
 
 import pytest
 
-from byway.config import Key
-from byway.keys import ANYBODY, Keyring
+from byway.app import FRONT, NEEDED, OPEN
+from byway.config import ApiKeys, Key, load
+from byway.config.settings import Scope
+from byway.keys import ANYBODY, Keyring, Stored, asked
 from byway.problems import Problem
+from byway.runtime import Runtime
 
 GOOD = "sk-byway-0123456789abcdef"
 
@@ -73,3 +79,130 @@ def test_an_expiry_without_a_zone_is_utc():
 
 def test_the_keyring_does_not_hold_the_key_itself():
     assert GOOD not in repr(vars(ring(True)))
+
+
+# --- keys of the store ------------------------------------------------------------------------------------------------
+
+OTHER = "sk-byway-another0another0another0another0"
+
+
+def stored(key=OTHER, id="key_ann", scopes=("read", "write", "files"), ends=None, revoked=False):
+    return Stored(id, "ann", hashlib.sha256(key.encode()).digest(), scopes, ends, revoked)
+
+
+def refusal(keyring, key, now=0.0):
+    with pytest.raises(Problem) as caught:
+        keyring.check({b"x-api-key": key.encode()}, now)
+    problem = caught.value
+    return problem.kind, problem.message, problem.retry, problem.retry_after, problem.facts
+
+
+def test_keys_of_the_config_and_of_the_store_open_the_same_door():
+    both = Keyring([Key(key=GOOD, id="bob")], True, [stored()])
+    assert both.check({b"x-api-key": OTHER.encode()}, 0).key == "key_ann"
+    assert both.check({b"authorization": f"Bearer {OTHER}".encode()}, 0).key == "key_ann"
+    assert both.check({b"x-api-key": GOOD.encode()}, 0).key == "bob"
+
+
+def test_unknown_revoked_ended_and_malformed_keys_are_refused_alike():
+    ring = Keyring(
+        [Key(key="config-key-that-is-off", enabled=False)],
+        True,
+        [stored(), stored("revoked", "key_b", revoked=True), stored("ended", "key_c", ends=100.0)],
+    )
+    assert ring.check({b"x-api-key": b"ended"}, 99.0).key == "key_c"
+    keys = ("unknown", "revoked", "ended", "config-key-that-is-off", "sk-byway-", OTHER[:-1], OTHER + "x", "\x00", "x" * 9000)
+    assert len({repr(refusal(ring, key, 100.0)) for key in keys}) == 1
+    assert "byway key create" in refusal(ring, "unknown")[1]
+
+
+def test_unknown_revoked_and_ended_keys_take_the_same_time():
+    ring = Keyring([], True, [stored(), stored("revoked0", "b", revoked=True), stored("ended000", "c", ends=1.0)])
+    times = {b"unknown0": [], b"revoked0": [], b"ended000": []}
+    for _ in range(400):
+        for key, found in times.items():
+            began = time.perf_counter_ns()
+            for _ in range(20):
+                try:
+                    ring.check({b"x-api-key": key}, 2.0)
+                except Problem:
+                    pass
+            found.append(time.perf_counter_ns() - began)
+    # The quickest quarter is what the machine's other work has not touched.
+    usual = [statistics.median(sorted(found)[:100]) for found in times.values()]
+    assert max(usual) < 1.3 * min(usual), usual
+
+
+def test_the_time_of_a_check_does_not_grow_with_the_keys():
+    def quickest(count):
+        ring = Keyring([], True, [stored(f"key number {at}", str(at)) for at in range(count)])
+        found = []
+        for _ in range(200):
+            began = time.perf_counter_ns()
+            for _ in range(20):
+                ring.check({b"x-api-key": b"key number 0"}, 0.0)
+            found.append(time.perf_counter_ns() - began)
+        return min(found)
+
+    assert quickest(5000) < 3 * quickest(1), "a walk over them would take a thousand times as long"
+
+
+@pytest.mark.parametrize(
+    ("mode", "configured", "kept", "closed"),
+    [
+        (None, [], [], False),
+        (None, [Key(key=GOOD)], [], True),
+        (None, [], [stored()], True),
+        (None, [], [stored(revoked=True)], True),
+        (None, [], [stored(ends=1.0)], True),
+        (None, [Key(key=GOOD, enabled=False)], [], True),
+        ("blocking", [], [], True),
+        ("permissive", [Key(key=GOOD)], [stored()], False),
+    ],
+)
+def test_a_key_is_asked_for_as_soon_as_there_is_one_anywhere(mode, configured, kept, closed):
+    assert asked(ApiKeys(mode=mode, api_keys=tuple(configured)), kept) is closed
+
+
+def test_permissive_takes_no_scope_from_who_shows_a_key():
+    ring = Keyring([], False, [stored(scopes=("read", "admin"))])
+    assert set(ring.check({b"x-api-key": OTHER.encode()}, 0).scopes) == {"read", "write", "files", "admin"}
+    assert Keyring([], True, [stored(scopes=("read",))]).check({b"x-api-key": OTHER.encode()}, 0).scopes == ("read",)
+
+
+def test_who_was_let_in_is_remembered_with_the_time():
+    used: dict[str, float] = {}
+    ring = Keyring([Key(key=GOOD, id="bob")], True, [stored()], used)
+    ring.check({b"x-api-key": OTHER.encode()}, 5.0)
+    ring.check({b"x-api-key": OTHER.encode()}, 6.0)
+    with pytest.raises(Problem):
+        ring.check({b"x-api-key": b"wrong"}, 7.0)
+    assert used == {"key_ann": 6.0}
+    ring.check({b"authorization": f"Bearer {GOOD}".encode()}, 8.0)
+    assert used == {"key_ann": 6.0, "bob": 8.0}
+
+
+def test_a_runtime_takes_changed_keys_and_gives_them_to_the_next_one():
+    first = Runtime(load("{}", {}))
+    assert first.keyring.check({}, 0) == ANYBODY
+    first.take_keys([stored()])
+    assert first.keyring.check({b"x-api-key": OTHER.encode()}, 1.0).key == "key_ann"
+    refusal(first.keyring, "wrong")
+    second = Runtime(load("logging: {level: debug}", {}), first)
+    assert second.keyring.check({b"x-api-key": OTHER.encode()}, 2.0).key == "key_ann"
+    assert second.used is first.used
+    assert second.used == {"key_ann": 2.0}
+    second.take_keys([stored(revoked=True)])
+    refusal(second.keyring, OTHER)
+
+
+# --- what a key may do ------------------------------------------------------------------------------------------------
+
+
+def test_every_endpoint_behind_the_door_needs_a_scope():
+    assert {endpoint for _, _, endpoint in FRONT} == set(NEEDED)
+    assert not set(NEEDED) & {endpoint for _, _, endpoint in OPEN}
+    assert set(NEEDED.values()) <= set(Scope.__args__)
+    needed = {path: NEEDED[endpoint] for _, path, endpoint in FRONT}
+    assert needed["/v1/messages"] == "write"
+    assert {needed[path] for path in ("/v1/messages/count_tokens", "/v1/models", "/v1/models/*")} == {"read"}

@@ -101,7 +101,9 @@ class Keyring:
                 if ends is not None and ends.tzinfo is None:
                     ends = ends.replace(tzinfo=datetime.UTC)
                 digest = hashlib.sha256(configured.key.encode()).digest()
-                self._add(digest, configured.id or f"key-{at + 1}", configured.scopes, ends.timestamp() if ends else None)
+                self._add(
+                    digest, configured.id or f"key-{at + 1}", configured.scopes, ends.timestamp() if ends else None
+                )
 
     def _add(self, digest: bytes, id: str, scopes: tuple[str, ...], ends: float | None) -> None:
         if not self.blocking:

@@ -220,7 +220,9 @@ class Service:
             bind = loop.create_unix_server if one.port is None else loop.create_server
             servers.append(await bind(connection, sock=one.socket, backlog=platform.BACKLOG))
         self._fit_model()
-        beside = [asyncio.create_task(one) for one in (self._watch(), self._doorkeeper.run(), self._tick(), _told(ready))]
+        beside = [
+            asyncio.create_task(one) for one in (self._watch(), self._doorkeeper.run(), self._tick(), _told(ready))
+        ]
         try:
             await self.stopping.wait()
             self.app.drain()

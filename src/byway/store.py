@@ -340,17 +340,17 @@ class Store:
 
     def _rows(self, statement: str, values: Sequence[object] = ()) -> list[tuple]:  # type: ignore[type-arg]
         with self._turn, self._explained():
-            return self._file.execute(statement, values).fetchall()  # type: ignore[arg-type]
+            return self._file.execute(statement, values).fetchall()
 
     def _row(self, statement: str, values: Sequence[object] = ()) -> tuple | None:  # type: ignore[type-arg]
         rows = self._rows(statement, values)
         return rows[0] if rows else None
 
     def _run(self, statement: str, values: Sequence[object] = ()) -> None:
-        self._file.execute(statement, values).close()  # type: ignore[arg-type]
+        self._file.execute(statement, values).close()
 
     def _insert(self, statement: str, values: Sequence[object]) -> int:
-        return self._file.execute(statement, values).lastrowid or 0  # type: ignore[arg-type]
+        return self._file.execute(statement, values).lastrowid or 0
 
 
 _ELSEWHERE: Final = "Name another folder for Byway's data: --data-dir DIR"
@@ -359,7 +359,7 @@ _DAMAGED: Final = (
     "keys and versions that this one held"
 )
 _FULL: Final = "cannot be written ({0}). Is the disk full? Make room, and try again"
-_SHUT: Final = f"cannot be written ({{0}}). Give this user the right to write there. {_ELSEWHERE}"
+_SHUT: Final = f"cannot be opened for writing ({{0}}). Give this user the right to write there. {_ELSEWHERE}"
 _ANY_REASON: Final = f"cannot be used ({{0}}). {_ELSEWHERE}"
 _REASONS: Final = {
     sqlite3.SQLITE_NOTADB: _DAMAGED,

@@ -13,6 +13,7 @@ COMMANDS: Final = {
     "up": "Start Byway.",
     "config": "Check a config file.",
     "models": "Show what can be asked for, and who answers.",
+    "key": "Make, list, rotate and revoke clients' keys.",
     "search": "Search the web as a model would, and print what is found.",
     "fetch": "Fetch a web page as a model would, and print its text.",
     "completion": "Print the completion script of a shell.",

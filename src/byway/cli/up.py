@@ -96,11 +96,10 @@ def _opened(folder: Path) -> Iterator[Store]:
     from byway.store import Store, StoreError
 
     try:
-        store = Store(folder)
+        with Store(folder) as store:
+            yield store
     except StoreError as error:
         raise Failure(str(error)) from None
-    with store:
-        yield store
 
 
 def _addresses(config: Config, host: str | None, port: int | None) -> tuple[str, ...]:

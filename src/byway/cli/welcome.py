@@ -147,7 +147,9 @@ def _claude(facts: Facts) -> list[Line]:
     lines = [Line(platform.export(name, value), "code") for name, value in exports(facts)]
     lines.append(Line(launch(facts), "code"))
     if facts.keys is not None:
-        which = f"one of Byway's keys ({_few(facts.keys)})" if facts.keys else "a key: `byway key create NAME` makes one"
+        which = (
+            f"one of Byway's keys ({_few(facts.keys)})" if facts.keys else "a key: `byway key create NAME` makes one"
+        )
         lines.append(Line(f"YOUR-KEY stands for {which}.", "dim"))
     if facts.window is None and not facts.official:
         lines.append(Line(f"If its window is below {_LARGE:,} tokens, say so too:", "dim"))

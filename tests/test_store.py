@@ -1,0 +1,498 @@
+"""What Byway remembers: keys, versions, audit; and that the file outlives kills, full disks, other processes and time."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+import os
+import random
+import re
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from gateway import SOURCE
+
+from byway import store as module
+from byway.store import ENTRIES, NAME, VERSIONS, Entry, Store, StoreError, etag
+
+SCOPES = ("read", "write")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store(tmp_path) as opened:
+        yield opened
+
+
+def digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest()
+
+
+# --- versions and audit -----------------------------------------------------------------------------------------------
+
+
+def test_versions_come_newest_first_and_give_their_text_one_by_one(store: Store) -> None:
+    assert store.keep("one: 1\n", "ann", "by hand") == 1
+    assert store.keep("two: 2\n", "bob", "quick setup") == 2
+    newest, oldest = store.versions()
+    assert (newest.number, newest.who, newest.why, newest.text) == (2, "bob", "quick setup", "")
+    assert newest.etag == etag("two: 2\n") == hashlib.sha256(b"two: 2\n").hexdigest()[:16]
+    assert oldest.at <= newest.at <= datetime.datetime.now(datetime.UTC)
+    assert store.version(1).text == "one: 1\n"
+    with pytest.raises(LookupError, match="no version 3"):
+        store.version(3)
+
+
+def test_a_text_that_is_already_the_newest_is_kept_once(store: Store) -> None:
+    assert [store.keep(text, "ann", "") for text in ("a", "a", "b", "a")] == [1, 1, 2, 3]
+    assert [one.number for one in store.versions()] == [3, 2, 1]
+
+
+def test_so_many_versions_and_entries_are_kept(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (VERSIONS, ENTRIES) == (100, 10_000)
+    for at in range(VERSIONS + 5):
+        store.keep(f"n: {at}\n", "ann", "")
+    kept = [one.number for one in store.versions()]
+    assert kept == list(range(VERSIONS + 5, 5, -1))
+    with pytest.raises(LookupError):
+        store.version(5)
+    monkeypatch.setattr(module, "ENTRIES", 10)
+    for at in range(15):
+        store.note("ann", "counted", str(at))
+    assert [one.detail for one in store.audit()] == [str(at) for at in range(14, 4, -1)]
+    assert [one.detail for one in store.audit(2)] == ["14", "13"]
+
+
+def test_what_is_noted_is_bounded(store: Store) -> None:
+    store.note("w" * 1000, "x" * 1000, "d" * 100_000)
+    entry = store.audit()[0]
+    assert (len(entry.who), len(entry.what), len(entry.detail)) == (200, 200, 2000)
+
+
+# --- keys -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_key_is_given_once_and_only_its_hash_is_kept(store: Store, tmp_path: Path) -> None:
+    made, key = store.add_key(" laptop ", ("write", "read"), None, "ann")
+    assert re.fullmatch(r"sk-byway-[A-Za-z0-9]{32}", key), "32 letters of 62: 190 bits"
+    assert re.fullmatch(r"key_[a-z2-9]{8}", made.id)
+    assert (made.name, made.hint, made.scopes, made.live) == ("laptop", key[-4:], SCOPES, True)
+    assert store.keys() == [made]
+    [stored] = store.stored()
+    assert (stored.id, stored.digest, stored.scopes, stored.ends, stored.revoked) == (
+        made.id,
+        digest(key),
+        SCOPES,
+        None,
+        False,
+    )
+    for file in tmp_path.iterdir():
+        data = file.read_bytes()
+        assert key.encode() not in data
+        assert key.removeprefix("sk-byway-").encode() not in data
+    assert key not in repr((store.keys(), store.stored(), store.audit()))
+    assert store.add_key("laptop", SCOPES, None, "ann")[1] != key
+
+
+def test_rotating_keeps_everything_but_the_key(store: Store) -> None:
+    ends = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=1)
+    made, old = store.add_key("laptop", SCOPES, ends, "ann")
+    rotated, new = store.rotate_key(made.id, "bob")
+    assert new != old
+    assert [one.digest for one in store.stored()] == [digest(new)]
+    assert (rotated.id, rotated.name, rotated.scopes, rotated.expires_at) == (made.id, "laptop", SCOPES, made.expires_at)
+    assert rotated.hint == new[-4:]
+
+
+def test_a_revoked_key_stays_listed_and_is_not_revoked_twice(store: Store) -> None:
+    made, _ = store.add_key("laptop", SCOPES, None, "ann")
+    first = store.revoke_key(made.id, "ann")
+    assert (first.live, first.revoked_at is None) == (False, False)
+    assert store.revoke_key(made.id, "ann") == first
+    assert [one.revoked for one in store.stored()] == [True]
+    with pytest.raises(ValueError, match="was revoked"):
+        store.rotate_key(made.id, "ann")
+    assert [one.what for one in store.audit()] == ["key revoked", "key created"]
+
+
+def test_a_key_that_has_ended_is_not_rotated(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, _ = store.add_key("laptop", SCOPES, datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1), "ann")
+    later = time.time() + 7200
+    monkeypatch.setattr(time, "time", lambda: later)
+    assert not store.keys()[0].live
+    with pytest.raises(ValueError, match="has ended"):
+        store.rotate_key(made.id, "ann")
+
+
+def test_every_change_of_a_key_is_noted_with_who_did_it(store: Store) -> None:
+    made, _ = store.add_key("laptop", ("read",), None, "ann")
+    store.rotate_key(made.id, "bob")
+    store.revoke_key(made.id, "cy")
+    assert [(one.who, one.what) for one in store.audit()] == [
+        ("cy", "key revoked"),
+        ("bob", "key rotated"),
+        ("ann", "key created"),
+    ]
+    assert all(made.id in one.detail and "laptop" in one.detail for one in store.audit())
+
+
+@pytest.mark.parametrize(
+    ("name", "scopes", "ends", "words"),
+    [
+        ("", SCOPES, None, "needs a name"),
+        ("a\nb", SCOPES, None, "needs a name"),
+        ("\x1b[31mred", SCOPES, None, "needs a name"),
+        ("x" * 101, SCOPES, None, "needs a name"),
+        ("a", (), None, "needs a scope; there are read, write, files, admin"),
+        ("a", ("read", "root"), None, "'root' is no scope"),
+        ("a", SCOPES, datetime.datetime(2026, 1, 1), "over already"),
+    ],
+)
+def test_what_no_key_can_be(
+    store: Store, name: str, scopes: tuple[str, ...], ends: datetime.datetime | None, words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        store.add_key(name, scopes, ends, "ann")
+    assert (store.keys(), store.audit()) == ([], [])
+
+
+@pytest.mark.parametrize("change", ["rotate_key", "revoke_key"])
+def test_a_key_that_is_not_there(store: Store, change: str) -> None:
+    with pytest.raises(LookupError, match="no key 'key_none'.*byway key list"):
+        getattr(store, change)("key_none", "ann")
+
+
+def test_the_number_of_keys_is_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "KEYS", 2)
+    monkeypatch.setattr(module, "REVOKED", 3)
+    for at in range(5):
+        store.revoke_key(store.add_key(f"old{at}", SCOPES, None, "ann")[0].id, "ann")
+    assert [one.name for one in store.keys()] == ["old4", "old3", "old2"], "the newest of those revoked"
+    for _ in range(2):
+        store.add_key("new", SCOPES, None, "ann")
+    with pytest.raises(ValueError, match="revoke those"):
+        store.add_key("new", SCOPES, None, "ann")
+
+
+def test_last_used_is_told_in_batches_and_never_goes_back(store: Store) -> None:
+    one, two = (store.add_key(name, SCOPES, None, "ann")[0].id for name in "ab")
+    store.used({one: 2000.0, "key_nobody": 1.0})
+    store.used({one: 1000.0, two: 3000.0})
+    assert {key.id: key.used_at and key.used_at.timestamp() for key in store.keys()} == {one: 2000.0, two: 3000.0}
+
+
+def test_the_stamp_changes_with_keys_that_change_here_or_elsewhere(store: Store, tmp_path: Path) -> None:
+    before = store.stamp()
+    assert store.stamp() == before
+    store.used({"x": 1.0})
+    assert store.stamp() == before, "what this process tells of use is no change of keys"
+    made, _ = store.add_key("a", SCOPES, None, "ann")
+    after = store.stamp()
+    assert after != before
+    with Store(tmp_path) as other:
+        assert store.stamp() == after
+        other.revoke_key(made.id, "ann")
+    assert store.stamp() != after
+
+
+# --- the file ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="only on systems with such permissions")
+def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        with Store(tmp_path) as store:
+            store.note("ann", "x")
+            modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    finally:
+        os.umask(before)
+    assert set(modes) == {NAME, f"{NAME}-wal", f"{NAME}-shm"}
+    assert set(modes.values()) == {0o600}
+    (tmp_path / NAME).chmod(0o644)
+    Store(tmp_path).close()
+    assert stat.S_IMODE((tmp_path / NAME).stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("data", [b"not a database, and long enough to be looked at " * 30, os.urandom(5000)])
+def test_a_damaged_file_is_said_with_what_to_do_and_left_as_it_is(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / NAME).write_bytes(data)
+    with pytest.raises(StoreError, match=r"byway\.db is damaged .*move it away"):
+        Store(tmp_path)
+    assert (tmp_path / NAME).read_bytes() == data
+
+
+def test_damage_inside_is_said_when_it_is_met(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        for at in range(50):
+            store.keep(f"{at}: {'x' * 3000}\n", "ann", "")
+    data = bytearray((tmp_path / NAME).read_bytes())
+    data[4096:] = os.urandom(len(data) - 4096)
+    (tmp_path / NAME).write_bytes(data)
+    with Store(tmp_path) as store, pytest.raises(StoreError, match="damaged"):
+        store.versions()
+
+
+def test_another_programs_database_is_not_touched(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / NAME)) as other, other:
+        other.execute("CREATE TABLE keys (theirs)")
+    before = (tmp_path / NAME).read_bytes()
+    with pytest.raises(StoreError, match=r"of another program.*--data-dir"):
+        Store(tmp_path)
+    assert (tmp_path / NAME).read_bytes() == before
+
+
+def test_a_symbolic_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / NAME).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StoreError, match="symbolic link"):
+        Store(tmp_path)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match=r"cannot be used: Not a directory\. .*--data-dir"):
+        Store(tmp_path / "file")
+
+
+def test_a_file_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        # What the system's "read-only" is to a user, this is to any (root may write to read-only files).
+        store._file.execute("PRAGMA query_only = ON")
+        with pytest.raises(StoreError, match=r"cannot be opened for writing .*--data-dir"):
+            store.note("ann", "x")
+        store._file.execute("PRAGMA query_only = OFF")
+        store.note("ann", "y")
+
+
+def test_a_closed_store_says_so(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.close()
+    with pytest.raises(StoreError, match="closed"):
+        store.note("ann", "x")
+    with pytest.raises(StoreError, match="closed"):
+        store.keys()
+
+
+def test_a_change_that_fails_leaves_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, key = store.add_key("a", SCOPES, None, "ann")
+
+    def fails(*_: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(store, "_note", fails)
+    with pytest.raises(RuntimeError):
+        store.rotate_key(made.id, "ann")
+    assert [one.digest for one in store.stored()] == [digest(key)]
+    monkeypatch.undo()
+    store.revoke_key(made.id, "ann")
+
+
+# --- migrations -------------------------------------------------------------------------------------------------------
+
+
+def form(folder: Path) -> int:
+    with contextlib.closing(sqlite3.connect(folder / NAME)) as file:
+        return int(file.execute("PRAGMA user_version").fetchone()[0])
+
+
+def test_an_older_file_is_brought_to_the_present_form_with_all_that_it_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Store(tmp_path) as store:
+        store.keep("a: 1\n", "ann", "")
+        store.add_key("laptop", SCOPES, None, "ann")
+    assert form(tmp_path) == len(module.MIGRATIONS)
+    more = (*module.MIGRATIONS, ("ALTER TABLE audit ADD COLUMN place TEXT",), ("CREATE TABLE other (x)",))
+    monkeypatch.setattr(module, "MIGRATIONS", more)
+    with Store(tmp_path) as store:
+        assert (store.version(1).text, store.keys()[0].name, len(store.audit())) == ("a: 1\n", "laptop", 1)
+        store.note("ann", "x")
+    assert form(tmp_path) == len(more)
+
+
+def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Store(tmp_path).close()
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "MIGRATIONS", (*module.MIGRATIONS, ("CREATE TABLE other (x)", "NONSENSE")))
+        with pytest.raises(StoreError, match="cannot be used"):
+            Store(tmp_path)
+    with Store(tmp_path) as store:
+        assert store._rows("SELECT name FROM sqlite_master WHERE name = 'other'") == []
+        store.note("ann", "x")
+
+
+def test_a_newer_file_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "MIGRATIONS", (*module.MIGRATIONS, ("CREATE TABLE other (x)",)))
+        Store(tmp_path).close()
+    with pytest.raises(StoreError, match=r"newer Byway.*--data-dir"):
+        Store(tmp_path)
+    assert form(tmp_path) == len(module.MIGRATIONS) + 1
+
+
+# --- other threads, other processes -----------------------------------------------------------------------------------
+
+
+def test_threads_share_a_store(store: Store) -> None:
+    def work(name: str) -> None:
+        for at in range(20):
+            store.note(name, "x", str(at))
+            store.stored()
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in "abc"]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    found = store.audit()
+    assert len(found) == 60
+    for name in "abc":
+        assert [one.detail for one in reversed(found) if one.who == name] == [str(at) for at in range(20)]
+
+
+def python(program: str, *arguments: object) -> subprocess.Popen[str]:
+    """A process that runs `program` with the folder in `sys.argv[1]`."""
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCE)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+TOGETHER = """
+import sys
+from pathlib import Path
+from byway.store import Store
+who = sys.argv[2]
+for at in range(3):
+    with Store(Path(sys.argv[1])) as store:
+        for turn in range(8):
+            made, _ = store.add_key(f"{who}{at}.{turn}", ["read"], None, who)
+            store.keep(f"{who}: {at}.{turn}", who, "test")
+            if turn % 2:
+                store.revoke_key(made.id, who)
+            store.used({made.id: 1.0})
+"""
+
+
+def test_processes_open_a_new_file_and_write_at_the_same_time(tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        running = [stack.enter_context(python(TOGETHER, tmp_path, who)) for who in ("a", "b", "c")]
+        assert [one.wait(60) for one in running] == [0, 0, 0]
+    with Store(tmp_path) as store:
+        for who in ("a", "b", "c"):
+            keys = [one for one in store.keys() if one.name.startswith(who)]
+            assert (len(keys), sum(one.live for one in keys)) == (24, 12)
+        assert len(store.audit(1000)) == 3 * (24 + 12)
+        assert [one.number for one in store.versions()] == list(range(72, 0, -1))
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from byway.store import Store
+store = Store(Path(sys.argv[1]))
+at = int(sys.argv[2])
+print("ready", flush=True)
+while True:
+    at += 1
+    number = store.keep(f"turn: {at}\\n" * 500, "writer", str(at))
+    print("kept", number, at, flush=True)
+    made, _ = store.add_key(f"k{at}", ["read"], None, "writer")
+    print("made", made.id, at, flush=True)
+    store.revoke_key(made.id, "writer")
+    print("gone", made.id, at, flush=True)
+"""
+
+
+def test_kill_9_in_the_middle_of_writes_leaves_a_file_that_opens_and_is_old_or_new(tmp_path: Path) -> None:
+    chance = random.Random(5)
+    done: list[list[str]] = []
+    for turn in range(30):
+        with python(KILLED, tmp_path, turn * 10_000) as writer:
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == "ready\n"
+            time.sleep(chance.uniform(0, 0.06))
+            writer.kill()
+            # The last line may be half of one: what it would have said may have happened or not.
+            done += [line.split() for line in writer.stdout.read().splitlines(keepends=True) if line.endswith("\n")]
+        with Store(tmp_path) as store:
+            assert store._rows("PRAGMA integrity_check") == [("ok",)]
+            kept = store.versions()
+            for one in kept[:3]:
+                text = store.version(one.number).text
+                assert text == f"turn: {one.why}\n" * 500, "a version is whole"
+                assert etag(text) == one.etag
+            revoked = {one.id: one.revoked for one in store.stored()}
+            noted = {(entry.what, entry.detail[:12]) for entry in store.audit(ENTRIES)}
+            said = {(kind, name) for kind, name, _ in done}
+            # Of what was done all is there, and of what was begun all or nothing.
+            assert all(name in revoked for kind, name in said if kind == "made")
+            assert all(revoked[name] for kind, name in said if kind == "gone")
+            assert {name for what, name in noted if what == "key created"} == set(revoked)
+            assert {name for what, name in noted if what == "key revoked"} == {id for id in revoked if revoked[id]}
+            numbers = [int(name) for kind, name in said if kind == "kept"]
+            assert not numbers or kept[0].number >= max(numbers)
+    assert len(done) > 100, "it was killed while it worked"
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from byway.store import Store, StoreError
+store = Store(Path(sys.argv[1]))
+made, _ = store.add_key("before", ["read"], None, "ann")
+size = 200_000
+resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+count = 0
+try:
+    while True:
+        store.keep(f"{count}: " + "x" * 5000, "ann", "")
+        count += 1
+except StoreError as error:
+    print(error)
+try:
+    store.revoke_key(made.id, "ann")
+except StoreError as error:
+    print(error)
+assert [one.name for one in store.keys()] == ["before"], "what is there can be read"
+assert len(store.versions()) == count > 2, (len(store.versions()), count)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+store.revoke_key(made.id, "ann")
+print(store.keep("after", "ann", ""))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="only on systems with limits to files")
+def test_a_full_disk_is_said_and_what_was_there_stays(tmp_path: Path) -> None:
+    with python(FULL, tmp_path) as writer:
+        said, _ = writer.communicate(timeout=30)
+    assert writer.returncode == 0, said
+    lines = said.splitlines()
+    assert len(lines) == 3
+    assert all(re.search(r"byway\.db cannot be written .*disk full\? Make room", line) for line in lines[:2]), said
+    with Store(tmp_path) as store:
+        assert not store.keys()[0].live
+        assert store.versions()[0].number == int(lines[2])
+        assert isinstance(store.audit()[0], Entry)
+
+
+def test_another_process_that_does_not_end_its_change_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_PATIENCE", 0.1)
+    with Store(tmp_path) as store, contextlib.closing(sqlite3.connect(tmp_path / NAME)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match="is in use"):
+            store.note("ann", "x")
+        assert store.audit() == [], "reading goes on"
+        other.execute("ROLLBACK")
+        store.note("ann", "x")
