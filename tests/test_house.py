@@ -61,6 +61,7 @@ IMPURE = {
 #: What only one module may know.
 WALLS = {
     "httptools": {"byway.upstream", "byway.connection"},
+    "sqlite3": {"byway.store"},
     "trafilatura": {"byway.web.extract"},
     "lxml": {"byway.web.extract"},
     "fcntl": {"byway.platform"},

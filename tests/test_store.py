@@ -108,7 +108,12 @@ def test_rotating_keeps_everything_but_the_key(store: Store) -> None:
     rotated, new = store.rotate_key(made.id, "bob")
     assert new != old
     assert [one.digest for one in store.stored()] == [digest(new)]
-    assert (rotated.id, rotated.name, rotated.scopes, rotated.expires_at) == (made.id, "laptop", SCOPES, made.expires_at)
+    assert (rotated.id, rotated.name, rotated.scopes, rotated.expires_at) == (
+        made.id,
+        "laptop",
+        SCOPES,
+        made.expires_at,
+    )
     assert rotated.hint == new[-4:]
 
 
@@ -166,7 +171,7 @@ def test_what_no_key_can_be(
 
 @pytest.mark.parametrize("change", ["rotate_key", "revoke_key"])
 def test_a_key_that_is_not_there(store: Store, change: str) -> None:
-    with pytest.raises(LookupError, match="no key 'key_none'.*byway key list"):
+    with pytest.raises(LookupError, match=r"no key 'key_none'.*byway key list"):
         getattr(store, change)("key_none", "ann")
 
 

@@ -42,7 +42,9 @@ def command() -> None:
     type=click.Choice(get_args(Scope)),
     help=f"What it opens; may be given again. [default: {', '.join(Key().scopes)}]",
 )
-@click.option("--expires", metavar="WHEN", help="When it ends: 30d, 12h, 2027-01-01, 2027-01-01T12:00Z. [default: never]")
+@click.option(
+    "--expires", metavar="WHEN", help="When it ends: 30d, 12h, 2027-01-01, 2027-01-01T12:00Z. [default: never]"
+)
 @_places
 def create(name: str, scopes: tuple[str, ...], expires: str | None, data_dir: str | None, as_json: bool) -> None:
     """Make a key called NAME. It goes to stdout, this once; everything else that is said goes to stderr."""
@@ -52,7 +54,9 @@ def create(name: str, scopes: tuple[str, ...], expires: str | None, data_dir: st
         made, key = store.add_key(name, scopes or Key().scopes, ends, _who())
     _hand_over(made, key, as_json)
     if first:
-        _say("It is the first one in the store: from now on Byway asks for a key, unless `api_keys.mode` says otherwise.")
+        _say(
+            "It is the first one in the store: from now on Byway asks for a key, unless `api_keys.mode` says otherwise."
+        )
 
 
 @command.command("list")
