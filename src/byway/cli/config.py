@@ -60,6 +60,7 @@ def summary(config: Config) -> list[tuple[str, str]]:
     for at, (alias, leads) in enumerate(config.model_aliases.items()):
         lines.append(("" if at else "aliases", f"{alias} -> {', then '.join(leads)}"))
     keys = len(config.api_keys.api_keys)
-    asked = "asked for" if config.api_keys.closed else "not asked for"
+    open_door = "not asked for" if config.api_keys.mode == "permissive" else "asked for once `byway key` has made one"
+    asked = "asked for" if config.api_keys.closed else open_door
     lines.append(("keys", f"{keys or 'none'}, {asked}"))
     return lines
