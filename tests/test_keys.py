@@ -1,5 +1,6 @@
 """Who is let in: modes, headers, expiry, and refusals that tell nothing."""
 
+import asyncio
 import contextlib
 import datetime
 import hashlib
@@ -9,7 +10,7 @@ from typing import get_args
 
 import pytest
 
-from byway.app import FRONT, NEEDED, OPEN
+from byway.app import FRONT, NEEDED, OPEN, App
 from byway.config import ApiKeys, Key, load
 from byway.config.settings import Scope
 from byway.keys import ANYBODY, Keyring, Stored, asked
@@ -174,6 +175,11 @@ def test_a_key_is_asked_for_as_soon_as_there_is_one_anywhere(mode, configured, k
     assert asked(ApiKeys(mode=mode, api_keys=tuple(configured)), kept) is closed
 
 
+def test_of_a_key_that_stands_there_twice_the_one_that_lasts_counts():
+    twice = [stored(id="key_a", ends=5.0), stored(id="key_b", ends=9.0), stored(id="key_c", ends=7.0)]
+    assert Keyring([], True, twice).check({b"x-api-key": OTHER.encode()}, 8.0).key == "key_b"
+
+
 def test_permissive_takes_no_scope_from_who_shows_a_key():
     ring = Keyring([], False, [stored(scopes=("read", "admin"))])
     assert set(ring.check({b"x-api-key": OTHER.encode()}, 0).scopes) == {"read", "write", "files", "admin"}
@@ -204,6 +210,19 @@ def test_a_runtime_takes_changed_keys_and_gives_them_to_the_next_one():
     assert second.used == {"key_ann": 2.0}
     second.take_keys([stored(revoked=True)])
     refusal(second.keyring, OTHER)
+
+
+def test_keys_that_change_while_a_new_config_is_taken_are_not_forgotten(monkeypatch):
+    async def swap(before, config):
+        after = Runtime(config, before)
+        before.take_keys([stored(revoked=True)])
+        return after
+
+    monkeypatch.setattr("byway.runtime.swap", swap)
+    app = App(Runtime(load("{}", {}), stored=[stored()]))
+    asyncio.run(app.reload(load("logging: {level: debug}", {})))
+    assert app.runtime.config.logging.level == "debug"
+    refusal(app.runtime.keyring, OTHER)
 
 
 # --- what a key may do ------------------------------------------------------------------------------------------------

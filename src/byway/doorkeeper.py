@@ -30,6 +30,7 @@ class Doorkeeper:
         self._app = app
         self._stamp: Hashable = None
         self._failing: set[str] = set()
+        """What has failed and was said: it is not said again."""
 
     async def run(self) -> None:
         """Look after the door until cancelled."""
@@ -42,7 +43,9 @@ class Doorkeeper:
                     told = clock()
                     await self.tell()
             except Exception:
-                trace("Byway failed on the store of keys: please report this")
+                if "" not in self._failing:
+                    self._failing.add("")
+                    trace("Byway failed on the store of keys: please report this")
             await asyncio.sleep(_LOOK_EVERY)
 
     async def look(self) -> None:

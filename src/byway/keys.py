@@ -109,7 +109,10 @@ class Keyring:
         if not self.blocking:
             # Who shows no key may do this much; a key must not make it less.
             scopes = tuple(dict.fromkeys((*ANYBODY.scopes, *scopes)))
-        self._keys.setdefault(digest, (Caller(id, scopes), math.inf if ends is None else ends))
+        ends = math.inf if ends is None else ends
+        known = self._keys.get(digest)
+        if known is None or known[1] < ends:
+            self._keys[digest] = (Caller(id, scopes), ends)
 
     def check(self, headers: Mapping[bytes, bytes], now: float) -> Caller:
         """The caller of a request; `now` is seconds since the epoch. Raises Problem `authentication`.
