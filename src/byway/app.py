@@ -50,6 +50,7 @@ _OPEN: Final = frozenset(endpoint for _, _, endpoint in OPEN)
 #: The scope that a key must have for an endpoint; one that is not named here is for `admin` alone.
 NEEDED: Final[Mapping[Endpoint, str]] = {
     messages.create: "write",
+    chat.create: "write",
     tokens.count: "read",
     models.index: "read",
     models.show: "read",
