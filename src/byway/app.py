@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import logging
 import os
 import re
 import time
@@ -12,8 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
-
-import msgspec
 
 from byway import runtime as generations
 from byway.config import Config
@@ -31,14 +28,18 @@ from byway.endpoints import (
     messages,
     models,
     preflight,
+    settings,
     tokens,
 )
 from byway.keys import Caller
-from byway.logs import on, put, trace
+from byway.login import COOKIE
+from byway.logs import put, trace
 from byway.problems import Problem
+from byway.recent import Line, Recent
 from byway.runtime import Runtime
 
 if TYPE_CHECKING:
+    from byway.desk import Desk
     from byway.store import Store
 
 #: Every front path may stand under these. The longer ones are what a base URL that ends in `/v1` or `/v1/messages` gives.
@@ -55,6 +56,12 @@ NEEDED: Final[Mapping[Endpoint, str]] = {
     models.index: "read",
     models.show: "read",
 }
+#: What is for the page's login, for keys with the scope `admin`, and for the owner of the unix socket in the data folder.
+ADMIN: Final[Routes] = settings.ROUTES
+_ADMIN: Final = frozenset(endpoint for _, _, endpoint in ADMIN)
+#: Who is logged in at the page.
+PERSON: Final = Caller("", ("read", "write", "files", "admin"))
+_SAFE: Final = frozenset(("GET", "HEAD"))
 _LOOPBACK: Final = frozenset(("localhost", "127.0.0.1", "[::1]"))
 _REMEMBERED: Final = 256
 #: A name or an address in brackets, and perhaps a port.
@@ -70,9 +77,14 @@ class App:
         """`wide`: it listens beyond loopback, so that addresses of this machine's networks are good `Host` names too."""
         self.runtime = runtime
         self.store = store
+        self.desk: Desk | None = None
+        self.began = runtime.config
+        """The config with which the process began: what has changed since may want a restart."""
+        self.recent = Recent()
         self.config_problem: str | None = None
         self.draining = False
         self._wide = wide
+        self._by_socket_only = not runtime.config.server.tcp
         self._attended: set[Attended] = set()
         self._ids = _ids()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -86,6 +98,11 @@ class App:
                     self._tails[prefix + path[:-1]] = endpoint
                 else:
                     self._table.setdefault(prefix + path, {})[method] = endpoint
+        for method, path, endpoint in ADMIN:
+            if path.endswith("*"):
+                self._tails[path[:-1]] = endpoint
+            else:
+                self._table.setdefault(path, {})[method] = endpoint
         for method, path, endpoint in OPEN:
             self._table.setdefault(path, {})[method] = endpoint
 
@@ -130,10 +147,14 @@ class App:
             return preflight
         found = self._table.get(ask.path) or self._find(ask)
         endpoint = found.get(method)
-        if endpoint is None or endpoint not in _OPEN:
+        if endpoint in _ADMIN:
+            self._admit(ask)
+        elif endpoint is None or endpoint not in _OPEN:
             ask.caller = self.runtime.keyring.check(ask.headers, time.time())
             if endpoint is not None and NEEDED.get(endpoint, "admin") not in ask.caller.scopes:
                 raise _not_allowed(ask.caller, NEEDED.get(endpoint, "admin"))
+            if self._by_socket_only and endpoint is not None and _tcp(ask):
+                raise Problem("permission", _TCP_OFF)
         if endpoint is None:
             if not found:
                 raise Problem(
@@ -145,6 +166,33 @@ class App:
         if self.draining and method == "POST":
             raise Problem("stopping", "Byway is stopping. Ask again in a moment.", retry_after=5)
         return endpoint
+
+    @property
+    def at_desk(self) -> Desk:
+        """What the settings are changed with; raises Problem where this process has no data folder."""
+        if self.desk is None:
+            raise Problem("not_found", "This Byway has no settings page.")
+        return self.desk
+
+    def _admit(self, ask: Ask) -> None:
+        """The inner door: a login, a key with the scope `admin`, or the socket that only its owner can open."""
+        desk = self.at_desk
+        server = ask.scope.get("server")
+        if desk.socket and server is not None and server[0] == desk.socket:
+            ask.caller = PERSON
+            return
+        cookie = _cookie(ask.header(b"cookie"), COOKIE)
+        if cookie and desk.login.check(cookie, time.time()):
+            if ask.scope["method"] not in _SAFE and (ask.origin or not ask.headers.get(b"origin")):
+                # A browser names the page that a form was sent from, and `_check_origin` has looked at it.
+                raise Problem("permission", "A change has to come from the settings page itself (there is no Origin).")
+            ask.caller = PERSON
+            return
+        ask.caller = self.runtime.keyring.check(ask.headers, time.time())
+        if "admin" not in ask.caller.scopes:
+            if ask.caller.key:
+                raise _not_allowed(ask.caller, "admin")
+            raise Problem("authentication", LOG_IN)
 
     def _find(self, ask: Ask) -> dict[str, Endpoint]:
         """The endpoints of a path that is not written as the table has it, by method; none when there is nothing."""
@@ -230,7 +278,7 @@ class App:
 
     def _log(self, ask: Ask, seconds: float) -> None:
         record, problem = ask.record, ask.problem
-        if not on(logging.INFO) or (ask.path.endswith("z") and not problem):
+        if ask.caller is PERSON or (ask.path.endswith("z") and not problem):
             return
         usage = record.usage
         line = Line(
@@ -263,6 +311,7 @@ class App:
             if "status" not in problem.facts and problem.row.blame != "client":
                 line.reason = self.runtime.scrubber.scrub(problem.message)[:300]
         put("Request", line)
+        self.recent.add(line, "" if problem is None else self.runtime.scrubber.scrub(problem.message)[:_TOLD])
 
     # -------------------------------------------------------------------------------------------------------- generations
 
@@ -274,6 +323,7 @@ class App:
             after.take_keys(self.runtime.stored)
         self.runtime = after
         self.config_problem = None
+        self._by_socket_only = not config.server.tcp
         self._hosts.clear()
 
     def drain(self) -> None:
@@ -284,34 +334,6 @@ class App:
         """End every running exchange with an `error` event."""
         for one in list(self._attended):
             one.end("stopping")
-
-
-class Line(msgspec.Struct, omit_defaults=True):
-    """The log line of a request."""
-
-    id: str
-    method: str
-    path: str
-    status: int
-    ms: float
-    key: str = ""
-    session: str = ""
-    asked: str = ""
-    alias: str = ""
-    backend: str = ""
-    model: str = ""
-    first_ms: float | None = None
-    """To the first content event."""
-    input_tokens: int | None = None
-    cached_tokens: int | None = None
-    output_tokens: int | None = None
-    estimated: bool = False
-    """The tokens are Byway's guess: the backend gave no usage."""
-    stop: str = ""
-    tries: int = 1
-    problem: str = ""
-    upstream_status: int | str | None = None
-    reason: str = ""
 
 
 class Attended:
@@ -370,6 +392,32 @@ def _ids() -> Iterator[str]:
     while True:
         block = os.urandom(12 * 256).hex()
         yield from (block[at : at + 24] for at in range(0, len(block), 24))
+
+
+#: Letters of an error that are remembered.
+_TOLD: Final = 1000
+LOG_IN: Final = (
+    "This is for whoever runs this Byway: open the link that `byway up` has printed (`byway page` prints another), or use a key "
+    "with the scope `admin`."
+)
+_TCP_OFF: Final = (
+    "The API is switched off over TCP (`server.tcp: false`); it answers at the unix socket in Byway's data folder. Switch it on "
+    "in the settings page, under API."
+)
+
+
+def _tcp(ask: Ask) -> bool:
+    server = ask.scope.get("server")
+    return server is None or server[1] is not None
+
+
+def _cookie(header: str, name: str) -> str:
+    """The value of a cookie; empty when there is none."""
+    for part in header.split(";"):
+        key, _, value = part.strip().partition("=")
+        if key == name:
+            return value
+    return ""
 
 
 def _not_allowed(caller: Caller, scope: str) -> Problem:

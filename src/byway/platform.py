@@ -111,7 +111,22 @@ def lock(folder: Path) -> Iterator[None]:
         os.close(held)
 
 
+@contextlib.contextmanager
+def turn(path: Path) -> Iterator[None]:
+    """Wait until no other process is between the same two lines for `path`. It blocks: not for an event loop."""
+    held = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    try:
+        _wait(held)
+        yield
+    finally:
+        os.close(held)
+
+
 if sys.platform == "win32":
+
+    def _wait(held: int) -> None:
+        # It tries for ten seconds, and then raises OSError.
+        msvcrt.locking(held, msvcrt.LK_LOCK, 1)
 
     def _grab(held: int) -> None:
         # A byte far behind the pid, so that the pid can still be read.
@@ -122,6 +137,9 @@ if sys.platform == "win32":
             os.lseek(held, 0, os.SEEK_SET)
 
 else:
+
+    def _wait(held: int) -> None:
+        fcntl.flock(held, fcntl.LOCK_EX)
 
     def _grab(held: int) -> None:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)

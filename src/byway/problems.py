@@ -17,6 +17,7 @@ Kind = Literal[
     "not_found",
     "model_not_found",
     "method",
+    "stale",
     "too_large",
     "rate_limit",
     "overloaded",
@@ -54,6 +55,8 @@ TABLE: Final[dict[Kind, Row]] = {
     # The backend does not know the model that the config names for it: another target may.
     "model_not_found": Row(404, "not_found_error", "operator", failover=True),
     "method": Row(405, "invalid_request_error", "client"),
+    # The page, or a program, has changed what somebody else had changed meanwhile.
+    "stale": Row(412, "invalid_request_error", "client", retry=False),
     "too_large": Row(413, "request_too_large", "client"),
     "misdirected": Row(421, "permission_error", "client", retry=False),
     "rate_limit": Row(429, "rate_limit_error", "backend", failover=True, again=True),

@@ -57,9 +57,9 @@ def edit(text: str, edits: Sequence[Edit]) -> str:
     """`text` with all of `edits`, one after the other. Raises Unchangeable, also for text that is no YAML."""
     bare = text.removeprefix("\ufeff").replace("\r\n", "\n")
     for one in edits:
-        expected = _change(_meaning(bare), one)
+        expected = _change(meaning(bare), one)
         bare = _edited(bare, one)
-        if (_meaning(bare) or None) != (expected or None):
+        if (meaning(bare) or None) != (expected or None):
             raise Unchangeable(
                 "this place is shared with another by an anchor, or is written in a way that Byway cannot change alone; "
                 "change it by hand",
@@ -81,8 +81,9 @@ def _special(text: str) -> bool:
     return text.lower() in _WORDS or text[0] in "0123456789.+-"
 
 
-def _meaning(text: str) -> Any:
-    """What the text says, as dicts, lists, text, and for what is no text a pair with its words."""
+def meaning(text: str) -> Any:
+    """What the text says, as dicts, lists and text; what is no text (`true`, `5`) as a tuple of its one word. Raises
+    Unchangeable."""
     try:
         root, complaints = read(text)
     except Unreadable as unreadable:
@@ -142,6 +143,15 @@ def _change(tree: Any, one: Edit) -> Any:
         if isinstance(found, dict):
             raise Unchangeable("this is a mapping, no list", one.path)
         at[last] = [*listed, _wanted(one.value)]
+    return tree
+
+
+def found(tree: Any, path: Path) -> Any:
+    """What stands at `path` in a meaning; None where nothing does."""
+    for key in path:
+        if not _there(tree, (key,)):
+            return None
+        tree = tree[key]
     return tree
 
 

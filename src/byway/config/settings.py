@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
@@ -98,6 +98,12 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     socket_mode: Annotated[
         int | None, Note("Permissions of unix sockets, octal: `0660`.", form="octal", high=0o777, restart=True)
     ] = None
+    tcp: Annotated[
+        bool,
+        Note(
+            "`false`: over TCP only the settings page answers, and clients come by the unix socket in the data folder."
+        ),
+    ] = True
     workers: Annotated[int, Note("How many processes serve. 0 and 1: one.", high=256, restart=True)] = 1
     connection_pool_size: Annotated[int, Note("Idle connections kept per backend.", low=1, high=10_000)] = 100
     allowed_hosts: Annotated[
@@ -110,6 +116,25 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     trusted_proxies: Annotated[
         tuple[str, ...], Note("Addresses or networks whose `X-Forwarded-*` headers count.", form="cidr")
     ] = ()
+
+
+def masked(value: Any, note: Note | None = None) -> Any:
+    """Settings as plain values that may be shown: lists, mappings, and texts without what is secret."""
+    if isinstance(value, msgspec.Struct):
+        kinds = notes(type(value))
+        return {
+            name: masked(getattr(value, name), kinds.get(name))
+            for name in value.__struct_fields__
+            if not (name in kinds and kinds[name].inner)
+        }
+    if note is not None and value and note.form in ("secret", "proxy"):
+        return mask(value) if isinstance(value, str) else "***"
+    if isinstance(value, Mapping):
+        hidden = note is not None and note.form == "header"
+        return {str(key): "***" if hidden else masked(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [masked(inner) for inner in value]
+    return str(value) if isinstance(value, datetime.datetime) else value
 
 
 class Tls(msgspec.Struct, frozen=True, kw_only=True):

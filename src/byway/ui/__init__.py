@@ -1,0 +1,244 @@
+"""The settings page: what all its pages share. A page is rendered on the server; htmx replaces the card that a form belongs to.
+
+A page is one module with its `ROUTES` and one template of the same name. What a page shows and changes is the API's too.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import parse_qsl
+
+from byway import __version__
+from byway.config import static_changes
+from byway.endpoints import Ask, Header, Routes
+from byway.problems import Problem
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+HERE: Final = Path(__file__).parent
+#: The pages in the order in which they are shown.
+PAGES: Final = (
+    ("/", "Claude Code"),
+    ("/models", "Models"),
+    ("/api", "API"),
+    ("/secrets", "Secrets"),
+    ("/requests", "Requests"),
+    ("/trouble", "Troubleshooting"),
+)
+_FORM_LIMIT: Final = 64 << 10
+#: Nothing from elsewhere, nothing inline. https://developer.mozilla.org/docs/Web/HTTP/Headers/Content-Security-Policy (seen
+#: 2026-11-21).
+_GUARDED: Final[tuple[Header, ...]] = (
+    (
+        b"content-security-policy",
+        b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
+        b"base-uri 'none'; frame-ancestors 'none'",
+    ),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+
+
+class Said(NamedTuple):
+    """What came of an action: `kind` is good, warn or bad."""
+
+    kind: str
+    text: str
+    hint: str = ""
+    lines: tuple[str, ...] = ()
+    conflicts: tuple[Any, ...] = ()
+
+
+class Notice(NamedTuple):
+    """What stands above a page whatever it is about."""
+
+    kind: str
+    text: str
+    restart: bool = False
+
+
+class Standing(NamedTuple):
+    """How this Byway is doing, in the corner of every page."""
+
+    state: str
+    word: str
+    says: str
+
+
+@cache
+def _templates() -> Environment:
+    # Here, since the first page pays for it and `byway up` does not.
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    environment.filters["count"] = lambda number: f"{number:,}"
+    environment.filters["size"] = size
+    return environment
+
+
+def size(count: float | None) -> str:
+    """Bytes for people: 98 MB, 1.2 GB."""
+    if count is None:
+        return "unknown"
+    for unit, least in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= least:
+            shown = count / least
+            return f"{shown:.1f} {unit}" if shown < 10 and unit == "GB" else f"{shown:.0f} {unit}"
+    return f"{count:.0f} B"
+
+
+class Form(dict[str, str]):
+    """The fields of a form; what is not there is empty."""
+
+    def __missing__(self, name: str) -> str:
+        return ""
+
+
+async def form(ask: Ask) -> Form:
+    """What was sent by a form. Raises Problem for what is none."""
+    if int(ask.headers.get(b"content-length") or 0) > _FORM_LIMIT:
+        raise Problem("too_large", f"A form of this page has at most {_FORM_LIMIT >> 10} KiB.")
+    try:
+        fields = parse_qsl(
+            (await ask.body()).decode(), keep_blank_values=True, strict_parsing=False, max_num_fields=500
+        )
+    except ValueError:
+        raise Problem("invalid_request", "This is no form of the settings page.") from None
+    return Form((name, value.strip()) for name, value in fields)
+
+
+def query(ask: Ask) -> Form:
+    """The fields behind the `?` of the address."""
+    return Form(parse_qsl(ask.scope["query_string"].decode("latin-1"), keep_blank_values=True))
+
+
+def wants_part(ask: Ask) -> bool:
+    """Does htmx ask, which replaces a part of the page?"""
+    return ask.header(b"hx-request") == "true"
+
+
+async def show(
+    ask: Ask, template: str, title: str, *, here: str, lead: str = "", status: int = 200, **data: Any
+) -> None:
+    """Send a whole page."""
+    common = {
+        "title": title,
+        "lead": lead,
+        "here": here,
+        "pages": PAGES,
+        "root": ask.runtime.config.server.root_path,
+        "version": __version__,
+        "standing": standing(ask),
+        "notices": notices(ask),
+    }
+    await send(ask, _templates().get_template(f"{template}.html").render(common | data), status)
+
+
+async def part(ask: Ask, template: str, block: str, status: int = 200, **data: Any) -> None:
+    """Send one card of a page: the block of its template."""
+    common = {"root": ask.runtime.config.server.root_path, "version": __version__}
+    found = _templates().get_template(f"{template}.html")
+    context = found.new_context({"parts": _templates().get_template("parts.html").module, **common, **data})
+    await send(ask, "".join(found.blocks[block](context)), status)
+
+
+async def send(ask: Ask, html: str, status: int = 200, headers: list[Header] | None = None) -> None:
+    """Send HTML behind the policy that lets nothing else in."""
+    body = html.encode()
+    fields: list[Header] = [
+        (b"content-type", b"text/html; charset=utf-8"),
+        (b"content-length", b"%d" % len(body)),
+        (b"cache-control", b"no-store"),
+        *_GUARDED,
+        *(headers or ()),
+    ]
+    await ask.begin(status, fields)
+    await ask.send({"type": "http.response.body", "body": b"" if ask.scope["method"] == "HEAD" else body})
+
+
+async def go(ask: Ask, path: str, headers: list[Header] | None = None) -> None:
+    """Send the browser to another page of this site."""
+    where = f"{ask.runtime.config.server.root_path}{path}".encode()
+    if wants_part(ask):
+        await ask.begin(200, [(b"hx-redirect", where), (b"content-length", b"0"), *(headers or ())])
+    else:
+        await ask.begin(303, [(b"location", where), (b"content-length", b"0"), *_GUARDED, *(headers or ())])
+    await ask.send({"type": "http.response.body", "body": b""})
+
+
+def standing(ask: Ask) -> Standing:
+    """Can a request be answered now?"""
+    states = [state for _, state, _ in ask.runtime.report() if state != "off"]
+    ready = states.count("ready")
+    says = f"{ready} of {len(states)} backend{'s' if len(states) != 1 else ''} ready"
+    if ask.app.draining:
+        return Standing("warn", "Stopping", says)
+    if ready == len(states) and ready:
+        return Standing("good", "Ready", says)
+    if ready:
+        return Standing("warn", "Ready in part", says)
+    return Standing("warn", "Waiting", says) if "loading" in states else Standing("bad", "No backend", says)
+
+
+def notices(ask: Ask) -> list[Notice]:
+    """What everybody who looks at any page should know."""
+    found = []
+    if ask.app.config_problem:
+        found.append(
+            Notice("bad", f"The config file is not good, so the last good one stays in force. {ask.app.config_problem}")
+        )
+    restart = static_changes(ask.app.began, ask.runtime.config)
+    if restart:
+        found.append(Notice("warn", f"Changed, and in force after a restart: {', '.join(restart)}.", restart=True))
+    if ask.runtime.config.api_keys.mode == "permissive" and (
+        ask.runtime.config.api_keys.api_keys or ask.runtime.stored
+    ):
+        found.append(Notice("warn", "There are keys, but api_keys.mode is permissive: anyone may use this Byway."))
+    return found
+
+
+async def static(ask: Ask) -> None:
+    """A file of `static/`. Its address names the version, so that a browser may keep it."""
+    files = _static()
+    found = files.get(ask.tail)
+    if found is None:
+        raise Problem("not_found", "There is no such file.")
+    kind, body = found
+    headers: list[Header] = [
+        (b"content-type", kind),
+        (b"content-length", b"%d" % len(body)),
+        (b"cache-control", b"max-age=86400"),
+        *_GUARDED,
+    ]
+    await ask.begin(200, headers)
+    await ask.send({"type": "http.response.body", "body": body})
+
+
+@cache
+def _static() -> dict[str, tuple[bytes, bytes]]:
+    kinds = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+    return {
+        path.name: (
+            f"{kinds.get(path.suffix) or mimetypes.guess_type(path)[0]}; charset=utf-8".encode(),
+            path.read_bytes(),
+        )
+        for path in (HERE / "static").iterdir()
+        if path.suffix in kinds
+    }
+
+
+#: What everybody may load: the page that says how to log in wants its style.
+OPEN: Final[Routes] = (("GET", "/static/*", static),)

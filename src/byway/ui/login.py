@@ -1,0 +1,40 @@
+"""In and out of the settings page: the link that `byway up` prints, and what those see who have no login."""
+
+from __future__ import annotations
+
+from byway import login
+from byway.endpoints import Ask, Header, Routes
+from byway.ui import Said, go, query, show
+
+
+async def enter(ask: Ask) -> None:
+    """Exchange the link's token for a login; it works once."""
+    token = query(ask)["token"]
+    if not token:
+        await closed(ask)
+        return
+    cookie = ask.app.at_desk.enter(token)
+    if cookie is None:
+        await closed(ask, Said("bad", "This link was used before, or is older than a quarter of an hour."))
+        return
+    await go(ask, "/", [_cookie(cookie, login.LOGIN_FOR)])
+
+
+async def leave(ask: Ask) -> None:
+    """Forget the login in this browser."""
+    await go(ask, "/login", [_cookie("", 0)])
+
+
+async def closed(ask: Ask, said: Said | None = None) -> None:
+    """What those see who are not logged in."""
+    await show(ask, "login", "Log in", here="/login", status=401, said=said, pages=(), notices=())
+
+
+def _cookie(value: str, seconds: int) -> Header:
+    # Strict: a link from another site does not carry it. No Secure: on loopback there is no TLS to want.
+    said = f"{login.COOKIE}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict"
+    return b"set-cookie", said.encode()
+
+
+OPEN: Routes = (("GET", "/login", enter),)
+ROUTES: Routes = (("POST", "/logout", leave),)

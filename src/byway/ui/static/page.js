@@ -1,0 +1,42 @@
+// Copying, and the typed key in what is copied. Everything else is HTML and htmx. Without this file the page can be read.
+"use strict";
+(() => {
+  const typed = () => document.querySelector("[data-key]")?.value.trim() || "";
+
+  // The key that is typed in the card stands in what is copied; it never leaves the browser for that.
+  const filled = (text) => (typed() ? text.replaceAll("YOUR-KEY", typed()) : text);
+
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("[data-copy], [data-copy-from]");
+    if (!button) return;
+    const from = button.dataset.copyFrom;
+    const text = filled(from ? document.getElementById(from).textContent.trim() : button.dataset.copy);
+    const before = button.textContent;
+    try {
+      await navigator.clipboard.writeText(text);
+      button.textContent = "Copied";
+    } catch {
+      // No clipboard over plain HTTP from another machine: select it instead.
+      const place = from ? document.getElementById(from) : button.previousElementSibling;
+      if (place) getSelection().selectAllChildren(place);
+      button.textContent = "Press Ctrl-C";
+    }
+    setTimeout(() => (button.textContent = before), 1500);
+  });
+
+  // A choice that shows other fields: data-shows="id" on the option or radio, data-of="group" on what is shown.
+  const shown = (control) => {
+    const group = control.dataset.group;
+    for (const part of document.querySelectorAll(`[data-of="${group}"]`)) {
+      part.hidden = !part.dataset.when.split(" ").includes(control.value);
+    }
+  };
+  const all = (root) => {
+    for (const control of root.querySelectorAll("select[data-group], input[type=radio][data-group]:checked")) shown(control);
+  };
+  document.addEventListener("change", (event) => {
+    if (event.target.dataset?.group) shown(event.target);
+  });
+  document.addEventListener("htmx:load", (event) => all(event.target));
+  all(document);
+})();
