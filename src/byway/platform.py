@@ -29,6 +29,8 @@ CONFIG_NAME: Final = "byway.yaml"
 #: So many connections may wait to be accepted.
 BACKLOG: Final = 2048
 _FILES: Final = 65536
+#: Bytes that are read of a file with secrets.
+_MOST_SECRETS: Final = 1 << 20
 
 
 # ---------------------------------------------------------------------------------------------------- folders and files
@@ -80,6 +82,33 @@ def write(path: Path, data: bytes) -> None:
 def make(path: Path) -> None:
     """Make an empty file that only its owner may read; raises OSError, FileExistsError when there is one."""
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600))
+
+
+class Exposed(Exception):
+    """A file that should be its owner's alone and is not, or is no file: why, and what to do."""
+
+
+def read_private(path: Path) -> bytes:
+    """A file that `write` wrote. Raises Exposed when it is none, or others may open it; OSError, FileNotFoundError."""
+    if path.is_symlink():
+        raise Exposed(
+            f"{path} is a symbolic link; Byway reads secrets from plain files only. Put the file itself there"
+        )
+    # A pipe in its place would keep us waiting for a writer.
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    opened = os.open(path, flags)
+    try:
+        mode = os.fstat(opened).st_mode
+        if not stat.S_ISREG(mode):
+            raise Exposed(f"{path} is no plain file. Move it away")
+        if sys.platform != "win32" and mode & 0o077:
+            raise Exposed(
+                f"{path} can be opened by others (permissions {stat.S_IMODE(mode):04o}). Close it: chmod 600 {path}. "
+                "If somebody may have read it, have new keys made"
+            )
+        return os.read(opened, _MOST_SECRETS)
+    finally:
+        os.close(opened)
 
 
 class Held(Exception):

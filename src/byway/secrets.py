@@ -1,12 +1,15 @@
-"""Secrets in the settings: `${NAME}` -> value, and what keeps a secret out of anything printed. Opens no file."""
+"""Secrets in the settings: `${NAME}` -> value, the names of those that Byway can keep, and what keeps a secret out of
+anything printed. Opens no file: they are kept by `vault`."""
 
 from __future__ import annotations
 
 import base64
 import re
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import quote
+
+from byway.vendors import VENDORS
 
 _VARIABLE: Final = re.compile(r"\$\$\{|\$\{([^{}]*)\}")
 
@@ -28,6 +31,43 @@ def expand(text: str, environ: Mapping[str, str]) -> tuple[str, tuple[str, ...]]
         return got or default
 
     return _VARIABLE.sub(value, text), tuple(dict.fromkeys(missing))
+
+
+def named(text: str) -> set[str]:
+    """The variables that a text asks for by `${NAME}`."""
+    return {found[1].partition(":-")[0].strip() for found in _VARIABLE.finditer(text) if found[1] is not None}
+
+
+class Entry(NamedTuple):
+    """A secret that Byway can keep for its user."""
+
+    name: str
+    """What it is called: the search provider or the vendor that wants it."""
+    title: str
+    kind: str
+    """`search` or `backend`: which part of the config uses it."""
+    variables: tuple[str, ...]
+    """The variables that mean it in a config, our own first."""
+
+    @property
+    def variable(self) -> str:
+        """The variable that a config should name."""
+        return self.variables[0]
+
+
+def _entries() -> Iterable[Entry]:
+    # The reference's names: they mean the same secrets.
+    elsewhere = {"serper": ("BACKEND_AI_SERPER_API_KEY",), "brave": ("BACKEND_AI_BRAVE_API_KEY",)}
+    titles = {"serper": "Serper", "brave": "Brave Search", "exa": "Exa", "tavily": "Tavily"}
+    clouds = {row.name: row.title for row in VENDORS.values() if not row.self_hosted} | {"openrouter": "OpenRouter"}
+    for kind, rows in (("search", titles), ("backend", clouds)):
+        for name, title in rows.items():
+            yield Entry(name, title, kind, (f"BYWAY_{name.upper()}_API_KEY", *elsewhere.get(name, ())))
+
+
+ENTRIES: Final[dict[str, Entry]] = {entry.name: entry for entry in _entries()}
+KEPT: Final[dict[str, Entry]] = {variable: entry for entry in ENTRIES.values() for variable in entry.variables}
+"""By the variables that mean them."""
 
 
 def mask(secret: str) -> str:

@@ -63,7 +63,7 @@ class Source(Protocol):
     """Where the config comes from."""
 
     def read(self) -> Config:
-        """The config as it is now; raises ConfigError, or OSError when it cannot be read."""
+        """The config as it is now; raises ConfigError, or OSError when it cannot be read. Called in a thread."""
 
     def stamp(self) -> Hashable:
         """Something that changes when the config may have changed; raises nothing."""
@@ -294,7 +294,8 @@ class Service:
     async def _reload(self) -> None:
         running = self.app.runtime.config
         try:
-            config = self._source.read()
+            # It may wait for a keychain, and streams wait for nobody.
+            config = await asyncio.to_thread(self._source.read)
         except ConfigError as error:
             self._keep(str(error))
             return

@@ -16,6 +16,7 @@ COMMANDS: Final = {
     "key": "Make, list, rotate and revoke clients' keys.",
     "search": "Search the web as a model would, and print what is found.",
     "fetch": "Fetch a web page as a model would, and print its text.",
+    "secret": "Keep the keys of search and cloud providers.",
     "completion": "Print the completion script of a shell.",
     "version": "Print the version.",
 }

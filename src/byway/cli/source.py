@@ -1,9 +1,9 @@
-"""The config file: where it is found, and what it and the key file that it names say."""
+"""The config file: where it is found, and what it, the key file that it names, and the secrets behind both say."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +11,7 @@ import msgspec
 
 from byway import platform
 from byway.config import Complaint, Config, ConfigError, load, load_keys
+from byway.vault import Vault
 
 VARIABLE: Final = "BYWAY_CONFIG"
 
@@ -18,10 +19,10 @@ VARIABLE: Final = "BYWAY_CONFIG"
 class Source:
     """A config file, or the place where one would be."""
 
-    def __init__(self, path: Path, environ: Mapping[str, str], *, needed: bool) -> None:
-        """`needed`: somebody named this file, so it has to be there."""
+    def __init__(self, path: Path, vault: Vault, *, needed: bool) -> None:
+        """`needed`: somebody named this file, so it has to be there. `vault` gives the values of `${NAME}`."""
         self.path = path
-        self._environ = environ
+        self.vault = vault
         self._needed = needed
         self._keys: Path | None = None
         self._read = False
@@ -31,7 +32,10 @@ class Source:
         return self.path.is_file()
 
     def read(self) -> Config:
-        """The config as it is now, with the keys of `api_keys_file`. Raises ConfigError, or OSError."""
+        """The config as it is now, with the keys of `api_keys_file`. Raises ConfigError, or OSError.
+
+        It may wait for the system's keychain: not for an event loop.
+        """
         try:
             if self._read and self.path.exists() and not self.there:
                 # At the start a pipe may stand here; later nobody writes into it, and to read it would be to wait.
@@ -43,7 +47,12 @@ class Source:
             return Config()
         # From now on it is a file that somebody wrote: when it vanishes, that is no wish for the built-in model.
         self._needed = self._read = True
-        config = load(_text(data, self.path), self._environ, file=str(self.path))
+        text = _text(data, self.path)
+        self.vault.fetch(text)
+        config = load(text, self.vault, file=str(self.path))
+        if self.vault.complaints:
+            told = (Complaint("", None, one, "warning") for one in self.vault.complaints)
+            config = msgspec.structs.replace(config, warnings=(*told, *config.warnings))
         self._keys = None
         if config.api_keys.api_keys_file:
             self._keys = self.path.parent / Path(config.api_keys.api_keys_file).expanduser()
@@ -58,23 +67,25 @@ class Source:
         except OSError as error:
             message = f"{path} cannot be read: {error.strerror}. Create it, or take `api_keys_file` out"
             raise ConfigError([Complaint("api_keys.api_keys_file", None, message)], str(self.path)) from None
-        keys = (*config.api_keys.api_keys, *load_keys(_text(data, path), self._environ, file=str(path)))
+        keys = (*config.api_keys.api_keys, *load_keys(_text(data, path), self.vault, file=str(path)))
         return msgspec.structs.replace(config, api_keys=msgspec.structs.replace(config.api_keys, api_keys=keys))
 
-    def stamp(self) -> tuple[tuple[int, int, int] | None, ...]:
-        """Time, size and identity of each file that was read; None for one that is not there."""
-        return tuple(_stamp(path) for path in (self.path, self._keys) if path is not None)
+    def stamp(self) -> tuple[Hashable, ...]:
+        """Time, size and identity of each file that was read, None for one that is not there; and the vault's changes."""
+        files = (self.path, self.vault.mark, self._keys)
+        return (self.vault.late, *(_stamp(path) for path in files if path is not None))
 
 
-def find(given: str | None, environ: Mapping[str, str]) -> Source:
-    """The file that `--config` or `$BYWAY_CONFIG` names, else the user's own.
+def find(given: str | None, environ: Mapping[str, str], data_dir: str | None = None) -> Source:
+    """The file that `--config` or `$BYWAY_CONFIG` names, else the user's own; the secrets are those of `data_dir`.
 
     Never `./byway.yaml`: a cloned repository must not choose where keys go.
     """
+    vault = Vault(platform.data_folder(data_dir, environ), environ)
     named = given or environ.get(VARIABLE)
     if named:
-        return Source(Path(named).expanduser(), environ, needed=True)
-    return Source(platform.config_folder() / platform.CONFIG_NAME, environ, needed=False)
+        return Source(Path(named).expanduser(), vault, needed=True)
+    return Source(platform.config_folder() / platform.CONFIG_NAME, vault, needed=False)
 
 
 def left_out(source: Source) -> str | None:

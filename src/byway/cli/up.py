@@ -44,7 +44,7 @@ def command(
     file: str | None, host: str | None, port: int | None, insecure: bool, data_dir: str | None, no_model: bool
 ) -> None:
     """Start Byway, and say how to use it. Ctrl-C ends it once running answers are out; a second one ends it at once."""
-    source = find(file, os.environ)
+    source = find(file, os.environ, data_dir)
     config = read(source)
     for line in warnings(source, config):
         click.echo(line, err=True)

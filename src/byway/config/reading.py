@@ -28,7 +28,7 @@ from byway.config.settings import (
     WebSearch,
     notes,
 )
-from byway.secrets import Scrubber, expand
+from byway.secrets import ENTRIES, KEPT, Scrubber, expand
 from byway.vendors import VENDORS
 
 
@@ -326,7 +326,8 @@ class _Reader:
             first = {name: (path, line) for name, path, line in reversed(missing)}
             values["missing"] = tuple(sorted(first))
             for name, (path, line) in first.items():
-                self.warn(path, line, f"{name} is not set: {what} is off until it is")
+                keep = f". To keep it: byway secret set {KEPT[name].name}" if name in KEPT else ""
+                self.warn(path, line, f"{name} is not set: {what} is off until it is{keep}")
 
     def keys(self, found: tuple[Any, ...], node: Node, path: str) -> tuple[Key, ...]:
         """Keys with an id each, without those that were refused; complains about repeated ones."""
@@ -457,7 +458,8 @@ class _Reader:
         if name == "searxng" and not values.get("base_url"):
             self.complain(f"{path}.base_url", node.line, "where is your SearXNG? Give its address")
         elif name and name != "searxng" and not values.get("api_key"):
-            self.complain(f"{path}.api_key", node.line, f"{name} wants a key")
+            message = f"{name} wants a key: byway secret set {name}, and api_key: ${{{ENTRIES[name].variable}}}"
+            self.complain(f"{path}.api_key", node.line, message)
 
     def check_config(self, values: dict[str, Any], node: Node, path: str) -> None:
         fields = cast("dict[str, Node]", node.value)

@@ -1,0 +1,147 @@
+"""`byway secret`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, Final
+
+import click
+
+from byway import platform
+from byway.cli import Failure, Misuse
+from byway.secrets import ENTRIES, Entry
+from byway.vault import BadValue, NoKeychain, Vault, VaultError
+from byway.vendors import VENDORS
+
+#: Seconds that a person gets to unlock the keychain.
+_PATIENCE: Final = 60.0
+#: More than a secret can have, so that the vault can say so.
+_MOST: Final = 10_000
+_PLACES: Final = {
+    "environment": "the environment",
+    "keychain": "the system's keychain",
+    "file": "secrets.json in Byway's data folder",
+}
+
+
+@click.group()
+def command() -> None:
+    """Keep the keys of search and cloud providers, so that none has to stand in a file or a shell."""
+
+
+_folder = click.option(
+    "--data-dir", metavar="DIR", help="Byway's data folder. [default: $BYWAY_HOME, else the user's own]"
+)
+
+
+def _named(function: Callable[..., None]) -> Callable[..., None]:
+    """ENTRY, and a word for those who would write the secret behind it."""
+    function = click.argument("rest", nargs=-1, metavar="", type=click.UNPROCESSED)(function)
+    return click.argument("entry")(function)
+
+
+@command.command("set")
+@_named
+@click.option("--file", "file_accepted", is_flag=True, help="Where there is no keychain, a file will do.")
+@_folder
+def keep(entry: str, rest: tuple[str, ...], file_accepted: bool, data_dir: str | None) -> None:
+    """Keep the secret ENTRY: typed where nobody sees it, or from stdin. A running Byway uses it at once.
+
+    It goes into the system's keychain. Where there is none, --file keeps it in a file that only you may open.
+    """
+    one = _entry(entry, rest)
+    vault = _vault(data_dir)
+    value = _typed(one) if platform.is_terminal(sys.stdin) else _piped()
+    try:
+        where = vault.set(one.name, value, file_accepted)
+    except NoKeychain as error:
+        path = platform.data_folder(data_dir, os.environ) / "secrets.json"
+        raise Failure(
+            f"{error}\nNothing was kept. Without a keychain it can be kept in {path}, which only you may open, but "
+            f"whose content is not encrypted: byway secret set {one.name} --file"
+        ) from None
+    except BadValue as error:
+        raise Misuse(str(error)) from None
+    except VaultError as error:
+        raise Failure(str(error)) from None
+    click.echo(f"{one.title}: kept in {_PLACES[where]}.")
+    if given := next((name for name in one.variables if os.environ.get(name)), ""):
+        click.echo(f"{given} is set in this environment: where it is, it wins.", err=True)
+    click.echo(f"If byway.yaml does not use it yet:\n\n{_use(one)}")
+
+
+@command.command()
+@_named
+@_folder
+def clear(entry: str, rest: tuple[str, ...], data_dir: str | None) -> None:
+    """Forget the secret ENTRY."""
+    one = _entry(entry, rest)
+    try:
+        there = _vault(data_dir).clear(one.name)
+    except VaultError as error:
+        raise Failure(str(error)) from None
+    click.echo(f"{one.title}: {'forgotten' if there else 'there was none'}.")
+    if given := next((name for name in one.variables if os.environ.get(name)), ""):
+        click.echo(f"{given} is still set in this environment.", err=True)
+
+
+@command.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@_folder
+def status(as_json: bool, data_dir: str | None) -> None:
+    """Show which secrets there are and where each comes from. They are never shown whole."""
+    vault = _vault(data_dir)
+    found = vault.status()
+    if as_json:
+        import msgspec
+
+        click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
+    else:
+        rows = [("ENTRY", "FROM", "VALUE", "VARIABLE")]
+        rows += [(one.entry, one.where or "-", one.hint or "-", one.variable) for one in found]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    for complaint in vault.complaints:
+        click.echo(complaint, err=True)
+
+
+def _entry(name: str, rest: tuple[str, ...]) -> Entry:
+    """The entry `name`. What was given is not repeated: it may be a secret in the wrong place."""
+    if rest:
+        raise Misuse(
+            "A secret does not go onto the command line, where other programs and the shell's history see it. "
+            "Give it when you are asked, or by stdin. If you have just typed one here, have a new one made."
+        )
+    if name not in ENTRIES:
+        raise Misuse(f"There is no such entry. There are: {', '.join(ENTRIES)}.")
+    return ENTRIES[name]
+
+
+def _vault(data_dir: str | None) -> Vault:
+    return Vault(platform.data_folder(data_dir, os.environ), os.environ, patience=_PATIENCE)
+
+
+def _typed(entry: Entry) -> str:
+    value: Any = click.prompt(f"Key of {entry.title} (not shown)", hide_input=True, err=True)
+    return str(value).strip()
+
+
+def _piped() -> str:
+    """The secret on stdin, without the line end behind it."""
+    return sys.stdin.read(_MOST).removesuffix("\n").removesuffix("\r")
+
+
+def _use(entry: Entry) -> str:
+    """The lines of byway.yaml that use an entry."""
+    value = f'"${{{entry.variable}}}"'
+    if entry.kind == "search":
+        return f"web_search: {{enabled: true, provider: {entry.name}, api_key: {value}}}"
+    vendor = f"type: {entry.name}" if entry.name in VENDORS else f"name: {entry.name}, {_COMPATIBLE[entry.name]}"
+    return f"backends:\n  - {{{vendor}, api_key: {value}}}"
+
+
+#: Clouds that speak OpenAI's protocol and need no row of their own. https://openrouter.ai/docs (seen 2026-11-21).
+_COMPATIBLE: Final = {"openrouter": 'type: generic, url: "https://openrouter.ai/api"'}
