@@ -46,6 +46,9 @@ def pytest_configure() -> None:
     }.items():
         (home / folder).mkdir(mode=0o700, parents=True, exist_ok=True)
         os.environ[name] = str(home / folder)
+    # A test may never come near the keychain of whoever runs it.
+    os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.fail.Keyring"
+    os.environ.pop("DBUS_SESSION_BUS_ADDRESS", None)
     sys.addaudithook(_watch)
 
 

@@ -64,6 +64,7 @@ WALLS = {
     "sqlite3": {"byway.store"},
     "trafilatura": {"byway.web.extract"},
     "lxml": {"byway.web.extract"},
+    "keyring": {"byway.vault"},
     "fcntl": {"byway.platform"},
     "msvcrt": {"byway.platform"},
     "winreg": {"byway.platform"},

@@ -54,7 +54,7 @@ def asked(requirements: list[str]) -> list[Requirement]:
 
 
 def test_there_are_locks() -> None:
-    assert {path.stem for path in LOCKS} == {"runtime", "local", "web", "dev", "build"}
+    assert {path.stem for path in LOCKS} == {"runtime", "keychain", "local", "web", "dev", "build"}
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.stem)
@@ -83,7 +83,7 @@ def test_the_locks_are_those_of_the_project() -> None:
     groups = PROJECT["dependency-groups"]
     wanted = {
         "runtime": PROJECT["project"]["dependencies"],
-        **{name: groups[name] for name in ("dev", "local", "web", "build")},
+        **{name: groups[name] for name in ("dev", "keychain", "local", "web", "build")},
     }
     assert PROJECT["build-system"]["requires"] == groups["build"]
     for name, requirements in wanted.items():
@@ -120,12 +120,21 @@ def test_the_extra_for_web_pages_shares_its_versions_with_what_it_is_tested_with
     }
 
 
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_the_extra_for_the_keychain_is_tested_as_it_is_installed(system: str) -> None:
+    keychain, dev = locked("keychain", system), locked("dev", system)
+    assert "keyring" in keychain and keychain.items() <= dev.items()
+    assert not keychain.keys() & locked("runtime", system).keys()
+    extras, groups = PROJECT["project"]["optional-dependencies"], PROJECT["dependency-groups"]
+    assert extras["keychain"] == groups["keychain"]
+
+
 def test_only_declared_packages_are_imported() -> None:
     declared = {
         canonicalize_name(requirement.name).replace("-", ".")
         for requirement in asked(PROJECT["project"]["dependencies"])
     }
-    declared |= {"byway", "lxml", "trafilatura", "xllamacpp"}
+    declared |= {"byway", "keyring", "lxml", "trafilatura", "xllamacpp"}
     found = {
         f"{path.name}: {match[1]}"
         for path in (ROOT / "src").rglob("*.py")

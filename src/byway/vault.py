@@ -390,6 +390,8 @@ def _problem(error: Exception) -> NoKeychain:
     if isinstance(error, NoKeychain):
         return error
     kind = type(error).__name__
-    if kind == "KeyringLocked":
-        return NoKeychain("The keychain is locked, and was not unlocked.", waiting=True)
+    if kind in ("KeyringLocked", "InitError"):
+        return NoKeychain(
+            "The keychain is locked, and nobody was asked for its password. Unlock it first.", waiting=True
+        )
     return NoKeychain(f"The keychain cannot be used ({kind}).", waiting=kind != "NoKeyringError")
