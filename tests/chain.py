@@ -16,7 +16,7 @@ from keyring.backend import KeyringBackend
 class Chain(KeyringBackend):
     """While a file `<CHAIN>.locked` exists nobody gets an answer, as with a keychain that asks for its password."""
 
-    priority = 5  # type: ignore[assignment]
+    priority: float = 5
 
     def __init__(self, path: Path | None = None) -> None:
         super().__init__()
@@ -52,13 +52,13 @@ class Forgetful(Chain):
 class Plain(Chain):
     """A makeshift: it would keep secrets in a plain file without asking."""
 
-    priority = 0.5  # type: ignore[assignment]
+    priority = 0.5
 
 
 class Makeshifts(Chain):
     """Several makeshifts in a chain, which say of themselves that they are more."""
 
-    priority = 10  # type: ignore[assignment]
+    priority = 10
 
     @property
     def backends(self) -> list[KeyringBackend]:

@@ -365,7 +365,7 @@ def test_a_missing_variable_turns_off_its_own_provider_only() -> None:
 def test_what_the_docs_say_to_write_works() -> None:
     page = (Path(__file__).parent.parent / "docs/web-search.md").read_text(encoding="utf-8")
     blocks = [one for one in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if one.startswith("web_search:")]
-    environ = {f"{name.upper()}_API_KEY": KEY for name in NAMES}
+    environ = {f"BYWAY_{name.upper()}_API_KEY": KEY for name in NAMES}
     named = [load(one, environ) for one in blocks]
     assert {one.web_search.provider for one in named} == set(NAMES)
     assert all(one.web_search.enabled and one.web_search.providers and not one.warnings for one in named)

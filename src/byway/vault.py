@@ -90,8 +90,8 @@ class Vault(Mapping[str, str]):
         self._lock = threading.RLock()
         self._values: dict[str, str] = {}
         self._fresh: set[str] = set()
-        """Entries that were looked for since the mark has changed."""
-        self._seen = b""
+        """Entries that were looked for since something has changed."""
+        self._seen = (b"", 0)
 
     # ---- as a mapping
 
@@ -127,10 +127,10 @@ class Vault(Mapping[str, str]):
         that was read before stays then.
         """
         with self._lock:
-            mark = self._marked()
-            if mark != self._seen:
+            now = (self._marked(), self.late)
+            if now != self._seen:
                 self._fresh.clear()
-                self._seen = mark
+                self._seen = now
             entries = {KEPT[name].name: KEPT[name] for name in sorted(named(text) & KEPT.keys())}
             wanted = [one for one in entries.values() if one.name not in self._fresh and not self._given(one)]
             self.complaints = tuple(dict.fromkeys(self._read(wanted))) if wanted else ()

@@ -80,7 +80,7 @@ class Stage:
         self.gateway = Gateway(settings, environ=place)
         self.data = self.gateway.home / "data"
         self._environ = {**os.environ, "PYTHONPATH": str(SOURCE), **place}
-        self._file = place["PYTHON_KEYRING_BACKEND"].startswith("keyring.backends.fail")
+        self.plain = place["PYTHON_KEYRING_BACKEND"].startswith("keyring.backends.fail")
 
     def secret(self, *arguments: str, value: str = "") -> str:
         """`byway secret`, as a person calls it while Byway runs."""
@@ -96,11 +96,12 @@ class Stage:
         return done.stdout + done.stderr
 
     def keep(self, value: str) -> str:
-        return self.secret("set", "serper", *(["--file"] if self._file else []), value=value)
+        return self.secret("set", "serper", *(["--file"] if self.plain else []), value=value)
 
     def finds(self) -> bool:
         """Does a search work?"""
         answer = self.gateway.post({**ASK, "tools": SEARCH})
+        assert FIRST.encode() not in answer.body and SECOND.encode() not in answer.body
         return answer.status == 200 and FOUND[0][1] in answer.body.decode()
 
     def changes(self, met: Callable[[], bool]) -> None:
@@ -109,15 +110,16 @@ class Stage:
 
     def leaks(self, value: str) -> list[str]:
         """Where a secret can be seen."""
-        process = Path(f"/proc/{self.gateway.process.pid}")
-        children = (process / f"task/{process.name}/children").read_text().split()
         told = {
             "log": self.gateway.text,
             "config": self.gateway.file.read_text(),
-            "arguments": "".join(Path(f"/proc/{one}/cmdline").read_text() for one in (process.name, *children)),
-            "environment": (process / "environ").read_text(),
             "answers": "".join(self.gateway.get(path).body.decode() for path in ("/readyz", "/v1/models")),
         }
+        if sys.platform == "linux":
+            process = Path(f"/proc/{self.gateway.process.pid}")
+            children = (process / f"task/{process.name}/children").read_text().split()
+            told["arguments"] = "".join(Path(f"/proc/{one}/cmdline").read_text() for one in (process.name, *children))
+            told["environment"] = (process / "environ").read_text()
         told |= {path.name: path.read_text() for path in self.data.rglob("*") if path.is_file()}
         return [name for name, text in told.items() if value in text]
 
@@ -177,7 +179,7 @@ def test_a_key_is_rotated_while_a_stream_runs(stage: Stage, accepted: list[str])
         assert client.got.endswith(b'event: message_stop\ndata: {"type":"message_stop"}\n\n')
         assert [line for line in gateway.requests() if line.get("error")] == []
         for value in (FIRST, SECOND):
-            assert stage.leaks(value) == (["secrets.json"] if value == SECOND and stage._file else [])
+            assert stage.leaks(value) == (["secrets.json"] if value == SECOND and stage.plain else [])
 
 
 def test_a_key_is_forgotten_and_kept_anew_while_byway_runs(stage: Stage) -> None:
