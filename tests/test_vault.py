@@ -167,6 +167,14 @@ def test_a_keychain_that_is_none_is_not_used(folder: Path, use: Use, kind: str) 
     assert not made.path.exists() and not files(folder)
 
 
+def test_a_keychain_that_came_later_is_found(folder: Path, none: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    with pytest.raises(NoKeychain):
+        Vault(folder, {}).set("serper", VALUE)
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "chain.Chain")
+    monkeypatch.setenv("CHAIN", str(tmp_path / "chain.json"))
+    assert Vault(folder, {}).set("serper", VALUE) == "keychain"
+
+
 def test_without_a_keychain_nothing_is_kept_in_silence(folder: Path, none: Any) -> None:
     vault = Vault(folder, {})
     with pytest.raises(NoKeychain, match="no keychain"):
@@ -427,7 +435,7 @@ def test_a_changed_secret_changes_the_stamp(tmp_path: Path, folder: Path, kept: 
 # --- the command ------------------------------------------------------------------------------------------------------
 
 
-def run(*arguments: str, input: str | None = None, **environ: str) -> Result:
+def run(*arguments: str, input: str | bytes | None = None, **environ: str) -> Result:
     return CliRunner().invoke(byway, ["secret", *arguments], input=input, env=environ)
 
 
@@ -509,9 +517,21 @@ def test_where_there_is_no_keychain_the_command_asks_for_consent(home: Path, non
     assert run("clear", "serper").stdout == "Serper: there was none.\n"
 
 
-def test_a_bad_value_is_a_misuse(home: Path, kept: Any) -> None:
-    done = run("set", "serper", input="two\nlines\n")
-    assert done.exit_code == 2 and "more than one line" in done.stderr
+@pytest.mark.parametrize(("given", "words"), [("two\nlines\n", "more than one line"), (b"\xff" * 20, "outside ASCII")])
+def test_a_bad_value_is_a_misuse(home: Path, kept: Any, given: str | bytes, words: str) -> None:
+    done = run("set", "serper", input=given)
+    assert done.exit_code == 2 and words in done.stderr
+
+
+def test_commands_take_the_same_folder_as_the_service(tmp_path: Path, none: Any) -> None:
+    other = tmp_path / "other"
+    assert run("set", "serper", "--file", "--data-dir", str(other), input=VALUE).exit_code == 0
+    file = tmp_path / "byway.yaml"
+    file.write_text(CONFIG)
+    done = CliRunner().invoke(byway, ["config", "check", str(file)])
+    assert "BYWAY_SERPER_API_KEY is not set" in done.stderr
+    done = CliRunner().invoke(byway, ["config", "check", str(file), "--data-dir", str(other)])
+    assert done.exit_code == 0 and done.stderr == ""
 
 
 def test_a_variable_that_is_set_is_said_to_win(home: Path, kept: Any) -> None:

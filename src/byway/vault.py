@@ -164,7 +164,7 @@ class Vault(Mapping[str, str]):
                     value = self._keychain.get(entry.name)
                 except NoKeychain as error:
                     silent = error
-            known = bool(value) or not (broken or (silent and silent.waiting))
+            known = not broken and (bool(value) or silent is None or not silent.waiting)
             trouble = broken or ("" if value or silent is None else str(silent))
             if odd := value and _odd(value):
                 value, trouble = "", f"What is kept as {entry.name} is no key: {odd}. {_again(entry)}"
@@ -368,15 +368,24 @@ class _Keychain:
 def _chain() -> Any:
     """The keychain of this system. Raises NoKeychain, and whatever `keyring` raises."""
     try:
-        import keyring
+        import keyring.core
     except ImportError:
         raise NoKeychain(f"The system's keychain is not connected here. To have it: {GET_IT}.") from None
-    chain: Any = keyring.get_keyring()
-    # Several in a chain are tried in order. Below 1 are makeshifts: none at all, plain files (keyring.core.recommended).
+    if not _fit(keyring.get_keyring()):
+        # There may have been none yet when it was looked for before.
+        keyring.core.init_backend()
+        if not _fit(keyring.get_keyring()):
+            raise NoKeychain(
+                "This system has no keychain that is running (on Linux: GNOME Keyring, KWallet or KeePassXC)."
+            )
+    return keyring.get_keyring()
+
+
+def _fit(chain: Any) -> bool:
+    """Is it a keychain? Below 1 are makeshifts: none at all, or plain files (`keyring.core.recommended`)."""
+    # Several in a chain are tried in order.
     first = next(iter(getattr(chain, "backends", ())), chain)
-    if first.priority < 1:
-        raise NoKeychain("This system has no keychain that is running (on Linux: GNOME Keyring, KWallet or KeePassXC).")
-    return chain
+    return bool(first.priority >= 1)
 
 
 def _silent() -> NoKeychain:

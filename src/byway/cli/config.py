@@ -5,7 +5,7 @@ import os
 import click
 
 from byway.cli import Failure, Misuse
-from byway.cli.source import Source, find
+from byway.cli.source import Source, data_dir, find
 from byway.config import Config, ConfigError
 
 
@@ -16,9 +16,10 @@ def command() -> None:
 
 @command.command()
 @click.argument("file", required=False, type=click.Path(dir_okay=False))
-def check(file: str | None) -> None:
+@data_dir
+def check(file: str | None, folder: str | None) -> None:
     """Read FILE as `byway up` would, and say everything that is wrong with it. Without FILE: the one that is used."""
-    source = find(file, os.environ)
+    source = find(file, os.environ, folder)
     if not file and not source.there:
         raise Misuse(f"There is no config file at {source.path}. Name one: byway config check FILE")
     config = read(source)

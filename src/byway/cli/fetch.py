@@ -11,7 +11,7 @@ import msgspec
 
 from byway.cli import Failure
 from byway.cli.config import read
-from byway.cli.source import find
+from byway.cli.source import data_dir, find
 
 #: What to do, by code; a code that is not here says it all.
 _ADVICE = {
@@ -26,9 +26,10 @@ _ADVICE = {
 @click.argument("url")
 @click.option("--config", "file", metavar="FILE", help="The config file. [default: $BYWAY_CONFIG, else the user's own]")
 @click.option("--tokens", type=click.IntRange(1), help="Cut the text at about so many. [default: as configured]")
-def command(url: str, file: str | None, tokens: int | None) -> None:
+@data_dir
+def command(url: str, file: str | None, tokens: int | None, folder: str | None) -> None:
     """Fetch URL as a model would, and print its text. Title and facts go to stderr; Byway need not run."""
-    config = read(find(file, os.environ))
+    config = read(find(file, os.environ, folder))
     from byway.web.fetching import Fetcher, Unfetched
 
     settings = config.web_fetch

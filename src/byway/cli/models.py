@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from byway.cli.config import read
-from byway.cli.source import find
+from byway.cli.source import data_dir, find
 
 if TYPE_CHECKING:
     from byway.runtime import Runtime
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--config", "file", metavar="FILE", help="The config file. [default: $BYWAY_CONFIG, else the user's own]")
+@data_dir
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def command(file: str | None, as_json: bool) -> None:
+def command(file: str | None, folder: str | None, as_json: bool) -> None:
     """Show what can be asked for, and who answers. Asks the backends themselves; Byway need not run."""
-    config = read(find(file, os.environ))
+    config = read(find(file, os.environ, folder))
     from byway.runtime import Runtime
 
     async def ask() -> dict[str, Any]:

@@ -15,7 +15,7 @@ import click
 
 from byway.cli import Failure, Misuse
 from byway.cli.config import read
-from byway.cli.source import find
+from byway.cli.source import data_dir, find
 from byway.config.settings import ProviderName
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ _ADVICE = {
     "--block", "--blocked-domain", "blocked", multiple=True, metavar="DOMAIN", help="Not from this; may be given again."
 )
 @click.option("--freshness", type=click.Choice(("day", "week", "month", "year")), help="Nothing that is older.")
+@data_dir
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def command(
     query: str,
@@ -56,10 +57,11 @@ def command(
     allowed: tuple[str, ...],
     blocked: tuple[str, ...],
     freshness: Freshness | None,
+    folder: str | None,
     as_json: bool,
 ) -> None:
     """Search the web for QUERY as a model would, and print what is found. Byway need not run."""
-    config = read(find(file, os.environ))
+    config = read(find(file, os.environ, folder))
     settings = config.web_search
     from byway.config import forms
     from byway.domains import complaint

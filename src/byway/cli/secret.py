@@ -11,6 +11,7 @@ import click
 
 from byway import platform
 from byway.cli import Failure, Misuse
+from byway.cli.source import data_dir
 from byway.secrets import ENTRIES, Entry
 from byway.vault import BadValue, NoKeychain, Vault, VaultError
 from byway.vendors import VENDORS
@@ -31,11 +32,6 @@ def command() -> None:
     """Keep the keys of search and cloud providers, so that none has to stand in a file or a shell."""
 
 
-_folder = click.option(
-    "--data-dir", metavar="DIR", help="Byway's data folder. [default: $BYWAY_HOME, else the user's own]"
-)
-
-
 def _named(function: Callable[..., None]) -> Callable[..., None]:
     """ENTRY, and a word for those who would write the secret behind it."""
     function = click.argument("rest", nargs=-1, metavar="", type=click.UNPROCESSED)(function)
@@ -45,19 +41,19 @@ def _named(function: Callable[..., None]) -> Callable[..., None]:
 @command.command("set")
 @_named
 @click.option("--file", "file_accepted", is_flag=True, help="Where there is no keychain, a file will do.")
-@_folder
-def keep(entry: str, rest: tuple[str, ...], file_accepted: bool, data_dir: str | None) -> None:
+@data_dir
+def keep(entry: str, rest: tuple[str, ...], file_accepted: bool, folder: str | None) -> None:
     """Keep the secret ENTRY: typed where nobody sees it, or from stdin. A running Byway uses it at once.
 
     It goes into the system's keychain. Where there is none, --file keeps it in a file that only you may open.
     """
     one = _entry(entry, rest)
-    vault = _vault(data_dir)
+    vault = _vault(folder)
     value = _typed(one) if platform.is_terminal(sys.stdin) else _piped()
     try:
         where = vault.set(one.name, value, file_accepted)
     except NoKeychain as error:
-        path = platform.data_folder(data_dir, os.environ) / "secrets.json"
+        path = platform.data_folder(folder, os.environ) / "secrets.json"
         raise Failure(
             f"{error}\nNothing was kept. Without a keychain it can be kept in {path}, which only you may open, but "
             f"whose content is not encrypted: byway secret set {one.name} --file"
@@ -74,12 +70,12 @@ def keep(entry: str, rest: tuple[str, ...], file_accepted: bool, data_dir: str |
 
 @command.command()
 @_named
-@_folder
-def clear(entry: str, rest: tuple[str, ...], data_dir: str | None) -> None:
+@data_dir
+def clear(entry: str, rest: tuple[str, ...], folder: str | None) -> None:
     """Forget the secret ENTRY."""
     one = _entry(entry, rest)
     try:
-        there = _vault(data_dir).clear(one.name)
+        there = _vault(folder).clear(one.name)
     except VaultError as error:
         raise Failure(str(error)) from None
     click.echo(f"{one.title}: {'forgotten' if there else 'there was none'}.")
@@ -89,10 +85,10 @@ def clear(entry: str, rest: tuple[str, ...], data_dir: str | None) -> None:
 
 @command.command()
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-@_folder
-def status(as_json: bool, data_dir: str | None) -> None:
+@data_dir
+def status(as_json: bool, folder: str | None) -> None:
     """Show which secrets there are and where each comes from. They are never shown whole."""
-    vault = _vault(data_dir)
+    vault = _vault(folder)
     found = vault.status()
     if as_json:
         import msgspec
@@ -120,8 +116,8 @@ def _entry(name: str, rest: tuple[str, ...]) -> Entry:
     return ENTRIES[name]
 
 
-def _vault(data_dir: str | None) -> Vault:
-    return Vault(platform.data_folder(data_dir, os.environ), os.environ, patience=_PATIENCE)
+def _vault(folder: str | None) -> Vault:
+    return Vault(platform.data_folder(folder, os.environ), os.environ, patience=_PATIENCE)
 
 
 def _typed(entry: Entry) -> str:
@@ -131,7 +127,8 @@ def _typed(entry: Entry) -> str:
 
 def _piped() -> str:
     """The secret on stdin, without the line end behind it."""
-    return sys.stdin.read(_MOST).removesuffix("\n").removesuffix("\r")
+    given = sys.stdin.buffer.read(_MOST)
+    return given.decode(errors="replace").removesuffix("\n").removesuffix("\r")
 
 
 def _use(entry: Entry) -> str:

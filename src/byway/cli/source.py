@@ -7,6 +7,7 @@ from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Final
 
+import click
 import msgspec
 
 from byway import platform
@@ -14,6 +15,13 @@ from byway.config import Complaint, Config, ConfigError, load, load_keys
 from byway.vault import Vault
 
 VARIABLE: Final = "BYWAY_CONFIG"
+
+data_dir = click.option(
+    "--data-dir",
+    "folder",
+    metavar="DIR",
+    help="Where Byway keeps its data. [default: $BYWAY_HOME, else the user's own]",
+)
 
 
 class Source:
@@ -76,12 +84,12 @@ class Source:
         return (self.vault.late, *(_stamp(path) for path in files if path is not None))
 
 
-def find(given: str | None, environ: Mapping[str, str], data_dir: str | None = None) -> Source:
-    """The file that `--config` or `$BYWAY_CONFIG` names, else the user's own; the secrets are those of `data_dir`.
+def find(given: str | None, environ: Mapping[str, str], folder: str | None = None) -> Source:
+    """The file that `--config` or `$BYWAY_CONFIG` names, else the user's own; the secrets are those of the data `folder`.
 
     Never `./byway.yaml`: a cloned repository must not choose where keys go.
     """
-    vault = Vault(platform.data_folder(data_dir, environ), environ)
+    vault = Vault(platform.data_folder(folder, environ), environ)
     named = given or environ.get(VARIABLE)
     if named:
         return Source(Path(named).expanduser(), vault, needed=True)

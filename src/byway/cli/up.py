@@ -17,7 +17,7 @@ import click
 from byway import __version__, logs, platform
 from byway.cli import Failure
 from byway.cli.config import read, warnings
-from byway.cli.source import Source, find, left_out
+from byway.cli.source import Source, data_dir, find, left_out
 
 if TYPE_CHECKING:
     from byway.cli.welcome import Facts
@@ -36,23 +36,21 @@ _TICK: Final = 0.1
 @click.option("--host", metavar="HOST", help="Listen at this address instead of the config's. [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), help="Listen at this port; 0: any free one. [default: 38080]")
 @click.option("--insecure", is_flag=True, help="Let other machines in without a key.")
-@click.option(
-    "--data-dir", metavar="DIR", help="Where Byway keeps its data. [default: $BYWAY_HOME, else the user's own]"
-)
+@data_dir
 @click.option("--no-model", is_flag=True, help="Do not start the built-in model.")
 def command(
-    file: str | None, host: str | None, port: int | None, insecure: bool, data_dir: str | None, no_model: bool
+    file: str | None, host: str | None, port: int | None, insecure: bool, folder: str | None, no_model: bool
 ) -> None:
     """Start Byway, and say how to use it. Ctrl-C ends it once running answers are out; a second one ends it at once."""
-    source = find(file, os.environ, data_dir)
+    source = find(file, os.environ, folder)
     config = read(source)
     for line in warnings(source, config):
         click.echo(line, err=True)
 
     logs.start(config.logging.level, config.logging.format, colour=platform.has_colour(sys.stderr, os.environ))
     platform.prepare()
-    folder = platform.data_folder(data_dir, os.environ)
-    with _held(folder), _opened(folder) as store:
+    data = platform.data_folder(folder, os.environ)
+    with _held(data), _opened(data) as store:
         stored = store.stored()
         if config.api_keys.mode == "permissive" and stored:
             click.echo("warning: api_keys.mode is permissive although there are keys: anyone may use Byway", err=True)
@@ -70,7 +68,7 @@ def command(
         except serve.CannotListen as error:
             raise Failure(str(error)) from None
         with asyncio.Runner(loop_factory=platform.loop_factory()) as runner:
-            runner.run(_serve(config, source, listeners, notes, folder, store, insecure=insecure, no_model=no_model))
+            runner.run(_serve(config, source, listeners, notes, data, store, insecure=insecure, no_model=no_model))
 
 
 @contextlib.contextmanager
