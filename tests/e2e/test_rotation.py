@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -130,6 +131,8 @@ class Slow(threading.Thread):
     def __init__(self, gateway: Gateway) -> None:
         super().__init__(daemon=True)
         self._gateway, self._began, self.got = gateway, threading.Event(), b""
+        self.times: list[float] = []
+        """When something came."""
         self.start()
         assert self._began.wait(10)
 
@@ -138,6 +141,7 @@ class Slow(threading.Thread):
         with self._gateway.open("POST", "/v1/messages", body, headers) as answer:
             while data := answer.read1():
                 self.got += data
+                self.times.append(time.monotonic())
                 self._began.set()
 
 
@@ -207,3 +211,19 @@ def test_a_locked_keychain_keeps_nobody_waiting_and_is_read_when_it_opens(stage:
         assert "Perhaps it waits for its password" in gateway.text
         locked.unlink()
         stage.changes(stage.finds)
+
+
+@pytest.mark.parametrize("place", [_made_up], indirect=True)
+def test_a_keychain_that_falls_silent_stalls_no_stream_and_loses_no_key(stage: Stage, tmp_path: Path) -> None:
+    stage.keep(FIRST)
+    with stage.gateway as gateway:
+        client = Slow(gateway)
+        locked = tmp_path / "chain.locked"
+        locked.touch()
+        (stage.data / "secrets.stamp").write_text("changed")
+        gateway.wait(lambda: "Perhaps it waits for its password" in gateway.text)
+        assert client.is_alive() and stage.finds()
+        locked.unlink()
+        client.join(20)
+        assert client.got.count(b"word ") == 60
+        assert max(later - earlier for earlier, later in itertools.pairwise(client.times)) < 1.5
