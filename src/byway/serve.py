@@ -292,7 +292,6 @@ class Service:
             self._end_model()
 
     async def _reload(self) -> None:
-        running = self.app.runtime.config
         try:
             # It may wait for a keychain, and streams wait for nobody.
             config = await asyncio.to_thread(self._source.read)
@@ -312,6 +311,7 @@ class Service:
             say("Needs a restart", logging.WARNING, setting=path)
         for warning in config.warnings:
             say("Config", logging.WARNING, line=warning.line, says=str(warning))
+        running = self.app.runtime.config
         if config != running:
             await self.app.reload(config)
             if config.logging != running.logging:

@@ -121,7 +121,9 @@ class Stage:
             children = (process / f"task/{process.name}/children").read_text().split()
             told["arguments"] = "".join(Path(f"/proc/{one}/cmdline").read_text() for one in (process.name, *children))
             told["environment"] = (process / "environ").read_text()
-        told |= {path.name: path.read_text() for path in self.data.rglob("*") if path.is_file()}
+        told |= {
+            path.name: path.read_bytes().decode(errors="replace") for path in self.data.rglob("*") if path.is_file()
+        }
         return [name for name, text in told.items() if value in text]
 
 
