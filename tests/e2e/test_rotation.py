@@ -21,6 +21,8 @@ from scripted import Asked, Say, Scripted, Tool
 pytest.importorskip("keyring", reason="keyring is not installed")
 
 FIRST, SECOND = "first-key-of-serper-0123456789", "second-key-of-serper-0123456789"
+#: How long a stream runs, in tenths of a second.
+WORDS = 45
 SEARCH = [{"type": "web_search_20250305", "name": "web_search"}]
 ASK: dict[str, Any] = {"model": "sonnet", "max_tokens": 100, "messages": [{"role": "user", "content": "What is new?"}]}
 SLOWLY = {**ASK, "stream": True, "messages": [{"role": "user", "content": "slowly"}]}
@@ -162,7 +164,7 @@ def stage(place: dict[str, str], accepted: list[str]) -> Iterator[Stage]:
 
     def model(asked: Asked) -> Say:
         if "slowly" in asked.body.decode():
-            return Say("word " * 60, gap=0.1)
+            return Say("word " * WORDS, gap=0.1)
         heard = asked.json["messages"][-1]["role"] == "tool"
         return Say("Found.") if heard else Say(tools=[Tool("web_search", {"query": "rust"})])
 
@@ -170,6 +172,7 @@ def stage(place: dict[str, str], accepted: list[str]) -> Iterator[Stage]:
         yield Stage(place, server, search)
 
 
+@pytest.mark.slow
 def test_a_key_is_rotated_while_a_stream_runs(stage: Stage, accepted: list[str]) -> None:
     stage.keep(FIRST)
     with stage.gateway as gateway:
@@ -181,7 +184,7 @@ def test_a_key_is_rotated_while_a_stream_runs(stage: Stage, accepted: list[str])
         stage.changes(stage.finds)
         assert client.is_alive(), "the stream was running all the time"
         client.join(20)
-        assert client.got.count(b"word ") == 60
+        assert client.got.count(b"word ") == WORDS
         assert client.got.endswith(b'event: message_stop\ndata: {"type":"message_stop"}\n\n')
         assert [line for line in gateway.requests() if line.get("error")] == []
         for value in (FIRST, SECOND):
@@ -215,6 +218,7 @@ def test_a_locked_keychain_keeps_nobody_waiting_and_is_read_when_it_opens(stage:
         stage.changes(stage.finds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", [_made_up], indirect=True)
 def test_a_keychain_that_falls_silent_stalls_no_stream_and_loses_no_key(stage: Stage, tmp_path: Path) -> None:
     stage.keep(FIRST)
@@ -227,5 +231,5 @@ def test_a_keychain_that_falls_silent_stalls_no_stream_and_loses_no_key(stage: S
         assert client.is_alive() and stage.finds()
         locked.unlink()
         client.join(20)
-        assert client.got.count(b"word ") == 60
+        assert client.got.count(b"word ") == WORDS
         assert max(later - earlier for earlier, later in itertools.pairwise(client.times)) < 1.5
