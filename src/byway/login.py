@@ -1,5 +1,5 @@
-"""Who may use the settings page: a link that works once, and the cookie that it is exchanged for. Pure: time and randomness come
-from outside.
+"""Who may use the settings page: a link that works once, and the cookie that it is exchanged for. Pure: time and chance are
+given to it.
 
 The page's login is no client's key: it opens the page and nothing else, and a key without the scope `admin` opens all but it.
 """
