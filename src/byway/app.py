@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from byway import runtime as generations
+from byway import ui
 from byway.config import Config
 from byway.endpoints import (
     Ask,
@@ -37,6 +38,8 @@ from byway.logs import put, trace
 from byway.problems import Problem
 from byway.recent import Line, Recent
 from byway.runtime import Runtime
+from byway.ui import api, claude, login, secrets, trouble
+from byway.ui import requests as traffic
 
 if TYPE_CHECKING:
     from byway.desk import Desk
@@ -46,7 +49,7 @@ if TYPE_CHECKING:
 PREFIXES: Final = ("", "/anthropic", "/v1", "/anthropic/v1", "/v1/messages", "/anthropic/v1/messages")
 FRONT: Final[Routes] = (*messages.ROUTES, *chat.ROUTES, *tokens.ROUTES, *models.ROUTES)
 #: What needs no key: a client's hello, and what a supervisor asks.
-OPEN: Final[Routes] = health.ROUTES
+OPEN: Final[Routes] = (*health.ROUTES, *claude.OPEN, *login.OPEN, *ui.OPEN)
 _OPEN: Final = frozenset(endpoint for _, _, endpoint in OPEN)
 #: The scope that a key must have for an endpoint; one that is not named here is for `admin` alone.
 NEEDED: Final[Mapping[Endpoint, str]] = {
@@ -57,7 +60,16 @@ NEEDED: Final[Mapping[Endpoint, str]] = {
     models.show: "read",
 }
 #: What is for the page's login, for keys with the scope `admin`, and for the owner of the unix socket in the data folder.
-ADMIN: Final[Routes] = settings.ROUTES
+PAGES: Final[Routes] = (
+    *claude.ROUTES,
+    *api.ROUTES,
+    *secrets.ROUTES,
+    *traffic.ROUTES,
+    *trouble.ROUTES,
+    *login.ROUTES,
+)
+ADMIN: Final[Routes] = (*settings.ROUTES, *PAGES)
+_PAGES: Final = frozenset(endpoint for _, _, endpoint in PAGES)
 _ADMIN: Final = frozenset(endpoint for _, _, endpoint in ADMIN)
 #: Who is logged in at the page.
 PERSON: Final = Caller("", ("read", "write", "files", "admin"))
@@ -104,7 +116,10 @@ class App:
             else:
                 self._table.setdefault(path, {})[method] = endpoint
         for method, path, endpoint in OPEN:
-            self._table.setdefault(path, {})[method] = endpoint
+            if path.endswith("*"):
+                self._tails[path[:-1]] = endpoint
+            else:
+                self._table.setdefault(path, {})[method] = endpoint
 
     # ---------------------------------------------------------------------------------------------------------- requests
 
@@ -148,7 +163,12 @@ class App:
         found = self._table.get(ask.path) or self._find(ask)
         endpoint = found.get(method)
         if endpoint in _ADMIN:
-            self._admit(ask)
+            try:
+                self.admit(ask)
+            except Problem as problem:
+                if problem.kind != "authentication" or endpoint not in _PAGES:
+                    raise
+                return login.closed
         elif endpoint is None or endpoint not in _OPEN:
             ask.caller = self.runtime.keyring.check(ask.headers, time.time())
             if endpoint is not None and NEEDED.get(endpoint, "admin") not in ask.caller.scopes:
@@ -174,7 +194,7 @@ class App:
             raise Problem("not_found", "This Byway has no settings page.")
         return self.desk
 
-    def _admit(self, ask: Ask) -> None:
+    def admit(self, ask: Ask) -> None:
         """The inner door: a login, a key with the scope `admin`, or the socket that only its owner can open."""
         desk = self.at_desk
         server = ask.scope.get("server")

@@ -12,6 +12,7 @@ from byway import platform
 from byway.filing import Filing
 from byway.login import SECRET_SIZE, Login
 from byway.store import Store
+from byway.vault import Vault
 
 
 class Desk:
@@ -33,10 +34,17 @@ class Desk:
         self.reload = reload
         self.restart = restart
         self.login = Login(_secret(folder))
+        self.base: str | None = None
+        """The URL by which a program on this machine reaches it; None without a TCP address."""
         self.addresses: tuple[str, ...] = ()
         """Where this Byway listens, as `host:port` and `unix:path`."""
         self.socket = ""
         """The path of the unix socket in the data folder, whose owner needs no login; empty where there is none."""
+
+    @property
+    def vault(self) -> Vault:
+        """The secrets, for somebody who waits at the page and may be asked for a password. Its calls block."""
+        return Vault(self.folder, os.environ, patience=60)
 
     def link(self) -> str:
         """A token that opens the page once."""

@@ -5,6 +5,7 @@ The words for people are those of the settings page and of `byway verify` alike;
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any, Final, Literal
 
@@ -59,12 +60,13 @@ async def verify(base: str, key: str, model: str = "sonnet", limit: float = LIMI
             False, "No such address", "address", problem.message, "Correct the base URL: http://HOST:PORT/anthropic"
         )
     try:
-        answer = await upstream.open(call)
-        try:
-            found = await answer.body(_BODY_LIMIT)
-            status, given = answer.status, answer.headers
-        finally:
-            answer.close()
+        async with asyncio.timeout(limit):
+            answer = await upstream.open(call)
+            try:
+                found = await answer.body(_BODY_LIMIT)
+                status, given = answer.status, answer.headers
+            finally:
+                answer.close()
     except Problem as problem:
         verdict = _unreached(problem, base, limit)
     except TimeoutError:
@@ -74,8 +76,6 @@ async def verify(base: str, key: str, model: str = "sonnet", limit: float = LIMI
     finally:
         await upstream.close()
     ms = round((time.monotonic() - began) * 1000, 1)
-    if verdict.good and ms > limit * 1000:
-        verdict = _late(limit)
     return msgspec.structs.replace(verdict, asked=model, ms=ms)
 
 
@@ -101,7 +101,7 @@ def _unreached(problem: Problem, base: str, limit: float) -> Verdict:
         "Connection refused" if refused else "Cannot be reached",
         "address",
         problem.message,
-        "Nothing listens at that address. Start Byway there (`byway up`) and look under API -> Status; perhaps its port is another.",
+        "Nothing listens there. Start Byway (`byway up`), and look under API -> Status: perhaps its port is another.",
     )
 
 
@@ -199,7 +199,7 @@ def _failed(status: int, error: _Error, backend: str, base: str) -> Verdict:
                 "The backend does not answer",
                 "server",
                 why,
-                f"Byway is there, but what answers behind it is not{f': backend {backend}' if backend else ''}. Start that server, or "
-                "choose another model under Quick Setup.",
+                f"Byway is there, but not what should answer{f': {backend}' if backend else ''}. Start that server, or choose another "
+                "model under Quick Setup.",
                 backend=backend,
             )

@@ -43,6 +43,8 @@ ROUTES: Routes = (
         (method, path, hello)
         for method in ("GET", "HEAD")
         for path in ("/", "/api/hello", "/anthropic", "/anthropic/api/hello")
+        # A person who asks for the root gets the settings page: `ui/claude`.
+        if (method, path) != ("GET", "/")
     ),
     *((method, path, live) for method in ("GET", "HEAD") for path in ("/livez", "/health", "/healthz")),
     *((method, "/readyz", ready) for method in ("GET", "HEAD")),

@@ -6,19 +6,26 @@ A page is one module with its `ROUTES` and one template of the same name. What a
 from __future__ import annotations
 
 import mimetypes
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from urllib.parse import parse_qsl
+
+import msgspec
 
 from byway import __version__
 from byway.config import static_changes
+from byway.config.editing import Edit
 from byway.endpoints import Ask, Header, Routes
+from byway.endpoints.settings import who, work
+from byway.filing import Outcome
 from byway.problems import Problem
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+T = TypeVar("T")
 HERE: Final = Path(__file__).parent
 #: The pages in the order in which they are shown.
 PAGES: Final = (
@@ -143,13 +150,15 @@ async def show(
         "version": __version__,
         "standing": standing(ask),
         "notices": notices(ask),
+        "parts": _templates().get_template("parts.html").module,
+        "said": None,
     }
     await send(ask, _templates().get_template(f"{template}.html").render(common | data), status)
 
 
 async def part(ask: Ask, template: str, block: str, status: int = 200, **data: Any) -> None:
     """Send one card of a page: the block of its template."""
-    common = {"root": ask.runtime.config.server.root_path, "version": __version__}
+    common = {"root": ask.runtime.config.server.root_path, "version": __version__, "said": None}
     found = _templates().get_template(f"{template}.html")
     context = found.new_context({"parts": _templates().get_template("parts.html").module, **common, **data})
     await send(ask, "".join(found.blocks[block](context)), status)
@@ -208,6 +217,52 @@ def notices(ask: Ask) -> list[Notice]:
     ):
         found.append(Notice("warn", "There are keys, but api_keys.mode is permissive: anyone may use this Byway."))
     return found
+
+
+async def tried(ask: Ask, do: Callable[[], T], good: Callable[[T], Said]) -> Said:
+    """Do something that reads or writes files, take the config as it is afterwards, and say what came of it."""
+    try:
+        found = await work(do)
+    except Problem as problem:
+        return failed(ask, problem)
+    await ask.app.at_desk.reload()
+    return good(found)
+
+
+async def changed(ask: Ask, edits: Sequence[Edit], why: str, base: str, good: str = "Saved") -> Said:
+    """Change the config; `base` is the etag of the config that the form was made for."""
+    desk = ask.app.at_desk
+
+    def told(outcome: Outcome) -> Said:
+        restart = static_changes(ask.app.began, outcome.config)
+        merged = "Somebody else had changed other settings meanwhile: both changes are in. " if outcome.merged else ""
+        hint = f"In force after a restart: {', '.join(restart)}." if restart else ""
+        return Said("good", f"{good}.", f"{merged}{hint}")
+
+    if not edits:
+        return Said("good", "Nothing to change.")
+    return await tried(ask, lambda: desk.filing.change(edits, who(ask), why, base or None), told)
+
+
+def failed(ask: Ask, problem: Problem) -> Said:
+    """A Problem in the words of the page."""
+    scrub = ask.runtime.scrubber.scrub
+    first, _, rest = scrub(problem.message).partition("\n")
+    conflicts = problem.facts.get("conflicts")
+    found = msgspec.json.decode(conflicts) if isinstance(conflicts, str) else []
+    return Said("bad", first, lines=tuple(rest.splitlines()), conflicts=tuple(found))
+
+
+def status(said: Said | None) -> int:
+    """The HTTP status of a page that says so."""
+    if said is None or said.kind != "bad":
+        return 200
+    return 412 if said.conflicts else 422
+
+
+async def etag(ask: Ask) -> str:
+    """What names the config that a form is made for."""
+    return (await work(ask.app.at_desk.filing.read)).etag
 
 
 async def static(ask: Ask) -> None:

@@ -40,3 +40,19 @@
   document.addEventListener("htmx:load", (event) => all(event.target));
   all(document);
 })();
+
+// After a restart: ask until somebody answers again, then go back.
+(() => {
+  const waiting = document.querySelector("[data-return]");
+  if (!waiting) return;
+  let tries = 0;
+  const look = async () => {
+    tries += 1;
+    try {
+      const answer = await fetch("/livez", { cache: "no-store" });
+      if (answer.ok && tries > 2) { location.assign(waiting.dataset.return); return; }
+    } catch { tries = Math.max(tries, 3); }
+    if (tries < 120) setTimeout(look, 500);
+  };
+  setTimeout(look, 500);
+})();

@@ -1,0 +1,449 @@
+"""The landing page: connect Claude Code, choose who answers, see where each name leads, and let it search the web."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from byway import exports, routing
+from byway.config.editing import Edit, Remove, Set
+from byway.config.settings import Searched
+from byway.endpoints import Ask, Routes, health
+from byway.endpoints.settings import who, work
+from byway.problems import Problem
+from byway.runtime import Runtime
+from byway.search import Failed, Query, Result
+from byway.search.searching import Searcher
+from byway.secrets import ENTRIES
+from byway.ui import Form, Said, changed, etag, failed, form, part, query, show, status, tried, wants_part
+from byway.ui.login import closed
+from byway.vault import NoKeychain, VaultError
+from byway.verify import Verdict, verify
+
+QUICK: Final = "Quick Setup"
+SLOTS: Final = (*routing.SLOTS, "default")
+_USES: Final = {
+    "haiku": "small calls: titles, summaries of pages, searches",
+    "sonnet": "the usual main model, many subagents",
+    "opus": "the main model of Claude Code's default",
+    "fable": "the largest, where a session asks for it",
+    "default": "every other name",
+}
+
+
+class Provider(NamedTuple):
+    """What helps to choose a search provider. Plans of 2026: prices change, so each links to its own page."""
+
+    name: str
+    title: str
+    free: str
+    signup: str
+    best: str
+
+
+PROVIDERS: Final = (
+    Provider(
+        "searxng",
+        "SearXNG",
+        "free: your own instance, no key",
+        "https://docs.searxng.org",
+        "privacy: nobody else learns who asks",
+    ),
+    Provider("serper", "Serper", "2,500 searches at sign-up", "https://serper.dev", "general search, Google's results"),
+    Provider(
+        "brave",
+        "Brave Search",
+        "2,000 a month, one a second",
+        "https://api-dashboard.search.brave.com/register",
+        "an index of its own, low cost",
+    ),
+    Provider("exa", "Exa", "a free trial", "https://dashboard.exa.ai", "technical content, by meaning"),
+    Provider("tavily", "Tavily", "1,000 a month", "https://app.tavily.com", "made for agents"),
+)
+
+
+class Choice(NamedTuple):
+    """A model that could answer."""
+
+    value: str
+    """`backend/model`."""
+    word: str
+
+
+class Row(NamedTuple):
+    """An alias and where it leads now."""
+
+    name: str
+    use: str
+    targets: str
+    """As the config has it, with commas."""
+    leads: str
+    state: str
+    word: str
+
+
+def choices(runtime: Runtime) -> list[Choice]:
+    """Every model that a backend really serves now, ready ones first."""
+    found = [
+        (
+            live.state != "ready",
+            Choice(f"{live.name}/{model}", f"{model} ({live.vendor.title}{_window(live.facts.get(model))})"),
+        )
+        for live in runtime.backends.values()
+        if live.state != "off"
+        for model in live.models or ()
+    ]
+    return [choice for _, choice in sorted(found, key=lambda one: one[0])]
+
+
+def _window(facts: Any) -> str:
+    return f", {facts.window // 1024:,}k window" if facts is not None and facts.window else ""
+
+
+async def rows(runtime: Runtime) -> list[Row]:
+    """The slots, then what else the config has."""
+    aliases = runtime.aliases
+    names = [*SLOTS, *(name for name in aliases if name not in SLOTS)]
+    return [await _row(runtime, name, ", ".join(aliases.get(name, ()))) for name in names]
+
+
+async def _row(runtime: Runtime, name: str, targets: str) -> Row:
+    use = _USES.get(name, "a pattern" if any(mark in name for mark in "*?[") else "this name")
+    asked = f"claude-{name}" if name in routing.SLOTS else name
+    try:
+        route = routing.route(asked, runtime.served(), runtime.aliases)
+    except Problem:
+        if not targets:
+            return Row(name, use, "", "nowhere", "none", "not set")
+        return Row(name, use, targets, "nowhere", "bad", "no backend serves it")
+    place = route.places[0]
+    state, word = standing(runtime, place.backend)
+    shown = " then ".join(f"{one.backend}/{one.model}" for one in route.places)
+    if not targets and route.alias:
+        return Row(name, use, "", f"{shown}", state, f"by {route.alias}")
+    return Row(name, use, targets, shown, state, word)
+
+
+def standing(runtime: Runtime, backend: str) -> tuple[str, str]:
+    """A backend's state as a colour and a word."""
+    return STATES.get(runtime.backends[backend].state, ("warn", runtime.backends[backend].state))
+
+
+STATES: Final[Mapping[str, tuple[str, str]]] = {
+    "ready": ("good", "ready"),
+    "asleep": ("good", "asleep"),
+    "loading": ("warn", "loading"),
+    "unknown": ("warn", "no answer yet"),
+    "failed": ("bad", "failed"),
+    "off": ("none", "off"),
+}
+
+
+# ------------------------------------------------------------------------------------------------------------- the page
+
+
+async def index(ask: Ask) -> None:
+    """The landing page for people, and the hello that programs get at the root."""
+    if b"text/html" not in ask.headers.get(b"accept", b""):
+        await health.hello(ask)
+        return
+    try:
+        ask.app.admit(ask)
+    except Problem as problem:
+        if problem.kind != "authentication":
+            raise
+        await closed(ask)
+        return
+    await _page(ask)
+
+
+async def _page(ask: Ask, card: str = "", said: Said | None = None, **more: Any) -> None:
+    data = {**await _endpoint(ask), **await _quick(ask), **await _aliases(ask), **await _search(ask), **more}
+    await show(
+        ask,
+        "claude",
+        "Claude Code",
+        here="/",
+        lead="Point Claude Code at this Byway, choose the model that answers, and check that it works.",
+        status=status(said),
+        card=card,
+        said=said,
+        etag=await etag(ask),
+        **data,
+    )
+
+
+async def _card(ask: Ask, card: str, said: Said | None, **more: Any) -> None:
+    """One card again, with what was said; the whole page for a browser without JavaScript."""
+    if not wants_part(ask):
+        await _page(ask, card, said, **more)
+        return
+    gather = {"endpoint": _endpoint, "quick": _quick, "aliases": _aliases, "search": _search}[card]
+    data = {**await gather(ask), **more}
+    await part(ask, "claude", card, status(said), card=card, said=said, etag=await etag(ask), **data)
+
+
+async def _endpoint(ask: Ask) -> dict[str, Any]:
+    runtime = ask.runtime
+    setup = await exports.answering(runtime, ask.app.at_desk.base)
+    pairs = exports.variables(setup)
+    return {
+        "setup": setup,
+        "pairs": pairs,
+        "forms": [(name, word, make(pairs)) for name, word, make in exports.FORMS],
+        "launch": exports.launch(setup),
+        "verdict": None,
+        "model": "sonnet",
+    }
+
+
+async def _quick(ask: Ask) -> dict[str, Any]:
+    runtime = ask.runtime
+    found = choices(runtime)
+    leads = runtime.aliases.get("default", ())
+    chosen = leads[0] if leads else ""
+    if chosen and not any(one.value == chosen for one in found):
+        chosen = next((one.value for one in found if one.value.partition("/")[2] == chosen), "")
+    versions = await work(ask.app.at_desk.filing.versions)
+    undo = versions[1].number if len(versions) > 1 and versions[0].why == QUICK else None
+    return {"choices": found, "chosen": chosen, "undo": undo}
+
+
+async def _aliases(ask: Ask) -> dict[str, Any]:
+    return {"rows": await rows(ask.runtime), "choices": choices(ask.runtime), "name": "", "led": None}
+
+
+async def _search(ask: Ask) -> dict[str, Any]:
+    settings = ask.runtime.config.web_search
+    held = {one.entry: one for one in await work(ask.app.at_desk.vault.status) if one.entry in ENTRIES}
+    return {
+        "web": settings,
+        "providers": PROVIDERS,
+        "held": held,
+        "literal": bool(settings.api_key) and not settings.missing and not _from_variable(ask, settings.provider),
+        "results": None,
+        "ready": ask.runtime.searcher.ready,
+    }
+
+
+def _from_variable(ask: Ask, provider: str | None) -> bool:
+    entry = ENTRIES.get(provider or "")
+    return entry is None or any(variable in ask.app.at_desk.filing.read().text for variable in entry.variables)
+
+
+# -------------------------------------------------------------------------------------------------------------- actions
+
+
+async def check(ask: Ask) -> None:
+    """Verify: one real request of one token over the real listener, with the key that is typed in the card."""
+    fields = await form(ask)
+    base = ask.app.at_desk.base
+    model = fields["model"] or "sonnet"
+    if base is None:
+        verdict = Verdict(
+            False, "No TCP address", "address", hint="Byway listens at a unix socket only: set `server.bind_address`."
+        )
+    else:
+        key = fields["key"] or ("" if ask.runtime.keyring.blocking else exports.ANY_KEY)
+        verdict = await verify(f"{base}/anthropic", key, model)
+    await _card(ask, "endpoint", None, verdict=verdict, model=model)
+
+
+async def apply(ask: Ask) -> None:
+    """Quick Setup: one model for every slot, in force at once, and verified."""
+    fields = await form(ask)
+    chosen = fields["model"]
+    if not any(one.value == chosen for one in choices(ask.runtime)):
+        await _card(ask, "quick", Said("bad", "That model is not served any more.", "Choose one of the list."))
+        return
+    edits: list[Edit] = [Set(("model_aliases", slot), chosen) for slot in SLOTS]
+    said = await changed(
+        ask, edits, QUICK, fields["etag"], f"{chosen.partition('/')[2]} answers to every name of Claude's"
+    )
+    await _applied(ask, said)
+
+
+async def undo(ask: Ask) -> None:
+    """Take Quick Setup back."""
+    fields = await form(ask)
+    desk = ask.app.at_desk
+    number = int(fields["version"]) if fields["version"].isascii() and fields["version"].isdigit() else 0
+    said = await tried(
+        ask,
+        lambda: desk.filing.rollback(number, who(ask), fields["etag"] or None),
+        lambda _: Said("good", "As it was before."),
+    )
+    await _applied(ask, said)
+
+
+async def _applied(ask: Ask, said: Said) -> None:
+    # The running Byway has a new runtime by now; this request still holds the one that it began with.
+    ask.runtime = ask.app.runtime
+    if said.kind == "good":
+        base = ask.app.at_desk.base
+        key = "" if ask.runtime.keyring.blocking else exports.ANY_KEY
+        verdict = await verify(f"{base}/anthropic", key) if base and key else None
+        if verdict is not None:
+            hint = (
+                f"Verified: {verdict.model} answered in {verdict.ms:,.0f} ms."
+                if verdict.good
+                else f"{verdict.said}. {verdict.hint}"
+            )
+            said = Said("good" if verdict.good else "warn", said.text, f"{said.hint} {hint}".strip())
+    await _card(ask, "quick", said)
+
+
+async def alias(ask: Ask) -> None:
+    """Save the aliases of the table; one that is left empty goes."""
+    fields = await form(ask)
+    aliases = ask.runtime.config.model_aliases
+    edits: list[Edit] = []
+    for field, value in fields.items():
+        if not field.startswith("alias:"):
+            continue
+        name, targets = field.removeprefix("alias:"), _targets(value)
+        if targets != tuple(aliases.get(name, ())):
+            edits.append(_alias(name, targets))
+    if fields["name"] and fields["targets"]:
+        edits.append(_alias(fields["name"], _targets(fields["targets"])))
+    said = await changed(ask, edits, "model aliases", fields["etag"])
+    ask.runtime = ask.app.runtime
+    await _card(ask, "aliases", said)
+
+
+def _targets(text: str) -> tuple[str, ...]:
+    return tuple(one for part in text.split(",") if (one := part.strip()))
+
+
+def _alias(name: str, targets: tuple[str, ...]) -> Edit:
+    path = ("model_aliases", name)
+    if not targets:
+        return Remove(path)
+    return Set(path, targets[0] if len(targets) == 1 else list(targets))
+
+
+async def lead(ask: Ask) -> None:
+    """What a typed name would do."""
+    name = query(ask)["name"].strip()[:200]
+    runtime, led = ask.runtime, None
+    if name:
+        try:
+            route = routing.route(name, runtime.served(), runtime.aliases)
+        except Problem as problem:
+            led = Said("bad", "It leads nowhere: 404.", problem.message)
+        else:
+            to = ", then ".join(f"{one.backend}/{one.model}" for one in route.places)
+            by = f"by the alias {route.alias}" if route.alias else "it is a model's own name"
+            led = Said("good", to, f"{by}; {standing(runtime, route.places[0].backend)[1]}")
+    if wants_part(ask):
+        await part(ask, "claude", "led", led=led)
+    else:
+        await _page(ask, "aliases", name=name, led=led)
+
+
+async def search(ask: Ask) -> None:
+    """Save the card Web Search. A typed key goes into the keychain, never into the config."""
+    fields = await form(ask)
+    said = await _saved(ask, fields)
+    ask.runtime = ask.app.runtime
+    await _card(ask, "search", said)
+
+
+async def _saved(ask: Ask, fields: Form) -> Said:
+    desk, settings = ask.app.at_desk, ask.runtime.config.web_search
+    provider = fields["provider"]
+    if not any(one.name == provider for one in PROVIDERS):
+        return Said("bad", "Choose a provider.")
+    entry = ENTRIES.get(provider)
+    edits: list[Edit] = []
+    on = fields["enabled"] == "on"
+    if on != settings.enabled:
+        edits.append(Set(("web_search", "enabled"), on))
+    if provider != settings.provider:
+        edits.append(Set(("web_search", "provider"), provider))
+    if fields["base_url"] != (settings.base_url or ""):
+        edits.append(
+            Set(("web_search", "base_url"), fields["base_url"])
+            if fields["base_url"]
+            else Remove(("web_search", "base_url"))
+        )
+    kept = ""
+    if entry is None:
+        if settings.api_key:
+            edits.append(Remove(("web_search", "api_key")))
+    elif fields["source"] == "variable":
+        name = fields["variable"].removeprefix("${").removesuffix("}").strip()
+        if not name.replace("_", "").isalnum() or not name.isascii():
+            return Said("bad", "That is no name of a variable.", "Letters, digits and _: for example MY_SEARCH_KEY.")
+        edits.append(Set(("web_search", "api_key"), "${%s}" % name))
+    else:
+        if fields["source"] == "typed":
+            if not fields["key"]:
+                return Said("bad", "Type the key, or choose another place for it.")
+            try:
+                where = await work_vault(ask, entry.name, fields["key"], accepted=fields["accept"] == "on")
+            except Problem as problem:
+                return failed(ask, problem)
+            kept = f" The key is in the {where}."
+        edits.append(Set(("web_search", "api_key"), "${%s}" % entry.variable))
+    said = await changed(ask, edits, "web search", fields["etag"])
+    if said.kind == "good" and kept:
+        await desk.reload()
+        return Said("good", "Saved.", f"{kept} {said.hint}".strip())
+    return said
+
+
+async def work_vault(ask: Ask, entry: str, value: str, *, accepted: bool) -> str:
+    """Keep a secret; where it is now. Raises Problem in words."""
+    vault, store = ask.app.at_desk.vault, ask.app.at_desk.store
+
+    def keep() -> str:
+        try:
+            where: str = vault.set(entry, value, file_accepted=accepted)
+        except NoKeychain as error:
+            raise ValueError(f"{error} Tick the box below to accept a file that only you can read.") from None
+        except VaultError as error:
+            raise ValueError(str(error)) from None
+        store.note(who(ask), "secret set", f"{entry}: {where}")
+        return where
+
+    return await work(keep)
+
+
+async def test(ask: Ask) -> None:
+    """Search with the saved settings, and show what came or why nothing did."""
+    fields = await form(ask)
+    settings = ask.runtime.config.web_search
+    asked = fields["query"] or "latest Rust release"
+    results: list[Result] = []
+    said: Said
+    searcher = Searcher(msgspec.structs.replace(settings, enabled=True, cache_ttl=0.0))
+    try:
+        found = await searcher.search(Query(asked, settings.max_results))
+        results = found.results
+        many = f"{len(results)} results" if results else "It answered, and found nothing"
+        said = Said("good" if results else "warn", f"{many}, by {found.provider}.")
+    except Failed as failure:
+        said = Said("bad", f"{_whose(settings.providers)} failed: {failure.code}", failure.message)
+    finally:
+        await searcher.close()
+    await _card(ask, "search", said, results=results, asked=asked)
+
+
+def _whose(providers: tuple[Searched, ...]) -> str:
+    return ", then ".join(one.provider for one in providers) or "The search"
+
+
+#: Its own door stands inside: a program gets the hello, a person the page.
+OPEN: Routes = (("GET", "/", index),)
+ROUTES: Routes = (
+    ("POST", "/claude/verify", check),
+    ("POST", "/claude/quick", apply),
+    ("POST", "/claude/undo", undo),
+    ("POST", "/claude/aliases", alias),
+    ("GET", "/claude/lead", lead),
+    ("POST", "/claude/search", search),
+    ("POST", "/claude/search/test", test),
+)

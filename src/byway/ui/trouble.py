@@ -1,0 +1,301 @@
+"""What is checked when something does not work: each row live, green or red, with what to do."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, NamedTuple
+
+import msgspec
+
+from byway import messages, routing
+from byway.config import static_changes
+from byway.endpoints import Ask, Routes
+from byway.problems import Problem
+from byway.ui import part, show, wants_part
+from byway.ui.claude import SLOTS, standing
+from byway.verify import verify
+
+
+class Check(NamedTuple):
+    """A row: `state` is good, warn, bad or none; `fix` says what to do, `where` leads there."""
+
+    state: str
+    word: str
+    title: str
+    found: str
+    fix: str = ""
+    where: str = ""
+
+
+#: A tool of Anthropic's servers has no `input_schema`; older gateways answer 422 to it.
+_TOOLS = {
+    "model": "m",
+    "max_tokens": 1,
+    "messages": [{"role": "user", "content": "x"}],
+    "tools": [{"type": "web_search_20250305", "name": "web_search", "max_uses": 8}],
+}
+
+
+async def checks(ask: Ask) -> list[Check]:
+    """All of them, those that ask somebody at once."""
+    answered = asyncio.create_task(_answers(ask))
+    return [
+        _config(ask),
+        _reached(ask),
+        await answered,
+        *_names(ask),
+        *_backends(ask),
+        _search(ask),
+        _tools(),
+        _keys(ask),
+    ]
+
+
+def _config(ask: Ask) -> Check:
+    title = "The config file is good"
+    problem = ask.app.config_problem
+    if problem:
+        return Check(
+            "bad",
+            "not good",
+            title,
+            problem,
+            "Correct the lines named here; the last good config stays in force.",
+            "/api#history",
+        )
+    restart = static_changes(ask.app.began, ask.runtime.config)
+    if restart:
+        return Check(
+            "warn",
+            "restart",
+            title,
+            f"Changed, and not in force yet: {', '.join(restart)}.",
+            "Restart Byway.",
+            "/api#server",
+        )
+    warnings = ask.runtime.config.warnings
+    if warnings:
+        return Check(
+            "warn",
+            "warnings",
+            title,
+            "; ".join(map(str, warnings[:4])),
+            "`byway config check` shows them with their lines.",
+        )
+    return Check("good", "good", title, str(ask.app.at_desk.filing.path))
+
+
+def _reached(ask: Ask) -> Check:
+    title = "Clients reach this Byway"
+    recent = ask.app.recent
+    if not recent.count:
+        return Check(
+            "none",
+            "nobody yet",
+            title,
+            "No request has come since it started.",
+            "Start Claude Code in a shell that has the variables of the Endpoint card; a shell that was open before does not.",
+            "/#endpoint",
+        )
+    last = recent.newest(1)[0]
+    if last.error:
+        return Check(
+            "warn",
+            "an error",
+            title,
+            f"The last of {recent.count:,} requests failed: {last.error}",
+            "Look at it.",
+            f"/requests/{last.number}",
+        )
+    return Check(
+        "good", "yes", title, f"{recent.count:,} requests since it started; the last one was answered.", "", "/requests"
+    )
+
+
+async def _answers(ask: Ask) -> Check:
+    title = "A model answers"
+    desk = ask.app.at_desk
+    base = f"unix:{desk.socket}" if desk.socket else f"{desk.base}/anthropic"
+    verdict = await verify(base, "")
+    if verdict.good:
+        return Check("good", "Connected", title, f"{verdict.model} at {verdict.backend}, in {verdict.ms:,.0f} ms.")
+    if verdict.layer == "credential":
+        return Check(
+            "none",
+            "needs a key",
+            title,
+            "Keys are asked for, and this page has none.",
+            "Verify with yours on the first page.",
+            "/#endpoint",
+        )
+    return Check(
+        "bad", verdict.said, title, verdict.why, verdict.hint, "/#endpoint" if verdict.layer != "model" else "/#quick"
+    )
+
+
+def _names(ask: Ask) -> list[Check]:
+    """Claude Code's own names, those of its small calls first: they fail quietly."""
+    runtime = ask.runtime
+    found = []
+    for name, title in (
+        ("claude-haiku-4-5-20251001", "Small calls (titles, page summaries, searches) have a model"),
+        ("claude-opus-5-5", "Main turns have a model"),
+    ):
+        try:
+            route = routing.route(name, runtime.served(), runtime.aliases)
+        except Problem as problem:
+            slot = routing.family(name)
+            found.append(
+                Check(
+                    "bad",
+                    "404",
+                    title,
+                    problem.message,
+                    f"Set the {slot} slot or the default slot under Model Aliases.",
+                    "/#aliases",
+                )
+            )
+            continue
+        place = route.places[0]
+        state, word = standing(runtime, place.backend)
+        fix = "" if state == "good" else "Start that server, load that model, or choose another one."
+        found.append(
+            Check(
+                state,
+                word,
+                title,
+                f"{name} leads to {place.backend}/{place.model}.",
+                fix,
+                "" if state == "good" else "/models",
+            )
+        )
+    missing = [slot for slot in SLOTS if slot not in runtime.aliases]
+    if len(missing) == len(SLOTS):
+        found.append(
+            Check(
+                "warn",
+                "not set",
+                "Aliases are set",
+                "None of the slots is.",
+                "Quick Setup sets all of them.",
+                "/#quick",
+            )
+        )
+    return found
+
+
+def _backends(ask: Ask) -> list[Check]:
+    found = []
+    for live in ask.runtime.backends.values():
+        state, word = standing(ask.runtime, live.name)
+        models = live.models or ()
+        said = live.message or (
+            f"It serves {', '.join(models[:4])}{' and more' if len(models) > 4 else ''}."
+            if models
+            else "It serves no model."
+        )
+        fix = {
+            "failed": "Start that server, or correct its address and key.",
+            "off": "Give it what it needs, or take it out of the config.",
+        }.get(live.state, "")
+        if live.state == "ready" and not models:
+            state, word, fix = "warn", "no model", "Load a model there."
+        found.append(
+            Check(state, word, f"Backend {live.name} ({live.vendor.title})", said, fix, "/models" if fix else "")
+        )
+    return found
+
+
+def _search(ask: Ask) -> Check:
+    title = "Web search"
+    settings = ask.runtime.config.web_search
+    if not settings.enabled:
+        return Check(
+            "none",
+            "off",
+            title,
+            "WebSearch of Claude Code gets a 400 that says so.",
+            "Switch it on, with a provider.",
+            "/#search",
+        )
+    if not ask.runtime.searcher.ready:
+        lacking = ", ".join(settings.missing) or "a provider"
+        return Check(
+            "bad",
+            "not ready",
+            title,
+            f"Missing: {lacking}.",
+            "Store its key under Secrets, or name a provider.",
+            "/secrets",
+        )
+    names = ", then ".join(one.provider for one in settings.providers)
+    return Check(
+        "good",
+        "on",
+        title,
+        f"Asked: {names}.",
+        "No results, or too few? Test it: most often it is HTTP 429 of a free plan. The log line is `web_search loop round complete`.",
+        "/#search",
+    )
+
+
+def _tools() -> Check:
+    title = "Tools of Anthropic's servers are understood"
+    try:
+        messages.parse(msgspec.json.encode(_TOOLS), {}, "msg_check")
+    except Problem as problem:
+        return Check("bad", "refused", title, problem.message, "This is a bug: please report it.")
+    return Check(
+        "good",
+        "yes",
+        title,
+        "`web_search_20250305` comes without an `input_schema`; other gateways answer 422 to that.",
+    )
+
+
+def _keys(ask: Ask) -> Check:
+    title = "Keys"
+    keys = ask.runtime.config.api_keys
+    if keys.mode == "permissive" and (keys.api_keys or ask.runtime.stored):
+        return Check(
+            "warn",
+            "not asked for",
+            title,
+            "There are keys, but api_keys.mode is permissive.",
+            "Take `mode` out of the config.",
+            "/api#keys",
+        )
+    if ask.runtime.keyring.blocking:
+        return Check(
+            "good",
+            "asked for",
+            title,
+            "A client without a valid key gets a 401.",
+            "`Authentication failed`: create a key and give it to the client.",
+            "/api#keys",
+        )
+    return Check(
+        "good", "not asked for", title, "Programs on this machine need none; any text will do, but not an empty one."
+    )
+
+
+async def _data(ask: Ask) -> dict[str, Any]:
+    found = await checks(ask)
+    return {"checks": found, "bad": sum(one.state == "bad" for one in found)}
+
+
+async def index(ask: Ask) -> None:
+    if wants_part(ask):
+        await part(ask, "trouble", "all", **await _data(ask))
+        return
+    await show(
+        ask,
+        "trouble",
+        "Troubleshooting",
+        here="/trouble",
+        lead="Everything that usually goes wrong, looked at just now.",
+        **await _data(ask),
+    )
+
+
+ROUTES: Routes = (("GET", "/trouble", index),)
