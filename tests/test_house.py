@@ -52,6 +52,7 @@ PURE = (
     "byway.domains",
     "byway.web.prior",
     "byway.web.public",
+    "byway.local.gguf",
 )
 IMPURE = {
     *("asyncio", "concurrent", "http", "httptools", "multiprocessing", "select", "signal", "socket", "sqlite3", "ssl"),

@@ -1,0 +1,227 @@
+"""Model files on this machine: which GGUF files lie in the usual folders, and what each of them is.
+
+Nothing is changed there, and nothing of it is loaded: that is `builtin.py`'s.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import Any, Final, Literal, NamedTuple, TypeVar
+
+from byway.local import gguf
+
+Origin = Literal["byway", "lmstudio", "ollama", "huggingface", "added"]
+
+#: A folder is not searched deeper, and no further than so many entries: somebody may have pointed at a whole disk.
+_DEPTH: Final = 6
+_ENTRIES: Final = 50_000
+_FIRST_BYTES: Final = 1 << 20
+_MANIFEST: Final = 1 << 20
+#: `-00001-of-00003`, by the naming convention of GGUF.
+_PART: Final = re.compile(r"-(\d{5})-of-(\d{5})$")
+#: What goes with a model and is none: projectors, draft heads, matrices of importance (naming convention, as above).
+_BESIDE: Final = re.compile(r"(?i)(^|[-._])(mmproj|imatrix)([-._]|$)|^mtp-")
+_DIGEST: Final = re.compile(r"sha256[:-]([0-9a-f]{64})")
+_WEIGHTS: Final = "application/vnd.ollama.image.model"
+
+
+class Found(NamedTuple):
+    """A model's file."""
+
+    name: str
+    """What people call it: a file's name without its end, for Ollama `qwen3:8b`."""
+    path: Path
+    """The file, the first one of several parts."""
+    size: int
+    """Bytes, of all parts together."""
+    origin: Origin
+    parts: int = 1
+
+
+def folders(data: Path, environ: Mapping[str, str], home: Path) -> list[tuple[Origin, Path]]:
+    """Where model files usually lie. `data` is Byway's own folder.
+
+    LM Studio: https://lmstudio.ai/docs/basics/import-model (`publisher/model/file`; earlier versions had
+    ~/.cache/lm-studio). Ollama: https://docs.ollama.com/faq (OLLAMA_MODELS; on Linux its service has a home of its own).
+    Hugging Face: https://huggingface.co/docs/hub/local-cache (HF_HUB_CACHE, else HF_HOME/hub). All seen 2026-11-21.
+    """
+    cache = Path(environ.get("XDG_CACHE_HOME") or home / ".cache")
+    hub = environ.get("HF_HUB_CACHE") or Path(environ.get("HF_HOME") or cache / "huggingface") / "hub"
+    if named := environ.get("OLLAMA_MODELS"):
+        ollama = [Path(named)]
+    else:
+        ollama = [home / ".ollama" / "models", Path("/usr/share/ollama/.ollama/models")]
+    return [
+        ("byway", data / "models"),
+        ("lmstudio", home / ".lmstudio" / "models"),
+        ("lmstudio", cache / "lm-studio" / "models"),
+        *(("ollama", one) for one in ollama),
+        ("huggingface", Path(hub).expanduser()),
+    ]
+
+
+def find(data: Path, environ: Mapping[str, str], *, home: Path | None = None, paths: Sequence[str] = ()) -> list[Found]:
+    """The models in the usual folders and at `paths` (files or folders), each once, by name. What cannot be read is left out."""
+    home = Path.home() if home is None else home
+    found: list[Found] = []
+    for given in paths:
+        path = Path(given).expanduser()
+        found += _file(path, "added") if path.is_file() else _walk(path, "added")
+    for origin, folder in folders(data, environ, home):
+        found += _ollama(folder) if origin == "ollama" else _walk(folder, origin)
+    once: dict[tuple[int, int] | Path, Found] = {}
+    for one in found:
+        once.setdefault(_identity(one.path), one)
+    return sorted(once.values(), key=lambda one: (one.name.lower(), str(one.path)))
+
+
+def describe(path: Path) -> gguf.Model:
+    """What the header of a file says; raises gguf.Broken, or OSError. Reads as little as that takes."""
+    with path.open("rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise gguf.Broken("is no file")
+        data = b""
+        more = _FIRST_BYTES
+        while True:
+            piece = file.read(more)
+            data += piece
+            try:
+                return gguf.read(data)
+            except gguf.Short:
+                if len(piece) < more or len(data) >= gguf.LONGEST:
+                    raise
+            more = min(3 * len(data), gguf.LONGEST - len(data))
+
+
+P = TypeVar("P", bound=PurePath)
+
+
+def parts(path: P) -> list[P]:
+    """All files of a model: itself, or the parts that its name counts, whether they are there or not."""
+    stem, count = _whole(path)
+    if count == 1:
+        return [path]
+    return [path.with_name(f"{stem}-{number:05}-of-{count:05}{path.suffix}") for number in range(1, count + 1)]
+
+
+def called(name: str) -> str:
+    """What a model file is called without its end and the count of its parts."""
+    return _PART.sub("", name.removesuffix(".gguf").removesuffix(".GGUF"))
+
+
+def counts(name: str) -> bool:
+    """Is a file of this name a model, or the first part of one?"""
+    part = _PART.search(name.removesuffix(".gguf"))
+    if not name.lower().endswith(".gguf") or _BESIDE.search(name):
+        return False
+    return part is None or int(part[1]) == 1
+
+
+def _whole(path: PurePath) -> tuple[str, int]:
+    """The name without its part, and how many parts there are. More than 999 are a joke."""
+    found = _PART.search(path.stem)
+    if found is None or not 1 <= int(found[2]) < 1000:
+        return path.stem, 1
+    return path.stem[: found.start()], int(found[2])
+
+
+def _file(path: Path, origin: Origin) -> Iterator[Found]:
+    """The model that begins with this file, if it does."""
+    if not counts(path.name):
+        return
+    files = parts(path)
+    try:
+        size = sum(one.stat().st_size for one in files)
+    except OSError:
+        return
+    yield Found(called(path.name), path.absolute(), size, origin, len(files))
+
+
+def _walk(folder: Path, origin: Origin) -> Iterator[Found]:
+    """The models below a folder. Links to folders are not followed, links to files are: the Hugging Face cache has them."""
+    left = _ENTRIES
+    waiting = [(folder, 0)]
+    while waiting:
+        at, depth = waiting.pop()
+        try:
+            entries = sorted(os.scandir(at), key=lambda entry: entry.name)
+        except OSError:
+            continue
+        left -= len(entries)
+        if left < 0:
+            return
+        for entry in entries:
+            try:
+                if entry.is_dir(follow_symlinks=False):
+                    if depth < _DEPTH:
+                        waiting.append((Path(entry.path), depth + 1))
+                elif counts(entry.name) and entry.is_file():
+                    yield from _file(Path(entry.path), origin)
+            except OSError:
+                continue
+
+
+def _ollama(folder: Path) -> Iterator[Found]:
+    """Ollama's models: `manifests/HOST/NAMESPACE/MODEL/TAG` names the blob that holds the weights (seen 2026-11-21:
+    https://github.com/ollama/ollama/blob/main/server/internal/manifest/manifest.go)."""
+    for path in _manifests(folder / "manifests"):
+        host, space, model, tag = path.parts[-4:]
+        digest = _weights(path)
+        if digest is None:
+            continue
+        blob = folder / "blobs" / f"sha256-{digest}"
+        owner = "" if space == "library" else f"{space}/"
+        place = "" if host == "registry.ollama.ai" else f"{host}/"
+        try:
+            yield Found(f"{place}{owner}{model}:{tag}", blob.absolute(), blob.stat().st_size, "ollama")
+        except OSError:
+            continue
+
+
+def _manifests(folder: Path) -> Iterator[Path]:
+    """The files four levels below `folder`."""
+    waiting = [(folder, 0)]
+    left = _ENTRIES
+    while waiting:
+        at, depth = waiting.pop()
+        try:
+            entries = sorted(os.scandir(at), key=lambda entry: entry.name, reverse=True)
+        except OSError:
+            continue
+        left -= len(entries)
+        if left < 0:
+            return
+        for entry in entries:
+            if depth < 3 and entry.is_dir(follow_symlinks=False):
+                waiting.append((Path(entry.path), depth + 1))
+            elif depth == 3 and entry.is_file(follow_symlinks=False):
+                yield Path(entry.path)
+
+
+def _weights(manifest: Path) -> str | None:
+    """The SHA-256 of the weights that a manifest names."""
+    try:
+        with manifest.open("rb") as file:
+            found: Any = json.loads(file.read(_MANIFEST))
+    except (OSError, ValueError, RecursionError):
+        return None
+    layers = found.get("layers") if isinstance(found, dict) else None
+    for layer in layers if isinstance(layers, list) else ():
+        if isinstance(layer, dict) and layer.get("mediaType") == _WEIGHTS:
+            digest = _DIGEST.fullmatch(str(layer.get("digest")))
+            return digest[1] if digest else None
+    return None
+
+
+def _identity(path: Path) -> tuple[int, int] | Path:
+    """What two names of one file share."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return path
+    return (facts.st_dev, facts.st_ino) if facts.st_ino else path

@@ -1,0 +1,261 @@
+"""Headers of GGUF files, good, broken and hostile; and the folders where models lie."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import struct
+import time
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from models import PAIRS, gguf, text
+
+from byway.local import builtin
+from byway.local.gguf import Broken, Model, Short, read
+from byway.local.shelf import Found, describe, find, folders, parts
+
+HUGE = 1 << 60
+
+
+def test_a_header_is_read() -> None:
+    assert read(gguf()) == Model(
+        version=3,
+        architecture="llama",
+        name="Tiny Test",
+        kind="model",
+        size="1M",
+        quantisation="Q4_K_M",
+        window=4096,
+        layers=2,
+        template=True,
+    )
+    assert read(gguf(version=2, tail=b"tensors")).version == 2
+    assert read(gguf({})) == Model(3, "")
+
+
+@pytest.mark.real
+def test_the_header_of_the_built_in_weights() -> None:
+    try:
+        path = builtin.weights()
+    except builtin.Missing as missing:
+        pytest.skip(str(missing))
+    model = describe(path)
+    assert (model.architecture, model.window, model.layers, model.quantisation) == ("llama", 8192, 30, "Q4_1")
+    assert model.loadable and model.parts == 1
+
+
+def test_a_name_does_not_steer_a_terminal() -> None:
+    assert read(gguf({**PAIRS, "general.name": "\x1b[31mred\u202e"})).name == "[31mred"
+
+
+def test_values_of_another_type_than_they_should_have_are_no_crash() -> None:
+    odd = {"general.architecture": 5, "general.name": True, "llama.context_length": "x", "general.file_type": "x"}
+    assert read(gguf(odd)) == Model(3, "")
+
+
+def header(pairs: int, body: bytes) -> bytes:
+    return b"GGUF" + struct.pack("<IQQ", 3, 0, pairs) + body
+
+
+HOSTILE = {
+    "no pairs that it promises": header(HUGE, b""),
+    "a key of 2^60 bytes": header(1, struct.pack("<Q", HUGE)),
+    "a text of 2^60 bytes": header(1, text("k") + struct.pack("<IQ", 8, HUGE)),
+    "a text of 2^64-1 bytes": header(1, text("k") + struct.pack("<IQ", 8, (1 << 64) - 1)),
+    "an array of 2^60 bytes": header(1, text("k") + struct.pack("<IIQ", 9, 0, HUGE)),
+    "an array of 2^60 doubles": header(1, text("k") + struct.pack("<IIQ", 9, 12, HUGE)),
+    "an array of 2^60 texts": header(1, text("k") + struct.pack("<IIQ", 9, 8, HUGE)),
+    "an array of texts of 2^60 bytes": header(1, text("k") + struct.pack("<IIQQQ", 9, 8, 3, HUGE, HUGE)),
+    "an array of texts of 2^64-1 bytes": header(1, text("k") + struct.pack("<IIQ", 9, 8, 3) + b"\xff" * 24),
+    "an array of 2^60 arrays": header(1, text("k") + struct.pack("<IIQ", 9, 9, HUGE)),
+    "arrays a thousand deep": header(1, text("k") + struct.pack("<I", 9) + struct.pack("<IQ", 9, 1) * 1000),
+    "a type that is none": header(1, text("k") + struct.pack("<I", 99)),
+    "an array of a type that is none": header(1, text("k") + struct.pack("<IIQ", 9, 99, 1)),
+    "another file": b"PK\x03\x04" + bytes(100),
+    "nothing": b"",
+    "half a magic": b"GG",
+    "version 1": b"GGUF" + struct.pack("<IQQ", 1, 0, 0),
+    "big-endian": b"GGUF" + struct.pack(">IQQ", 3, 0, 0),
+}
+
+
+@pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_hostile_header_is_refused_at_once_and_takes_no_memory(data: bytes) -> None:
+    tracemalloc.start()
+    began = time.perf_counter()
+    with pytest.raises(Broken) as caught:
+        read(data)
+    assert time.perf_counter() - began < 0.5
+    assert tracemalloc.get_traced_memory()[1] < 100_000
+    tracemalloc.stop()
+    assert str(caught.value) and not str(caught.value).endswith(".")
+
+
+def test_many_empty_lists_come_to_an_end() -> None:
+    lists = struct.pack("<IQ", 9, 5_000_000)
+    with pytest.raises(Broken, match="promises a list of 5,000,000"):
+        read(header(1, text("k") + struct.pack("<I", 9) + lists + bytes(1000)))
+
+
+@given(st.integers(0, len(gguf()) - 1))
+def test_a_header_that_is_cut_is_short(cut: int) -> None:
+    with pytest.raises(Short):
+        read(gguf()[:cut])
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_are_a_crash(data: bytes) -> None:
+    for whole in (data, b"GGUF" + data, b"GGUF\x03\0\0\0" + bytes(8) + b"\x02" + bytes(7) + data):
+        with contextlib.suppress(Broken):
+            read(whole)
+
+
+@given(
+    st.dictionaries(
+        st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), min_size=1, max_size=20),
+        st.one_of(
+            st.text(max_size=50), st.booleans(), st.integers(0, (1 << 32) - 1), st.floats(width=32),
+            st.lists(st.text(max_size=5)), st.lists(st.integers(0, 9)),
+        ),
+        max_size=8,
+    ),
+    st.binary(max_size=8),
+)  # fmt: skip
+def test_what_stands_between_the_settings_does_not_hide_them(between: dict[str, Any], flips: bytes) -> None:
+    pairs = {**between, "general.architecture": "llama", "llama.context_length": 77}
+    assert read(gguf(pairs)).window == 77
+    data = bytearray(gguf(pairs))
+    for at, flip in enumerate(flips):
+        data[(flip * 31 + at * 7) % len(data)] ^= flip
+    with contextlib.suppress(Broken):
+        read(bytes(data))
+
+
+def test_a_header_larger_than_the_first_look_is_read_on(tmp_path: Path) -> None:
+    path = tmp_path / "large.gguf"
+    words = ["word" * 5] * 100_000
+    path.write_bytes(gguf({"tokenizer.ggml.merges": words, **PAIRS}))
+    assert describe(path).name == "Tiny Test"
+    path.write_bytes(path.read_bytes()[:2_000_000])
+    with pytest.raises(Short):
+        describe(path)
+
+
+# --- where they lie ---------------------------------------------------------------------------------------------------
+
+
+def put(path: Path, data: bytes = b"GGUF") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def names(found: list[Found]) -> dict[str, str]:
+    return {one.name: one.origin for one in found}
+
+
+def test_models_are_found_in_the_usual_folders(tmp_path: Path) -> None:
+    data, home = tmp_path / "data", tmp_path / "home"
+    put(data / "models/owner/repo/mine-Q8_0.gguf")
+    put(home / ".lmstudio/models/infra-ai/ocelot-v1/ocelot-v1-instruct-q4_0.gguf", b"12345")
+    put(home / ".cache/lm-studio/models/a/b/old.gguf", b"1")
+    put(home / ".lmstudio/models/infra-ai/ocelot-v1/mmproj-ocelot.gguf")
+    put(home / ".lmstudio/models/infra-ai/ocelot-v1/README.md")
+    blob = put(home / ".cache/huggingface/hub/models--o--r/blobs/abc", b"123")
+    snapshot = home / ".cache/huggingface/hub/models--o--r/snapshots/9f/hub-Q4_K_M.gguf"
+    snapshot.parent.mkdir(parents=True)
+    snapshot.symlink_to(blob)
+    other = home / ".cache/huggingface/hub/models--o--r/snapshots/a0/hub-Q4_K_M.gguf"
+    other.parent.mkdir(parents=True)
+    other.symlink_to(blob)
+    found = find(data, {}, home=home)
+    assert names(found) == {
+        "hub-Q4_K_M": "huggingface",
+        "mine-Q8_0": "byway",
+        "ocelot-v1-instruct-q4_0": "lmstudio",
+        "old": "lmstudio",
+    }
+    sizes = {one.name: one.size for one in found}
+    assert (sizes["hub-Q4_K_M"], sizes["ocelot-v1-instruct-q4_0"]) == (3, 5)
+
+
+def manifest(folder: Path, name: str, digest: str, kind: str = "application/vnd.ollama.image.model") -> None:
+    layers = [{"mediaType": "application/vnd.ollama.image.license", "digest": "sha256:0"}]
+    layers.append({"mediaType": kind, "digest": digest})
+    put(folder / "manifests" / name, json.dumps({"schemaVersion": 2, "layers": layers}).encode())
+
+
+def test_ollamas_models_have_ollamas_names(tmp_path: Path) -> None:
+    folder = tmp_path / ".ollama/models"
+    for at, name in enumerate(
+        ("registry.ollama.ai/library/qwen3/8b", "registry.ollama.ai/me/own/latest", "hf.co/o/r/Q4_0")
+    ):
+        manifest(folder, name, f"sha256:{at:064x}")
+        put(folder / "blobs" / f"sha256-{at:064x}", b"x" * (at + 1))
+    manifest(folder, "registry.ollama.ai/library/gone/1b", f"sha256:{9:064x}")
+    manifest(folder, "registry.ollama.ai/library/escape/1b", "sha256:../../../etc/passwd")
+    manifest(folder, "registry.ollama.ai/library/tensors/1b", f"sha256:{0:064x}", "application/vnd.ollama.image.tensor")
+    put(folder / "manifests/registry.ollama.ai/library/broken/1b", b"[" * 100_000)
+    put(folder / "manifests/registry.ollama.ai/library/odd/1b", b'{"layers": [5, {}, null]}')
+    found = find(tmp_path / "data", {}, home=tmp_path)
+    assert names(found) == dict.fromkeys(("qwen3:8b", "me/own:latest", "hf.co/o/r:Q4_0"), "ollama")
+    assert all(one.path.is_file() for one in found)
+
+
+def test_the_environment_says_where_else(tmp_path: Path) -> None:
+    environ = {"OLLAMA_MODELS": str(tmp_path / "o"), "HF_HUB_CACHE": str(tmp_path / "h"), "HF_HOME": "/elsewhere"}
+    at = folders(tmp_path, environ, tmp_path)
+    assert ("ollama", tmp_path / "o") in at and ("huggingface", tmp_path / "h") in at
+    assert sum(origin == "ollama" for origin, _ in at) == 1
+    at = folders(tmp_path, {"HF_HOME": str(tmp_path / "hf")}, tmp_path)
+    assert ("huggingface", tmp_path / "hf/hub") in at
+
+
+def test_parts_are_one_model(tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        put(tmp_path / f"data/models/big-Q4_0-0000{number}-of-00003.gguf", b"x" * number)
+    put(tmp_path / "data/models/torn-00001-of-00002.gguf")
+    found = find(tmp_path / "data", {}, home=tmp_path)
+    assert [(one.name, one.size, one.parts, one.path.name) for one in found] == [
+        ("big-Q4_0", 6, 3, "big-Q4_0-00001-of-00003.gguf")
+    ]
+    assert len(parts(found[0].path)) == 3
+    assert parts(Path("joke-00001-of-99999.gguf")) == [Path("joke-00001-of-99999.gguf")]
+
+
+def test_a_search_comes_to_an_end(tmp_path: Path) -> None:
+    folder = tmp_path / "data/models"
+    put(folder / "m.gguf")
+    (folder / "loop").symlink_to(folder)
+    put(folder / "/".join("abcdefghi") / "deep.gguf")
+    (folder / "dangling.gguf").symlink_to(folder / "nothing")
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(folder / "pipe.gguf")
+    (folder / "folder.gguf").mkdir()
+    assert names(find(tmp_path / "data", {}, home=tmp_path)) == {"m": "byway"}
+
+
+def test_what_somebody_added_is_found_once(tmp_path: Path) -> None:
+    one = put(tmp_path / "disk/one.gguf")
+    put(tmp_path / "more/two.gguf")
+    given = [str(one), str(tmp_path / "more"), str(tmp_path / "disk"), str(tmp_path / "nothing")]
+    assert names(find(tmp_path / "data", {}, home=tmp_path, paths=given)) == {"one": "added", "two": "added"}
+
+
+def test_what_cannot_be_loaded_says_why(tmp_path: Path) -> None:
+    for path, words in {
+        tmp_path / "nothing.gguf": "cannot be read: No such file",
+        put(tmp_path / "text.gguf", b"no model at all"): "is no GGUF file",
+        put(tmp_path / "half.gguf", gguf()[:50]): "is cut off",
+        put(tmp_path / "lora.gguf", gguf({**PAIRS, "general.type": "adapter"})): "goes with a model and is none itself",
+        put(tmp_path / "big-00001-of-00002.gguf", gguf()): "big-00002-of-00002.gguf is not beside it",
+        tmp_path: "Is a directory",
+    }.items():
+        with pytest.raises(builtin.Unusable, match=words):
+            builtin.usable(path)
