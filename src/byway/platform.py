@@ -15,7 +15,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TextIO
+from typing import Any, ClassVar, Final, NamedTuple, TextIO
 
 import platformdirs
 
@@ -138,6 +138,15 @@ def lock(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(held)
+
+
+def claim(file: int) -> bool:
+    """Have an open file (its descriptor) for this process alone until it is closed; False when another has it."""
+    try:
+        _grab(file)
+    except OSError:
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -328,6 +337,58 @@ _PLAIN: Final = (
 def plain_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """The part of the environment that holds no secrets, for a child process."""
     return {name: environ[name] for name in _PLAIN if name in environ}
+
+
+def resident(pid: int) -> int | None:
+    """Bytes of memory that a process takes, with those of files that it has mapped; None where that cannot be known."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        if sys.platform == "linux":
+            return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
+        elif sys.platform == "win32":
+            return _working_set(pid)
+        else:
+            asked = subprocess.run(["/bin/ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True, timeout=5)
+            return int(asked.stdout) * 1024
+    return None
+
+
+if sys.platform == "win32":
+
+    def _working_set(pid: int) -> int | None:
+        # https://learn.microsoft.com/windows/win32/api/psapi/nf-psapi-getprocessmemoryinfo (seen 2026-11-21).
+        import ctypes
+        from ctypes import wintypes
+
+        class Counters(ctypes.Structure):
+            _fields_: ClassVar = [
+                ("cb", wintypes.DWORD),
+                ("PageFaultCount", wintypes.DWORD),
+                *((f"size{at}", ctypes.c_size_t) for at in range(8)),
+            ]
+
+        query_limited_information = 0x1000
+        kernel = ctypes.WinDLL("kernel32", use_last_error=True)
+        kernel.OpenProcess.restype = wintypes.HANDLE
+        process = wintypes.HANDLE(kernel.OpenProcess(query_limited_information, False, pid))
+        if not process:
+            return None
+        counters = Counters(ctypes.sizeof(Counters))
+        try:
+            done = kernel.K32GetProcessMemoryInfo(process, ctypes.byref(counters), counters.cb)
+        finally:
+            kernel.CloseHandle(process)
+        # The second of the sizes is WorkingSetSize.
+        return int(counters.size1) if done else None
+
+
+def spare() -> int | None:
+    """Bytes of memory that programs could still take without others going to disk; None where that cannot be known."""
+    with contextlib.suppress(OSError, ValueError):
+        if sys.platform == "linux":
+            for line in Path("/proc/meminfo").read_text().splitlines():
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    return None
 
 
 def user() -> str:

@@ -14,6 +14,7 @@ from byway.config import document, forms
 from byway.config.document import Node, shown
 from byway.config.settings import (
     BUILTIN,
+    RUN,
     ApiKeys,
     Backend,
     Complaint,
@@ -384,6 +385,10 @@ class _Reader:
             values["url"] = VENDORS[kind].url
             if values["url"] is None:
                 self.complain(path, node.line, f"a backend of type {kind} needs a url, such as http://127.0.0.1:8080")
+        for field in RUN if kind not in (None, "builtin") else ():
+            if field in values:
+                message = f"only Byway's own models (type: builtin) have this; what runs at a {kind} is set there"
+                self.complain(f"{path}.{field}", fields[field].line, message)
 
     def _models(self, values: dict[str, Any], node: Node | None, path: str) -> None:
         """`models`: names, or mappings with `id` (or `name`) and perhaps `window`."""

@@ -146,6 +146,12 @@ class Tls(msgspec.Struct, frozen=True, kw_only=True):
     verify: Annotated[bool, Note("`false` accepts any certificate: for tests only.")] = True
 
 
+#: What the built-in weights are called.
+MODEL: Final = "smollm2-135m-instruct"
+#: Settings of a backend that only say how Byway runs a model itself.
+RUN: Final = ("path", "window", "gpu_layers", "threads", "idle_unload")
+
+
 class Backend(Shown, frozen=True, kw_only=True):
     """A configured upstream."""
 
@@ -173,6 +179,35 @@ class Backend(Shown, frozen=True, kw_only=True):
     proxy: Annotated[str | None, Note("HTTP proxy to reach it by: `http://proxy.example.org:3128`.", form="proxy")] = (
         None
     )
+    path: Annotated[
+        str | None,
+        Note(
+            "`builtin` only: the GGUF file that Byway runs, the first one of several parts. A relative one lies beside the "
+            "config. The built-in weights when not given."
+        ),
+    ] = None
+    window: Annotated[
+        int | None,
+        Note(
+            "`builtin` only: tokens of context, which cost memory. The model's own when not given, but at most 32768.",
+            low=128,
+        ),
+    ] = None
+    gpu_layers: Annotated[
+        int | None,
+        Note("`builtin` only: so many layers go to the GPU. As many as fit when not given."),
+    ] = None
+    threads: Annotated[
+        int | None,
+        Note("`builtin` only: threads that compute. As many as there are processors, 8 at most.", low=1, high=1024),
+    ] = None
+    idle_unload: Annotated[
+        float,
+        Note(
+            "`builtin` only: unloaded after so long without a request; the next one loads it again. 0: never.",
+            form="duration",
+        ),
+    ] = 0.0
     windows: Annotated[
         dict[str, int], Note("Context windows in tokens that `models` names, by model.", inner=True)
     ] = {}
@@ -180,6 +215,13 @@ class Backend(Shown, frozen=True, kw_only=True):
         tuple[str, ...], Note("Environment variables that it needs and that are not set.", inner=True)
     ] = ()
     off: Annotated[str, Note("Why it takes no requests; empty when it does.", inner=True)] = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What it is known to serve: what `models` says, and for a model that Byway runs itself also without that."""
+        if self.models or self.type != "builtin":
+            return self.models
+        return (self.name,) if self.path else (MODEL,)
 
 
 Scope = Literal["read", "write", "files", "admin"]
@@ -361,6 +403,22 @@ class WebFetch(msgspec.Struct, frozen=True, kw_only=True):
     user_agent: Annotated[
         str, Note("What Byway calls itself. `byway/VERSION (web fetch)` when not given.", form="header")
     ] = ""
+
+
+#: Where models are downloaded from unless somebody says otherwise.
+HUB: Final = "https://huggingface.co"
+
+
+class LocalModels(msgspec.Struct, frozen=True, kw_only=True):
+    """Model files on this machine. Which of them run, `backends` of type `builtin` say."""
+
+    hub: Annotated[
+        str, Note("Where `owner/repo` is downloaded from: Hugging Face, or a mirror that speaks like it.", form="url")
+    ] = HUB
+    paths: Annotated[
+        tuple[str, ...],
+        Note("GGUF files, and folders that are searched for them, beside the usual ones: *Local models*."),
+    ] = ()
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -563,6 +621,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     model_metadata_file: Annotated[str | None, Note("File with facts about models.", built=False)] = None
     web_search: Annotated[WebSearch, Note("Who searches the web.")] = WebSearch()
     web_fetch: Annotated[WebFetch, Note("Pages that models ask for.")] = WebFetch()
+    local_models: Annotated[LocalModels, Note("Model files on this machine.")] = LocalModels()
     rate_limiting: Annotated[RateLimiting, Note("How many requests are let in.", built=False)] = RateLimiting()
     admin: Annotated[Admin, Note("The reference's administration API.", built=False)] = Admin()
     metrics: Annotated[Metrics, Note("Numbers for Prometheus.", built=False)] = Metrics()
