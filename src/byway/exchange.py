@@ -189,6 +189,8 @@ async def _ask(live: Live, target: Target, request: Request, reply: Reply, recor
         raise problem
     guess = live.counter.estimate(request, target, call.body)
     request.estimate = guess.tokens
+    if live.rest is not None:
+        await live.woken()
     reader = live.protocol.reader(request, target)
     answer = await live.open.open(await credentials.authorize(call, live.credential))
     del call

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final, Literal, TypeVar
+from typing import Final, Literal, NamedTuple, TypeVar
 
 from byway import credentials, pdf, routing
 from byway.backends import Backend, Call, Facts, Target, anthropic, openai
@@ -27,10 +27,8 @@ from byway.upstream import Upstream
 from byway.vendors import VENDORS, ProtocolName
 from byway.web.fetching import Fetcher
 
-#: The built-in model's name, before its process says it.
-MODEL: Final = "smollm2-135m-instruct"
 PROTOCOLS: Final[Mapping[ProtocolName, Backend]] = {"openai": openai, "anthropic": anthropic}
-State = Literal["unknown", "loading", "ready", "failed", "off"]
+State = Literal["unknown", "loading", "ready", "asleep", "failed", "off"]
 
 #: How often backends that list their own models are asked again, and how soon at most when a client asks for an unknown one.
 _ASK_EVERY: Final = 30.0
@@ -73,6 +71,13 @@ async def after_reading(
     )
 
 
+class Rest(NamedTuple):
+    """A model that was unloaded because nobody asked for it."""
+
+    wake: Callable[[], None]
+    over: asyncio.Event
+
+
 class Live:
     """One configured backend: how to speak to it, its pool, and what it is known to serve."""
 
@@ -82,7 +87,7 @@ class Live:
         self.name = settings.name
         self.vendor = VENDORS[settings.type]
         self.protocol = PROTOCOLS[self.vendor.protocol]
-        self.models: tuple[str, ...] | None = settings.models or None
+        self.models: tuple[str, ...] | None = settings.names or None
         self.facts: dict[str, Facts] = {model: Facts(size, source="config") for model, size in settings.windows.items()}
         self.counter = Counter()
         self._uncounted: dict[str, float] = {}
@@ -95,6 +100,10 @@ class Live:
         self.asked = 0.0
         self.credential = credentials.static(self.vendor, settings.api_key, settings.headers)
         self.upstream: Upstream | None = None
+        self.rest: Rest | None = None
+        """Set while Byway has its model unloaded: whoever wants it waits for `woken`."""
+        self.pid: int | None = None
+        """The process that Byway runs for it."""
         self.most: dict[str, int] = {}
         """The longest answer in tokens, by model, where a refusal has said so."""
         url = settings.url or self.vendor.url
@@ -109,8 +118,22 @@ class Live:
         if self.state == "loading":
             raise Problem("loading", f"{self.message or 'The model is loading.'} Ask again in a moment.", retry_after=2)
         if self.upstream is None or self.state == "off":
-            raise Problem("unreachable", f"Backend {self.name!r} is off: {self.message or 'it has no address'}")
+            words = f"has no model running: {self.message}" if self.state == "failed" else f"is off: {self.message}"
+            raise Problem(
+                "unreachable", f"Backend {self.name!r} {words if self.message else 'is off: it has no address'}"
+            )
         return self.upstream
+
+    async def woken(self) -> None:
+        """Have the model loaded again, and wait until it is or has failed to be. Raises Problem when that takes too long."""
+        if self.rest is not None:
+            self.rest.wake()
+            try:
+                async with asyncio.timeout(self.timeouts.first_byte):
+                    await self.rest.over.wait()
+            except TimeoutError:
+                words = f"{self.message} It takes longer than {self.timeouts.first_byte:g} s (`timeouts.first_byte`)."
+                raise Problem("loading", words, retry_after=10) from None
 
     async def fetch(self, call: Call) -> bytes:
         """The body of a small call's answer; raises Problem for anything but success."""
@@ -126,7 +149,8 @@ class Live:
 
     async def ask(self, now: float) -> None:
         """Ask the backend what it serves and what it says of its models. A failure is kept as its state."""
-        if self.upstream is None or self.state in ("off", "loading"):
+        if self.upstream is None or self.settings.type == "builtin":
+            # What a process of ours serves, and how it is doing, is told by whoever runs it.
             return
         self.asked = now
         try:
@@ -280,10 +304,10 @@ class Runtime:
         self.take_keys(before.stored if before else stored)
         self.scrubber = Scrubber(config.secrets)
         self.aliases: dict[str, tuple[str, ...]] = dict(config.model_aliases)
-        builtin = [one.name for one in config.backends if one.type == "builtin"]
+        builtin = [one for one in config.backends if one.type == "builtin"]
         if not self.aliases and len(builtin) == len(config.backends):
-            # Nobody chose anything, so every name leads to the built-in model.
-            self.aliases = {"default": tuple(f"{name}/{MODEL}" for name in builtin)}
+            # Nobody chose anything, so every name leads to the models that Byway itself runs.
+            self.aliases = {"default": tuple(f"{one.name}/{one.names[0]}" for one in builtin)}
         same = before is not None and before.config.web_search == config.web_search
         self.searcher: Searcher = before.searcher if same and before is not None else Searcher(config.web_search)
         alike = before is not None and (before.config.web_fetch, before.config.local_only) == (
@@ -343,24 +367,32 @@ class Runtime:
             await asyncio.wait(asking, timeout=_CLIENT_WAITS if soonest else None)
         self._routes.clear()
 
-    def attach(self, name: str, url: str, secret: str, models: list[str], window: int) -> None:
-        """Say where the process of a built-in backend listens; requests go there from now on."""
+    def attach(self, name: str, url: str, secret: str, window: int, pid: int | None = None) -> Upstream | None:
+        """Say where the process of a built-in backend listens; requests go there from now on, by what is given back."""
         live = self.backends.get(name)
-        if live is not None:
-            live.credential = credentials.static(live.vendor, secret, {})
-            live.upstream = Upstream(url, name=name, timeouts=live.timeouts, proxy="none")
-            live.models = tuple(models)
-            live.facts = {model: Facts(window, source="backend") for model in models}
-            live.state, live.message = "ready", ""
-            self._routes.clear()
-            self._ask_about(live, models)
+        if live is None:
+            return None
+        live.credential = credentials.static(live.vendor, secret, {})
+        live.upstream = Upstream(url, name=name, timeouts=live.timeouts, proxy="none")
+        live.pid = pid
+        self.state(name, "ready", window=window)
+        self._ask_about(live, live.settings.names)
+        return live.upstream
 
-    def state(self, name: str, state: State, message: str = "") -> None:
-        """Say how a built-in backend's process is doing."""
+    def state(
+        self, name: str, state: State, message: str = "", *, window: int | None = None, rest: Rest | None = None
+    ) -> None:
+        """Say how a built-in backend's process is doing, its window when that is known, and how it is woken."""
         live = self.backends.get(name)
-        if live is not None:
-            live.state, live.message = state, message
-            self._routes.clear()
+        if live is None:
+            return
+        live.state, live.message, live.rest = state, message, rest
+        if state != "ready":
+            live.upstream = live.pid = None
+        for model in live.settings.names if window else ():
+            if model not in live.settings.windows:
+                live.facts[model] = Facts(window, source="backend").over(live.facts.get(model, _NOTHING))
+        self._routes.clear()
 
     def served(self) -> list[routing.Served]:
         return [

