@@ -4,23 +4,46 @@ from __future__ import annotations
 
 import asyncio
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from byway import platform
+from byway.cli import loading
 from byway.cli.config import read
 from byway.cli.source import data_dir, find
 
 if TYPE_CHECKING:
+    from byway.config import Backend, Config
     from byway.runtime import Runtime
 
 
-@click.command()
-@click.option("--config", "file", metavar="FILE", help="The config file. [default: $BYWAY_CONFIG, else the user's own]")
+@click.group(invoke_without_command=True)
+@loading.CONFIG
 @data_dir
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
-def command(file: str | None, folder: str | None, as_json: bool) -> None:
+@loading.JSON
+@click.pass_context
+def command(ctx: click.Context, file: str | None, folder: str | None, as_json: bool) -> None:
     """Show what can be asked for, and who answers. Asks the backends themselves; Byway need not run."""
+    if ctx.invoked_subcommand is None:
+        _show(file, folder, as_json)
+
+
+@command.command("list")
+@loading.CONFIG
+@data_dir
+@loading.JSON
+def listing(file: str | None, folder: str | None, as_json: bool) -> None:
+    """The same, which `byway models` alone shows too: models, aliases, and the model files on this machine."""
+    _show(file, folder, as_json)
+
+
+for _one in (loading.add, loading.download, loading.load, loading.unload):
+    command.add_command(_one)
+
+
+def _show(file: str | None, folder: str | None, as_json: bool) -> None:
     config = read(find(file, os.environ, folder))
     from byway.runtime import Runtime
 
@@ -33,6 +56,7 @@ def command(file: str | None, folder: str | None, as_json: bool) -> None:
             await runtime.close()
 
     found = asyncio.run(ask())
+    found["files"] = files(config, platform.data_folder(folder, os.environ))
     if as_json:
         import json
 
@@ -49,6 +73,58 @@ def command(file: str | None, folder: str | None, as_json: bool) -> None:
     if found["aliases"]:
         click.echo()
         _table([("ALIAS", "TARGETS"), *((one["alias"], ", then ".join(one["targets"])) for one in found["aliases"])])
+    if found["files"]:
+        click.echo()
+        head = ("FILE", "SIZE", "QUANTISATION", "CONTEXT", "FROM")
+        _table([head, *(_file_row(one) for one in found["files"])])
+
+
+def files(config: Config, folder: Path) -> list[dict[str, Any]]:
+    """The model files on this machine, ready for JSON; `problem` says why one cannot be loaded."""
+    from byway.local import gguf, shelf
+
+    told = []
+    loaded = {one.path: one.name for one in config.backends if one.path}
+    for one in shelf.find(folder, os.environ, paths=config.local_models.paths):
+        about: dict[str, Any] = {
+            "name": one.name,
+            "path": str(one.path),
+            "size": one.size,
+            "parts": one.parts,
+            "origin": one.origin,
+            "backend": loaded.get(str(one.path)),
+        }
+        try:
+            model = shelf.describe(one.path)
+        except (gguf.Broken, OSError) as error:
+            words = error.strerror if isinstance(error, OSError) else str(error)
+            told.append({**about, "problem": words or "cannot be read"})
+            continue
+        if model.loadable:
+            told.append(
+                {
+                    **about,
+                    "title": model.name,
+                    "architecture": model.architecture,
+                    "parameters": model.size,
+                    "quantisation": model.quantisation,
+                    "window": model.window,
+                    "template": model.template,
+                }
+            )
+    return told
+
+
+def _file_row(one: dict[str, Any]) -> tuple[str, ...]:
+    from byway.local.download import amount
+
+    origin = {"byway": "Byway", "lmstudio": "LM Studio", "ollama": "Ollama", "huggingface": "Hugging Face cache"}
+    where = origin.get(one["origin"], one["path"])
+    if "problem" in one:
+        return one["name"], amount(one["size"]), "-", "-", f"{where}: {one['problem']}"
+    window = f"{one['window']:,}" if one["window"] else "-"
+    loaded = f" (loaded as {one['backend']})" if one["backend"] else ""
+    return one["name"], amount(one["size"]), one["quantisation"] or "-", window, f"{where}{loaded}"
 
 
 def _window(target: dict[str, Any]) -> str:
@@ -60,23 +136,17 @@ def _window(target: dict[str, Any]) -> str:
 
 async def answers(runtime: Runtime) -> dict[str, Any]:
     """Backends, targets and aliases of a runtime that has asked its backends, ready for JSON."""
-    from byway.local.builtin import WINDOW, Missing, weights
     from byway.problems import Problem
-    from byway.runtime import MODEL
 
     targets = []
     backends = []
     for live in runtime.backends.values():
-        state, message, models = live.state, live.message, live.models
-        window = None
-        if live.vendor.name == "builtin" and state != "off":
+        models, window = live.models, None
+        state: str = live.state
+        message = live.message
+        if live.settings.type == "builtin" and state != "off":
             # Its process belongs to `byway up`; all that can be said here is whether it could run.
-            models, window = (MODEL,), WINDOW
-            try:
-                weights()
-                state, message = "ready", "starts with `byway up`"
-            except Missing as missing:
-                state, message = "failed", str(missing)
+            state, message, window = _own(live.settings)
         backends.append({"name": live.name, "type": live.vendor.name, "state": state, "message": message})
         for model in models or (None,):
             facts = live.facts.get(model) if model else None
@@ -101,6 +171,22 @@ async def answers(runtime: Runtime) -> dict[str, Any]:
         shown = [f"{place.backend}/{place.model}" for place in places]
         aliases.append({"alias": alias, "targets": shown or list(leads)})
     return {"backends": backends, "targets": targets, "aliases": aliases}
+
+
+def _own(settings: Backend) -> tuple[str, str, int | None]:
+    """State, message and window of a model that Byway would run itself."""
+    from byway.local.builtin import MOST, WINDOW, Missing, Unusable, engine, usable, weights
+
+    try:
+        if settings.path:
+            engine()
+            own = min(usable(Path(settings.path)).window or MOST, MOST)
+        else:
+            weights()
+            own = WINDOW
+    except (Missing, Unusable) as error:
+        return "failed", str(error), None
+    return "ready", "starts with `byway up`", settings.window or own
 
 
 def _table(rows: list[tuple[str, ...]]) -> None:

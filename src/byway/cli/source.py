@@ -55,17 +55,37 @@ class Source:
             return Config()
         # From now on it is a file that somebody wrote: when it vanishes, that is no wish for the built-in model.
         self._needed = self._read = True
-        text = _text(data, self.path)
+        config = self._loaded(_text(data, self.path))
+        self._keys = self._key_file(config)
+        return self._with_keys(config, self._keys) if self._keys else config
+
+    def check(self, text: str) -> Config:
+        """What `text` in the place of the file would come to; raises ConfigError. It may wait as `read` does."""
+        config = self._loaded(text)
+        file = self._key_file(config)
+        return self._with_keys(config, file) if file else config
+
+    def _loaded(self, text: str) -> Config:
         self.vault.fetch(text)
-        config = load(text, self.vault, file=str(self.path))
+        config = self._with_paths(load(text, self.vault, file=str(self.path)))
         if self.vault.complaints:
             told = (Complaint("", None, one, "warning") for one in self.vault.complaints)
             config = msgspec.structs.replace(config, warnings=(*told, *config.warnings))
-        self._keys = None
-        if config.api_keys.api_keys_file:
-            self._keys = self.path.parent / Path(config.api_keys.api_keys_file).expanduser()
-            config = self._with_keys(config, self._keys)
         return config
+
+    def _key_file(self, config: Config) -> Path | None:
+        file = config.api_keys.api_keys_file
+        return self.path.parent / Path(file).expanduser() if file else None
+
+    def _with_paths(self, config: Config) -> Config:
+        """The config with the files of local models where they are: relative to this file."""
+        backends = tuple(
+            msgspec.structs.replace(one, path=str(self.path.parent.absolute() / Path(one.path).expanduser()))
+            if one.path
+            else one
+            for one in config.backends
+        )
+        return msgspec.structs.replace(config, backends=backends)
 
     def _with_keys(self, config: Config, path: Path) -> Config:
         try:

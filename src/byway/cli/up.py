@@ -17,6 +17,7 @@ import click
 from byway import __version__, logs, platform
 from byway.cli import Failure
 from byway.cli.config import read, warnings
+from byway.cli.running import ADDRESS
 from byway.cli.source import Source, data_dir, find, left_out
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ _TICK: Final = 0.1
 @click.option("--port", type=click.IntRange(0, 65535), help="Listen at this port; 0: any free one. [default: 38080]")
 @click.option("--insecure", is_flag=True, help="Let other machines in without a key.")
 @data_dir
-@click.option("--no-model", is_flag=True, help="Do not start the built-in model.")
+@click.option("--no-model", is_flag=True, help="Run no models: neither the built-in one nor others.")
 def command(
     file: str | None, host: str | None, port: int | None, insecure: bool, folder: str | None, no_model: bool
 ) -> None:
@@ -67,6 +68,7 @@ def command(
             )
         except serve.CannotListen as error:
             raise Failure(str(error)) from None
+        _tell_others(data, listeners, config.server.root_path)
         with asyncio.Runner(loop_factory=platform.loop_factory()) as runner:
             runner.run(_serve(config, source, listeners, notes, data, store, insecure=insecure, no_model=no_model))
 
@@ -86,6 +88,13 @@ def _held(folder: Path) -> Iterator[None]:
         raise Failure(
             f"{error.filename} cannot be used: {error.strerror}. Name another folder for Byway's data: --data-dir DIR"
         ) from None
+
+
+def _tell_others(folder: Path, listeners: Sequence[Listener], root: str) -> None:
+    """Write down where other commands find this Byway; what is there of an earlier one must not lead elsewhere."""
+    tcp = next((one for one in listeners if one.port is not None), None)
+    with contextlib.suppress(OSError):
+        platform.write(folder / ADDRESS, f"{_base(tcp, root)}\n".encode() if tcp else b"")
 
 
 @contextlib.contextmanager
@@ -130,8 +139,8 @@ async def _serve(
 ) -> None:
     from byway import serve
     from byway.app import App
-    from byway.local.builtin import Child
-    from byway.runtime import MODEL, Runtime
+    from byway.local.builtin import Child, options
+    from byway.runtime import Runtime
 
     runtime = Runtime(config, stored=store.stored())
     await runtime.start()
@@ -140,7 +149,7 @@ async def _serve(
         listeners,
         source,
         insecure=insecure,
-        child=None if no_model else lambda tell: Child(MODEL, folder, tell),
+        child=None if no_model else lambda settings, tell: Child(settings.names[0], folder, tell, options(settings)),
     )
 
     async def welcome() -> None:
@@ -172,12 +181,11 @@ def _print(text: str, **looks: bool | str) -> None:
 
 
 async def _settle(service: Service) -> None:
-    """Wait until the built-in model is loaded or has failed, and other backends have answered or had their time."""
+    """Wait until local models are loaded or have failed, and other backends have answered or had their time."""
     began = time.monotonic()
-    child = service.child
-    if child is not None:
-        with _progress("Loading the built-in model") as show:
-            while not child.settled and not service.stopping.is_set():
+    if service.models:
+        with _progress("Loading the local model" + ("s" if len(service.models) > 1 else "")) as show:
+            while not service.settled and not service.stopping.is_set():
                 show(time.monotonic() - began)
                 await asyncio.sleep(_TICK)
     while time.monotonic() - began < _PATIENCE and not service.stopping.is_set():
@@ -257,7 +265,7 @@ async def _facts(service: Service, source: Source, notes: Sequence[str]) -> Fact
         claude=claude,
         window=known.window if known else None,
         official=bool(live and live.vendor.protocol == "anthropic"),
-        builtin=bool(live and live.vendor.name == "builtin"),
+        builtin=bool(live and live.settings.type == "builtin" and not live.settings.path),
         keys=_keys(runtime),
         found=tuple(found),
         notes=(*notes, *((odd,) if odd else ())),

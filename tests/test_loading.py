@@ -1,0 +1,334 @@
+"""Local models in the config: settings, edits, the commands without a running Byway, and who waits for a model to wake."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from gateway import SOURCE, Gateway
+from models import PAIRS, gguf, hub
+
+from byway import platform
+from byway.cli import running
+from byway.cli.source import Source
+from byway.config import Config, ConfigError, Timeouts, load
+from byway.config.editing import edit
+from byway.local import edits
+from byway.local.builtin import Child, Missing, Options, engine, options
+from byway.problems import Problem
+from byway.runtime import Rest, Runtime
+from byway.vault import Vault
+
+# --- settings ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_local_model_is_a_backend_with_a_path() -> None:
+    text = (
+        "backends:\n- {name: big, type: builtin, path: /m/big.gguf, window: 8192, gpu_layers: 0, threads: 2, "
+        "idle_unload: 10m}\n- {name: named, type: builtin, path: /m/x.gguf, models: [qwen3, qwen]}\n- {type: builtin}"
+    )
+    big, named, own = load(text, {}).backends
+    assert options(big) == Options("/m/big.gguf", 8192, 0, 2)
+    assert big.idle_unload == 600
+    assert (big.names, named.names, own.names) == (("big",), ("qwen3", "qwen"), ("smollm2-135m-instruct",))
+    # What only says a name, or when it is unloaded, is no reason for another process.
+    same = msgspec.structs.replace(big, models=("other",), idle_unload=5.0)
+    assert options(same) == options(big)
+
+
+@pytest.mark.parametrize("field", ["path: x.gguf", "window: 4096", "gpu_layers: 1", "threads: 1", "idle_unload: 1m"])
+def test_how_a_model_runs_is_said_where_it_runs(field: str) -> None:
+    with pytest.raises(ConfigError, match=rf"backends.0.{field.partition(':')[0]}: only Byway's own models"):
+        load(f"backends: [{{type: ollama, {field}}}]", {})
+
+
+@pytest.mark.parametrize("field", ["window: 0", "window: much", "threads: 0", "gpu_layers: -1", "idle_unload: soon"])
+def test_numbers_that_make_no_sense_are_complained_about(field: str) -> None:
+    with pytest.raises(ConfigError):
+        load(f"backends: [{{type: builtin, {field}}}]", {})
+
+
+def test_a_relative_path_lies_beside_the_config(tmp_path: Path) -> None:
+    file = tmp_path / "byway.yaml"
+    file.write_text("backends: [{name: a, type: builtin, path: m/a.gguf}, {name: b, type: builtin, path: ~/b.gguf}]")
+    paths = [one.path for one in Source(file, Vault(tmp_path / "data", {}), needed=True).read().backends]
+    assert paths == [str(tmp_path / "m/a.gguf"), str(Path("~/b.gguf").expanduser())]
+
+
+# --- edits ------------------------------------------------------------------------------------------------------------
+
+
+def config(text: str) -> Config:
+    return load(text, {})
+
+
+def test_a_model_is_put_into_an_empty_config_and_taken_out_again() -> None:
+    served, changes = edits.load(Config(), "/m/${x}.gguf", {"window": 512}, name="tiny", alias="default", fresh=True)
+    text = edit("", changes)
+    found = config(text)
+    assert served == "tiny"
+    assert [(one.name, one.type, one.path, one.window) for one in found.backends] == [
+        ("tiny", "builtin", "/m/${x}.gguf", 512)
+    ]
+    assert found.model_aliases == {"default": ("tiny/tiny",)}
+    assert config(edit(text, edits.unload(found, 0))) == Config()
+
+
+def test_a_model_that_is_there_gets_other_options() -> None:
+    text = "# mine\nbackends:\n  - name: tiny  # small\n    type: builtin\n    path: /m/a.gguf\n    models: [t]\n"
+    served, changes = edits.load(config(text), "/m/a.gguf", {"threads": 3, "window": None}, name="tiny", alias="haiku")
+    after = edit(text, changes)
+    assert served == "t"
+    assert after.startswith("# mine\nbackends:\n  - name: tiny  # small\n")
+    assert config(after).backends[0].threads == 3 and config(after).model_aliases == {"haiku": ("tiny/t",)}
+    with pytest.raises(edits.Taken, match="of type ollama"):
+        edits.load(config("backends: [{name: tiny, type: ollama}]"), "/m/a.gguf", {}, name="tiny")
+
+
+def test_only_ways_to_the_unloaded_model_go() -> None:
+    text = (
+        "backends: [{name: a, type: builtin, path: /a.gguf}, {name: b, type: builtin, path: /b.gguf}]\n"
+        "model_aliases: {haiku: a/a, sonnet: [a, b/b], opus: b, default: [b, 'a/a']}"
+    )
+    after = config(edit(text, edits.unload(config(text), 0)))
+    assert [one.name for one in after.backends] == ["b"]
+    assert after.model_aliases == {"sonnet": ("b/b",), "opus": ("b",), "default": ("b",)}
+
+
+def test_a_name_is_made_that_a_backend_may_have() -> None:
+    assert edits.plain("hf.co/me/Own Model:Q4") == "hf.co-me-Own-Model:Q4"
+    assert edits.plain("///") == "model"
+    name = edits.plain("ü/x" * 99)
+    assert load(f"backends: [{{name: '{name}', type: builtin}}]", {}).backends[0].name == name
+
+
+# --- commands, without a running Byway --------------------------------------------------------------------------------
+
+
+def byway(home: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    own = {
+        "PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": str(SOURCE), "BYWAY_HOME": str(home / "data"),
+        "BYWAY_CONFIG": str(home / "byway.yaml"), **environ,
+    }  # fmt: skip
+    command = [sys.executable, "-m", "byway", "models", *arguments]
+    return subprocess.run(command, env=own, capture_output=True, text=True, timeout=60, cwd=home)
+
+
+@pytest.fixture
+def installed() -> None:
+    try:
+        engine()
+    except Missing as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.mark.usefixtures("installed")
+def test_what_is_added_stays_where_it_is_and_is_listed(tmp_path: Path) -> None:
+    file = tmp_path / "disk/My Model-Q4_K_M.gguf"
+    file.parent.mkdir()
+    file.write_bytes(gguf())
+    done = byway(tmp_path, "add", str(file))
+    assert done.returncode == 0, done.stderr
+    assert "it stays where it is" in done.stdout
+    assert load((tmp_path / "byway.yaml").read_text(), {}).local_models.paths == (str(file),)
+    assert "knows" in byway(tmp_path, "add", str(file.parent)).stdout
+    found = json.loads(byway(tmp_path, "list", "--json").stdout)["files"]
+    assert [(one["name"], one["quantisation"], one["window"], one["origin"]) for one in found] == [
+        ("My Model-Q4_K_M", "Q4_K_M", 4096, "added")
+    ]
+    done = byway(tmp_path, "load", "my model", "--window", "256", "--alias", "default")
+    assert "it loads when Byway starts" in done.stdout, done.stderr
+    written = load((tmp_path / "byway.yaml").read_text(), {})
+    assert [(one.name, one.path, one.window) for one in written.backends] == [("My-Model-Q4_K_M", str(file), 256)]
+    done = byway(tmp_path, "unload", "My-Model-Q4_K_M", "--json")
+    assert json.loads(done.stdout)["backend"] == "My-Model-Q4_K_M"
+    assert load((tmp_path / "byway.yaml").read_text(), {}).model_aliases == {}
+    done = byway(tmp_path, "unload", "builtin")
+    assert "because the config names no backend" in done.stderr
+
+
+@pytest.mark.usefixtures("installed")
+def test_what_cannot_be_added_or_loaded_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "lora.gguf").write_bytes(gguf({**PAIRS, "general.type": "adapter"}))
+    (tmp_path / "good.gguf").write_bytes(gguf())
+    (tmp_path / "empty").mkdir()
+    for arguments, code, words in (
+        (["add", "nothing.gguf"], 2, "does not exist"),
+        (["add", "lora.gguf"], 1, "goes with a model"),
+        (["add", "empty"], 1, "There is no model in"),
+        (["load", "nothing"], 1, "No model file is called nothing. None is found on this machine."),
+        (["load", "good.gguf", "--idle-unload", "soon"], 2, "idle_unload: expected a duration"),
+        (["load", "good.gguf", "--name", "a/b"], 2, "without a slash"),
+        (["unload", "nothing"], 1, "No model that Byway runs is called nothing. There are: builtin."),
+    ):
+        done = byway(tmp_path, *arguments)
+        assert (done.returncode, words in done.stderr) == (code, True), (arguments, done.stderr)
+        assert not (tmp_path / "byway.yaml").exists()
+
+
+def test_a_download_says_what_came_and_how_to_run_it(tmp_path: Path) -> None:
+    with hub({"Tiny-Q8_0.gguf": gguf()}) as at:
+        (tmp_path / "byway.yaml").write_text(f"local_models: {{hub: '{at.url}'}}\nlocal_only: true\n")
+        done = byway(tmp_path, "download", "owner/repo:Q8_0")
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == "", "without a terminal nothing is written again and again"
+        path = tmp_path / "data/models/owner/repo/Tiny-Q8_0.gguf"
+        assert f"{path}: 0 MB, its checksum is right" in done.stdout
+        assert "byway models load Tiny-Q8_0" in done.stdout
+        again = json.loads(byway(tmp_path, "download", "owner/repo", "--json").stdout)
+        assert again == {"path": str(path), "size": path.stat().st_size, "checked": False, "fresh": False}
+        done = byway(tmp_path, "download", "owner/repo:Q2_K")
+        assert (done.returncode, "has no 'Q2_K'" in done.stderr) == (1, True)
+    (tmp_path / "byway.yaml").write_text("local_only: true\n")
+    assert "`local_only` is on" in byway(tmp_path, "download", "owner/repo").stderr
+
+
+# --- a running one ----------------------------------------------------------------------------------------------------
+
+
+def test_a_command_finds_the_byway_that_has_the_data_folder(tmp_path: Path) -> None:
+    assert running.address(tmp_path / "nothing") is None
+    (tmp_path / running.ADDRESS).write_text("http://127.0.0.1:9\n")
+    assert running.address(tmp_path) is None, "nobody holds the folder"
+    with Gateway("backends: [{name: own, type: builtin}]") as gateway:
+        url = running.address(gateway.home / "data")
+        assert url == gateway.url
+        told = running.report(url)
+        assert told is not None
+        assert told["config"] == "good"
+        found = running.backend(told, "own")
+        assert found == {"name": "own", "state": "off", "message": "Byway was started with --no-model."}
+        gateway.write(
+            "backends: [{name: own, type: builtin}]\napi_keys: {api_keys: [{key: byway-test-key-0123456789}]}"
+        )
+        gateway.wait(lambda: "message" not in (running.backend(running.report(url) or told, "own") or {}))
+    assert running.report(url) is None
+
+
+def test_memory_is_known_where_the_system_tells_it() -> None:
+    own = platform.resident(os.getpid())
+    assert own is None or 10 << 20 < own < 10 << 30
+    assert platform.resident(2**22 + 5) is None
+    spare = platform.spare()
+    assert spare is None or spare > 1 << 20
+    if sys.platform == "linux":
+        assert own is not None and spare is not None
+
+
+def test_a_file_is_claimed_by_one(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (tmp_path / "file").open("r+b") as one:
+        assert platform.claim(one.fileno())
+        with (tmp_path / "file").open("r+b") as two:
+            assert not platform.claim(two.fileno())
+    with (tmp_path / "file").open("r+b") as three:
+        assert platform.claim(three.fileno())
+
+
+# --- asleep -----------------------------------------------------------------------------------------------------------
+
+
+def asleep(first_byte: float = 5.0) -> tuple[Runtime, list[str], asyncio.Event]:
+    settings = load("backends: [{name: tiny, type: builtin}]", {})
+    runtime = Runtime(msgspec.structs.replace(settings, timeouts=Timeouts(first_byte=first_byte)))
+    woken: list[str] = []
+    over = asyncio.Event()
+    rest = Rest(lambda: woken.append("woken"), over)
+    runtime.state("tiny", "asleep", "The model is unloaded.", window=512, rest=rest)
+    return runtime, woken, over
+
+
+def test_who_wants_a_model_that_sleeps_wakes_it_and_waits() -> None:
+    async def run() -> None:
+        runtime, woken, over = asleep()
+        live = runtime.backends["tiny"]
+        assert live.target("smollm2-135m-instruct").window == 512
+        with pytest.raises(Problem, match="is off: The model is unloaded"):
+            _ = live.open
+        waiting = asyncio.create_task(live.woken())
+        await asyncio.sleep(0.01)
+        assert woken == ["woken"] and not waiting.done()
+        runtime.state("tiny", "failed", "No memory.")
+        over.set()
+        await waiting
+        with pytest.raises(Problem, match=r"Backend 'tiny' has no model running: No memory\."):
+            _ = live.open
+
+    asyncio.run(run())
+
+
+def test_who_waits_too_long_is_told_to_ask_again() -> None:
+    async def run() -> None:
+        runtime, _, _ = asleep(0.01)
+        with pytest.raises(Problem, match=r"longer than 0\.01 s \(`timeouts\.first_byte`\)") as caught:
+            await runtime.backends["tiny"].woken()
+        assert (caught.value.kind, caught.value.retry_after) == ("loading", 10)
+
+    asyncio.run(run())
+
+
+def test_nobody_asks_a_model_of_ours_what_it_serves() -> None:
+    """That would keep it from falling asleep."""
+
+    async def run() -> None:
+        runtime, woken, _ = asleep()
+        await runtime.ask()
+        assert runtime.report() == [("tiny", "asleep", "The model is unloaded.")]
+        assert runtime.backends["tiny"].models == ("smollm2-135m-instruct",)
+        assert woken == []
+
+    asyncio.run(run())
+
+
+def test_a_wrong_path_is_told_and_tried_again(tmp_path: Path) -> None:
+    told: list[tuple[str, str]] = []
+
+    async def run() -> None:
+        tried = asyncio.Event()
+
+        def tell(child: Child) -> None:
+            told.append((child.state, child.message))
+            if len(told) == 4:
+                tried.set()
+
+        child = Child("tiny", tmp_path, tell, Options(str(tmp_path / "m.gguf")))
+        child.unload()
+        assert child.state == "loading", "what has not loaded is not unloaded"
+        task = asyncio.create_task(child.run())
+        async with asyncio.timeout(10):
+            await tried.wait()
+        task.cancel()
+        await asyncio.wait([task])
+
+    try:
+        engine()
+    except Missing as missing:
+        pytest.skip(str(missing))
+    asyncio.run(run())
+    assert [state for state, _ in told] == ["loading", "failed", "loading", "failed"]
+    assert "m.gguf cannot be read: No such file or directory. Correct `path`" in told[1][1]
+
+
+def test_why_a_process_ended_is_said_in_words(tmp_path: Path) -> None:
+    child = Child("tiny", tmp_path, lambda _: None)
+
+    def reason(code: int, *lines: str, loaded: bool = False) -> str:
+        child._said.clear()
+        child._said.extend(lines)
+        return child._reason(code, loaded=loaded)
+
+    found: Any = reason(1, "0.1 E failed to allocate buffer for kv cache", "0.2 E failed to load model")
+    assert found.startswith(
+        "memory does not suffice (failed to allocate buffer for kv cache). Give it a smaller `window`"
+    )
+    assert "unknown model architecture: 'new'" in reason(1, "0.1 E unknown model architecture: 'new'")
+    assert "as it does when memory runs out" in reason(-9)
+    assert "its process was killed" in reason(-9, loaded=True)
+    assert reason(3, "odd") == "exit code 3: odd"
