@@ -20,7 +20,7 @@ from byway.cli import running
 from byway.cli.source import Source
 from byway.config import Config, ConfigError, Timeouts, load
 from byway.config.editing import edit
-from byway.local import edits
+from byway.local import builtin, edits
 from byway.local.builtin import Child, Missing, Options, engine, options
 from byway.problems import Problem
 from byway.runtime import Rest, Runtime
@@ -314,6 +314,40 @@ def test_a_wrong_path_is_told_and_tried_again(tmp_path: Path) -> None:
     asyncio.run(run())
     assert [state for state, _ in told] == ["loading", "failed", "loading", "failed"]
     assert "m.gguf cannot be read: No such file or directory. Correct `path`" in told[1][1]
+
+
+def test_gpus_are_asked_of_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = asyncio.run(builtin.devices())
+    assert all(found)
+    monkeypatch.setattr(builtin, "engine", lambda: (_ for _ in ()).throw(Missing("no engine")))
+    assert asyncio.run(builtin.devices()) == ()
+
+
+def test_a_process_that_cannot_be_started_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+
+    async def refuse(*_: object, **__: object) -> None:
+        raise OSError(11, "Resource temporarily unavailable")
+
+    async def run() -> None:
+        failed = asyncio.Event()
+
+        def tell(child: Child) -> None:
+            told.append(child.message)
+            if child.state == "failed":
+                failed.set()
+
+        child = Child("tiny", tmp_path, tell)
+        monkeypatch.setattr(child, "_prepare", dict)
+        monkeypatch.setattr(asyncio, "create_subprocess_exec", refuse)
+        task = asyncio.create_task(child.run())
+        async with asyncio.timeout(5):
+            await failed.wait()
+        task.cancel()
+        await asyncio.wait([task])
+
+    asyncio.run(run())
+    assert "tried again: its process cannot be started ([Errno 11]" in told[-1]
 
 
 def test_why_a_process_ended_is_said_in_words(tmp_path: Path) -> None:

@@ -318,6 +318,13 @@ def belong_to_parent() -> None:
             ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL, 0, 0, 0)
 
 
+def go_first() -> None:
+    """In a child: when memory runs out, be what the system (Linux) ends, and not Byway."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text("500")
+
+
 def bound(memory: int, seconds: int) -> None:
     """In a child: end it when it takes more than `memory` bytes or `seconds` of a processor, where the system can."""
     if sys.platform != "win32":

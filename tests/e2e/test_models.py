@@ -249,3 +249,5 @@ def test_the_list_shows_files_with_their_facts(gateway: Gateway, file: Path) -> 
     done = byway(gateway, "load", "smol", "--name", "small", "--window", "512", "--threads", "1")
     assert done.returncode == 0, done.stderr
     assert "(loaded as small)" in byway(gateway, "list").stdout
+    told = {one["name"]: one for one in json.loads(byway(gateway, "--json").stdout)["backends"]}
+    assert told["small"]["state"] == "ready" and told["small"]["memory"] > 50 << 20

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from byway import platform
-from byway.cli import loading
+from byway.cli import loading, running
 from byway.cli.config import read
 from byway.cli.source import data_dir, find
 
@@ -56,7 +56,9 @@ def _show(file: str | None, folder: str | None, as_json: bool) -> None:
             await runtime.close()
 
     found = asyncio.run(ask())
-    found["files"] = files(config, platform.data_folder(folder, os.environ))
+    data = platform.data_folder(folder, os.environ)
+    _told_by_it(found, data)
+    found["files"] = files(config, data)
     if as_json:
         import json
 
@@ -77,6 +79,19 @@ def _show(file: str | None, folder: str | None, as_json: bool) -> None:
         click.echo()
         head = ("FILE", "SIZE", "QUANTISATION", "CONTEXT", "FROM")
         _table([head, *(_file_row(one) for one in found["files"])])
+
+
+def _told_by_it(found: dict[str, Any], data: Path) -> None:
+    """How the models are that Byway runs itself: a running one knows better than what can be seen from here."""
+    url = running.address(data)
+    told = running.report(url) if url else None
+    for one in found["backends"] if told else ():
+        live = running.backend(told, one["name"]) if told and one["type"] == "builtin" else None
+        if live is not None:
+            one |= {"state": live.get("state"), "message": live.get("message", ""), "memory": live.get("memory")}
+            for target in found["targets"]:
+                if target["backend"] == one["name"]:
+                    target["state"] = one["state"]
 
 
 def files(config: Config, folder: Path) -> list[dict[str, Any]]:

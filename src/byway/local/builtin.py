@@ -43,6 +43,7 @@ _FIRST, _LONGEST = 1.0, 60.0
 #: A large file from a slow disk takes its time.
 _LOAD_LIMIT: Final = 900.0
 _END_LIMIT: Final = 5.0
+_DEVICES_LIMIT: Final = 30.0
 _KEPT_LINES: Final = 50
 #: What llama.cpp and its drivers say when memory does not suffice.
 _MEMORY: Final = re.compile(r"alloc|out of memory|bad_alloc", re.IGNORECASE)
@@ -137,6 +138,33 @@ def usable(path: Path) -> gguf.Model:
     return model
 
 
+async def devices() -> tuple[str, ...]:
+    """The GPUs that llama.cpp can use here, by name; none when there are none, or it is not installed.
+
+    A process of its own is asked, which takes a second: drivers are nothing to load into Byway.
+    """
+    try:
+        engine()
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "byway.local.child", "devices"),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            env=platform.plain_environment(os.environ),
+            **platform.apart(),
+        )
+    except (Missing, OSError):
+        return ()
+    try:
+        said, _ = await asyncio.wait_for(process.communicate(), _DEVICES_LIMIT)
+        return tuple(str(name) for name in json.loads(said))
+    except (TimeoutError, ValueError, TypeError):
+        return ()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+
+
 class Child:
     """A model's process. `run` starts it, watches it, and starts it again when it dies; cancelling `run` ends it."""
 
@@ -207,6 +235,8 @@ class Child:
                 return
             except Unusable as unusable:
                 why = str(unusable)
+            except (OSError, ValueError, LookupError) as error:
+                why = f"its process cannot be started ({error})"
             if self._unload.is_set():
                 await self._wake.wait()
                 self._unload.clear()
@@ -259,11 +289,16 @@ class Child:
         listening = asyncio.create_task(self._listen(process.stderr))
         began = time.monotonic()
         answer = b""
+        late = False
         try:
             # Options go through the pipe: arguments and environment can be read by others.
             process.stdin.write(json.dumps(options).encode() + b"\n")
-            with contextlib.suppress(TimeoutError, ConnectionError):
+            try:
                 answer = await asyncio.wait_for(process.stdout.readline(), _LOAD_LIMIT)
+            except TimeoutError:
+                late = True
+            except ConnectionError:
+                pass
             if answer:
                 found: dict[str, Any] = json.loads(answer)
                 self.window = found["window"]
@@ -277,7 +312,7 @@ class Child:
                 )
                 self._become("ready", "", Place(found["url"], options["secret"], self.window))
                 await self._until_over(process)
-            else:
+            elif not late:
                 # It has closed its output and is about to end by itself, with a code that says more than a kill would.
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(process.wait(), _END_LIMIT)
@@ -290,6 +325,8 @@ class Child:
             # The pipe may be held open by nobody any more: what was said last is read to its end.
             await asyncio.wait([listening], timeout=1)
             listening.cancel()
+        if late:
+            return f"it did not load within {_LOAD_LIMIT:g} s"
         return self._reason(process.returncode, loaded=bool(answer))
 
     async def _until_over(self, process: asyncio.subprocess.Process) -> None:

@@ -20,6 +20,7 @@ from byway import platform
 def main() -> None:
     """Serve one GGUF file with llama.cpp on a free port of loopback, closed to everybody without the key."""
     platform.belong_to_parent()
+    platform.go_first()
     options = json.loads(sys.stdin.readline())
     # llama.cpp may print: stdout is kept for the one line that the parent reads.
     answer = os.dup(1)
@@ -55,6 +56,17 @@ def main() -> None:
     threading.Event().wait()
 
 
+def devices() -> None:
+    """Print the names of the GPUs that llama.cpp sees, as JSON."""
+    answer = os.dup(1)
+    os.dup2(2, 1)
+
+    import xllamacpp
+
+    found = [one for one in xllamacpp.get_device_info() if "GPU" in getattr(one.get("type"), "name", "")]
+    os.write(answer, json.dumps([str(one.get("description") or one.get("name")) for one in found]).encode())
+
+
 def _window(url: str, options: dict[str, Any]) -> int:
     """The window that llama.cpp has really made, in tokens: it takes no more than the model was trained on."""
     at = urlsplit(url)
@@ -73,4 +85,4 @@ def _end_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    devices() if sys.argv[1:] == ["devices"] else main()
