@@ -80,7 +80,8 @@ def test_a_part_of_a_word_is_no_quantisation() -> None:
 
 def test_all_parts_belong_to_a_model() -> None:
     paths = [f"Q4_K_M/m-Q4_K_M-0000{number}-of-00003.gguf" for number in (1, 2, 3)]
-    assert len(chosen("Q4_K_M", *paths)) == 3
+    assert chosen("Q4_K_M", *paths) == [f"o/r/{path}" for path in paths]
+    assert chosen("", "../../x/..\\y/m-Q4_0.gguf") == ["o/r/_/_/x/_y/m-Q4_0.gguf"]
     with pytest.raises(Unfound, match=r"the hub has no Q4_K_M/m-Q4_K_M-00003-of-00003\.gguf"):
         chosen("", *paths[:2])
 

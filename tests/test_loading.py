@@ -57,8 +57,12 @@ def test_numbers_that_make_no_sense_are_complained_about(field: str) -> None:
 
 def test_a_relative_path_lies_beside_the_config(tmp_path: Path) -> None:
     file = tmp_path / "byway.yaml"
-    file.write_text("backends: [{name: a, type: builtin, path: m/a.gguf}, {name: b, type: builtin, path: ~/b.gguf}]")
-    paths = [one.path for one in Source(file, Vault(tmp_path / "data", {}), needed=True).read().backends]
+    file.write_text(
+        "backends: [{name: a, type: builtin, path: m/a.gguf}, {name: b, type: builtin, path: ~/b.gguf}]\nlocal_models: {paths: m}"
+    )
+    found = Source(file, Vault(tmp_path / "data", {}), needed=True).read()
+    assert found.local_models.paths == (str(tmp_path / "m"),)
+    paths = [one.path for one in found.backends]
     assert paths == [str(tmp_path / "m/a.gguf"), str(Path("~/b.gguf").expanduser())]
 
 

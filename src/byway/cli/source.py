@@ -79,13 +79,16 @@ class Source:
 
     def _with_paths(self, config: Config) -> Config:
         """The config with the files of local models where they are: relative to this file."""
+
+        def rooted(path: str) -> str:
+            return str(self.path.parent.absolute() / Path(path).expanduser())
+
         backends = tuple(
-            msgspec.structs.replace(one, path=str(self.path.parent.absolute() / Path(one.path).expanduser()))
-            if one.path
-            else one
-            for one in config.backends
+            msgspec.structs.replace(one, path=rooted(one.path)) if one.path else one for one in config.backends
         )
-        return msgspec.structs.replace(config, backends=backends)
+        paths = tuple(map(rooted, config.local_models.paths))
+        local = msgspec.structs.replace(config.local_models, paths=paths)
+        return msgspec.structs.replace(config, backends=backends, local_models=local)
 
     def _with_keys(self, config: Config, path: Path) -> Config:
         try:

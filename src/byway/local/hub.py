@@ -48,7 +48,7 @@ class Item(NamedTuple):
 
     url: str
     name: str
-    """Where it is put, below the folder of models: one name, or `owner/repo/file`."""
+    """Where it is put, below the folder of models: one name, or `owner/repo/` and the file's path there."""
     size: int | None = None
     sha256: str = ""
 
@@ -140,7 +140,8 @@ def _item(repo: Repo, path: str, entry: dict[str, Any], hub: str) -> Item:
     facts = lfs if isinstance(lfs, dict) else {}
     size = facts.get("size", entry.get("size"))
     digest = _SHA256.fullmatch(str(facts.get("oid", facts.get("sha256", ""))))
-    name = _file_name(path.rpartition("/")[2])
+    *folders, file = path.split("/")
+    name = "/".join([*map(_safe, folders), _file_name(file)])
     url = f"{hub}/{repo.owner}/{repo.name}/resolve/main/{quote(path)}"
     known = size if isinstance(size, int) and size >= 0 else None
     return Item(url, f"{repo.owner}/{repo.name}/{name}", known, digest[1] if digest else "")
@@ -148,7 +149,12 @@ def _item(repo: Repo, path: str, entry: dict[str, Any], hub: str) -> Item:
 
 def _file_name(text: str) -> str:
     """A name that is safe as a file's; raises Unfound."""
-    plain = re.sub(r"[^A-Za-z0-9._+@() -]", "_", text).strip(" .")[-_LONGEST_NAME:].lstrip("-. ")
+    plain = _safe(text)
     if not plain.lower().endswith(".gguf") or len(plain) <= len(".gguf"):
         raise Unfound(f"{text[:100]!r} is no GGUF file: the name of one ends in .gguf.")
     return plain
+
+
+def _safe(text: str) -> str:
+    """A part of a path that leads nowhere else and that every system takes."""
+    return re.sub(r"[^A-Za-z0-9._+@() -]", "_", text).strip(" .")[-_LONGEST_NAME:].lstrip("-. ") or "_"
