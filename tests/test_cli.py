@@ -25,8 +25,10 @@ from scripted import Say, Scripted
 from byway import __version__
 from byway.cli import COMMANDS
 from byway.cli.source import find, left_out
-from byway.cli.welcome import Answerer, Facts, exports, launch, offer, welcome, wrap
+from byway.cli.welcome import Answerer, Facts, offer, welcome, wrap
 from byway.config import ConfigError, load
+from byway.exports import launch
+from byway.exports import variables as exports
 from byway.local.discovery import Found
 
 SOURCE = Path(__file__).parent.parent / "src"

@@ -73,6 +73,8 @@ _PAGES: Final = frozenset(endpoint for _, _, endpoint in PAGES)
 _ADMIN: Final = frozenset(endpoint for _, _, endpoint in ADMIN)
 #: Who is logged in at the page.
 PERSON: Final = Caller("", ("read", "write", "files", "admin"))
+#: Who comes by the unix socket in the data folder. Another one than PERSON: what it asks of models is logged.
+OWNER: Final = Caller("", PERSON.scopes)
 _SAFE: Final = frozenset(("GET", "HEAD"))
 _LOOPBACK: Final = frozenset(("localhost", "127.0.0.1", "[::1]"))
 _REMEMBERED: Final = 256
@@ -170,7 +172,7 @@ class App:
                     raise
                 return login.closed
         elif endpoint is None or endpoint not in _OPEN:
-            ask.caller = self.runtime.keyring.check(ask.headers, time.time())
+            ask.caller = OWNER if self._by_owner(ask) else self.runtime.keyring.check(ask.headers, time.time())
             if endpoint is not None and NEEDED.get(endpoint, "admin") not in ask.caller.scopes:
                 raise _not_allowed(ask.caller, NEEDED.get(endpoint, "admin"))
             if self._by_socket_only and endpoint is not None and _tcp(ask):
@@ -197,8 +199,7 @@ class App:
     def admit(self, ask: Ask) -> None:
         """The inner door: a login, a key with the scope `admin`, or the socket that only its owner can open."""
         desk = self.at_desk
-        server = ask.scope.get("server")
-        if desk.socket and server is not None and server[0] == desk.socket:
+        if self._by_owner(ask):
             ask.caller = PERSON
             return
         cookie = _cookie(ask.header(b"cookie"), COOKIE)
@@ -213,6 +214,11 @@ class App:
             if ask.caller.key:
                 raise _not_allowed(ask.caller, "admin")
             raise Problem("authentication", LOG_IN)
+
+    def _by_owner(self, ask: Ask) -> bool:
+        """Does it come by the socket that nobody but the owner can open?"""
+        server = ask.scope.get("server")
+        return bool(server and server[1] is None and self.desk and server[0] == self.desk.socket)
 
     def _find(self, ask: Ask) -> dict[str, Endpoint]:
         """The endpoints of a path that is not written as the table has it, by method; none when there is nothing."""

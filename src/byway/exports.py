@@ -158,7 +158,7 @@ def bash(pairs: Pairs) -> str:
 
 
 def fish(pairs: Pairs) -> str:
-    """In single quotes only `\\` and `'` are escaped: https://fishshell.com/docs/current/language.html#quotes (seen 2026-11-21)."""
+    """In single quotes only `\\` and `'` are escaped (https://fishshell.com/docs/current/language.html#quotes, 2026-11-21)."""
     quoted = ((name, value.replace("\\", "\\\\").replace("'", "\\'")) for name, value in pairs)
     return "\n".join(f"set -gx {name} '{value}'" for name, value in quoted)
 

@@ -8,6 +8,7 @@ import contextlib
 import getpass
 import os
 import secrets
+import shlex
 import signal
 import socket
 import stat
@@ -292,6 +293,12 @@ def on_stop(loop: asyncio.AbstractEventLoop, stop: Callable[[int], None]) -> Non
             loop.add_signal_handler(number, stop, int(number))
 
 
+def again(arguments: list[str]) -> None:
+    """Begin this process anew, with the same arguments; does not return."""
+    command = [sys.executable, *(["-P"] if sys.flags.safe_path else []), "-m", "byway", *arguments]
+    os.execv(command[0], command)  # noqa: S606 - this very program
+
+
 def end(code: int) -> None:
     """End this process at once: nothing is waited for, nothing cleaned up."""
     os._exit(code)
@@ -466,6 +473,6 @@ def has_colour(stream: TextIO, environ: Mapping[str, str]) -> bool:
 def export(name: str, value: str) -> str:
     """The line that sets an environment variable in this system's usual shell."""
     if sys.platform == "win32":
-        return f'$env:{name} = "{value}"'
+        return "$env:{} = '{}'".format(name, value.replace("'", "''"))
     else:
-        return f"export {name}={value}"
+        return f"export {name}={shlex.quote(value)}"

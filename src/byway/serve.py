@@ -12,6 +12,7 @@ import os
 import socket
 import time
 from collections.abc import Awaitable, Callable, Hashable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import uvicorn.config
@@ -112,6 +113,16 @@ def listen(
         close(listeners)
         raise
     return listeners, notes
+
+
+def own(path: Path) -> Listener | None:
+    """Listen at the unix socket in the data folder, by which the owner's commands come in. None where it cannot be: the system
+    has none, or the folder's path is too long for one."""
+    try:
+        return _at_path(str(path), _SOCKET_MODE)
+    except CannotListen as error:
+        say("There is no socket for commands in the data folder", problem=str(error))
+        return None
 
 
 def _narrowed(address: str, port: int) -> str:
@@ -226,6 +237,9 @@ class Service:
         self.app = app
         self.listeners = listeners
         self.stopping = asyncio.Event()
+        self.restarting = False
+        """It stops to begin anew."""
+        self._reloading = asyncio.Lock()
         self.models: dict[str, Kept] = {}
         """The local models that the config wants, by backend."""
         self._unwanted: list[Kept] = []
@@ -291,6 +305,12 @@ class Service:
         say("Stopping", running=self.app.active, drain_s=self.app.runtime.config.timeouts.drain)
         self.stopping.set()
 
+    def restart(self) -> None:
+        """Finish what runs, then let the process begin anew."""
+        self.restarting = True
+        say("Restarting", running=self.app.active)
+        self.stopping.set()
+
     async def _drain(self) -> None:
         for connection in list(self._state.connections):
             connection.shutdown()
@@ -327,12 +347,17 @@ class Service:
             if now == seen and now != read:
                 read = now
                 try:
-                    await self._reload()
+                    await self.reload()
                 except Exception:
                     trace("Byway failed on the changed config: please report this")
                     self._keep("Byway itself failed on it; its log says more")
             seen = now
             self._look_after_models()
+
+    async def reload(self) -> None:
+        """Take the config as its file is now; one that is not good changes nothing."""
+        async with self._reloading:
+            await self._reload()
 
     async def _reload(self) -> None:
         try:

@@ -199,7 +199,7 @@ def _failed(status: int, error: _Error, backend: str, base: str) -> Verdict:
                 "The backend does not answer",
                 "server",
                 why,
-                f"Byway is there, but not what should answer{f': {backend}' if backend else ''}. Start that server, or choose another "
-                "model under Quick Setup.",
+                f"Byway is there, but not what should answer{f': {backend}' if backend else ''}. Start that server, or choose "
+                "another model under Quick Setup.",
                 backend=backend,
             )

@@ -23,6 +23,7 @@ from byway.cli.source import Source, data_dir, find, left_out
 if TYPE_CHECKING:
     from byway.cli.welcome import Facts
     from byway.config import Config
+    from byway.desk import Desk
     from byway.runtime import Runtime
     from byway.serve import Listener, Service
     from byway.store import Store
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 #: Seconds that the welcome waits for backends to say what they serve; Byway serves meanwhile.
 _PATIENCE: Final = 2.0
 _TICK: Final = 0.1
+#: The unix socket in the data folder: whoever can open it is the owner, and needs no login.
+SOCKET: Final = "byway.sock"
 
 
 @click.command()
@@ -69,8 +72,14 @@ def command(
         except serve.CannotListen as error:
             raise Failure(str(error)) from None
         _tell_others(data, listeners, config.server.root_path)
+        own = serve.own(data / SOCKET)
         with asyncio.Runner(loop_factory=platform.loop_factory()) as runner:
-            runner.run(_serve(config, source, listeners, notes, data, store, insecure=insecure, no_model=no_model))
+            again = runner.run(
+                _serve(config, source, listeners, own, notes, data, store, insecure=insecure, no_model=no_model)
+            )
+    if again:
+        logs.flush()
+        platform.again(sys.argv[1:])
 
 
 @contextlib.contextmanager
@@ -130,15 +139,19 @@ async def _serve(
     config: Config,
     source: Source,
     listeners: Sequence[Listener],
+    own: Listener | None,
     notes: Sequence[str],
     folder: Path,
     store: Store,
     *,
     insecure: bool,
     no_model: bool,
-) -> None:
+) -> bool:
+    """Serve until the end; True when the process is to begin anew."""
     from byway import serve
     from byway.app import App
+    from byway.desk import Desk
+    from byway.filing import Filing
     from byway.local.builtin import Child, options
     from byway.runtime import Runtime
 
@@ -146,24 +159,32 @@ async def _serve(
     await runtime.start()
     service = serve.Service(
         App(runtime, wide=any(one.wide for one in listeners), store=store),
-        listeners,
+        [*listeners, *((own,) if own else ())],
         source,
         insecure=insecure,
         child=None if no_model else lambda settings, tell: Child(settings.names[0], folder, tell, options(settings)),
     )
 
+    filing = Filing(source.path, source.check, store, folder)
+    desk = service.app.desk = Desk(folder, filing, store, reload=service.reload, restart=service.restart)
+    tcp = next((one for one in listeners if one.port is not None), None)
+    desk.base = _base(tcp, config.server.root_path) if tcp else None
+    desk.addresses = tuple(str(one) for one in listeners)
+    desk.socket = own.host if own else ""
+
     async def welcome() -> None:
-        where = ", ".join(_shown(one) for one in listeners)
+        where = ", ".join(_shown(one) for one in listeners if one.host != desk.socket)
         _print(f"Byway {__version__} listens at {where}", bold=True)
         await _settle(service)
         from byway.cli.welcome import welcome as lines
 
-        for line in lines(await _facts(service, source, notes)):
+        for line in lines(await _facts(service, source, notes, desk)):
             _print(f"  {line.text}" if line.text else "", **_LOOKS.get(line.kind, {}))
         _print("")
         _print("Ctrl-C stops Byway." if platform.is_terminal(sys.stdout) else "Ready.", dim=True)
 
     await service.run(welcome)
+    return service.restarting
 
 
 _LOOKS: Final[dict[str, dict[str, bool | str]]] = {
@@ -217,34 +238,22 @@ def _progress(what: str) -> Iterator[Callable[[float], None]]:
             clear()
 
 
-async def _facts(service: Service, source: Source, notes: Sequence[str]) -> Facts:
+async def _facts(service: Service, source: Source, notes: Sequence[str], desk: Desk) -> Facts:
     """What the welcome has to know, from the runtime as it is now and the servers found on this machine."""
-    from byway.cli.welcome import MAIN, Answerer, Facts
+    from byway.cli.welcome import Answerer, Facts
+    from byway.exports import answering
     from byway.local.discovery import find as servers
-    from byway.problems import Problem
-    from byway.routing import CLAUDE_PREFIX
 
     runtime = service.app.runtime
     config = runtime.config
     tcp = next((one for one in service.listeners if one.port is not None), None)
-    unix = next((one for one in service.listeners if one.port is None), None)
+    unix = next((one for one in service.listeners if one.port is None and one.host != desk.socket), None)
     answerers = tuple(
         Answerer(live.name, live.vendor.title, live.state, live.message, live.models or ())
         for live in runtime.backends.values()
     )
-    try:
-        route = await runtime.route(MAIN)
-        place, claude = route.places[0], True
-        # An alias with several targets keeps its order of trying when it is asked for by its own name.
-        main = place.model if len(route.places) == 1 else f"{CLAUDE_PREFIX}{route.alias}"
-    except Problem:
-        place, claude, main = None, False, ""
-    ask = "default" if claude and "default" in runtime.aliases else MAIN
-    if place is None:
-        served = [(live, model) for live in runtime.backends.values() for model in live.models or ()]
-        ask = served[0][1] if served else "MODEL"
-    live = runtime.backends[place.backend] if place else served[0][0] if served else None
-    known = live.facts.get(place.model if place else ask) if live else None
+    base = _base(tcp, config.server.root_path) if tcp else None
+    setup = await answering(runtime, base)
     used = {
         (one.settings.url or one.vendor.url or "").replace("localhost", "127.0.0.1")
         for one in runtime.backends.values()
@@ -255,20 +264,21 @@ async def _facts(service: Service, source: Source, notes: Sequence[str]) -> Fact
     odd = left_out(source)
     where = _home(source.path)
     return Facts(
-        url=_base(tcp, config.server.root_path) if tcp else None,
+        url=base,
         socket=unix.host if unix else None,
         config=where if source.there else f"none, so the built-in model answers; yours would be {where}",
         config_file=where,
         answerers=answerers,
-        ask=ask,
-        main=main,
-        claude=claude,
-        window=known.window if known else None,
-        official=bool(live and live.vendor.protocol == "anthropic"),
-        builtin=bool(live and live.settings.type == "builtin" and not live.settings.path),
+        ask=setup.ask,
+        main=setup.main,
+        claude=setup.claude,
+        window=setup.window,
+        official=setup.official,
+        builtin=setup.builtin,
         keys=_keys(runtime),
         found=tuple(found),
         notes=(*notes, *((odd,) if odd else ())),
+        page=f"{base}/login?token={desk.link()}" if base else "",
     )
 
 

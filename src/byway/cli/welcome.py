@@ -7,16 +7,10 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from byway import platform
+from byway.exports import LARGE, curl, launch, variables
 from byway.local.discovery import Found
 from byway.vendors import VENDORS
 
-#: What Claude Code is told to take for the small calls: by its family it finds the alias `haiku`, else `default`.
-SMALL: Final = "claude-haiku-5-5"
-#: The model that Claude Code asks for by itself (measured, 2.1.329).
-MAIN: Final = "claude-opus-5-5"
-#: Claude Code takes any name for a model with a window of a million tokens; a smaller one has to be said (measured).
-_LARGE: Final = 1_000_000
-_MOST_OUTPUT: Final = 32_000
 _BUILTIN: Final = (
     "The built-in model is for checking the wiring and for short answers: 135 million parameters, a window of 8k "
     "tokens. It does no agent work, and a full Claude Code session does not fit into it. For work, add a backend: a "
@@ -61,6 +55,13 @@ class Facts(NamedTuple):
     """What the keys are called of which one is asked for; None when none is."""
     found: tuple[Found, ...] = ()
     notes: tuple[str, ...] = ()
+    page: str = ""
+    """The link that opens the settings page once."""
+
+    @property
+    def closed(self) -> bool:
+        """A key is asked for."""
+        return self.keys is not None
 
 
 class Line(NamedTuple):
@@ -74,8 +75,10 @@ def welcome(facts: Facts) -> list[Line]:
     """The whole welcome, from what answers to how to stop."""
     lines = [Line("")]
     lines += _state(facts)
+    if facts.page:
+        lines += [Line(""), Line("Settings page (the link works once)", "head"), Line(facts.page, "code")]
     if facts.url or facts.socket:
-        lines += [Line(""), Line("Try it", "head"), *(Line(text, "code") for text in curl(facts))]
+        lines += [Line(""), Line("Try it", "head"), *(Line(text, "code") for text in curl(facts, facts.socket))]
     if facts.url:
         lines += [Line(""), Line("Claude Code", "head"), *_claude(facts)]
     if facts.builtin:
@@ -99,52 +102,8 @@ def _state(facts: Facts) -> list[Line]:
     return lines
 
 
-def curl(facts: Facts) -> list[str]:
-    """A request that works when it is pasted."""
-    body = {"model": facts.ask, "max_tokens": 64, "messages": [{"role": "user", "content": "Say hello"}]}
-    where = f"{facts.url}/anthropic/v1/messages"
-    if not facts.url:
-        where = f"--unix-socket {facts.socket} http://localhost/anthropic/v1/messages"
-    key = ' -H "x-api-key: $ANTHROPIC_API_KEY"' if facts.keys is not None else ""
-    return [
-        f"curl {where} -H 'content-type: application/json'{key} \\",
-        f"  -d '{json.dumps(body)}'",
-    ]
-
-
-def exports(facts: Facts) -> list[tuple[str, str]]:
-    """The environment variables for Claude Code, by name."""
-    lines = [
-        ("ANTHROPIC_BASE_URL", f"{facts.url}/anthropic"),
-        # An empty one would send it to its own login page (measured).
-        ("ANTHROPIC_API_KEY", "byway-local" if facts.keys is None else "YOUR-KEY"),
-    ]
-    small = facts.window is not None and facts.window < _LARGE
-    if not facts.claude or (small and not facts.official):
-        # A window is believed for names that the client does not know; for its own it keeps a million (measured, 2.1.329).
-        lines.append(("ANTHROPIC_MODEL", facts.main or facts.ask))
-    if facts.official:
-        return lines
-    # Without it the small calls (titles, summaries) go to the main model.
-    lines.append(("ANTHROPIC_DEFAULT_HAIKU_MODEL", SMALL if facts.claude else facts.ask))
-    if small:
-        lines.append(("CLAUDE_CODE_MAX_CONTEXT_TOKENS", str(facts.window)))
-        lines.append(("CLAUDE_CODE_MAX_OUTPUT_TOKENS", str(min((facts.window or 0) // 4, _MOST_OUTPUT))))
-    # A line at the top of each prompt that differs every time keeps a local model from reusing what it has read.
-    lines.append(("CLAUDE_CODE_ATTRIBUTION_HEADER", "0"))
-    lines.append(("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"))
-    return lines
-
-
-def launch(facts: Facts) -> str:
-    """The command that starts Claude Code. Its auto mode wants a classifier that only Anthropic has (measured)."""
-    if facts.builtin:
-        return 'claude --bare -p "Say hello"'
-    return "claude" if facts.official else "claude --permission-mode acceptEdits"
-
-
 def _claude(facts: Facts) -> list[Line]:
-    lines = [Line(platform.export(name, value), "code") for name, value in exports(facts)]
+    lines = [Line(platform.export(name, value), "code") for name, value in variables(facts)]
     lines.append(Line(launch(facts), "code"))
     if facts.keys is not None:
         which = (
@@ -152,7 +111,7 @@ def _claude(facts: Facts) -> list[Line]:
         )
         lines.append(Line(f"YOUR-KEY stands for {which}.", "dim"))
     if facts.window is None and not facts.official:
-        lines.append(Line(f"If its window is below {_LARGE:,} tokens, say so too:", "dim"))
+        lines.append(Line(f"If its window is below {LARGE:,} tokens, say so too:", "dim"))
         if facts.claude:
             lines.append(Line(platform.export("ANTHROPIC_MODEL", facts.main), "dim"))
         lines.append(Line(platform.export("CLAUDE_CODE_MAX_CONTEXT_TOKENS", "WINDOW"), "dim"))

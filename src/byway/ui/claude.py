@@ -377,7 +377,7 @@ async def _saved(ask: Ask, fields: Form) -> Said:
         name = fields["variable"].removeprefix("${").removesuffix("}").strip()
         if not name.replace("_", "").isalnum() or not name.isascii():
             return Said("bad", "That is no name of a variable.", "Letters, digits and _: for example MY_SEARCH_KEY.")
-        edits.append(Set(("web_search", "api_key"), "${%s}" % name))
+        edits.append(Set(("web_search", "api_key"), f"${{{name}}}"))
     else:
         if fields["source"] == "typed":
             if not fields["key"]:
@@ -387,7 +387,7 @@ async def _saved(ask: Ask, fields: Form) -> Said:
             except Problem as problem:
                 return failed(ask, problem)
             kept = f" The key is in the {where}."
-        edits.append(Set(("web_search", "api_key"), "${%s}" % entry.variable))
+        edits.append(Set(("web_search", "api_key"), f"${{{entry.variable}}}"))
     said = await changed(ask, edits, "web search", fields["etag"])
     if said.kind == "good" and kept:
         await desk.reload()

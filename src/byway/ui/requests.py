@@ -76,7 +76,7 @@ async def index(ask: Ask) -> None:
         "requests",
         "Requests",
         here="/requests",
-        lead="What clients asked of this Byway, newest first. Prompts and answers are not kept, and nothing of this is on the disk.",
+        lead="What clients asked of this Byway, newest first. No prompts, no answers, and nothing of it on the disk.",
         **_data(ask),
     )
 

@@ -234,7 +234,7 @@ def _search(ask: Ask) -> Check:
         "on",
         title,
         f"Asked: {names}.",
-        "No results, or too few? Test it: most often it is HTTP 429 of a free plan. The log line is `web_search loop round complete`.",
+        "No results? Test it: most often it is HTTP 429 of a free plan. In the log: `web_search loop round complete`.",
         "/#search",
     )
 
@@ -271,7 +271,7 @@ def _keys(ask: Ask) -> Check:
             "asked for",
             title,
             "A client without a valid key gets a 401.",
-            "`Authentication failed`: create a key and give it to the client.",
+            "`Authentication failed`: create one, and set it there.",
             "/api#keys",
         )
     return Check(
