@@ -304,7 +304,7 @@ class App:
 
     def _log(self, ask: Ask, seconds: float) -> None:
         record, problem = ask.record, ask.problem
-        if ask.caller is PERSON or (ask.path.endswith("z") and not problem):
+        if not record.asked and (ask.caller is PERSON or (problem is None and _unworthy(ask.path))):
             return
         usage = record.usage
         line = Line(
@@ -337,7 +337,8 @@ class App:
             if "status" not in problem.facts and problem.row.blame != "client":
                 line.reason = self.runtime.scrubber.scrub(problem.message)[:300]
         put("Request", line)
-        self.recent.add(line, "" if problem is None else self.runtime.scrubber.scrub(problem.message)[:_TOLD])
+        if ask.caller is not OWNER:
+            self.recent.add(line, "" if problem is None else self.runtime.scrubber.scrub(problem.message)[:_TOLD])
 
     # -------------------------------------------------------------------------------------------------------- generations
 
@@ -430,6 +431,11 @@ _TCP_OFF: Final = (
     "The API is switched off over TCP (`server.tcp: false`); it answers at the unix socket in Byway's data folder. Switch it on "
     "in the settings page, under API."
 )
+
+
+def _unworthy(path: str) -> bool:
+    """Is a good answer there nothing that anybody would look for in a log: a supervisor's question, a part of the page?"""
+    return path.endswith("z") or path == "/" or path.startswith(("/static/", "/login"))
 
 
 def _tcp(ask: Ask) -> bool:

@@ -6,6 +6,7 @@ A page is one module with its `ROUTES` and one template of the same name. What a
 from __future__ import annotations
 
 import mimetypes
+import re
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -24,6 +25,7 @@ from byway.problems import Problem
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
 
 T = TypeVar("T")
 HERE: Final = Path(__file__).parent
@@ -93,7 +95,18 @@ def _templates() -> Environment:
     )
     environment.filters["count"] = lambda number: f"{number:,}"
     environment.filters["size"] = size
+    environment.filters["words"] = words
     return environment
+
+
+def words(text: str) -> Markup:
+    """Text in which what stands between backticks is code."""
+    from markupsafe import Markup, escape
+
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped here
+
+
+_CODE: Final = re.compile(r"`([^`\n]{1,200})`")
 
 
 def size(count: float | None) -> str:

@@ -1,0 +1,119 @@
+"""The config file as something that is edited: whole or not at all, merged where that is safe, kept in versions."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from byway.config import Config, ConfigError, load
+from byway.config.editing import Append, Remove, Set, Unchangeable
+from byway.filing import Conflict, Filing, Stale
+from byway.store import Store
+
+TEXT = "# mine\nmodel_aliases:\n  haiku: a/one   # small\n  opus: a/two\nbackends:\n  - {name: a, type: vllm, url: 'http://127.0.0.1:1'}\n"
+
+
+def check(text: str) -> Config:
+    return load(text, {})
+
+
+@pytest.fixture
+def filing(tmp_path: Path) -> Filing:
+    (tmp_path / "byway.yaml").write_text(TEXT)
+    return Filing(tmp_path / "byway.yaml", check, Store(tmp_path), tmp_path)
+
+
+def test_a_change_keeps_the_rest_and_is_noted(filing: Filing) -> None:
+    before = filing.read()
+    outcome = filing.change([Set(("model_aliases", "haiku"), "a/three")], "Ada", "smaller", before.etag)
+    assert filing.path.read_text() == TEXT.replace("haiku: a/one", "haiku: a/three")
+    assert not outcome.merged and outcome.config.model_aliases["haiku"] == ("a/three",)
+    assert outcome.etag == filing.read().etag != before.etag
+    assert [(one.who, one.why) for one in filing.versions()] == [
+        ("Ada", "smaller"),
+        ("somebody else", "changed in the file"),
+    ]
+    assert filing.path.stat().st_mode & 0o777 == 0o600
+
+
+def test_changes_in_other_places_are_merged(filing: Filing) -> None:
+    base = filing.read().etag
+    filing.change([Set(("model_aliases", "opus"), "a/nine")], "Ada", "x", base)
+    outcome = filing.change([Set(("model_aliases", "haiku"), "a/five")], "Bob", "y", base)
+    assert outcome.merged
+    assert dict(outcome.config.model_aliases) == {"haiku": ("a/five",), "opus": ("a/nine",)}
+
+
+@pytest.mark.parametrize(
+    ("one", "mine"),
+    [(Set(("model_aliases", "haiku"), "a/mine"), "a/mine"), (Remove(("model_aliases", "haiku")), "taken out")],
+)
+def test_changes_in_the_same_place_collide_and_change_nothing(filing: Filing, one: Set | Remove, mine: str) -> None:
+    base = filing.read().etag
+    theirs = filing.change([Set(("model_aliases", "haiku"), "a/theirs")], "Ada", "x", base)
+    with pytest.raises(Stale) as caught:
+        filing.change([one], "Bob", "y", base)
+    assert caught.value.conflicts == (Conflict("model_aliases.haiku", "a/theirs", mine),)
+    assert caught.value.etag == theirs.etag == filing.read().etag
+
+
+def test_the_same_change_twice_is_no_collision(filing: Filing) -> None:
+    base = filing.read().etag
+    same = [Set(("model_aliases", "haiku"), "a/theirs")]
+    filing.change(same, "Ada", "x", base)
+    assert filing.change(same, "Bob", "y", base).merged
+
+
+def test_places_in_a_list_collide_when_the_list_is_another(filing: Filing) -> None:
+    base = filing.read().etag
+    filing.change([Append(("backends",), {"name": "b", "type": "ollama"})], "Ada", "x", base)
+    filing.change([Append(("backends",), {"name": "c", "type": "lmstudio"})], "Bob", "y", base)
+    with pytest.raises(Stale):
+        filing.change([Set(("backends", 0, "weight"), 5)], "Cy", "z", base)
+    assert [one.name for one in filing.check(filing.read().text).backends] == ["a", "b", "c"]
+
+
+def test_an_etag_that_is_kept_no_more_collides(filing: Filing) -> None:
+    with pytest.raises(Stale, match="whole file"):
+        filing.change([Set(("local_only",), True)], "Ada", "x", "0123456789abcdef")
+
+
+def test_what_would_not_be_good_is_not_written(filing: Filing) -> None:
+    with pytest.raises(ConfigError, match="nonsense"):
+        filing.change([Set(("nonsense",), 1)], "Ada", "x")
+    with pytest.raises(ConfigError):
+        filing.write("backends: 5\n", "Ada", "x")
+    with pytest.raises(Unchangeable):
+        filing.change([Set(("model_aliases", "haiku", "deeper"), 1)], "Ada", "x")
+    assert filing.path.read_text() == TEXT
+
+
+def test_back_to_a_version_and_forth(filing: Filing) -> None:
+    first = filing.read()
+    filing.change([Set(("local_only",), True)], "Ada", "stay here")
+    number = filing.versions()[-1].number
+    filing.rollback(number, "Bob")
+    assert filing.path.read_text() == TEXT and filing.read().etag == first.etag
+    assert filing.versions()[0].why == f"back to version {number}"
+    with pytest.raises(LookupError, match="no version 99"):
+        filing.rollback(99, "Bob")
+
+
+def test_the_first_change_makes_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "byway.yaml"
+    with Store(tmp_path) as store:
+        filing = Filing(path, check, store, tmp_path)
+        assert filing.read().text == "" and filing.versions() == []
+        filing.change([Set(("local_only",), True)], "Ada", "x", filing.read().etag)
+    assert path.read_text() == "local_only: true\n"
+
+
+def test_a_link_is_not_written_through(filing: Filing, tmp_path: Path) -> None:
+    real = tmp_path / "real.yaml"
+    filing.path.rename(real)
+    os.symlink(real, filing.path)
+    with pytest.raises(OSError, match="symbolic link"):
+        filing.change([Set(("local_only",), True)], "Ada", "x")
+    assert real.read_text() == TEXT

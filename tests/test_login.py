@@ -1,0 +1,48 @@
+"""Links that work once, and the cookies that they become."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from byway.login import LINK_FOR, LOGIN_FOR, Login
+
+NOW = 1_700_000_000.0
+SECRET = b"s" * 32
+
+
+def test_a_link_works_once() -> None:
+    login = Login(SECRET)
+    token = login.link(NOW, b"n" * 16)
+    cookie = login.enter(token, NOW + 5, b"c" * 16)
+    assert cookie and login.check(cookie, NOW + 6)
+    assert login.enter(token, NOW + 7, b"d" * 16) is None
+
+
+def test_links_and_logins_end() -> None:
+    login = Login(SECRET)
+    assert login.enter(login.link(NOW, b"n" * 16), NOW + LINK_FOR + 1, b"c" * 16) is None
+    cookie = login.enter(login.link(NOW, b"m" * 16), NOW, b"c" * 16) or ""
+    assert login.check(cookie, NOW + LOGIN_FOR - 1) and not login.check(cookie, NOW + LOGIN_FOR)
+
+
+def test_a_restart_logs_nobody_out_and_another_secret_does() -> None:
+    cookie = Login(SECRET).enter(Login(SECRET).link(NOW, b"n" * 16), NOW, b"c" * 16) or ""
+    assert Login(SECRET).check(cookie, NOW) and not Login(b"t" * 32).check(cookie, NOW)
+
+
+def test_one_is_not_taken_for_the_other() -> None:
+    login = Login(SECRET)
+    token = login.link(NOW, b"n" * 16)
+    assert not login.check(token, NOW)
+    cookie = login.enter(token, NOW, b"c" * 16) or ""
+    assert login.enter(cookie, NOW, b"d" * 16) is None
+
+
+@given(st.text(max_size=60), st.integers(0, 80))
+def test_what_we_did_not_sign_opens_nothing(text: str, at: int) -> None:
+    login = Login(SECRET)
+    cookie = login.enter(login.link(NOW, b"n" * 16), NOW, b"c" * 16) or ""
+    assert not login.check(text, NOW) and login.enter(text, NOW, b"c" * 16) is None
+    changed = cookie[:at] + ("A" if cookie[at : at + 1] != "A" else "B") + cookie[at + 1 :]
+    assert not login.check(changed, NOW) or at >= len(cookie)

@@ -1,0 +1,209 @@
+"""The settings as an API: who may, what it shows, what a change comes to."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import re
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from gateway import Gateway, config
+from scripted import Say, Scripted
+
+ADMIN = "admin-key-0123456789abcdef"
+USE = "use-key-0123456789abcdef"
+SECRET = "sk-of-the-backend-0123456789abcdef"
+
+
+class Api:
+    """The API of one Byway, for whoever has the key with the scope `admin`."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.gateway = gateway
+
+    def __call__(
+        self, method: str, path: str, body: Any = None, key: str | None = ADMIN, **headers: str
+    ) -> tuple[int, Any, dict[str, str]]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.gateway.port, timeout=10)
+        with contextlib.closing(connection):
+            data = body.encode() if isinstance(body, str) else None if body is None else json.dumps(body).encode()
+            names = {name.replace("_", "-"): value for name, value in headers.items()}
+            if body is not None:
+                names.setdefault("content-type", "text/yaml" if isinstance(body, str) else "application/json")
+            if key is not None:
+                names["x-api-key"] = key
+            connection.request(method, path, data, names)
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read() or b"null"), dict(answer.getheaders())
+
+    @property
+    def etag(self) -> str:
+        return str(self("GET", "/byway/config")[1]["etag"])
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    with Scripted(lambda asked: Say("Hi")) as server:
+        settings = config(server, api_keys={"api_keys": [{"key": ADMIN, "scopes": ["admin"]}, {"key": USE}]})
+        settings["backends"][0]["api_key"] = SECRET
+        with Gateway(settings) as gateway:
+            yield Api(gateway)
+            assert SECRET not in gateway.text and ADMIN not in gateway.text
+
+
+def change(api: Api, path: list[Any], value: Any, etag: str | None = None) -> tuple[int, Any, dict[str, str]]:
+    headers = {"if_match": etag} if etag else {}
+    return api(
+        "PATCH", "/byway/config", {"edits": [{"op": "set", "path": path, "value": value}], "why": "a test"}, **headers
+    )
+
+
+def test_settings_come_masked_with_their_etag(api: Api) -> None:
+    status, body, headers = api("GET", "/byway/config")
+    assert status == 200 and headers["etag"] == f'"{body["etag"]}"'
+    assert body["settings"]["backends"][0]["name"] == "one"
+    shown = json.dumps(body)
+    assert SECRET not in shown and USE not in shown and body["settings"]["backends"][0]["api_key"] == "sk-…cdef"
+
+
+def test_a_change_is_in_force_when_its_answer_is_there(api: Api) -> None:
+    status, body, _ = change(api, ["model_aliases", "haiku"], "one/local", api.etag)
+    assert status == 200 and not body["merged"] and body["restart"] == []
+    assert api("GET", "/byway/config")[1]["settings"]["model_aliases"]["haiku"] == ["one/local"]
+    status, body, _ = change(api, ["server", "bind_address"], "127.0.0.1:1")
+    assert body["restart"] == ["server.bind_address"]
+
+
+def test_two_that_change_at_once(api: Api) -> None:
+    base = api.etag
+    assert change(api, ["model_aliases", "haiku"], "one/local", base)[0] == 200
+    status, body, _ = change(api, ["model_aliases", "opus"], "one/local", base)
+    assert status == 200 and body["merged"]
+    status, body, _ = change(api, ["model_aliases", "haiku"], "one/other", base)
+    assert status == 412 and "model_aliases.haiku" in body["error"]["message"]
+    assert api("GET", "/byway/config")[1]["settings"]["model_aliases"]["haiku"] == ["one/local"]
+
+
+def test_a_dry_run_writes_nothing(api: Api) -> None:
+    before = api.etag
+    status, body, _ = api("POST", "/byway/config/check", "backends: 5\nnonsense: 1\n")
+    assert (
+        status == 200 and not body["good"] and {one["path"] for one in body["complaints"]} == {"backends", "nonsense"}
+    )
+    edits = {"edits": [{"op": "append", "path": ["backends"], "value": {"name": "two", "type": "ollama"}}]}
+    assert api("POST", "/byway/config/check", edits)[1]["good"]
+    assert api.etag == before
+
+
+def test_the_whole_file_is_replaced_only_by_who_has_seen_it(api: Api) -> None:
+    text = api.gateway.file.read_text()
+    assert api("PUT", "/byway/config", text)[0] == 400
+    assert api("PUT", "/byway/config", text, if_match='"0123456789abcdef"')[0] == 412
+    assert api("PUT", "/byway/config", f"# new\n{text}", if_match=f'"{api.etag}"')[0] == 200
+    assert api.gateway.file.read_text().startswith("# new\n")
+    assert api("PUT", "/byway/config", "backends: [", if_match="*")[0] == 400
+
+
+def test_versions_and_the_way_back(api: Api) -> None:
+    first = api.gateway.file.read_text()
+    api("GET", "/byway/config")
+    change(api, ["local_only"], True)
+    found = api("GET", "/byway/config/versions")[1]["versions"]
+    assert [one["why"] for one in found] == ["a test", "changed in the file"]
+    shown = api("GET", f"/byway/config/versions/{found[-1]['number']}")[1]
+    assert SECRET not in json.dumps(shown) and any("api_key" in line for line in shown["changes"])
+    assert api("POST", "/byway/config/rollback", {"version": found[-1]["number"]})[0] == 200
+    assert api.gateway.file.read_text() == first
+    assert api("POST", "/byway/config/rollback", {"version": 99})[0] == 400
+    assert [one["detail"] for one in api("GET", "/byway/audit")[1]["audit"]][:2] == [
+        f"back to version {found[-1]['number']}",
+        "a test",
+    ]
+
+
+ODD = ["{", {"edits": 5}, {"edits": [{"op": "explode", "path": []}]}, {"edits": [{"op": "set", "path": []}]}]
+
+
+@pytest.mark.parametrize("body", ODD)
+def test_changes_that_are_none(api: Api, body: Any) -> None:
+    assert api("PATCH", "/byway/config", body)[0] == 400
+
+
+def test_who_may(api: Api) -> None:
+    for path in ("/byway/config", "/byway/audit", "/byway/requests", "/byway/config/versions"):
+        assert api("GET", path, key=None)[0] == 401
+        assert api("GET", path, key="sk-byway-nobody")[0] == 401
+        assert api("GET", path, key=USE)[0] == 403
+        assert api("GET", path)[0] == 200
+
+
+def test_the_owner_comes_by_the_socket(api: Api) -> None:
+    path = api.gateway.home / "data" / "byway.sock"
+    assert path.stat().st_mode & 0o777 == 0o600
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        client.sendall(b"GET /byway/config HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        answer = b"".join(iter(lambda: client.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 200") and b'"etag"' in answer
+
+
+def test_requests_are_remembered_without_their_words(api: Api) -> None:
+    body = {"model": "sonnet", "max_tokens": 5, "messages": [{"role": "user", "content": "a-secret-word"}]}
+    assert api("POST", "/v1/messages", body, key=USE, x_claude_code_session_id="s-1")[0] == 200
+    assert api("POST", "/v1/messages", {**body, "max_tokens": -1}, key=USE)[0] == 400
+    bad, good = api("GET", "/byway/requests")[1]["requests"][:2]
+    assert (good["asked"], good["model"], good["status"], good["session"], good["error"]) == (
+        "sonnet",
+        "local",
+        200,
+        "s-1",
+        "",
+    )
+    assert bad["status"] == 400 and "max_tokens" in bad["error"]
+    assert "a-secret-word" not in json.dumps([good, bad])
+
+
+def test_the_api_over_tcp_can_be_switched_off_and_on(api: Api) -> None:
+    body = {"model": "sonnet", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}]}
+    assert change(api, ["server", "tcp"], False)[0] == 200
+    status, said, _ = api("POST", "/v1/messages", body, key=USE)
+    assert status == 403 and "server.tcp" in said["error"]["message"]
+    assert api("GET", "/byway/config")[0] == 200
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(api.gateway.home / "data" / "byway.sock"))
+        data = json.dumps(body).encode()
+        client.sendall(
+            b"POST /v1/messages HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
+            % (len(data), data)
+        )
+        assert client.recv(15) == b"HTTP/1.1 200 OK"
+    assert change(api, ["server", "tcp"], True)[0] == 200
+    assert api("POST", "/v1/messages", body, key=USE)[0] == 200
+
+
+def test_the_link_opens_the_page_once_and_its_login_the_api() -> None:
+    with Scripted([]) as server, Gateway(config(server)) as gateway:
+        api = Api(gateway)
+        deadline = time.monotonic() + 10
+        while not (found := re.search(r"/login\?token=\S+", gateway.text)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert found
+        connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10)
+        connection.request("GET", found[0])
+        answer = connection.getresponse()
+        answer.read()
+        connection.close()
+        cookie = answer.getheader("set-cookie") or ""
+        assert answer.status == 303 and "HttpOnly" in cookie and "SameSite=Strict" in cookie
+        name = cookie.partition(";")[0]
+        assert api("GET", "/byway/config", key=None, cookie=name)[0] == 200
+        edits = {"edits": [{"op": "set", "path": ["local_only"], "value": True}]}
+        assert api("PATCH", "/byway/config", edits, key=None, cookie=name)[0] == 403
+        assert api("PATCH", "/byway/config", edits, key=None, cookie=name, origin="http://evil.example")[0] == 403
+        assert api("PATCH", "/byway/config", edits, key=None, cookie=name, origin=gateway.url)[0] == 200
+        assert api("GET", "/byway/config", key=None, cookie=f"{name}x")[0] == 401
