@@ -194,7 +194,9 @@ def test_a_key_opens_the_door_at_once_and_its_end_drops_no_stream() -> None:
 
         assert any(line["message"] == "From now on a key is asked for" for line in gateway.logs)
         gateway.wait(lambda: any(line.get("key") == id for line in gateway.requests()))
-        written = gateway.text.encode() + b"".join(path.read_bytes() for path in (gateway.home / "data").iterdir())
+        written = gateway.text.encode() + b"".join(
+            path.read_bytes() for path in (gateway.home / "data").iterdir() if path.is_file()
+        )
         process = Path(f"/proc/{gateway.process.pid}")
         if process.exists():
             written += (process / "cmdline").read_bytes() + (process / "environ").read_bytes()

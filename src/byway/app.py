@@ -435,7 +435,7 @@ _TCP_OFF: Final = (
 
 def _unworthy(path: str) -> bool:
     """Is a good answer there nothing that anybody would look for in a log: a supervisor's question, a part of the page?"""
-    return path.endswith("z") or path == "/" or path.startswith(("/static/", "/login"))
+    return path.endswith("z") or path == "/" or path.startswith(("/static/", "/login", "/favicon"))
 
 
 def _tcp(ask: Ask) -> bool:

@@ -308,5 +308,11 @@ def _static() -> dict[str, tuple[bytes, bytes]]:
     }
 
 
+async def favicon(ask: Ask) -> None:
+    """What browsers ask for whatever a page says."""
+    ask.tail = "icon.svg"
+    await static(ask)
+
+
 #: What everybody may load: the page that says how to log in wants its style.
-OPEN: Final[Routes] = (("GET", "/static/*", static),)
+OPEN: Final[Routes] = (("GET", "/static/*", static), ("GET", "/favicon.ico", favicon))

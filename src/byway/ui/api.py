@@ -46,6 +46,7 @@ def bind(addresses: tuple[str, ...]) -> Bind:
 
 
 async def index(ask: Ask) -> None:
+    """The page."""
     await _page(ask)
 
 

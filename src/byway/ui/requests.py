@@ -71,6 +71,7 @@ def _data(ask: Ask) -> dict[str, Any]:
 
 
 async def index(ask: Ask) -> None:
+    """The page."""
     await show(
         ask,
         "requests",

@@ -29,6 +29,7 @@ async def _data(ask: Ask) -> dict[str, Any]:
 
 
 async def index(ask: Ask) -> None:
+    """The page."""
     await _page(ask)
 
 

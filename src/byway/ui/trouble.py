@@ -79,7 +79,7 @@ def _config(ask: Ask) -> Check:
             "warn",
             "warnings",
             title,
-            "; ".join(map(str, warnings[:4])),
+            " ".join(f"{one.path or 'The file'}: {one.message}." for one in warnings[:4]),
             "`byway config check` shows them with their lines.",
         )
     return Check("good", "good", title, str(ask.app.at_desk.filing.path))
@@ -285,6 +285,7 @@ async def _data(ask: Ask) -> dict[str, Any]:
 
 
 async def index(ask: Ask) -> None:
+    """The page."""
     if wants_part(ask):
         await part(ask, "trouble", "all", **await _data(ask))
         return
