@@ -18,7 +18,7 @@ KEYS = CONFIG + "api_keys: {api_keys: [{key: sk-byway-0123456789abcdef, id: ann}
 ROUTES = [(method, path.replace("*", "org/m")) for method, path, _ in FRONT]
 
 
-def ask(app, method="GET", path="/livez", headers=(), body=b""):
+def ask(app, method="GET", path="/livez", headers=(), body=b"", client="127.0.0.1"):
     """Status, headers and body of one request."""
     sent = []
 
@@ -32,7 +32,7 @@ def ask(app, method="GET", path="/livez", headers=(), body=b""):
     if not any(name == b"host" for name, _ in given):
         given.append((b"host", b"127.0.0.1:38080"))
     scope = {"type": "http", "method": method, "path": path, "query_string": b"", "headers": given}
-    scope["server"] = ("127.0.0.1", 38080)
+    scope["server"], scope["client"] = ("127.0.0.1", 38080), (client, 5555)
     asyncio.run(app(scope, receive, send))
     got = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
     return sent[0]["status"], got, b"".join(one.get("body", b"") for one in sent[1:])
@@ -73,6 +73,14 @@ def test_hosts_that_are_ours(app, host):
 def test_other_hosts_are_refused_on_every_route(app, host, path):
     status, _, body = ask(app, path=path, headers=[("host", host)])
     assert (status, json.loads(body)["error"]["type"]) == (421, "permission_error")
+
+
+def test_with_tcp_off_other_machines_get_nothing_at_all():
+    off = App(Runtime(load(CONFIG.replace("{allowed_hosts", "{tcp: false, allowed_hosts"), {})), wide=True)
+    assert ask(off)[0] == ask(off, client="::1")[0] == 200
+    for path in ("/livez", "/", "/login", "/byway/config", "/v1/models"):
+        assert ask(off, path=path, client="192.168.1.9")[0] == 403
+    assert ask(off, path="/v1/models")[0] == 403
 
 
 def test_addresses_of_this_network_are_hosts_when_it_listens_there():

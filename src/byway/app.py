@@ -159,6 +159,8 @@ class App:
         """The door, the same for every route: host, page, key. Then the endpoint."""
         self._check_host(ask)
         self._check_origin(ask)
+        if self._by_socket_only and _tcp(ask) and not _near(ask):
+            raise Problem("permission", _TCP_OFF)
         method = ask.scope["method"]
         if method == "OPTIONS" and ask.origin:
             return preflight
@@ -441,6 +443,15 @@ def _unworthy(path: str) -> bool:
 def _tcp(ask: Ask) -> bool:
     server = ask.scope.get("server")
     return server is None or server[1] is not None
+
+
+def _near(ask: Ask) -> bool:
+    """Does it come from this machine?"""
+    client = ask.scope.get("client")
+    try:
+        return client is not None and ipaddress.ip_address(client[0]).is_loopback
+    except ValueError:
+        return False
 
 
 def _cookie(header: str, name: str) -> str:
