@@ -5,8 +5,9 @@ import json
 
 import pytest
 
-from byway.app import FRONT, OPEN, PREFIXES, App
+from byway.app import FRONT, PREFIXES, App
 from byway.config import load
+from byway.endpoints import health
 from byway.runtime import Runtime
 
 CONFIG = """
@@ -120,7 +121,7 @@ def test_every_route_wants_a_key_under_every_prefix(locked, method, path, prefix
     assert wrong[0] == 401 and json.loads(wrong[2])["error"] == json.loads(body)["error"]
 
 
-@pytest.mark.parametrize(("method", "path"), [(method, path) for method, path, _ in OPEN])
+@pytest.mark.parametrize(("method", "path"), [(method, path) for method, path, _ in health.ROUTES])
 def test_what_a_supervisor_asks_needs_no_key(locked, method, path):
     assert ask(locked, method, path)[0] != 401
 
