@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from pathlib import Path
 
 import scripted
 from gateway import Gateway, config
@@ -82,3 +84,14 @@ def test_nobody_and_somebody_else() -> None:
     assert (found.said, found.layer) == ("Something else answers", "address")
     odd = asyncio.run(verify("ftp://nowhere", ""))
     assert (odd.said, odd.layer) == ("No such address", "address")
+
+
+def test_the_docs_have_a_row_for_each_verdict() -> None:
+    """docs/troubleshooting.md and the page say the same words."""
+    root = Path(__file__).parents[1]
+    source = (root / "src/byway/verify.py").read_text("utf-8") + (root / "src/byway/ui/claude.py").read_text("utf-8")
+    said = {one.replace("{limit:g}", "5") for one in re.findall(r'Verdict\(\s*(?:True|False),\s*f?"([^"]+)"', source)}
+    said |= {"Connection refused", "Cannot be reached"}
+    docs = (root / "docs/troubleshooting.md").read_text("utf-8")
+    rows = set(re.findall(r"`([^`]+)`", docs.partition("## What Verify says")[2].partition("\n## ")[0]))
+    assert len(said) >= 12 and said <= rows, said - rows
