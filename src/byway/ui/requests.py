@@ -21,6 +21,7 @@ class Row(NamedTuple):
     at: str
     session: str
     asked: str
+    alias: str
     target: str
     status: int
     state: str
@@ -48,6 +49,7 @@ def row(seen: Seen) -> Row:
         at.strftime("%H:%M:%S"),
         line.session[:8],
         line.asked,
+        line.alias,
         f"{line.backend}/{line.model}" if line.model else line.backend,
         line.status,
         state,
