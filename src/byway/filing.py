@@ -3,17 +3,28 @@ or not at all, kept in versions. What a change does to the text is `config/editi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import difflib
+import errno
+import re
+import stat
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from byway import platform
-from byway.config import Config
-from byway.config.editing import Append, Edit, Set, edit, found, meaning
-from byway.store import Store, Version, etag
+from byway.config import Complaint, Config
+from byway.config.editing import Append, Edit, Set, Unchangeable, edit, found, meaning
+from byway.config.settings import TELLING
+from byway.secrets import Scrubber
+from byway.store import Store, StoreError, Version, etag
 
 #: Who changed a file that was not changed here.
 _SOMEBODY: Final = "somebody else"
+#: Bits of a file's permissions: its group's, and everybody's.
+_GROUP: Final = 0o070
+_ALL: Final = 0o007
 
 
 class Paper(NamedTuple):
@@ -108,6 +119,18 @@ class Filing:
         """One of them with its text; raises LookupError."""
         return self._store.version(number)
 
+    def changes(self, number: int, scrub: Callable[[str], str] | None = None) -> list[str]:
+        """What version `number` changed beside the one before it, as lines that begin with `+`, `-`, a blank or `@@`.
+
+        Secrets are hidden; `scrub` hides what else is known to be one. Raises LookupError.
+        """
+        new = self.version(number).text
+        before = next((one.number for one in self.versions() if one.number < number), None)
+        old = self.version(before).text if before is not None else ""
+        literal = Scrubber({*_literals(old), *_literals(new)}).scrub
+        lines = difflib.unified_diff(old.splitlines(), new.splitlines(), n=1, lineterm="")
+        return [_hidden(literal(scrub(line) if scrub else line)) for line in list(lines)[2:]]
+
     def rollback(self, number: int, who: str, base: str | None = None) -> Outcome:
         """Make the file what it was in version `number`, which stays checked: what it named may be gone."""
         return self.write(self._store.version(number).text, who, f"back to version {number}", base)
@@ -123,10 +146,35 @@ class Filing:
     def _written(self, text: str, who: str, why: str, *, merged: bool) -> Outcome:
         config = self._check(text)
         platform.private_folder(self.path.parent)
-        platform.write(self.path, text.encode())
-        self._store.keep(text, who, why)
-        self._store.note(who, "config changed", why)
+        self._write(text.encode())
+        try:
+            self._store.keep(text, who, why)
+            self._store.note(who, "config changed", why)
+        except StoreError as error:
+            # The change is made: to call it a failure would have its author make it again.
+            told = Complaint("", None, f"the change is made, but the history does not have it: {error}", "warning")
+            config = msgspec.structs.replace(config, warnings=(*config.warnings, told))
         return Outcome(etag(text), config, merged)
+
+    def _write(self, data: bytes) -> None:
+        if self.path.is_symlink():
+            raise FileExistsError(
+                errno.EEXIST,
+                f"it is a symbolic link to {self.path.readlink()}, and Byway does not write to what may be somebody else's. Name "
+                f"the file itself: --config {self.path.resolve()}",
+                str(self.path),
+            )
+        try:
+            facts = self.path.stat()
+        except FileNotFoundError:
+            facts = None
+        if facts is not None and not stat.S_IMODE(facts.st_mode) & 0o222:
+            raise PermissionError(
+                errno.EACCES, f"it is write-protected. To allow it: chmod u+w {self.path}", str(self.path)
+            )
+        # Who has closed the file to all but a group wants that group to go on reading it.
+        shared = facts is not None and not facts.st_mode & _ALL
+        platform.write(self.path, data, like=facts, mode=0o600 | (facts.st_mode & _GROUP if facts and shared else 0))
 
     def _conflicts(self, edits: Sequence[Edit], base: str, now: Paper) -> list[Conflict]:
         known = next((one.number for one in self._store.versions() if one.etag == base), None)
@@ -146,6 +194,43 @@ class Filing:
                 if mine != _word(theirs):
                     collided.append(Conflict(".".join(map(str, path)), _word(theirs), mine))
         return collided
+
+
+_SECRET: Final = re.compile(
+    r"""(?i)^([\s-]*["']?(?:api_key|key|token|secret|password|authorization)["']?\s*:\s*)(.+)$"""
+)
+_INLINE: Final = re.compile(
+    r"""(?i)((?:api_key|\bkey|token|secret|password|authorization)["']?\s*:\s*)([^,}\s][^,}]*)"""
+)
+_PASSWORD: Final = re.compile(r"(://[^/\s:@]*:)([^/\s@]+)(?=@)")
+
+
+def _hidden(line: str) -> str:
+    """A line of a config without the secret that may stand in it; `${NAME}` stays."""
+
+    def hide(match: re.Match[str]) -> str:
+        return match[0] if match[2].strip("\"' ").startswith("${") else f"{match[1]}***"
+
+    mark, rest = line[:1], line[1:]
+    return mark + _PASSWORD.sub(hide, _INLINE.sub(hide, _SECRET.sub(hide, rest)))
+
+
+def _literals(text: str) -> Iterator[str]:
+    """What stands in a config under names of secrets, wherever its lines begin and end."""
+    try:
+        tree = meaning(text)
+    except Unchangeable:
+        return
+    todo = [("", tree)]
+    while todo:
+        name, value = todo.pop()
+        if isinstance(value, dict):
+            todo += value.items()
+        elif isinstance(value, list):
+            todo += [(name, one) for one in value]
+        elif value is not None and TELLING.search(name) and not name.endswith("_file"):
+            written = value[0] if isinstance(value, tuple) else value
+            yield from (line for line in written.split() if not line.startswith("${"))
 
 
 def _word(value: Any) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import getpass
+import glob
 import os
 import secrets
 import shlex
@@ -14,6 +16,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Final, NamedTuple, TextIO
@@ -30,6 +33,8 @@ CONFIG_NAME: Final = "byway.yaml"
 #: So many connections may wait to be accepted.
 BACKLOG: Final = 2048
 _FILES: Final = 65536
+#: Seconds after which a draft of a file has nobody who writes it any more.
+_ABANDONED: Final = 60.0
 #: Bytes that are read of a file with secrets.
 _MOST_SECRETS: Final = 1 << 20
 
@@ -54,19 +59,27 @@ def private_folder(path: Path) -> Path:
     return path
 
 
-def write(path: Path, data: bytes) -> None:
+def write(path: Path, data: bytes, *, like: os.stat_result | None = None, mode: int = 0o600) -> None:
     """Replace the file whole or not at all, readable by its owner only, on the disk when this returns.
 
-    Raises OSError; FileExistsError when `path` is a symbolic link: what it leads to may belong to somebody else.
+    `like`: give it the owner and group of that file, and with them the permissions `mode`, where the system lets us. Raises
+    OSError; FileExistsError when `path` is a symbolic link: what it leads to may belong to somebody else.
     """
     if path.is_symlink():
-        raise FileExistsError(f"{path} is a symbolic link; Byway writes to plain files only")
+        raise FileExistsError(
+            errno.EEXIST,
+            "it is a symbolic link, and Byway writes to plain files only. Put the file itself there",
+            str(path),
+        )
+    _sweep(path)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     try:
         with os.fdopen(os.open(draft, flags, 0o600), "wb") as file:
             file.write(data)
             file.flush()
+            if like is not None:
+                _belong(file.fileno(), like, mode)
             os.fsync(file.fileno())
         draft.replace(path)
     except BaseException:
@@ -78,6 +91,26 @@ def write(path: Path, data: bytes) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _sweep(path: Path) -> None:
+    """Remove drafts of a file that processes left which were killed as they wrote. One that lives takes no minute."""
+    for draft in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 16}"):
+        with contextlib.suppress(OSError):
+            if time.time() - draft.lstat().st_mtime > _ABANDONED:
+                draft.unlink()
+
+
+def _belong(file: int, like: os.stat_result, mode: int) -> None:
+    if sys.platform != "win32":
+        own = os.fstat(file)
+        if (own.st_uid, own.st_gid) != (like.st_uid, like.st_gid):
+            try:
+                os.fchown(file, like.st_uid, like.st_gid)
+            except OSError:
+                # It stays ours alone: its group would be another.
+                return
+        os.fchmod(file, mode)
 
 
 def make(path: Path) -> None:

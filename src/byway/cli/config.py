@@ -1,27 +1,141 @@
-"""`byway config`."""
+"""`byway config`: the settings read, changed, checked, and brought back."""
 
+from __future__ import annotations
+
+import contextlib
 import os
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from byway import platform
 from byway.cli import Failure, Misuse
-from byway.cli.source import Source, data_dir, find
+from byway.cli.source import CONFIG, JSON, Source, data_dir, find
 from byway.config import Config, ConfigError
+from byway.secrets import ENTRIES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from byway.cli.saving import Saved
+    from byway.config.editing import Edit
+    from byway.config.paths import Place
+
+# Words and numbers may begin with a dash.
+_VALUES = {"ignore_unknown_options": True}
 
 
 @click.group()
 def command() -> None:
-    """Check a config file."""
+    """Read, change and check the settings. Byway need not run; one that runs takes a change within a second."""
+
+
+@command.command()
+@click.argument("path", required=False, default="")
+@click.option("--all", "everything", is_flag=True, help="With the defaults of what is not set.")
+@CONFIG
+@data_dir
+@JSON
+def get(path: str, everything: bool, file: str | None, folder: str | None, as_json: bool) -> None:
+    """Print the setting at PATH, or all that are set. Secrets are masked; `# ${NAME}` says where one comes from.
+
+    PATH has dots: server.bind_address, backends.0.url, backends.work.url, model_aliases.claude-*
+    """
+    from byway.cli.saving import print_json
+    from byway.config import editing, paths
+
+    source = find(file, os.environ, folder)
+    config = read(source)
+    place = _place(config, path)
+    if path and place.value is None and not isinstance(place.path[-1], int) and _optional(place):
+        raise Misuse(f"There is no {paths.dotted(place.path)}.")
+    tree = editing.meaning(source.path.read_text("utf-8")) if source.there else None
+    given = editing.found(tree, place.path)
+    shown = paths.table(place, given, everything=everything)
+    if path and shown.values == {}:
+        shown = paths.table(place, given, everything=True)
+    if as_json:
+        print_json(shown.values)
+    elif isinstance(shown.values, str):
+        click.echo(shown.values)
+    elif shown.values == {}:
+        click.echo("Nothing is set, so all is as it comes. To see that: byway config get --all", err=True)
+    else:
+        for line in paths.lines(shown, place.path):
+            text, mark, remark = line.partition("  # ")
+            click.echo(text + click.style(mark + remark, dim=True))
+
+
+@command.command("set", context_settings=_VALUES)
+@click.argument("path")
+@click.argument("value")
+@click.option("--append", is_flag=True, help="Put VALUE at the end of the list at PATH.")
+@CONFIG
+@data_dir
+@JSON
+def change(path: str, value: str, append: bool, file: str | None, folder: str | None, as_json: bool) -> None:
+    """Give the setting at PATH a value. What else is in the file stays as it is, comments too.
+
+    VALUE is a number, true, false, null, a text, or what stands in brackets: '[a, b]', '{id: big, window: 32768}'. A secret
+    is given by its name, in single quotes: '${OPENAI_API_KEY}'.
+    """
+    from byway.cli import saving
+    from byway.config import paths
+    from byway.config.editing import Append, Set
+
+    try:
+        given = paths.typed(value)
+    except paths.Lost as error:
+        raise Misuse(str(error)) from None
+    last: list[Place] = []
+
+    def edits(config: Config) -> Sequence[Edit]:
+        place = _place(config, path)
+        last[:] = [place]
+        _keep_secrets_out(config, place, given)
+        return [Append(place.path, given) if append else Set(place.path, given)]
+
+    source, data = saving.sourced(file, folder), platform.data_folder(folder, os.environ)
+    with saving.opened(source, data) as filing:
+        saved = saving.save(filing, edits, "byway config", f"{path} {'extended' if append else 'set'}")
+    _say_changed(saved, source, data, last[0], as_json)
+
+
+@command.command()
+@click.argument("path")
+@CONFIG
+@data_dir
+@JSON
+def unset(path: str, file: str | None, folder: str | None, as_json: bool) -> None:
+    """Take the setting at PATH out of the file, so that its default counts."""
+    from byway.cli import saving
+    from byway.config.editing import Remove
+
+    last: list[Place] = []
+
+    def edits(config: Config) -> Sequence[Edit]:
+        last[:] = [_place(config, path)]
+        return [Remove(last[0].path)]
+
+    source, data = saving.sourced(file, folder), platform.data_folder(folder, os.environ)
+    with saving.opened(source, data) as filing:
+        saved = saving.save(filing, edits, "byway config", f"{path} taken out")
+    _say_changed(saved, source, data, last[0], as_json)
 
 
 @command.command()
 @click.argument("file", required=False, type=click.Path(dir_okay=False))
 @data_dir
-def check(file: str | None, folder: str | None) -> None:
+@JSON
+def check(file: str | None, folder: str | None, as_json: bool) -> None:
     """Read FILE as `byway up` would, and say everything that is wrong with it. Without FILE: the one that is used."""
     source = find(file, os.environ, folder)
     if not file and not source.there:
         raise Misuse(f"There is no config file at {source.path}. Name one: byway config check FILE")
+    if as_json:
+        _check_for_programs(source)
+        return
     config = read(source)
     for line in warnings(source, config):
         click.echo(line, err=True)
@@ -29,6 +143,196 @@ def check(file: str | None, folder: str | None) -> None:
     click.echo()
     for name, value in summary(config):
         click.echo(f"  {name:<12}{value}")
+
+
+def _check_for_programs(source: Source) -> None:
+    from byway.cli.saving import print_json
+
+    try:
+        found, good = source.read().warnings, True
+    except ConfigError as error:
+        found, good = error.complaints, False
+    except OSError as error:
+        raise Failure(f"{source.path} cannot be read: {error.strerror or error}") from None
+    told = [{"path": one.path, "line": one.line, "message": one.message, "severity": one.severity} for one in found]
+    print_json({"file": str(source.path), "good": good, "complaints": told})
+    if not good:
+        raise click.exceptions.Exit(Misuse.exit_code)
+
+
+@command.command()
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="So many versions at most.")
+@CONFIG
+@data_dir
+@JSON
+def history(limit: int, file: str | None, folder: str | None, as_json: bool) -> None:
+    """Show the versions of the config, newest first: who changed it, when, and what for. The last 100 are kept."""
+    import msgspec
+
+    from byway.cli import saving
+
+    source, data = saving.sourced(file, folder), platform.data_folder(folder, os.environ)
+    with saving.opened(source, data) as filing:
+        now, found = filing.read().etag, filing.versions()[:limit]
+    if as_json:
+        plain = [{**msgspec.to_builtins(one), "current": one.etag == now} for one in found]
+        saving.print_json([{key: value for key, value in one.items() if key != "text"} for one in plain])
+        return
+    if not found:
+        click.echo("There is no version yet: each change makes one.", err=True)
+        return
+    current = next((one.number for one in found if one.etag == now), None)
+    rows = [("VERSION", "WHEN", "WHO", "WHAT FOR")]
+    for one in found:
+        rows.append(
+            (f"{one.number}{' *' if one.number == current else ''}", f"{one.at:%Y-%m-%d %H:%M} UTC", one.who, one.why)
+        )
+    saving.table(rows)
+    if current is not None:
+        click.echo("* is what the file says now. What one changed: byway config show VERSION", err=True)
+
+
+@command.command()
+@click.argument("version", type=click.IntRange(1))
+@CONFIG
+@data_dir
+@JSON
+def show(version: int, file: str | None, folder: str | None, as_json: bool) -> None:
+    """Show what VERSION changed, line by line. Secrets are hidden."""
+    import msgspec
+
+    from byway.cli import saving
+
+    source, data = saving.sourced(file, folder), platform.data_folder(folder, os.environ)
+    with saving.opened(source, data) as filing, _numbered():
+        filing.read()
+        one, changes = filing.version(version), filing.changes(version)
+    if as_json:
+        plain = {key: value for key, value in msgspec.to_builtins(one).items() if key != "text"}
+        saving.print_json({**plain, "changes": changes})
+        return
+    click.echo(click.style(f"Version {one.number}, {one.at:%Y-%m-%d %H:%M} UTC, {one.who}: {one.why}", bold=True))
+    colours = {"+": "green", "-": "red"}
+    for line in changes:
+        colour = colours.get(line[:1])
+        click.echo(click.style(line, fg=colour) if colour else click.style(line, dim=line.startswith("@@")))
+
+
+@command.command()
+@click.argument("version", type=click.IntRange(1))
+@CONFIG
+@data_dir
+@JSON
+def rollback(version: int, file: str | None, folder: str | None, as_json: bool) -> None:
+    """Make the file what it was in VERSION, if that is still a good config. This is a version too, and can be undone."""
+    from byway.cli import saving
+
+    source, data = saving.sourced(file, folder), platform.data_folder(folder, os.environ)
+    with saving.opened(source, data) as filing:
+        before = filing.read()
+        was = saving.config_of(filing, before.text)
+        kept = next((one.number for one in filing.versions() if one.etag == before.etag), None)
+        with _numbered():
+            outcome = filing.rollback(version, saving.who("byway config"), before.etag)
+    saved = saving.Saved(before, outcome, was)
+    if as_json:
+        saving.print_json({"version": version, **saving.told(saved, source, data)})
+        return
+    saving.say(saved, source, data, f"{source.path} is what it was in version {version}")
+    if saved.changed and kept is not None:
+        click.echo(f"To undo that: byway config rollback {kept}", err=True)
+
+
+# -------------------------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _numbered() -> Iterator[None]:
+    try:
+        yield
+    except LookupError as error:
+        raise Misuse(f"{error.args[0]} See: byway config history") from None
+
+
+def _place(config: Config, path: str) -> Place:
+    from byway.config import paths
+
+    try:
+        place = paths.find(config, path)
+    except paths.Lost as error:
+        raise Misuse(str(error)) from None
+    return place
+
+
+def _optional(place: Place) -> bool:
+    """Is it an entry of a mapping, which is there or not, rather than a setting without a value?"""
+    return place.path[0] == "model_aliases" or "headers" in place.path
+
+
+def _keep_secrets_out(config: Config, place: Place, given: Any) -> None:
+    """End the command where a secret itself was typed: what it is called belongs into the file."""
+    from byway.config.paths import dotted, literals
+
+    at = next(literals(place, given), None)
+    if at is None:
+        return
+    value = given
+    for key in at[len(place.path) :]:
+        value = value[key]
+    if not str(value).strip():
+        raise Misuse(
+            f"There is nothing to put at {dotted(at)}. If ${{NAME}} was meant, the shell has replaced it: write it in single "
+            "quotes."
+        )
+    if at[0] == "api_keys":
+        way = "Byway makes keys for its clients itself, and keeps only their hashes: byway key create NAME"
+    else:
+        entry = ENTRIES.get(_whose(config, at, given))
+        variable = entry.variable if entry else "NAME"
+        keep = f"byway secret set {entry.name}" if entry else f"export {variable}=... where Byway starts"
+        # Within something larger it is that which is written anew.
+        use = f"byway config set {dotted(at)} '${{{variable}}}'" if at == place.path else f"{at[-1]}: ${{{variable}}}"
+        way = f"Keep it elsewhere, and name it here:\n  {keep}\n  {use}"
+    raise Misuse(
+        f"{dotted(at)} is a secret, and the command line is seen by other programs and kept by the shell, so nothing was "
+        f"changed. If this was a real one, have a new one made. {way}"
+    )
+
+
+def _whose(config: Config, at: tuple[str | int, ...], given: Any) -> str:
+    """The vendor or provider that wants the secret at a path, as far as can be known."""
+    if at[0] == "web_search":
+        return str(config.web_search.provider or "")
+    if isinstance(given, dict) and given.get("type"):
+        return str(given["type"])
+    index = at[1] if len(at) > 1 else None
+    there = isinstance(index, int) and index < len(config.backends)
+    return config.backends[index].type if there and isinstance(index, int) else ""
+
+
+def _say_changed(saved: Saved, source: Source, data: Path, place: Place, as_json: bool) -> None:
+    from byway.cli import saving
+    from byway.config import paths
+
+    before, after = _value(saved.was, place), _value(saved.outcome.config, place)
+    path = paths.dotted(place.path)
+    if as_json:
+        saving.print_json({"path": path, "value": after, "before": before, **saving.told(saved, source, data)})
+        return
+    now = "not set" if after is None else paths.word(after)
+    was = f" (was {'not set' if before is None else paths.word(before)})" if saved.changed and before != after else ""
+    saving.say(saved, source, data, f"{path}: {now}{was}")
+
+
+def _value(config: Config, place: Place) -> Any:
+    """What a config says at a place, masked; None where it says nothing."""
+    from byway.config import paths
+
+    try:
+        found = paths.at(config, place.path)
+    except paths.Lost:
+        return None
+    return paths.table(found, None, everything=False).values
 
 
 def read(source: Source) -> Config:

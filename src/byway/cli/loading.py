@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from byway import platform
-from byway.cli import Failure, Misuse
-from byway.cli.config import read
+from byway.cli import Failure, saving
 from byway.cli.running import address, backend, report
-from byway.cli.source import Source, data_dir, find
+from byway.cli.source import CONFIG, JSON, Source, data_dir
 
 if TYPE_CHECKING:
     from byway.config import Config
@@ -29,11 +28,6 @@ if TYPE_CHECKING:
 _LOOK_EVERY: Final = 0.2
 _NOTICED: Final = 1.0
 _LIMIT: Final = 900.0
-
-CONFIG: Final = click.option(
-    "--config", "file", metavar="FILE", help="The config file. [default: $BYWAY_CONFIG, else the user's own]"
-)
-JSON: Final = click.option("--json", "as_json", is_flag=True, help="For programs.")
 
 
 @click.command()
@@ -47,7 +41,7 @@ def add(path: Path, file: str | None, folder: str | None, as_json: bool) -> None
     from byway.local import shelf
     from byway.local.edits import literal
 
-    source, config = _config(file, folder)
+    source, config = saving.config(file, folder)
     path = path.absolute()
     data = platform.data_folder(folder, os.environ)
     there = {one.path for one in shelf.find(data, os.environ, paths=config.local_models.paths)}
@@ -85,7 +79,7 @@ def download(what: str, file: str | None, folder: str | None, as_json: bool) -> 
     Broken off, by Ctrl-C too, it goes on where it was when the same is called again. A checksum is verified where the hub
     says one. HF_TOKEN is used for repositories that want it.
     """
-    _, config = _config(file, folder)
+    _, config = saving.config(file, folder)
     from byway.local.download import Failed, amount
     from byway.local.download import download as fetch
 
@@ -161,7 +155,7 @@ def load(
     """Have Byway run a model: one that `byway models` lists, or a GGUF file. Changed options of a loaded one load it anew."""
     from byway.local import edits
 
-    source, config = _config(file, folder)
+    source, config = saving.config(file, folder)
     data = platform.data_folder(folder, os.environ)
     found, path = _which(model, config, data)
     _usable(path)
@@ -204,7 +198,7 @@ def unload(model: str, file: str | None, folder: str | None, as_json: bool) -> N
     """End a model that Byway runs, and forget its settings and aliases. Its file stays."""
     from byway.local import edits
 
-    source, config = _config(file, folder)
+    source, config = saving.config(file, folder)
     data = platform.data_folder(folder, os.environ)
     own = [(at, one) for at, one in enumerate(config.backends) if one.type == "builtin"]
     fitting = [(at, one) for at, one in own if model == one.name] or [
@@ -236,34 +230,11 @@ def unload(model: str, file: str | None, folder: str | None, as_json: bool) -> N
 # ---------------------------------------------------------------------------------------------------------- the settings
 
 
-def _config(file: str | None, folder: str | None) -> tuple[Source, Config]:
-    source = find(file, os.environ, folder)
-    # A config that is named and not there yet is about to be made.
-    if not source.path.exists():
-        source = Source(source.path, source.vault, needed=False)
-    return source, read(source)
-
-
 def _save(source: Source, data: Path, edits: Sequence[Edit], why: str) -> bool:
     """Edit the config file; False when there was nothing to change. What would not be a good config is not written."""
-    from byway.config import ConfigError
-    from byway.config.editing import Unchangeable
-    from byway.filing import Filing
-    from byway.store import Store, StoreError
-
-    try:
-        with Store(platform.private_folder(data)) as store:
-            filing = Filing(source.path, source.check, store, data)
-            before = filing.read().etag
-            return filing.change(edits, f"{platform.user()}, byway models", why).etag != before
-    except Unchangeable as error:
-        raise Failure(f"{source.path} cannot be changed: {error.complaint}") from None
-    except ConfigError as error:
-        raise Misuse(f"That would not be a good config, so nothing was changed.\n{error}") from None
-    except StoreError as error:
-        raise Failure(str(error)) from None
-    except OSError as error:
-        raise Failure(f"{error.filename or source.path} cannot be written: {error.strerror or error}") from None
+    with saving.opened(source, data) as filing:
+        before = filing.read().etag
+        return filing.change(edits, f"{platform.user()}, byway models", why).etag != before
 
 
 def _which(model: str, config: Config, data: Path) -> tuple[str, Path]:

@@ -12,7 +12,7 @@ import click
 from byway import platform
 from byway.cli import loading, running
 from byway.cli.config import read
-from byway.cli.source import data_dir, find
+from byway.cli.source import CONFIG, JSON, data_dir, find
 
 if TYPE_CHECKING:
     from byway.config import Backend, Config
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 @click.group(invoke_without_command=True)
-@loading.CONFIG
+@CONFIG
 @data_dir
-@loading.JSON
+@JSON
 @click.pass_context
 def command(ctx: click.Context, file: str | None, folder: str | None, as_json: bool) -> None:
     """Show what can be asked for, and who answers. Asks the backends themselves; Byway need not run."""
@@ -31,9 +31,9 @@ def command(ctx: click.Context, file: str | None, folder: str | None, as_json: b
 
 
 @command.command("list")
-@loading.CONFIG
+@CONFIG
 @data_dir
-@loading.JSON
+@JSON
 def listing(file: str | None, folder: str | None, as_json: bool) -> None:
     """The same, which `byway models` alone shows too: models, aliases, and the model files on this machine."""
     _show(file, folder, as_json)

@@ -16,6 +16,10 @@ from byway.vault import Vault
 
 VARIABLE: Final = "BYWAY_CONFIG"
 
+CONFIG: Final = click.option(
+    "--config", "file", metavar="FILE", help="The config file. [default: $BYWAY_CONFIG, else the user's own]"
+)
+JSON: Final = click.option("--json", "as_json", is_flag=True, help="For programs.")
 data_dir = click.option(
     "--data-dir",
     "folder",

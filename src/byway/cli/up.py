@@ -17,7 +17,7 @@ import click
 from byway import __version__, logs, platform
 from byway.cli import Failure
 from byway.cli.config import read, warnings
-from byway.cli.running import ADDRESS
+from byway.cli.running import ADDRESS, SOCKET
 from byway.cli.source import Source, data_dir, find, left_out
 
 if TYPE_CHECKING:
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 #: Seconds that the welcome waits for backends to say what they serve; Byway serves meanwhile.
 _PATIENCE: Final = 2.0
 _TICK: Final = 0.1
-#: The unix socket in the data folder: whoever can open it is the owner, and needs no login.
-SOCKET: Final = "byway.sock"
 
 
 @click.command()

@@ -123,9 +123,9 @@ def masked(value: Any, note: Note | None = None) -> Any:
     if isinstance(value, msgspec.Struct):
         kinds = notes(type(value))
         return {
-            name: masked(getattr(value, name), kinds.get(name))
-            for name in value.__struct_fields__
-            if not (name in kinds and kinds[name].inner)
+            field.encode_name: masked(getattr(value, field.name), kinds.get(field.name))
+            for field in msgspec.structs.fields(value)
+            if not (field.name in kinds and kinds[field.name].inner)
         }
     if note is not None and value and note.form in ("secret", "proxy"):
         return mask(value) if isinstance(value, str) else "***"
@@ -644,7 +644,7 @@ def _secrets(struct: msgspec.Struct) -> Iterator[str]:
         elif note.form == "proxy" and value:
             yield urlsplit(value).password or ""
         elif note.form == "header" and isinstance(value, dict):
-            yield from (text for name, text in value.items() if _TELLING.search(name))
+            yield from (text for name, text in value.items() if TELLING.search(name))
         else:
             for part in value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else (value,):
                 if isinstance(part, msgspec.Struct):
@@ -652,4 +652,4 @@ def _secrets(struct: msgspec.Struct) -> Iterator[str]:
 
 
 #: Headers whose value is a secret, by their names.
-_TELLING: Final = re.compile("auth|cookie|key|pass|secret|token", re.IGNORECASE)
+TELLING: Final = re.compile("auth|cookie|key|pass|secret|token", re.IGNORECASE)

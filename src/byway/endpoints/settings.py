@@ -7,7 +7,6 @@ settings come masked, and a change says only what changes.
 from __future__ import annotations
 
 import asyncio
-import difflib
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal, TypeVar
@@ -90,7 +89,7 @@ async def show(ask: Ask) -> None:
     paper = await work(desk.filing.read)
     config = ask.runtime.config
     body = {
-        "file": str(desk.filing.path),
+        "file": str(desk.filing.path.absolute()),
         "etag": paper.etag,
         "settings": masked(config),
         "warnings": [str(one) for one in config.warnings],
@@ -178,43 +177,23 @@ async def audit(ask: Ask) -> None:
 
 
 async def requests(ask: Ask) -> None:
-    """The last requests, newest first."""
+    """The last requests, newest first. `?after=NUMBER`: only those behind that one."""
+    after = re.fullmatch(rb"after=(\d{1,18})", ask.scope["query_string"])
+    seen = int(after[1]) if after else 0
     found = [
         {"number": one.number, "at": one.at, "error": one.error, **msgspec.to_builtins(one.line)}
         for one in ask.app.recent.newest()
+        if one.number > seen
     ]
     await _answer(ask, {"requests": found})
 
 
 # -------------------------------------------------------------------------------------------------------------------------
 
-_SECRET: Final = re.compile(
-    r"""(?i)^([\s-]*["']?(?:api_key|key|token|secret|password|authorization)["']?\s*:\s*)(.+)$"""
-)
-_INLINE: Final = re.compile(
-    r"""(?i)((?:api_key|\bkey|token|secret|password|authorization)["']?\s*:\s*)([^,}\s][^,}]*)"""
-)
-
 
 def lines(ask: Ask, number: int) -> list[str]:
-    """What version `number` changed beside the one before it, as lines that begin with `+` or `-`; secrets are hidden."""
-    filing = ask.app.at_desk.filing
-    kept = [one.number for one in filing.versions()]
-    before = next((one for one in kept if one < number), None)
-    old = filing.version(before).text if before is not None else ""
-    found = difflib.unified_diff(old.splitlines(), filing.version(number).text.splitlines(), n=1, lineterm="")
-    scrub = ask.runtime.scrubber.scrub
-    return [_hidden(scrub(line)) for line in list(found)[2:]]
-
-
-def _hidden(line: str) -> str:
-    """A line of a config without the secret that may stand in it; `${NAME}` stays."""
-
-    def hide(match: re.Match[str]) -> str:
-        return match[0] if match[2].strip("\"' ").startswith("${") else f"{match[1]}***"
-
-    mark, rest = line[:1], line[1:]
-    return mark + _INLINE.sub(hide, _SECRET.sub(hide, rest))
+    """What version `number` changed, as `Filing.changes` tells it."""
+    return ask.app.at_desk.filing.changes(number, ask.runtime.scrubber.scrub)
 
 
 async def _changed(ask: Ask, outcome: Outcome) -> None:

@@ -1,0 +1,317 @@
+"""Settings by their paths, as people type them: `backends.0.url`, `backends.work.url`, `model_aliases.gpt-4.1`.
+
+Where a path leads, what is there, what of it is chosen and what a default, and which typed values are secrets.
+"""
+
+from __future__ import annotations
+
+import datetime
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from types import UnionType
+from typing import Annotated, Any, Final, NamedTuple, Union, get_args, get_origin
+from urllib.parse import urlsplit
+
+import msgspec
+
+from byway.config import document
+from byway.config.editing import Path, Value, flow, scalar
+from byway.config.settings import TELLING, Complaint, Config, Note, masked, notes
+from byway.secrets import named
+
+_PLAIN: Final = Note("")
+_INTEGER: Final = re.compile(r"[-+]?(0|[1-9]\d{0,14})")
+_DECIMAL: Final = re.compile(r"[-+]?(0|[1-9]\d{0,14})\.\d{1,15}")
+_REFERENCE: Final = re.compile(r"\$\{[^{}:]+\}")
+
+
+class Lost(ValueError):
+    """A path that leads nowhere: why, and what is there."""
+
+
+class Place(NamedTuple):
+    """A setting: where it stands in the file, its type, and its value now (None where there is none)."""
+
+    path: Path
+    kind: Any
+    note: Note
+    value: Any
+
+    @property
+    def there(self) -> bool:
+        """Is there a value, given or a default?"""
+        return self.value is not None
+
+
+def find(config: Config, text: str) -> Place:
+    """Where a typed path leads. Members of lists go by number or by name; raises Lost."""
+    return _found(Place((), Config, _PLAIN, config), text.strip())
+
+
+def at(config: Config, path: Path) -> Place:
+    """The setting at a path as the file has it; raises Lost."""
+    place = Place((), Config, _PLAIN, config)
+    for key in path:
+        # One step each: a key of a mapping may have dots in it.
+        place = _entry(place, str(key)) if get_origin(place.kind) is dict else _found(place, str(key))
+    return place
+
+
+def _found(at: Place, rest: str) -> Place:
+    if not rest:
+        return at
+    if _struct(at.kind) is not None:
+        return _field(at, *_cut(rest))
+    if get_origin(at.kind) is tuple:
+        return _member(at, rest)
+    if get_origin(at.kind) is dict:
+        return _entry(at, rest)
+    if at.note.form == "models":
+        # A model may be `{id: name, window: tokens}`.
+        key, rest = _cut(rest)
+        return _found(Place((*at.path, key), str, _PLAIN, None), rest)
+    raise Lost(f"{dotted(at.path)} is a single value; there is no {rest} below it.")
+
+
+def _field(at: Place, name: str, rest: str) -> Place:
+    fields = _fields(_struct(at.kind))
+    if name not in fields:
+        near = difflib.get_close_matches(name[:60], fields, 1)
+        hint = f"Did you mean {dotted((*at.path, near[0]))}?" if near else f"There are {', '.join(fields)}."
+        raise Lost(f"There is no setting {dotted((*at.path, name))}. {hint}")
+    field, note = fields[name]
+    value = getattr(at.value, field.name) if isinstance(at.value, msgspec.Struct) else None
+    return _found(Place((*at.path, name), _bare(field.type), note, value), rest)
+
+
+def _member(at: Place, rest: str) -> Place:
+    values = at.value or ()
+    kind = _bare(get_args(at.kind)[0])
+    names = {str(getattr(one, "name", None) or getattr(one, "id", "") or ""): place for place, one in enumerate(values)}
+    first, tail = _cut(rest)
+    if first.isdecimal() and len(first) < 6:
+        number = int(first)
+    else:
+        fitting = [name for name in names if name and (rest == name or rest.startswith(f"{name}."))]
+        if not fitting:
+            there = ", ".join(name for name in names if name) or f"{len(values)} of them"
+            raise Lost(f"There is no {first} in {dotted(at.path)}; there are: {there}. The first one is 0.")
+        name = max(fitting, key=len)
+        number, tail = names[name], rest[len(name) + 1 :]
+    value = values[number] if number < len(values) else None
+    return _found(Place((*at.path, number), kind, at.note, value), tail)
+
+
+def _entry(at: Place, rest: str) -> Place:
+    kind = _bare(get_args(at.kind)[1])
+    key, tail = rest, ""
+    if (struct := _struct(kind)) is not None:
+        # Names of models have dots in them, so that the field is looked for at the end.
+        name, _, last = rest.rpartition(".")
+        key, tail = (name, last) if name and last in _fields(struct) else (rest, "")
+    value = at.value.get(key) if isinstance(at.value, Mapping) else None
+    return _found(Place((*at.path, key), kind, at.note, value), tail)
+
+
+def _cut(rest: str) -> tuple[str, str]:
+    name, _, tail = rest.partition(".")
+    return name, tail
+
+
+def _fields(struct: Any) -> dict[str, tuple[Any, Note]]:
+    """The settings of a struct by the names that they have in the file."""
+    kinds = notes(struct)
+    return {
+        field.encode_name: (field, kinds[field.name])
+        for field in msgspec.structs.fields(struct)
+        if not kinds[field.name].inner
+    }
+
+
+def _bare(kind: Any) -> Any:
+    """A type without its note and without None; of several the one with fields, else the first."""
+    if get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
+    if get_origin(kind) in (Union, UnionType):
+        kinds = [one for one in get_args(kind) if one is not type(None)]
+        return next((one for one in kinds if _struct(one) is not None), kinds[0])
+    return kind
+
+
+def _struct(kind: Any) -> Any:
+    return kind if isinstance(kind, type) and issubclass(kind, msgspec.Struct) else None
+
+
+def dotted(path: Path) -> str:
+    """A path as people write it."""
+    return ".".join(map(str, path))
+
+
+# ------------------------------------------------------------------------------------------------------------ what is typed
+
+
+def typed(text: str) -> Value:
+    """A value as it is typed at a command line: `true`, `5`, `[a, b]`, `{id: x}`, `"quoted"`, anything else is text.
+
+    Raises Lost for brackets and quotes that are not closed.
+    """
+    if not text.strip().startswith(("[", "{", '"', "'")):
+        return _word(text)
+    try:
+        root, complaints = document.read(text)
+    except document.Unreadable as error:
+        raise Lost(f"The value cannot be read: {error.complaint.message}.") from None
+    if complaints or root is None:
+        raise Lost(f"The value cannot be read: {complaints[0].message if complaints else 'it is empty'}.")
+    return _value(root)
+
+
+def _value(node: document.Node) -> Value:
+    if isinstance(node.value, dict):
+        return {key: _value(inner) for key, inner in node.value.items()}
+    if isinstance(node.value, list):
+        return [_value(inner) for inner in node.value]
+    return _word(node.value) if node.plain else node.value
+
+
+def _word(text: str) -> Value:
+    if text.strip() in ("null", "~"):
+        return None
+    if text in ("true", "false"):
+        return text == "true"
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    return float(text) if _DECIMAL.fullmatch(text) else text
+
+
+def literals(place: Place, value: Any) -> Iterator[Path]:
+    """The paths in a typed value at which a secret stands itself, and not the `${NAME}` of one."""
+    kind, note, path = place.kind, place.note, place.path
+    if isinstance(value, Mapping):
+        fields = _fields(_struct(kind)) if _struct(kind) is not None else {}
+        inner = _bare(get_args(kind)[1]) if get_origin(kind) is dict else None
+        for key, one in value.items():
+            if key in fields:
+                yield from literals(Place((*path, key), _bare(fields[key][0].type), fields[key][1], None), one)
+            elif inner is not None:
+                yield from literals(Place((*path, key), inner, note, None), one)
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        inner = _bare(get_args(kind)[0]) if get_origin(kind) is tuple else kind
+        for at, one in enumerate(value):
+            yield from literals(Place((*path, at), inner, note, None), one)
+    elif value is not None and _is_secret(note, path, str(value)):
+        yield path
+
+
+def _is_secret(note: Note, path: Path, text: str) -> bool:
+    if note.form == "secret":
+        return _REFERENCE.fullmatch(text.strip()) is None
+    if note.form == "proxy":
+        try:
+            password = urlsplit(text).password
+        except ValueError:
+            return True
+        return bool(password) and "${" not in str(password)
+    return note.form == "header" and bool(TELLING.search(str(path[-1]))) and "${" not in text
+
+
+# ------------------------------------------------------------------------------------------------------------ what is shown
+
+
+class Table(NamedTuple):
+    """Settings to be shown: plain masked values, and a remark on some of them by their paths."""
+
+    values: Any
+    remarks: Mapping[Path, str]
+
+
+def table(place: Place, given: Any, *, everything: bool) -> Table:
+    """What is set at a place and below; `everything`: defaults too. `given` is the file's meaning at that place."""
+    remarks: dict[Path, str] = {}
+    return Table(_shown(place, given, place.path, remarks, everything), remarks)
+
+
+def _shown(place: Place, given: Any, path: Path, remarks: dict[Path, str], everything: bool) -> Any:
+    """The masked value, and for what has fields only those that are given or differ from their defaults."""
+    value = place.value
+    if isinstance(value, msgspec.Struct):
+        return _of_struct(value, given, path, remarks, everything)
+    if isinstance(value, tuple) and value and isinstance(value[0], msgspec.Struct):
+        return [
+            _of_struct(
+                one,
+                given[at] if isinstance(given, list) and at < len(given) else None,
+                (*path, at),
+                remarks,
+                everything,
+            )
+            for at, one in enumerate(value)
+        ]
+    if isinstance(given, str) and place.note.form == "secret" and (names := named(given)):
+        remarks[path] = ", ".join(f"${{{name}}}" for name in sorted(names))
+    if place.note.form == "octal" and isinstance(value, int):
+        return f"{value:04o}"
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return masked(value, place.note)
+
+
+def _of_struct(value: msgspec.Struct, given: Any, path: Path, remarks: dict[Path, str], everything: bool) -> Any:
+    shown = {}
+    for name, (field, note) in _fields(type(value)).items():
+        inner, here = getattr(value, field.name), (*path, name)
+        own = given.get(name) if isinstance(given, dict) else None
+        chosen = own is not None or inner != _default(field)
+        if not chosen and not (everything and note.built):
+            continue
+        place = Place(here, _bare(field.type), note, inner)
+        told = _shown(place, own, here, remarks, everything)
+        if note.form == "models" and (windows := getattr(value, "windows", None)):
+            told = [{"id": one, "window": windows[one]} if one in windows else one for one in told]
+        if told == {} and not everything:
+            continue
+        shown[name] = told
+        if not chosen and not isinstance(inner, msgspec.Struct):
+            remarks[here] = "default"
+    return shown
+
+
+def _default(field: Any) -> Any:
+    return field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+
+
+def lines(table: Table, path: Path = (), column: int = 0) -> list[str]:
+    """A table as text that reads like the file: mappings and lists as blocks, remarks behind a `#`."""
+    values, indent = table.values, " " * column
+    if isinstance(values, Mapping) and values:
+        found = []
+        for key, inner in values.items():
+            here = (*path, key)
+            remark = f"  # {table.remarks[here]}" if here in table.remarks else ""
+            below = lines(Table(inner, table.remarks), here, column + 2)
+            single = (len(below) == 1 and not isinstance(inner, Mapping | list)) or inner in ({}, [])
+            found += (
+                [f"{indent}{scalar(key)}: {below[0].strip()}{remark}"]
+                if single
+                else [f"{indent}{scalar(key)}:{remark}", *below]
+            )
+        return found
+    if isinstance(values, list) and values:
+        found = []
+        for at, inner in enumerate(values):
+            first, *others = lines(Table(inner, table.remarks), (*path, at), column + 2)
+            found += [f"{indent}- {first.strip()}", *others]
+        return found
+    return [f"{indent}{word(values)}"]
+
+
+def word(value: Any) -> str:
+    """A plain value on one line, as the file would have it."""
+    return flow(str(value) if isinstance(value, datetime.datetime) else value)
+
+
+def fresh(before: Sequence[Complaint], after: Sequence[Complaint]) -> list[Complaint]:
+    """The warnings that a change brought: lines may have moved, so they are not compared."""
+    known = {(one.path, one.message) for one in before}
+    return [one for one in after if (one.path, one.message) not in known]
