@@ -10,7 +10,7 @@ from pathlib import Path
 
 from byway import platform
 from byway.filing import Filing
-from byway.login import SECRET_SIZE, Login
+from byway.login import KEY, SECRET_SIZE, Login
 from byway.store import Store
 from byway.vault import Vault
 
@@ -57,7 +57,7 @@ class Desk:
 
 def _secret(folder: Path) -> bytes:
     """What logins are signed with: made once, and gone with the data folder."""
-    path = folder / "login.key"
+    path = folder / KEY
     try:
         found = path.read_bytes()
     except FileNotFoundError:

@@ -15,7 +15,9 @@ from typing import Final
 LINK_FOR: Final = 900
 LOGIN_FOR: Final = 7 * 86_400
 COOKIE: Final = "byway_login"
+#: Bytes of what links and cookies are signed with, and the file in the data folder that holds it.
 SECRET_SIZE: Final = 32
+KEY: Final = "login.key"
 
 
 class Login:

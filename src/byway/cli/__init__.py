@@ -11,7 +11,11 @@ import click
 #: Name of a command -> what `byway --help` says of it; its module has the same name and holds a `command`.
 COMMANDS: Final = {
     "up": "Start Byway.",
-    "config": "Check a config file.",
+    "page": "Print a link that opens the settings page.",
+    "verify": "Ask for one token as Claude Code would, and say what is wrong.",
+    "requests": "Show the last requests of the Byway that runs.",
+    "config": "Read, change and check the settings.",
+    "alias": "Show and choose which model answers for which name.",
     "models": "Show what can be asked for, and who answers.",
     "key": "Make, list, rotate and revoke clients' keys.",
     "search": "Search the web as a model would, and print what is found.",

@@ -98,8 +98,9 @@ def change(path: str, value: str, append: bool, file: str | None, folder: str | 
 
     source, data = saving.sourced(file, folder), platform.data_folder(folder, os.environ)
     with saving.opened(source, data) as filing:
-        saved = saving.save(filing, edits, "byway config", f"{path} {'extended' if append else 'set'}")
-    _say_changed(saved, source, data, last[0], as_json)
+        done = "extended" if append else "set"
+        saved = saving.save(filing, edits, "byway config", f"{path} {done}")
+    _say_changed(saved, source, data, last[0], as_json, done, given)
 
 
 @command.command()
@@ -121,7 +122,7 @@ def unset(path: str, file: str | None, folder: str | None, as_json: bool) -> Non
     source, data = saving.sourced(file, folder), platform.data_folder(folder, os.environ)
     with saving.opened(source, data) as filing:
         saved = saving.save(filing, edits, "byway config", f"{path} taken out")
-    _say_changed(saved, source, data, last[0], as_json)
+    _say_changed(saved, source, data, last[0], as_json, "taken out")
 
 
 @command.command()
@@ -310,7 +311,10 @@ def _whose(config: Config, at: tuple[str | int, ...], given: Any) -> str:
     return config.backends[index].type if there and isinstance(index, int) else ""
 
 
-def _say_changed(saved: Saved, source: Source, data: Path, place: Place, as_json: bool) -> None:
+def _say_changed(
+    saved: Saved, source: Source, data: Path, place: Place, as_json: bool, done: str, given: Any = None
+) -> None:
+    """Tell of a change at a place; `done` is what was done, where its values are too much for a line."""
     from byway.cli import saving
     from byway.config import paths
 
@@ -319,9 +323,12 @@ def _say_changed(saved: Saved, source: Source, data: Path, place: Place, as_json
     if as_json:
         saving.print_json({"path": path, "value": after, "before": before, **saving.told(saved, source, data)})
         return
-    now = "not set" if after is None else paths.word(after)
-    was = f" (was {'not set' if before is None else paths.word(before)})" if saved.changed and before != after else ""
-    saving.say(saved, source, data, f"{path}: {now}{was}")
+    if place.note.form == "secret" and isinstance(given, str):
+        # The name that was typed says more than the mask of what stands behind it.
+        after = given
+    now, was = paths.words(after), paths.words(before)
+    beside = f" (was {was})" if now and was and now != was else ""
+    saving.say(saved, source, data, f"{path}: {now or done}{beside}")
 
 
 def _value(config: Config, place: Place) -> Any:

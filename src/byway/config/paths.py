@@ -189,6 +189,9 @@ def literals(place: Place, value: Any) -> Iterator[Path]:
     """The paths in a typed value at which a secret stands itself, and not the `${NAME}` of one."""
     kind, note, path = place.kind, place.note, place.path
     if isinstance(value, Mapping):
+        if get_origin(kind) is tuple:
+            # It goes to the end of that list.
+            kind = _bare(get_args(kind)[0])
         fields = _fields(_struct(kind)) if _struct(kind) is not None else {}
         inner = _bare(get_args(kind)[1]) if get_origin(kind) is dict else None
         for key, one in value.items():
@@ -309,6 +312,19 @@ def lines(table: Table, path: Path = (), column: int = 0) -> list[str]:
 def word(value: Any) -> str:
     """A plain value on one line, as the file would have it."""
     return flow(str(value) if isinstance(value, datetime.datetime) else value)
+
+
+def words(value: Any) -> str:
+    """A plain value for a person; empty when it is too much for a line."""
+    if value is None:
+        return "not set"
+    if isinstance(value, list) and len(value) == 1:
+        return words(value[0])
+    if isinstance(value, Mapping) or (
+        isinstance(value, list) and any(isinstance(one, Mapping | list) for one in value)
+    ):
+        return ""
+    return value if isinstance(value, str) else word(value)
 
 
 def fresh(before: Sequence[Complaint], after: Sequence[Complaint]) -> list[Complaint]:
