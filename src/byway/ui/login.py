@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import html
+
 from byway import login
 from byway.endpoints import Ask, Header, Routes
-from byway.ui import Said, go, query, show
+from byway.ui import Said, go, query, send, show
 
 
 async def enter(ask: Ask) -> None:
@@ -17,7 +19,15 @@ async def enter(ask: Ask) -> None:
     if cookie is None:
         await closed(ask, Said("bad", "This link was used before, or is older than a quarter of an hour."))
         return
-    await go(ask, "/", [_cookie(cookie, login.LOGIN_FOR)])
+    headers = [_cookie(cookie, login.LOGIN_FOR)]
+    if ask.header(b"sec-fetch-site") in ("cross-site", "same-site"):
+        # The link was on a page of elsewhere (a chat, a web terminal, the file that `byway page --open` leads by): a redirect
+        # would still count as theirs and carry no cookie, so this page goes on by itself.
+        where = html.escape(f"{ask.runtime.config.server.root_path}/")
+        going = f'<meta http-equiv="refresh" content="0; url={where}"><a href="{where}">Go on</a>'
+        await send(ask, f'<!doctype html><html lang="en"><title>Byway</title>{going}</html>', headers=headers)
+        return
+    await go(ask, "/", headers)
 
 
 async def leave(ask: Ask) -> None:
