@@ -55,9 +55,13 @@ async def verify(base: str, key: str, model: str = "sonnet", limit: float = LIMI
     call = Call("POST", "/v1/messages", headers, msgspec.json.encode(body))
     try:
         upstream = Upstream(base, timeouts=Timeouts(connect=limit, first_byte=limit + 1), proxy="none")
-    except Problem as problem:
+    except Problem:
         return Verdict(
-            False, "No such address", "address", problem.message, "Correct the base URL: http://HOST:PORT/anthropic"
+            False,
+            "No such address",
+            "address",
+            f"{base} is no http:// or https:// with a host.",
+            "Correct the base URL: http://HOST:PORT/anthropic",
         )
     try:
         async with asyncio.timeout(limit):
@@ -100,7 +104,8 @@ def _unreached(problem: Problem, base: str, limit: float) -> Verdict:
         False,
         "Connection refused" if refused else "Cannot be reached",
         "address",
-        problem.message,
+        # What it says behind that is for backends.
+        f"{problem.message.partition('. ')[0].rstrip('.')}.",
         "Nothing listens there. Start Byway (`byway up`), and look under API -> Status: perhaps its port is another.",
     )
 

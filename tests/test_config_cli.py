@@ -1,0 +1,511 @@
+"""`byway config`: settings read, changed and brought back, alone and beside a Byway that runs; and what may go wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from gateway import SOURCE, Gateway, config
+from scripted import Say, Scripted
+
+from byway.cli import byway
+from byway.config import load
+from byway.filing import Filing
+from byway.store import Store, StoreError
+
+SECRET = "sk-of-the-backend-0123456789abcdef"
+TEXT = """\
+# mine
+backends:
+  # the first one
+  - name: work
+    type: openai
+    api_key: ${WORK_KEY}   # from the environment
+    models: [gpt-4.1, {id: big, window: 4096}]
+    headers: {x-team: red}
+  - {name: far.away, type: ollama, url: "http://127.0.0.1:1"}   # asleep
+model_aliases:
+  gpt-4.1: work/big   # dots are fine
+timeouts: {connect: 7s}
+"""
+
+
+class Place:
+    """A config and a data folder, and commands that use them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "byway.yaml"
+        self.data = folder / "data"
+        self.file.write_text(TEXT)
+        self.file.chmod(0o600)
+
+    def __call__(self, *arguments: str, stdin: str = "") -> Result:
+        environ = {"BYWAY_CONFIG": str(self.file), "BYWAY_HOME": str(self.data), "WORK_KEY": SECRET}
+        done = CliRunner().invoke(byway, list(arguments), env=environ, input=stdin)
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.output
+        assert SECRET not in done.output
+        return done
+
+    def json(self, *arguments: str) -> Any:
+        done = self(*arguments, "--json")
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout)
+
+    @property
+    def text(self) -> str:
+        return self.file.read_text()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+# --- get --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("backends.0.type", "openai"),
+        ("backends.work.url", "https://api.openai.com"),
+        ("backends.far.away.url", "http://127.0.0.1:1"),
+        ("backends.0.models.0", "gpt-4.1"),
+        ("model_aliases.gpt-4.1", "- work/big"),
+        ("timeouts.connect", "7"),
+        ("timeouts.drain", "30"),
+        ("local_only", "false"),
+        ("backends.0.proxy", "null"),
+        ("server", 'bind_address:  # default\n  - "127.0.0.1:38080"'),
+        ("timeouts", "connect: 7"),
+    ],
+)
+def test_get_prints_one_setting(place: Place, path: str, says: str) -> None:
+    done = place("config", "get", path)
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.stdout.startswith(says + "\n")
+    assert json.loads(place("config", "get", path, "--json").stdout) is not SECRET
+
+
+def test_get_prints_what_is_set_as_the_file_would_have_it(place: Place) -> None:
+    text = place("config", "get").stdout
+    assert 'api_key: "sk-…cdef"  # ${WORK_KEY}' in text and "default" not in text and "drain" not in text
+    again = load(re.sub(r"  # .*", "", text).replace('"sk-…cdef"', "x"), {})
+    assert again.backends[0].windows == {"big": 4096} and again.timeouts.connect == 7
+    everything = place("config", "get", "--all").stdout
+    assert "  drain: 30  # default\n" in everything and "  connect: 7\n" in everything
+    assert "rate_limiting" not in everything, "what is not built is no setting yet"
+    assert place.json("config", "get")["backends"][0]["headers"] == {"x-team": "***"}
+    place.file.unlink()
+    assert "no config file" in place("config", "get").stderr
+
+
+def test_get_without_a_file_shows_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BYWAY_CONFIG", raising=False)
+    for name in ("HOME", "XDG_CONFIG_HOME", "BYWAY_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    done = CliRunner().invoke(byway, ["config", "get"])
+    assert (done.exit_code, done.stdout) == (0, "") and "--all" in done.stderr
+    assert CliRunner().invoke(byway, ["config", "get", "backends.0.type"]).stdout == "builtin\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("servr", "Did you mean server?"),
+        ("server.bind_adress", "Did you mean server.bind_address?"),
+        ("backends.wrk", "there are: work, far.away"),
+        ("timeouts.connect.x", "single value"),
+        ("model_aliases.opus", "There is no model_aliases.opus"),
+        ("backends.0.missing", "no setting"),
+    ],
+)
+def test_a_path_that_leads_nowhere_says_what_is_there(place: Place, path: str, says: str) -> None:
+    done = place("config", "get", path)
+    assert (done.exit_code, done.stdout) == (2, "") and says in done.stderr
+
+
+def test_a_config_that_is_not_good_is_told_with_all_that_is_wrong(place: Place) -> None:
+    place.file.write_text("nonsense: 1\ntimeouts: {connect: soon}\n")
+    done = place("config", "get", "timeouts")
+    assert done.exit_code == 2 and "nonsense" in done.stderr and "duration" in done.stderr
+    found = place("config", "check", "--json")
+    told = json.loads(found.stdout)
+    assert found.exit_code == 2 and not told["good"] and [one["line"] for one in told["complaints"]] == [1, 2]
+    assert place("config", "set", "timeouts.connect", "5s").exit_code == 2, "the other fault is still there"
+    place.file.write_text("timeouts: {connect: soon}\n")
+    assert place("config", "set", "timeouts.connect", "5s").exit_code == 0, "so a bad one can be mended"
+    assert place.json("config", "check")["good"]
+
+
+# --- set and unset ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "before", "after"),
+    [
+        ("timeouts.connect", "9s", "connect: 7s", 'connect: "9s"'),
+        ("backends.far.away.weight", "5", ':1"}', ':1", weight: 5}'),
+        ("backends.0.type", "anthropic", "type: openai", "type: anthropic"),
+        ("model_aliases.gpt-4.1", "[work/big, far.away/x]", "gpt-4.1: work/big   #", None),
+        ("backends.0.api_key", "${OTHER_KEY}", "${WORK_KEY} ", '"${OTHER_KEY}" '),
+        ("backends.0.models.1.window", "8192", "window: 4096", "window: 8192"),
+        ("backends.0.headers.x-team", "'7'", "x-team: red", 'x-team: "7"'),
+        ("local_only", "false", "timeouts: {connect: 7s}\n", "timeouts: {connect: 7s}\nlocal_only: false\n"),
+        ("web_search.fallback", "[{provider: searxng, base_url: 'http://127.0.0.1:2'}]", "mine", "mine"),
+    ],
+)
+def test_set_changes_that_and_keeps_the_rest(
+    place: Place, path: str, value: str, before: str, after: str | None
+) -> None:
+    done = place("config", "set", path, value)
+    assert done.exit_code == 0, done.output
+    if after is not None:
+        assert place.text.startswith(TEXT.replace(before, after))
+    comments = re.compile("#.*")
+    assert comments.findall(place.text) == comments.findall(TEXT)
+    load(place.text, {})
+
+
+def test_set_says_what_it_was_and_what_follows(place: Place) -> None:
+    assert place("config", "set", "timeouts.connect", "9s").stdout == "timeouts.connect: 9 (was 7)\n"
+    assert place("config", "set", "timeouts.connect", "9s").stdout == "timeouts.connect: 9. It was so already.\n"
+    told = place.json("config", "set", "server.bind_address", "127.0.0.1:4000")
+    assert (told["before"], told["value"]) == (["127.0.0.1:38080"], ["127.0.0.1:4000"])
+    assert told["restart"] == ["server.bind_address"] and told["changed"] and told["running"] is False
+    warned = place("config", "set", "backends.work.api_key", "${NO_SUCH_KEY_1}")
+    assert "backend 'work' is off" in warned.stderr and "${NO_SUCH_KEY_1}" in warned.stdout
+    again = place("config", "set", "timeouts.drain", "1")
+    assert "NO_SUCH_KEY_1" not in again.stderr, "what was so before is no news"
+    added = place("config", "set", "--append", "backends", "{type: lmstudio}")
+    assert added.stdout == "backends: extended\n"
+    assert place.json("config", "set", "--append", "model_aliases.gpt-4.1", "lmstudio/x")["value"] == [
+        "work/big",
+        "lmstudio/x",
+    ]
+
+
+def test_unset_brings_the_default_back(place: Place) -> None:
+    assert place("config", "unset", "timeouts.connect").stdout == "timeouts.connect: 5 (was 7)\n"
+    assert place("config", "unset", "timeouts.connect").stdout == "timeouts.connect: 5. It was so already.\n"
+    assert place.json("config", "unset", "backends.far.away")["changed"]
+    assert place.json("config", "get", "backends") == [place.json("config", "get", "backends.0")]
+    assert "# the first one" in place.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["timeouts.connect", "soon"], 2, "timeouts.connect: expected a duration"),
+        (["server.workers", "-5"], 2, "from 0 to 256"),
+        (["local_only", "yes"], 2, "true or false"),
+        (["nonsense", "1"], 2, "There is no setting nonsense"),
+        (["backends.7.url", "http://x"], 1, "there is no 7"),
+        (["model_aliases.a", "[b"], 2, "closed"),
+        (["model_aliases.a", "{b: 1, b: 2}"], 2, "twice"),
+        (["backends", "{type: vlm}", "--append"], 2, "Did you mean vllm?"),
+        (["timeouts", "{connect: 0s, drian: 1s}"], 2, "did you mean drain?"),
+    ],
+)
+def test_what_would_not_be_good_is_not_written(place: Place, arguments: list[str], code: int, says: str) -> None:
+    done = place("config", "set", *arguments)
+    assert (done.exit_code, done.stdout) == (code, "") and says in done.stderr
+    assert place.text == TEXT
+
+
+@pytest.mark.parametrize(
+    ("arguments", "way"),
+    [
+        (["backends.0.api_key", SECRET], "byway config set backends.0.api_key '${BYWAY_OPENAI_API_KEY}'"),
+        (["backends.0.api_key", "${X:-" + SECRET + "}"], "byway secret set openai"),
+        (["backends", "{type: anthropic, api_key: " + SECRET + "}", "--append"], "byway secret set anthropic"),
+        (["backends.1", "{type: ollama, headers: {Authorization: Bearer " + SECRET + "}}"], "headers.Authorization"),
+        (["backends.0.headers.x-api-key", SECRET], "backends.0.headers.x-api-key is a secret"),
+        (["backends.0.proxy", f"http://me:{SECRET}@127.0.0.1:1"], "backends.0.proxy is a secret"),
+        (["web_search", "{provider: exa, api_key: " + SECRET + "}"], "web_search.api_key is a secret"),
+        (["web_search.fallback", "[{provider: exa, api_key: " + SECRET + "}]"], "fallback.0.api_key"),
+        (["api_keys.api_keys", "{key: " + SECRET + "}", "--append"], "byway key create"),
+        (["api_keys", "{api_keys: [{key: " + SECRET + "}]}"], "byway key create"),
+        (["backends.0.api_key", ""], "single quotes"),
+    ],
+)
+def test_a_secret_does_not_go_onto_the_command_line(place: Place, arguments: list[str], way: str) -> None:
+    done = place("config", "set", *arguments)
+    assert done.exit_code == 2 and way in done.stderr
+    assert place.text == TEXT and SECRET[3:] not in done.output
+
+
+def test_the_first_set_makes_the_file(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    place.file.unlink()
+    assert place("config", "set", "model_aliases.default", "builtin/smollm2-135m-instruct").exit_code == 0
+    assert place.text == "model_aliases:\n  default: builtin/smollm2-135m-instruct\n"
+    assert place.file.stat().st_mode & 0o777 == 0o600
+
+
+# --- history, show, rollback ------------------------------------------------------------------------------------------
+
+
+def test_history_shows_and_brings_back(place: Place) -> None:
+    assert "no version yet" not in place("config", "history").output
+    place("config", "set", "timeouts.connect", "9s")
+    place("config", "set", "local_only", "false")
+    head, *rows = place("config", "history").stdout.splitlines()
+    assert head.split() == ["VERSION", "WHEN", "WHO", "WHAT", "FOR"]
+    assert [row.split()[0] for row in rows] == ["3", "2", "1"] and rows[0].startswith("3 *")
+    assert "byway config" in rows[0] and "local_only set" in rows[0] and "somebody else" in rows[2]
+    newest, *_ = place.json("config", "history", "--limit", "1")
+    assert (newest["number"], newest["current"]) == (3, True) and "text" not in newest
+    shown = place("config", "show", "2").stdout
+    assert "-timeouts: {connect: 7s}\n" in shown and '+timeouts: {connect: "9s"}\n' in shown
+    assert place.json("config", "show", "3")["changes"][-1] == "+local_only: false"
+    back = place("config", "rollback", "1")
+    assert back.exit_code == 0 and "byway config rollback 3" in back.stderr and place.text == TEXT
+    assert "It was so already" in place("config", "rollback", "1").stdout
+    assert place.json("config", "rollback", "3")["changed"] and place.text.endswith("local_only: false\n")
+    for command in ("show", "rollback"):
+        done = place("config", command, "77")
+        assert done.exit_code == 2 and "no version 77" in done.stderr and "byway config history" in done.stderr
+
+
+def test_a_rollback_to_what_is_no_good_config_changes_nothing(place: Place) -> None:
+    place.file.write_text("nonsense: 1\n")
+    place("config", "history")
+    place.file.write_text(TEXT)
+    place("config", "history")
+    done = place("config", "rollback", "1")
+    assert done.exit_code == 2 and "nonsense" in done.stderr and place.text == TEXT
+
+
+def test_show_hides_secrets_however_they_are_written(place: Place) -> None:
+    secrets = [f"some-long-secret-{number}" for number in range(7)]
+    a, b, c, d, e, f, g = secrets
+    place.file.write_text(
+        f"backends:\n  - {{type: ollama, name: x, api_key: {a}}}\n  - type: ollama\n    name: y\n    api_key: >-\n      {b}\n"
+        f"    headers: {{Authorization: 'Bearer {c}', 'cookie': {d}}}\n    proxy: http://me:{e}@127.0.0.1:1\n"
+        f"rate_limiting:\n  bypass_keys:\n    - {f}\n#  api_key: {g}\n"
+    )
+    place("config", "history")
+    place("config", "set", "local_only", "false")
+    shown = place("config", "show", "1").stdout
+    assert "+    name: y" in shown and "type: ollama" in shown
+    assert [one for one in secrets if one in shown] == []
+    assert not [one for one in secrets if one in place("config", "show", "1", "--json").stdout]
+
+
+# --- beside a Byway that runs -----------------------------------------------------------------------------------------
+
+
+def command(gateway: Gateway, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """A command as a process of its own, with the gateway's config and data."""
+    return subprocess.run(
+        [sys.executable, "-m", "byway", *arguments],
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(SOURCE),
+            "HOME": str(gateway.home),
+            "BYWAY_HOME": str(gateway.home / "data"),
+            "BYWAY_CONFIG": str(gateway.file),
+        },
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+
+def test_a_running_byway_takes_it_and_that_is_said() -> None:
+    with Scripted(lambda asked: Say("Hi")) as server, Gateway(config(server)) as gateway:
+        done = command(gateway, "config", "set", "model_aliases.blue", "one/local")
+        assert done.returncode == 0 and "running Byway takes it" in done.stderr
+        gateway.wait(lambda: "Config loaded" in gateway.text, what="it takes the change")
+        asked = command(gateway, "config", "set", "server.bind_address", "127.0.0.1:1", "--json")
+        told = json.loads(asked.stdout)
+        assert told["running"] is True and told["restart"] == ["server.bind_address"]
+        assert "started anew" in command(gateway, "config", "rollback", "2").stderr
+        other = gateway.home / "other.yaml"
+        other.write_text("local_only: false\n")
+        elsewhere = command(gateway, "config", "set", "timeouts.drain", "1", "--config", str(other), "--json")
+        assert json.loads(elsewhere.stdout)["running"] is False, "that one has another file"
+
+
+# --- what may go wrong ------------------------------------------------------------------------------------------------
+
+
+def test_a_link_is_not_written_through_and_the_way_out_is_said(place: Place, tmp_path: Path) -> None:
+    real = tmp_path / "real.yaml"
+    place.file.rename(real)
+    place.file.symlink_to(real)
+    done = place("config", "set", "local_only", "false")
+    assert done.exit_code == 1 and f"--config {real}" in done.stderr and "symbolic link" in done.stderr
+    assert place.file.is_symlink() and real.read_text() == TEXT
+    assert place("config", "get", "timeouts.connect").stdout == "7\n", "to read it is fine"
+    assert place("config", "set", "local_only", "false", "--config", str(real)).exit_code == 0
+
+
+def test_a_write_protected_file_is_left_alone(place: Place) -> None:
+    place.file.chmod(0o444)
+    done = place("config", "set", "local_only", "false")
+    assert done.exit_code == 1 and f"chmod u+w {place.file}" in done.stderr and place.text == TEXT
+
+
+@pytest.mark.parametrize(("mode", "after"), [(0o640, 0o640), (0o660, 0o660), (0o644, 0o600), (0o600, 0o600)])
+def test_a_group_that_may_read_the_file_still_may(place: Place, mode: int, after: int) -> None:
+    place.file.chmod(mode)
+    assert place("config", "set", "local_only", "false").exit_code == 0
+    assert place.file.stat().st_mode & 0o777 == after
+
+
+@pytest.mark.skipif(getattr(os, "geteuid", lambda: 1)() != 0, reason="elsewhere: only root can give files away")
+def test_the_file_stays_its_owners(place: Place) -> None:
+    os.chown(place.file, 12345, 12345)
+    assert place("config", "set", "local_only", "false").exit_code == 0
+    facts = place.file.stat()
+    assert (facts.st_uid, facts.st_gid) == (12345, 12345)
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from byway.config import load
+from byway.config.editing import Set
+from byway.filing import Filing
+from byway.store import Store
+folder = Path(sys.argv[1])
+with Store(folder) as store:
+    filing = Filing(folder / "byway.yaml", lambda text: load(text, {}), store, folder)
+    filing.read()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20, 20))
+    try:
+        filing.change([Set(("local_only",), False)], "Ada", "x")
+    except OSError as error:
+        print(error.strerror)
+"""
+
+
+def script(text: str, *arguments: object, **options: Any) -> subprocess.Popen[str]:
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCE)}
+    words = [sys.executable, "-c", text, *map(str, arguments)]
+    return subprocess.Popen(words, env=environ, stdout=subprocess.PIPE, text=True, **options)
+
+
+def test_a_full_disk_leaves_the_old_file(place: Place, tmp_path: Path) -> None:
+    out, _ = script(FULL, tmp_path).communicate(timeout=30)
+    assert "large" in out
+    assert place.text == TEXT and not list(tmp_path.glob(".byway.yaml.*")), "no draft stays"
+    full = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20, 20)); {MAIN}"
+    child = script(
+        full, "config", "set", "local_only", "false", "--config", place.file, "--data-dir", tmp_path, stderr=-1
+    )
+    out, told = child.communicate(timeout=30)
+    assert (child.returncode, out) == (1, "") and "disk full" in told and "Traceback" not in told
+    assert place.text == TEXT
+
+
+MAIN = "import sys; from byway.cli import main; main()"
+
+
+def test_a_change_that_the_history_has_no_room_for_is_made_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Place(tmp_path)
+    place("config", "history")
+    keep = Store.keep
+
+    def full(self: Store, text: str, who: str, why: str) -> int:
+        if "local_only" in text:
+            raise StoreError("the disk is full")
+        return keep(self, text, who, why)
+
+    monkeypatch.setattr(Store, "keep", full)
+    done = place("config", "set", "local_only", "false")
+    assert done.exit_code == 0 and "the change is made, but the history does not have it" in done.stderr
+    assert place.text.endswith("local_only: false\n")
+
+
+def test_many_writers_at_once_are_all_in(place: Place) -> None:
+    environ = {
+        **{"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCE)},
+        **{"BYWAY_CONFIG": str(place.file), "BYWAY_HOME": str(place.data)},
+    }
+    writers = []
+    for number in range(12):
+        # Half of them extend the same list.
+        words = (
+            [f"model_aliases.a{number}", "work/big"] if number % 2 else ["backends.0.models", f"m{number}", "--append"]
+        )
+        words = [sys.executable, "-m", "byway", "config", "set", *words]
+        writers.append(
+            subprocess.Popen(words, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        )
+    for writer in writers:
+        out, _ = writer.communicate(timeout=60)
+        assert writer.returncode == 0, out
+    found = load(place.text, {"WORK_KEY": SECRET})
+    assert set(found.model_aliases) == {"gpt-4.1", *(f"a{number}" for number in range(1, 12, 2))}
+    assert set(found.backends[0].models) == {"gpt-4.1", "big", *(f"m{number}" for number in range(0, 12, 2))}
+    assert re.findall("#.*", place.text) == re.findall("#.*", TEXT)
+    assert len(place.json("config", "history")) == 13
+
+
+KILLED = """
+import os, random, signal, sys, time
+from pathlib import Path
+from byway.config import load
+from byway.config.editing import Set
+from byway.filing import Filing
+from byway.store import Store
+
+folder, kills = Path(sys.argv[1]), int(sys.argv[2])
+file = folder / "byway.yaml"
+template = file.read_text()
+chance = random.Random(7)
+
+def save_for_ever(number):
+    with Store(folder) as store:
+        filing = Filing(file, lambda text: load(text, {}), store, folder)
+        while True:
+            number += 1
+            filing.change([Set(("timeouts", "connect"), number)], "Ada", "one more")
+
+number, cut, advanced = 1, 0, 0
+for _ in range(kills):
+    child = os.fork()
+    if not child:
+        save_for_ever(number)
+    time.sleep(chance.uniform(0.005, 0.08))
+    os.kill(child, signal.SIGKILL)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    cut += 1
+    text = file.read_text()
+    now = int(load(text, {}).timeouts.connect)
+    assert text == template.replace("connect: 1 ", f"connect: {now} "), text
+    assert now >= number, (now, number)
+    advanced += now > number
+    number = now
+print(cut, advanced, number)
+"""
+
+
+def test_a_save_that_is_killed_leaves_the_old_file_or_the_new_one(tmp_path: Path) -> None:
+    text = "# mine\ntimeouts:\n  connect: 1 # counts up\n" + "# and more\n" * 300
+    (tmp_path / "byway.yaml").write_text(text)
+    child = script(KILLED, tmp_path, 200, stderr=-1)
+    out, told = child.communicate(timeout=60)
+    assert child.returncode == 0, told
+    cut, advanced, number = map(int, out.split())
+    assert cut == 200 and advanced >= 20 and number > advanced, "it was really killed between saves and in them"
+    for draft in tmp_path.glob(".byway.yaml.*"):
+        os.utime(draft, (time.time() - 120,) * 2)
+    with Store(tmp_path) as store:
+        assert 50 < len(store.versions()) <= 100
+        Filing(tmp_path / "byway.yaml", lambda text: load(text, {}), store, tmp_path).write(text, "Ada", "at rest")
+    assert not list(tmp_path.glob(".byway.yaml.*")), "what the killed ones left is swept up"
