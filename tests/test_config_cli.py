@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from beside import command
 from click.testing import CliRunner, Result
 from gateway import SOURCE, Gateway, config
 from scripted import Say, Scripted
@@ -271,8 +272,8 @@ def test_history_shows_and_brings_back(place: Place) -> None:
     assert back.exit_code == 0 and "byway config rollback 3" in back.stderr and place.text == TEXT
     assert "It was so already" in place("config", "rollback", "1").stdout
     assert place.json("config", "rollback", "3")["changed"] and place.text.endswith("local_only: false\n")
-    for command in ("show", "rollback"):
-        done = place("config", command, "77")
+    for word in ("show", "rollback"):
+        done = place("config", word, "77")
         assert done.exit_code == 2 and "no version 77" in done.stderr and "byway config history" in done.stderr
 
 
@@ -302,24 +303,6 @@ def test_show_hides_secrets_however_they_are_written(place: Place) -> None:
 
 
 # --- beside a Byway that runs -----------------------------------------------------------------------------------------
-
-
-def command(gateway: Gateway, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """A command as a process of its own, with the gateway's config and data."""
-    return subprocess.run(
-        [sys.executable, "-m", "byway", *arguments],
-        env={
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(SOURCE),
-            "HOME": str(gateway.home),
-            "BYWAY_HOME": str(gateway.home / "data"),
-            "BYWAY_CONFIG": str(gateway.file),
-        },
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
 
 
 def test_a_running_byway_takes_it_and_that_is_said() -> None:
@@ -446,14 +429,14 @@ def test_many_writers_at_once_are_all_in(place: Place) -> None:
         writers.append(
             subprocess.Popen(words, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         )
-    for writer in writers:
-        out, _ = writer.communicate(timeout=60)
-        assert writer.returncode == 0, out
+    told = [writer.communicate(timeout=60)[0] for writer in writers]
+    assert [writer.returncode for writer in writers] == [0] * 12, told
     found = load(place.text, {"WORK_KEY": SECRET})
     assert set(found.model_aliases) == {"gpt-4.1", *(f"a{number}" for number in range(1, 12, 2))}
     assert set(found.backends[0].models) == {"gpt-4.1", "big", *(f"m{number}" for number in range(0, 12, 2))}
     assert re.findall("#.*", place.text) == re.findall("#.*", TEXT)
-    assert len(place.json("config", "history")) == 13
+    who = [one["who"] for one in place.json("config", "history")]
+    assert len(who) == 13 and who[-1] == "somebody else" and "somebody else" not in who[:-1]
 
 
 KILLED = """

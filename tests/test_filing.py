@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from byway import platform
 from byway.config import Config, ConfigError, load
 from byway.config.editing import Append, Remove, Set, Unchangeable
 from byway.filing import Conflict, Filing, Stale
@@ -117,3 +120,24 @@ def test_a_link_is_not_written_through(filing: Filing, tmp_path: Path) -> None:
     with pytest.raises(OSError, match="symbolic link"):
         filing.change([Set(("local_only",), True)], "Ada", "x")
     assert real.read_text() == TEXT
+
+
+def test_who_reads_in_the_middle_of_a_change_does_not_take_it_for_somebody_elses(
+    filing: Filing, tmp_path: Path
+) -> None:
+    filing.read()
+    written = threading.Event()
+
+    def change() -> None:
+        with Store(tmp_path) as store, platform.turn(tmp_path / "config.lock"):
+            filing.path.write_text(TEXT + "local_only: false\n")
+            written.set()
+            time.sleep(0.2)
+            store.keep(TEXT + "local_only: false\n", "Ada", "x")
+
+    changing = threading.Thread(target=change)
+    changing.start()
+    assert written.wait(10)
+    assert filing.read().text.endswith("local_only: false\n")
+    changing.join()
+    assert [one.who for one in filing.versions()] == ["Ada", "somebody else"]

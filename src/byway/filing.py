@@ -79,6 +79,15 @@ class Filing:
     def read(self) -> Paper:
         """The file as it is now. One that an editor has changed becomes a version of its own."""
         text = self._text()
+        if text and etag(text) != self._store.newest():
+            # Perhaps somebody has written it this moment, and is about to say who it was.
+            with platform.turn(self._lock):
+                return self._kept()
+        return Paper(text, etag(text))
+
+    def _kept(self) -> Paper:
+        """The file, whose text is a version afterwards; for whoever's turn it is."""
+        text = self._text()
         if text:
             self._store.keep(text, _SOMEBODY, "changed in the file")
         return Paper(text, etag(text))
@@ -93,7 +102,7 @@ class Filing:
         Changes of others in other places stay. Raises Stale where they are in the same place, and Unchangeable.
         """
         with platform.turn(self._lock):
-            now = self.read()
+            now = self._kept()
             merged = base is not None and base != now.etag
             if merged:
                 conflicts = self._conflicts(edits, str(base), now)
@@ -105,7 +114,7 @@ class Filing:
     def write(self, text: str, who: str, why: str, base: str | None = None) -> Outcome:
         """Replace the file. `base`: the etag of what is replaced; raises Stale when it is another by now."""
         with platform.turn(self._lock):
-            now = self.read()
+            now = self._kept()
             if base is not None and base != now.etag:
                 raise Stale(now.etag)
             return self._written(text, who, why, merged=False)

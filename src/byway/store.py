@@ -156,6 +156,11 @@ class Store:
             self._run("DELETE FROM versions WHERE number <= ?", (number - VERSIONS,))
             return number
 
+    def newest(self) -> str | None:
+        """The etag of the newest version; None when there is none."""
+        row = self._row("SELECT etag FROM versions ORDER BY number DESC LIMIT 1")
+        return None if row is None else str(row[0])
+
     def versions(self) -> list[Version]:
         """The versions that are kept, newest first, without their texts."""
         rows = self._rows("SELECT number, at, who, why, etag FROM versions ORDER BY number DESC")
@@ -274,8 +279,9 @@ class Store:
     # ------------------------------------------------------------------------------------------------------------- the file
 
     def _prepare(self) -> None:
-        row = self._row("PRAGMA application_id")
+        # In this order: another process may be making the file, and whoever sees its tables sees the mark too.
         tables = self._rows("SELECT name FROM sqlite_master LIMIT 1")
+        row = self._row("PRAGMA application_id")
         if tables and (row is None or row[0] != _OURS):
             raise StoreError(f"{self.path} is a database of another program. {_ELSEWHERE}")
         self._patiently("PRAGMA journal_mode = WAL")

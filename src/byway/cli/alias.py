@@ -132,8 +132,8 @@ def _list(file: str | None, folder: str | None, as_json: bool) -> None:
         return
     rows = [("NAME", "LEADS TO", "ANSWERS NOW", "STATE")]
     for one in found:
-        by = f"by {one['by']}" if one["by"] else "-"
-        rows.append((one["name"], ", then ".join(one["targets"]) or by, one["answers"] or "-", one["state"]))
+        answers = f"{one['answers']}, by {one['by']}" if one["by"] else one["answers"] or "-"
+        rows.append((one["name"], ", then ".join(one["targets"]) or "-", answers, one["state"]))
 
     def looks(row: int, column: int, cell: str) -> str:
         return click.style(cell, fg=_COLOURS.get(cell)) if row and column == 3 else cell
@@ -144,7 +144,7 @@ def _list(file: str | None, folder: str | None, as_json: bool) -> None:
 
 
 def _row(runtime: Runtime, name: str, states: dict[str, dict[str, str]]) -> dict[str, Any]:
-    """One name: its own targets, the alias that leads on where it has none, and who would answer."""
+    """One name: its own targets, and who would answer: perhaps by another alias, such as a glob that fits Claude's names."""
     from byway.problems import Problem
 
     targets = list(runtime.aliases.get(name, ()))
@@ -155,7 +155,7 @@ def _row(runtime: Runtime, name: str, states: dict[str, dict[str, str]]) -> dict
     except Problem:
         return {**row, "state": "nobody serves it" if targets else "not set", "message": ""}
     first = route.places[0]
-    by = None if targets or route.alias == name else route.alias or None
+    by = route.alias if route.alias not in ("", name) else None
     return {
         **row,
         "by": by,

@@ -1,0 +1,137 @@
+"""`byway alias`: where names lead, alone and beside a Byway that runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from beside import command
+from click.testing import CliRunner, Result
+from gateway import Gateway, config
+from scripted import Say, Scripted
+
+from byway.cli import byway
+
+TEXT = """\
+backends:
+  # gone for today
+  - {name: work, type: vllm, url: "http://127.0.0.1:1", models: [big, gpt-4.1]}
+model_aliases:
+  haiku: [gpt-4.1, work/big]   # small calls
+  claude-*: work/big
+  lost: nowhere
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    (tmp_path / "byway.yaml").write_text(TEXT)
+    return tmp_path / "byway.yaml"
+
+
+def run(file: Path, *arguments: str) -> Result:
+    places = ["--config", str(file), "--data-dir", str(file.parent / "data")]
+    return CliRunner().invoke(byway, ["alias", *arguments, *places])
+
+
+def test_the_list_has_the_slots_and_what_the_config_has(file: Path) -> None:
+    done = run(file)
+    assert done.exit_code == 0, done.output
+    head, *rows = done.stdout.splitlines()
+    assert head.split() == ["NAME", "LEADS", "TO", "ANSWERS", "NOW", "STATE"]
+    assert [row.split()[0] for row in rows] == [
+        *("haiku", "sonnet", "opus", "fable", "default"),
+        *("claude-*", "lost"),
+    ]
+    assert "gpt-4.1, then work/big" in rows[0] and "work/big, by claude-*" in rows[0], (
+        "what Claude Code asks for fits the glob"
+    )
+    assert rows[1].split() == ["sonnet", "-", "work/big,", "by", "claude-*", "failed"]
+    assert rows[4].split() == ["default", "-", "-", "not", "set"]
+    assert "nowhere" in rows[6] and "nobody serves it" in rows[6]
+    assert "work: Backend 'work' at 127.0.0.1:1 does not answer" in done.stderr
+    assert run(file, "list").stdout == done.stdout
+
+
+def test_json_is_for_programs(file: Path) -> None:
+    found = {one["name"]: one for one in json.loads(run(file, "--json").stdout)}
+    assert found["haiku"]["targets"] == ["gpt-4.1", "work/big"]
+    assert (found["haiku"]["answers"], found["haiku"]["backend"]) == ("work/big", "work")
+    assert (found["opus"]["targets"], found["opus"]["by"]) == ([], "claude-*")
+    assert (found["default"]["answers"], found["default"]["state"]) == (None, "not set")
+    tried = json.loads(run(file, "try", "claude-haiku-4-5-20251001", "--json").stdout)
+    assert (tried["alias"], [one["model"] for one in tried["places"]]) == ("claude-*", ["big"])
+    told = json.loads(run(file, "set", "opus", "work/big", "--json").stdout)
+    assert (told["name"], told["targets"], told["changed"], told["running"]) == ("opus", ["work/big"], True, False)
+    assert json.loads(run(file, "unset", "opus", "--json").stdout)["targets"] == []
+
+
+def test_set_and_unset_keep_the_rest(file: Path) -> None:
+    assert run(file, "set", "default", "work/big", "gpt-4.1").stdout == "default leads to work/big, then gpt-4.1\n"
+    assert run(file, "set", "haiku", "work/big").exit_code == 0
+    text = file.read_text()
+    assert "  haiku: work/big   # small calls\n" in text and "  # gone for today\n" in text
+    assert text.endswith("  default:\n    - work/big\n    - gpt-4.1\n")
+    assert (
+        "byway alias"
+        in CliRunner()
+        .invoke(byway, ["config", "history", "--config", str(file), "--data-dir", str(file.parent / "data")])
+        .stdout
+    )
+    assert run(file, "set", "gpt-5.1", "work/big").exit_code == 0, "a name may have dots"
+    assert "gpt-5.1: work/big" in file.read_text()
+    assert run(file, "unset", "default").stdout == "default leads nowhere of its own\n"
+    assert "default" not in file.read_text()
+
+
+def test_a_target_that_nobody_serves_is_warned_of(file: Path) -> None:
+    done = run(file, "set", "default", "work/small")
+    assert done.exit_code == 0 and "does not list the model 'small'" in done.stderr
+    assert "nowhere" not in done.stderr, "that was so before"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["unset", "sonnet"], 2, "There is no alias sonnet. There are: haiku, claude-*, lost."),
+        (["set", "sonnet"], 2, "TARGET"),
+        (["set", "", "x"], 2, "not empty"),
+        (["set", "sonnet", " "], 2, "not empty"),
+        (["try", "gpt-9"], 1, "model: gpt-9 is not known"),
+        (["try", "lost"], 1, "model_aliases.lost"),
+    ],
+)
+def test_what_cannot_be_is_said_and_changes_nothing(file: Path, arguments: list[str], code: int, says: str) -> None:
+    done = run(file, *arguments)
+    assert (done.exit_code, done.stdout) == (code, "") and says in done.stderr
+    assert file.read_text() == TEXT
+
+
+def test_try_says_by_what_and_where_then(file: Path) -> None:
+    lines = run(file, "try", "haiku").stdout.splitlines()
+    assert lines[0] == "haiku, by model_aliases.haiku:"
+    assert lines[1].startswith("  1. work/gpt-4.1  failed: ") and lines[2].startswith("  2. work/big  failed")
+    assert run(file, "try", "big").stdout.startswith("big, which is a model's own name:\n")
+
+
+def test_a_running_byway_follows() -> None:
+    with Scripted(lambda asked: Say("Hi")) as server:
+        settings = config(server)
+        settings["model_aliases"] = {"haiku": "one/local"}
+        with Gateway(settings) as gateway:
+            asked = {"model": "blue", "max_tokens": 5, "messages": [{"role": "user", "content": "Hi"}]}
+            assert gateway.post(asked).status == 404
+            done = command(gateway, "alias", "set", "blue", "one/local")
+            assert done.returncode == 0 and "running Byway takes it" in done.stderr
+            gateway.wait(lambda: gateway.post(asked).status == 200, what="the alias leads")
+            listed = command(gateway, "alias").stdout
+    assert "ready" in listed and "blue" in listed
+
+
+def test_a_model_of_our_own_is_told_of_by_the_byway_that_runs_it() -> None:
+    with Gateway({"backends": [{"name": "own", "type": "builtin"}]}) as gateway:
+        found = {one["name"]: one for one in json.loads(command(gateway, "alias", "--json").stdout)}
+        assert found["default"]["answers"] == "own/smollm2-135m-instruct" and found["default"]["state"] != "ready"
+        gateway.stop()
+    assert found["sonnet"]["by"] == "default"
