@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import ruamel.yaml
 from gateway import Gateway, config
@@ -24,6 +25,7 @@ from scripted import Say, Scripted
 
 from byway import __version__
 from byway.cli import COMMANDS
+from byway.cli import byway as group
 from byway.cli.source import find, left_out
 from byway.cli.welcome import Answerer, Facts, offer, welcome, wrap
 from byway.config import ConfigError, load
@@ -88,6 +90,28 @@ def test_misuse_ends_with_2_and_is_said_on_stderr(arguments: list[str]) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert "Error:" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def every(group: click.Group, *names: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Every command that does something, with its words."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        one = group.get_command(context, name)
+        assert one is not None
+        if isinstance(one, click.Group):
+            yield from every(one, *names, name)
+        if not isinstance(one, click.Group) or one.invoke_without_command:
+            yield (*names, name), one
+
+
+def test_every_command_speaks_to_programs_too() -> None:
+    found = dict(every(group))
+    assert len(found) > 30
+    silent = [
+        " ".join(words) for words, one in found.items() if "--json" not in {o for p in one.params for o in p.opts}
+    ]
+    assert silent == ["up", "completion"]
+    assert set(json.loads(byway("version", "--json").stdout)) == {"version", "python", "system", "machine"}
 
 
 def test_the_installed_command_is_the_same() -> None:
@@ -295,6 +319,10 @@ def test_fetch_prints_a_page_and_its_facts(write: Callable[[str], Path], page: s
     done = byway("fetch", page, "--config", file, "--tokens", "20")
     assert len(done.stdout) < 200
     assert "cut at about 20" in done.stderr
+    told = json.loads(byway("fetch", f"{page}/old", "--config", file, "--json").stdout)
+    assert (
+        told["url"] == f"{page}/" and told["trail"] == [f"{page}/old", f"{page}/"] and told["text"].startswith("# Gr")
+    )
 
 
 def test_fetch_says_the_code_and_what_to_do(write: Callable[[str], Path], page: str) -> None:

@@ -515,6 +515,9 @@ def test_where_there_is_no_keychain_the_command_asks_for_consent(home: Path, non
     assert VALUE not in done.output
     assert run("clear", "serper").stdout == "Serper: forgotten.\n"
     assert run("clear", "serper").stdout == "Serper: there was none.\n"
+    told = json.loads(run("set", "serper", "--file", "--json", input=VALUE).stdout)
+    assert told == {"entry": "serper", "where": "file", "variable": "BYWAY_SERPER_API_KEY"}
+    assert json.loads(run("clear", "serper", "--json").stdout) == {"entry": "serper", "cleared": True}
 
 
 @pytest.mark.parametrize(("given", "words"), [("two\nlines\n", "more than one line"), (b"\xff" * 20, "outside ASCII")])

@@ -11,7 +11,7 @@ import msgspec
 
 from byway.cli import Failure
 from byway.cli.config import read
-from byway.cli.source import data_dir, find
+from byway.cli.source import CONFIG, JSON, data_dir, find
 
 #: What to do, by code; a code that is not here says it all.
 _ADVICE = {
@@ -24,10 +24,11 @@ _ADVICE = {
 
 @click.command()
 @click.argument("url")
-@click.option("--config", "file", metavar="FILE", help="The config file. [default: $BYWAY_CONFIG, else the user's own]")
+@CONFIG
 @click.option("--tokens", type=click.IntRange(1), help="Cut the text at about so many. [default: as configured]")
 @data_dir
-def command(url: str, file: str | None, tokens: int | None, folder: str | None) -> None:
+@JSON
+def command(url: str, file: str | None, tokens: int | None, folder: str | None, as_json: bool) -> None:
     """Fetch URL as a model would, and print its text. Title and facts go to stderr; Byway need not run."""
     config = read(find(file, os.environ, folder))
     from byway.web.fetching import Fetcher, Unfetched
@@ -41,6 +42,10 @@ def command(url: str, file: str | None, tokens: int | None, folder: str | None) 
     except Unfetched as unfetched:
         raise Failure(" ".join((f"{unfetched.code}: {unfetched.message}", _ADVICE.get(unfetched.code, "")))) from None
     seconds = time.perf_counter() - began
+    if as_json:
+        told = {**page._asdict(), "trail": [str(one) for one in page.trail]}
+        click.echo(msgspec.json.format(msgspec.json.encode(told)).decode())
+        return
     rows = [
         ("title", page.title),
         ("url", page.url),

@@ -11,7 +11,7 @@ import click
 
 from byway import platform
 from byway.cli import Failure, Misuse
-from byway.cli.source import data_dir
+from byway.cli.source import JSON, data_dir
 from byway.secrets import ENTRIES, Entry
 from byway.vault import BadValue, NoKeychain, Vault, VaultError
 from byway.vendors import VENDORS
@@ -42,7 +42,8 @@ def _named(function: Callable[..., None]) -> Callable[..., None]:
 @_named
 @click.option("--file", "file_accepted", is_flag=True, help="Where there is no keychain, a file will do.")
 @data_dir
-def keep(entry: str, rest: tuple[str, ...], file_accepted: bool, folder: str | None) -> None:
+@JSON
+def keep(entry: str, rest: tuple[str, ...], file_accepted: bool, folder: str | None, as_json: bool) -> None:
     """Keep the secret ENTRY: typed where nobody sees it, or from stdin. A running Byway uses it at once.
 
     It goes into the system's keychain. Where there is none, --file keeps it in a file that only you may open.
@@ -62,38 +63,44 @@ def keep(entry: str, rest: tuple[str, ...], file_accepted: bool, folder: str | N
         raise Misuse(str(error)) from None
     except VaultError as error:
         raise Failure(str(error)) from None
-    click.echo(f"{one.title}: kept in {_PLACES[where]}.")
+    if as_json:
+        _print_json({"entry": one.name, "where": where, "variable": one.variable})
+    else:
+        click.echo(f"{one.title}: kept in {_PLACES[where]}.")
     if given := next((name for name in one.variables if os.environ.get(name)), ""):
         click.echo(f"{given} is set in this environment: where it is, it wins.", err=True)
-    click.echo(f"If byway.yaml does not use it yet:\n\n{_use(one)}")
+    if not as_json:
+        click.echo(f"If byway.yaml does not use it yet:\n\n{_use(one)}")
 
 
 @command.command()
 @_named
 @data_dir
-def clear(entry: str, rest: tuple[str, ...], folder: str | None) -> None:
+@JSON
+def clear(entry: str, rest: tuple[str, ...], folder: str | None, as_json: bool) -> None:
     """Forget the secret ENTRY."""
     one = _entry(entry, rest)
     try:
         there = _vault(folder).clear(one.name)
     except VaultError as error:
         raise Failure(str(error)) from None
-    click.echo(f"{one.title}: {'forgotten' if there else 'there was none'}.")
+    if as_json:
+        _print_json({"entry": one.name, "cleared": there})
+    else:
+        click.echo(f"{one.title}: {'forgotten' if there else 'there was none'}.")
     if given := next((name for name in one.variables if os.environ.get(name)), ""):
         click.echo(f"{given} is still set in this environment.", err=True)
 
 
 @command.command()
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@JSON
 @data_dir
 def status(as_json: bool, folder: str | None) -> None:
     """Show which secrets there are and where each comes from. They are never shown whole."""
     vault = _vault(folder)
     found = vault.status()
     if as_json:
-        import msgspec
-
-        click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
+        _print_json(found)
     else:
         rows = [("ENTRY", "FROM", "VALUE", "VARIABLE")]
         rows += [(one.entry, one.where or "-", one.hint or "-", one.variable) for one in found]
@@ -102,6 +109,12 @@ def status(as_json: bool, folder: str | None) -> None:
             click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     for complaint in vault.complaints:
         click.echo(complaint, err=True)
+
+
+def _print_json(value: object) -> None:
+    import msgspec
+
+    click.echo(msgspec.json.format(msgspec.json.encode(value)).decode())
 
 
 def _entry(name: str, rest: tuple[str, ...]) -> Entry:
