@@ -138,6 +138,32 @@ def test_completion_completes(shell: str) -> None:
     assert "version" not in answer.stdout
 
 
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("config se", ["set"]),
+        ("config get time", ["timeouts"]),
+        ("config set timeouts.con", ["timeouts.connect"]),
+        ("config get backends.0.w", ["backends.0.weight", "backends.0.window"]),
+        ("config unset model_aliases.", ["model_aliases.haiku", "model_aliases.gpt-4.1"]),
+        ("config get nonsense.x", []),
+        ("alias try ha", ["haiku"]),
+        ("alias set gp", ["gpt-4.1"]),
+        ("alias set opus wo", ["work/big"]),
+    ],
+)
+def test_settings_and_names_are_completed(tmp_path: Path, typed: str, offered: list[str]) -> None:
+    file = tmp_path / "byway.yaml"
+    text = "backends: [{name: work, type: vllm, url: 'http://x', models: [big]}]\n"
+    file.write_text(text + "model_aliases: {haiku: work/big, gpt-4.1: work/big}\n")
+    words = {"COMP_WORDS": f"byway {typed}", "COMP_CWORD": str(len(typed.split()))}
+    places = {"BYWAY_CONFIG": str(file), "BYWAY_HOME": str(tmp_path)}
+    done = byway(_BYWAY_COMPLETE="bash_complete", **words, **places)
+    assert [line.partition(",")[2] for line in done.stdout.split()] == offered
+    file.write_text("nonsense: [")
+    assert byway(_BYWAY_COMPLETE="bash_complete", **words, **places).stderr == ""
+
+
 # --- the config file --------------------------------------------------------------------------------------------------
 
 

@@ -62,6 +62,15 @@ def test_changes_in_the_same_place_collide_and_change_nothing(filing: Filing, on
     assert caught.value.etag == theirs.etag == filing.read().etag
 
 
+def test_a_mark_of_byte_order_hides_no_collision(filing: Filing) -> None:
+    filing.path.write_text("\ufeff" + TEXT)
+    base = filing.read().etag
+    filing.change([Set(("model_aliases", "haiku"), "a/theirs")], "Ada", "x", base)
+    with pytest.raises(Stale):
+        filing.change([Set(("model_aliases", "haiku"), "a/mine")], "Bob", "y", base)
+    assert filing.path.read_text().startswith("\ufeff# mine\n")
+
+
 def test_the_same_change_twice_is_no_collision(filing: Filing) -> None:
     base = filing.read().etag
     same = [Set(("model_aliases", "haiku"), "a/theirs")]

@@ -41,6 +41,13 @@ def test_the_key_comes_from_the_environment_or_stdin_and_is_never_shown() -> Non
         assert "Try:  Create a key" in done.stderr and "some-wrong-key" not in done.stderr and KEY not in done.stderr
 
 
+def test_one_without_an_address_is_asked_by_its_socket() -> None:
+    with Scripted(lambda asked: Say("Hi")) as server, Gateway(config(server)) as gateway:
+        (gateway.home / "data" / "address").write_text("")
+        told = json.loads(command(gateway, "verify", "--json").stdout)
+    assert told["good"] and told["url"].startswith("unix:") and told["model"] == "local"
+
+
 def test_a_dead_backend_and_a_missing_model() -> None:
     backends = [{"name": "gone", "type": "vllm", "url": "http://127.0.0.1:9", "models": ["m"]}]
     with Gateway({"backends": backends, "model_aliases": {"sonnet": "gone/m"}}) as gateway:

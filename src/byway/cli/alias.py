@@ -12,7 +12,7 @@ import click
 from byway import platform, routing
 from byway.cli import Failure, Misuse, running
 from byway.cli.config import read
-from byway.cli.source import CONFIG, JSON, data_dir, find
+from byway.cli.source import CONFIG, JSON, data_dir, find, glimpse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +24,16 @@ if TYPE_CHECKING:
 #: The names that Claude Code's own models have, and that of everything else.
 SLOTS: Final = (*routing.SLOTS, "default")
 _COLOURS: Final = {"ready": "green", "asleep": "green", "failed": "red", "nobody serves it": "red"}
+
+
+def _names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    names = dict.fromkeys((*SLOTS, *glimpse(ctx).model_aliases))
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def _targets(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    targets = (f"{one.name}/{model}" for one in glimpse(ctx).backends for model in one.names)
+    return [target for target in targets if target.startswith(incomplete)]
 
 
 @click.group(invoke_without_command=True)
@@ -47,8 +57,8 @@ def listing(file: str | None, folder: str | None, as_json: bool) -> None:
 
 
 @command.command("set")
-@click.argument("name")
-@click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
+@click.argument("name", shell_complete=_names)
+@click.argument("targets", nargs=-1, required=True, metavar="TARGET...", shell_complete=_targets)
 @CONFIG
 @data_dir
 @JSON
@@ -68,7 +78,7 @@ def lead(name: str, targets: tuple[str, ...], file: str | None, folder: str | No
 
 
 @command.command()
-@click.argument("name")
+@click.argument("name", shell_complete=_names)
 @CONFIG
 @data_dir
 @JSON
@@ -80,7 +90,7 @@ def unset(name: str, file: str | None, folder: str | None, as_json: bool) -> Non
 
 
 @command.command("try")
-@click.argument("name")
+@click.argument("name", shell_complete=_names)
 @CONFIG
 @data_dir
 @JSON

@@ -11,7 +11,7 @@ import click
 
 from byway import platform
 from byway.cli import Failure, Misuse
-from byway.cli.source import CONFIG, JSON, Source, data_dir, find
+from byway.cli.source import CONFIG, JSON, Source, data_dir, find, glimpse
 from byway.config import Config, ConfigError
 from byway.secrets import ENTRIES
 
@@ -26,13 +26,19 @@ if TYPE_CHECKING:
 _VALUES = {"ignore_unknown_options": True}
 
 
+def _paths(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    from byway.config.paths import below
+
+    return below(glimpse(ctx), incomplete)
+
+
 @click.group()
 def command() -> None:
     """Read, change and check the settings. Byway need not run; one that runs takes a change within a second."""
 
 
 @command.command()
-@click.argument("path", required=False, default="")
+@click.argument("path", required=False, default="", shell_complete=_paths)
 @click.option("--all", "everything", is_flag=True, help="With the defaults of what is not set.")
 @CONFIG
 @data_dir
@@ -50,7 +56,7 @@ def get(path: str, everything: bool, file: str | None, folder: str | None, as_js
     place = _place(config, path)
     if path and place.value is None and not isinstance(place.path[-1], int) and _optional(place):
         raise Misuse(f"There is no {paths.dotted(place.path)}.")
-    tree = editing.meaning(source.path.read_text("utf-8")) if source.there else None
+    tree = editing.meaning(source.path.read_bytes().decode()) if source.there else None
     given = editing.found(tree, place.path)
     shown = paths.table(place, given, everything=everything)
     if path and shown.values == {}:
@@ -68,7 +74,7 @@ def get(path: str, everything: bool, file: str | None, folder: str | None, as_js
 
 
 @command.command("set", context_settings=_VALUES)
-@click.argument("path")
+@click.argument("path", shell_complete=_paths)
 @click.argument("value")
 @click.option("--append", is_flag=True, help="Put VALUE at the end of the list at PATH.")
 @CONFIG
@@ -104,7 +110,7 @@ def change(path: str, value: str, append: bool, file: str | None, folder: str | 
 
 
 @command.command()
-@click.argument("path")
+@click.argument("path", shell_complete=_paths)
 @CONFIG
 @data_dir
 @JSON

@@ -123,6 +123,16 @@ def find(given: str | None, environ: Mapping[str, str], folder: str | None = Non
     return Source(platform.config_folder() / platform.CONFIG_NAME, vault, needed=False)
 
 
+def glimpse(ctx: click.Context) -> Config:
+    """The config that a command line, not finished yet, would use; an empty one when it is not good. For completion."""
+    source = find(ctx.params.get("file"), os.environ, ctx.params.get("folder"))
+    try:
+        # The vault stays shut: nobody who types wants to be asked for a password.
+        return load(source.path.read_text("utf-8"), os.environ)
+    except (ConfigError, OSError, UnicodeDecodeError):
+        return Config()
+
+
 def left_out(source: Source) -> str | None:
     """What to say when a `byway.yaml` lies in the working directory and is not the one that was loaded."""
     here = Path(platform.CONFIG_NAME)

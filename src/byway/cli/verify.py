@@ -65,6 +65,9 @@ def _found(data: Path, environ: Mapping[str, str]) -> str:
     here = running.address(data)
     if here:
         return f"{here}/anthropic"
+    if running.ask(data, "/byway/config") is not None:
+        # It has no address of TCP; what is asked is the same.
+        return f"unix:{data / running.SOCKET}"
     told = environ.get("ANTHROPIC_BASE_URL", "").strip()
     try:
         loopback = urlsplit(told).hostname in _LOOPBACK

@@ -85,7 +85,7 @@ def meaning(text: str) -> Any:
     """What the text says, as dicts, lists and text; what is no text (`true`, `5`) as a tuple of its one word. Raises
     Unchangeable."""
     try:
-        root, complaints = read(text)
+        root, complaints = read(text.removeprefix("\ufeff"))
     except Unreadable as unreadable:
         raise Unchangeable(unreadable.complaint.message, (), unreadable.complaint.line) from None
     for one in complaints:

@@ -49,6 +49,24 @@ def find(config: Config, text: str) -> Place:
     return _found(Place((), Config, _PLAIN, config), text.strip())
 
 
+def below(config: Config, text: str) -> list[str]:
+    """What a path may be that begins with `text`, as far as its next dot: for those who type."""
+    before = text.rpartition(".")[0]
+    try:
+        place = find(config, before)
+    except Lost:
+        return []
+    keys: list[str] = []
+    if (struct := _struct(place.kind)) is not None:
+        keys = [name for name, (_, note) in _fields(struct).items() if note.built]
+    elif get_origin(place.kind) is dict:
+        keys = list(place.value or ())
+    elif get_origin(place.kind) is tuple:
+        keys = [str(number) for number in range(len(place.value or ()))]
+    found = [f"{before}.{key}".lstrip(".") for key in keys]
+    return [one for one in found if one.startswith(text)]
+
+
 def at(config: Config, path: Path) -> Place:
     """The setting at a path as the file has it; raises Lost."""
     place = Place((), Config, _PLAIN, config)
