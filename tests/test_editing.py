@@ -80,6 +80,7 @@ def test_a_change_touches_its_own_lines_only(one: Edit, lines: list[str]) -> Non
         ("a: 1\r\n# c\r\nb: 2\r\n", Set(("a",), 3), "a: 3\r\n# c\r\nb: 2\r\n"),
         ("\ufeffa: 1\n", Set(("a",), 3), "\ufeffa: 3\n"),
         ("a: b\n", Set(("a",), "yes"), 'a: "yes"\n'),
+        ("a: b\n", Set(("a",), "owl \U0001f989"), 'a: "owl \U0001f989"\n'),
         ("a: b\n", Set(("a",), "two\nlines: \u2028 # \x07"), 'a: "two\\nlines: \\u2028 # \\u0007"\n'),
     ],
 )

@@ -192,7 +192,7 @@ def scalar(value: Value) -> str:
 
 def _escaped(text: str) -> str:
     return re.sub(
-        "[^\\x20-\\x7e\\xa0-\\u2027\\u202a-\\ud7ff\\ue000-\\ufefe\\uff00-\\ufffd]",
+        "[^\\x20-\\x7e\\xa0-\\u2027\\u202a-\\ud7ff\\ue000-\\ufefe\\uff00-\\ufffd\\U00010000-\\U0010ffff]",
         lambda one: json.dumps(one[0])[1:-1],
         text,
     )

@@ -17,7 +17,7 @@ import msgspec
 
 from byway.config import document
 from byway.config.editing import Path, Value, flow, scalar
-from byway.config.settings import TELLING, Complaint, Config, Note, masked, notes
+from byway.config.settings import RUN, TELLING, Backend, Complaint, Config, Note, masked, notes
 from byway.secrets import named
 
 _PLAIN: Final = Note("")
@@ -284,7 +284,7 @@ def _of_struct(value: msgspec.Struct, given: Any, path: Path, remarks: dict[Path
         inner, here = getattr(value, field.name), (*path, name)
         own = given.get(name) if isinstance(given, dict) else None
         chosen = own is not None or inner != _default(field)
-        if not chosen and not (everything and note.built):
+        if not chosen and not (everything and note.built and _fits(value, name)):
             continue
         place = Place(here, _bare(field.type), note, inner)
         told = _shown(place, own, here, remarks, everything)
@@ -296,6 +296,11 @@ def _of_struct(value: msgspec.Struct, given: Any, path: Path, remarks: dict[Path
         if not chosen and not isinstance(inner, msgspec.Struct):
             remarks[here] = "default"
     return shown
+
+
+def _fits(value: msgspec.Struct, name: str) -> bool:
+    """May it be set here? Some settings of a backend are for Byway's own models only."""
+    return not isinstance(value, Backend) or value.type == "builtin" or name not in RUN
 
 
 def _default(field: Any) -> Any:
