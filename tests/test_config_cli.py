@@ -459,12 +459,26 @@ def save_for_ever(number):
             number += 1
             filing.change([Set(("timeouts", "connect"), number)], "Ada", "one more")
 
+def some_saves():
+    with Store(folder) as store:
+        filing = Filing(file, lambda text: load(text, {}), store, folder)
+        for connect in (2, 3, 1):
+            filing.change([Set(("timeouts", "connect"), connect)], "Ada", "to see how fast this machine is")
+    os._exit(0)
+
+began = time.monotonic()
+child = os.fork()
+if not child:
+    some_saves()
+assert os.waitpid(child, 0)[1] == 0
+pace = time.monotonic() - began
+
 number, cut, advanced = 1, 0, 0
 for _ in range(kills):
     child = os.fork()
     if not child:
         save_for_ever(number)
-    time.sleep(chance.uniform(0.005, 0.08))
+    time.sleep(chance.uniform(0.1, 1.5) * pace)
     os.kill(child, signal.SIGKILL)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
     cut += 1
@@ -489,6 +503,6 @@ def test_a_save_that_is_killed_leaves_the_old_file_or_the_new_one(tmp_path: Path
     for draft in tmp_path.glob(".byway.yaml.*"):
         os.utime(draft, (time.time() - 120,) * 2)
     with Store(tmp_path) as store:
-        assert 50 < len(store.versions()) <= 100
+        assert 20 < len(store.versions()) <= 100
         Filing(tmp_path / "byway.yaml", lambda text: load(text, {}), store, tmp_path).write(text, "Ada", "at rest")
     assert not list(tmp_path.glob(".byway.yaml.*")), "what the killed ones left is swept up"

@@ -80,6 +80,28 @@ def test_follow_goes_on_until_it_is_stopped(gateway: Gateway, as_json: bool) -> 
         assert [line.split()[2] for line in lines] == ["ASKED", "first", "second", "third"]
 
 
+def test_follow_goes_on_with_a_byway_that_began_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def told(*numbers: int) -> dict[str, object]:
+        return {"requests": [{"number": number} for number in reversed(numbers)], "count": max(numbers, default=0)}
+
+    answers = iter([told(7, 8), told(9), None, told(), told(1), told(2)])
+    asked = []
+
+    def ask(data: Path, path: str) -> dict[str, object] | None:
+        asked.append(path.partition("=")[2])
+        try:
+            return next(answers)
+        except StopIteration:
+            raise KeyboardInterrupt from None
+
+    monkeypatch.setattr("byway.cli.running.ask", ask)
+    monkeypatch.setattr("byway.cli.requests._LOOK_EVERY", 0.0)
+    done = CliRunner().invoke(byway, ["requests", "--follow", "--json", "--data-dir", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert [json.loads(line)["number"] for line in done.stdout.splitlines()] == [7, 8, 9, 1, 2]
+    assert asked == ["0", "8", "9", "9", "0", "1", "2"]
+
+
 def test_when_none_runs_that_is_said(tmp_path: Path) -> None:
     for arguments in (["requests"], ["requests", "--follow"], ["requests", "--json"]):
         began = time.monotonic()

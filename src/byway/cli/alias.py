@@ -52,7 +52,7 @@ def command(ctx: click.Context, file: str | None, folder: str | None, as_json: b
 @data_dir
 @JSON
 def listing(file: str | None, folder: str | None, as_json: bool) -> None:
-    """The same, which `byway alias` alone shows too."""
+    """What `byway alias` alone shows too."""
     _list(file, folder, as_json)
 
 
@@ -63,10 +63,10 @@ def listing(file: str | None, folder: str | None, as_json: bool) -> None:
 @data_dir
 @JSON
 def lead(name: str, targets: tuple[str, ...], file: str | None, folder: str | None, as_json: bool) -> None:
-    """Lead NAME to a model, or to several in the order in which they are tried.
+    """Lead NAME to a model, or to several.
 
-    NAME is haiku, sonnet, opus, fable, default, a model's name, or a glob such as 'claude-*'. TARGET is a model's name, or
-    backend/model.
+    They are tried in their order. NAME is haiku, sonnet, opus, fable, default, a model's name, or a glob such as 'claude-*'.
+    TARGET is a model's name, or backend/model.
     """
     from byway.config.editing import Set
 
@@ -83,7 +83,10 @@ def lead(name: str, targets: tuple[str, ...], file: str | None, folder: str | No
 @data_dir
 @JSON
 def unset(name: str, file: str | None, folder: str | None, as_json: bool) -> None:
-    """Lead NAME nowhere of its own: a glob, the family's name or `default` counts for it then."""
+    """Take the alias NAME out.
+
+    A glob that fits it, the family's name, or `default` counts for it then.
+    """
     from byway.config.editing import Remove
 
     _change(name, [Remove(("model_aliases", name))], file, folder, as_json)
@@ -95,7 +98,10 @@ def unset(name: str, file: str | None, folder: str | None, as_json: bool) -> Non
 @data_dir
 @JSON
 def attempt(name: str, file: str | None, folder: str | None, as_json: bool) -> None:
-    """Say what a request for NAME would do now: by which alias it goes, where to, and where then."""
+    """Say what a request for NAME would do now.
+
+    By which alias it goes, to which model, and to which one when that fails.
+    """
     from byway.cli import saving
     from byway.problems import Problem
 

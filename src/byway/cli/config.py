@@ -44,7 +44,9 @@ def command() -> None:
 @data_dir
 @JSON
 def get(path: str, everything: bool, file: str | None, folder: str | None, as_json: bool) -> None:
-    """Print the setting at PATH, or all that are set. Secrets are masked; `# ${NAME}` says where one comes from.
+    """Print the setting at PATH, or all that are set.
+
+    Secrets are masked; `# ${NAME}` says where one comes from.
 
     PATH has dots: server.bind_address, backends.0.url, backends.work.url, model_aliases.claude-*
     """
@@ -115,7 +117,7 @@ def change(path: str, value: str, append: bool, file: str | None, folder: str | 
 @data_dir
 @JSON
 def unset(path: str, file: str | None, folder: str | None, as_json: bool) -> None:
-    """Take the setting at PATH out of the file, so that its default counts."""
+    """Take a setting out of the file, so that its default counts."""
     from byway.cli import saving
     from byway.config.editing import Remove
 
@@ -136,7 +138,10 @@ def unset(path: str, file: str | None, folder: str | None, as_json: bool) -> Non
 @data_dir
 @JSON
 def check(file: str | None, folder: str | None, as_json: bool) -> None:
-    """Read FILE as `byway up` would, and say everything that is wrong with it. Without FILE: the one that is used."""
+    """Say everything that is wrong with a config file.
+
+    FILE is read as `byway up` would. Without FILE: the one that is used.
+    """
     source = find(file, os.environ, folder)
     if not file and not source.there:
         raise Misuse(f"There is no config file at {source.path}. Name one: byway config check FILE")
@@ -173,7 +178,10 @@ def _check_for_programs(source: Source) -> None:
 @data_dir
 @JSON
 def history(limit: int, file: str | None, folder: str | None, as_json: bool) -> None:
-    """Show the versions of the config, newest first: who changed it, when, and what for. The last 100 are kept."""
+    """Show who changed the config, when, and what for.
+
+    The newest version comes first; the last 100 are kept.
+    """
     import msgspec
 
     from byway.cli import saving
@@ -231,7 +239,10 @@ def show(version: int, file: str | None, folder: str | None, as_json: bool) -> N
 @data_dir
 @JSON
 def rollback(version: int, file: str | None, folder: str | None, as_json: bool) -> None:
-    """Make the file what it was in VERSION, if that is still a good config. This is a version too, and can be undone."""
+    """Make the file what it was in VERSION.
+
+    If that is still a good config. What comes of it is a version too, so this can be undone.
+    """
     from byway.cli import saving
 
     source, data = saving.sourced(file, folder), platform.data_folder(folder, os.environ)

@@ -40,10 +40,10 @@ def command(limit: int, follow: bool, folder: str | None, as_json: bool) -> None
     Prompts and answers are not among it. With --follow --json each request is a line.
     """
     data = platform.data_folder(folder, os.environ)
-    found = _asked(data)
-    if found is None:
+    told = _asked(data)
+    if told is None:
         raise Failure(_none(data))
-    found = found[-limit:]
+    found = told[0][-limit:]
     if as_json and not follow:
         click.echo(json.dumps(found, indent=2))
         return
@@ -58,27 +58,29 @@ def command(limit: int, follow: bool, folder: str | None, as_json: bool) -> None
             click.echo(err=True)
 
 
-def _asked(data: Path, after: int = 0) -> list[dict[str, Any]] | None:
-    """The requests behind number `after`, oldest first; None when no Byway answers."""
+def _asked(data: Path, after: int = 0) -> tuple[list[dict[str, Any]], int] | None:
+    """The requests behind number `after`, oldest first, and how many there have been; None when no Byway answers."""
     told = running.ask(data, f"/byway/requests?after={after}")
-    return None if told is None else list(reversed(told["requests"]))
+    return None if told is None else (told["requests"][::-1], told["count"])
 
 
 def _follow(data: Path, show: _Lines | _Rows, last: int) -> None:
     answered = time.monotonic()
     while True:
         time.sleep(_LOOK_EVERY)
-        fresh = _asked(data, last)
-        if fresh is None:
+        told = _asked(data, last)
+        if told is None:
             if time.monotonic() - answered > _GONE:
                 raise Failure("Byway has stopped.")
-            # One that has begun anew counts from 1.
-            last = 0
             continue
         answered = time.monotonic()
-        if fresh:
+        fresh, count = told
+        if count < last:
+            # It has begun anew, and counts from 1.
+            last = 0
+        elif fresh:
             show.more(fresh)
-            last = fresh[-1]["number"]
+            last = count
 
 
 def _none(data: Path) -> str:

@@ -177,7 +177,7 @@ async def audit(ask: Ask) -> None:
 
 
 async def requests(ask: Ask) -> None:
-    """The last requests, newest first. `?after=NUMBER`: only those behind that one."""
+    """The last requests, newest first. `?after=NUMBER`: only those behind that one. `count`: how many there have been."""
     after = re.fullmatch(rb"after=(\d{1,18})", ask.scope["query_string"])
     seen = int(after[1]) if after else 0
     found = [
@@ -185,7 +185,7 @@ async def requests(ask: Ask) -> None:
         for one in ask.app.recent.newest()
         if one.number > seen
     ]
-    await _answer(ask, {"requests": found})
+    await _answer(ask, {"requests": found, "count": ask.app.recent.count})
 
 
 # -------------------------------------------------------------------------------------------------------------------------
