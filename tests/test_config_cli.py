@@ -403,10 +403,10 @@ def test_a_change_that_the_history_has_no_room_for_is_made_and_said(
     place("config", "history")
     keep = Store.keep
 
-    def full(self: Store, text: str, who: str, why: str) -> int:
+    def full(self: Store, text: str, who: str, why: str, file: str = "") -> int:
         if "local_only" in text:
             raise StoreError("the disk is full")
-        return keep(self, text, who, why)
+        return keep(self, text, who, why, file)
 
     monkeypatch.setattr(Store, "keep", full)
     done = place("config", "set", "local_only", "false")
@@ -503,6 +503,6 @@ def test_a_save_that_is_killed_leaves_the_old_file_or_the_new_one(tmp_path: Path
     for draft in tmp_path.glob(".byway.yaml.*"):
         os.utime(draft, (time.time() - 120,) * 2)
     with Store(tmp_path) as store:
-        assert 20 < len(store.versions()) <= 100
+        assert 20 < len(store.versions(str(tmp_path / "byway.yaml"))) <= 100
         Filing(tmp_path / "byway.yaml", lambda text: load(text, {}), store, tmp_path).write(text, "Ada", "at rest")
     assert not list(tmp_path.glob(".byway.yaml.*")), "what the killed ones left is swept up"

@@ -142,7 +142,7 @@ def test_who_reads_in_the_middle_of_a_change_does_not_take_it_for_somebody_elses
             filing.path.write_text(TEXT + "local_only: false\n")
             written.set()
             time.sleep(0.2)
-            store.keep(TEXT + "local_only: false\n", "Ada", "x")
+            store.keep(TEXT + "local_only: false\n", "Ada", "x", str(filing.path))
 
     changing = threading.Thread(target=change)
     changing.start()
@@ -150,3 +150,15 @@ def test_who_reads_in_the_middle_of_a_change_does_not_take_it_for_somebody_elses
     assert filing.read().text.endswith("local_only: false\n")
     changing.join()
     assert [one.who for one in filing.versions()] == ["Ada", "somebody else"]
+
+
+def test_two_configs_with_one_data_folder_have_a_history_each(filing: Filing, tmp_path: Path) -> None:
+    (tmp_path / "other.yaml").write_text("local_only: true\n")
+    with Store(tmp_path) as store:
+        other = Filing(tmp_path / "other.yaml", check, store, tmp_path)
+        other.read()
+        filing.change([Set(("local_only",), True)], "Ada", "x")
+        assert [one.who for one in other.versions()] == ["somebody else"]
+        with pytest.raises(LookupError):
+            other.rollback(filing.versions()[0].number, "Bob")
+    assert (tmp_path / "other.yaml").read_text() == "local_only: true\n"

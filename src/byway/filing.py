@@ -74,12 +74,14 @@ class Filing:
         self.path = path
         self._check = check
         self._store = store
+        self._name = str(path.absolute())
+        """By which the store tells its versions from those of other config files."""
         self._lock = folder / "config.lock"
 
     def read(self) -> Paper:
         """The file as it is now. One that an editor has changed becomes a version of its own."""
         text = self._text()
-        if text and etag(text) != self._store.newest():
+        if text and etag(text) != self._store.newest(self._name):
             # Perhaps somebody has written it this moment, and is about to say who it was.
             with platform.turn(self._lock):
                 return self._kept()
@@ -89,7 +91,7 @@ class Filing:
         """The file, whose text is a version afterwards; for whoever's turn it is."""
         text = self._text()
         if text:
-            self._store.keep(text, _SOMEBODY, "changed in the file")
+            self._store.keep(text, _SOMEBODY, "changed in the file", self._name)
         return Paper(text, etag(text))
 
     def check(self, text: str) -> Config:
@@ -122,11 +124,11 @@ class Filing:
     def versions(self) -> list[Version]:
         """The versions that are kept, newest first."""
         self.read()
-        return self._store.versions()
+        return self._store.versions(self._name)
 
     def version(self, number: int) -> Version:
         """One of them with its text; raises LookupError."""
-        return self._store.version(number)
+        return self._store.version(number, self._name)
 
     def changes(self, number: int, scrub: Callable[[str], str] | None = None) -> list[str]:
         """What version `number` changed beside the one before it, as lines that begin with `+`, `-`, a blank or `@@`.
@@ -142,7 +144,7 @@ class Filing:
 
     def rollback(self, number: int, who: str, base: str | None = None) -> Outcome:
         """Make the file what it was in version `number`, which stays checked: what it named may be gone."""
-        return self.write(self._store.version(number).text, who, f"back to version {number}", base)
+        return self.write(self._store.version(number, self._name).text, who, f"back to version {number}", base)
 
     def _text(self) -> str:
         try:
@@ -157,7 +159,7 @@ class Filing:
         platform.private_folder(self.path.parent)
         self._write(text.encode())
         try:
-            self._store.keep(text, who, why)
+            self._store.keep(text, who, why, self._name)
             self._store.note(who, "config changed", why)
         except StoreError as error:
             # The change is made: to call it a failure would have its author make it again.
@@ -186,11 +188,11 @@ class Filing:
         platform.write(self.path, data, like=facts, mode=0o600 | (facts.st_mode & _GROUP if facts and shared else 0))
 
     def _conflicts(self, edits: Sequence[Edit], base: str, now: Paper) -> list[Conflict]:
-        known = next((one.number for one in self._store.versions() if one.etag == base), None)
+        known = next((one.number for one in self._store.versions(self._name) if one.etag == base), None)
         if known is None:
             # What its author has seen is kept no more.
             return [Conflict("the whole file", "changed", "as it was before")]
-        before, after = meaning(self._store.version(known).text), meaning(now.text)
+        before, after = meaning(self._store.version(known, self._name).text), meaning(now.text)
         collided = []
         for one in edits:
             if isinstance(one, Append):

@@ -53,6 +53,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE keys (id TEXT PRIMARY KEY, name TEXT NOT NULL, hint TEXT NOT NULL, digest BLOB NOT NULL UNIQUE,"
         " scopes TEXT NOT NULL, made REAL NOT NULL, ends REAL, revoked REAL, used REAL)",
     ),
+    # Several configs may share a data folder, one after the other: the versions of one are not those of another.
+    (
+        "ALTER TABLE versions ADD COLUMN file TEXT NOT NULL DEFAULT ''",
+        "CREATE INDEX versions_of_file ON versions (file, number)",
+    ),
 )
 
 
@@ -142,33 +147,43 @@ class Store:
 
     # ---------------------------------------------------------------------------------------------- the config's versions
 
-    def keep(self, text: str, who: str, why: str) -> int:
+    # `file` is the config file's path: each has versions of its own.
+
+    def keep(self, text: str, who: str, why: str, file: str = "") -> int:
         """Keep a version of the config; returns its number. A text that the newest version has already gets no new one."""
         mark = etag(text)
         with self._change():
-            newest = self._row("SELECT number, etag FROM versions ORDER BY number DESC LIMIT 1")
+            newest = self._row("SELECT number, etag FROM versions WHERE file = ? ORDER BY number DESC LIMIT 1", (file,))
             if newest is not None and newest[1] == mark:
                 return int(newest[0])
             number = self._insert(
-                "INSERT INTO versions (at, who, why, etag, text) VALUES (?, ?, ?, ?, ?)",
-                (time.time(), _cut(who), _cut(why), mark, text),
+                "INSERT INTO versions (at, who, why, etag, text, file) VALUES (?, ?, ?, ?, ?, ?)",
+                (time.time(), _cut(who), _cut(why), mark, text, file),
             )
-            self._run("DELETE FROM versions WHERE number <= ?", (number - VERSIONS,))
+            self._run(
+                "DELETE FROM versions WHERE number IN"
+                " (SELECT number FROM versions WHERE file = ? ORDER BY number DESC LIMIT -1 OFFSET ?)",
+                (file, VERSIONS),
+            )
             return number
 
-    def newest(self) -> str | None:
+    def newest(self, file: str = "") -> str | None:
         """The etag of the newest version; None when there is none."""
-        row = self._row("SELECT etag FROM versions ORDER BY number DESC LIMIT 1")
+        row = self._row("SELECT etag FROM versions WHERE file = ? ORDER BY number DESC LIMIT 1", (file,))
         return None if row is None else str(row[0])
 
-    def versions(self) -> list[Version]:
+    def versions(self, file: str = "") -> list[Version]:
         """The versions that are kept, newest first, without their texts."""
-        rows = self._rows("SELECT number, at, who, why, etag FROM versions ORDER BY number DESC")
+        rows = self._rows(
+            "SELECT number, at, who, why, etag FROM versions WHERE file = ? ORDER BY number DESC", (file,)
+        )
         return [Version(number, _moment(at), who, why, mark) for number, at, who, why, mark in rows]
 
-    def version(self, number: int) -> Version:
+    def version(self, number: int, file: str = "") -> Version:
         """One version with its text; raises LookupError when it is not kept."""
-        row = self._row("SELECT number, at, who, why, etag, text FROM versions WHERE number = ?", (number,))
+        row = self._row(
+            "SELECT number, at, who, why, etag, text FROM versions WHERE number = ? AND file = ?", (number, file)
+        )
         if row is None:
             raise LookupError(f"There is no version {number} of the config; the newest {VERSIONS} are kept.")
         return Version(row[0], _moment(row[1]), *row[2:])
