@@ -39,6 +39,7 @@ from byway.problems import Problem
 from byway.recent import Line, Recent
 from byway.runtime import Runtime
 from byway.ui import api, claude, login, secrets, trouble
+from byway.ui import models as served
 from byway.ui import requests as traffic
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ NEEDED: Final[Mapping[Endpoint, str]] = {
 #: What is for the page's login, for keys with the scope `admin`, and for the owner of the unix socket in the data folder.
 PAGES: Final[Routes] = (
     *claude.ROUTES,
+    *served.ROUTES,
     *api.ROUTES,
     *secrets.ROUTES,
     *traffic.ROUTES,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from byway import platform
 from byway.filing import Filing
+from byway.local.downloads import Downloads
 from byway.login import KEY, SECRET_SIZE, Login
 from byway.store import Store
 from byway.vault import Vault
@@ -34,6 +36,9 @@ class Desk:
         self.reload = reload
         self.restart = restart
         self.login = Login(_secret(folder))
+        self.downloads = Downloads(folder)
+        self.gpus: asyncio.Task[tuple[str, ...]] | None = None
+        """The GPUs of this machine, once somebody has wanted to know."""
         self.base: str | None = None
         """The URL by which a program on this machine reaches it; None without a TCP address."""
         self.addresses: tuple[str, ...] = ()

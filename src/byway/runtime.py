@@ -20,7 +20,7 @@ from byway.health import Health
 from byway.keys import Keyring, Stored, asked
 from byway.logs import say
 from byway.messages import Request
-from byway.problems import Problem
+from byway.problems import Kind, Problem
 from byway.search.searching import Searcher
 from byway.secrets import Scrubber
 from byway.upstream import Upstream
@@ -98,6 +98,10 @@ class Live:
         self.state: State = "off" if settings.off else "unknown"
         self.message = settings.off
         self.asked = 0.0
+        self.latency: float | None = None
+        """Seconds that its last list of models took."""
+        self.trouble: Kind | None = None
+        """What kind of Problem its message is, where it is one."""
         self.credential = credentials.static(self.vendor, settings.api_key, settings.headers)
         self.upstream: Upstream | None = None
         self.rest: Rest | None = None
@@ -153,6 +157,7 @@ class Live:
             # What a process of ours serves, and how it is doing, is told by whoever runs it.
             return
         self.asked = now
+        began = time.monotonic()
         try:
             try:
                 async with asyncio.timeout(_ASK_LIMIT):
@@ -164,14 +169,15 @@ class Live:
                 if not self.settings.models or problem.kind in _NOBODY:
                     raise
                 found = {}
+            self.latency = time.monotonic() - began
             if not self.settings.models:
                 self.models = tuple(found)
             self._know({model: found[model] for model in self.models or () if model in found})
             models = dict.fromkeys((*self._used, *(one for one in self.models or () if one not in self._described)))
             await self.describe(tuple(models)[:_DESCRIBED])
-            self.state, self.message = "ready", ""
+            self.state, self.message, self.trouble = "ready", "", None
         except Problem as problem:
-            self.state, self.message = "failed", problem.message
+            self.state, self.message, self.trouble = "failed", problem.message, problem.kind
 
     def _know(self, found: Mapping[str, Facts]) -> None:
         """Keep what the backend says of its models. Above its word on a window stand the config's, and a refusal that has
@@ -365,6 +371,17 @@ class Runtime:
             task.add_done_callback(self._asking.discard)
         if asking:
             await asyncio.wait(asking, timeout=_CLIENT_WAITS if soonest else None)
+        self._routes.clear()
+
+    async def check(self, name: str) -> None:
+        """Ask one backend now. Raises Problem when the process of a local model does not answer; the others' states say it."""
+        live = self.backends[name]
+        began = time.monotonic()
+        if live.settings.type == "builtin":
+            await live.fetch(live.protocol.models())
+            live.latency = time.monotonic() - began
+        else:
+            await live.ask(began)
         self._routes.clear()
 
     def attach(self, name: str, url: str, secret: str, window: int, pid: int | None = None) -> Upstream | None:

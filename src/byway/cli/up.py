@@ -181,7 +181,10 @@ async def _serve(
         _print("")
         _print("Ctrl-C stops Byway." if platform.is_terminal(sys.stdout) else "Ready.", dim=True)
 
-    await service.run(welcome)
+    try:
+        await service.run(welcome)
+    finally:
+        await desk.downloads.stop()
     return service.restarting
 
 

@@ -95,6 +95,7 @@ def _templates() -> Environment:
     )
     environment.filters["count"] = lambda number: f"{number:,}"
     environment.filters["size"] = size
+    environment.filters["span"] = span
     environment.filters["words"] = words
     return environment
 
@@ -118,6 +119,13 @@ def size(count: float | None) -> str:
             shown = count / least
             return f"{shown:.1f} {unit}" if shown < 10 and unit == "GB" else f"{shown:.0f} {unit}"
     return f"{count:.0f} B"
+
+
+def span(seconds: float) -> str:
+    """A time for people: 42 s, 3 min 5 s, 1 h 20 min."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 class Form(dict[str, str]):
