@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any, Final, NamedTuple
 
 from byway import platform
@@ -26,18 +28,14 @@ _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 #: A name, and behind it `65536`, `65,536` or `64k`.
 _LINE: Final = re.compile(r"(\S.*?)(?:[\s=]+(?:(\d[\d,_]{2,})|(\d{1,5})[kK]))?")
 
-#: What to do, by what is wrong.
+#: What to do, by what is wrong, where the words of the Problem do not say it.
 HINTS: Final[Mapping[Kind, str]] = {
-    "unreachable": "Start it, or correct its address.",
     "timeout": "It may be busy, or something else listens at that address.",
     "refused": "Its key is missing or wrong: set it under Secrets, or correct the variable that has it.",
-    "authentication": "Its key is missing or wrong: set it under Secrets, or correct the variable that has it.",
-    "permission": "Its key may not do this: look at that provider's own page.",
     "billing": "The account there has no credit left.",
-    "not_found": "There is no list of models at this address: is it right? Otherwise name the models yourself.",
-    "upstream": "There is no list of models at this address: is it right? Otherwise name the models yourself.",
-    "broken": "What answers there speaks another language: is the type right, and the address?",
-    "internal": "Correct the address: http://HOST:PORT",
+    "model_not_found": "There is no list of models at that address. Correct it, or name the models yourself.",
+    "upstream": "The server itself has failed: its own log says why.",
+    "broken": "Is it another type of server?",
     "rate_limit": "It wants fewer requests. Try again in a while.",
 }
 
@@ -55,6 +53,8 @@ class Row(NamedTuple):
     name: str
     title: str
     address: str
+    path: str
+    """The file of a model that Byway runs."""
     state: str
     word: str
     message: str
@@ -158,12 +158,16 @@ async def _row(ask: Ask, live: Live, implied: bool) -> Row:
     memory = await asyncio.to_thread(platform.resident, live.pid) if live.pid is not None else None
     models = tuple(Model(name, _window(live, name)) for name in live.models or ())
     latency = f"{live.latency * 1000:,.0f} ms" if live.latency is not None and live.state == "ready" else ""
-    address = live.settings.path or "its own weights" if own else live.settings.url or live.vendor.url or ""
+    path = live.settings.path or ""
+    address = live.settings.url or live.vendor.url or ""
+    if own:
+        address = PurePath(path).name or "the built-in weights"
     shown = _SHOWN if len(models) > _SHOWN + 1 else len(models)
     return Row(
         live.name,
         live.vendor.title,
         address,
+        path,
         state,
         word,
         message,
@@ -206,8 +210,12 @@ async def check(ask: Ask) -> None:
     runtime = ask.runtime
     if not name:
         await runtime.ask()
-        ready = sum(live.state == "ready" for live in runtime.backends.values())
-        await _card(ask, Said("good" if ready else "bad", f"{ready} of {len(runtime.backends)} answer."))
+        for own in [one.name for one in runtime.backends.values() if one.pid is not None]:
+            with contextlib.suppress(Problem):
+                await runtime.check(own)
+        ready = sum(one.state == "ready" for one in runtime.backends.values())
+        asked = sum(one.state != "off" for one in runtime.backends.values())
+        await _card(ask, Said("good" if ready == asked else "warn", f"{ready} of {asked} answer."))
         return
     live = runtime.backends.get(name)
     if live is None:

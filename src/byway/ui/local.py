@@ -66,7 +66,8 @@ class Shelf(NamedTuple):
     """Why no model can run here at all."""
     every: int
     """Seconds to the next look; 0 when nothing is on its way."""
-    folder: str
+    implied: bool
+    """The built-in model runs because the config names no backend, so that there is nothing to take out."""
 
 
 class Loader(NamedTuple):
@@ -120,11 +121,11 @@ async def shelved(ask: Ask) -> Shelf:
     if ask.app.at_desk.gpus is None:
         ask.app.at_desk.gpus = asyncio.create_task(builtin.devices())
     folder = ask.app.at_desk.folder
-    paths = ask.runtime.config.local_models.paths
     own = [live for live in ask.runtime.backends.values() if live.settings.type == "builtin"]
+    paths = (*ask.runtime.config.local_models.paths, *(live.settings.path for live in own if live.settings.path))
     files, missing = await work(lambda: _files(folder, paths, own))
     moving = any(live.state in ("loading", "unknown") for live in own)
-    return Shelf(files, missing, 2 if moving else 0, str(folder / "models"))
+    return Shelf(files, missing, 2 if moving else 0, ask.runtime.config.backends == (BUILTIN,))
 
 
 def _files(folder: Path, paths: tuple[str, ...], own: list[Live]) -> tuple[tuple[File, ...], str]:
@@ -248,7 +249,7 @@ async def delete(ask: Ask) -> None:
 async def add(ask: Ask) -> None:
     """Remember a file or folder that lies elsewhere."""
     fields = await form(ask)
-    path = Path(os.path.expanduser(fields["path"]))
+    path = await work(lambda: Path(fields["path"]).expanduser())
     if not path.is_absolute():
         await _card(ask, Said("bad", "Type a whole path, such as /data/models or ~/models/qwen3.gguf."))
         return
@@ -280,6 +281,8 @@ async def _loader(ask: Ask, path: str, name: str) -> Loader | None:
     paper = await file(ask)
     at = next((at for at, one in enumerate(paper.config.backends) if one.name == name), None) if name else None
     values: Mapping[str, str] = MappingProxyType({})
+    if name and at is None:
+        return None
     if at is not None:
         settings = paper.config.backends[at]
         if settings.type != "builtin":
@@ -287,7 +290,7 @@ async def _loader(ask: Ask, path: str, name: str) -> Loader | None:
         path = settings.path or ""
         written = paper.written[at] if not paper.fresh and isinstance(paper.written[at], dict) else {}
         values = {option: text(written.get(option)) for option in _OPTIONS}
-    elif name or path == "builtin":
+    elif path == "builtin":
         path = ""
     shown = await shelved(ask)
     found = next((one for one in shown.files if one.path == path), None)
@@ -340,7 +343,7 @@ async def load(ask: Ask) -> None:
         said = failed(ask, problem)
     if said.kind == "good":
         ask.runtime = ask.app.runtime
-        await _follow(ask, name, fields["alias"], before)
+        await _follow(ask, name, fields["alias"], before, "begun")
         return
     typed = {option: fields[option] for option in _OPTIONS}
     view = view._replace(name=name, values=typed, alias=fields["alias"], keep=fields["keep"] == "on", said=said)
@@ -377,9 +380,11 @@ async def _changes(ask: Ask, view: Loader, fields: Form, name: str) -> list[Edit
         builtin_beside = [Append(("backends",), {"name": BUILTIN.name, "type": BUILTIN.type})]
         _, made = edits.load(paper.config, view.path, options, name=name, alias=alias, fresh=paper.fresh)
         return [made[0], *(builtin_beside if paper.fresh and fields["keep"] == "on" else []), *made[1:]]
-    value = {"name": name, "type": BUILTIN.type, **{key: one for key, one in options.items() if one is not None}}
-    lead = [Set(("model_aliases", alias), f"{name}/{MODEL}")] if alias else []
-    return [Append(("backends",), value), *lead]
+    value: dict[str, Any] = {"name": name, "type": BUILTIN.type}
+    value |= {key: one for key, one in options.items() if one is not None}
+    if name != MODEL:
+        value["models"] = [name]
+    return [Append(("backends",), value), *([Set(("model_aliases", alias), f"{name}/{name}")] if alias else [])]
 
 
 def _option(at: int, name: str, value: int | str | None) -> Edit:
@@ -413,7 +418,7 @@ async def loaded(ask: Ask) -> None:
     await _follow(ask, asked["name"], asked["alias"], (numbers[0], numbers[1]))
 
 
-async def _follow(ask: Ask, name: str, alias: str, before: tuple[int | None, int | None]) -> None:
+async def _follow(ask: Ask, name: str, alias: str, before: tuple[int | None, int | None], card: str = "loaded") -> None:
     live = ask.runtime.backends.get(name)
     said: Said | None = None
     run = None
@@ -435,7 +440,7 @@ async def _follow(ask: Ask, name: str, alias: str, before: tuple[int | None, int
         run = Run(name, *STATES[live.state])
     after = platform.spare(), await _memory(live)
     view = Loader(name, said=said, run=run, before=before, after=after, alias=alias)
-    await answer(ask, "local", "loader", "loaded", said, loader=view)
+    await answer(ask, "local", "loader", card, said, loader=view)
 
 
 # ------------------------------------------------------------------------------------------------------------ downloads

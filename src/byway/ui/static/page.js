@@ -37,7 +37,11 @@
   document.addEventListener("change", (event) => {
     if (event.target.dataset?.group) shown(event.target);
   });
-  document.addEventListener("htmx:load", (event) => all(event.target));
+  document.addEventListener("htmx:load", (event) => {
+    all(event.target);
+    // A form that was opened by a click wants its first field.
+    event.target.querySelector("[data-focus]")?.focus();
+  });
   all(document);
 })();
 
