@@ -1,0 +1,408 @@
+"""The page Models in a real browser: backends added, edited and removed; models downloaded, loaded and unloaded."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import Browsing, login
+from gateway import Gateway, config
+from models import gguf, hub
+from playwright.sync_api import Locator, Page, expect
+from scripted import Say, Scripted
+from strict import check_message
+
+from byway.local.builtin import Missing, weights
+
+KEY = "sk-live-typed-key-0123456789abcdef"
+#: Milliseconds until a real model has loaded on a busy machine.
+LOADS = 60_000
+
+
+@pytest.fixture
+def server() -> Iterator[Scripted]:
+    with Scripted(lambda asked: Say("Hello there."), models=["qwen3:8b", "phi4"]) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def listening(pages: dict[str, Any], key: str = "", port: int = 0) -> Iterator[str]:
+    """A server that has these pages for whoever shows `key`; gives its URL. Raises OSError when the port is taken."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            known = not key or self.headers.get("authorization") == f"Bearer {key}"
+            found = pages.get(self.path) if known else {"error": {"message": "Incorrect API key.", "code": "bad_key"}}
+            body = json.dumps(found).encode()
+            self.send_response(401 if not known else 200 if found is not None else 404)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as at:
+        threading.Thread(target=at.serve_forever, args=(0.02,), daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{at.server_port}"
+        finally:
+            at.shutdown()
+
+
+def row(page: Page, name: str, table: str = "backends-table") -> Locator:
+    """The row of a table that begins with `name`."""
+    return page.locator(f"#{table} tbody tr").filter(
+        has=page.locator("td:first-child", has_text=re.compile(rf"^\s*{name}"))
+    )
+
+
+def field(page: Page, form: str, name: str) -> Locator:
+    return page.locator(f"#{form} [name={name}]")
+
+
+def settings(gateway: Gateway) -> str:
+    return gateway.file.read_text()
+
+
+# ------------------------------------------------------------------------------------------------------------- adding
+
+
+def test_a_cloud_is_tried_out_until_it_works_and_its_key_stays_secret(page: Page, browsing: Browsing) -> None:
+    listed = {"data": [{"id": "gpt-big"}, {"id": "gpt-small"}], "object": "list"}
+    with (
+        Scripted(lambda asked: Say("Hello.")) as other,
+        listening({"/v1/models": listed}, KEY) as url,
+        Gateway(config(other)) as gateway,
+    ):
+        login(page, gateway, "/models")
+        page.get_by_role("link", name="OpenAI", exact=True).click()
+        form = page.locator("#adder form")
+        # Nobody there: the address is named.
+        field(page, "adder", "url").fill("http://127.0.0.1:9")
+        field(page, "adder", "key").fill("sk-wrong-key-0123456789abcdef")
+        form.get_by_role("button", name="Test").click()
+        expect(form.get_by_role("alert")).to_contain_text("127.0.0.1:9 does not answer: Connection refused")
+        # The wrong key: so says the server, and what to do stands beside it.
+        field(page, "adder", "url").fill(url)
+        form.get_by_role("button", name="Test").click()
+        expect(form.get_by_role("alert")).to_contain_text("refuses the secret")
+        expect(form.get_by_role("alert")).to_contain_text("set it under Secrets")
+        field(page, "adder", "key").fill(KEY)
+        form.get_by_role("button", name="Test").click()
+        expect(form.get_by_role("status").filter(has_text="serves 2 models")).to_contain_text("gpt-small")
+        assert "openai" not in settings(gateway), "a test saves nothing"
+        # There is no keychain here, and no file is written in silence.
+        form.get_by_role("button", name="Save").click()
+        expect(form.get_by_role("alert")).to_contain_text("Tick the box")
+        assert "openai" not in settings(gateway) and not (gateway.home / "data" / "secrets.json").exists()
+        form.get_by_label("Where there is no keychain").check()
+        form.get_by_role("button", name="Save").click()
+        expect(page.locator("#adder")).to_contain_text("Its key is in the file.")
+        expect(row(page, "openai")).to_contain_text("ready")
+        expect(row(page, "openai")).to_contain_text("gpt-big")
+        expect(row(page, "openai")).to_contain_text(" ms")
+        assert "${BYWAY_OPENAI_API_KEY}" in settings(gateway)
+        secrets = (gateway.home / "data" / "secrets.json").read_text()
+        assert KEY in secrets
+        shown = page.content() + page.locator("#adder").inner_html()
+        for path in ("/models?whole=1", "/secrets", "/api", "/models?edit=openai"):
+            page.goto(gateway.url + path)
+            shown += page.content()
+        values = page.evaluate("[...document.querySelectorAll('input')].map((one) => one.value).join(' ')")
+        for place in (shown, values, settings(gateway), gateway.text):
+            assert KEY not in place and "sk-wrong-key" not in place
+
+
+def test_the_first_backend_asks_whether_the_builtin_model_stays(page: Page, server: Scripted) -> None:
+    with Gateway("# mine\n") as gateway:
+        login(page, gateway, "/models")
+        expect(row(page, "builtin")).to_be_visible()
+        assert row(page, "builtin").get_by_role("button", name="Remove").count() == 0
+        page.get_by_role("link", name="OpenAI-compatible server").click()
+        form = page.locator("#adder form")
+        form.get_by_role("button", name="Save").click()
+        expect(form.get_by_role("alert")).to_contain_text("Where is it?")
+        field(page, "adder", "url").fill(server.url)
+        field(page, "adder", "name").fill("lab")
+        field(page, "adder", "models").fill("qwen3:8b 65,536\nnowhere")
+        form.get_by_role("button", name="Test").click()
+        expect(form).to_contain_text("does not list nowhere")
+        field(page, "adder", "models").fill("qwen3:8b 64k")
+        form.get_by_label("Keep the built-in model").check()
+        form.get_by_role("button", name="Save").click()
+        expect(row(page, "lab")).to_contain_text("qwen3:8b 64k")
+        expect(row(page, "builtin")).to_be_visible()
+        assert settings(gateway).startswith("# mine\n") and "window: 65536" in settings(gateway)
+        assert re.search(r"type: builtin", settings(gateway))
+        row(page, "builtin").get_by_role("button", name="Remove").click()
+        expect(row(page, "builtin")).to_have_count(0)
+        assert "builtin" not in settings(gateway)
+
+
+def test_a_found_server_is_used_with_one_click(page: Page, server: Scripted) -> None:
+    pages = {
+        "/api/v0/models": {"data": [{"id": "found-model", "state": "loaded", "max_context_length": 4096}]},
+        "/v1/models": {"data": [{"id": "found-model"}]},
+    }
+    with Gateway(config(server)) as gateway, contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(listening(pages, port=1234))
+        except OSError:
+            pytest.skip("only on a machine where nothing listens at LM Studio's port 1234")
+        login(page, gateway, "/models")
+        offer = page.locator("#found .offer").filter(has_text="LM Studio")
+        expect(offer).to_contain_text("found-model")
+        offer.get_by_role("button", name="Use LM Studio").click()
+        expect(page.locator("#found")).to_contain_text("lmstudio is added")
+        expect(row(page, "lmstudio")).to_contain_text("found-model")
+        expect(offer).to_have_count(0)
+        assert "lmstudio" in settings(gateway)
+
+
+def test_without_javascript_the_forms_work_too(browsing: Browsing, server: Scripted) -> None:
+    page = browsing.page(java_script_enabled=False)
+    with Gateway(config(server)) as gateway:
+        login(page, gateway, "/models")
+        page.get_by_role("link", name="Look for model servers and files").first.click()
+        expect(page.locator("#files")).to_contain_text("smollm2-135m-instruct")
+        page.get_by_role("link", name="Ollama", exact=True).click()
+        field(page, "adder", "url").fill("http://127.0.0.1:9")
+        page.get_by_role("button", name="Test").click()
+        expect(page.get_by_role("alert")).to_contain_text("Connection refused")
+        field(page, "adder", "url").fill(server.url)
+        page.locator("#adder").get_by_role("button", name="Save").click()
+        expect(page.locator("#adder")).to_contain_text("ollama is added")
+        expect(row(page, "ollama")).to_be_visible()
+
+
+# ------------------------------------------------------------------------------------------------- editing and removing
+
+
+def test_a_backend_is_edited_checked_and_removed_with_its_aliases(page: Page, server: Scripted) -> None:
+    text = f"""\
+backends:
+  # the big one
+  - name: lab
+    type: generic
+    url: http://127.0.0.1:9
+    models: [{{id: qwen3:8b, window: 4096}}]
+  - name: plain
+    type: generic
+    url: {server.url}
+    api_key: sk-in-the-file-0123456789
+model_aliases:
+  haiku: [lab/qwen3:8b, plain/phi4]
+  opus: lab/qwen3:8b
+"""
+    with Gateway(text) as gateway:
+        login(page, gateway, "/models")
+        expect(row(page, "lab")).to_contain_text("Connection refused")
+        row(page, "lab").get_by_role("link", name="Edit lab").click()
+        expect(field(page, "edit", "url")).to_be_focused()
+        assert field(page, "edit", "models").input_value() == "qwen3:8b 4096"
+        field(page, "edit", "url").fill(server.url)
+        field(page, "edit", "key").fill("sk-a-key-that-was-pasted-here")
+        page.locator("#edit").get_by_role("button", name="Save").click()
+        expect(page.locator("#edit").get_by_role("alert")).to_contain_text("no name of a variable")
+        assert "pasted" not in page.content()
+        field(page, "edit", "key").fill("LAB_KEY")
+        field(page, "edit", "models").fill("qwen3:8b 8192")
+        page.locator("#edit").get_by_role("button", name="Save").click()
+        expect(row(page, "lab")).to_contain_text("LAB_KEY is not set")
+        assert "# the big one" in settings(gateway) and "api_key: ${LAB_KEY}" in settings(gateway).replace('"', "")
+        row(page, "lab").get_by_role("link", name="Edit lab").click()
+        assert field(page, "edit", "key").input_value() == "${LAB_KEY}"
+        field(page, "edit", "key").fill("")
+        page.locator("#edit").get_by_role("button", name="Save").click()
+        expect(row(page, "lab")).to_contain_text("ready")
+        expect(row(page, "lab")).to_contain_text("qwen3:8b 8k")
+
+        # A key in plain text is not shown, and not lost.
+        row(page, "plain").get_by_role("link", name="Edit plain").click()
+        expect(page.locator("#edit")).to_contain_text("in plain text")
+        assert "sk-in-the-file" not in page.content()
+        field(page, "edit", "models").fill("phi4")
+        page.locator("#edit").get_by_role("button", name="Save").click()
+        expect(page.locator("#edit")).to_contain_text("plain is saved")
+        assert "sk-in-the-file-0123456789" in settings(gateway)
+
+        row(page, "lab").get_by_role("button", name="Check lab").click()
+        expect(page.locator("#backends-table").get_by_role("status")).to_contain_text("lab answers in")
+        row(page, "lab").get_by_role("button", name="Remove").click()
+        expect(page.locator("#backends-table")).to_contain_text("lab is removed")
+        expect(page.locator("#backends-table")).to_contain_text("haiku, opus")
+        assert "lab" not in settings(gateway) and "plain/phi4" in settings(gateway) and "opus" not in settings(gateway)
+
+
+def test_what_somebody_else_changed_is_not_lost(page: Page, browsing: Browsing, server: Scripted) -> None:
+    with Gateway(config(server)) as gateway:
+        login(page, gateway, "/models?edit=one")
+        other = browsing.page()
+        login(other, gateway, "/models?edit=one")
+        field(other, "edit", "models").fill("local\nphi4")
+        other.locator("#edit").get_by_role("button", name="Save").click()
+        expect(other.locator("#edit")).to_contain_text("one is saved")
+        field(page, "edit", "models").fill("local\nqwen3:8b")
+        page.locator("#edit").get_by_role("button", name="Save").click()
+        expect(page.locator("#edit").get_by_role("alert")).to_contain_text("changed meanwhile")
+        assert "phi4" in settings(gateway)
+        # What was typed is still there, and saved over it by whoever has seen that.
+        page.locator("#edit").get_by_role("button", name="Save").click()
+        expect(page.locator("#edit")).to_contain_text("one is saved")
+        assert "qwen3:8b" in settings(gateway) and "phi4" not in settings(gateway)
+
+
+# ------------------------------------------------------------------------------------------------------------ downloads
+
+
+def test_a_download_is_watched_cancelled_resumed_and_deleted(page: Page, server: Scripted) -> None:
+    data = gguf(tail=b"\x01" * 4_000_000)
+    go = threading.Event()
+
+    def slowly(handler: BaseHTTPRequestHandler, path: str, body: bytes) -> bool:
+        begin = int((handler.headers.get("range") or "bytes=0-").removeprefix("bytes=").rstrip("-"))
+        handler.send_response(206 if begin else 200)
+        handler.send_header("etag", '"one"')
+        handler.send_header("content-length", str(len(body) - begin))
+        if begin:
+            handler.send_header("content-range", f"bytes {begin}-{len(body) - 1}/{len(body)}")
+        handler.end_headers()
+        for at in range(begin, len(body), 50_000):
+            handler.wfile.write(body[at : at + 50_000])
+            if not go.is_set():
+                time.sleep(0.05)
+        return True
+
+    with hub({"Tiny-Q4_K_M.gguf": data}) as at, Gateway(config(server, local_models={"hub": at.url})) as gateway:
+        at.answer = slowly
+        login(page, gateway, "/models")
+        jobs = page.locator("#downloads")
+        page.locator("#what").fill("no such thing")
+        page.get_by_role("button", name="Download").click()
+        expect(jobs.get_by_role("alert")).to_contain_text("neither a URL nor the name of a repository")
+        page.locator("#what").fill("owner/repo:Q4_K_M")
+        page.get_by_role("button", name="Download").click()
+        expect(page.locator("#what")).to_have_value("")
+        expect(jobs).to_contain_text(re.compile(r"MB of 4 MB \(\d+ %\), .*/s, \d+ s left"))
+        # It goes on while somebody types, and while nobody looks.
+        page.locator("#what").fill("half typ")
+        page.wait_for_timeout(1500)
+        assert page.locator("#what").input_value() == "half typ"
+        page.reload()
+        jobs.get_by_role("button", name="Cancel owner/repo:Q4_K_M").click()
+        expect(jobs).to_contain_text("have come, and are kept")
+        folder = gateway.home / "data" / "models" / "owner" / "repo"
+        (part,) = folder.glob("*.part")
+        kept = part.stat().st_size
+        assert 0 < kept < len(data)
+        go.set()
+        jobs.get_by_role("button", name="Resume owner/repo:Q4_K_M").click()
+        expect(jobs).to_contain_text("its checksum is right")
+        assert at.asked[-1].headers["range"] == f"bytes={kept}-"
+        assert (folder / "Tiny-Q4_K_M.gguf").read_bytes() == data
+        # The table has it, without another click.
+        file = row(page, "Tiny-Q4_K_M", "files")
+        expect(file).to_contain_text("1M Q4_K_M")
+        file.get_by_role("button", name="Delete").click()
+        expect(page.locator("#files")).to_contain_text("Tiny-Q4_K_M is deleted")
+        assert not folder.exists()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+
+
+def test_a_download_that_fails_says_what_to_do(page: Page, server: Scripted) -> None:
+    with hub({"README.md": b"x"}) as at, Gateway(config(server, local_models={"hub": at.url})) as gateway:
+        login(page, gateway, "/models")
+        page.locator("#what").fill("owner/repo")
+        page.get_by_role("button", name="Download").click()
+        expect(page.locator("#downloads")).to_contain_text("has no GGUF files")
+        page.locator("#downloads").get_by_role("button", name="Give up").click()
+        expect(page.locator("#downloads")).to_contain_text("It comes into Byway's own folder")
+
+
+# -------------------------------------------------------------------------------------------------------- local models
+
+
+@pytest.mark.real
+def test_a_model_is_loaded_asked_by_its_alias_and_unloaded(page: Page, server: Scripted) -> None:
+    try:
+        file = weights()
+    except Missing as missing:
+        pytest.skip(str(missing))
+    with Gateway(config(server, local_models={"paths": [str(file)]}), model=True) as gateway:
+        login(page, gateway, "/models")
+        row(page, "SmolLM2", "files").get_by_role("link", name="Load").click()
+        expect(field(page, "load", "name")).to_be_focused()
+        expect(page.locator("#load")).to_contain_text("of memory are free")
+        field(page, "load", "name").fill("little")
+        field(page, "load", "window").fill("12")
+        page.locator("#load").get_by_role("button", name="Load").click()
+        expect(page.locator("#load").get_by_role("alert")).to_contain_text("at least 128")
+        field(page, "load", "window").fill("1024")
+        field(page, "load", "threads").fill("1")
+        field(page, "load", "alias").fill("haiku")
+        page.locator("#what").fill("half typed")
+        page.locator("#load").get_by_role("button", name="Load").click()
+        expect(page.locator("#load")).to_contain_text("little is loaded with a window of 1,024 tokens", timeout=LOADS)
+        expect(page.locator("#load table")).to_contain_text(re.compile(r"This model\s*–\s*\d+ MB"))
+        expect(row(page, "little")).to_contain_text(re.compile(r"ready \d+ MB of memory"))
+        expect(row(page, "SmolLM2", "files")).to_contain_text("as little")
+        assert page.locator("#what").input_value() == "half typed"
+        body = {"model": "claude-haiku-4-5", "max_tokens": 3, "messages": [{"role": "user", "content": "Say hello"}]}
+        answer = gateway.post(body)
+        check_message(answer.json)
+        assert answer.headers["x-byway-backend"] == "little"
+
+        row(page, "little").get_by_role("button", name="Check little").click()
+        expect(row(page, "little")).to_contain_text(" ms")
+        # Other options are another process.
+        row(page, "little").get_by_role("link", name="Edit little").click()
+        assert field(page, "load", "window").input_value() == "1024"
+        field(page, "load", "window").fill("512")
+        page.locator("#load").get_by_role("button", name="Save").click()
+        expect(page.locator("#load")).to_contain_text("a window of 512 tokens", timeout=LOADS)
+
+        row(page, "SmolLM2", "files").get_by_role("button", name="Unload").click()
+        expect(page.locator("#files")).to_contain_text("little is unloaded")
+        expect(page.locator("#files")).to_contain_text("Aliases that led to it: haiku")
+        expect(row(page, "little")).to_have_count(0)
+        assert "little" not in settings(gateway) and file.exists()
+
+
+def test_a_model_that_cannot_load_says_why(page: Page, server: Scripted, tmp_path: Path) -> None:
+    (tmp_path / "Fake-Q4_0.gguf").write_bytes(gguf(tail=b"\x01" * 5000))
+    with Gateway(config(server), model=True) as gateway:
+        login(page, gateway, "/models")
+        page.get_by_text("A file or folder elsewhere").click()
+        field(page, "local", "path").fill(str(tmp_path))
+        page.get_by_role("button", name="Remember").click()
+        file = row(page, "Fake-Q4_0", "files")
+        file.get_by_role("link", name="Load").click()
+        field(page, "load", "name").fill("one")
+        page.locator("#load").get_by_role("button", name="Load").click()
+        expect(page.locator("#load").get_by_role("alert")).to_contain_text("Choose another name")
+        field(page, "load", "name").fill("fake")
+        page.locator("#load").get_by_role("button", name="Load").click()
+        expect(page.locator("#load").get_by_role("alert")).to_contain_text("fake is not running", timeout=LOADS)
+        expect(row(page, "fake")).to_contain_text("failed")
+        file.get_by_role("button", name="Unload").click()
+        expect(row(page, "fake")).to_have_count(0)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_on_a_phone(browsing: Browsing, server: Scripted, scheme: Any) -> None:
+    page = browsing.page(viewport={"width": 390, "height": 800}, color_scheme=scheme)
+    with Gateway(config(server)) as gateway:
+        login(page, gateway, "/models?edit=one&type=openai&file=builtin&whole=1")
+        expect(page.locator("#load form")).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert not re.search(r"<[^>]+\sstyle=", page.content()), "no inline style"
