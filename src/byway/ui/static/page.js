@@ -39,8 +39,8 @@
   });
   document.addEventListener("htmx:load", (event) => {
     all(event.target);
-    // A form that was opened by a click wants its first field.
-    event.target.querySelector("[data-focus]")?.focus();
+    // A form that was opened by a click wants its first field, unless somebody is quicker.
+    if (!event.target.contains(document.activeElement)) event.target.querySelector("[data-focus]")?.focus();
   });
   all(document);
 })();
