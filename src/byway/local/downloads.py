@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import shutil
 import time
 from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
+
+import msgspec
 
 from byway import platform
 from byway.config import LocalModels
@@ -172,11 +173,12 @@ class Downloads:
         return [one for one in found if one.name.startswith(begins) and one.name.endswith(_ENDS)]
 
     def _recall(self) -> None:
-        found: Any = None
-        with contextlib.suppress(OSError, ValueError):
-            found = json.loads(self._memory.read_bytes())
-        for text in reversed(found[:_MOST] if isinstance(found, list) else []):
-            if isinstance(text, str):
+        found: list[str] = []
+        with contextlib.suppress(OSError, ValueError, RecursionError):
+            found = msgspec.json.decode(self._memory.read_bytes(), type=list[str])
+        for text in reversed(found[:_MOST]):
+            with contextlib.suppress(Unfound):
+                hub.wanted(text)
                 self._add(text, "stopped")
 
     def _remember(self) -> None:
@@ -184,7 +186,7 @@ class Downloads:
         kept = [one.text for one in self.jobs if one.state != "done" and one.text == one.shown]
         with contextlib.suppress(OSError):
             if kept or self._memory.exists():
-                platform.write(self._memory, json.dumps(kept[:_MOST]).encode())
+                platform.write(self._memory, msgspec.json.encode(kept[:_MOST]))
 
 
 def prune(folder: Path, root: Path) -> None:
