@@ -9,6 +9,9 @@ from typing import Any
 
 import older
 import pytest
+from browser import browsing as browsing
+from browser import chromium as chromium
+from browser import page as page
 from e2e.claude import Claude, OldClaude
 from gateway import Answer, Gateway, config
 from scripted import Asked, Script, Scripted

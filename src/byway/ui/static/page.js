@@ -40,7 +40,7 @@
   document.addEventListener("htmx:load", (event) => {
     all(event.target);
     // A form that was opened by a click wants its first field, unless somebody is quicker.
-    if (!event.target.contains(document.activeElement)) event.target.querySelector("[data-focus]")?.focus();
+    if (!event.target.querySelector(":is(input, textarea, select):focus")) event.target.querySelector("[data-focus]")?.focus();
   });
   all(document);
 })();
