@@ -358,14 +358,15 @@ async def save(ask: Ask) -> None:
     now = await editor(ask, name)
     if now is None:
         said = Said("bad", f"{name} is there no more.")
-        await answer(ask, "backends", "editor", "", None, editor=Editor(name, "", "", "", "", False, "", "", said))
+        await answer(ask, "backends", "editor", "", said, editor=Editor(name, "", "", "", "", False, "", "", said))
         return
     try:
         paper = await file(ask)
         at = paper.at(name)
-        said = await changed(
-            ask, _edits(("backends", at or 0), fields, now), f"backend {name}", fields["etag"], f"{name} is saved"
-        )
+        if at is None:
+            raise ValueError(f"{name} is there no more.")
+        changes = _edits(("backends", at), fields, now)
+        said = await changed(ask, changes, f"backend {name}", fields["etag"], f"{name} is saved")
     except ValueError as error:
         said = Said("bad", str(error))
     except Problem as problem:
@@ -376,7 +377,7 @@ async def save(ask: Ask) -> None:
         return
     # A second click saves what is typed over what has changed meanwhile: its author has seen it by then.
     typed = now._replace(url=fields["url"], key=_shown(fields["key"]), models=fields["models"], said=said)
-    await answer(ask, "backends", "editor", "", None, editor=typed)
+    await answer(ask, "backends", "editor", "", said, editor=typed)
 
 
 def _shown(key: str) -> str:

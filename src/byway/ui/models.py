@@ -1,10 +1,10 @@
 """Who answers: the backends and how they are doing, others to add, and the models that Byway runs itself. The page as a whole;
-its cards are `backends`, `adding` and `local`."""
+its cards are `backends`, `adding`, and `local` with `loading` and `downloads`."""
 
 from __future__ import annotations
 
 from byway.endpoints import Ask, Routes
-from byway.ui import Said, adding, backends, local, query, show, status
+from byway.ui import Said, adding, backends, downloads, loading, local, query, show, status
 
 
 async def page(ask: Ask, said: Said | None = None, card: str = "", **views: object) -> None:
@@ -28,8 +28,8 @@ async def page(ask: Ask, said: Said | None = None, card: str = "", **views: obje
         adder=views.get("adder") or await adding.adder(ask, asked["type"]),
         found=views.get("found") or (await adding.servers(ask) if whole else None),
         shelf=views.get("shelf") or (await local.shelved(ask) if whole else None),
-        loader=views.get("loader") or await local.loader(ask, asked["file"], asked["name"]),
-        jobs=views.get("jobs") or local.jobs(ask),
+        loader=views.get("loader") or await loading.loader(ask, asked["file"], asked["name"]),
+        jobs=views.get("jobs") or downloads.jobs(ask),
     )
 
 
@@ -38,4 +38,11 @@ async def index(ask: Ask) -> None:
     await page(ask)
 
 
-ROUTES: Routes = (("GET", "/models", index), *backends.ROUTES, *adding.ROUTES, *local.ROUTES)
+ROUTES: Routes = (
+    ("GET", "/models", index),
+    *backends.ROUTES,
+    *adding.ROUTES,
+    *local.ROUTES,
+    *loading.ROUTES,
+    *downloads.ROUTES,
+)

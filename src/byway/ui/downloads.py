@@ -1,0 +1,100 @@
+"""Downloads on the card Local models: begin, watch, stop, go on, give up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from byway.endpoints import Ask, Routes
+from byway.local.downloads import Job
+from byway.ui import Form, Said, form, part, query, wants_part
+from byway.ui.backends import answer
+
+
+class Jobs(NamedTuple):
+    """The downloads, and the free space that they have."""
+
+    jobs: tuple[Job, ...]
+    running: int
+    spare: int | None
+    ended: bool = False
+    """One has ended since the page looked last."""
+    begun: bool = False
+    """One was begun just now: the field is empty again."""
+
+
+def jobs(ask: Ask, before: int = 0) -> Jobs:
+    """The downloads; `before`: so many ran when the page looked last."""
+    downloads = ask.app.at_desk.downloads
+    return Jobs(tuple(downloads.jobs), downloads.running, downloads.room(), downloads.running < before)
+
+
+async def progress(ask: Ask) -> None:
+    """The downloads alone, for a page that looks again."""
+    running = query(ask)["running"]
+    before = int(running) if running.isascii() and running.isdigit() and len(running) < 4 else 0
+    await part(ask, "downloads", "downloads", jobs=jobs(ask, before), said=None, card="")
+
+
+async def download(ask: Ask) -> None:
+    """Begin a download."""
+    what = (await form(ask))["what"]
+    config = ask.runtime.config
+    said = None
+    if not what:
+        said = Said("bad", "What is it called?", "`owner/repo` of the hub, or the URL of a .gguf file.")
+    else:
+        said = _begun(lambda: ask.app.at_desk.downloads.begin(what, config.local_models, local_only=config.local_only))
+    view = jobs(ask)._replace(begun=said is None and wants_part(ask))
+    await answer(ask, "downloads", "downloads", "downloads", said, jobs=view)
+
+
+async def again(ask: Ask) -> None:
+    """Go on with a download."""
+    number = _job(await form(ask))
+    config = ask.runtime.config
+    said = _begun(lambda: ask.app.at_desk.downloads.again(number, config.local_models, local_only=config.local_only))
+    await answer(ask, "downloads", "downloads", "downloads", said, jobs=jobs(ask))
+
+
+def _begun(begin: Callable[[], Job]) -> Said | None:
+    try:
+        begin()
+    except ValueError as error:
+        return Said("bad", str(error))
+    return None
+
+
+async def stop(ask: Ask) -> None:
+    """Stop a download; what has come is kept."""
+    await _ended(ask, ask.app.at_desk.downloads.cancel)
+
+
+async def forget(ask: Ask) -> None:
+    """Take a download off the list, with what has come of a file that is not whole."""
+    await _ended(ask, ask.app.at_desk.downloads.forget)
+
+
+async def _ended(ask: Ask, end: Callable[[int], Any]) -> None:
+    said = None
+    try:
+        await end(_job(await form(ask)))
+    except ValueError as error:
+        said = Said("warn", str(error))
+    except OSError as error:
+        said = Said("bad", f"{error.filename} cannot be removed: {error.strerror or error}.")
+    await answer(ask, "downloads", "downloads", "downloads", said, jobs=jobs(ask))
+
+
+def _job(fields: Form) -> int:
+    number = fields["job"]
+    return int(number) if number.isascii() and number.isdigit() and len(number) < 9 else 0
+
+
+ROUTES: Routes = (
+    ("GET", "/models/downloads", progress),
+    ("POST", "/models/download", download),
+    ("POST", "/models/downloads/again", again),
+    ("POST", "/models/downloads/stop", stop),
+    ("POST", "/models/downloads/forget", forget),
+)

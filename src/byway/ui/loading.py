@@ -1,0 +1,237 @@
+"""Loading a model on the card Local models: its options, what came of it, and the memory before and after."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+
+from byway import platform
+from byway.config.editing import Append, Edit, Remove, Set
+from byway.config.settings import BUILTIN, MODEL, RUN
+from byway.endpoints import Ask, Routes
+from byway.local import edits
+from byway.problems import Problem
+from byway.runtime import Live
+from byway.ui import Form, Said, changed, failed, form, query
+from byway.ui.backends import answer, file, text
+from byway.ui.claude import STATES
+from byway.ui.local import Run, shelved
+
+_OPTIONS: Final = tuple(one for one in RUN if one != "path")
+#: What the whole numbers among them are called, and the least of each.
+_NUMBERS: Final = {"window": ("The context size", 128), "threads": ("Threads", 1), "gpu_layers": ("GPU layers", 0)}
+
+
+class Loader(NamedTuple):
+    """The form to load a model, or what became of it."""
+
+    name: str
+    path: str = ""
+    """Empty: the built-in weights."""
+    facts: str = ""
+    trained: str = ""
+    values: Mapping[str, str] = MappingProxyType({})
+    alias: str = ""
+    loaded: bool = False
+    """It is in the config, and its options are edited."""
+    gpus: tuple[str, ...] = ()
+    implied: bool = False
+    keep: bool = False
+    spare: int | None = None
+    size: int | None = None
+    said: Said | None = None
+    run: Run | None = None
+    """It was loaded: how it is doing, instead of the form."""
+    before: tuple[int | None, int | None] = (None, None)
+    """Memory before: the machine's free one, and its own."""
+    after: tuple[int | None, int | None] = (None, None)
+    etag: str = ""
+
+    @property
+    def tight(self) -> bool:
+        """Is the file alone larger than what is free?"""
+        return not self.loaded and bool(self.size and self.spare and self.size > self.spare)
+
+
+async def loader(ask: Ask, path: str, name: str) -> Loader | None:
+    """The form for a file, or for a model that is in the config already; None when neither is known."""
+    if not path and not name:
+        return None
+    try:
+        return await _loader(ask, path, name)
+    except Problem as problem:
+        return Loader(name or Path(path).name, path, said=failed(ask, problem))
+
+
+async def _loader(ask: Ask, path: str, name: str) -> Loader | None:
+    paper = await file(ask)
+    at = next((at for at, one in enumerate(paper.config.backends) if one.name == name), None) if name else None
+    values: Mapping[str, str] = MappingProxyType({})
+    if name and at is None:
+        return None
+    if at is not None:
+        settings = paper.config.backends[at]
+        if settings.type != "builtin":
+            return None
+        path = settings.path or ""
+        written = paper.written[at] if not paper.fresh and isinstance(paper.written[at], dict) else {}
+        values = {option: text(written.get(option)) for option in _OPTIONS}
+    elif path == "builtin":
+        path = ""
+    shown = await shelved(ask)
+    found = next((one for one in shown.files if one.path == path), None)
+    if found is None and at is None:
+        return None
+    gpus = ask.app.at_desk.gpus
+    return Loader(
+        name if at is not None else edits.plain(found.name if found else path),
+        path,
+        found.facts if found else "",
+        found.window if found else "",
+        values,
+        "",
+        at is not None,
+        await gpus if gpus is not None else (),
+        paper.fresh and at is None,
+        spare=platform.spare(),
+        size=found.size if found else None,
+        etag=paper.etag,
+    )
+
+
+async def choose(ask: Ask) -> None:
+    """The form for one model."""
+    asked = query(ask)
+    view = await loader(ask, asked["file"], asked["name"])
+    await answer(ask, "loading", "loader", "", None, loader=view)
+
+
+async def load(ask: Ask) -> None:
+    """Load a model, or change the options of one."""
+    fields = await form(ask)
+    view = await loader(ask, fields["file"], fields["old"])
+    if view is None or (view.said is not None and not view.etag):
+        gone = Said("bad", "That model is there no more.", "Look again: its file may have been moved.")
+        said = view.said if view is not None and view.said else gone
+        await answer(ask, "loading", "loader", "", said, loader=Loader(fields["name"] or "A model", said=said))
+        return
+    name = view.name if view.loaded else fields["name"] or view.name
+    live = ask.runtime.backends.get(name)
+    before = platform.spare(), await _memory(live)
+    try:
+        changes = await _changes(ask, view, fields, name)
+        base = fields["etag"] if view.loaded else ""
+        what = f"model {name} {'changed' if view.loaded else 'loaded'}"
+        said = await changed(ask, changes, what, base, f"{name} is saved")
+    except (ValueError, edits.Taken) as error:
+        said = Said("bad", str(error))
+    except Problem as problem:
+        said = failed(ask, problem)
+    if said.kind == "good":
+        ask.runtime = ask.app.runtime
+        await _follow(ask, name, fields["alias"], before, "begun")
+        return
+    typed = {option: fields[option] for option in _OPTIONS}
+    view = view._replace(name=name, values=typed, alias=fields["alias"], keep=fields["keep"] == "on", said=said)
+    await answer(ask, "loading", "loader", "load", said, loader=view)
+
+
+async def _changes(ask: Ask, view: Loader, fields: Form, name: str) -> list[Edit]:
+    """What loading it changes in the config. Raises ValueError, edits.Taken or Problem."""
+    # What stands in the file as it was is nobody's mistake here.
+    asked = [option for option in _OPTIONS if not view.loaded or fields[option] != view.values[option]]
+    options = {option: _value(fields, option) for option in asked}
+    alias = fields["alias"]
+    paper = await file(ask)
+    if view.loaded:
+        at = paper.at(name)
+        changes: list[Edit] = []
+        if at is None:
+            chosen = {option: value for option, value in options.items() if value is not None}
+            changes.append(Append(("backends",), {"name": BUILTIN.name, "type": BUILTIN.type, **chosen}))
+        else:
+            changes += [_option(at, option, value) for option, value in options.items()]
+        if alias:
+            served = next(one for one in paper.config.backends if one.name == name).names[0]
+            changes.append(Set(("model_aliases", alias), f"{name}/{served}"))
+        return changes
+    if any(one.name == name for one in paper.config.backends) and not paper.fresh:
+        raise ValueError(f"There is a backend called {name} already. Choose another name.")
+    if view.path:
+        builtin_beside = [Append(("backends",), {"name": BUILTIN.name, "type": BUILTIN.type})]
+        _, made = edits.load(paper.config, view.path, options, name=name, alias=alias, fresh=paper.fresh)
+        return [made[0], *(builtin_beside if paper.fresh and fields["keep"] == "on" else []), *made[1:]]
+    value: dict[str, Any] = {"name": name, "type": BUILTIN.type}
+    value |= {key: one for key, one in options.items() if one is not None}
+    if name != MODEL:
+        value["models"] = [name]
+    return [Append(("backends",), value), *([Set(("model_aliases", alias), f"{name}/{name}")] if alias else [])]
+
+
+def _option(at: int, name: str, value: int | str | None) -> Edit:
+    path = ("backends", at, name)
+    return Remove(path) if value is None else Set(path, value)
+
+
+def _value(fields: Form, option: str) -> int | str | None:
+    """What was typed for an option; None for nothing. Raises ValueError."""
+    typed = fields[option]
+    if not typed or option not in _NUMBERS:
+        return typed or None
+    word, low = _NUMBERS[option]
+    digits = typed.replace(",", "").replace("_", "")
+    if not digits.isascii() or not digits.isdigit() or len(digits) > 9 or int(digits) < low:
+        raise ValueError(f"{word}: a whole number of at least {low}.")
+    return int(digits)
+
+
+async def _memory(live: Live | None) -> int | None:
+    """What its process takes; 0 while it has none."""
+    if live is None or live.pid is None:
+        return 0
+    return await asyncio.to_thread(platform.resident, live.pid)
+
+
+async def loaded(ask: Ask) -> None:
+    """How a model is doing that was just loaded."""
+    asked = query(ask)
+    numbers = [
+        int(one) if one.isascii() and one.isdigit() and len(one) < 16 else None
+        for one in (asked["spare"], asked["memory"])
+    ]
+    await _follow(ask, asked["name"], asked["alias"], (numbers[0], numbers[1]))
+
+
+async def _follow(ask: Ask, name: str, alias: str, before: tuple[int | None, int | None], card: str = "loaded") -> None:
+    live = ask.runtime.backends.get(name)
+    said: Said | None = None
+    run = None
+    if live is None:
+        said = Said("warn", f"{name} is there no more.")
+    elif live.state == "ready":
+        served = (live.models or (name,))[0]
+        window = live.facts[served].window if served in live.facts else None
+        wide = f" with a window of {window:,} tokens" if window else ""
+        said = Said("good", f"{name} is loaded{wide}.", f"Ask for `{served}`{f' or `{alias}`' if alias else ''}.")
+    elif live.state in ("failed", "off"):
+        message = ask.runtime.scrubber.scrub(live.message)
+        said = Said(
+            "bad", message or f"{name} could not be loaded.", "Byway tries it again by itself; Unload ends that."
+        )
+    elif live.state == "asleep":
+        said = Said("good", f"{name} is asleep.", "The next request loads it.")
+    else:
+        run = Run(name, *STATES[live.state])
+    after = platform.spare(), await _memory(live)
+    view = Loader(name, said=said, run=run, before=before, after=after, alias=alias)
+    await answer(ask, "loading", "loader", card, said, loader=view)
+
+
+ROUTES: Routes = (
+    ("GET", "/models/load", choose),
+    ("POST", "/models/load", load),
+    ("GET", "/models/loaded", loaded),
+)
