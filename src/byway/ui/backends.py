@@ -22,7 +22,7 @@ from byway.ui import Form, Said, changed, failed, form, part, query, status, wan
 from byway.ui.claude import STATES
 
 #: Models that a row shows before the others are folded away.
-_SHOWN: Final = 4
+_SHOWN: Final = 3
 _LARGEST: Final = 1 << 30
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 #: A name, and behind it `65536`, `65,536` or `64k`.
