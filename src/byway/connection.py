@@ -29,7 +29,6 @@ _NO_LIMIT: Final = -1
 _AHEAD: Final = 16
 _CLOSE: Final = (b"connection", b"close")
 _CHUNKED: Final = (b"transfer-encoding", b"chunked")
-_SPOKEN: Final = {"asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "root_path": ""}
 #: What asks for another protocol, which RFC 9110 section 7.8 lets a server ignore.
 _UPGRADING: Final = frozenset((b"upgrade", b"http2-settings"))
 
@@ -121,11 +120,21 @@ class Cycle:
         self.held = 0
         return {"type": "http.request", "body": body, "more_body": self.more_body}
 
+    def taken(self) -> bytes | None:
+        """The whole body, where all of it came in one piece that nobody has taken; else None, and it is `receive`'s."""
+        if self.more_body or self.disconnected or len(self.body) != 1 or self._connection.flow.read_paused:
+            return None
+        self._woken = False
+        self.held = 0
+        return self.body.pop()
+
     def whole(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-        """Send a whole answer, whose headers say its length, at once. What ASGI has as two messages costs twice."""
+        """Send a whole answer, whose headers say its length and nothing of the connection, at once."""
         if not self.disconnected:
             self.started = self.response_complete = True
-            self._connection.transport.write(self._lines(status, headers) + body)
+            if not self.keep_alive:
+                headers = [*headers, _CLOSE]
+            self._connection.transport.write(_head(status, headers) + body)
             self._end()
 
     async def __call__(self, message: Any) -> None:
@@ -136,8 +145,7 @@ class Cycle:
         if self.disconnected:
             return
         if not self.started:
-            self._head = self._lines(message["status"], message["headers"])
-            self.started = True
+            self._begin(message["status"], message["headers"])
             return
         body, more = message["body"], message.get("more_body", False)
         if self._chunked:
@@ -159,8 +167,7 @@ class Cycle:
             self._connection.transport.close()
         self._connection.on_response_complete()
 
-    def _lines(self, status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
-        """Status line and headers; raises ValueError for one that would break out of its line."""
+    def _begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         if _CLOSE in headers:
             self.keep_alive = False
         elif not self.keep_alive:
@@ -168,29 +175,40 @@ class Cycle:
         if status != 204 and b"content-length" not in dict(headers):
             self._chunked = True
             headers = [*headers, _CHUNKED]
-        head = b"".join([STATUS_LINE[status], *[b"%b: %b\r\n" % pair for pair in headers], b"\r\n"])
-        ends = len(headers) + 2
-        if head.count(b"\n") != ends or head.count(b"\r") != ends:
-            raise ValueError("a header of the answer holds a line end")
-        return head
+        self._head = _head(status, headers)
+        self.started = True
+
+
+def _head(status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
+    """Status line and headers; raises ValueError for one that would break out of its line."""
+    lines = [*map(b": ".join, headers)]
+    said = b"".join(lines)
+    if b"\n" in said or b"\r" in said:
+        raise ValueError("a header of the answer holds a line end")
+    return b"%b%b\r\n\r\n" % (STATUS_LINE[status], b"\r\n".join(lines))
 
 
 class Connection(HttpToolsProtocol):
     """uvicorn's connection with limits to a head's size and to all waiting, which answers a request that asks for another
     protocol in this one."""
 
-    url: bytes
+    # Beside uvicorn's attributes these would be more than the interpreter keeps in its quick form.
+    __slots__ = ("_in_head", "_left", "_refusal", "_room", "_running", "cycle", "headers", "url")
     headers: dict[bytes, bytes]  # type: ignore[assignment]
     cycle: Cycle | None  # type: ignore[assignment]
-    _left = HEAD_WITHIN
-    """Seconds until the connection is ended; negative: for ever."""
-    _room = HEAD_LIMIT
-    """Bytes that a head, or trailers, may still have."""
-    _in_head = True
-    _running: Cycle | None = None
-    """The request that is being answered; `cycle` is the one that is being received."""
-    _refusal: tuple[int, str] | None = None
-    """What to say to what never became a request, once the requests before it have their answers. Nothing more is read."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        self.url = b""
+        self._left = HEAD_WITHIN
+        """Seconds until the connection is ended; negative: for ever."""
+        self._room = HEAD_LIMIT
+        """Bytes that a head, or trailers, may still have."""
+        self._in_head = True
+        self._running: Cycle | None = None
+        """The request that is being answered; `cycle` is the one that is being received."""
+        self._refusal: tuple[int, str] | None = None
+        """What to say to what never became a request, once the requests before it have their answers. Nothing more is read."""
+        super().__init__(*given, **named)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._running is not None:
@@ -297,18 +315,15 @@ class Connection(HttpToolsProtocol):
         path = raw.decode("ascii")
         # What comes now are trailers: they must not stand for a header that the door has looked at.
         headers, self.headers = self.headers, {}
-        # Keys of the request's own first, then those that never differ.
+        # What Byway's own app asks for, which is not all that ASGI has here.
         scope: dict[str, Any] = {
             "type": "http",
             "method": parser.get_method().decode("ascii"),
             "path": unquote(path) if "%" in path else path,
-            "raw_path": raw,
             "query_string": query,
             "headers": headers,
             "server": self.server,
             "client": self.client,
-            "scheme": self.scheme,
-            **_SPOKEN,
         }
         cycle = self.cycle = Cycle(self, scope, parser.should_keep_alive())
         if self._running is None:
