@@ -335,15 +335,13 @@ class App:
             record.alias,
             record.backend,
             record.model,
+            None if record.first is None else _ms(record.first),
+            None if usage is None else usage.input_tokens,
+            None if usage is None else usage.cache_read_input_tokens,
+            None if usage is None else usage.output_tokens,
+            record.estimated,
+            record.stop_reason or "",
         )
-        if record.first is not None:
-            line.first_ms = _ms(record.first)
-        if usage is not None:
-            line.input_tokens = usage.input_tokens
-            line.cached_tokens = usage.cache_read_input_tokens
-            line.output_tokens = usage.output_tokens
-            line.stop = record.stop_reason or ""
-            line.estimated = record.estimated
         if record.tries > 1:
             line.tries = record.tries
         if problem is not None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Final
 
 from byway import exchange, messages, sse, stream
@@ -25,12 +26,15 @@ _EARLY: Final = 0.2
 def read(ask: Ask, body: bytes) -> Request:
     """The Messages request in `body`."""
     given = ask.headers
-    headers = {}
-    if b"anthropic-version" in given:
-        headers["anthropic-version"] = given[b"anthropic-version"].decode("latin-1")
-    if b"anthropic-beta" in given:
-        headers["anthropic-beta"] = given[b"anthropic-beta"].decode("latin-1")
+    headers = _forwarded(given.get(b"anthropic-version"), given.get(b"anthropic-beta"))
     return messages.parse(body, headers, f"msg_{ask.id}")
+
+
+@lru_cache(64)
+def _forwarded(version: bytes | None, beta: bytes | None) -> Mapping[str, str]:
+    """The headers that are part of what is asked for. A client sends the same ones again and again."""
+    given = {"anthropic-version": version, "anthropic-beta": beta}
+    return {name: value.decode("latin-1") for name, value in given.items() if value is not None}
 
 
 async def create(ask: Ask) -> None:
