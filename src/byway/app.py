@@ -190,6 +190,8 @@ class App:
                 return login.closed
         elif endpoint not in _OPEN:
             ask.caller = self._caller(ask)
+            if endpoint is not None and "admin" not in ask.caller.scopes:
+                raise _not_allowed(ask.caller, "admin")
         if endpoint is None:
             if not found:
                 raise Problem(

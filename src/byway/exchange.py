@@ -31,7 +31,7 @@ _ANSWER_LIMIT: Final = 128 << 20
 _NO_CONTENT: Final = frozenset(("message_start", "ping"))
 
 
-class Record(Struct):
+class Record(Struct, gc=False):
     """What a request came to: for the log, the meter, and later the page."""
 
     asked: str = ""

@@ -15,64 +15,69 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from byway.problems import Problem
 
+
+class Wire(Struct, gc=False):
+    """What is read from JSON or becomes JSON. It cannot lead back to itself, so the garbage collector need not follow it."""
+
+
 # ---------------------------------------------------------------------------------------------------------------- blocks
 
 
-class Text(Struct, tag_field="type", tag="text"):
+class Text(Wire, tag_field="type", tag="text"):
     text: str
 
 
-class Base64Source(Struct, tag_field="type", tag="base64"):
+class Base64Source(Wire, tag_field="type", tag="base64"):
     media_type: str
     data: str
 
 
-class UrlSource(Struct, tag_field="type", tag="url"):
+class UrlSource(Wire, tag_field="type", tag="url"):
     url: str
 
 
-class TextSource(Struct, tag_field="type", tag="text"):
+class TextSource(Wire, tag_field="type", tag="text"):
     data: str
 
 
-class ContentSource(Struct, tag_field="type", tag="content"):
+class ContentSource(Wire, tag_field="type", tag="content"):
     content: Content = None
 
 
-class FileSource(Struct, tag_field="type", tag="file"):
+class FileSource(Wire, tag_field="type", tag="file"):
     file_id: str
 
 
 Source = Base64Source | UrlSource | TextSource | ContentSource | FileSource
 
 
-class Image(Struct, tag_field="type", tag="image"):
+class Image(Wire, tag_field="type", tag="image"):
     source: Base64Source | UrlSource | FileSource
 
 
-class Document(Struct, tag_field="type", tag="document"):
+class Document(Wire, tag_field="type", tag="document"):
     source: Source
     title: str | None = None
     context: str | None = None
 
 
-class ToolUse(Struct, tag_field="type", tag="tool_use"):
+class ToolUse(Wire, tag_field="type", tag="tool_use"):
     id: str
     name: str
     input: Raw
 
 
-class ToolResult(Struct, tag_field="type", tag="tool_result"):
+class ToolResult(Wire, tag_field="type", tag="tool_result"):
     tool_use_id: str
     content: Content = None
     is_error: bool | None = None
 
 
-class ToolReference(Struct, tag_field="type", tag="tool_reference"):
+class ToolReference(Wire, tag_field="type", tag="tool_reference"):
     tool_name: str
 
 
-class SearchResult(Struct, tag_field="type", tag="search_result"):
+class SearchResult(Wire, tag_field="type", tag="search_result"):
     """What the client found by a search of its own."""
 
     source: str
@@ -80,16 +85,16 @@ class SearchResult(Struct, tag_field="type", tag="search_result"):
     content: list[Text]
 
 
-class Thinking(Struct, tag_field="type", tag="thinking"):
+class Thinking(Wire, tag_field="type", tag="thinking"):
     thinking: str
     signature: str | None = ""
 
 
-class RedactedThinking(Struct, tag_field="type", tag="redacted_thinking"):
+class RedactedThinking(Wire, tag_field="type", tag="redacted_thinking"):
     data: str
 
 
-class Unknown(Struct, tag_field="type", tag="byway unknown block"):
+class Unknown(Wire, tag_field="type", tag="byway unknown block"):
     """A block that is kept whole: what Anthropic's servers add to their own turns, or a type that this version does not know."""
 
     kind: str
@@ -129,28 +134,28 @@ Role = Literal["user", "assistant", "system"]
 _ROLES: Final[dict[str, Role]] = {"user": "user", "assistant": "assistant", "system": "system"}
 
 
-class Thought(Struct):
+class Thought(Wire):
     """The setting `thinking`: `adaptive`, `enabled` with a budget, `disabled`."""
 
     type: str
     budget_tokens: int | None = None
 
 
-class Format(Struct):
+class Format(Wire):
     """The form that an answer's text must have: `json_schema`."""
 
     type: str
     schema: Raw = Raw()
 
 
-class OutputConfig(Struct):
+class OutputConfig(Wire):
     """How hard to think, and in which form to answer."""
 
     effort: str | None = None
     format: Format | None = None
 
 
-class Turn(Struct):
+class Turn(Wire):
     """One message of the conversation. Its `output_config` holds from here on."""
 
     role: Role
@@ -163,13 +168,13 @@ class Turn(Struct):
         return [Text(self.content)] if isinstance(self.content, str) else self.content
 
 
-class ToolChoice(Struct):
+class ToolChoice(Wire):
     type: Literal["auto", "any", "tool", "none"]
     name: str | None = None
     disable_parallel_tool_use: bool | None = None
 
 
-class Tool(Struct):
+class Tool(Wire):
     """A tool of the client, or (with a dated `type`) one that Anthropic's servers would run."""
 
     name: str = ""
@@ -195,7 +200,7 @@ class Tool(Struct):
     enable_zoom: bool | None = None
 
 
-class Params(Struct, kw_only=True):
+class Params(Wire, kw_only=True):
     """The body of `POST /v1/messages`: typed where Byway looks, raw where it only passes on. Unknown fields stay in `body`."""
 
     model: Annotated[str, Meta(min_length=1, max_length=512)]
@@ -224,7 +229,7 @@ class _Typed(Params, kw_only=True):
     system: str | list[Text] | None = None
 
 
-class _LooseTurn(Struct):
+class _LooseTurn(Wire):
     role: str
     content: str | list[Raw]
     output_config: OutputConfig | None = None
@@ -237,13 +242,13 @@ class _Loose(Params, kw_only=True):
     system: str | list[Raw] | None = None
 
 
-class _LooseResult(Struct):
+class _LooseResult(Wire):
     tool_use_id: str
     content: str | list[Raw] | None = None
     is_error: bool | None = None
 
 
-class _Type(Struct):
+class _Type(Wire):
     type: str
 
 
@@ -260,7 +265,7 @@ _DIGITS: Final = 4300
 _ONLY_DIGITS: Final = bytes(48 if 48 <= byte <= 57 else 32 for byte in range(256))
 
 
-class _Named(Struct):
+class _Named(Wire):
     model: str
 
 
@@ -464,7 +469,7 @@ def _wrong(path: str, message: str) -> NoReturn:
 # ---------------------------------------------------------------------------------------------------------------- events
 
 
-class Usage(Struct):
+class Usage(Wire):
     """Tokens, as the official API counts: `input_tokens` leaves out what the cache gave."""
 
     input_tokens: int = 0
@@ -473,7 +478,7 @@ class Usage(Struct):
     output_tokens: int = 0
 
 
-class Started(Struct, tag_field="type", tag="message"):
+class Started(Wire, tag_field="type", tag="message"):
     """The message that `message_start` carries."""
 
     id: str
@@ -486,51 +491,51 @@ class Started(Struct, tag_field="type", tag="message"):
     safeguard_results: Raw | UnsetType = UNSET
 
 
-class MessageStart(Struct, tag_field="type", tag="message_start"):
+class MessageStart(Wire, tag_field="type", tag="message_start"):
     name: ClassVar[str] = "message_start"
     message: Started
 
 
-class ToolStart(Struct, tag_field="type", tag="tool_use"):
+class ToolStart(Wire, tag_field="type", tag="tool_use"):
     id: str
     name: str
     input: dict[str, Any] = {}
 
 
-class ThinkingStart(Struct, tag_field="type", tag="thinking"):
+class ThinkingStart(Wire, tag_field="type", tag="thinking"):
     thinking: str = ""
     signature: str = ""
 
 
-class BlockStart(Struct, tag_field="type", tag="content_block_start"):
+class BlockStart(Wire, tag_field="type", tag="content_block_start"):
     name: ClassVar[str] = "content_block_start"
     index: int
     content_block: Text | ToolStart | ThinkingStart
 
 
-class TextDelta(Struct, tag_field="type", tag="text_delta"):
+class TextDelta(Wire, tag_field="type", tag="text_delta"):
     text: str
 
 
-class ThinkingDelta(Struct, tag_field="type", tag="thinking_delta"):
+class ThinkingDelta(Wire, tag_field="type", tag="thinking_delta"):
     thinking: str
 
 
-class SignatureDelta(Struct, tag_field="type", tag="signature_delta"):
+class SignatureDelta(Wire, tag_field="type", tag="signature_delta"):
     signature: str
 
 
-class InputDelta(Struct, tag_field="type", tag="input_json_delta"):
+class InputDelta(Wire, tag_field="type", tag="input_json_delta"):
     partial_json: str
 
 
-class BlockDelta(Struct, tag_field="type", tag="content_block_delta"):
+class BlockDelta(Wire, tag_field="type", tag="content_block_delta"):
     name: ClassVar[str] = "content_block_delta"
     index: int
     delta: TextDelta | InputDelta | ThinkingDelta | SignatureDelta
 
 
-class BlockStop(Struct, tag_field="type", tag="content_block_stop"):
+class BlockStop(Wire, tag_field="type", tag="content_block_stop"):
     name: ClassVar[str] = "content_block_stop"
     index: int
 
@@ -540,27 +545,27 @@ StopReason = Literal[
 ]
 
 
-class Stop(Struct):
+class Stop(Wire):
     stop_reason: str | None
     stop_sequence: str | None = None
     safeguard_results: Raw | UnsetType = UNSET
 
 
-class MessageDelta(Struct, tag_field="type", tag="message_delta"):
+class MessageDelta(Wire, tag_field="type", tag="message_delta"):
     name: ClassVar[str] = "message_delta"
     delta: Stop
     usage: Usage
 
 
-class MessageStop(Struct, tag_field="type", tag="message_stop"):
+class MessageStop(Wire, tag_field="type", tag="message_stop"):
     name: ClassVar[str] = "message_stop"
 
 
-class Ping(Struct, tag_field="type", tag="ping"):
+class Ping(Wire, tag_field="type", tag="ping"):
     name: ClassVar[str] = "ping"
 
 
-class Frame(Struct):
+class Frame(Wire):
     """Bytes of an Anthropic backend that go on as they came: one event or several, or (`name` "message") a whole answer.
 
     `usage` and `stop_reason` are what the bytes say of them, for the meter.

@@ -13,7 +13,7 @@ import msgspec
 MOST: Final = 500
 
 
-class Line(msgspec.Struct, omit_defaults=True):
+class Line(msgspec.Struct, omit_defaults=True, gc=False):
     """The log line of a request."""
 
     id: str

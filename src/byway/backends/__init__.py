@@ -15,7 +15,7 @@ from byway.problems import Problem
 from byway.vendors import Vendor
 
 
-class Call(msgspec.Struct, frozen=True):
+class Call(msgspec.Struct, frozen=True, gc=False):
     """One HTTP request to a backend, without its address: the target's `url` and `secret` are joined in later."""
 
     method: str
@@ -29,7 +29,7 @@ class Call(msgspec.Struct, frozen=True):
         return f"Call({self.method} {self.path}, {len(self.body)} bytes)"
 
 
-class Target(msgspec.Struct, frozen=True):
+class Target(msgspec.Struct, frozen=True, gc=False):
     """Backend and model that we ask: what an alias leads to."""
 
     backend: str

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
-from msgspec import Struct
 
 from byway.backends.openai.arguments import Braces, mended
+from byway.messages import Wire
 from byway.problems import Problem
 from byway.stream import Writer
 
@@ -19,12 +19,12 @@ _MOST: Final = 1000
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
 
 
-class FunctionIn(Struct):
+class FunctionIn(Wire):
     name: str | None = None
     arguments: Any = None
 
 
-class CallIn(Struct):
+class CallIn(Wire):
     """A piece of a tool call, or a whole one."""
 
     index: Any = None

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw
 
 from byway import pdf
 from byway.backends import Target
@@ -29,6 +29,7 @@ from byway.messages import (
     ToolUse,
     Unknown,
     UrlSource,
+    Wire,
     unopened,
 )
 from byway.problems import Problem
@@ -38,7 +39,7 @@ PDF: Final = "application/pdf"
 _IMAGES: Final = ("image/jpeg", "image/png", "image/gif", "image/webp")
 
 
-class Part(Struct, omit_defaults=True):
+class Part(Wire, omit_defaults=True):
     """A part of a message's content: a text, an image or a file."""
 
     type: str

@@ -5,29 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, UnsetType
 
 from byway import claudecode, signature
 from byway.backends import Target
 from byway.backends.openai.content import Part, Refused, blind, parts, passed, within
 from byway.backends.openai.tools import fit
-from byway.messages import Block, Document, Request, Text, Thinking, ToolResult, ToolUse, Turn
+from byway.messages import Block, Document, Request, Text, Thinking, ToolResult, ToolUse, Turn, Wire
 from byway.problems import Problem
 from byway.vendors import Vendor
 
 
-class _Function(Struct):
+class _Function(Wire):
     name: str
     arguments: str
 
 
-class _CallOut(Struct):
+class _CallOut(Wire):
     id: str
     function: _Function
     type: str = "function"
 
 
-class Out(Struct):
+class Out(Wire):
     """One message."""
 
     role: str

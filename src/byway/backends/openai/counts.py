@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from msgspec import Struct
-
-from byway.messages import Usage
+from byway.messages import Usage, Wire
 
 
-class UsageIn(Struct):
+class UsageIn(Wire):
     """`usage`, by OpenAI's names and those of others."""
 
     prompt_tokens: Any = None
@@ -28,7 +26,7 @@ class UsageIn(Struct):
     cache_creation_input_tokens: Any = None
 
 
-class Timings(Struct):
+class Timings(Wire):
     """llama.cpp's own measurements, there even when nobody asked for `usage`."""
 
     cache_n: Any = None
@@ -36,7 +34,7 @@ class Timings(Struct):
     predicted_n: Any = None
 
 
-class Progress(Struct):
+class Progress(Wire):
     """llama.cpp's word on a long prompt that is still being read."""
 
     total: Any = None

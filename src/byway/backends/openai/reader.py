@@ -11,7 +11,7 @@ import re
 from typing import Any, Final
 
 import msgspec
-from msgspec import Struct, UnsetType, field
+from msgspec import UnsetType, field
 
 from byway import claudecode, faults
 from byway.backends import Target
@@ -19,13 +19,13 @@ from byway.backends.openai.calls import CallIn, Calls
 from byway.backends.openai.counts import Counts, Progress, Timings, UsageIn
 from byway.backends.openai.forms import Types, types
 from byway.backends.openai.spoken import Spoken
-from byway.messages import Event, Request, Stop, Usage
+from byway.messages import Event, Request, Stop, Usage, Wire
 from byway.problems import Problem
 from byway.sse import Decoder
 from byway.stream import Writer
 
 
-class _Delta(Struct):
+class _Delta(Wire):
     content: Any = None
     reasoning_content: Any = None
     reasoning: Any = None
@@ -35,7 +35,7 @@ class _Delta(Struct):
     tool_calls: list[CallIn] | None = None
 
 
-class _Choice(Struct):
+class _Choice(Wire):
     index: Any = None
     delta: _Delta | None = None
     message: _Delta | None = None
@@ -47,12 +47,12 @@ class _Choice(Struct):
     usage: UsageIn | None = None
 
 
-class _Verbose(Struct):
+class _Verbose(Wire):
     stop_type: Any = None
     stopping_word: Any = None
 
 
-class _Chunk(Struct):
+class _Chunk(Wire):
     choices: list[_Choice] | None = None
     usage: UsageIn | None = None
     error: Any = None

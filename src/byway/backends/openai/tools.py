@@ -8,18 +8,18 @@ from hashlib import blake2b
 from typing import Any, Final
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw
 
 from byway import claudecode
 from byway.backends import Target
 from byway.backends.openai import defined
 from byway.backends.openai.schema import cleaned, strict
-from byway.messages import Request, Tool, unopened
+from byway.messages import Request, Tool, Wire, unopened
 from byway.problems import Problem
 from byway.vendors import Vendor
 
 
-class ToolOut(Struct):
+class ToolOut(Wire):
     """One entry of `tools`."""
 
     function: dict[str, Any]
