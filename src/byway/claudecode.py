@@ -204,8 +204,8 @@ def tools(request: Request) -> list[Tool]:
     A tool with `defer_loading` counts as loaded once a result in the conversation refers to it, or a `tool_addition` does.
     """
     offered = request.params.tools or []
-    if not request.loose and not any([tool.defer_loading for tool in offered]):
-        return [tool for tool in offered if tool.name != _PLACEHOLDER]
+    if not request.loose and not any([tool.defer_loading or tool.name == _PLACEHOLDER for tool in offered]):
+        return offered
     late = {tool.name: tool for tool in offered if tool.defer_loading}
     loaded: dict[str, Tool] = {}
     gone = {_PLACEHOLDER}

@@ -297,9 +297,9 @@ class Connection(HttpToolsProtocol):
             self._left = HEAD_WITHIN
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        name, fields = name.lower(), self.headers
-        # RFC 9110 section 5.3: fields of one name are a list. Two hosts become a name that is none.
-        fields[name] = fields[name] + b", " + value if name in fields else value
+        if self.headers.setdefault(name.lower(), value) is not value:
+            # RFC 9110 section 5.3: fields of one name are a list. Two hosts become a name that is none.
+            self.headers[name.lower()] += b", " + value
 
     def on_headers_complete(self) -> None:
         self._in_head = False

@@ -71,7 +71,7 @@ def conversation(request: Request, target: Target) -> list[Out]:
     except Refused as refused:
         place = ".".join(filter(None, (_place(request.turns, refused.block), refused.field)))
         raise Problem("invalid_request", f"{place}: {refused.why}") from None
-    text = "\n\n".join([text for text in system if text])
+    text = "\n\n".join(filter(None, system))
     return [Out("system", text), *out] if text else out
 
 
@@ -123,13 +123,11 @@ def _hear(out: list[Out], group: Sequence[Turn], target: Target, system: list[st
 
 
 def _user(said: list[str | Part]) -> Out:
-    first = said[0]
-    if len(said) == 1 and isinstance(first, str):
-        return Out("user", first)
-    texts = [one for one in said if isinstance(one, str)]
-    if len(texts) == len(said):
-        return Out("user", "\n\n".join(texts))
-    return Out("user", [Part("text", one) if isinstance(one, str) else one for one in said])
+    try:
+        return Out("user", "\n\n".join(said))  # type: ignore[arg-type]
+    except TypeError:
+        # Not all of it is text.
+        return Out("user", [Part("text", one) if isinstance(one, str) else one for one in said])
 
 
 def _result(block: ToolResult, target: Target) -> tuple[str, list[Part]]:

@@ -275,13 +275,14 @@ class ChatReader:
                 raise Problem("broken", f"The answer of backend {self._backend!r} has no choices.")
             return
         choice = chunk.choices[0]
-        for other in chunk.choices:
-            if other.index == 0:
-                choice = other
-                break
-        else:
-            if choice.index:
-                return
+        if choice.index != 0:
+            for other in chunk.choices:
+                if other.index == 0:
+                    choice = other
+                    break
+            else:
+                if choice.index:
+                    return
         delta = choice.delta
         if delta is None and not self._written:
             # Some end a stream with the whole message once more.
