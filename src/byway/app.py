@@ -382,6 +382,8 @@ class App:
 class Attended:
     """One exchange whose client is watched. Leaving the block tells what ended it."""
 
+    __slots__ = ("_among", "_ask", "_beat", "_task", "_watch", "_why")
+
     def __init__(
         self, among: set[Attended], ask: Ask, beat: Callable[[float], None] | None, task: asyncio.Task[object]
     ) -> None:

@@ -284,6 +284,11 @@ class Request:
     streams must not keep a thousand prompts.
     """
 
+    __slots__ = (
+        "_headers", "_turns", "body", "chat", "estimate", "extra", "id", "judged", "loose", "model", "params", "room",
+        "size", "stream",
+    )  # fmt: skip
+
     def __init__(self, id: str, body: bytes, params: Params, headers: Mapping[str, str], size: int) -> None:
         self.id = id
         self.body = body
@@ -304,7 +309,7 @@ class Request:
         """Fields of that body for which the Messages API has no word; None: it is no chat completion."""
         self.room: int | None = None
         """Tokens that the window has left for the answer, once a backend has said so."""
-        self._turns: list[Turn] | None = None
+        self._turns: list[Turn] | None = params.messages if isinstance(params, _Typed) else None
 
     @property
     def forwarded(self) -> tuple[tuple[str, str], ...]:
@@ -330,12 +335,8 @@ class Request:
     def turns(self) -> list[Turn]:
         """The conversation; raises Problem with the path of what is wrong in it."""
         if self._turns is None:
-            params = self.params
-            if isinstance(params, _Typed):
-                self._turns = params.messages
-            else:
-                raws = params.messages if isinstance(params, _Loose) else ()
-                self._turns = [_loose_turn(raw, f"messages.{at}") for at, raw in enumerate(raws)]
+            raws = self.params.messages if isinstance(self.params, _Loose) else ()
+            self._turns = [_loose_turn(raw, f"messages.{at}") for at, raw in enumerate(raws)]
         return self._turns
 
     @property

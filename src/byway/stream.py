@@ -42,6 +42,8 @@ class Writer:
     of thinking ends with its signature.
     """
 
+    __slots__ = ("_blank", "_index", "_open", "_signer", "_start", "events", "started")
+
     def __init__(self, id: str, model: str, usage: Usage) -> None:
         self.events: list[Event] = []
         self.started = False

@@ -64,6 +64,7 @@ async def serve(ask: Ask, request: Request, reply: Stream | Whole) -> None:
 class Whole:
     """The reply to a client that did not ask for a stream: nothing goes out before the answer is whole."""
 
+    __slots__ = ("_ask", "_events", "_headers")
     sent = False
 
     def __init__(self, ask: Ask) -> None:

@@ -55,6 +55,8 @@ def number(value: Any) -> int:
 class Counts:
     """What a server has said of the tokens so far: running totals, of which the latest that says something counts."""
 
+    __slots__ = ("_estimate", "cached", "created", "output", "prompt")
+
     def __init__(self, estimate: int) -> None:
         self._estimate = estimate
         self.prompt = 0
