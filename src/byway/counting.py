@@ -242,7 +242,7 @@ _LARGE: Final = 100_000
 _SMALL: Final = 2_000
 
 
-class Estimate(NamedTuple):
+class Estimate(Struct, frozen=True, gc=False):
     """A guess at a prompt, and what it was made from."""
 
     tokens: int
@@ -297,7 +297,7 @@ class Counter:
         known = self._models.get(target.model) or self._model(target.model)
         size = request.size
         if size < _SMALL and target.tools is not False:
-            return Estimate(max(1, round(size * _PER_BYTE * known.sizes.factor)), 0, 0.0)
+            return Estimate(int(size * _PER_BYTE * known.sizes.factor) or 1, 0)
         shown = target.tools is not False
         if not shown:
             size -= sum(len(tool.description) + len(tool.input_schema) for tool in request.params.tools or ())

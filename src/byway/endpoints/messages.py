@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Final
 
@@ -79,8 +79,8 @@ class Whole:
     async def send(self, events: list[Event]) -> None:
         self._events += events
 
-    async def finish(self) -> None:
-        await self._ask.answer(stream.fold(self._events), headers=self._headers)
+    def finish(self) -> Awaitable[None]:
+        return self._ask.answer(stream.fold(self._events), headers=self._headers)
 
     async def fail(self, problem: Problem) -> None:
         raise problem

@@ -126,7 +126,7 @@ class Upstream:
         """Forget `answer`; keep its connection for `idle_for` seconds, or drop it when that is 0."""
         self._active.discard(answer)
         connection.release()
-        if idle_for and self._pool and connection.open and not connection.unsent:
+        if idle_for and self._pool and connection.rested:
             connection.until = connection.loop.time() + idle_for
             self._idle.append(connection)
             connection.pool = self._idle
@@ -193,7 +193,7 @@ class Upstream:
         """The idle connection that was used last, if there is one."""
         while self._idle:
             connection = self._idle.pop()
-            if connection.open and connection.until > connection.loop.time():
+            if connection.rested and connection.until > connection.loop.time():
                 return connection
             connection.abort()
         return None
@@ -315,13 +315,10 @@ class Connection(asyncio.Protocol):
         self.parser: Any = None
 
     @property
-    def open(self) -> bool:
-        return self._transport is not None and not self._transport.is_closing()
-
-    @property
-    def unsent(self) -> int:
-        """Bytes of the request that have not left yet."""
-        return self._transport.get_write_buffer_size() if self._transport is not None else 0
+    def rested(self) -> bool:
+        """It is open, and all of the last request has left."""
+        transport = self._transport
+        return transport is not None and not transport.is_closing() and not transport.get_write_buffer_size()
 
     async def secure(self, context: ssl.SSLContext, name: str) -> None:
         """Speak TLS from now on, with a peer that proves to be `name`. Raises OSError."""
@@ -363,11 +360,11 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def pause(self) -> None:
-        if self._transport is not None and self.open:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.pause_reading()
 
     def resume(self) -> None:
-        if self._transport is not None and self.open:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
 
     # ----------------------------------------------------------------------------------------------- called by the loop
