@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -182,7 +183,7 @@ def test_an_image_in_a_request_counts_by_its_size_and_teaches_nothing(vendor: st
     assert guess.tokens < 6000
     for _ in range(9):
         counter.learn("m", guess, 100_000)
-    assert counter.estimate(asked, TARGET) == guess._replace(weight=0.0)
+    assert counter.estimate(asked, TARGET) == msgspec.structs.replace(guess, weight=0.0)
 
 
 def test_a_file_that_is_passed_on_costs_by_its_pages() -> None:

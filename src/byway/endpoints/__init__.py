@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -111,25 +111,25 @@ class Ask:
 
     async def begin(self, status: int, headers: list[Header]) -> None:
         """Send the head; every answer carries `request-id`."""
-        await self.send(self._head(status, headers))
+        await self.send({"type": "http.response.start", "status": status, "headers": self._headed(status, headers)})
 
-    def _head(self, status: int, headers: list[Header]) -> dict[str, Any]:
+    def _headed(self, status: int, headers: list[Header]) -> list[Header]:
         self.status = status
         headers.append((b"request-id", b"req_" + self.id.encode()))
         if self.origin:
             headers += [(b"access-control-allow-origin", self.origin), (b"vary", b"origin")]
-        return {"type": "http.response.start", "status": status, "headers": headers}
+        return headers
 
-    async def answer(self, body: bytes, status: int = 200, headers: list[Header] | None = None) -> None:
+    async def answer(self, body: bytes, status: int = 200, headers: Iterable[Header] = ()) -> None:
         """Send a whole answer of JSON."""
-        head = self._head(status, [_JSON, (b"content-length", b"%d" % len(body)), *(headers or ())])
+        headed = self._headed(status, [_JSON, (b"content-length", b"%d" % len(body)), *headers])
         if self.scope["method"] == "HEAD":
             body = b""
         whole = getattr(self.send, "whole", None)
         if whole is not None:
-            whole(status, head["headers"], body)
+            whole(status, headed, body)
             return
-        await self.send(head)
+        await self.send({"type": "http.response.start", "status": status, "headers": headed})
         await self.send({"type": "http.response.body", "body": body})
 
     def _envelope(self, problem: Problem) -> bytes:
@@ -190,6 +190,12 @@ def latin(text: str) -> bytes:
     """Text as a header's value: what headers cannot hold is replaced."""
     shown = text if text.isprintable() else "".join([one if one.isprintable() else " " for one in text])
     return shown.encode("latin-1", "replace")
+
+
+@lru_cache(256)
+def answerer(backend: str, model: str) -> tuple[Header, Header]:
+    """The headers that say who has answered."""
+    return (b"x-byway-backend", latin(backend)), (b"x-byway-model", latin(model))
 
 
 def hints(problem: Problem) -> list[Header]:

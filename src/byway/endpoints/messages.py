@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Final
 
 from byway import exchange, messages, sse, stream
-from byway.endpoints import Ask, Gone, Header, Routes, broken, error_frame, latin
+from byway.endpoints import Ask, Gone, Header, Routes, answerer, broken, error_frame
 from byway.logs import trace
 from byway.messages import Event, Ping, Request
 from byway.problems import Problem
@@ -70,11 +70,11 @@ class Whole:
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
         self._events: list[Event] = []
-        self._headers: list[Header] = []
+        self._headers: tuple[Header, ...] = ()
 
     def aim(self, backend: str, model: str) -> None:
         self._events = []
-        self._headers = [(b"x-byway-backend", latin(backend)), (b"x-byway-model", latin(model))]
+        self._headers = answerer(backend, model)
 
     async def send(self, events: list[Event]) -> None:
         self._events += events
@@ -110,7 +110,7 @@ class Stream:
         """`message_start` has gone out."""
         self._closed = False
         self._pending: list[Event] = []
-        self._headers: list[Header] = []
+        self._headers: tuple[Header, ...] = ()
         self._spoke = True
         """Something went out since the last beat."""
         self._timeouts = ask.runtime.config.timeouts
@@ -119,7 +119,7 @@ class Stream:
 
     def aim(self, backend: str, model: str) -> None:
         self._pending = []
-        self._headers = [(b"x-byway-backend", latin(backend)), (b"x-byway-model", latin(model))]
+        self._headers = answerer(backend, model)
 
     async def send(self, events: list[Event]) -> None:
         if not self.sent:
