@@ -49,9 +49,9 @@ def fit(name: str) -> str:
 def offered(request: Request, target: Target) -> list[ToolOut]:
     """The tools that the model may call now; raises Problem `invalid_request` for one that this backend cannot have."""
     vendor = target.vendor
-    found = []
-    names = set()
-    for tool in claudecode.tools(request):
+    tools = claudecode.tools(request)
+    found: dict[str, ToolOut] = {}
+    for tool in tools:
         plain = tool.type in (None, "custom") and not len(tool.input_examples)
         key = vendor.schema, bool(tool.strict and vendor.strict), tool.name
         known = _seen.get(key) if plain else None
@@ -67,11 +67,10 @@ def offered(request: Request, target: Target) -> list[ToolOut]:
                 if "description" in out.function:
                     out.function["description"] = said
                 _seen[key] = (said, tool.input_schema.copy(), out)
-        names.add(out.function["name"])
-        found.append(out)
-    if len(names) < len(found):
+        found[out.function["name"]] = out
+    if len(found) < len(tools):
         raise Problem("invalid_request", "tools: Tool names must be unique.")
-    return found
+    return list(found.values())
 
 
 def _path(request: Request, tool: Tool) -> str:
