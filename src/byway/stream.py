@@ -115,7 +115,8 @@ class Writer:
 
     def finish(self, stop: Stop, usage: Usage) -> None:
         self.start()
-        self.end()
+        if self._open:
+            self.end()
         self.events += (MessageDelta(stop, usage), MessageStop())
 
 

@@ -245,7 +245,10 @@ class ChatReader:
                 "<" not in text and "[" not in text and "`" not in text and (self._begun or text.lstrip()[:1].isalnum())
             ):
                 self._begun = True
-                self._say("text", text)
+                if self._calls is None:
+                    self._writer.text(text)
+                else:
+                    self._calls.say("text", text)
                 return
             spoken = self._spoken = Spoken(
                 self._say,
@@ -288,7 +291,8 @@ class ChatReader:
             # Some end a stream with the whole message once more.
             delta = choice.message
         if delta is not None:
-            self._writer.start()
+            if not self._writer.started:
+                self._writer.start()
             self._take(delta)
         if choice.finish_reason:
             self._ended(choice, chunk)
