@@ -34,7 +34,7 @@ from byway.endpoints import (
 )
 from byway.keys import Caller
 from byway.login import COOKIE
-from byway.logs import put, trace
+from byway.logs import taker, trace
 from byway.problems import Problem
 from byway.recent import Line, Recent
 from byway.runtime import Runtime
@@ -352,7 +352,9 @@ class App:
             # An upstream's words may hold pieces of a prompt: those are not logged, only what Byway itself has to say.
             if "status" not in problem.facts and problem.row.blame != "client":
                 line.reason = self.runtime.scrubber.scrub(problem.message)[:300]
-        put("Request", line)
+        log = taker(logging.INFO)
+        if log is not None:
+            log.put("info", "Request", line)
         if ask.caller is not OWNER:
             self.recent.add(line, "" if problem is None else self.runtime.scrubber.scrub(problem.message)[:_TOLD])
 
