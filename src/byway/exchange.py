@@ -184,7 +184,7 @@ async def _ask(live: Live, target: Target, request: Request, reply: Reply, recor
         call = await after_reading(unread, live.protocol.request, request, target)
     if request.loose and target.vendor.protocol != "anthropic" and request.unknown:
         say("Blocks of types that Byway does not know go on as text", logging.WARNING, types=" ".join(request.unknown))
-    problem = live.refusal(target, call.body)
+    problem = None if target.window is None else live.refusal(target, call.body)
     if problem is not None:
         raise problem
     guess = live.counter.estimate(request, target, call.body)

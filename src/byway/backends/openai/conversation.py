@@ -85,8 +85,11 @@ def prefill(messages: Sequence[Out], vendor: Vendor) -> dict[str, Any]:
 def _hear(out: list[Out], group: Sequence[Turn], target: Target, system: list[str]) -> None:
     """Add the messages for the turns after an assistant's, up to the next one. At the very start there is none: what the
     system says before anybody else is added to `system`."""
+    waiting: dict[str, None] = {}
     made = out[-1].tool_calls if out else UNSET
-    waiting = {} if made is UNSET else {call.id: None for call in made}
+    if not isinstance(made, UnsetType):
+        for call in made:
+            waiting[call.id] = None
     said: list[str | Part] = []
     for turn in group:
         if turn.role == "system":

@@ -117,17 +117,17 @@ class ChatReader:
         self._written = 0
         self._refused = self._done = False
         self._problem: Problem | None = None
+        self.estimated = False
+        """Is a count of the usage given out a guess, since the backend has not said it?"""
         params = request.params
         self._target = target
-        self._backend = target.backend
         self._counts = Counts(request.estimate)
         self._writer = Writer(request.id, request.model, Usage(request.estimate))
         self._stops = params.stop_sequences or ()
         self._most = None if isinstance(params.max_tokens, UnsetType) else params.max_tokens
         vendor, choice = target.vendor, params.tool_choice
         tools = claudecode.tools(request) if request.loose else params.tools
-        self._known, own = types(tools) if tools else _NO_TOOLS
-        self._own = own
+        self._known, self._own = types(tools) if tools else _NO_TOOLS
         self._id = request.id
         self._streams = request.stream
         self._calls: Calls | None = None
@@ -138,11 +138,6 @@ class ChatReader:
         """A model's own marks may stand in the text."""
         self._formed = bool(params.output_format or (params.output_config and params.output_config.format))
         self._begun = False
-
-    @property
-    def estimated(self) -> bool:
-        """Is a count of the usage given out a guess, since the backend has not said it?"""
-        return self._counts.estimated
 
     # -------------------------------------------------------------------------------------------------- bytes to events
 
@@ -200,7 +195,7 @@ class ChatReader:
             if not self._done and self._reason is None:
                 raise Problem(
                     "broken",
-                    f"The answer of backend {self._backend!r} ended before it was finished. "
+                    f"The answer of backend {self._target.backend!r} ended before it was finished. "
                     "Look in that server's log: it may have stopped, run out of memory, or hit a proxy's time limit.",
                 )
             self._finish()
@@ -209,14 +204,14 @@ class ChatReader:
         return self._writer.take()
 
     def _nested(self) -> Problem:
-        return Problem("broken", f"The answer of backend {self._backend!r} is nested too deeply.")
+        return Problem("broken", f"The answer of backend {self._target.backend!r} is nested too deeply.")
 
     def _complete(self, whole: bytes) -> bool:
         start = whole[:_PEEK].lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
         if start == b"<":
             raise Problem(
                 "broken",
-                f"Backend {self._backend!r} answered with a web page. Is its `url` that of the API, and not of a page or a "
+                f"Backend {self._target.backend!r} answered with a web page. Is its `url` that of the API, and not of a page or a "
                 "login in front of it?",
             )
         return whole[-_PEEK:].rstrip().endswith((b"}", b"]"))
@@ -225,7 +220,7 @@ class ChatReader:
 
     def _called(self) -> Calls:
         if self._calls is None:
-            self._calls = Calls(self._writer, self._id, self._backend, self._own)
+            self._calls = Calls(self._writer, self._id, self._target.backend, self._own)
         return self._calls
 
     def _say(self, kind: str, text: str) -> None:
@@ -270,12 +265,12 @@ class ChatReader:
         if name == "error" and not chunk.error:
             chunk.error = _any.decode(data)
         if chunk.error:
-            raise faults.said(chunk.error, backend=self._backend, window=self._target.window)
+            raise faults.said(chunk.error, backend=self._target.backend, window=self._target.window)
         if chunk.usage is not None or chunk.prompt_progress is not None:
             self._count(chunk)
         if not chunk.choices:
             if self._whole is not None:
-                raise Problem("broken", f"The answer of backend {self._backend!r} has no choices.")
+                raise Problem("broken", f"The answer of backend {self._target.backend!r} has no choices.")
             return
         choice = chunk.choices[0]
         if choice.index != 0:
@@ -307,7 +302,7 @@ class ChatReader:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             raise Problem(
                 "broken",
-                f"Backend {self._backend!r} sent something that is not a chat completion, or only the beginning of one.",
+                f"Backend {self._target.backend!r} sent something that is not a chat completion, or only the beginning of one.",
             ) from None
 
     def _count(self, chunk: _Chunk) -> None:
@@ -378,7 +373,8 @@ class ChatReader:
         said = (self._reason or "").lower()
         if said in _FAILED:
             self._problem = Problem(
-                "broken", f"Backend {self._backend!r} gave up in the middle of its answer ({said}). Look in its log."
+                "broken",
+                f"Backend {self._target.backend!r} gave up in the middle of its answer ({said}). Look in its log.",
             )
             return
         reason = _REASONS.get(said, "end_turn")
@@ -392,6 +388,7 @@ class ChatReader:
         except Problem as problem:
             self._problem = problem
             return
+        self.estimated = self._counts.estimated
         self._writer.finish(self._stopped(reason), self._counts.total(self._written))
 
     def _stopped(self, reason: str) -> Stop:
