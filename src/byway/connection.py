@@ -336,7 +336,7 @@ class Connection(HttpToolsProtocol):
 
     def _start(self, cycle: Cycle) -> None:
         self._running = cycle
-        cycle.task = task = self.loop.create_task(cycle.run())
+        cycle.task = task = asyncio.Task(cycle.run(), loop=self.loop, name="request")
         self.tasks.add(task)
 
     def on_body(self, body: bytes) -> None:
