@@ -13,6 +13,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from byway.logs import trace
+from byway.sse import CR, LF
 
 #: Bytes of a request's line and headers together. Claude Code sends about 1 KB.
 HEAD_LIMIT: Final = 64 << 10
@@ -183,7 +184,7 @@ def _head(status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
     """Status line and headers; raises ValueError for one that would break out of its line."""
     lines = [*map(b": ".join, headers)]
     said = b"".join(lines)
-    if b"\n" in said or b"\r" in said:
+    if LF in said or CR in said:
         raise ValueError("a header of the answer holds a line end")
     return b"%b%b\r\n\r\n" % (STATUS_LINE[status], b"\r\n".join(lines))
 

@@ -12,6 +12,9 @@ from byway.problems import Problem
 
 _encode: Final = msgspec.json.Encoder().encode
 _BOM: Final = b"\xef\xbb\xbf"
+#: Numbers, since to look for a byte string with `in` raises and catches an exception inside (Python 3.11).
+LF: Final = 10
+CR: Final = 13
 #: Bytes of one event.
 EVENT_LIMIT: Final = 32 << 20
 
@@ -47,7 +50,7 @@ class Decoder:
         self._size += len(chunk)
         if self._size > EVENT_LIMIT:
             raise Problem("broken", f"The backend sent an event of over {EVENT_LIMIT >> 20} MiB that did not end.")
-        if self._rest and b"\n" not in chunk and b"\r" not in chunk:
+        if self._rest and LF not in chunk and CR not in chunk:
             self._pieces.append(chunk)
             self._halved = False
             return []
@@ -66,7 +69,7 @@ class Decoder:
             # The other half of a CRLF that the last cut went through.
             data = data[1:]
         self._halved = data.endswith(b"\r")
-        if b"\r" in data:
+        if CR in data:
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         lines = data.split(b"\n")
         self._rest = lines.pop()

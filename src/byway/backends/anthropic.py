@@ -12,7 +12,7 @@ from byway import faults, signature
 from byway.backends import Call, Facts, Target
 from byway.messages import Event, Frame, Request, Usage, renamed
 from byway.problems import Problem
-from byway.sse import EVENT_LIMIT, Decoder
+from byway.sse import CR, EVENT_LIMIT, Decoder
 from byway.stream import unfold
 
 _JSON: Final = ("content-type", "application/json")
@@ -340,25 +340,20 @@ def _is_whole(rest: bytes) -> bool:
 
 def _ends(data: bytes) -> bool:
     """May a frame end in `data`?"""
-    return b"\n\n" in data or b"\r\n\r\n" in data or b"\r\r" in data
+    return b"\n\n" in data or (CR in data and (b"\r\n\r\n" in data or b"\r\r" in data))
 
 
 def _end(data: bytes) -> int:
     """Where the last whole frame of `data` ends; 0 when there is none."""
-    ends = [data.rfind(mark) + len(mark) for mark in (b"\n\n", b"\r\n\r\n", b"\r\r") if mark in data]
+    marks = (b"\n\n", b"\r\n\r\n", b"\r\r") if CR in data else (b"\n\n",)
+    ends = [at + len(mark) for mark in marks if (at := data.rfind(mark)) >= 0]
     return max(ends, default=0)
 
 
 def _split(data: bytes) -> list[bytes]:
     """The frames of `data`, each with its closing blank line."""
     mark = (
-        b"\n\n"
-        if b"\r" not in data
-        else b"\r\n\r\n"
-        if b"\r\n\r\n" in data
-        else b"\r\r"
-        if b"\r\r" in data
-        else b"\n\n"
+        b"\n\n" if CR not in data else b"\r\n\r\n" if b"\r\n\r\n" in data else b"\r\r" if b"\r\r" in data else b"\n\n"
     )
     return [frame + mark for frame in data.split(mark) if frame]
 

@@ -153,7 +153,7 @@ class ChatReader:
             if not start:
                 self._head = data
                 return []
-            if start[:1] in b"{[<":
+            if start.startswith((b"{", b"[", b"<")):
                 self._whole = [data]
                 return []
             self._sse = Decoder()
@@ -211,8 +211,8 @@ class ChatReader:
         if start == b"<":
             raise Problem(
                 "broken",
-                f"Backend {self._target.backend!r} answered with a web page. Is its `url` that of the API, and not of a page or a "
-                "login in front of it?",
+                f"Backend {self._target.backend!r} answered with a web page. Is its `url` that of the API, and not of a page "
+                "or a login in front of it?",
             )
         return whole[-_PEEK:].rstrip().endswith((b"}", b"]"))
 
