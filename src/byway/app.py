@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -53,7 +54,7 @@ FRONT: Final[Routes] = (*messages.ROUTES, *chat.ROUTES, *tokens.ROUTES, *models.
 OPEN: Final[Routes] = (*health.ROUTES, *claude.OPEN, *login.OPEN, *ui.OPEN)
 _OPEN: Final = frozenset(endpoint for _, _, endpoint in OPEN)
 #: The scope that a key must have for an endpoint; one that is not named here is for `admin` alone.
-NEEDED: Final[Mapping[Endpoint, str]] = {
+NEEDED: Final[Mapping[Endpoint | None, str]] = {
     messages.create: "write",
     chat.create: "write",
     tokens.count: "read",
@@ -102,7 +103,7 @@ class App:
         self._wide = wide
         self._by_socket_only = not runtime.config.server.tcp
         self._attended: set[Attended] = set()
-        self._ids = _ids()
+        self._ids: list[str] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._beating = False
         self._hosts: set[bytes] = set()
@@ -141,7 +142,8 @@ class App:
         if type(headers) is not dict:
             # ASGI has a list of pairs here, Byway's own connection what comes of it.
             headers = dict(headers)
-        ask = Ask(self, scope, headers, receive, send, next(self._ids))
+        ids = self._ids or self._more_ids()
+        ask = Ask(self, scope, headers, receive, send, ids.pop())
         try:
             try:
                 endpoint = self._enter(ask)
@@ -159,6 +161,12 @@ class App:
                 await ask.refuse(ask.problem)
         finally:
             self._log(ask, time.monotonic() - began)
+
+    def _more_ids(self) -> list[str]:
+        """Random ids of 24 letters, many from one call for randomness."""
+        block = os.urandom(12 * 256).hex()
+        self._ids += [block[at : at + 24] for at in range(0, len(block), 24)]
+        return self._ids
 
     def _enter(self, ask: Ask) -> Endpoint:
         """The door, the same for every route: host, page, key. Then the endpoint."""
@@ -437,13 +445,6 @@ class Attended:
 def _ms(seconds: float) -> float:
     """Milliseconds with one decimal. `round` costs four times as much."""
     return int(seconds * 10_000 + 0.5) / 10
-
-
-def _ids() -> Iterator[str]:
-    """Random ids of 24 letters, many from one call for randomness."""
-    while True:
-        block = os.urandom(12 * 256).hex()
-        yield from (block[at : at + 24] for at in range(0, len(block), 24))
 
 
 #: Letters of an error that are remembered.

@@ -186,7 +186,7 @@ def _head(status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
     said = b"".join(lines)
     if LF in said or CR in said:
         raise ValueError("a header of the answer holds a line end")
-    return b"%b%b\r\n\r\n" % (STATUS_LINE[status], b"\r\n".join(lines))
+    return STATUS_LINE[status] + b"\r\n".join(lines) + b"\r\n\r\n"
 
 
 class Connection(HttpToolsProtocol):

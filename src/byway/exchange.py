@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from functools import partial
 from typing import Final, Protocol
 
 from msgspec import Struct
@@ -128,10 +129,7 @@ async def _attempt(
     )
     step = None if request.chat else again.step(request, target)
     if served:
-
-        async def ask(asked: Request, relay: Reply) -> None:
-            await _ask(live, target, asked, relay, record, began)
-
+        ask = partial(_ask, live, target, record=record, began=began)
         await looking.look(request, served, judged or reply, ask, record)
     elif step is None:
         await _ask(live, target, request, judged or reply, record, began)

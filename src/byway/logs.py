@@ -96,7 +96,7 @@ class Sink:
         if not text.isascii() or "\x7f" in text:
             # JSON escapes control characters below 0x20 itself; the others are escaped here.
             text = _UNSAFE.sub(_escape, text)
-        head = f'{{"time":"{clock}.{int(now * 1000) % 1000:03}Z","level":"{level}","message":{_quoted(message)}'
+        head = f'{{"time":"{clock}.{str(int(now * 1000))[-3:]}Z","level":"{level}","message":{_quoted(message)}'
         return f"{head}}}" if text == "{}" else f"{head},{text[1:]}"
 
     def _people(self, now: float, level: str, message: str, said: Fields) -> str:
