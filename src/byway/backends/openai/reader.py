@@ -245,15 +245,18 @@ class ChatReader:
                 else:
                     self._calls.say("text", text)
                 return
-            spoken = self._spoken = Spoken(
-                self._say,
-                lambda name, input: self._called().add(name, input),
-                self._known,
-                tags=self._target.vendor.thinking_as_text,
-                bare=not self._formed,
-                begun=self._begun,
-            )
+            spoken = self._spoken = self._listen()
         spoken.feed(text)
+
+    def _listen(self) -> Spoken:
+        return Spoken(
+            self._say,
+            lambda name, input: self._called().add(name, input),
+            self._known,
+            tags=self._target.vendor.thinking_as_text,
+            bare=not self._formed,
+            begun=self._begun,
+        )
 
     def _read(self, data: bytes, name: str) -> None:
         if data.startswith(b"\xef\xbb\xbf"):
