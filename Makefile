@@ -29,6 +29,7 @@ up: $(VENV)/.model $(VENV)/.keychain ## start Byway
 
 test: $(VENV)/.dev $(VENV)/.model ## every test
 	@$(BIN)/python tests/older.py
+	@$(BIN)/python tests/axe.py
 	@$(BIN)/python -m pytest -q $(ARGS)
 
 check: $(VENV)/.dev ## style and types, for each system that Byway runs on
