@@ -151,14 +151,14 @@ class App:
             except Problem as problem:
                 if ask.status:
                     raise
-                await ask.refuse(problem)
+                await self._refuse(ask, problem)
         except (Gone, asyncio.CancelledError):
             ask.status = 499
         except Exception:
             trace("Byway failed on a request: please report this", id=f"req_{ask.id}")
             ask.problem = broken()
             if not ask.status:
-                await ask.refuse(ask.problem)
+                await self._refuse(ask, ask.problem)
         finally:
             self._log(ask, time.monotonic() - began)
 
@@ -167,6 +167,10 @@ class App:
         block = os.urandom(12 * 256).hex()
         self._ids += [block[at : at + 24] for at in range(0, len(block), 24)]
         return self._ids
+
+    async def _refuse(self, ask: Ask, problem: Problem) -> None:
+        """Say a Problem: to a person as a page, to a program in the API's words."""
+        await (ui.refused(ask, problem) if ui.for_person(ask) else ask.refuse(problem))
 
     def _enter(self, ask: Ask) -> Endpoint:
         """The door, the same for every route: host, page, key. Then the endpoint."""

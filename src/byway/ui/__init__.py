@@ -138,19 +138,32 @@ class Form(dict[str, str]):
 async def form(ask: Ask) -> Form:
     """What was sent by a form. Raises Problem for what is none."""
     if int(ask.headers.get(b"content-length") or 0) > _FORM_LIMIT:
-        raise Problem("too_large", f"A form of this page has at most {_FORM_LIMIT >> 10} KiB.")
+        raise _too_large()
+    body = await ask.body()
+    if len(body) > _FORM_LIMIT:
+        raise _too_large()
     try:
-        fields = parse_qsl(
-            (await ask.body()).decode(), keep_blank_values=True, strict_parsing=False, max_num_fields=500
-        )
+        fields = parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=False, max_num_fields=500)
     except ValueError:
         raise Problem("invalid_request", "This is no form of the settings page.") from None
     return Form((name, value.strip()) for name, value in fields)
 
 
+def _too_large() -> Problem:
+    return Problem("too_large", f"A form of this page has at most {_FORM_LIMIT >> 10} KiB.")
+
+
+def number(text: str) -> int:
+    """A number that stands in a form or in an address; 0 for what is none of ours."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+
+
 def query(ask: Ask) -> Form:
     """The fields behind the `?` of the address."""
-    return Form(parse_qsl(ask.scope["query_string"].decode("latin-1"), keep_blank_values=True))
+    try:
+        return Form(parse_qsl(ask.scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=50))
+    except ValueError:
+        return Form()
 
 
 def wants_part(ask: Ask) -> bool:
@@ -177,6 +190,22 @@ async def show(
     await send(ask, _templates().get_template(f"{template}.html").render(common | data), status)
 
 
+async def refused(ask: Ask, problem: Problem) -> None:
+    """A Problem for a person: above what the page shows already, or as a page of its own."""
+    ask.problem = problem
+    status, said = problem.row.status, failed(ask, problem)
+    if wants_part(ask):
+        told = _templates().get_template("parts.html").module.message(said)  # type: ignore[attr-defined]
+        await send(ask, told, status, [(b"hx-retarget", b"#told"), (b"hx-reswap", b"innerHTML")])
+    else:
+        await show(ask, "refused", "That did not work", here="", status=status, said=said, pages=(), notices=())
+
+
+def for_person(ask: Ask) -> bool:
+    """Does a browser ask that shows what comes, and not a program?"""
+    return wants_part(ask) or b"text/html" in ask.headers.get(b"accept", b"")
+
+
 async def part(ask: Ask, template: str, block: str, status: int = 200, **data: Any) -> None:
     """Send one card of a page: the block of its template."""
     common = {"root": ask.runtime.config.server.root_path, "version": __version__, "said": None}
@@ -199,11 +228,11 @@ async def send(ask: Ask, html: str, status: int = 200, headers: list[Header] | N
     await ask.send({"type": "http.response.body", "body": b"" if ask.scope["method"] == "HEAD" else body})
 
 
-async def go(ask: Ask, path: str, headers: list[Header] | None = None) -> None:
-    """Send the browser to another page of this site."""
+async def go(ask: Ask, path: str, headers: list[Header] | None = None, status: int = 200) -> None:
+    """Send the browser to another page of this site; `status` is what htmx is told with it."""
     where = f"{ask.runtime.config.server.root_path}{path}".encode()
     if wants_part(ask):
-        await ask.begin(200, [(b"hx-redirect", where), (b"content-length", b"0"), *(headers or ())])
+        await ask.begin(status, [(b"hx-redirect", where), (b"content-length", b"0"), *(headers or ())])
     else:
         await ask.begin(303, [(b"location", where), (b"content-length", b"0"), *_GUARDED, *(headers or ())])
     await ask.send({"type": "http.response.body", "body": b""})

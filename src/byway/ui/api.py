@@ -12,7 +12,7 @@ from byway.config.settings import Scope
 from byway.endpoints import Ask, Routes
 from byway.endpoints.settings import lines, who, work
 from byway.problems import Problem
-from byway.ui import Said, changed, etag, failed, form, go, part, show, status, tried, wants_part
+from byway.ui import Said, changed, etag, failed, form, go, number, part, show, status, tried, wants_part
 
 _ANYWHERE: Final = ("0.0.0.0", "::", "[::]", "*")
 _PORT: Final = re.compile(r"\d{1,5}")
@@ -206,15 +206,15 @@ async def _let_in(ask: Ask) -> None:
 
 async def version(ask: Ask) -> None:
     """What one version of the config changed."""
-    number = int(ask.tail) if ask.tail.isascii() and ask.tail.isdigit() and len(ask.tail) < 9 else 0
-    found = await work(lambda: ask.app.at_desk.filing.version(number))
+    wanted = number(ask.tail)
+    found = await work(lambda: ask.app.at_desk.filing.version(wanted))
     await show(
         ask,
         "version",
-        f"Version {number}",
+        f"Version {wanted}",
         here="/api",
         found=found,
-        changes=await work(lambda: lines(ask, number)),
+        changes=await work(lambda: lines(ask, wanted)),
         etag=await etag(ask),
     )
 
@@ -222,12 +222,12 @@ async def version(ask: Ask) -> None:
 async def rollback(ask: Ask) -> None:
     """Go back to a version."""
     fields = await form(ask)
-    number = int(fields["version"]) if fields["version"].isascii() and fields["version"].isdigit() else 0
+    wanted = number(fields["version"])
     desk = ask.app.at_desk
     said = await tried(
         ask,
-        lambda: desk.filing.rollback(number, who(ask), fields["etag"] or None),
-        lambda _: Said("good", f"The config is that of version {number} again."),
+        lambda: desk.filing.rollback(wanted, who(ask), fields["etag"] or None),
+        lambda _: Said("good", f"The config is that of version {wanted} again."),
     )
     if said.kind == "good" and not wants_part(ask):
         await go(ask, "/api")

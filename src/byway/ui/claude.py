@@ -17,7 +17,7 @@ from byway.runtime import Runtime
 from byway.search import Failed, Query, Result
 from byway.search.searching import Searcher
 from byway.secrets import ENTRIES
-from byway.ui import Form, Said, changed, etag, failed, form, part, query, show, status, tried, wants_part
+from byway.ui import Form, Said, changed, etag, failed, form, number, part, query, show, status, tried, wants_part
 from byway.ui.login import closed
 from byway.vault import NoKeychain, VaultError
 from byway.verify import Verdict, verify
@@ -269,10 +269,9 @@ async def undo(ask: Ask) -> None:
     """Take Quick Setup back."""
     fields = await form(ask)
     desk = ask.app.at_desk
-    number = int(fields["version"]) if fields["version"].isascii() and fields["version"].isdigit() else 0
     said = await tried(
         ask,
-        lambda: desk.filing.rollback(number, who(ask), fields["etag"] or None),
+        lambda: desk.filing.rollback(number(fields["version"]), who(ask), fields["etag"] or None),
         lambda _: Said("good", "As it was before."),
     )
     await _applied(ask, said)

@@ -6,14 +6,14 @@ import html
 
 from byway import login
 from byway.endpoints import Ask, Header, Routes
-from byway.ui import Said, go, query, send, show
+from byway.ui import Said, go, query, send, show, wants_part
 
 
 async def enter(ask: Ask) -> None:
     """Exchange the link's token for a login; it works once."""
     token = query(ask)["token"]
     if not token:
-        await closed(ask)
+        await closed(ask, status=200)
         return
     cookie = ask.app.at_desk.enter(token)
     if cookie is None:
@@ -35,9 +35,13 @@ async def leave(ask: Ask) -> None:
     await go(ask, "/login", [_cookie("", 0)])
 
 
-async def closed(ask: Ask, said: Said | None = None) -> None:
+async def closed(ask: Ask, said: Said | None = None, status: int = 401) -> None:
     """What those see who are not logged in."""
-    await show(ask, "login", "Log in", here="/login", status=401, said=said, pages=(), notices=())
+    if wants_part(ask):
+        # Their login has ended while the page was open: what they see of it is not to be replaced by a whole page.
+        await go(ask, "/login", status=401)
+        return
+    await show(ask, "login", "Log in", here="/login", status=status, said=said, pages=(), notices=())
 
 
 def _cookie(value: str, seconds: int) -> Header:

@@ -7,7 +7,7 @@ from typing import Any
 from byway.endpoints import Ask, Routes
 from byway.problems import Problem
 from byway.recent import row
-from byway.ui import Said, part, query, show
+from byway.ui import Said, number, part, query, show
 
 #: So many are shown.
 _SHOWN = 100
@@ -41,8 +41,7 @@ async def rows(ask: Ask) -> None:
 
 async def one(ask: Ask) -> None:
     """Everything that is known of one request."""
-    number = int(ask.tail) if ask.tail.isascii() and ask.tail.isdigit() and len(ask.tail) < 12 else 0
-    seen = ask.app.recent.find(number)
+    seen = ask.app.recent.find(number(ask.tail))
     if seen is None:
         raise Problem("not_found", "That request is not remembered any more.")
     line = seen.line

@@ -45,6 +45,20 @@
   all(document);
 })();
 
+// When nobody answers a form or a look for news: say so once, where it is seen, until somebody answers again.
+(() => {
+  const told = document.getElementById("told");
+  document.addEventListener("htmx:sendError", () => {
+    const said = Object.assign(document.createElement("div"), { className: "said bad" });
+    said.setAttribute("role", "alert");
+    said.textContent = "Byway does not answer. Is it running? Nothing was changed by this.";
+    told.replaceChildren(said);
+  });
+  document.addEventListener("htmx:afterRequest", (event) => {
+    if (event.detail.successful) told.replaceChildren();
+  });
+})();
+
 // After a restart: ask until somebody answers again, then go back.
 (() => {
   const waiting = document.querySelector("[data-return]");
@@ -53,7 +67,7 @@
   const look = async () => {
     tries += 1;
     try {
-      const answer = await fetch("/livez", { cache: "no-store" });
+      const answer = await fetch(waiting.dataset.live, { cache: "no-store" });
       if (answer.ok && tries > 2) { location.assign(waiting.dataset.return); return; }
     } catch { tries = Math.max(tries, 3); }
     if (tries < 120) setTimeout(look, 500);
