@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -24,9 +25,14 @@ def test_bash_takes_it_as_it_is(value: str) -> None:
 
 
 @pytest.mark.parametrize("value", ODD)
-def test_dotenv_and_settings_take_it_as_it_is(value: str) -> None:
-    name, _, written = exports.dotenv([("BYWAY_TEST", value)]).partition("=")
-    assert name == "BYWAY_TEST" and (json.loads(written) if written.startswith('"') else written) == value
+def test_dotenv_and_settings_take_it_as_it_is(value: str, tmp_path: Path) -> None:
+    written = exports.dotenv([("BYWAY_TEST", value)])
+    # A shell that reads the file gets it too, and runs nothing.
+    (tmp_path / "file.env").write_text(written)
+    got = subprocess.run(
+        ["bash", "-c", '. ./file.env; printf %s "$BYWAY_TEST"; ls'], cwd=tmp_path, capture_output=True, check=True
+    )
+    assert got.stdout.decode() == value.replace("\n", "\\n") + "file.env\n" and not got.stderr
     assert json.loads(exports.settings([("BYWAY_TEST", value)]))["env"] == {"BYWAY_TEST": value}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
@@ -169,13 +170,22 @@ def powershell(pairs: Pairs) -> str:
 
 
 def dotenv(pairs: Pairs) -> str:
-    """A `.env` file: a value with anything odd in it stands in double quotes."""
-    return "\n".join(f"{name}={value if _plain(value) else json.dumps(value)}" for name, value in pairs)
+    """A `.env` file: a value with anything odd in it stands in quotes, so that a shell that reads the file runs nothing."""
+    return "\n".join(f"{name}={_quoted(value)}" for name, value in pairs)
 
 
 def settings(pairs: Pairs) -> str:
     """Claude Code's `settings.json`, whose `env` is set in every session. The preflight asks Anthropic before each page."""
     return json.dumps({"env": dict(pairs), "skipWebFetchPreflight": True}, indent=2)
+
+
+def _quoted(value: str) -> str:
+    if _plain(value):
+        return value
+    if not any(mark in value for mark in "'\\\n\r"):
+        # Nothing is replaced between these, neither by a shell nor by what reads such files.
+        return f"'{value}'"
+    return re.sub(r"([$`])", r"\\\1", json.dumps(value, ensure_ascii=False))
 
 
 def _plain(value: str) -> bool:

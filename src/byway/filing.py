@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from byway import platform
-from byway.config import Complaint, Config
+from byway.config import Complaint, Config, ConfigError
 from byway.config.editing import Append, Edit, Set, Unchangeable, edit, found, meaning
 from byway.config.settings import TELLING
 from byway.secrets import Scrubber
@@ -94,6 +94,14 @@ class Filing:
             self._store.keep(text, _SOMEBODY, "changed in the file", self._name)
         return Paper(text, etag(text))
 
+    def seen(self, base: str) -> Config | None:
+        """The config whose etag is `base`; None when it is kept no more, or was never good."""
+        known = next((one.number for one in self._store.versions() if one.etag == base), None)
+        try:
+            return None if known is None else self._check(self._store.version(known).text)
+        except (ConfigError, LookupError):
+            return None
+
     def check(self, text: str) -> Config:
         """What `text` would come to; writes nothing."""
         return self._check(text)
@@ -104,7 +112,7 @@ class Filing:
         Changes of others in other places stay. Raises Stale where they are in the same place, and Unchangeable.
         """
         with platform.turn(self._lock):
-            now = self._kept()
+            now = self._before()
             merged = base is not None and base != now.etag
             if merged:
                 conflicts = self._conflicts(edits, str(base), now)
@@ -116,7 +124,7 @@ class Filing:
     def write(self, text: str, who: str, why: str, base: str | None = None) -> Outcome:
         """Replace the file. `base`: the etag of what is replaced; raises Stale when it is another by now."""
         with platform.turn(self._lock):
-            now = self._kept()
+            now = self._before()
             if base is not None and base != now.etag:
                 raise Stale(now.etag)
             return self._written(text, who, why, merged=False)
@@ -145,6 +153,13 @@ class Filing:
     def rollback(self, number: int, who: str, base: str | None = None) -> Outcome:
         """Make the file what it was in version `number`, which stays checked: what it named may be gone."""
         return self.write(self._store.version(number, self._name).text, who, f"back to version {number}", base)
+
+    def _before(self) -> Paper:
+        """The file as it is now, kept as a version even where there is none: the first change can be taken back too."""
+        now = self._kept()
+        if not now.text:
+            self._store.keep("", _SOMEBODY, "nothing in the file yet")
+        return now
 
     def _text(self) -> str:
         try:

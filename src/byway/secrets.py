@@ -33,6 +33,12 @@ def expand(text: str, environ: Mapping[str, str]) -> tuple[str, tuple[str, ...]]
     return _VARIABLE.sub(value, text), tuple(dict.fromkeys(missing))
 
 
+def literal(text: str) -> str:
+    """How `text` is written in a config so that it stays what it is: a model's name is somebody else's word, and `${NAME}` in it
+    must not become our secret."""
+    return text.replace("${", "$${")
+
+
 def named(text: str) -> set[str]:
     """The variables that a text asks for by `${NAME}`."""
     return {found[1].partition(":-")[0].strip() for found in _VARIABLE.finditer(text) if found[1] is not None}

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from byway import __version__
-from byway.config import static_changes
+from byway.config import Config, static_changes
 from byway.config.editing import Edit
 from byway.endpoints import Ask, Header, Routes
 from byway.endpoints.settings import who, work
@@ -313,6 +313,14 @@ def status(said: Said | None) -> int:
 async def etag(ask: Ask) -> str:
     """What names the config that a form is made for."""
     return (await work(ask.app.at_desk.filing.read)).etag
+
+
+async def seen(ask: Ask, base: str) -> Config:
+    """The config that a form was made for. What the form says is a change only where it differs from that one: others may
+    have changed the rest since."""
+    if not base or base == await etag(ask):
+        return ask.runtime.config
+    return await work(lambda: ask.app.at_desk.filing.seen(base)) or ask.runtime.config
 
 
 async def static(ask: Ask) -> None:

@@ -12,7 +12,7 @@ from byway.config.settings import Scope
 from byway.endpoints import Ask, Routes
 from byway.endpoints.settings import lines, who, work
 from byway.problems import Problem
-from byway.ui import Said, changed, etag, failed, form, go, number, part, show, status, tried, wants_part
+from byway.ui import Said, changed, etag, failed, form, go, number, part, seen, show, status, tried, wants_part
 
 _ANYWHERE: Final = ("0.0.0.0", "::", "[::]", "*")
 _PORT: Final = re.compile(r"\d{1,5}")
@@ -113,7 +113,7 @@ async def _history(ask: Ask) -> dict[str, Any]:
 async def server(ask: Ask) -> None:
     """Save where Byway listens."""
     fields = await form(ask)
-    config = ask.runtime.config
+    config = await seen(ask, fields["etag"])
     now = bind(config.server.bind_address)
     if not _PORT.fullmatch(fields["port"]) or not 1 <= int(fields["port"]) <= 65535:
         await _card(ask, "server", Said("bad", "The port is a number from 1 to 65535."))

@@ -16,8 +16,8 @@ from byway.problems import Problem
 from byway.runtime import Runtime
 from byway.search import Failed, Query, Result
 from byway.search.searching import Searcher
-from byway.secrets import ENTRIES
-from byway.ui import Form, Said, changed, etag, failed, form, number, part, query, show, status, tried, wants_part
+from byway.secrets import ENTRIES, literal
+from byway.ui import Form, Said, changed, etag, failed, form, number, part, query, seen, show, status, tried, wants_part
 from byway.ui.login import closed
 from byway.vault import NoKeychain, VaultError
 from byway.verify import Verdict, verify
@@ -190,6 +190,7 @@ async def _endpoint(ask: Ask) -> dict[str, Any]:
     setup = await exports.answering(runtime, ask.app.at_desk.base)
     pairs = exports.variables(setup)
     return {
+        "answers": standing(runtime, setup.backend) if setup.backend else ("bad", "nobody answers"),
         "setup": setup,
         "pairs": pairs,
         "forms": [(name, word, make(pairs)) for name, word, make in exports.FORMS],
@@ -212,7 +213,13 @@ async def _quick(ask: Ask) -> dict[str, Any]:
 
 
 async def _aliases(ask: Ask) -> dict[str, Any]:
-    return {"rows": await rows(ask.runtime), "choices": choices(ask.runtime), "name": "", "led": None}
+    return {
+        "rows": await rows(ask.runtime),
+        "choices": choices(ask.runtime),
+        "another": ("", ""),
+        "name": "",
+        "led": None,
+    }
 
 
 async def _search(ask: Ask) -> dict[str, Any]:
@@ -258,7 +265,7 @@ async def apply(ask: Ask) -> None:
     if not any(one.value == chosen for one in choices(ask.runtime)):
         await _card(ask, "quick", Said("bad", "That model is not served any more.", "Choose one of the list."))
         return
-    edits: list[Edit] = [Set(("model_aliases", slot), chosen) for slot in SLOTS]
+    edits: list[Edit] = [Set(("model_aliases", slot), literal(chosen)) for slot in SLOTS]
     said = await changed(
         ask, edits, QUICK, fields["etag"], f"{chosen.partition('/')[2]} answers to every name of Claude's"
     )
@@ -297,7 +304,7 @@ async def _applied(ask: Ask, said: Said) -> None:
 async def alias(ask: Ask) -> None:
     """Save the aliases of the table; one that is left empty goes."""
     fields = await form(ask)
-    aliases = ask.runtime.config.model_aliases
+    aliases = (await seen(ask, fields["etag"])).model_aliases
     edits: list[Edit] = []
     for field, value in fields.items():
         if not field.startswith("alias:"):
@@ -309,7 +316,17 @@ async def alias(ask: Ask) -> None:
         edits.append(_alias(fields["name"], _targets(fields["targets"])))
     said = await changed(ask, edits, "model aliases", fields["etag"])
     ask.runtime = ask.app.runtime
-    await _card(ask, "aliases", said)
+    await _card(ask, "aliases", said, **(await _typed(ask, fields, said) if said.kind == "bad" else {}))
+
+
+async def _typed(ask: Ask, fields: Form, said: Said) -> dict[str, Any]:
+    """The table as it was typed: what could not be saved is not lost. Where somebody else was first, it has their value."""
+    theirs = {str(one["path"]).removeprefix("model_aliases.") for one in said.conflicts}
+    found = [
+        row if row.name in theirs else row._replace(targets=fields.get(f"alias:{row.name}", row.targets))
+        for row in await rows(ask.runtime)
+    ]
+    return {"rows": found, "another": (fields["name"], fields["targets"])}
 
 
 def _targets(text: str) -> tuple[str, ...]:
@@ -320,7 +337,8 @@ def _alias(name: str, targets: tuple[str, ...]) -> Edit:
     path = ("model_aliases", name)
     if not targets:
         return Remove(path)
-    return Set(path, targets[0] if len(targets) == 1 else list(targets))
+    written = [literal(one) for one in targets]
+    return Set(path, written[0] if len(written) == 1 else written)
 
 
 async def lead(ask: Ask) -> None:
@@ -351,7 +369,7 @@ async def search(ask: Ask) -> None:
 
 
 async def _saved(ask: Ask, fields: Form) -> Said:
-    desk, settings = ask.app.at_desk, ask.runtime.config.web_search
+    desk, settings = ask.app.at_desk, (await seen(ask, fields["etag"])).web_search
     provider = fields["provider"]
     if not any(one.name == provider for one in PROVIDERS):
         return Said("bad", "Choose a provider.")

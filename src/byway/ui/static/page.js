@@ -4,13 +4,25 @@
   const typed = () => document.querySelector("[data-key]")?.value.trim() || "";
 
   // The key that is typed in the card stands in what is copied; it never leaves the browser for that.
-  const filled = (text) => (typed() ? text.replaceAll("YOUR-KEY", typed()) : text);
+  // A key with odd letters is quoted as that form wants it; fish and PowerShell have quotes around it already.
+  const quoted = {
+    bash: (key) => `'${key.replaceAll("'", "'\\''")}'`,
+    fish: (key) => key.replaceAll(/[\\']/g, "\\$&"),
+    powershell: (key) => key.replaceAll("'", "''"),
+    env: (key) => (key.includes("'") ? JSON.stringify(key).replaceAll(/[$`]/g, "\\$&") : `'${key}'`),
+    settings: (key) => JSON.stringify(key).slice(1, -1),
+  };
+  const filled = (text, form) => {
+    const key = typed();
+    const said = /^[\w.\/:@+,-]*$/.test(key) ? key : (quoted[form] ?? String)(key);
+    return key ? text.replaceAll("YOUR-KEY", () => said) : text;
+  };
 
   document.addEventListener("click", async (event) => {
     const button = event.target.closest("[data-copy], [data-copy-from]");
     if (!button) return;
     const from = button.dataset.copyFrom;
-    const text = filled(from ? document.getElementById(from).textContent.trim() : button.dataset.copy);
+    const text = filled(from ? document.getElementById(from).textContent.trim() : button.dataset.copy, from?.slice(5));
     const before = button.textContent;
     try {
       await navigator.clipboard.writeText(text);

@@ -1,0 +1,334 @@
+"""The first page in a real browser: copying, Verify, Quick Setup, aliases."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from browser import Browsing, login
+from e2e.conftest import ASK
+from gateway import Gateway, config
+from playwright.sync_api import Locator, Page, expect
+from scripted import Say, Scripted, openai_error
+
+KEY = "sk-byway-use-0123456789abcdef"
+KEYS = {"api_keys": [{"id": "user", "key": KEY}]}
+
+
+@pytest.fixture
+def server() -> Iterator[Scripted]:
+    with Scripted(lambda asked: Say("Hello there.")) as server:
+        yield server
+
+
+def card(page: Page, name: str) -> Locator:
+    return page.locator(f"#{name}")
+
+
+def said(page: Page, name: str) -> Locator:
+    """What the card says came of it."""
+    return page.locator(f"#{name} > .said")
+
+
+# ---------------------------------------------------------------------------------------------------------------- copying
+
+
+def copied(page: Page, form: str) -> str:
+    """What the Copy button of a form of the variables puts on the clipboard."""
+    page.locator(f"label[for=shell-{form}]").click()
+    page.evaluate("navigator.clipboard.writeText('nothing')")
+    page.locator(f".of-{form}").get_by_role("button", name="Copy").click()
+    expect(page.locator(f".of-{form}").get_by_role("button", name="Copied")).to_be_visible()
+    text: str = page.evaluate("navigator.clipboard.readText()")
+    assert text != "nothing"
+    return text
+
+
+def run(text: str, folder: Path) -> dict[str, str]:
+    """The environment that `claude` is started with when `text` is pasted into bash."""
+    program = folder / "bin" / "claude"
+    program.parent.mkdir(exist_ok=True)
+    program.write_text("#!/bin/sh\nexec env -0\n")
+    program.chmod(0o755)
+    got = subprocess.run(
+        ["bash", "-c", text],
+        env={"PATH": f"{program.parent}:/usr/bin:/bin"},
+        cwd=folder,
+        capture_output=True,
+        check=True,
+    )
+    assert not got.stderr, got.stderr
+    return dict(line.split("=", 1) for line in got.stdout.decode().split("\0") if line)
+
+
+@pytest.mark.parametrize("key", [KEY, "it's$(id>pwned)`id>pwned`$&\\key"], ids=["usual", "odd"])
+def test_what_is_copied_works(browsing: Browsing, server: Scripted, tmp_path: Path, key: str) -> None:
+    keys = {"api_keys": [{"id": "user", "key": key}]}
+    with Gateway(config(server, api_keys=keys)) as gateway:
+        page = browsing.page(permissions=["clipboard-read", "clipboard-write"])
+        login(page, gateway)
+        # Without a key typed it says what has to be put there.
+        assert "ANTHROPIC_API_KEY=YOUR-KEY" in copied(page, "bash")
+        page.locator("#verify-key").fill(key)
+        got = run(copied(page, "bash"), tmp_path)
+        assert got["ANTHROPIC_BASE_URL"] == f"{gateway.url}/anthropic" and got["ANTHROPIC_API_KEY"] == key
+        env = copied(page, "env")
+        (tmp_path / ".env").write_text(env)
+        read = run("set -a; . ./.env; claude", tmp_path)
+        assert {name: read[name] for name in got if name.startswith(("ANTHROPIC", "CLAUDE"))} == {
+            name: value for name, value in got.items() if name.startswith(("ANTHROPIC", "CLAUDE"))
+        }
+        settings = json.loads(copied(page, "settings"))
+        assert settings["env"]["ANTHROPIC_API_KEY"] == key and settings["env"]["ANTHROPIC_BASE_URL"]
+        for form, start in (("fish", "set -gx ANTHROPIC_BASE_URL '"), ("powershell", "$env:ANTHROPIC_BASE_URL = '")):
+            text = copied(page, form)
+            assert text.startswith(f"{start}{gateway.url}/anthropic'")
+        quoted = {"fish": key.replace("\\", "\\\\").replace("'", "\\'"), "powershell": key.replace("'", "''")}
+        for form, value in quoted.items():
+            assert f"'{value}'" in copied(page, form)
+        page.locator("#endpoint dl").get_by_role("button", name="Copy").click()
+        page.wait_for_function("navigator.clipboard.readText().then(text => text.endsWith('/anthropic'))")
+        assert not (tmp_path / "pwned").exists()
+
+
+HOSTILE = (
+    "'; touch pwned; '",
+    "$(touch pwned)",
+    "`touch pwned`",
+    "</script><img src=x onerror=alert(1)>",
+    '" onfocus="alert(1)" autofocus x="',
+    "\u202egnp.exe\u202c",
+    "{{ 7*7 }}",
+    "${PATH}",
+    "n" * 5000,
+)
+
+
+def test_hostile_names_of_models_are_only_names(browsing: Browsing, tmp_path: Path) -> None:
+    """A backend may call its models anything: they reach the page, the config and shells as they are."""
+    # So small a window that their names stand in what is copied, too.
+    with Scripted(lambda asked: Say("Hello there."), models=HOSTILE, window=32768) as server:
+        with Gateway({"backends": [{"name": "one", "type": "llamacpp", "url": server.url}]}) as gateway:
+            page = browsing.page(permissions=["clipboard-read", "clipboard-write"])
+            login(page, gateway)
+            for name in HOSTILE:
+                card(page, "quick").get_by_label("Model").select_option(f"one/{name}")
+                card(page, "quick").get_by_role("button", name="Apply").click()
+                expect(said(page, "quick")).to_contain_text("Verified", timeout=10_000)
+                page.goto(gateway.url)
+                expect(page.get_by_label("haiku leads to")).to_have_value(f"one/{name}")
+                got = run(copied(page, "bash"), tmp_path)
+                assert got["ANTHROPIC_BASE_URL"] == f"{gateway.url}/anthropic"
+                assert json.loads(copied(page, "settings"))["env"]
+                (tmp_path / ".env").write_text(copied(page, "env"))
+                assert run("set -a; . ./.env; claude", tmp_path)["ANTHROPIC_BASE_URL"] == got["ANTHROPIC_BASE_URL"]
+                page.get_by_label("A model's name, as a client sends it").fill(name)
+                expect(page.locator("#led .said")).to_be_visible()
+                assert page.evaluate("document.images.length") == 0
+                assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            for path in ("/requests", "/trouble", "/api"):
+                page.goto(gateway.url + path)
+                assert page.evaluate("document.images.length") == 0
+        assert not (tmp_path / "pwned").exists()
+
+
+# ----------------------------------------------------------------------------------------------------------------- Verify
+
+
+def verify(page: Page, key: str = "", model: str = "") -> Locator:
+    if key:
+        page.locator("#verify-key").fill(key)
+    if model:
+        card(page, "endpoint").get_by_label("Model").fill(model)
+    card(page, "endpoint").get_by_role("button", name="Verify").click()
+    return said(page, "endpoint")
+
+
+def test_verify_shows_each_row_with_its_hint(page: Page, server: Scripted) -> None:
+    settings = config(server, api_keys=KEYS, timeouts={"connect": 1})
+    with Gateway(settings) as gateway:
+        login(page, gateway)
+        expect(verify(page, KEY)).to_contain_text("Connected")
+        expect(said(page, "endpoint")).to_contain_text("local at one answered as sonnet in")
+        # The typed key is still there for the next try.
+        expect(page.locator("#verify-key")).to_have_value(KEY)
+        expect(verify(page, "sk-byway-wrong")).to_contain_text("Authentication failed")
+        expect(said(page, "endpoint")).to_contain_text("credential")
+        expect(said(page, "endpoint")).to_contain_text("Create a key under API")
+        server.play(lambda asked: openai_error(404, "The model `local` does not exist.", "invalid_request_error"))
+        expect(verify(page, KEY)).to_contain_text("Model not found")
+        expect(said(page, "endpoint").locator(".tag")).to_have_text("model")
+        expect(said(page, "endpoint")).to_contain_text("default alias")
+        server.play(lambda asked: openai_error(401, "Incorrect API key provided", "invalid_request_error"))
+        expect(verify(page, KEY)).to_contain_text("The backend refuses Byway")
+        expect(said(page, "endpoint")).to_contain_text("under Secrets")
+        server.play(lambda asked: openai_error(400, "this field is not known", "invalid_request_error"))
+        expect(verify(page, KEY)).to_contain_text("could not parse")
+        server.play(lambda asked: Say("Late.", wait=7.0))
+        expect(verify(page, KEY)).to_contain_text("Request timed out after 5 s", timeout=10_000)
+        expect(said(page, "endpoint")).to_contain_text("evicted")
+
+
+def test_verify_of_a_dead_backend_and_without_tcp(page: Page, server: Scripted) -> None:
+    with Scripted() as dead:
+        url = dead.url
+    settings = config(server)
+    settings["backends"].insert(0, {"name": "dead", "type": "generic", "url": url, "models": ["away"]})
+    settings["model_aliases"]["default"] = "dead/away"
+    with Gateway(settings) as gateway:
+        login(page, gateway)
+        expect(verify(page)).to_contain_text("The backend does not answer")
+        expect(said(page, "endpoint")).to_contain_text("Start that server")
+        page.get_by_role("link", name="API", exact=True).click()
+        page.get_by_label("API over TCP").uncheck()
+        card(page, "server").get_by_role("button", name="Save").click()
+        expect(said(page, "server")).to_contain_text("Saved", ignore_case=True)
+        assert gateway.post(ASK).status == 403
+        page.goto(gateway.url)
+        expect(verify(page)).to_contain_text("The API is off over TCP")
+        expect(said(page, "endpoint")).to_contain_text("Switch it on under API")
+        page.get_by_role("link", name="API", exact=True).click()
+        page.get_by_label("API over TCP").check()
+        card(page, "server").get_by_role("button", name="Save").click()
+        expect(card(page, "server").locator("header")).to_contain_text("on")
+        expect(said(page, "server")).to_be_visible()
+        page.goto(gateway.url)
+        expect(verify(page)).to_contain_text("The backend does not answer")
+
+
+# ------------------------------------------------------------------------------------------------------------ Quick Setup
+
+
+@pytest.mark.real
+def test_quick_setup_from_nothing_to_verified(page: Page) -> None:
+    """No config file, the built-in model: three clicks, and its real answer."""
+    pytest.importorskip("xllamacpp", reason="xllamacpp is not installed")
+    with Gateway(None, model=True) as gateway:
+        login(page, gateway)
+        gateway.wait(lambda: gateway.get("/readyz").json["backends"][0]["state"] == "ready", 60, "the model is loaded")
+        page.reload()
+        card(page, "quick").get_by_role("button", name="Apply").click()
+        expect(said(page, "quick")).to_contain_text("Verified", timeout=10_000)
+        page.reload()
+        for slot in ("haiku", "sonnet", "opus", "fable", "default"):
+            expect(page.get_by_label(f"{slot} leads to")).not_to_have_value("")
+        expect(verify(page)).to_contain_text("Connected", timeout=10_000)
+        answer = gateway.post(
+            {"model": "claude-opus-5-5", "max_tokens": 8, "messages": [{"role": "user", "content": "Say hello"}]}
+        )
+        assert answer.status == 200 and answer.json["content"][0]["text"]
+        files = list(gateway.home.rglob("byway.yaml"))
+        assert len(files) == 1 and "haiku" in files[0].read_text()
+
+
+def test_quick_setup_and_back(page: Page, server: Scripted) -> None:
+    settings = config(server)
+    settings["backends"][0]["models"] = ["local", "other"]
+    text = f"# mine\n{json.dumps(settings)}\n"
+    text = (
+        "# mine\n"
+        f"backends:\n  - name: one  # here\n    type: generic\n    url: {server.url}\n    models: [local, other]\n"
+        "model_aliases:\n  default: one/local  # keep\n  'gpt-*': one/other\n"
+    )
+    with Gateway(text) as gateway:
+        login(page, gateway)
+        card(page, "quick").get_by_label("Model").select_option("one/other")
+        card(page, "quick").get_by_role("button", name="Apply").click()
+        expect(said(page, "quick")).to_contain_text("Verified: other answered")
+        after = gateway.file.read_text()
+        assert "# mine" in after and "# here" in after and "gpt-*" in after and "one/other" in after
+        card(page, "quick").get_by_role("button", name="Undo").click()
+        expect(said(page, "quick")).to_contain_text("As it was before")
+        assert gateway.file.read_text() == text
+        expect(card(page, "quick").get_by_role("button", name="Undo")).to_have_count(0)
+        assert server.last.json["model"] == "local"
+
+
+def test_quick_setup_without_any_model(page: Page) -> None:
+    with Gateway({"backends": []}) as gateway:
+        login(page, gateway)
+        expect(card(page, "quick")).to_contain_text("No backend serves a model yet")
+        expect(card(page, "endpoint").locator("header")).to_contain_text("off")
+        expect(verify(page)).to_contain_text("Models there are: none")
+
+
+def test_an_alias_that_leads_to_nothing(page: Page, server: Scripted) -> None:
+    settings = config(server) | {"model_aliases": {"sonnet": "gone/away"}}
+    with Gateway(settings) as gateway:
+        login(page, gateway)
+        expect(verify(page)).to_contain_text("Model not found")
+        expect(said(page, "endpoint")).to_contain_text("Quick Setup")
+        expect(card(page, "endpoint").locator("header")).not_to_contain_text("nobody")
+
+
+# ---------------------------------------------------------------------------------------------------------------- aliases
+
+
+def save(page: Page) -> Locator:
+    card(page, "aliases").get_by_role("button", name="Save").click()
+    return said(page, "aliases")
+
+
+def test_aliases_are_saved_tried_and_taken_out(page: Page, server: Scripted) -> None:
+    with Gateway(config(server)) as gateway:
+        login(page, gateway)
+        page.get_by_label("haiku leads to").fill("one/local")
+        page.get_by_label("Another name or pattern").fill("gpt-*")
+        page.get_by_label("The other name leads to").fill("one/away, one/local")
+        expect(save(page)).to_contain_text("Saved")
+        expect(page.get_by_label("gpt-* leads to")).to_have_value("one/away, one/local")
+        # What a name would do, while it is typed.
+        page.get_by_label("A model's name, as a client sends it").press_sequentially("gpt-9", delay=10)
+        expect(page.locator("#led")).to_contain_text("one/local")
+        expect(page.locator("#led")).to_contain_text("by the alias gpt-*")
+        page.get_by_label("A model's name, as a client sends it").fill("local")
+        page.get_by_role("button", name="Look").click()
+        expect(page.locator("#led")).to_contain_text("a model's own name")
+        assert gateway.post({**ASK, "model": "gpt-9"}).status == 200
+        page.get_by_label("gpt-* leads to").fill("")
+        page.get_by_label("default leads to").fill("")
+        expect(save(page)).to_contain_text("Saved")
+        expect(page.get_by_label("gpt-* leads to")).to_have_count(0)
+        page.get_by_label("A model's name, as a client sends it").fill("gpt-9")
+        expect(page.locator("#led")).to_contain_text("404")
+        page.get_by_label("Another name or pattern").fill("a[")
+        page.get_by_label("The other name leads to").fill("two/three/four")
+        save(page)
+        page.reload()
+        assert gateway.get("/livez").status == 200
+
+
+def test_two_browsers_edit_at_once(page: Page, browsing: Browsing, server: Scripted) -> None:
+    with Gateway(config(server)) as gateway:
+        login(page, gateway)
+        other = login(browsing.page(), gateway)
+        page.get_by_label("haiku leads to").fill("one/local")
+        expect(save(page)).to_contain_text("Saved")
+        # Elsewhere: both are kept.
+        other.get_by_label("opus leads to").fill("one/local")
+        expect(save(other)).to_contain_text("both changes are in")
+        kept = gateway.file.read_text()
+        assert "haiku" in kept and "opus" in kept
+        # In the same place: 412, and both values are shown.
+        page.reload()
+        other.reload()
+        page.get_by_label("sonnet leads to").fill("one/first")
+        expect(save(page)).to_contain_text("Saved")
+        other.get_by_label("sonnet leads to").fill("one/second")
+        with other.expect_response("**/claude/aliases") as answered:
+            card(other, "aliases").get_by_role("button", name="Save").click()
+        assert answered.value.status == 412
+        row = said(other, "aliases").locator("tbody tr")
+        expect(row).to_have_count(1)
+        expect(row).to_contain_text("model_aliases.sonnet")
+        expect(row).to_contain_text("one/first")
+        expect(row).to_contain_text("one/second")
+        kept = gateway.file.read_text()
+        assert "one/first" in kept and "one/second" not in kept
+        # What was typed may be said again, now knowingly.
+        other.get_by_label("sonnet leads to").fill("one/second")
+        expect(save(other)).to_contain_text("Saved")
+        assert "one/second" in gateway.file.read_text()
