@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser import Browsing, login
+from browser import Browsing, login, press
 from e2e.conftest import ASK
 from gateway import Gateway, config
 from playwright.sync_api import Locator, Page, expect
@@ -116,7 +116,7 @@ def test_hostile_names_of_models_are_only_names(browsing: Browsing, tmp_path: Pa
             login(page, gateway)
             for name in HOSTILE:
                 card(page, "quick").get_by_label("Model").select_option(f"one/{name}")
-                card(page, "quick").get_by_role("button", name="Apply").click()
+                press(card(page, "quick"), "Apply")
                 expect(said(page, "quick")).to_contain_text("Verified", timeout=10_000)
                 page.goto(gateway.url)
                 expect(page.get_by_label("haiku leads to")).to_have_value(f"one/{name}")
@@ -143,7 +143,7 @@ def verify(page: Page, key: str = "", model: str = "") -> Locator:
         page.locator("#verify-key").fill(key)
     if model:
         card(page, "endpoint").get_by_label("Model").fill(model)
-    card(page, "endpoint").get_by_role("button", name="Verify").click()
+    press(card(page, "endpoint"), "Verify")
     return said(page, "endpoint")
 
 
@@ -184,7 +184,7 @@ def test_verify_of_a_dead_backend_and_without_tcp(page: Page, server: Scripted) 
         expect(said(page, "endpoint")).to_contain_text("Start that server")
         page.get_by_role("link", name="API", exact=True).click()
         page.get_by_label("API over TCP").uncheck()
-        card(page, "server").get_by_role("button", name="Save").click()
+        press(card(page, "server"), "Save")
         expect(said(page, "server")).to_contain_text("Saved", ignore_case=True)
         assert gateway.post(ASK).status == 403
         page.goto(gateway.url)
@@ -192,7 +192,7 @@ def test_verify_of_a_dead_backend_and_without_tcp(page: Page, server: Scripted) 
         expect(said(page, "endpoint")).to_contain_text("Switch it on under API")
         page.get_by_role("link", name="API", exact=True).click()
         page.get_by_label("API over TCP").check()
-        card(page, "server").get_by_role("button", name="Save").click()
+        press(card(page, "server"), "Save")
         expect(card(page, "server").locator("header")).to_contain_text("on")
         expect(said(page, "server")).to_be_visible()
         page.goto(gateway.url)
@@ -210,7 +210,7 @@ def test_quick_setup_from_nothing_to_verified(page: Page) -> None:
         login(page, gateway)
         gateway.wait(lambda: gateway.get("/readyz").json["backends"][0]["state"] == "ready", 60, "the model is loaded")
         page.reload()
-        card(page, "quick").get_by_role("button", name="Apply").click()
+        press(card(page, "quick"), "Apply")
         expect(said(page, "quick")).to_contain_text("Verified", timeout=10_000)
         page.reload()
         for slot in ("haiku", "sonnet", "opus", "fable", "default"):
@@ -236,11 +236,11 @@ def test_quick_setup_and_back(page: Page, server: Scripted) -> None:
     with Gateway(text) as gateway:
         login(page, gateway)
         card(page, "quick").get_by_label("Model").select_option("one/other")
-        card(page, "quick").get_by_role("button", name="Apply").click()
+        press(card(page, "quick"), "Apply")
         expect(said(page, "quick")).to_contain_text("Verified: other answered")
         after = gateway.file.read_text()
         assert "# mine" in after and "# here" in after and "gpt-*" in after and "one/other" in after
-        card(page, "quick").get_by_role("button", name="Undo").click()
+        press(card(page, "quick"), "Undo")
         expect(said(page, "quick")).to_contain_text("As it was before")
         assert gateway.file.read_text() == text
         expect(card(page, "quick").get_by_role("button", name="Undo")).to_have_count(0)
@@ -268,7 +268,7 @@ def test_an_alias_that_leads_to_nothing(page: Page, server: Scripted) -> None:
 
 
 def save(page: Page) -> Locator:
-    card(page, "aliases").get_by_role("button", name="Save").click()
+    press(card(page, "aliases"), "Save")
     return said(page, "aliases")
 
 

@@ -380,12 +380,13 @@ async def _saved(ask: Ask, fields: Form) -> Said:
         edits.append(Set(("web_search", "enabled"), on))
     if provider != settings.provider:
         edits.append(Set(("web_search", "provider"), provider))
-    if fields["base_url"] != (settings.base_url or ""):
-        edits.append(
-            Set(("web_search", "base_url"), fields["base_url"])
-            if fields["base_url"]
-            else Remove(("web_search", "base_url"))
-        )
+    was, base_url = settings.base_url or "", fields["base_url"]
+    if entry is not None:
+        # The address belongs to a SearXNG; another provider's key must not go there. One of its own was set by hand.
+        base_url = was if provider == settings.provider else ""
+    if base_url != was:
+        path = ("web_search", "base_url")
+        edits.append(Set(path, base_url) if base_url else Remove(path))
     kept = ""
     if entry is None:
         if settings.api_key:
