@@ -238,6 +238,9 @@ def test_quick_setup_and_back(page: Page, server: Scripted) -> None:
         card(page, "quick").get_by_label("Model").select_option("one/other")
         press(card(page, "quick"), "Apply")
         expect(said(page, "quick")).to_contain_text("Verified: other answered")
+        # The other cards show it too, without a reload.
+        expect(page.get_by_label("haiku leads to")).to_have_value("one/other")
+        expect(card(page, "endpoint").locator("header")).to_contain_text("other")
         after = gateway.file.read_text()
         assert "# mine" in after and "# here" in after and "gpt-*" in after and "one/other" in after
         press(card(page, "quick"), "Undo")

@@ -206,12 +206,14 @@ def for_person(ask: Ask) -> bool:
     return wants_part(ask) or b"text/html" in ask.headers.get(b"accept", b"")
 
 
-async def part(ask: Ask, template: str, block: str, status: int = 200, **data: Any) -> None:
-    """Send one card of a page: the block of its template."""
+async def part(ask: Ask, template: str, block: str, status: int = 200, news: str = "", **data: Any) -> None:
+    """Send one card of a page: the block of its template. `news`: other cards, separated by commas, that ask for themselves
+    again after a change, since it shows in them too."""
     common = {"root": ask.runtime.config.server.root_path, "version": __version__, "said": None}
     found = _templates().get_template(f"{template}.html")
     context = found.new_context({"parts": _templates().get_template("parts.html").module, **common, **data})
-    await send(ask, "".join(found.blocks[block](context)), status)
+    told = [(b"hx-trigger", news.encode())] if news and status < 400 and ask.scope["method"] == "POST" else []
+    await send(ask, "".join(found.blocks[block](context)), status, told)
 
 
 async def send(ask: Ask, html: str, status: int = 200, headers: list[Header] | None = None) -> None:
@@ -285,7 +287,7 @@ async def changed(ask: Ask, edits: Sequence[Edit], why: str, base: str, good: st
 
     def told(outcome: Outcome) -> Said:
         restart = static_changes(ask.app.began, outcome.config)
-        merged = "Somebody else had changed other settings meanwhile: both changes are in. " if outcome.merged else ""
+        merged = "Other settings had changed since this was loaded: both changes are in. " if outcome.merged else ""
         hint = f"In force after a restart: {', '.join(restart)}." if restart else ""
         return Said("good", f"{good}.", f"{merged}{hint}")
 

@@ -73,7 +73,18 @@ async def _card(ask: Ask, card: str, said: Said | None, **more: Any) -> None:
         return
     gather = {"server": _server, "keys": _keys, "history": _history}[card]
     data = {"plain": "", "made": None, **await gather(ask), **more}
-    await part(ask, "api", card, status(said), card=card, said=said, etag=await etag(ask), **data)
+    await part(ask, "api", card, status(said), _NEWS[card], card=card, said=said, etag=await etag(ask), **data)
+
+
+#: By the card that was changed, those that show it too.
+_NEWS: Final = {"server": "history-news", "keys": "server-news, history-news", "history": "server-news, keys-news"}
+
+
+async def again(ask: Ask) -> None:
+    """One card as it is now."""
+    if ask.tail not in _NEWS:
+        raise Problem("not_found", "There is no such card.")
+    await _card(ask, ask.tail, None)
 
 
 async def _server(ask: Ask) -> dict[str, Any]:
@@ -237,6 +248,7 @@ async def rollback(ask: Ask) -> None:
 
 ROUTES: Routes = (
     ("GET", "/api", index),
+    ("GET", "/api/cards/*", again),
     ("POST", "/api/server", server),
     ("POST", "/api/restart", restart),
     ("POST", "/api/keys/create", create),

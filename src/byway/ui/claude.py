@@ -182,7 +182,20 @@ async def _card(ask: Ask, card: str, said: Said | None, **more: Any) -> None:
         return
     gather = {"endpoint": _endpoint, "quick": _quick, "aliases": _aliases, "search": _search}[card]
     data = {**await gather(ask), **more}
-    await part(ask, "claude", card, status(said), card=card, said=said, etag=await etag(ask), **data)
+    await part(
+        ask, "claude", card, status(said), _NEWS.get(card, ""), card=card, said=said, etag=await etag(ask), **data
+    )
+
+
+#: By the card that was changed, those that show it too.
+_NEWS: Final = {"quick": "endpoint-news, aliases-news", "aliases": "endpoint-news, quick-news"}
+
+
+async def again(ask: Ask) -> None:
+    """One card as it is now."""
+    if ask.tail not in ("endpoint", "quick", "aliases"):
+        raise Problem("not_found", "There is no such card.")
+    await _card(ask, ask.tail, None)
 
 
 async def _endpoint(ask: Ask) -> dict[str, Any]:
@@ -462,6 +475,7 @@ ROUTES: Routes = (
     ("POST", "/claude/undo", undo),
     ("POST", "/claude/aliases", alias),
     ("GET", "/claude/lead", lead),
+    ("GET", "/claude/cards/*", again),
     ("POST", "/claude/search", search),
     ("POST", "/claude/search/test", test),
 )

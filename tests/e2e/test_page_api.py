@@ -1,0 +1,231 @@
+"""The API page in a real browser: port and switch, keys, versions, a restart."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from browser import Browsing, login, press
+from e2e.conftest import ASK
+from gateway import Gateway, config
+from playwright.sync_api import Locator, Page, expect
+from scripted import Say, Scripted
+
+
+@pytest.fixture
+def server() -> Iterator[Scripted]:
+    with Scripted(lambda asked: Say("Hello there.")) as server:
+        yield server
+
+
+@pytest.fixture
+def gateway(server: Scripted) -> Iterator[Gateway]:
+    with Gateway(config(server)) as gateway:
+        yield gateway
+
+
+def free() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def card(page: Page, name: str) -> Locator:
+    return page.locator(f"#{name}")
+
+
+def create(page: Page, name: str, **scopes: bool) -> str:
+    """Make a key; its value."""
+    card(page, "keys").get_by_label("Name").fill(name)
+    for scope, on in scopes.items():
+        card(page, "keys").get_by_role("checkbox", name=re.compile(f"^{scope}")).set_checked(on)
+    press(card(page, "keys"), "Create")
+    return page.locator("#plain").inner_text()
+
+
+def asks(gateway: Gateway, key: str) -> int:
+    return gateway.post(ASK, headers={"x-api-key": key}).status
+
+
+# ------------------------------------------------------------------------------------------------------------------ keys
+
+
+def test_a_key_is_shown_once_then_rotated_and_revoked(page: Page, gateway: Gateway) -> None:
+    login(page, gateway, "/api")
+    assert gateway.post(ASK).status == 200
+    first = create(page, "Ada's laptop <b>")
+    assert re.fullmatch(r"sk-byway-\S{22,}", first)
+    assert gateway.post(ASK).status == 401 and asks(gateway, first) == 200
+    expect(page.get_by_role("row", name="Ada's laptop <b>")).to_contain_text(first[-4:])
+    page.reload()
+    assert first not in page.content() and page.locator("#plain").count() == 0
+    # Its last use is seen soon.
+    press(card(page, "keys"), "Rotate Ada's laptop <b>")
+    second = page.locator("#plain").inner_text()
+    assert second != first and (asks(gateway, first), asks(gateway, second)) == (401, 200)
+    press(card(page, "keys"), "Revoke Ada's laptop <b>")
+    expect(card(page, "keys").locator("> .said")).to_contain_text("is revoked")
+    assert asks(gateway, second) == 401
+    # The door stays shut, also when the last key is gone.
+    assert gateway.post(ASK).status == 401
+    page.reload()
+    card(page, "keys").get_by_text("1 revoked or ended").click()
+    card(page, "history").get_by_text("Audit").click()
+    for what in ("key created", "key rotated", "key revoked"):
+        expect(card(page, "history").get_by_role("cell", name=what)).to_be_visible()
+    text = (gateway.home / "data" / "byway.db").read_bytes() + gateway.text.encode() + page.content().encode()
+    assert first.encode() not in text and second.encode() not in text
+
+
+def test_a_key_is_revoked_while_a_stream_of_it_runs(page: Page, gateway: Gateway, server: Scripted) -> None:
+    login(page, gateway, "/api")
+    key = create(page, "Streamer")
+    words = [f"word{at} " for at in range(40)]
+    server.play(lambda asked: Say(words, gap=0.05))
+    headers = {"content-type": "application/json", "x-api-key": key}
+    with gateway.open("POST", "/v1/messages", json.dumps({**ASK, "stream": True}).encode(), headers) as stream:
+        start = stream.read(200)
+        press(card(page, "keys"), "Revoke Streamer")
+        assert asks(gateway, key) == 401
+        whole = start + stream.read()
+    assert b"message_stop" in whole and whole.count(b"text_delta") == len(words)
+
+
+def test_scopes_and_ends_of_keys(page: Page, gateway: Gateway) -> None:
+    login(page, gateway, "/api")
+    reader = create(page, "Reader", write=False, files=False)
+    assert asks(gateway, reader) == 403
+    assert gateway.get("/v1/models", {"x-api-key": reader}).status == 200
+    assert gateway.get("/byway/config", {"x-api-key": reader}).status == 403
+    boss = create(page, "Boss", admin=True)
+    assert gateway.get("/byway/config", {"x-api-key": boss}).status == 200
+    card(page, "keys").get_by_label("Name").fill("Gone already")
+    card(page, "keys").get_by_label("Ends").fill("2020-01-01")
+    press(card(page, "keys"), "Create")
+    expect(card(page, "keys").locator("> .said")).to_contain_text(re.compile("past|end|ago", re.I))
+    card(page, "keys").get_by_label("Name").fill("Reader")
+    press(card(page, "keys"), "Create")
+    for scope in ("read", "write", "files"):
+        card(page, "keys").get_by_role("checkbox", name=re.compile(f"^{scope}")).uncheck()
+    card(page, "keys").get_by_label("Name").fill("Nothing")
+    press(card(page, "keys"), "Create")
+    expect(card(page, "keys").locator(".said").last).to_be_visible()
+
+
+# ---------------------------------------------------------------------------------------------------------------- server
+
+
+def test_external_access_needs_a_key(page: Page, gateway: Gateway) -> None:
+    login(page, gateway, "/api")
+    before = gateway.file.read_text()
+    card(page, "server").get_by_label("Allow external access").check()
+    press(card(page, "server"), "Save")
+    expect(card(page, "server").locator("> .said")).to_contain_text("External access needs a key")
+    assert gateway.file.read_text() == before
+    create(page, "Someone")
+    card(page, "server").get_by_label("Allow external access").check()
+    press(card(page, "server"), "Save")
+    expect(card(page, "server").locator("> .said.warn")).to_contain_text("In force after a restart")
+    assert "0.0.0.0" in gateway.file.read_text()
+    # It can be taken back, and then nothing waits for a restart.
+    press(card(page, "history"), "Roll back to version 1")
+    assert gateway.file.read_text() == before
+    page.reload()
+    expect(page.get_by_role("button", name="Restart Byway")).to_have_count(0)
+
+
+@pytest.mark.parametrize("port", ["0", "70000", "-1", "", "1e3"])
+def test_ports_that_are_none(page: Page, gateway: Gateway, port: str) -> None:
+    login(page, gateway, "/api")
+    field = card(page, "server").get_by_label("Port")
+    field.evaluate("(field, port) => { field.type = 'text'; field.removeAttribute('min'); field.value = port; }", port)
+    press(card(page, "server"), "Save")
+    expect(card(page, "server").locator("> .said")).to_contain_text("from 1 to 65535")
+
+
+def test_the_restart_button_brings_it_back_with_everything(page: Page, browsing: Browsing, server: Scripted) -> None:
+    port, browsing.allowed = free(), ["ERR_CONNECTION", "ERR_EMPTY", "sendError", "afterRequest"]
+    settings = config(server, server={"bind_address": f"127.0.0.1:{port}"})
+    with Gateway(settings, arguments=["--port", str(port)]) as gateway:
+        login(page, gateway, "/api")
+        key = create(page, "Kept")
+        page.goto(gateway.url)
+        page.get_by_label("haiku leads to").fill("one/local")
+        press(card(page, "aliases"), "Save")
+        page.goto(gateway.url + "/api")
+        card(page, "server").get_by_label("Allow external access").check()
+        press(card(page, "server"), "Save")
+        page.locator("#server").get_by_role("button", name="Restart Byway").click()
+        expect(page.get_by_role("heading", name="Restarting")).to_be_visible()
+        expect(page.get_by_role("heading", name="API", level=1)).to_be_visible(timeout=30_000)
+        # The same port, process and login; nothing waits any more, and everything is still there.
+        gateway.wait(lambda: gateway.get("/livez").status == 200, 10, "it is back")
+        expect(page.get_by_role("button", name="Restart Byway")).to_have_count(0)
+        expect(page.get_by_role("row", name="Kept")).to_be_visible()
+        assert asks(gateway, key) == 200 and gateway.post(ASK).status == 401
+        page.goto(gateway.url)
+        expect(page.get_by_label("haiku leads to")).to_have_value("one/local")
+
+
+def test_a_process_that_is_killed_comes_back_with_everything(page: Page, browsing: Browsing, server: Scripted) -> None:
+    first = Gateway(config(server)).start()
+    try:
+        login(page, first, "/api")
+        key = create(page, "Kept")
+        page.goto(first.url)
+        page.get_by_label("opus leads to").fill("one/local")
+        press(card(page, "aliases"), "Save")
+        first.process.kill()
+        first.process.wait()
+        again = Gateway(first.file.read_text(), environ={"BYWAY_HOME": str(first.home / "data")})
+        with again:
+            page.goto(again.url + "/api")
+            expect(page.get_by_role("row", name="Kept")).to_be_visible()
+            expect(card(page, "history").get_by_role("row")).not_to_have_count(0)
+            assert asks(again, key) == 200
+            page.goto(again.url)
+            expect(page.get_by_label("opus leads to")).to_have_value("one/local")
+    finally:
+        first._kill()
+
+
+# --------------------------------------------------------------------------------------------------------------- history
+
+
+def test_versions_are_looked_at_and_taken_back(page: Page, gateway: Gateway) -> None:
+    login(page, gateway)
+    before = gateway.file.read_text()
+    page.get_by_label("haiku leads to").fill("one/first")
+    press(card(page, "aliases"), "Save")
+    page.goto(gateway.url + "/api")
+    page.get_by_role("link", name="2", exact=True).click()
+    expect(page.get_by_role("heading", name="Version 2")).to_be_visible()
+    expect(page.locator("pre.lines")).to_contain_text("haiku")
+    page.get_by_role("link", name="History").click()
+    press(card(page, "history"), "Roll back to version 1")
+    expect(card(page, "history").locator("> .said")).to_contain_text("that of version 1 again")
+    assert gateway.file.read_text() == before
+    # By the version's own page, too; and one whose file has moved on is told so.
+    page.get_by_role("link", name="2", exact=True).click()
+    gateway.write(json.loads(before) | {"logging": {"level": "warning"}})
+    page.get_by_role("button", name="Roll back to this version").click()
+    expect(page.get_by_text("The config was changed meanwhile")).to_be_visible()
+    assert "warning" in gateway.file.read_text()
+
+
+def test_secrets_do_not_stand_in_the_history(page: Page, gateway: Gateway) -> None:
+    secret = "sk-plain-in-the-config-0123456789"
+    settings: dict[str, Any] = json.loads(gateway.file.read_text())
+    settings["backends"][0]["api_key"] = secret
+    login(page, gateway, "/api")
+    gateway.write(settings)
+    page.reload()
+    page.get_by_role("link", name="2", exact=True).click()
+    expect(page.locator("pre.lines")).to_contain_text("api_key")
+    assert secret not in page.content()
+    answer = page.request.get(f"{gateway.url}/byway/config/versions/2")
+    assert answer.ok and secret not in answer.text()
