@@ -34,7 +34,6 @@ from byway.endpoints import (
     tokens,
 )
 from byway.keys import Caller
-from byway.login import COOKIE
 from byway.logs import taker, trace
 from byway.problems import Problem
 from byway.recent import Line, Recent
@@ -229,7 +228,7 @@ class App:
         if self._by_owner(ask):
             ask.caller = PERSON
             return
-        cookie = _cookie(ask.header(b"cookie"), COOKIE)
+        cookie = _cookie(ask.header(b"cookie"), desk.login.cookie)
         if cookie and desk.login.check(cookie, time.time()):
             if ask.scope["method"] not in _SAFE and (ask.origin or not ask.headers.get(b"origin")):
                 # A browser names the page that a form was sent from, and `_check_origin` has looked at it.

@@ -3,6 +3,7 @@ or not at all, kept in versions. What a change does to the text is `config/editi
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import errno
 import re
@@ -115,6 +116,10 @@ class Filing:
             now = self._before()
             merged = base is not None and base != now.etag
             if merged:
+                if not now.text and not self.path.exists():
+                    raise OSError(
+                        0, "it is gone since this was loaded; its versions are under API, History", str(self.path)
+                    )
                 conflicts = self._conflicts(edits, str(base), now)
                 if conflicts:
                     raise Stale(now.etag, conflicts)
@@ -131,7 +136,8 @@ class Filing:
 
     def versions(self) -> list[Version]:
         """The versions that are kept, newest first."""
-        self.read()
+        with contextlib.suppress(OSError):
+            self.read()
         return self._store.versions(self._name)
 
     def version(self, number: int) -> Version:

@@ -26,6 +26,8 @@ class Login:
     def __init__(self, secret: bytes) -> None:
         """`secret`: 32 random bytes that stay in the data folder."""
         self._secret = secret
+        self.cookie = f"{COOKIE}_{hashlib.sha256(secret).hexdigest()[:8]}"
+        """The cookie's name. Browsers keep cookies by host and not by port: two Byways on one machine must not log each other out."""
         self._used: dict[str, int] = {}
         """Links that were opened, with the second at which they end anyhow."""
 

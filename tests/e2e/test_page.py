@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -60,6 +61,29 @@ def send(gateway: Gateway, path: str, fields: dict[str, str] | bytes, login: str
     return gateway.ask("POST", path, body, {name: value for name, value in names.items() if value})
 
 
+@contextlib.contextmanager
+def elsewhere(html: str) -> Iterator[str]:
+    """A page at another port of this machine."""
+
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("content-type", "text/html")
+            self.end_headers()
+            self.wfile.write(html.encode())
+
+        def log_message(self, *args: object) -> None:
+            """Quiet."""
+
+    other = HTTPServer(("127.0.0.1", 0), Other)
+    threading.Thread(target=other.serve_forever, args=(0.01,), daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{other.server_address[1]}/"
+    finally:
+        other.shutdown()
+        other.server_close()
+
+
 def etag(gateway: Gateway, login: str) -> str:
     return str(gateway.get("/byway/config", {"cookie": login}).json["etag"])
 
@@ -72,7 +96,7 @@ def test_the_link_logs_in_once(page: Page, browsing: Browsing, gateway: Gateway)
     expect(page.get_by_role("heading", name="Claude Code", level=1)).to_be_visible()
     assert "token" not in page.url
     (kept,) = page.context.cookies()
-    assert kept["httpOnly"] and kept["sameSite"] == "Strict" and kept["name"] == COOKIE
+    assert kept["httpOnly"] and kept["sameSite"] == "Strict" and kept["name"].startswith(COOKIE)
     token = another(gateway)
     browsing.page().goto(token)
     second = browsing.page()
@@ -112,7 +136,7 @@ def test_only_cookies_and_links_of_this_data_folder_open_it(gateway: Gateway) ->
         return entered
 
     good = given(ours, now)
-    assert gateway.get("/api", {"cookie": f"a=b; {COOKIE}={good}"}).status == 200
+    assert gateway.get("/api", {"cookie": f"a=b; {ours.cookie}={good}"}).status == 200
     ends, rest = good.split(".", 1)
     bad = [
         given(theirs, now),
@@ -129,9 +153,26 @@ def test_only_cookies_and_links_of_this_data_folder_open_it(gateway: Gateway) ->
         "9" * 5000 + ".a.b",
     ]
     for one in bad:
-        assert gateway.get("/api", {"cookie": f"{COOKIE}={one}"}).status == 401, one
+        assert gateway.get("/api", {"cookie": f"{ours.cookie}={one}"}).status == 401, one
     for token in [theirs.link(now, nonce), ours.link(now - LINK_FOR - 1, nonce), good, "x", "%00", "%ff", "a" * 3000]:
         assert gateway.get(f"/login?token={token}", {"accept": "text/html"}).status == 401, token
+
+
+def test_two_byways_on_one_machine_keep_their_logins(page: Page, gateway: Gateway, server: Scripted) -> None:
+    with Gateway(config(server)) as second:
+        for one in (gateway, second, gateway):
+            login(page, one) if one is second or page.url == "about:blank" else page.goto(one.url + "/api")
+            expect(page.get_by_role("button", name="Log out")).to_be_visible()
+
+
+def test_a_link_in_a_page_of_elsewhere_logs_in(page: Page, gateway: Gateway) -> None:
+    """A chat or a web terminal has the link: the cookie is strict, and yet the page opens."""
+    with elsewhere(
+        f'<!doctype html><meta charset="utf-8"><title>Chat</title><a href="{another(gateway)}">open</a>'
+    ) as url:
+        page.goto(url)
+        page.get_by_role("link", name="open").click()
+        expect(page.get_by_role("heading", name="Claude Code", level=1)).to_be_visible()
 
 
 # ------------------------------------------------------------------------------------------------------- who else may
@@ -190,22 +231,10 @@ def test_a_form_in_another_page_of_this_machine_changes_nothing(
       <input name="targets" value="one/local"><button>Win a prize</button></form>
       <iframe src="{gateway.url}/api" id="framed"></iframe>"""
 
-    class Evil(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("content-type", "text/html")
-            self.end_headers()
-            self.wfile.write(html.encode())
-
-        def log_message(self, *args: object) -> None:
-            """Quiet."""
-
-    server = HTTPServer(("127.0.0.1", 0), Evil)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     browsing.allowed += ["frame", "CORS", "Framing", "net::ERR"]
-    try:
+    with elsewhere(html) as url:
         login(page, gateway)
-        page.goto(f"http://127.0.0.1:{server.server_address[1]}/")
+        page.goto(url)
         frame = page.frame(url=re.compile("/api|chrome-error"))
         assert frame is None or "Listens at" not in frame.content()
         told = page.evaluate(
@@ -230,9 +259,6 @@ def test_a_form_in_another_page_of_this_machine_changes_nothing(
         with page.expect_navigation() as moved:
             page.get_by_role("button", name="Win a prize").click()
         assert moved.value.status == 403
-    finally:
-        server.shutdown()
-        server.server_close()
     assert "stolen" not in gateway.file.read_text()
 
 

@@ -97,7 +97,7 @@ def sources(page: Page, gateway: Gateway) -> str:
         "/byway/audit",
         "/byway/requests",
     )
-    return "".join(page.request.get(gateway.url + path).text() for path in paths)
+    return "".join(page.request.get(gateway.url + path, headers={"accept": "text/html"}).text() for path in paths)
 
 
 def test_search_is_switched_on_with_a_typed_key(

@@ -20,7 +20,7 @@ from byway.config import Config, static_changes
 from byway.config.editing import Edit
 from byway.endpoints import Ask, Header, Routes
 from byway.endpoints.settings import who, work
-from byway.filing import Outcome
+from byway.filing import Outcome, Paper
 from byway.problems import Problem
 
 if TYPE_CHECKING:
@@ -312,9 +312,18 @@ def status(said: Said | None) -> int:
     return 412 if said.conflicts else 422
 
 
+async def paper(ask: Ask) -> Paper:
+    """The config as it lies on the disk. Where it cannot be read, an empty one with an etag that nothing has: the page is shown
+    all the same, and whoever saves is told what is wrong."""
+    try:
+        return await work(ask.app.at_desk.filing.read)
+    except Problem:
+        return Paper("", "unreadable")
+
+
 async def etag(ask: Ask) -> str:
     """What names the config that a form is made for."""
-    return (await work(ask.app.at_desk.filing.read)).etag
+    return (await paper(ask)).etag
 
 
 async def seen(ask: Ask, base: str) -> Config:

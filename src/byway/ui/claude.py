@@ -17,7 +17,23 @@ from byway.runtime import Runtime
 from byway.search import Failed, Query, Result
 from byway.search.searching import Searcher
 from byway.secrets import ENTRIES, literal
-from byway.ui import Form, Said, changed, etag, failed, form, number, part, query, seen, show, status, tried, wants_part
+from byway.ui import (
+    Form,
+    Said,
+    changed,
+    etag,
+    failed,
+    form,
+    number,
+    paper,
+    part,
+    query,
+    seen,
+    show,
+    status,
+    tried,
+    wants_part,
+)
 from byway.ui.login import closed
 from byway.vault import NoKeychain, VaultError
 from byway.verify import Verdict, verify
@@ -220,7 +236,11 @@ async def _quick(ask: Ask) -> dict[str, Any]:
     chosen = leads[0] if leads else ""
     if chosen and not any(one.value == chosen for one in found):
         chosen = next((one.value for one in found if one.value.partition("/")[2] == chosen), "")
-    versions = await work(ask.app.at_desk.filing.versions)
+    try:
+        versions = await work(ask.app.at_desk.filing.versions)
+    except Problem:
+        # Without a history there is nothing to go back to; that is for Troubleshooting to say.
+        versions = []
     undo = versions[1].number if len(versions) > 1 and versions[0].why == QUICK else None
     return {"choices": found, "chosen": chosen, "undo": undo}
 
@@ -236,21 +256,21 @@ async def _aliases(ask: Ask) -> dict[str, Any]:
 
 
 async def _search(ask: Ask) -> dict[str, Any]:
-    settings = ask.runtime.config.web_search
+    settings, text = ask.runtime.config.web_search, (await paper(ask)).text
     held = {one.entry: one for one in await work(ask.app.at_desk.vault.status) if one.entry in ENTRIES}
     return {
         "web": settings,
         "providers": PROVIDERS,
         "held": held,
-        "literal": bool(settings.api_key) and not settings.missing and not _from_variable(ask, settings.provider),
+        "literal": bool(settings.api_key) and not settings.missing and not _from_variable(text, settings.provider),
         "results": None,
         "ready": ask.runtime.searcher.ready,
     }
 
 
-def _from_variable(ask: Ask, provider: str | None) -> bool:
+def _from_variable(text: str, provider: str | None) -> bool:
     entry = ENTRIES.get(provider or "")
-    return entry is None or any(variable in ask.app.at_desk.filing.read().text for variable in entry.variables)
+    return entry is None or any(variable in text for variable in entry.variables)
 
 
 # -------------------------------------------------------------------------------------------------------------- actions

@@ -19,7 +19,7 @@ async def enter(ask: Ask) -> None:
     if cookie is None:
         await closed(ask, Said("bad", "This link was used before, or is older than a quarter of an hour."))
         return
-    headers = [_cookie(cookie, login.LOGIN_FOR)]
+    headers = [_cookie(ask, cookie, login.LOGIN_FOR)]
     if ask.header(b"sec-fetch-site") in ("cross-site", "same-site"):
         # The link was on a page of elsewhere (a chat, a web terminal, the file that `byway page --open` leads by): a redirect
         # would still count as theirs and carry no cookie, so this page goes on by itself.
@@ -32,7 +32,7 @@ async def enter(ask: Ask) -> None:
 
 async def leave(ask: Ask) -> None:
     """Forget the login in this browser."""
-    await go(ask, "/login", [_cookie("", 0)])
+    await go(ask, "/login", [_cookie(ask, "", 0)])
 
 
 async def closed(ask: Ask, said: Said | None = None, status: int = 401) -> None:
@@ -44,9 +44,9 @@ async def closed(ask: Ask, said: Said | None = None, status: int = 401) -> None:
     await show(ask, "login", "Log in", here="/login", status=status, said=said, pages=(), notices=())
 
 
-def _cookie(value: str, seconds: int) -> Header:
+def _cookie(ask: Ask, value: str, seconds: int) -> Header:
     # Strict: a link from another site does not carry it. No Secure: on loopback there is no TLS to want.
-    said = f"{login.COOKIE}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict"
+    said = f"{ask.app.at_desk.login.cookie}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict"
     return b"set-cookie", said.encode()
 
 

@@ -8,14 +8,14 @@ from byway.endpoints import Ask, Routes
 from byway.endpoints.settings import who, work
 from byway.problems import Problem
 from byway.secrets import ENTRIES
-from byway.ui import Said, failed, form, part, show, status, wants_part
+from byway.ui import Said, failed, form, paper, part, show, status, wants_part
 from byway.vault import NoKeychain, VaultError
 
 
 async def _data(ask: Ask) -> dict[str, Any]:
     vault = ask.app.at_desk.vault
     found = await work(vault.status)
-    text = (await work(ask.app.at_desk.filing.read)).text
+    text = (await paper(ask)).text
     rows = [
         (one, ENTRIES[one.entry], any(variable in text for variable in ENTRIES[one.entry].variables)) for one in found
     ]

@@ -209,7 +209,7 @@ def _backends(ask: Ask) -> list[Check]:
 def _search(ask: Ask) -> Check:
     title = "Web search"
     settings = ask.runtime.config.web_search
-    if not settings.enabled:
+    if not settings.enabled and not settings.missing:
         return Check(
             "none",
             "off",

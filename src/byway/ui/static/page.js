@@ -23,7 +23,7 @@
     if (!button) return;
     const from = button.dataset.copyFrom;
     const text = filled(from ? document.getElementById(from).textContent.trim() : button.dataset.copy, from?.slice(5));
-    const before = button.textContent;
+    const before = (button.dataset.label ??= button.textContent);
     try {
       await navigator.clipboard.writeText(text);
       button.textContent = "Copied";

@@ -1,0 +1,198 @@
+"""Requests and Troubleshooting in a real browser: what clients asked is there at once, what is broken is red until mended."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from browser import Browsing, login, press
+from e2e.conftest import ASK
+from gateway import Gateway, config
+from playwright.sync_api import Locator, Page, expect
+from scripted import Say, Scripted, openai_error
+
+HTML = "<b>bold</b><img src=x onerror=alert(1)><script>alert(2)</script>"
+
+
+@pytest.fixture
+def server() -> Iterator[Scripted]:
+    with Scripted(lambda asked: Say("Hello there.", tokens=(1200, 34))) as server:
+        yield server
+
+
+# -------------------------------------------------------------------------------------------------------------- requests
+
+
+def test_a_request_appears_by_itself(page: Page, server: Scripted) -> None:
+    with Gateway(config(server)) as gateway:
+        login(page, gateway, "/requests")
+        expect(page.get_by_text("Nobody has asked yet.")).to_be_visible()
+        session = "8f1d0c7a-3c54-4f0e-9a53-2f2f1c0e7b11"
+        gateway.post(ASK, headers={"x-claude-code-session-id": session})
+        row = page.locator("#table tbody tr").first
+        expect(row).to_contain_text("claude-opus-5-5", timeout=3_000)
+        expect(row).to_contain_text("one/local")
+        expect(row).to_contain_text("1,200")
+        expect(row).to_contain_text("34")
+        expect(row).to_contain_text("200")
+        expect(row).to_contain_text(session[:8])
+        # An error is there in words; what a server said is text and nothing else.
+        server.play(lambda asked: openai_error(400, f"bad thing {HTML}", "invalid_request_error"))
+        gateway.post({**ASK, "model": HTML[:60]})
+        expect(page.locator("#table .why").first).to_contain_text("bad thing <b>bold</b><img src=x", timeout=3_000)
+        expect(page.locator("#table tbody tr").first).to_contain_text(HTML[:30])
+        page.locator("#table tbody a").first.click()
+        expect(page.get_by_text("ended at")).to_be_visible()
+        expect(page.locator(".said")).to_contain_text("HTTP 400")
+        assert page.evaluate("document.images.length") == 0
+        page.go_back()
+        expect(page.locator("#table tbody a")).to_have_count(2)
+
+
+def test_the_list_is_long_and_old_ones_are_forgotten(page: Page, server: Scripted) -> None:
+    with Gateway(config(server)) as gateway:
+        login(page, gateway, "/requests")
+        for _ in range(130):
+            gateway.post({**ASK, "max_tokens": 0})
+        expect(page.locator("#table tbody a")).to_have_count(100, timeout=5_000)
+        answer = page.goto(f"{gateway.url}/requests/99999")
+        assert answer is not None and answer.status == 404
+        expect(page.get_by_text("not remembered any more")).to_be_visible()
+
+
+def test_the_page_says_when_nobody_answers_and_when_the_login_has_ended(
+    page: Page, browsing: Browsing, server: Scripted
+) -> None:
+    browsing.allowed = ["ERR_CONNECTION", "ERR_EMPTY", "sendError", "afterRequest"]
+    gateway = Gateway(config(server)).start()
+    try:
+        login(page, gateway, "/requests")
+        other = login(browsing.page(), gateway, "/requests")
+        other.context.clear_cookies()
+        # Out of the page of somebody who is not logged in any more, to where it says how to log in.
+        expect(other.get_by_text("This page needs a link")).to_be_visible(timeout=5_000)
+        gateway.process.kill()
+        gateway.process.wait()
+        expect(page.get_by_text("Byway does not answer.")).to_be_visible(timeout=5_000)
+        expect(page.get_by_text("Nobody has asked yet.")).to_be_visible()
+    finally:
+        gateway._kill()
+
+
+# ------------------------------------------------------------------------------------------------------- troubleshooting
+
+
+def row(page: Page, title: str) -> Locator:
+    return page.locator(".checks li").filter(has=page.get_by_text(title, exact=True))
+
+
+def state(page: Page, title: str) -> str:
+    """The colour of a row."""
+    found = row(page, title).locator(".state").get_attribute("class") or ""
+    return found.removeprefix("state ").strip()
+
+
+def test_what_is_broken_is_red_and_green_when_it_is_mended(page: Page, server: Scripted) -> None:
+    with Scripted() as gone:
+        url = gone.url
+    bad = {
+        "backends": [{"name": "one", "type": "generic", "url": url, "models": ["local"]}],
+        "model_aliases": {"haiku": "no/where"},
+    }
+    good = config(server)
+    search = {"enabled": True, "provider": "brave", "api_key": "${BYWAY_BRAVE_API_KEY}"}
+    with Gateway(
+        {**bad, "web_search": search}, environ={"PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring"}
+    ) as gateway:
+        login(page, gateway, "/trouble")
+        names = ("Small calls (titles, page summaries, searches) have a model", "Main turns have a model")
+        for title in ("A model answers", *names, "Backend one (OpenAI-compatible server)", "Web search"):
+            assert state(page, title) == "bad", title
+            assert row(page, title).locator("p").count() >= 2, "it says what to do"
+        expect(page.locator("#all-title")).to_have_text("5 things to mend")
+        expect(row(page, "Clients reach this Byway").locator(".state")).to_have_text("nobody yet")
+        gateway.write(good)
+        gateway.wait(lambda: gateway.get("/readyz").status == 200, 10, "the backend is there")
+        press(page.locator("#all"), "Check again")
+        expect(page.locator("#all-title")).to_have_text("Nothing is broken")
+        for title in ("A model answers", *names, "Backend one (OpenAI-compatible server)", "The config file is good"):
+            assert state(page, title) == "good", title
+        gateway.post(ASK)
+        press(page.locator("#all"), "Check again")
+        assert state(page, "Clients reach this Byway") == "good"
+        # A config that cannot be read: the last good one stays, and every page says so.
+        gateway.file.write_text("backends: [")
+        gateway.wait(lambda: "not good" in gateway.text, 5, "it has seen the file")
+        press(page.locator("#all"), "Check again")
+        assert state(page, "The config file is good") == "bad"
+        for path in ("/", "/api", "/secrets", "/requests"):
+            page.goto(gateway.url + path)
+            expect(page.locator(".notice.bad")).to_contain_text("the last good one stays in force")
+        gateway.write(good)
+        gateway.wait(
+            lambda: "not good" not in ((page.reload() and page.content()) or "not good"), 5, "it is good again"
+        )
+
+
+def test_where_to_go_leads_there(page: Page) -> None:
+    with Gateway({"backends": []}) as gateway:
+        login(page, gateway, "/trouble")
+        for link in [one.get_attribute("href") or "" for one in page.get_by_role("link", name="Go there").all()]:
+            path, _, place = link.partition("#")
+            answer = page.request.get(gateway.url + path, headers={"accept": "text/html"})
+            assert answer.ok or path == "/models", link
+            assert not place or f'id="{place}"' in answer.text(), link
+
+
+# ---------------------------------------------------------------------------------------------------------- broken things
+
+
+@pytest.mark.parametrize("harm", ["gone", "a folder", "bytes", "bad YAML"])
+def test_a_config_that_breaks_while_the_page_is_open(page: Page, server: Scripted, harm: str) -> None:
+    with Gateway(config(server)) as gateway:
+        login(page, gateway)
+        page.get_by_label("haiku leads to").fill("one/local")
+        before = gateway.file.read_bytes()
+        gateway.file.unlink()
+        if harm == "a folder":
+            gateway.file.mkdir()
+        elif harm != "gone":
+            gateway.file.write_bytes(b"\xff\xfe\x00" if harm == "bytes" else b"backends: [")
+        page.locator("#aliases").get_by_role("button", name="Save").click()
+        expect(page.locator("#aliases .said.bad, #told .said.bad").first).to_be_visible()
+        for path in ("/", "/api", "/secrets", "/requests", "/trouble"):
+            answer = page.goto(gateway.url + path)
+            assert answer is not None and answer.status < 500, path
+        if harm == "a folder":
+            gateway.file.rmdir()
+        gateway.file.write_bytes(before)
+        page.goto(gateway.url)
+        page.get_by_label("haiku leads to").fill("one/local")
+        press(page.locator("#aliases"), "Save")
+        expect(page.locator("#aliases > .said")).to_contain_text("Saved")
+
+
+@pytest.mark.parametrize("harm", ["damaged", "gone"])
+def test_a_store_that_breaks_while_it_runs(page: Page, browsing: Browsing, server: Scripted, harm: str) -> None:
+    """Requests go on; the page says what is wrong instead of failing."""
+    browsing.allowed.append("status of 500")
+    with Gateway(config(server)) as gateway:
+        login(page, gateway)
+        for file in (gateway.home / "data").glob("byway.db*"):
+            if harm == "gone":
+                file.unlink()
+            else:
+                file.write_bytes(b"this is no database " * 500)
+        assert gateway.post(ASK).status == 200
+        for path in ("/", "/api", "/secrets", "/requests", "/trouble"):
+            answer = page.goto(gateway.url + path)
+            assert answer is not None
+            text = page.content()
+            assert "This is a bug" not in text, (path, answer.status)
+            assert answer.status == 200 or re.search(r"byway\.db|database|store", text), (
+                path,
+                answer.status,
+                text[-500:],
+            )
+        assert page.goto(gateway.url + "/requests").status == 200  # type: ignore[union-attr]
