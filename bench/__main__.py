@@ -122,7 +122,7 @@ def profile(programs: peers.Programs, pace: runs.Pace, wanted: list[str]) -> str
 
 def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments[:1] in (["prefix"], ["search"]):
+    if arguments[:1] in (["prefix"], ["search"], ["page"]):
         # What the tests have of servers and of a started Byway is what is measured with, too.
         sys.path[:0] = [str(peers.HERE.parent / "tests"), str(peers.HERE.parent / "src")]
         return int(importlib.import_module(f"bench.{arguments[0]}").main(arguments[1:]))
@@ -130,7 +130,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description=__doc__,
-        epilog="python -m bench prefix: prompts that are not read again; python -m bench search: what a search turn costs",
+        epilog="python -m bench prefix: prompts that are not read again; python -m bench search: what a search turn costs; "
+        "python -m bench page: how soon the settings page is seen",
     )
     parser.add_argument(
         "--quick", action="store_true", help="one short round of everything, in less than a minute; not kept"

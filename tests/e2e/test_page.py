@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import re
+import resource
 import threading
 import time
 from collections.abc import Iterator
@@ -14,7 +15,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from urllib.parse import urlencode
 
 import pytest
-from browser import Browsing, another, login
+from browser import Browsing, another, login, press
+from e2e.conftest import ASK
 from gateway import Answer, Gateway, config
 from playwright.sync_api import Page, expect
 from scripted import Say, Scripted
@@ -38,6 +40,12 @@ KEYS = {
 def gateway() -> Iterator[Gateway]:
     with Scripted(lambda asked: Say("Hello there.")) as server, Gateway(config(server)) as gateway:
         yield gateway
+
+
+@pytest.fixture
+def server() -> Iterator[Scripted]:
+    with Scripted(lambda asked: Say("Hello there.")) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -195,8 +203,7 @@ def test_a_key_without_admin_gets_403_on_every_admin_route(path: tuple[str, str]
 
 def test_a_key_of_the_page_is_none_of_the_api_and_the_other_way_round(locked: Gateway) -> None:
     entered = cookie(locked)
-    ask = {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}]}
-    assert locked.post(ask, headers={"cookie": entered, "origin": locked.url}).status == 401
+    assert locked.post(ASK, headers={"cookie": entered, "origin": locked.url}).status == 401
     assert locked.get("/v1/models", {"cookie": entered}).status == 401
     # A key that may use it, beside a login: the login counts for the page.
     assert locked.get("/byway/config", {"cookie": entered, "x-api-key": USE_KEY}).status == 200
@@ -440,3 +447,49 @@ def test_names_that_mean_something_elsewhere_are_only_names(page: Page, gateway:
     expect(page.locator("#aliases").get_by_text("Saved.")).to_be_visible()
     for name in names:
         assert page.get_by_label(f"{name} leads to", exact=True).count() == 0, name
+
+
+# ----------------------------------------------------------------------------------------------- many at once, a full disk
+
+
+def test_many_save_at_once_and_nothing_is_lost(server: Scripted) -> None:
+    """All forms were made for the same config: each change is in it in the end, and every state on the way is a good one."""
+    with Gateway(config(server)) as gateway:
+        entered = cookie(gateway)
+        base = etag(gateway, entered)
+        answers: list[int] = []
+
+        def save(at: int) -> None:
+            fields = {"etag": base, "name": f"name-{at}", "targets": "one/local"}
+            answers.append(send(gateway, "/claude/aliases", fields, entered).status)
+
+        threads = [threading.Thread(target=save, args=(at,)) for at in range(24)]
+        for one in threads:
+            one.start()
+        while any(one.is_alive() for one in threads):
+            json.loads(gateway.get("/byway/config", {"cookie": entered}).body)
+        assert answers == [200] * 24
+        text = gateway.file.read_text()
+        assert all(f"name-{at}" in text for at in range(24))
+        assert len(gateway.get("/byway/config/versions", {"cookie": entered}).json["versions"]) == 25
+
+
+def test_a_full_disk_is_said_and_nothing_is_half_written(page: Page, server: Scripted) -> None:
+    with Gateway(config(server)) as gateway:
+        login(page, gateway)
+        before = gateway.file.read_bytes()
+        resource.prlimit(gateway.process.pid, resource.RLIMIT_FSIZE, (16, resource.RLIM_INFINITY))
+        page.get_by_label("haiku leads to").fill("one/local")
+        press(page.locator("#aliases"), "Save")
+        expect(page.locator("#aliases > .said.bad")).to_be_visible()
+        # What was typed is still there.
+        expect(page.get_by_label("haiku leads to")).to_have_value("one/local")
+        assert gateway.file.read_bytes() == before
+        assert gateway.post(ASK).status == 200
+        for path in ("/requests", "/trouble", "/"):
+            assert (answer := page.goto(gateway.url + path)) is not None and answer.status == 200, path
+        resource.prlimit(gateway.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        page.get_by_label("haiku leads to").fill("one/local")
+        press(page.locator("#aliases"), "Save")
+        expect(page.locator("#aliases > .said")).to_contain_text("Saved")
+        assert not [one.name for one in gateway.home.iterdir() if "byway.yaml" in one.name and one != gateway.file]

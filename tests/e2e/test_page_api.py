@@ -149,14 +149,14 @@ def test_ports_that_are_none(page: Page, gateway: Gateway, port: str) -> None:
 
 def test_the_restart_button_brings_it_back_with_everything(page: Page, browsing: Browsing, server: Scripted) -> None:
     port, browsing.allowed = free(), ["ERR_CONNECTION", "ERR_EMPTY", "sendError", "afterRequest"]
-    settings = config(server, server={"bind_address": f"127.0.0.1:{port}"})
+    settings = config(server, server={"bind_address": f"127.0.0.1:{port}", "root_path": "/gate"})
     with Gateway(settings, arguments=["--port", str(port)]) as gateway:
         login(page, gateway, "/api")
         key = create(page, "Kept")
-        page.goto(gateway.url)
+        page.goto(gateway.url + "/gate/")
         page.get_by_label("haiku leads to").fill("one/local")
         press(card(page, "aliases"), "Save")
-        page.goto(gateway.url + "/api")
+        page.goto(gateway.url + "/gate/api")
         card(page, "server").get_by_label("Allow external access").check()
         press(card(page, "server"), "Save")
         page.locator("#server").get_by_role("button", name="Restart Byway").click()
@@ -167,7 +167,7 @@ def test_the_restart_button_brings_it_back_with_everything(page: Page, browsing:
         expect(page.get_by_role("button", name="Restart Byway")).to_have_count(0)
         expect(page.get_by_role("row", name="Kept")).to_be_visible()
         assert asks(gateway, key) == 200 and gateway.post(ASK).status == 401
-        page.goto(gateway.url)
+        page.goto(gateway.url + "/gate/")
         expect(page.get_by_label("haiku leads to")).to_have_value("one/local")
 
 

@@ -1,0 +1,72 @@
+"""`python -m bench page`: how soon the settings page is seen. First contentful paint in Chromium, on loopback, without its cache;
+and the time in which Byway itself answers."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import statistics
+from typing import Any
+
+from browser import login
+from gateway import Gateway, config
+from playwright.sync_api import Page, sync_playwright
+from scripted import Say, Scripted
+
+from byway import ui
+
+#: Milliseconds in which something is to be seen.
+LIMIT = 100.0
+#: What the browser itself knows (https://www.w3.org/TR/paint-timing/, seen 2026-11-21).
+_TIMES = """async () => {
+    const seen = () => performance.getEntriesByName("first-contentful-paint")[0];
+    while (!seen()) await new Promise(done => setTimeout(done, 5));
+    const went = performance.getEntriesByType("navigation")[0];
+    return {paint: seen().startTime, answer: went.responseEnd - went.requestStart};
+}"""
+
+
+def _loads(page: Page, url: str, rounds: int) -> dict[str, float]:
+    """Medians in milliseconds: until something is seen, and Byway's own part of it."""
+    found: list[dict[str, float]] = []
+    for _ in range(rounds):
+        page.goto(url)
+        found.append(page.evaluate(_TIMES))
+    return {what: statistics.median(one[what] for one in found) for what in ("paint", "answer")}
+
+
+def measure(rounds: int, chromium: str) -> dict[str, dict[str, float]]:
+    """By page."""
+    with Scripted(lambda asked: Say("Hello there.")) as server, Gateway(config(server)) as gateway:
+        ask = {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}]}
+        for _ in range(100):
+            gateway.post(ask)
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(
+                executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+            )
+            page = login(browser.new_context().new_page(), gateway)
+            network = page.context.new_cdp_session(page)
+            network.send("Network.setCacheDisabled", {"cacheDisabled": True})
+            found: dict[str, Any] = {}
+            for path, name in ui.PAGES:
+                answer = page.goto(gateway.url + path)
+                if answer is not None and answer.ok:
+                    found[name] = _loads(page, gateway.url + path, rounds)
+            browser.close()
+    return found
+
+
+def main(arguments: list[str]) -> int:
+    """Print one line a page."""
+    parser = argparse.ArgumentParser(prog="python -m bench page", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=15, help="loads of each page (default 15)")
+    rounds = parser.parse_args(arguments).rounds
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        raise SystemExit("chromium is not installed (Debian: apt install chromium)")
+    print(f"{'':<18}{'first paint':>14}{'answer':>12}   limit {LIMIT:g} ms")
+    for name, middle in measure(rounds, chromium).items():
+        verdict = "ok" if middle["paint"] <= LIMIT else "over"
+        print(f"{name:<18}{middle['paint']:>11.1f} ms{middle['answer']:>9.1f} ms   {verdict}")
+    return 0
