@@ -171,6 +171,22 @@ def test_the_restart_button_brings_it_back_with_everything(page: Page, browsing:
         expect(page.get_by_label("haiku leads to")).to_have_value("one/local")
 
 
+def test_another_port_is_where_the_page_goes(page: Page, browsing: Browsing, server: Scripted) -> None:
+    browsing.allowed = ["ERR_CONNECTION", "ERR_EMPTY", "sendError", "afterRequest"]
+    before, after = free(), free()
+    gateway = Gateway(config(server, server={"bind_address": f"127.0.0.1:{before}"}))
+    # No --port, so that the config's counts.
+    gateway._arguments = ["--no-model", "--config", str(gateway.file)]
+    with gateway:
+        login(page, gateway, "/api")
+        card(page, "server").get_by_label("Port").fill(str(after))
+        press(card(page, "server"), "Save")
+        page.locator("#server").get_by_role("button", name="Restart Byway").click()
+        expect(page.get_by_text(f"From then on it listens at port {after}")).to_be_visible()
+        page.wait_for_url(f"http://127.0.0.1:{after}/api", timeout=30_000)
+        expect(page.get_by_role("heading", name="API", level=1)).to_be_visible()
+
+
 def test_a_process_that_is_killed_comes_back_with_everything(page: Page, browsing: Browsing, server: Scripted) -> None:
     first = Gateway(config(server)).start()
     try:

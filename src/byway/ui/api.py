@@ -148,14 +148,19 @@ async def server(ask: Ask) -> None:
 
 async def restart(ask: Ask) -> None:
     """Begin the process anew with the config as it is now."""
+    desk = ask.app.at_desk
+    was, now = (bind(config.server.bind_address).port for config in (ask.app.began, ask.runtime.config))
+    # With `--port` the config's port is not what counts, before and after.
+    moved = now if now != was and desk.base and f":{was}/" in f"{desk.base}/" else None
     await show(
         ask,
         "restart",
         "Restarting",
         here="/api",
         lead="Running answers get their time to finish, then Byway begins anew. This page comes back by itself.",
+        moved=moved,
     )
-    ask.app.at_desk.restart()
+    desk.restart()
 
 
 async def create(ask: Ask) -> None:

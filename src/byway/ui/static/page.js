@@ -71,18 +71,25 @@
   });
 })();
 
-// After a restart: ask until somebody answers again, then go back.
+// After a restart: ask until somebody answers again, then go back. At another port this page may not ask: it just goes there.
 (() => {
   const waiting = document.querySelector("[data-return]");
   if (!waiting) return;
+  const there = new URL(waiting.dataset.return, location.href);
+  if (waiting.dataset.port) there.port = waiting.dataset.port;
   let tries = 0;
+  let down = false;
   const look = async () => {
     tries += 1;
     try {
       const answer = await fetch(waiting.dataset.live, { cache: "no-store" });
-      if (answer.ok && tries > 2) { location.assign(waiting.dataset.return); return; }
-    } catch { tries = Math.max(tries, 3); }
-    if (tries < 120) setTimeout(look, 500);
+      // Until it has been down, it is the old one that answers: its streams may take their time.
+      if (answer.ok && (down || tries > 60)) return location.assign(there);
+    } catch {
+      down = true;
+      if (waiting.dataset.port) return setTimeout(() => location.assign(there), 3000);
+    }
+    if (tries < 240) setTimeout(look, 250);
   };
-  setTimeout(look, 500);
+  setTimeout(look, 250);
 })();
