@@ -162,3 +162,36 @@ def test_two_configs_with_one_data_folder_have_a_history_each(filing: Filing, tm
         with pytest.raises(LookupError):
             other.rollback(filing.versions()[0].number, "Bob")
     assert (tmp_path / "other.yaml").read_text() == "local_only: true\n"
+
+
+def test_a_conflict_shows_no_secret(filing: Filing) -> None:
+    base = filing.read().etag
+    secret, mine = "sk-of-the-others-0123456789", "sk-of-mine-9876543210-abc"
+    filing.change([Set(("web_search", "api_key"), secret)], "Ada", "x", base)
+    for given in (mine, "${BYWAY_BRAVE_API_KEY}"):
+        with pytest.raises(Stale) as caught:
+            filing.change([Set(("web_search", "api_key"), given)], "Bob", "y", base)
+        (conflict,) = caught.value.conflicts
+        assert conflict.theirs == "sk-…6789" and mine not in conflict.mine
+    with pytest.raises(Stale) as caught:
+        filing.change([Set(("web_search",), {"api_key": mine})], "Bob", "y", base)
+    assert secret not in str(caught.value.conflicts) and mine not in str(caught.value.conflicts)
+
+
+def test_a_file_that_is_gone_is_not_made_anew_with_less_in_it(filing: Filing) -> None:
+    base = filing.read().etag
+    filing.path.unlink()
+    with pytest.raises(OSError, match="it is gone"):
+        filing.change([Set(("model_aliases", "haiku"), "a/one")], "Ada", "x", base)
+    assert not filing.path.exists()
+
+
+def test_the_first_change_can_be_taken_back_and_merges(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        filing = Filing(tmp_path / "byway.yaml", check, store, tmp_path)
+        base = filing.read().etag
+        filing.change([Set(("local_only",), True)], "Ada", "x", base)
+        assert filing.change([Set(("model_aliases", "haiku"), "a/one")], "Bob", "y", base).merged
+        assert filing.seen(base) == check("")
+        filing.rollback(1, "Ada")
+        assert filing.path.read_text() == ""

@@ -18,7 +18,7 @@ from byway import platform
 from byway.config import Complaint, Config, ConfigError
 from byway.config.editing import Append, Edit, Set, Unchangeable, edit, found, meaning
 from byway.config.settings import TELLING
-from byway.secrets import Scrubber
+from byway.secrets import Scrubber, mask
 from byway.store import Store, StoreError, Version, etag
 
 #: Who changed a file that was not changed here.
@@ -97,9 +97,9 @@ class Filing:
 
     def seen(self, base: str) -> Config | None:
         """The config whose etag is `base`; None when it is kept no more, or was never good."""
-        known = next((one.number for one in self._store.versions() if one.etag == base), None)
+        known = self._number(base)
         try:
-            return None if known is None else self._check(self._store.version(known).text)
+            return None if known is None else self._check(self.version(known).text)
         except (ConfigError, LookupError):
             return None
 
@@ -158,13 +158,13 @@ class Filing:
 
     def rollback(self, number: int, who: str, base: str | None = None) -> Outcome:
         """Make the file what it was in version `number`, which stays checked: what it named may be gone."""
-        return self.write(self._store.version(number, self._name).text, who, f"back to version {number}", base)
+        return self.write(self.version(number).text, who, f"back to version {number}", base)
 
     def _before(self) -> Paper:
         """The file as it is now, kept as a version even where there is none: the first change can be taken back too."""
         now = self._kept()
         if not now.text:
-            self._store.keep("", _SOMEBODY, "nothing in the file yet")
+            self._store.keep("", _SOMEBODY, "nothing in the file yet", self._name)
         return now
 
     def _text(self) -> str:
@@ -208,12 +208,16 @@ class Filing:
         shared = facts is not None and not facts.st_mode & _ALL
         platform.write(self.path, data, like=facts, mode=0o600 | (facts.st_mode & _GROUP if facts and shared else 0))
 
+    def _number(self, mark: str) -> int | None:
+        """The number of the version that has this etag; None when it is kept no more."""
+        return next((one.number for one in self._store.versions(self._name) if one.etag == mark), None)
+
     def _conflicts(self, edits: Sequence[Edit], base: str, now: Paper) -> list[Conflict]:
-        known = next((one.number for one in self._store.versions(self._name) if one.etag == base), None)
+        known = self._number(base)
         if known is None:
             # What its author has seen is kept no more.
             return [Conflict("the whole file", "changed", "as it was before")]
-        before, after = meaning(self._store.version(known, self._name).text), meaning(now.text)
+        before, after = meaning(self.version(known).text), meaning(now.text)
         collided = []
         for one in edits:
             if isinstance(one, Append):
@@ -224,7 +228,9 @@ class Filing:
             if found(before, path) != theirs:
                 mine = _word(one.value) if isinstance(one, Set) else "taken out"
                 if mine != _word(theirs):
-                    collided.append(Conflict(".".join(map(str, path)), _word(theirs), mine))
+                    name = str(path[-1])
+                    mine = _word(one.value, name) if isinstance(one, Set) else mine
+                    collided.append(Conflict(".".join(map(str, path)), _word(theirs, name), mine))
         return collided
 
 
@@ -265,16 +271,18 @@ def _literals(text: str) -> Iterator[str]:
             yield from (line for line in written.split() if not line.startswith("${"))
 
 
-def _word(value: Any) -> str:
-    """A value in a few words, for a person who has to choose."""
+def _word(value: Any, name: str = "") -> str:
+    """The value of the setting `name` in a few words, for a person who has to choose; a secret's are hidden."""
+    if isinstance(value, str) and TELLING.search(name) and not value.startswith("${"):
+        return mask(value)
     if value is None:
         return "not set"
     if isinstance(value, dict):
-        return ", ".join(f"{key}: {_word(inner)}" for key, inner in value.items())[:200]
+        return ", ".join(f"{key}: {_word(inner, name and str(key))}" for key, inner in value.items())[:200]
     if isinstance(value, tuple) and len(value) == 1:
-        return str(value[0])
+        return _word(value[0], name)
     if isinstance(value, list | tuple):
-        return ", ".join(map(_word, value))[:200]
+        return ", ".join(_word(one, name) for one in value)[:200]
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)[:200]

@@ -27,7 +27,7 @@ class Login:
         """`secret`: 32 random bytes that stay in the data folder."""
         self._secret = secret
         self.cookie = f"{COOKIE}_{hashlib.sha256(secret).hexdigest()[:8]}"
-        """The cookie's name. Browsers keep cookies by host and not by port: two Byways on one machine must not log each other out."""
+        """The cookie's name. Browsers keep cookies by host, not by port: two Byways on one machine must not share one."""
         self._used: dict[str, int] = {}
         """Links that were opened, with the second at which they end anyhow."""
 
