@@ -305,6 +305,28 @@ def test_every_page_and_file_is_guarded(page: Page, browsing: Browsing, gateway:
     assert page.evaluate("window.got") is None
 
 
+def test_a_person_reads_what_went_wrong_and_a_program_parses_it(
+    page: Page, browsing: Browsing, gateway: Gateway
+) -> None:
+    login(page, gateway)
+    for path in ("/nothing", "/api/versions/99999", "/requests/99999", "/claude/cards/none", "/api/cards/none"):
+        answer = page.goto(gateway.url + path)
+        assert answer is not None and answer.status in (400, 404), path
+        assert "content-security-policy" in answer.headers
+        expect(page.get_by_role("heading", name="That did not work")).to_be_visible()
+        page.get_by_role("link", name="To the first page").click()
+        expect(page.get_by_role("heading", name="Claude Code", level=1)).to_be_visible()
+        assert gateway.get(path, {"cookie": cookie(gateway)}).json["error"]["message"], path
+    # What is refused while a page is open stands on it, and its card stays.
+    page.get_by_label("haiku leads to").evaluate("field => { field.value = 'x'.repeat(70000); }")
+    page.locator("#aliases").get_by_role("button", name="Save").click()
+    expect(page.locator("#told")).to_contain_text("at most 64 KiB")
+    expect(page.get_by_label("opus leads to")).to_be_visible()
+    page.get_by_label("haiku leads to").fill("")
+    press(page.locator("#aliases"), "Save")
+    expect(page.locator("#told")).to_be_empty()
+
+
 def test_templates_hold_nothing_inline() -> None:
     for file in (ui.HERE / "templates").iterdir():
         text = file.read_text()

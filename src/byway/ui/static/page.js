@@ -63,11 +63,12 @@
   document.addEventListener("htmx:sendError", () => {
     const said = Object.assign(document.createElement("div"), { className: "said bad" });
     said.setAttribute("role", "alert");
-    said.textContent = "Byway does not answer. Is it running? Nothing was changed by this.";
+    said.textContent = "Byway does not answer. Is it running?";
     told.replaceChildren(said);
   });
   document.addEventListener("htmx:afterRequest", (event) => {
-    if (event.detail.successful) told.replaceChildren();
+    const status = event.detail.xhr.status;
+    if (status >= 200 && status < 400) told.replaceChildren();
   });
 })();
 
