@@ -67,8 +67,8 @@
     told.replaceChildren(said);
   });
   document.addEventListener("htmx:afterRequest", (event) => {
-    const status = event.detail.xhr.status;
-    if (status >= 200 && status < 400) told.replaceChildren();
+    const { xhr } = event.detail;
+    if (xhr.status && xhr.getResponseHeader("hx-retarget") !== "#told") told.replaceChildren();
   });
 })();
 
