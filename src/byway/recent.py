@@ -41,7 +41,7 @@ class Line(msgspec.Struct, omit_defaults=True, gc=False):
     reason: str = ""
 
 
-class Seen(NamedTuple):
+class Seen(msgspec.Struct, frozen=True, gc=False):
     """A request that has ended. `error` is what the client was told, cleared of secrets; empty when all went well."""
 
     number: int
