@@ -69,12 +69,12 @@ def lead(name: str, targets: tuple[str, ...], file: str | None, folder: str | No
     TARGET is a model's name, or backend/model.
     """
     from byway.config.editing import Set
+    from byway.secrets import literal
 
     if not name.strip() or not all(one.strip() for one in targets):
         raise Misuse("A name and its targets are not empty.")
-    _change(
-        name, [Set(("model_aliases", name), targets[0] if len(targets) == 1 else list(targets))], file, folder, as_json
-    )
+    leads = [*map(literal, targets)]
+    _change(name, [Set(("model_aliases", name), leads[0] if len(leads) == 1 else leads)], file, folder, as_json)
 
 
 @command.command()

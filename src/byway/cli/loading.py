@@ -39,7 +39,7 @@ def add(path: Path, file: str | None, folder: str | None, as_json: bool) -> None
     """Remember a GGUF file, or a folder of them. Nothing is copied or moved: the file stays where it is."""
     from byway.config.editing import Append
     from byway.local import shelf
-    from byway.local.edits import literal
+    from byway.secrets import literal
 
     source, config = saving.config(file, folder)
     path = path.absolute()

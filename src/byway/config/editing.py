@@ -56,15 +56,17 @@ class Unchangeable(Exception):
 def edit(text: str, edits: Sequence[Edit]) -> str:
     """`text` with all of `edits`, one after the other. Raises Unchangeable, also for text that is no YAML."""
     bare = text.removeprefix("\ufeff").replace("\r\n", "\n")
+    expected = meaning(bare)
     for one in edits:
-        expected = _change(meaning(bare), one)
+        expected = _change(expected, one)
         bare = _edited(bare, one)
-        if (meaning(bare) or None) != (expected or None):
-            raise Unchangeable(
-                "this place is shared with another by an anchor, or is written in a way that Byway cannot change alone; "
-                "change it by hand",
-                one.path,
-            )
+    # Once for all of them: to read a long text costs more than to change it.
+    if (meaning(bare) or None) != (expected or None):
+        paths = dict.fromkeys(".".join(map(str, one.path)) for one in edits)
+        raise Unchangeable(
+            f"{', '.join(paths)}: this place is shared with another by an anchor, or is written in a way that Byway cannot "
+            "change alone; change it by hand"
+        )
     if "\r\n" in text:
         bare = bare.replace("\n", "\r\n")
     return ("\ufeff" if text.startswith("\ufeff") else "") + bare

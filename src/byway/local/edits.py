@@ -9,6 +9,7 @@ from typing import Any, Final
 from byway.config import Backend, Config
 from byway.config.editing import Append, Edit, Remove, Set
 from byway.config.settings import RUN
+from byway.secrets import literal
 
 _LONGEST: Final = 100
 
@@ -37,7 +38,7 @@ def load(
     else:
         raise Taken(f"There is a backend called {name} already, of type {config.backends[at].type}.")
     if alias:
-        edits.append(Set(("model_aliases", alias), f"{name}/{served}"))
+        edits.append(Set(("model_aliases", alias), literal(f"{name}/{served}")))
     return served, edits
 
 
@@ -48,18 +49,15 @@ def unload(config: Config, at: int) -> list[Edit]:
     for alias, leads in config.model_aliases.items():
         kept = [lead for lead in leads if not _leads_to(lead, settings, config)]
         if len(kept) != len(leads):
-            edits.append(Set(("model_aliases", alias), kept) if kept else Remove(("model_aliases", alias)))
+            edits.append(
+                Set(("model_aliases", alias), [*map(literal, kept)]) if kept else Remove(("model_aliases", alias))
+            )
     return edits
 
 
 def plain(name: str) -> str:
     """A backend's name made of a model's: `owner/model:8b` as `owner-model:8b`."""
     return re.sub(r"[^A-Za-z0-9._:+-]+", "-", name).strip("-")[:_LONGEST] or "model"
-
-
-def literal(path: str) -> str:
-    """A path as a value of the config: nothing in it is a variable."""
-    return path.replace("${", "$${")
 
 
 def _leads_to(lead: str, settings: Backend, config: Config) -> bool:

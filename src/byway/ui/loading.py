@@ -15,6 +15,7 @@ from byway.endpoints import Ask, Routes
 from byway.local import edits
 from byway.problems import Problem
 from byway.runtime import Live
+from byway.secrets import literal
 from byway.ui import Form, Said, changed, failed, form, query
 from byway.ui.backends import answer, file, text
 from byway.ui.claude import STATES
@@ -156,7 +157,7 @@ async def _changes(ask: Ask, view: Loader, fields: Form, name: str) -> list[Edit
             changes += [_option(at, option, value) for option, value in options.items()]
         if alias:
             served = next(one for one in paper.config.backends if one.name == name).names[0]
-            changes.append(Set(("model_aliases", alias), f"{name}/{served}"))
+            changes.append(Set(("model_aliases", alias), literal(f"{name}/{served}")))
         return changes
     if any(one.name == name for one in paper.config.backends) and not paper.fresh:
         raise ValueError(f"There is a backend called {name} already. Choose another name.")
@@ -168,7 +169,10 @@ async def _changes(ask: Ask, view: Loader, fields: Form, name: str) -> list[Edit
     value |= {key: one for key, one in options.items() if one is not None}
     if name != MODEL:
         value["models"] = [name]
-    return [Append(("backends",), value), *([Set(("model_aliases", alias), f"{name}/{name}")] if alias else [])]
+    return [
+        Append(("backends",), value),
+        *([Set(("model_aliases", alias), literal(f"{name}/{name}"))] if alias else []),
+    ]
 
 
 def _option(at: int, name: str, value: int | str | None) -> Edit:

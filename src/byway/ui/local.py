@@ -18,6 +18,7 @@ from byway.local import builtin, edits, gguf, shelf
 from byway.local.downloads import prune
 from byway.problems import Problem
 from byway.runtime import Live
+from byway.secrets import literal
 from byway.ui import Said, changed, failed, form, part, size
 from byway.ui.backends import answer, file, tokens
 from byway.ui.claude import STATES
@@ -213,7 +214,7 @@ async def add(ask: Ask) -> None:
         hint = "No file in it ends in .gguf." if await work(path.exists) else "There is no such file or folder."
         await _card(ask, Said("bad", f"There is no model at {path}.", hint))
         return
-    change = Append(("local_models", "paths"), edits.literal(str(path)))
+    change = Append(("local_models", "paths"), literal(str(path)))
     said = await changed(ask, [] if str(path) in known else [change], f"{path.name} added", "", f"{path.name} is added")
     await _card(ask, said)
 
