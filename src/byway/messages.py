@@ -297,7 +297,7 @@ class Request:
         self.stream = bool(params.stream)
         self._headers = headers
         self.size = size
-        self.estimate = max(1, size // 4)
+        self.estimate = size // 4 or 1
         """A guess at the prompt's tokens: what `message_start` says before anybody has counted."""
         self.loose = type(params) is _Loose
         """It has a block of a type that is not known, or one that is not as it should be."""
