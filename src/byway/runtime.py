@@ -38,8 +38,6 @@ _ASK_LIMIT: Final = 10.0
 _CLIENT_WAITS: Final = 2.0
 #: Problems that say that nobody is there.
 _NOBODY: Final = frozenset(("unreachable", "timeout"))
-#: The status of a backend that does not know our key; a 403 may be about the list alone.
-_KEY_REFUSED: Final = 401
 _REMEMBERED: Final = 256
 _NOTHING: Final = Facts()
 #: So many models of one backend are asked about.
@@ -168,7 +166,7 @@ class Live:
                 raise Problem("timeout", f"{self.open.shown} did not list its models in {_ASK_LIMIT:g} s.") from None
             except Problem as problem:
                 # Models that the config names need no list, but somebody has to be there.
-                if not self.settings.models or problem.kind in _NOBODY or problem.facts.get("status") == _KEY_REFUSED:
+                if not self.settings.models or problem.kind in _NOBODY:
                     raise
                 found = {}
             self.latency = time.monotonic() - began
