@@ -417,7 +417,7 @@ if sys.platform == "win32":
         kernel = ctypes.WinDLL("kernel32", use_last_error=True)
         kernel.OpenProcess.restype = wintypes.HANDLE
         process = wintypes.HANDLE(kernel.OpenProcess(query_limited_information, False, pid))
-        if not process:
+        if process.value is None:
             return None
         counters = Counters(ctypes.sizeof(Counters))
         try:
