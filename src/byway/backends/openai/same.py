@@ -23,25 +23,18 @@ class _Model(Struct):
     model: str
 
 
-class _Options(Struct):
-    include_usage: bool | None = None
-
-
 class _Asked(Struct):
     model: str
-    stream_options: _Options | None = None
+    stream_options: dict[str, Any] | None = None
 
-
-class _Delta(Struct):
-    content: Any = None
-    reasoning_content: Any = None
-    reasoning: Any = None
-    tool_calls: Any = None
-    refusal: Any = None
+    @property
+    def counted(self) -> bool:
+        """Does the client want the usage at the end of a stream?"""
+        return bool(self.stream_options and self.stream_options.get("include_usage"))
 
 
 class _Choice(Struct):
-    delta: _Delta | None = None
+    delta: dict[str, Any] | None = None
     finish_reason: Any = None
 
 
@@ -62,9 +55,9 @@ def request(request: Request, target: Target) -> Call:
     not ask."""
     body = renamed(request.chat, target.model, lambda data: msgspec.json.decode(data, type=_Model).model)
     asked = _asked(body)
-    if request.stream and not (asked.stream_options and asked.stream_options.include_usage):
+    if request.stream and not asked.counted:
         fields = _fields(body)
-        fields["stream_options"] = Raw(b'{"include_usage":true}')
+        fields["stream_options"] = Raw(_encode({**(asked.stream_options or {}), "include_usage": True}))
         body = _encode(fields)
     return Call("POST", "/v1/chat/completions", _JSON, body)
 
@@ -77,10 +70,11 @@ class Reader:
         self._model = request.model
         self._target = target
         self._streams = request.stream
-        asked = _asked(request.chat).stream_options
-        self._counted = bool(asked and asked.include_usage)
+        self._counted = _asked(request.chat).counted
         self._counts = Counts(request.estimate)
         self._whole: list[bytes] | None = None if request.stream else []
+        self._begun = False
+        """The first bytes have said whether it streams: any later piece may begin with a brace too."""
         self._sse = Decoder()
         self._reason = ""
         self._written = 0
@@ -90,8 +84,10 @@ class Reader:
         return self._counts.estimated
 
     def feed(self, data: bytes) -> list[Event]:
-        if self._whole is None and not self._written and not self._reason and data.lstrip()[:1] in (b"{", b"<"):
-            self._whole = []
+        if not self._begun and (start := data.lstrip()[:1]):
+            self._begun = True
+            if start in (b"{", b"<"):
+                self._whole = []
         if self._whole is not None:
             self._whole.append(data)
             return []
@@ -132,7 +128,9 @@ class Reader:
         chunk = self._read(data)
         if not chunk.choices and not self._counted:
             return Frame("ping", b"", self._counts.total(self._written), _STOPS.get(self._reason, "end_turn"))
-        said = [one for choice in chunk.choices or () if (delta := choice.delta) is not None for one in _words(delta)]
+        # Whatever stands there beside the role is an answer's beginning: also what only newer servers and clients know.
+        deltas = [choice.delta for choice in chunk.choices or () if choice.delta]
+        said = [one for delta in deltas for name, one in delta.items() if name != "role"]
         self._written += sum(len(one) for one in said if isinstance(one, str))
         ended = bool(self._reason)
         if chunk.model != self._model and isinstance(chunk.model, str):
@@ -140,7 +138,8 @@ class Reader:
         name = "chat" if any(said) or ended else "message_start"
         return Frame(
             name,
-            b"data: %b\n\n" % data,
+            # Between two lines of data stands a line end, which inside JSON is as good as a blank.
+            b"data: %b\n\n" % data.replace(b"\n", b" "),
             self._counts.total(self._written) if ended else None,
             _STOPS.get(self._reason, "end_turn") if ended else None,
         )
@@ -176,17 +175,15 @@ class Reader:
         )
 
 
-def _words(delta: _Delta) -> tuple[Any, ...]:
-    return delta.content, delta.reasoning_content, delta.reasoning, delta.tool_calls, delta.refusal
-
-
 def _streamed(data: bytes) -> bytes:
     """A whole answer as one chunk, from a server that was asked for a stream and did not stream."""
     body = msgspec.json.decode(data)
     body["object"] = "chat.completion.chunk"
     for choice in body["choices"]:
-        delta = choice.pop("message", None) or {}
-        for at, call in enumerate(delta.get("tool_calls") or ()):
-            call.setdefault("index", at)
-        choice["delta"] = delta
+        message = choice.pop("message", None)
+        choice["delta"] = delta = message if isinstance(message, dict) else {}
+        calls = delta.get("tool_calls")
+        for at, call in enumerate(calls if isinstance(calls, list) else ()):
+            if isinstance(call, dict):
+                call.setdefault("index", at)
     return _encode(body)

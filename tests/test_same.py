@@ -1,0 +1,99 @@
+"""Chat completions that go through to a backend that speaks them too: whatever the cut, whatever a server adds."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from byway import chat
+from byway.backends import Target
+from byway.backends.openai import same
+from byway.messages import Event, Frame, Request
+from byway.problems import Problem
+from byway.vendors import VENDORS
+
+TARGET = Target("one", "local", VENDORS["generic"])
+
+
+def asked(**body: Any) -> Request:
+    full = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True, **body}
+    return chat.read(json.dumps(full).encode(), {}, "msg_x")[0]
+
+
+def chunk(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
+    return {"model": "local", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
+
+
+def stream(*chunks: dict[str, Any]) -> bytes:
+    return b"".join(b"data: %b\n\n" % json.dumps(one).encode() for one in chunks) + b"data: [DONE]\n\n"
+
+
+def frames(request: Request, *pieces: bytes) -> list[Frame]:
+    reader = same.Reader(request, TARGET)
+    events: list[Event] = []
+    for piece in pieces:
+        if not reader.finished:
+            events += reader.feed(piece)
+    return [event for event in [*events, *reader.close()] if isinstance(event, Frame)]
+
+
+def told(found: list[Frame]) -> bytes:
+    return b"".join(frame.data for frame in found)
+
+
+CALL = {"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": ""}}
+CALLS = stream(
+    chunk({"role": "assistant", "content": None}),
+    chunk({"tool_calls": [CALL]}),
+    chunk({"tool_calls": [{"index": 0, "function": {"arguments": '{"a": 1}'}}]}),
+    chunk({}, "tool_calls"),
+)
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"], ids=["LF", "CRLF", "CR"])
+def test_a_stream_is_the_same_wherever_it_is_cut(end: bytes) -> None:
+    data = CALLS.replace(b"\n", end)
+    whole = told(frames(asked(), data))
+    assert whole.count(b"tool_calls") == 3 and whole.endswith(b"data: [DONE]\n\n")
+    for at in range(1, len(data)):
+        assert told(frames(asked(), data[:at], data[at:])) == whole, data[:at]
+
+
+def test_a_stream_that_ends_in_the_middle_is_broken() -> None:
+    ends = CALLS.index(b'"finish_reason": "tool_calls"')
+    for at in range(0, ends, 7):
+        with pytest.raises(Problem) as caught:
+            frames(asked(), CALLS[:at])
+        assert caught.value.kind == "broken"
+
+
+@pytest.mark.parametrize("name", ["function_call", "audio", "annotations", "reasoning_details"])
+def test_what_only_servers_and_clients_know_is_content_too(name: str) -> None:
+    # A head that is committed early drops the beginnings that come behind it, and content must not be among them.
+    found = frames(
+        asked(), stream(chunk({"role": "assistant", "content": ""}), chunk({name: {"x": "y"}}), chunk({}, "stop"))
+    )
+    assert [frame.name for frame in found[:2]] == ["message_start", "chat"] and name.encode() in found[1].data
+
+
+def test_data_of_several_lines_comes_out_as_one() -> None:
+    lines = json.dumps(chunk({"content": "a\nb"}), indent=1).encode().replace(b"\n", b"\ndata: ")
+    (first, *_) = frames(asked(), b"data: %b\n\n" % lines, stream(chunk({}, "stop")))
+    assert first.data.startswith(b"data: {") and first.data.count(b"\n") == 2
+    assert json.loads(first.data[6:])["choices"][0]["delta"]["content"] == "a\nb"
+
+
+def test_the_usage_is_asked_for_beside_what_the_client_has_chosen() -> None:
+    sent = json.loads(same.request(asked(stream_options={"include_obfuscation": False}), TARGET).body)
+    assert sent["stream_options"] == {"include_obfuscation": False, "include_usage": True} and sent["model"] == "local"
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [{"message": "no"}, {"message": {"tool_calls": 5}}, {"message": {"tool_calls": ["x"]}}, {"message": None}, {}],
+)
+def test_an_odd_answer_of_one_piece_is_passed_on_as_a_stream(choice: dict[str, Any]) -> None:
+    (only,) = frames(asked(), json.dumps({"model": "local", "choices": [choice]}).encode())
+    assert only.data.startswith(b'data: {"model":"m"') and only.data.endswith(b"data: [DONE]\n\n")
