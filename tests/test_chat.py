@@ -221,3 +221,20 @@ def test_a_stream_of_messages_events_as_chunks() -> None:
         "total_tokens": 18,
         "prompt_tokens_details": {"cached_tokens": 5},
     }
+
+
+def test_a_deep_body_is_taken_or_refused() -> None:
+    for depth in range(100, 1100):
+        body = b'{"model": "m", "messages": [{"role": "user", "content": "hi"}], "x": %b%b}' % (
+            b"[" * depth,
+            b"]" * depth,
+        )
+        try:
+            chat.read(body, {}, "msg_x")
+        except Problem as problem:
+            assert problem.kind == "invalid_request" and "nested" in problem.message
+
+
+def test_a_schema_that_is_not_there_is_missed_by_its_name() -> None:
+    with pytest.raises(Problem, match=r"^response_format\.json_schema\.schema: Field required"):
+        read(response_format={"type": "json_schema", "json_schema": {"name": "a"}})

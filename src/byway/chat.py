@@ -89,6 +89,7 @@ class Chat(Struct):
 
 
 _chat: Final = msgspec.json.Decoder(Chat)
+_fields: Final = msgspec.json.Decoder(dict[str, Raw])
 _KNOWN: Final = frozenset(Chat.__struct_fields__)
 
 
@@ -104,7 +105,7 @@ class _Untold(Request):
 def read(body: bytes, headers: Mapping[str, str], id: str) -> tuple[Request, Chat]:
     """The Messages request of a chat completion, and what the front itself has to know; raises Problem `invalid_request`."""
     try:
-        chat = _chat.decode(body)
+        chat, fields = _chat.decode(body), _fields.decode(body)
     except msgspec.ValidationError as error:
         text, _, where = str(error).partition(" - at `$")
         place = re.sub(r"\[(\w+|\.\.\.)\]", r".\1", where.rstrip("`")).lstrip(".")
@@ -120,17 +121,14 @@ def read(body: bytes, headers: Mapping[str, str], id: str) -> tuple[Request, Cha
     except Problem as problem:
         # Perhaps the backend speaks chat, and knows more of it than Byway does.
         least = {"model": chat.model, "stream": bool(chat.stream), "messages": [{"role": "user", "content": "-"}]}
-        bare = messages.parse(_encode(least), headers, id)
+        # No search of Byway's own: its turns would be made of these words instead of the client's.
+        bare = messages.parse(_encode({**least, "tool_choice": {"type": "none"}}), headers, id)
         request = _Untold(id, b"-", bare.params, headers, len(body))
         request.reason = problem
     request.chat = body
     request.size = len(body)
-    request.extra = {name: raw for name, raw in _any_fields(body).items() if name not in _KNOWN}
+    request.extra = {name: raw for name, raw in fields.items() if name not in _KNOWN}
     return request, chat
-
-
-def _any_fields(body: bytes) -> dict[str, Raw]:
-    return msgspec.json.decode(body, type=dict[str, Raw])
 
 
 # ------------------------------------------------------------------------------------------------------------ what comes in
@@ -307,6 +305,8 @@ def _config(chat: Chat) -> dict[str, Any]:
         config["effort"] = {"minimal": "low"}.get(chat.reasoning_effort, chat.reasoning_effort)
     form = chat.response_format
     if form is not None and form.type == "json_schema" and form.json_schema is not None:
+        if not len(form.json_schema.schema):
+            _wrong("response_format.json_schema.schema", "Field required")
         config["format"] = {"type": "json_schema", "schema": form.json_schema.schema}
     elif form is not None and form.type == "json_object":
         config["format"] = {"type": "json_schema", "schema": {"type": "object"}}

@@ -290,6 +290,13 @@ def test_who_gets_no_search_of_byways(inject: str, type: str, tools: list[Any]) 
     assert server.requests[0].json["tools"] == tools and not provider.seen
 
 
+def test_what_has_no_words_in_the_messages_api_goes_on_as_it_is_where_all_others_are_searched_for() -> None:
+    with searched("always", lambda asked: Say("plain")) as (client, server, provider, _):
+        client.chat.completions.create(model="x", messages=HI, n=2)
+    (sent,) = server.requests
+    assert sent.json == {"model": "local", "messages": HI, "n": 2} and not provider.seen
+
+
 def test_a_search_that_fails_is_told_to_the_model() -> None:
     with searched("when_asked", failing=(429, brave_error("RATE_LIMITED", "Request rate limit exceeded", 429))) as (
         client,
