@@ -134,6 +134,16 @@ def test_changes_that_are_none(api: Api, body: Any) -> None:
     assert api("PATCH", "/byway/config", body)[0] == 400
 
 
+def test_deep_changes_and_versions_that_cannot_be(api: Api) -> None:
+    for depth in (20, 400, 900, 2000):
+        deep = "[" * depth + "]" * depth
+        body = '{"edits": [{"op": "set", "path": ["timeouts"], "value": DEEP}]}'.replace("DEEP", deep)
+        for method, path in (("PATCH", "/byway/config"), ("POST", "/byway/config/check")):
+            assert api(method, path, body, content_type="application/json")[0] in (200, 400), depth
+    for version in (2**63, -1, 2**40, "x", 1.5):
+        assert api("POST", "/byway/config/rollback", {"version": version})[0] == 400
+
+
 def test_who_may(api: Api) -> None:
     for path in ("/byway/config", "/byway/audit", "/byway/requests", "/byway/config/versions"):
         assert api("GET", path, key=None)[0] == 401

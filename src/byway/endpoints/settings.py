@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from byway.config import Config, ConfigError, static_changes
 from byway.config.editing import Append, Edit, Remove, Set, Unchangeable
@@ -40,6 +40,10 @@ class _Change(Struct, forbid_unknown_fields=True):
         return Set(path, self.value) if self.op == "set" else Append(path, self.value)
 
 
+#: What the store may have as a version: SQLite's numbers end somewhere.
+_Number = Annotated[int, Meta(ge=1, lt=1_000_000_000)]
+
+
 class _Changes(Struct, forbid_unknown_fields=True):
     edits: list[_Change]
     why: str = "changed by the API"
@@ -55,6 +59,8 @@ async def work(do: Callable[[], T]) -> T:
         raise Problem("invalid_request", str(error.complaint)) from None
     except (ValueError, LookupError) as error:
         raise Problem("invalid_request", str(error.args[0] if error.args else error)) from None
+    except RecursionError:
+        raise Problem("invalid_request", "The changes are nested too deeply.") from None
     except StoreError as error:
         raise Problem("internal", str(error)) from None
     except Stale as stale:
@@ -162,7 +168,7 @@ async def version(ask: Ask) -> None:
 async def rollback(ask: Ask) -> None:
     """Make the file what it was in the version that the body names: `{"version": 12}`."""
     try:
-        number = msgspec.json.decode(await ask.body(), type=dict[str, int])["version"]
+        number = msgspec.json.decode(await ask.body(), type=dict[str, _Number])["version"]
     except (msgspec.MsgspecError, KeyError, UnicodeDecodeError):
         raise Problem("invalid_request", 'The body has to be {"version": NUMBER}.') from None
     base, desk = _base(ask), ask.app.at_desk
