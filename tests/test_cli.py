@@ -231,6 +231,12 @@ def test_a_file_that_is_not_there_or_not_text_is_said_so(tmp_path: Path) -> None
     assert done.returncode == 2
     assert "api_keys.api_keys_file" in done.stderr
     assert str(tmp_path / "gone.yaml") in done.stderr
+    keys.write_text(
+        "api_keys: {api_keys_file: ~nobody-of-this-name/keys.yaml}\nlocal_models: {paths: [~nobody-of-this-name]}\n"
+    )
+    done = byway("config", "check", str(keys))
+    assert done.returncode == 2
+    assert "~nobody-of-this-name/keys.yaml cannot be read" in done.stderr
 
 
 def test_the_file_is_found_in_this_order_and_never_in_the_working_folder(

@@ -81,6 +81,7 @@ ODD = {
         },
         **{"path": "/etc/passwd", "file": "/etc/passwd", "window": "-1", "etag": "x", "spare": "1e9", "running": "x"},
     },
+    "nobody": {"path": "~nobody-of-this-name/models", "file": "~nobody-of-this-name/a.gguf"},
     "known": {"name": "one", "old": "one", "url": "ftp://x", "kind": "generic", "do": "test", "vendor": "ollama"},
 }
 

@@ -50,7 +50,13 @@ def config_folder() -> Path:
 def data_folder(chosen: str | None, environ: Mapping[str, str]) -> Path:
     """Where Byway keeps what it has to remember: `chosen`, else `$BYWAY_HOME`, else the user's folder for data."""
     named = chosen or environ.get("BYWAY_HOME")
-    return Path(named).expanduser().absolute() if named else Path(platformdirs.user_data_dir("byway", appauthor=False))
+    return expanded(named).absolute() if named else Path(platformdirs.user_data_dir("byway", appauthor=False))
+
+
+def expanded(path: str | Path) -> Path:
+    """The path with the home that a `~` or `~user` at its beginning means. Where nobody knows that home the name stays, as in
+    a shell: such a path leads nowhere, and whoever looks there says so (`Path.expanduser` raises RuntimeError)."""
+    return Path(os.path.expanduser(path))
 
 
 def private_folder(path: Path) -> Path:

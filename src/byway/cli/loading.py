@@ -244,7 +244,7 @@ def _which(model: str, config: Config, data: Path) -> tuple[str, Path]:
     for one in config.backends:
         if one.path and model in (one.name, *one.names):
             return one.name, Path(one.path)
-    path = Path(model).expanduser()
+    path = platform.expanded(model)
     if path.is_file():
         return shelf.called(path.name), path.absolute()
     found = shelf.find(data, os.environ, paths=config.local_models.paths)

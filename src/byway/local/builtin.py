@@ -260,7 +260,7 @@ class Child:
             window = window or WINDOW
         else:
             engine()
-            path = Path(self.options.path).expanduser()
+            path = platform.expanded(self.options.path)
             model = usable(path)
             window = window or min(model.window or MOST, MOST)
         return {

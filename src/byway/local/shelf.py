@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any, Final, Literal, NamedTuple, TypeVar
 
+from byway import platform
 from byway.local import gguf
 
 Origin = Literal["byway", "lmstudio", "ollama", "huggingface", "added"]
@@ -61,16 +62,16 @@ def folders(data: Path, environ: Mapping[str, str], home: Path) -> list[tuple[Or
         ("lmstudio", home / ".lmstudio" / "models"),
         ("lmstudio", cache / "lm-studio" / "models"),
         *(("ollama", one) for one in ollama),
-        ("huggingface", Path(hub).expanduser()),
+        ("huggingface", platform.expanded(hub)),
     ]
 
 
 def find(data: Path, environ: Mapping[str, str], *, home: Path | None = None, paths: Sequence[str] = ()) -> list[Found]:
     """The models in the usual folders and at `paths` (files or folders), each once, by name. What cannot be read is left out."""
-    home = Path.home() if home is None else home
+    home = platform.expanded("~") if home is None else home
     found: list[Found] = []
     for given in paths:
-        path = Path(given).expanduser()
+        path = platform.expanded(given)
         found += _file(path, "added") if path.is_file() else _walk(path, "added")
     for origin, folder in folders(data, environ, home):
         found += _ollama(folder) if origin == "ollama" else _walk(folder, origin)

@@ -204,7 +204,7 @@ async def delete(ask: Ask) -> None:
 async def add(ask: Ask) -> None:
     """Remember a file or folder that lies elsewhere."""
     fields = await form(ask)
-    path = await work(lambda: Path(fields["path"]).expanduser())
+    path = await work(lambda: platform.expanded(fields["path"]))
     if not path.is_absolute():
         await _card(ask, Said("bad", "Type a whole path, such as /data/models or ~/models/qwen3.gguf."))
         return
