@@ -193,6 +193,17 @@ def test_without_a_keychain_nothing_is_kept_in_silence(folder: Path, none: Any) 
     assert "BYWAY_SERPER_API_KEY" not in vault, "what was cleared is gone, also where no keychain can be asked"
 
 
+def test_two_that_keep_a_secret_at_once_both_have_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def beside(self: Any, name: str, value: str) -> None:
+        if name == "serper":
+            Vault(folder, {}).set("brave", OTHER, file_accepted=True)
+        raise NoKeychain("There is none.")
+
+    monkeypatch.setattr("byway.vault._Keychain.set", beside)
+    Vault(folder, {}).set("serper", VALUE, file_accepted=True)
+    assert json.loads((folder / "secrets.json").read_text()) == {"brave": OTHER, "serper": VALUE}
+
+
 def test_once_there_is_a_keychain_the_file_is_left(folder: Path, use: Use, none: Any) -> None:
     for name in ("serper", "brave"):
         Vault(folder, {}).set(name, VALUE, file_accepted=True)

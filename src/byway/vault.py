@@ -196,7 +196,8 @@ class Vault(Mapping[str, str]):
         if odd := _odd(value):
             raise BadValue(f"That is not a key: {odd}. Nothing was changed.")
         with self._lock:
-            kept = self._file()
+            # One that is damaged is said before anything is changed.
+            self._file()
             where = _KEYCHAIN
             try:
                 self._keychain.set(one.name, value)
@@ -204,10 +205,9 @@ class Vault(Mapping[str, str]):
                 if not file_accepted:
                     raise
                 where = _FILE
-                self._write({**kept, one.name: value})
+                self._write(one.name, value)
             else:
-                if kept.pop(one.name, None) is not None:
-                    self._write(kept)
+                self._write(one.name, None)
             self._changed()
             return where
 
@@ -215,10 +215,8 @@ class Vault(Mapping[str, str]):
         """Forget a secret wherever it is kept; False when there was none. Blocks. Raises VaultError."""
         one = _entry(entry)
         with self._lock:
-            kept = self._file()
-            there = kept.pop(one.name, None) is not None
+            there = self._write(one.name, None)
             if there:
-                self._write(kept)
                 self._changed()
             try:
                 cleared = self._keychain.clear(one.name)
@@ -256,13 +254,21 @@ class Vault(Mapping[str, str]):
                 f"{self._path} is damaged. Move it away, then keep the secrets in it anew: byway secret set ENTRY"
             ) from None
 
-    def _write(self, kept: dict[str, str]) -> None:
-        with _told(self._path):
-            platform.private_folder(self._folder)
+    def _write(self, name: str, value: str | None) -> bool:
+        """Put one secret into the file, or take it out; was it in there? Others may write theirs meanwhile: a command, or another
+        click at the page."""
+        if value is None and name not in self._file():
+            return False
+        with _told(self._path), platform.turn(platform.private_folder(self._folder) / "secrets.lock"):
+            kept = self._file()
+            there = kept.pop(name, None) is not None
+            if value is not None:
+                kept[name] = value
             if kept:
                 platform.write(self._path, msgspec.json.format(msgspec.json.encode(kept)) + b"\n")
             else:
                 self._path.unlink(missing_ok=True)
+        return there
 
 
 @contextlib.contextmanager
