@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import stat
@@ -19,8 +20,11 @@ from click.testing import CliRunner, Result
 from byway.cli import byway
 from byway.cli.source import Source, find
 from byway.config import ConfigError, load
+from byway.desk import Desk
+from byway.filing import Filing
 from byway.secrets import ENTRIES, KEPT, Scrubber, named
-from byway.vault import BadFile, BadValue, NoKeychain, Vault, VaultError
+from byway.store import Store
+from byway.vault import PATIENCE, BadFile, BadValue, NoKeychain, Vault, VaultError
 from byway.vendors import VENDORS
 
 keyring = pytest.importorskip("keyring", reason="keyring is not installed")
@@ -364,6 +368,20 @@ def test_a_locked_keychain_is_not_waited_for_and_its_late_answer_is_noticed(fold
     assert vault.late == 1
     vault.fetch(USES)
     assert vault["BYWAY_SERPER_API_KEY"] == VALUE and not vault.complaints
+
+
+def test_pages_do_not_wait_for_a_locked_keychain_one_behind_the_other(folder: Path, kept: Any) -> None:
+    """Each would hold a thread, of which there are as few as on the smallest machine: nothing else would be answered."""
+    kept.locked.touch()
+    folder.mkdir()
+    with Store(folder) as store:
+        filing = Filing(folder / "byway.yaml", lambda text: load(text, {}), store, folder)
+        desk = Desk(folder, filing, store, reload=asyncio.Event().wait, restart=lambda: None)  # type: ignore[arg-type]
+        began = time.monotonic()
+        for _ in range(5):
+            assert not any(one.where for one in desk.vault.status()) and desk.vault.complaints
+    assert time.monotonic() - began < 2 * PATIENCE
+    kept.locked.unlink()
 
 
 def test_a_secret_that_a_locked_keychain_takes_late_is_used(folder: Path, kept: Any) -> None:

@@ -37,6 +37,9 @@ class Desk:
         self.restart = restart
         self.login = Login(_secret(folder))
         self.downloads = Downloads(folder)
+        self.vault = Vault(folder, os.environ)
+        """The secrets, to be looked at. Its calls block, but for a locked keychain not long: each wait holds one of the few
+        threads by which reloads and the keys of clients are read too."""
         self.gpus: asyncio.Task[tuple[str, ...]] | None = None
         """The GPUs of this machine, once somebody has wanted to know."""
         self.base: str | None = None
@@ -46,9 +49,8 @@ class Desk:
         self.socket = ""
         """The path of the unix socket in the data folder, whose owner needs no login; empty where there is none."""
 
-    @property
-    def vault(self) -> Vault:
-        """The secrets, for somebody who waits at the page and may be asked for a password. Its calls block."""
+    def patient(self) -> Vault:
+        """The secrets, for somebody who changes one and may be asked for a password. Its calls block."""
         return Vault(self.folder, os.environ, patience=60)
 
     def link(self) -> str:

@@ -141,9 +141,11 @@ class Vault(Mapping[str, str]):
             name = found.entry.name
             if found.known:
                 self._fresh.add(name)
-                self._values.pop(name, None)
+            # In one step: others read meanwhile.
             if found.value:
                 self._values[name] = found.value
+            elif found.known:
+                self._values.pop(name, None)
             if found.trouble:
                 yield found.trouble
 

@@ -448,7 +448,7 @@ async def _saved(ask: Ask, fields: Form) -> Said:
 
 async def work_vault(ask: Ask, entry: str, value: str, *, accepted: bool) -> str:
     """Keep a secret; where it is now. Raises Problem in words."""
-    vault, store = ask.app.at_desk.vault, ask.app.at_desk.store
+    vault, store = ask.app.at_desk.patient(), ask.app.at_desk.store
 
     def keep() -> str:
         try:

@@ -62,7 +62,7 @@ async def keep(ask: Ask) -> None:
     def put() -> str:
         nonlocal unkept
         try:
-            where = desk.vault.set(name, value, file_accepted=fields["accept"] == "on")
+            where = desk.patient().set(name, value, file_accepted=fields["accept"] == "on")
         except NoKeychain as error:
             unkept = True
             raise ValueError(str(error)) from None
@@ -96,7 +96,7 @@ async def clear(ask: Ask) -> None:
 
     def drop() -> bool:
         try:
-            gone = desk.vault.clear(name)
+            gone = desk.patient().clear(name)
         except VaultError as error:
             raise ValueError(str(error)) from None
         desk.store.note(who(ask), "secret cleared", name)
