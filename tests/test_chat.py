@@ -14,6 +14,7 @@ from byway.messages import (
     BlockDelta,
     BlockStart,
     BlockStop,
+    Frame,
     MessageDelta,
     MessageStart,
     MessageStop,
@@ -25,6 +26,7 @@ from byway.messages import (
     Usage,
 )
 from byway.problems import Problem
+from byway.sse import Decoder
 
 
 def read(**body: Any) -> dict[str, Any]:
@@ -238,3 +240,35 @@ def test_a_deep_body_is_taken_or_refused() -> None:
 def test_a_schema_that_is_not_there_is_missed_by_its_name() -> None:
     with pytest.raises(Problem, match=r"^response_format\.json_schema\.schema: Field required"):
         read(response_format={"type": "json_schema", "json_schema": {"name": "a"}})
+
+
+def chunks(*frames: Frame) -> list[Any]:
+    request, _ = chat.read(b'{"model": "m", "messages": [{"role": "user", "content": "hi"}]}', {}, "msg_x")
+    data = chat.Chunks(request, 0, counted=True).encode(frames)
+    return [one if one == b"[DONE]" else json.loads(one) for _, one in Decoder().feed(data)]
+
+
+def test_events_without_their_names_in_front_are_events_all_the_same() -> None:
+    """Some servers of the Messages API send `data:` alone, or a comment first."""
+    begin = b'data: {"type":"message_start","message":{"usage":{"input_tokens":3}}}\n\n'
+    end = (
+        b': x\ndata: {"type":"message_delta","delta":{"stop_reason":"max_tokens"}}\n\ndata: {"type":"message_stop"}\n\n'
+    )
+    first, second, third, last = chunks(Frame("message_start", begin), Frame("message_delta", end))
+    assert first["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+    assert second["choices"][0]["finish_reason"] == "length"
+    assert third["usage"]["prompt_tokens"] == 3 and last == b"[DONE]"
+
+
+def test_the_beginning_of_a_stream_of_chunks_stays_as_it_is() -> None:
+    begin = b'data: {"id":"1","choices":[{"index":0,"delta":{"role":"assistant"}}]}\n\n'
+    assert chunks(Frame("message_start", begin))[0]["id"] == "1"
+
+
+@pytest.mark.parametrize(
+    "data", [b"{", b"[]", b"{}", b'{"type":"content_block_delta"}', b'{"type":"message_delta","usage":5}']
+)
+def test_what_is_no_event_is_the_backends_problem(data: bytes) -> None:
+    with pytest.raises(Problem) as caught:
+        chunks(Frame("content_block_delta", b"event: content_block_delta\ndata: %b\n\n" % data))
+    assert caught.value.kind == "broken"

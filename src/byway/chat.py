@@ -400,19 +400,23 @@ class Chunks:
         """The bytes of `events`. Chunks of a backend that speaks chat are frames already."""
         found: list[bytes] = []
         for event in events:
-            if (
-                type(event) is Frame
-                and event.name in ("chat", "message_start")
-                and not event.data.startswith(b"event:")
-            ):
-                found.append(event.data)
-            elif type(event) is Frame:
-                found += [self._event(_any(data)) for _, data in Decoder().feed(event.data)]
+            if type(event) is Frame:
+                found.append(event.data if event.name == "chat" else self._frame(event))
             elif type(event) is Ping:
                 found.append(b": ping\n\n")
             else:
                 found.append(self._event(msgspec.to_builtins(event)))
         return b"".join(found)
+
+    def _frame(self, frame: Frame) -> bytes:
+        """What a backend sent as it is: events of the Messages API, or the beginning of a stream of chunks."""
+        try:
+            said = [_any(data) for _, data in Decoder().feed(frame.data)]
+            if frame.name == "message_start" and all(one.get("type") != "message_start" for one in said):
+                return frame.data
+            return b"".join(map(self._event, said))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, LookupError, TypeError, AttributeError):
+            raise Problem("broken", "The backend sent an event that is none of the Messages API.") from None
 
     def _event(self, event: dict[str, Any]) -> bytes:
         match event["type"]:
@@ -429,13 +433,14 @@ class Chunks:
             case "content_block_delta":
                 return self._delta(event["index"], event["delta"])
             case "message_delta":
-                self._usage.update({name: count for name, count in event["usage"].items() if count is not None})
+                counts = event.get("usage") or {}
+                self._usage.update({name: count for name, count in counts.items() if count is not None})
                 return self._chunk({}, _FINISH.get(event["delta"].get("stop_reason") or "", "stop"))
             case "message_stop":
-                counts = b""
+                last = b""
                 if self._counted:
-                    counts = b"data: %b\n\n" % _encode({**self._head, "choices": [], "usage": usage(self._usage)})
-                return counts + b"data: [DONE]\n\n"
+                    last = b"data: %b\n\n" % _encode({**self._head, "choices": [], "usage": usage(self._usage)})
+                return last + b"data: [DONE]\n\n"
             case "ping":
                 return b": ping\n\n"
         return b""
