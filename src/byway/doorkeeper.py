@@ -50,14 +50,18 @@ class Doorkeeper:
 
     async def look(self) -> None:
         """Take the store's keys when they have changed since the last look."""
+        known = self._app.runtime.stored
         try:
             stamp, stored = await asyncio.to_thread(self._read)
         except StoreError as error:
             self._cannot("read", error)
             return
         self._can("read")
-        self._stamp = stamp
         runtime = self._app.runtime
+        if runtime.stored is not known:
+            # The page has brought newer ones meanwhile: what was read may be from before a key was made or revoked there.
+            return
+        self._stamp = stamp
         if stored is not None and stored != runtime.stored:
             shut = runtime.keyring.blocking
             runtime.take_keys(stored)

@@ -1,0 +1,42 @@
+"""From the store to the door: what was read too early shuts nobody out, and lets nobody in."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from byway.app import App
+from byway.config import Config
+from byway.doorkeeper import Doorkeeper
+from byway.keys import Stored
+from byway.runtime import Runtime
+from byway.store import Store
+
+
+def test_keys_that_were_read_before_the_page_changed_them_are_not_taken(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        runtime = Runtime(Config(), stored=store.stored())
+        app = App(runtime, store=store)
+        keeper = Doorkeeper(app)
+        read = store.stored
+
+        def late() -> list[Stored]:
+            found = read()
+            # Between this reading and its use somebody makes a key at the page, which tells the door at once.
+            store.add_key("laptop", ["write"], None, "the page")
+            runtime.take_keys(read())
+            store.stored = read  # type: ignore[method-assign]
+            return found
+
+        store.stored = late  # type: ignore[method-assign]
+
+        async def looks() -> None:
+            await keeper.look()
+            assert [one.name for one in runtime.stored] == ["laptop"] and runtime.keyring.blocking
+            await keeper.look()
+            assert [one.name for one in runtime.stored] == ["laptop"]
+            store.add_key("tablet", ["write"], None, "a command")
+            await keeper.look()
+            assert [one.name for one in runtime.stored] == ["laptop", "tablet"]
+
+        asyncio.run(looks())
