@@ -146,3 +146,13 @@ def test_no_more_than_three_run_at_once(tmp_path: Path) -> None:
 def test_an_odd_memory_is_no_crash(tmp_path: Path, text: str) -> None:
     (tmp_path / "downloads.json").write_text(text)
     assert all(isinstance(one.text, str) for one in Downloads(tmp_path).jobs)
+
+
+def test_a_download_that_is_given_up_twice_is_gone_once(tmp_path: Path) -> None:
+    async def play(downloads: Downloads, settings: LocalModels, at: Any) -> None:
+        at.answer = stuck
+        job = downloads.begin("owner/repo", settings)
+        await asyncio.gather(downloads.forget(job.number), downloads.forget(job.number))
+        assert not downloads.jobs and not files(tmp_path)
+
+    run(tmp_path, play)

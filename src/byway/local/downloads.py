@@ -115,7 +115,9 @@ class Downloads:
         shared = any(one.state == "running" and _source(one.text) == _source(job.text) for one in self.jobs)
         if job.state != "done" and not shared:
             await asyncio.to_thread(self._sweep, job)
-        self.jobs.remove(job)
+        # A second click may have been quicker.
+        if job in self.jobs:
+            self.jobs.remove(job)
         self._remember()
 
     async def stop(self) -> None:
