@@ -12,7 +12,7 @@ import pytest
 from gateway import Gateway
 
 from byway.login import Login
-from byway.ui import backends, models
+from byway.ui import backends, models, variable
 from byway.ui.adding import KINDS
 from byway.vendors import VENDORS
 
@@ -40,11 +40,21 @@ def test_no_window_is_that_large() -> None:
 
 
 def test_a_variable_is_named_and_a_key_is_not_said_again() -> None:
-    assert backends.variable("MY_KEY") == backends.variable("${MY_KEY}") == "${MY_KEY}"
+    assert variable("MY_KEY") == variable("${MY_KEY}") == "${MY_KEY}"
     for typed in ("", "sk-live-0123456789", "a b", "${}", "${A}${B}", "é"):
         with pytest.raises(ValueError, match="no name of a variable") as caught:
-            backends.variable(typed)
+            variable(typed)
         assert "sk-live" not in str(caught.value)
+
+
+def test_a_variable_of_the_search_has_the_same_form(gateway: Gateway) -> None:
+    before = gateway.file.read_text()
+    headers = {"cookie": entered(gateway), "origin": gateway.url, "hx-request": "true"}
+    headers["content-type"] = "application/x-www-form-urlencoded"
+    fields = {"provider": "serper", "source": "variable", "variable": "1ABC"}
+    answer = gateway.ask("POST", "/claude/search", urlencode(fields).encode(), headers)
+    assert answer.status == 422 and b"no name of a variable" in answer.body
+    assert gateway.file.read_text() == before
 
 
 def test_there_is_a_form_for_each_type_but_the_builtin_one() -> None:

@@ -158,6 +158,21 @@ def number(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
 
 
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
+
+
+def variable(typed: str) -> str:
+    """`${NAME}` of what was typed as a variable's name. Raises ValueError."""
+    name = typed.removeprefix("${").removesuffix("}").strip()
+    if not _VARIABLE.fullmatch(name):
+        # It may be a key: nothing of it is said again.
+        raise ValueError(
+            "That is no name of a variable: letters, digits and _, for example ${MY_SERVER_KEY}. The key itself does not "
+            "belong into the config."
+        )
+    return f"${{{name}}}"
+
+
 def query(ask: Ask) -> Form:
     """The fields behind the `?` of the address."""
     try:

@@ -17,8 +17,8 @@ from byway.local import discovery
 from byway.problems import Problem
 from byway.runtime import Live
 from byway.secrets import ENTRIES, Scrubber
-from byway.ui import Form, Said, changed, failed, form, query
-from byway.ui.backends import HINTS, answer, models, tokens, variable
+from byway.ui import Form, Said, changed, failed, form, query, variable
+from byway.ui.backends import HINTS, answer, models, tokens
 from byway.ui.claude import work_vault
 from byway.vault import Status
 from byway.vendors import VENDORS

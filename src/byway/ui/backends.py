@@ -18,13 +18,12 @@ from byway.endpoints.settings import work
 from byway.local import edits
 from byway.problems import Kind, Problem
 from byway.runtime import Live
-from byway.ui import Form, Said, changed, failed, form, part, query, status, wants_part
+from byway.ui import Form, Said, changed, failed, form, part, query, status, variable, wants_part
 from byway.ui.claude import STATES
 
 #: Models that a row shows before the others are folded away.
 _SHOWN: Final = 3
 _LARGEST: Final = 1 << 30
-_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 #: A name, and behind it `65536`, `65,536` or `64k`.
 _LINE: Final = re.compile(r"(\S.*?)(?:[\s=]+(?:(\d[\d,_]{2,})|(\d{1,5})[kK]))?")
 
@@ -331,18 +330,6 @@ def models(typed: str) -> list[Any]:
             raise ValueError(f"{line.strip()[:80]!r}: no window is that large.")
         listed.append({"id": one[1], "window": window} if window else one[1])
     return listed
-
-
-def variable(typed: str) -> str:
-    """`${NAME}` of what was typed as a variable's name. Raises ValueError."""
-    name = typed.removeprefix("${").removesuffix("}").strip()
-    if not _VARIABLE.fullmatch(name):
-        # It may be a key: nothing of it is said again.
-        raise ValueError(
-            "That is no name of a variable: letters, digits and _, for example ${MY_SERVER_KEY}. The key itself does not "
-            "belong into the config."
-        )
-    return f"${{{name}}}"
 
 
 async def edit(ask: Ask) -> None:

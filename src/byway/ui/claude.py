@@ -32,6 +32,7 @@ from byway.ui import (
     show,
     status,
     tried,
+    variable,
     wants_part,
 )
 from byway.ui.login import closed
@@ -425,10 +426,10 @@ async def _saved(ask: Ask, fields: Form) -> Said:
         if settings.api_key:
             edits.append(Remove(("web_search", "api_key")))
     elif fields["source"] == "variable":
-        name = fields["variable"].removeprefix("${").removesuffix("}").strip()
-        if not name.replace("_", "").isalnum() or not name.isascii():
-            return Said("bad", "That is no name of a variable.", "Letters, digits and _: for example MY_SEARCH_KEY.")
-        edits.append(Set(("web_search", "api_key"), f"${{{name}}}"))
+        try:
+            edits.append(Set(("web_search", "api_key"), variable(fields["variable"])))
+        except ValueError as error:
+            return Said("bad", str(error))
     else:
         if fields["source"] == "typed":
             if not fields["key"]:
