@@ -31,6 +31,12 @@ def test_a_restart_logs_nobody_out_and_another_secret_does() -> None:
     assert Login(SECRET).check(cookie, NOW) and not Login(b"t" * 32).check(cookie, NOW)
 
 
+def test_links_from_before_a_restart_open_nothing() -> None:
+    token = Login(SECRET).link(NOW, b"n" * 16)
+    assert Login(SECRET, NOW + 1).enter(token, NOW + 2, b"c" * 16) is None
+    assert Login(SECRET, NOW + 1).enter(Login(SECRET).link(NOW + 1.5, b"n" * 16), NOW + 2, b"c" * 16)
+
+
 def test_one_is_not_taken_for_the_other() -> None:
     login = Login(SECRET)
     token = login.link(NOW, b"n" * 16)

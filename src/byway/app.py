@@ -257,7 +257,7 @@ class App:
         """The endpoints of a path that is not written as the table has it, by method; none when there is nothing."""
         path = ask.path
         root = self.runtime.config.server.root_path
-        if root and path.startswith(root):
+        if root and (path == root or path.startswith(f"{root}/")):
             path = path[len(root) :]
         path = "/" + "/".join(part for part in path.split("/") if part)
         found = self._table.get(path)

@@ -35,7 +35,7 @@ class Desk:
         self.store = store
         self.reload = reload
         self.restart = restart
-        self.login = Login(_secret(folder))
+        self.login = Login(_secret(folder), time.time())
         self.downloads = Downloads(folder)
         self.vault = Vault(folder, os.environ)
         """The secrets, to be looked at. Its calls block, but for a locked keychain not long: each wait holds one of the few

@@ -23,9 +23,11 @@ KEY: Final = "login.key"
 class Login:
     """Makes and checks links and cookies. Both are signed, so that a restart logs nobody out; another `secret` does."""
 
-    def __init__(self, secret: bytes) -> None:
-        """`secret`: 32 random bytes that stay in the data folder."""
+    def __init__(self, secret: bytes, began: float = 0) -> None:
+        """`secret`: 32 random bytes that stay in the data folder. Links from before `began` open nothing: which of them were
+        opened is known to the process that opened them alone."""
         self._secret = secret
+        self._began = int(began)
         self.cookie = f"{COOKIE}_{hashlib.sha256(secret).hexdigest()[:8]}"
         """The cookie's name. Browsers keep cookies by host, not by port: two Byways on one machine must not share one."""
         self._used: dict[str, int] = {}
@@ -38,7 +40,7 @@ class Login:
     def enter(self, token: str, now: float, nonce: bytes) -> str | None:
         """The cookie for a link's token; None when it is none, too old, or was opened before."""
         ends = self._ends("link", token, now)
-        if ends is None or token in self._used:
+        if ends is None or ends - LINK_FOR < self._began or token in self._used:
             return None
         self._used = {one: end for one, end in self._used.items() if end > now}
         self._used[token] = ends
