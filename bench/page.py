@@ -13,7 +13,7 @@ from gateway import Gateway, config
 from playwright.sync_api import Page, sync_playwright
 from scripted import Say, Scripted
 
-from byway import ui
+from byway.ui import page as ui
 
 #: Milliseconds in which something is to be seen.
 LIMIT = 100.0

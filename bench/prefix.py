@@ -92,7 +92,7 @@ def model(folder: Path, back: Tap) -> Iterator[None]:
     key = secrets.token_urlsafe(16)
     options = {"path": str(found[0]), "model": MODEL, "window": WINDOW, "threads": min(os.cpu_count() or 1, 8)}
     environ = {**os.environ, **peers.byway_environ(folder)}
-    command = [sys.executable, "-m", "byway.local.child"]
+    command = [sys.executable, "-m", "byway.local.worker"]
     pipe = subprocess.PIPE
     with (folder / "model.log").open("ab") as log:
         process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=log, env=environ)

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
 
+from byway.backends.vendors import VENDORS
 from byway.config.settings import Config, Note, notes
-from byway.vendors import VENDORS
 
 PAGE = Path(__file__).with_name("config.md")
 

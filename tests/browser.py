@@ -13,7 +13,7 @@ import pytest
 from gateway import Gateway
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Locator, Page, expect, sync_playwright
 
-from byway.login import Login
+from byway.access.login import Login
 
 _LINK: Final = re.compile(r"http://\S+/login\?token=\S+")
 #: A browser says on its console when an answer is a 4xx, and so does htmx: that is no fault of the page.

@@ -6,8 +6,8 @@ import json
 import re
 from typing import Any
 
-from byway import sse
-from byway.messages import Event, Frame
+from byway.messages import sse
+from byway.messages.events import Event, Frame
 
 Line = tuple[Any, ...]
 """("text", joined), ("thinking", joined), ("tool", id, name, input), ("block", type), ("end", reason, stop, counts)"""

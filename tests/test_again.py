@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
-from byway import again
-from byway.backends import Target, openai
-from byway.messages import Event, Request, parse
-from byway.stream import fold
-from byway.vendors import VENDORS
+from byway.backends.openai import completions
+from byway.backends.protocol import Target
+from byway.backends.vendors import VENDORS
+from byway.messages.events import Event
+from byway.messages.request import Request, parse
+from byway.messages.stream import fold
+from byway.pipeline import forced
 
 READ = {
     "name": "Read",
@@ -36,12 +38,12 @@ def answered(asked: Request, at: Target, **message: Any) -> list[Event]:
         "choices": [{"message": message, "finish_reason": "stop"}],
         "usage": {"prompt_tokens": 9, "completion_tokens": 4},
     }
-    reader = openai.reader(asked, at)
+    reader = completions.reader(asked, at)
     return reader.feed(json.dumps(reply).encode()) + reader.close()
 
 
 def sent(asked: Request, at: Target) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(openai.request(asked, at).body)
+    found: dict[str, Any] = json.loads(completions.request(asked, at).body)
     return found
 
 
@@ -51,16 +53,16 @@ NAMED = {"type": "tool", "name": "Read"}
 
 @pytest.mark.parametrize("choice", [None, {"type": "auto"}, {"type": "none"}])
 def test_a_free_choice_is_streamed_as_it_comes(choice: dict[str, str] | None) -> None:
-    assert again.step(request(tool_choice=choice), target()) is None
+    assert forced.step(request(tool_choice=choice), target()) is None
 
 
 def test_a_server_that_keeps_forced_choices_is_trusted() -> None:
-    assert again.step(request(tool_choice={"type": "any"}), target("vllm")) is None
-    assert again.step(request(tool_choice={"type": "any"}), target("anthropic")) is None
+    assert forced.step(request(tool_choice={"type": "any"}), target("vllm")) is None
+    assert forced.step(request(tool_choice={"type": "any"}), target("anthropic")) is None
 
 
 def test_a_call_that_came_is_the_answer() -> None:
-    step = again.step(request(tool_choice={"type": "any"}), target())
+    step = forced.step(request(tool_choice={"type": "any"}), target())
     assert step is not None
     assert sent(step.request, target())["tool_choice"] == "required"
     events = answered(step.request, target(), tool_calls=[CALL])
@@ -71,7 +73,7 @@ def test_a_call_that_came_is_the_answer() -> None:
     "message", [{"content": "I would read it."}, {"tool_calls": [{**CALL, "function": {"name": "Bash"}}]}]
 )
 def test_when_no_call_of_the_named_tool_came_it_is_asked_for_as_json(message: dict[str, Any]) -> None:
-    step = again.step(request(tool_choice=NAMED), target())
+    step = forced.step(request(tool_choice=NAMED), target())
     assert step is not None
     asked = step.next(answered(step.request, target(), **message))
     assert isinstance(asked, Request)
@@ -91,7 +93,7 @@ def test_when_no_call_of_the_named_tool_came_it_is_asked_for_as_json(message: di
 
 
 def test_a_template_without_tools_is_asked_for_json_at_once() -> None:
-    step = again.step(request(tool_choice={"type": "any"}), target(tools=False))
+    step = forced.step(request(tool_choice={"type": "any"}), target(tools=False))
     assert step is not None
     schema = sent(step.request, target())["response_format"]["json_schema"]["schema"]
     assert [form["properties"]["name"]["enum"] for form in schema["anyOf"]] == [["Read"], ["Bash"]]
@@ -99,7 +101,7 @@ def test_a_template_without_tools_is_asked_for_json_at_once() -> None:
 
 @pytest.mark.parametrize("text", ["", "no json", '{"name":"Read"', '{"name":"Rm","arguments":{}}', "[" * 5000])
 def test_when_json_does_not_come_either_the_first_answer_stands(text: str) -> None:
-    step = again.step(request(tool_choice={"type": "any"}), target())
+    step = forced.step(request(tool_choice={"type": "any"}), target())
     assert step is not None
     first = answered(step.request, target(), content="I would read it.")
     asked = step.next(first)
@@ -108,14 +110,14 @@ def test_when_json_does_not_come_either_the_first_answer_stands(text: str) -> No
 
 
 def test_a_tool_without_description_or_schema_can_be_forced() -> None:
-    step = again.step(request(tools=[{"name": "Go"}], tool_choice={"type": "any"}), target(tools=False))
+    step = forced.step(request(tools=[{"name": "Go"}], tool_choice={"type": "any"}), target(tools=False))
     assert step is not None
     assert '- Go\n  arguments: {"type":"object"}' in sent(step.request, target())["messages"][0]["content"]
 
 
 def test_a_tool_that_anthropic_has_defined_can_be_forced() -> None:
     asked = request(tools=[{"type": "bash_20250124", "name": "bash"}], tool_choice={"type": "tool", "name": "bash"})
-    step = again.step(asked, target(tools=False))
+    step = forced.step(asked, target(tools=False))
     assert step is not None
     body = sent(step.request, target())
     assert "- bash: Runs a command in a bash session" in body["messages"][0]["content"]
@@ -132,11 +134,11 @@ def test_a_tool_that_anthropic_has_defined_can_be_forced() -> None:
 
 def test_a_tool_that_a_server_would_have_to_run_is_left_to_the_request_s_refusal() -> None:
     tools = [READ, {"type": "code_execution_20250825", "name": "code"}]
-    assert again.step(request(tools=tools, tool_choice={"type": "any"}), target()) is None
+    assert forced.step(request(tools=tools, tool_choice={"type": "any"}), target()) is None
 
 
 def test_a_forced_tool_of_a_name_that_servers_refuse_has_its_own_name() -> None:
-    step = again.step(request(tools=[{"name": "my.own"}], tool_choice={"type": "tool", "name": "my.own"}), target())
+    step = forced.step(request(tools=[{"name": "my.own"}], tool_choice={"type": "tool", "name": "my.own"}), target())
     assert step is not None
     name = sent(step.request, target())["tools"][0]["function"]["name"]
     assert name != "my.own"
@@ -152,7 +154,7 @@ def test_the_form_of_a_forced_call_has_no_reference_that_would_lead_nowhere() ->
         "properties": {"a": {"$ref": "#/$defs/a"}},
         "$defs": {"a": {"type": "string", "pattern": "x"}},
     }
-    step = again.step(
+    step = forced.step(
         request(tools=[{"name": "Go", "input_schema": schema}], tool_choice={"type": "any"}), target(tools=False)
     )
     assert step is not None

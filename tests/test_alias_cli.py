@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from gateway import Gateway, config
 from scripted import Say, Scripted
 
-from byway.cli import byway
+from byway.cli.main import byway
 
 TEXT = """\
 backends:

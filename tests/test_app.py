@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from byway.app import FRONT, PREFIXES, App
 from byway.config import load
-from byway.endpoints import health
+from byway.routes import health
 from byway.runtime import Runtime
+from byway.server.app import FRONT, PREFIXES, App
 
 CONFIG = """
 server: {allowed_hosts: [gateway.example], allowed_origins: ["https://chat.example"]}

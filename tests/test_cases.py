@@ -15,14 +15,18 @@ from grammar import Line, input_of, plain, told
 from msgspec import Raw
 from strict import check_event, check_message
 
-from byway import messages, pdf, signature
-from byway.backends import Backend, Call, Target, anthropic, openai
-from byway.messages import Event, Frame, Request
+from byway.backends import anthropic
+from byway.backends.openai import completions
+from byway.backends.protocol import Backend, Call, Target
+from byway.backends.vendors import VENDORS
+from byway.messages import pdf, signature
+from byway.messages import request as messages
+from byway.messages.events import Event, Frame
+from byway.messages.request import Request
+from byway.messages.stream import fold
 from byway.problems import Problem
-from byway.stream import fold
-from byway.vendors import VENDORS
 
-MODULES: dict[str, Backend] = {"openai": openai, "anthropic": anthropic}
+MODULES: dict[str, Backend] = {"openai": completions, "anthropic": anthropic}
 ALL = [case for protocol in MODULES for case in cases(protocol)]
 ANSWERED = [case for case in ALL if case.turns[-1].replies and case.turns[-1].replies[-1].status == 200]
 ENDED = [case for case in ANSWERED if case.turns[-1].problem is None]

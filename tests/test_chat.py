@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from byway import chat
-from byway.messages import (
+from byway.fronts import chat
+from byway.messages.blocks import Text
+from byway.messages.events import (
     BlockDelta,
     BlockStart,
     BlockStop,
@@ -20,13 +21,12 @@ from byway.messages import (
     MessageStop,
     Started,
     Stop,
-    Text,
     TextDelta,
     ToolStart,
     Usage,
 )
+from byway.messages.sse import Decoder
 from byway.problems import Problem
-from byway.sse import Decoder
 
 
 def read(**body: Any) -> dict[str, Any]:

@@ -24,13 +24,13 @@ from gateway import Gateway, config
 from scripted import Say, Scripted
 
 from byway import __version__
-from byway.cli import COMMANDS
-from byway.cli import byway as group
+from byway.admin.exports import launch
+from byway.admin.exports import variables as exports
+from byway.cli.main import COMMANDS
+from byway.cli.main import byway as group
 from byway.cli.source import find, left_out
 from byway.cli.welcome import Answerer, Facts, offer, welcome, wrap
 from byway.config import ConfigError, load
-from byway.exports import launch
-from byway.exports import variables as exports
 from byway.local.discovery import Found
 
 SOURCE = Path(__file__).parent.parent / "src"
@@ -69,7 +69,7 @@ def test_the_version_imports_nothing_that_serves() -> None:
         text=True,
     )
     loaded = set(re.findall(r"\| +([\w.]+)$", done.stderr, re.MULTILINE))
-    assert not loaded & {"uvicorn", "msgspec", "asyncio", "ruamel.yaml", "byway.config", "byway.app"}
+    assert not loaded & {"uvicorn", "msgspec", "asyncio", "ruamel.yaml", "byway.config", "byway.server.app"}
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["-h"], *([name, "--help"] for name in COMMANDS)])
@@ -116,7 +116,7 @@ def test_every_command_speaks_to_programs_too() -> None:
 
 def test_the_installed_command_is_the_same() -> None:
     scripts = Path(__file__).parent.parent / "pyproject.toml"
-    assert 'byway = "byway.cli:main"' in scripts.read_text()
+    assert 'byway = "byway.cli.main:main"' in scripts.read_text()
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from byway.backends.vendors import VENDORS
 from byway.config import (
     ApiKeys,
     Backend,
@@ -30,7 +31,6 @@ from byway.config import (
 )
 from byway.config.document import MOST
 from byway.config.settings import notes
-from byway.vendors import VENDORS
 
 ROOT = Path(__file__).parent.parent
 

@@ -17,9 +17,9 @@ from click.testing import CliRunner, Result
 from gateway import SOURCE, Gateway, config
 from scripted import Say, Scripted
 
-from byway.cli import byway
+from byway.cli.main import byway
 from byway.config import load
-from byway.filing import Filing
+from byway.config.file import Filing
 from byway.store import Store, StoreError
 
 SECRET = "sk-of-the-backend-0123456789abcdef"
@@ -360,7 +360,7 @@ import resource, sys
 from pathlib import Path
 from byway.config import load
 from byway.config.editing import Set
-from byway.filing import Filing
+from byway.config.file import Filing
 from byway.store import Store
 folder = Path(sys.argv[1])
 with Store(folder) as store:
@@ -444,7 +444,7 @@ import os, random, signal, sys, time
 from pathlib import Path
 from byway.config import load
 from byway.config.editing import Set
-from byway.filing import Filing
+from byway.config.file import Filing
 from byway.store import Store
 
 folder, kills = Path(sys.argv[1]), int(sys.argv[2])

@@ -11,8 +11,8 @@ import pytest
 import uvicorn.config
 from uvicorn.server import ServerState
 
-from byway import connection as module
-from byway.connection import Connection, tick
+from byway.server import connection as module
+from byway.server.connection import Connection, tick
 
 HEAD = b"POST /v1/messages HTTP/1.1\r\nhost: 127.0.0.1\r\n"
 

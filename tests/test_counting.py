@@ -16,10 +16,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from byway import messages
-from byway.backends import Target, openai
-from byway.counting import Counter, Estimate, image_tokens, may_exceed, refuses, text_tokens, weigh
-from byway.vendors import VENDORS
+from byway.backends.openai import completions
+from byway.backends.protocol import Target
+from byway.backends.vendors import VENDORS
+from byway.messages import request as messages
+from byway.messages.tokens import Counter, Estimate, image_tokens, may_exceed, refuses, text_tokens, weigh
 
 SAMPLES = json.loads((Path(__file__).parent / "recorded" / "counts.json").read_text(encoding="utf-8"))["samples"]
 TARGET = Target("box", "m", VENDORS["generic"])
@@ -49,7 +50,7 @@ def test_a_model_that_counts_otherwise_is_learned_in_three_answers(true_factor: 
     counter = Counter()
     text = "the quick brown fox jumps over the lazy dog, and again. " * 200
     asked = request(text)
-    sent = openai.request(asked, TARGET).body
+    sent = completions.request(asked, TARGET).body
     true = round(weigh(sent).text * true_factor)
     for _ in range(3):
         counter.learn("m", counter.estimate(asked, TARGET, sent), true)
@@ -64,7 +65,7 @@ def test_one_wrong_figure_spoils_nothing(wrong: int, before: int) -> None:
     counter = Counter()
     for _ in range(before):
         counter.learn("m", Estimate(2000, 8000, 2000.0), 2000)
-    sent = openai.request(request("word " * 2000), TARGET).body
+    sent = completions.request(request("word " * 2000), TARGET).body
     right = counter.tokens("m", sent)
     counter.learn("m", Estimate(2000, 8000, 2000.0), wrong)
     assert counter.tokens("m", sent) == right
@@ -82,7 +83,7 @@ def test_whatever_is_reported_the_factor_stays_between_a_half_and_two(reports: l
     counter = Counter()
     for tokens, size, weight in reports:
         counter.learn("m", Estimate(1, size, weight), tokens)
-    sent = openai.request(request("some words " * 100), TARGET).body
+    sent = completions.request(request("some words " * 100), TARGET).body
     plain = Counter().tokens("m", sent)
     assert plain // 2 <= counter.tokens("m", sent) <= plain * 2 + 1
 
@@ -90,7 +91,7 @@ def test_whatever_is_reported_the_factor_stays_between_a_half_and_two(reports: l
 def test_learning_weighs_prompts_only_until_enough_is_known() -> None:
     counter = Counter()
     asked = request("word " * 2000)
-    sent = openai.request(asked, TARGET).body
+    sent = completions.request(asked, TARGET).body
     weighed = 0
     for _ in range(200):
         guess = counter.estimate(asked, TARGET, sent)
@@ -175,7 +176,7 @@ def test_an_image_in_a_request_counts_by_its_size_and_teaches_nothing(vendor: st
     data = base64.b64encode(png(300, 500)).decode()
     picture = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": data}}
     asked = request(messages=[{"role": "user", "content": [{"type": "text", "text": "word " * 3000}, picture]}])
-    sent = openai.request(asked, TARGET).body if vendor == "generic" else asked.body
+    sent = completions.request(asked, TARGET).body if vendor == "generic" else asked.body
     counter = Counter()
     assert weigh(sent).media == 200
     assert 3000 < counter.tokens("m", sent) < 3600
@@ -194,7 +195,7 @@ def test_a_file_that_is_passed_on_costs_by_its_pages() -> None:
 
 def test_base64_that_is_only_text_counts_as_text() -> None:
     data = base64.b64encode(bytes(range(256)) * 20).decode()
-    sent = openai.request(request(f'{{"url":"data:image/png;base64,{data}"}}'), TARGET).body
+    sent = completions.request(request(f'{{"url":"data:image/png;base64,{data}"}}'), TARGET).body
     assert weigh(sent).media == 0
     assert weigh(sent).text > len(data) / 3
 
@@ -202,7 +203,7 @@ def test_base64_that_is_only_text_counts_as_text() -> None:
 def test_tools_that_the_template_does_not_show_are_not_counted() -> None:
     tools = [{"name": "Read", "description": "Reads a file. " * 50, "input_schema": {"type": "object"}}]
     asked = request("hi", tools=tools)
-    sent = openai.request(asked, TARGET).body
+    sent = completions.request(asked, TARGET).body
     assert weigh(sent, False).text < 40 < 200 < weigh(sent).text
     blind = Target("box", "m", VENDORS["generic"], tools=False)
     counter = Counter()

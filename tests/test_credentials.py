@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from byway.backends import Call
-from byway.credentials import Static, authorize, static
-from byway.vendors import VENDORS
+from byway.backends.protocol import Call
+from byway.backends.vendors import VENDORS
+from byway.upstream.credentials import Static, authorize, static
 
 SECRET = "canary-secret"
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from byway.app import App
+from byway.access.keys import Stored
+from byway.access.sync import Doorkeeper
 from byway.config import Config
-from byway.doorkeeper import Doorkeeper
-from byway.keys import Stored
 from byway.runtime import Runtime
+from byway.server.app import App
 from byway.store import Store
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from byway import exports
+from byway.admin import exports
 
 ODD = [
     *("plain", "qwen3:30b", "with space", "quo'te", 'dou"ble', "$(touch /tmp/never)", "`id`", "a;b|c&d"),

@@ -5,11 +5,11 @@ import time
 
 import pytest
 
-from byway import faults
+from byway.backends import errors
 
 
 def read(status, body, headers=None, window=None):
-    return faults.read(
+    return errors.read(
         status,
         headers or {},
         body if isinstance(body, bytes) else json.dumps(body).encode(),
@@ -148,9 +148,9 @@ def test_a_servers_500_for_the_clients_image_is_no_reason_to_retry():
 
 
 def test_an_error_object_in_a_200_takes_its_own_code_or_type():
-    assert faults.said({"code": 429, "message": "x"}, backend="b").kind == "rate_limit"
-    assert faults.said({"type": "overloaded_error", "message": "x"}, backend="b").kind == "overloaded"
-    assert faults.said("x", backend="b").kind == "upstream"
+    assert errors.said({"code": 429, "message": "x"}, backend="b").kind == "rate_limit"
+    assert errors.said({"type": "overloaded_error", "message": "x"}, backend="b").kind == "overloaded"
+    assert errors.said("x", backend="b").kind == "upstream"
 
 
 @pytest.mark.parametrize(

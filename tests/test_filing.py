@@ -12,7 +12,7 @@ import pytest
 from byway import platform
 from byway.config import Config, ConfigError, load
 from byway.config.editing import Append, Remove, Set, Unchangeable
-from byway.filing import Conflict, Filing, Stale
+from byway.config.file import Conflict, Filing, Stale
 from byway.store import Store
 
 TEXT = "# mine\nmodel_aliases:\n  haiku: a/one   # small\n  opus: a/two\nbackends:\n  - {name: a, type: vllm, url: 'http://127.0.0.1:1'}\n"

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from models import PAIRS, gguf, text
 
-from byway.local import builtin
+from byway.local import supervisor
 from byway.local.gguf import Broken, Model, Short, read
-from byway.local.shelf import Found, describe, find, folders, parts
+from byway.local.library import Found, describe, find, folders, parts
 
 HUGE = 1 << 60
 
@@ -42,8 +42,8 @@ def test_a_header_is_read() -> None:
 @pytest.mark.real
 def test_the_header_of_the_built_in_weights() -> None:
     try:
-        path = builtin.weights()
-    except builtin.Missing as missing:
+        path = supervisor.weights()
+    except supervisor.Missing as missing:
         pytest.skip(str(missing))
     model = describe(path)
     assert (model.architecture, model.window, model.layers, model.quantisation) == ("llama", 8192, 30, "Q4_1")
@@ -257,5 +257,5 @@ def test_what_cannot_be_loaded_says_why(tmp_path: Path) -> None:
         put(tmp_path / "big-00001-of-00002.gguf", gguf()): "big-00002-of-00002.gguf is not beside it",
         tmp_path: "Is a directory",
     }.items():
-        with pytest.raises(builtin.Unusable, match=words):
-            builtin.usable(path)
+        with pytest.raises(supervisor.Unusable, match=words):
+            supervisor.usable(path)

@@ -1,6 +1,6 @@
 """The cool-down: it orders targets and never refuses the last one."""
 
-from byway.health import Health
+from byway.routing.cooldown import Health
 
 
 def test_a_failed_backend_goes_last_and_comes_back():

@@ -12,15 +12,19 @@ from casefile import CASES, Case, Reply, Turn
 from test_line import Network, ask
 from test_readers import MODULES, REQUEST, run
 
-from byway import exchange, faults, messages, sse
-from byway.app import _name
-from byway.backends import Target, anthropic, openai
-from byway.messages import Frame
+from byway.backends import anthropic, errors
+from byway.backends.openai import completions
+from byway.backends.protocol import Target
+from byway.backends.vendors import VENDORS
+from byway.messages import request as messages
+from byway.messages import sse
+from byway.messages.events import Frame
+from byway.messages.sse import EVENT_LIMIT, Decoder
+from byway.messages.stream import fold, unfold
+from byway.pipeline import exchange
 from byway.problems import MESSAGE_LIMIT, Problem
-from byway.secrets import Scrubber
-from byway.sse import EVENT_LIMIT, Decoder
-from byway.stream import fold, unfold
-from byway.vendors import VENDORS
+from byway.secrets.names import Scrubber
+from byway.server.app import _name
 
 
 def test_a_body_full_of_the_word_model_is_renamed_at_once() -> None:
@@ -136,7 +140,7 @@ def test_odd_frames_are_broken(items: list[Any]) -> None:
     ],
 )
 def test_numbers_that_are_none_do_not_come_back(text: str) -> None:
-    problem = faults.read(400, {"retry-after": "inf"}, json.dumps({"error": {"message": text}}).encode(), backend="b")
+    problem = errors.read(400, {"retry-after": "inf"}, json.dumps({"error": {"message": text}}).encode(), backend="b")
     assert all(not isinstance(fact, int) or fact < 1 << 53 for fact in problem.facts.values())
     assert problem.retry_after is None or problem.retry_after <= 86_400
 
@@ -146,7 +150,7 @@ def test_numbers_that_are_none_do_not_come_back(text: str) -> None:
 )
 def test_a_count_that_is_none_is_broken(body: bytes) -> None:
     with pytest.raises(Problem, match="not understood"):
-        openai.read_count(body)
+        completions.read_count(body)
 
 
 def test_half_a_secret_is_not_shown() -> None:

@@ -17,11 +17,12 @@ from typing import Any, get_args, get_origin, get_type_hints
 import msgspec
 import pytest
 
-import byway.backends
 from byway import problems
+from byway.backends.protocol import Backend
+from byway.backends.vendors import VENDORS, ProtocolName
 from byway.config import Config
 from byway.config.settings import notes
-from byway.vendors import VENDORS, ProtocolName
+from byway.runtime import PROTOCOLS
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src"
@@ -32,26 +33,17 @@ MODULES = {
 #: Values in, values out. A prefix stands for the package below it too.
 PURE = (
     "byway.messages",
-    "byway.chat",
-    "byway.stream",
-    "byway.sse",
+    "byway.fronts",
     "byway.backends",
-    "byway.vendors",
-    "byway.claudecode",
-    "byway.counting",
-    "byway.safeguards",
-    "byway.pdf",
-    "byway.faults",
+    "byway.pipeline.forced",
     "byway.routing",
-    "byway.config",
+    *(f"byway.config.{name}" for name in ("settings", "document", "reading", "editing", "paths", "validators")),
     "byway.problems",
-    "byway.secrets",
-    "byway.signature",
-    "byway.again",
+    "byway.secrets.names",
     "byway.urls",
     "byway.domains",
-    "byway.web.prior",
-    "byway.web.public",
+    "byway.web.provenance",
+    "byway.web.guard",
     "byway.local.gguf",
 )
 IMPURE = {
@@ -61,11 +53,11 @@ IMPURE = {
 }
 #: What only one module may know.
 WALLS = {
-    "httptools": {"byway.upstream", "byway.connection"},
+    "httptools": {"byway.upstream.client", "byway.server.connection"},
     "sqlite3": {"byway.store"},
     "trafilatura": {"byway.web.extract"},
     "lxml": {"byway.web.extract"},
-    "keyring": {"byway.vault"},
+    "keyring": {"byway.secrets.vault"},
     "fcntl": {"byway.platform"},
     "msvcrt": {"byway.platform"},
     "winreg": {"byway.platform"},
@@ -73,7 +65,7 @@ WALLS = {
     "ctypes": {"byway.platform"},
     "resource": {"byway.platform"},
 }
-BANNED_NAMES = set("utils util helpers helper common core services manager managers handler misc".split())
+BANNED_NAMES = set("utils util helpers helper common core manager managers handler misc".split())
 LONGEST = 700
 
 
@@ -167,17 +159,12 @@ def test_there_is_no_import_cycle() -> None:
 
 
 def test_every_backend_module_satisfies_the_protocol() -> None:
-    files = {path.stem for path in (SOURCE / "byway" / "backends").iterdir() if path.suffix == ".py" or path.is_dir()}
-    files -= {"__init__", "__pycache__"}
-    assert files == set(get_args(ProtocolName)), (
-        "the file's name is the registration: vendors.ProtocolName lists the folder"
-    )
-    wanted = {name: value for name, value in vars(byway.backends.Backend).items() if inspect.isfunction(value)}
+    assert set(PROTOCOLS) == set(get_args(ProtocolName))
+    wanted = {name: value for name, value in vars(Backend).items() if inspect.isfunction(value)}
     wanted.pop("__init__", None)
     wanted.pop("__subclasshook__", None)
     assert {"request", "reader", "problem", "models"} <= set(wanted)
-    for name in files:
-        module = __import__(f"byway.backends.{name}", fromlist=["request"])
+    for name, module in PROTOCOLS.items():
         for method, declared in wanted.items():
             own = getattr(module, method, None)
             assert callable(own), f"backends/{name}.py has no {method}()"
@@ -260,7 +247,7 @@ def test_a_module_is_named_described_and_short(module: str) -> None:
 @pytest.mark.parametrize("module", MODULES)
 def test_public_functions_say_what_they_do(module: str) -> None:
     """Module-level functions; a backend's are described once, by its Protocol."""
-    contract = set(vars(byway.backends.Backend)) if within(module, "byway.backends") else set()
+    contract = set(vars(Backend)) if within(module, "byway.backends") else set()
     silent = [
         node.name
         for node in tree(MODULES[module]).body

@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 from gateway import SOURCE, Gateway, config
 from scripted import Say, Scripted
 
-from byway.cli import byway
+from byway.cli.main import byway
 from byway.store import NAME, Store
 
 ASK: dict[str, Any] = {"model": "any", "max_tokens": 100, "messages": [{"role": "user", "content": "hello"}]}

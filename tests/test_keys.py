@@ -10,12 +10,12 @@ from typing import get_args
 
 import pytest
 
-from byway.app import FRONT, NEEDED, OPEN, App
+from byway.access.keys import ANYBODY, Keyring, Stored, asked
 from byway.config import ApiKeys, Key, load
 from byway.config.settings import Scope
-from byway.keys import ANYBODY, Keyring, Stored, asked
 from byway.problems import Problem
 from byway.runtime import Runtime
+from byway.server.app import FRONT, NEEDED, OPEN, App
 
 GOOD = "sk-byway-0123456789abcdef"
 

@@ -14,9 +14,9 @@ from strict import check_error, check_event, check_message
 from test_cases import compare
 
 from byway import config
-from byway.app import App
-from byway.backends import Call, Facts
+from byway.backends.protocol import Call, Facts
 from byway.runtime import Runtime
+from byway.server.app import App
 
 ALL = [case for protocol in ("openai", "anthropic") for case in cases(protocol)]
 REPLIED = [pytest.param(case, id=case.id) for case in ALL if case.turns[-1].replies]

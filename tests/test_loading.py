@@ -20,11 +20,11 @@ from byway.cli import running
 from byway.cli.source import Source
 from byway.config import Config, ConfigError, Timeouts, load
 from byway.config.editing import edit
-from byway.local import builtin, edits
-from byway.local.builtin import Child, Missing, Options, engine, options
+from byway.local import edits, supervisor
+from byway.local.supervisor import Child, Missing, Options, engine, options
 from byway.problems import Problem
 from byway.runtime import Rest, Runtime
-from byway.vault import Vault
+from byway.secrets.vault import Vault
 
 # --- settings ---------------------------------------------------------------------------------------------------------
 
@@ -321,10 +321,10 @@ def test_a_wrong_path_is_told_and_tried_again(tmp_path: Path) -> None:
 
 
 def test_gpus_are_asked_of_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = asyncio.run(builtin.devices())
+    found = asyncio.run(supervisor.devices())
     assert all(found)
-    monkeypatch.setattr(builtin, "engine", lambda: (_ for _ in ()).throw(Missing("no engine")))
-    assert asyncio.run(builtin.devices()) == ()
+    monkeypatch.setattr(supervisor, "engine", lambda: (_ for _ in ()).throw(Missing("no engine")))
+    assert asyncio.run(supervisor.devices()) == ()
 
 
 def test_a_process_that_cannot_be_started_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,9 +22,9 @@ from typing import Any
 import pytest
 from gateway import Gateway
 
-from byway.local import builtin, discovery
-from byway.local.builtin import Child, Missing, Place
+from byway.local import discovery, supervisor
 from byway.local.discovery import Found
+from byway.local.supervisor import Child, Missing, Place
 
 SOURCE = Path(__file__).parent.parent / "src"
 
@@ -35,7 +35,7 @@ SOURCE = Path(__file__).parent.parent / "src"
 @pytest.fixture
 def installed() -> Path:
     try:
-        return builtin.weights()
+        return supervisor.weights()
     except Missing as missing:
         pytest.skip(str(missing))
 
@@ -133,7 +133,7 @@ def test_the_model_answers_those_who_have_its_key_and_starts_again_when_it_dies(
     asyncio.run(run())
     assert told == ["loading", "ready", "failed", "loading", "ready"]
     # The verdict on the weights is remembered for the next start.
-    assert json.loads((tmp_path / "weights.json").read_text())["sha256"] == builtin.SHA256
+    assert json.loads((tmp_path / "weights.json").read_text())["sha256"] == supervisor.SHA256
 
 
 @pytest.mark.real
@@ -144,7 +144,7 @@ def test_the_model_ends_with_byway_however_that_ends(installed: Path) -> None:
         until(lambda: "process" in gateway.text)
         child = next(line["process"] for line in gateway.logs if "process" in line)
         command = Path(f"/proc/{child}/cmdline").read_bytes() + Path(f"/proc/{child}/environ").read_bytes()
-        assert b"byway.local.child" in command
+        assert b"byway.local.worker" in command
         gateway.process.kill()
         gateway.process.wait()
         until(lambda: not alive(child), 5)
@@ -156,7 +156,7 @@ def test_the_model_ends_with_byway_however_that_ends(installed: Path) -> None:
 def test_the_child_ends_when_its_input_does(installed: Path) -> None:
     """What tells it on systems where the parent's death is no signal; Ctrl-C and SIGTERM are the parent's business."""
     child = subprocess.Popen(
-        [sys.executable, "-P", "-m", "byway.local.child"],
+        [sys.executable, "-P", "-m", "byway.local.worker"],
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCE)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -181,7 +181,7 @@ def test_the_child_ends_when_its_input_does(installed: Path) -> None:
 
 def test_without_its_packages_it_says_how_to_install_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[tuple[str, str]] = []
-    for absent, word in (("xllamacpp", "engine"), (builtin.PACKAGE, "weights")):
+    for absent, word in (("xllamacpp", "engine"), (supervisor.PACKAGE, "weights")):
         monkeypatch.setattr(
             "importlib.util.find_spec", lambda name, absent=absent: None if name == absent else _Empty(tmp_path)
         )
@@ -203,17 +203,17 @@ def test_weights_that_are_not_the_known_ones_are_refused_and_good_ones_read_once
     file.write_bytes(b"weights")
     good = hashlib.sha256(b"weights").hexdigest()
     with pytest.raises(Missing, match="not the known ones"):
-        builtin.check(file, tmp_path)
+        supervisor.check(file, tmp_path)
     assert not (tmp_path / "weights.json").exists()
-    builtin.check(file, tmp_path, good)
+    supervisor.check(file, tmp_path, good)
     facts = file.stat()
     file.write_bytes(b"forgery")
     os.utime(file, ns=(facts.st_atime_ns, facts.st_mtime_ns))
     # Same size and time: only a reading could tell, and there is none.
-    builtin.check(file, tmp_path, good)
+    supervisor.check(file, tmp_path, good)
     os.utime(file)
     with pytest.raises(Missing, match="not the known ones"):
-        builtin.check(file, tmp_path, good)
+        supervisor.check(file, tmp_path, good)
 
 
 # --- model servers of this machine ------------------------------------------------------------------------------------

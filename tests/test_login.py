@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from byway.login import LINK_FOR, LOGIN_FOR, Login
+from byway.access.login import LINK_FOR, LOGIN_FOR, Login
 
 NOW = 1_700_000_000.0
 SECRET = b"s" * 32

@@ -11,10 +11,11 @@ from urllib.parse import urlencode
 import pytest
 from gateway import Gateway
 
-from byway.login import Login
-from byway.ui import backends, models, variable
+from byway.access.login import Login
+from byway.backends.vendors import VENDORS
+from byway.ui import backends, models
 from byway.ui.adding import KINDS
-from byway.vendors import VENDORS
+from byway.ui.page import variable
 
 
 @pytest.mark.parametrize(

@@ -166,7 +166,7 @@ def test_the_wheel_holds_the_source_and_no_more(tmp_path: Path) -> None:
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert names == source
-    assert "byway=byway.cli:main" in entries.replace(" ", "")
+    assert "byway=byway.cli.main:main" in entries.replace(" ", "")
     assert f"Version: {byway.__version__}" in metadata
     assert "License-File: LICENSE" in metadata
     assert "byway/py.typed" in names

@@ -14,8 +14,8 @@ from click.testing import CliRunner
 from gateway import Gateway, config
 from scripted import Scripted
 
-from byway.cli import byway
-from byway.login import COOKIE
+from byway.access.login import COOKIE
+from byway.cli.main import byway
 
 
 def enter(url: str, **headers: str) -> tuple[int, str, str]:

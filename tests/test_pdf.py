@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from papers import encoded, pdf
 from test_line import Network, ask
 
-from byway import pdf as module
-from byway.pdf import Unread, pages, read, remember
+from byway.messages import pdf as module
+from byway.messages.pdf import Unread, pages, read, remember
 
 ANSWER = json.dumps(
     {"choices": [{"message": {"content": "Yes."}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 9}}

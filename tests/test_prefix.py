@@ -21,11 +21,11 @@ from msgspec import Raw
 
 from bench import prefix as bench
 from bench import tap
-from byway import claudecode, pdf
-from byway.backends import Target
 from byway.backends.openai.request import request
-from byway.messages import Turn, parse
-from byway.vendors import VENDORS
+from byway.backends.protocol import Target
+from byway.backends.vendors import VENDORS
+from byway.messages import claudecode, pdf
+from byway.messages.request import Turn, parse
 
 FOLDER = Path(__file__).parent / "recorded" / "prefix"
 CONVERSATIONS = sorted(path.stem for path in FOLDER.glob("*.json") if not path.stem.startswith("openings"))

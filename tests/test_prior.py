@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from byway import urls
-from byway.messages import parse
-from byway.web.prior import Sources, appeared
+from byway.messages.request import parse
+from byway.web.provenance import Sources, appeared
 
 URL = "https://example.com/docs/page?x=1"
 

@@ -12,16 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strict import check_event
 
-from byway import messages, signature, sse
-from byway.backends import Backend, Target, anthropic, openai
-from byway.messages import Event, SignatureDelta, Stop, Usage
+from byway.backends import anthropic
+from byway.backends.openai import completions
+from byway.backends.protocol import Backend, Target
+from byway.backends.vendors import VENDORS
+from byway.messages import request as messages
+from byway.messages import signature, sse
+from byway.messages.events import Event, SignatureDelta, Stop, Usage
+from byway.messages.stream import Writer, fold
 from byway.problems import Problem
-from byway.stream import Writer, fold
-from byway.vendors import VENDORS
 
 REQUEST = messages.parse(SHORT, {}, "msg_x")
 MODULES: tuple[tuple[Backend, Target], ...] = (
-    (openai, Target("box", "local", VENDORS["generic"])),
+    (completions, Target("box", "local", VENDORS["generic"])),
     (anthropic, Target("box", "claude-x", VENDORS["anthropic"])),
 )
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from byway import pdf
-from byway.backends import Target
-from byway.backends.openai import request
-from byway.messages import parse
+from byway.backends.openai.completions import request
+from byway.backends.protocol import Target
+from byway.backends.vendors import VENDORS
+from byway.messages import pdf
+from byway.messages.request import parse
 from byway.problems import Problem
-from byway.vendors import VENDORS
 
 FOLDER = Path(__file__).parent / "recorded" / "prefix"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json") if not path.stem.startswith("openings"))

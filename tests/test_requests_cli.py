@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from gateway import SOURCE, Gateway, config
 from scripted import Asked, Reply, Say, Scripted, openai_error
 
-from byway.cli import byway
+from byway.cli.main import byway
 
 
 def reply(asked: Asked) -> Reply | Say:

@@ -3,7 +3,7 @@
 import pytest
 
 from byway.problems import Problem
-from byway.routing import Place, Served, family, route
+from byway.routing.route import Place, Served, family, route
 
 LOCAL = Served("local", ("qwen3-coder", "org/llama"))
 CLOUD = Served("cloud", ("claude-sonnet-4-6", "gpt-5.2"))

@@ -13,8 +13,8 @@ from gateway import Gateway, config
 from scripted import Asked, Reply, Scripted, llamacpp_overflow, said
 
 from byway import config as settings
-from byway import messages
-from byway.backends import Facts
+from byway.backends.protocol import Facts
+from byway.messages import request as messages
 from byway.problems import Problem
 from byway.runtime import Live, Runtime
 

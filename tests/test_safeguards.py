@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from byway import messages, safeguards
-from byway.safeguards import Call, question, results, verdict
+from byway.messages import request as messages
+from byway.messages import safeguards
+from byway.messages.safeguards import Call, question, results, verdict
 
 CONTEXT = {
     "v": 1,

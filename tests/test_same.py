@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from byway import chat
-from byway.backends import Target
-from byway.backends.openai import same
-from byway.messages import Event, Frame, Request
+from byway.backends.openai import passthrough
+from byway.backends.protocol import Target
+from byway.backends.vendors import VENDORS
+from byway.fronts import chat
+from byway.messages.events import Event, Frame
+from byway.messages.request import Request
 from byway.problems import Problem
-from byway.vendors import VENDORS
 
 TARGET = Target("one", "local", VENDORS["generic"])
 
@@ -31,7 +32,7 @@ def stream(*chunks: dict[str, Any]) -> bytes:
 
 
 def frames(request: Request, *pieces: bytes) -> list[Frame]:
-    reader = same.Reader(request, TARGET)
+    reader = passthrough.Reader(request, TARGET)
     events: list[Event] = []
     for piece in pieces:
         if not reader.finished:
@@ -86,7 +87,7 @@ def test_data_of_several_lines_comes_out_as_one() -> None:
 
 
 def test_the_usage_is_asked_for_beside_what_the_client_has_chosen() -> None:
-    sent = json.loads(same.request(asked(stream_options={"include_obfuscation": False}), TARGET).body)
+    sent = json.loads(passthrough.request(asked(stream_options={"include_obfuscation": False}), TARGET).body)
     assert sent["stream_options"] == {"include_obfuscation": False, "include_usage": True} and sent["model"] == "local"
 
 

@@ -18,9 +18,9 @@ from providers import KEY, Given, Provided, Seen, brave_error
 
 from byway.config import ConfigError, load
 from byway.runtime import Runtime
-from byway.search import Failed, Place, Query, result
-from byway.search.searching import PROVIDERS, Found, Searcher
-from byway.secrets import Scrubber
+from byway.search.chain import PROVIDERS, Found, Searcher
+from byway.search.provider import Failed, Place, Query, result
+from byway.secrets.names import Scrubber
 
 NAMES = sorted(PROVIDERS)
 

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 from providers import KEY, Given, Provided, Seen, brave_error
 
-from byway.cli import byway
+from byway.cli.main import byway
 
 
 def run(folder: Path, server: Provided, *arguments: str, key: str = KEY) -> Result:

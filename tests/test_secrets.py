@@ -7,7 +7,7 @@ import time
 import pytest
 
 from byway.config import load
-from byway.secrets import Scrubber, expand, mask
+from byway.secrets.names import Scrubber, expand, mask
 
 
 @pytest.mark.parametrize(

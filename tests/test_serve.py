@@ -20,8 +20,8 @@ import pytest
 from gateway import Gateway, config
 from scripted import Asked, Say, Scripted
 
-from byway.local.builtin import Missing, weights
-from byway.serve import CannotListen, Listener, close, listen
+from byway.local.supervisor import Missing, weights
+from byway.server.lifecycle import CannotListen, Listener, close, listen
 
 ASK = {"model": "any", "max_tokens": 100, "messages": [{"role": "user", "content": "hello"}]}
 STREAM = {**ASK, "stream": True}

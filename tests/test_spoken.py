@@ -12,14 +12,16 @@ from grammar import Line, plain, told
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from byway import messages
-from byway.backends import Reader, Target, openai
+from byway.backends.openai import completions
 from byway.backends.openai.arguments import Braces, mended
-from byway.backends.openai.counts import Counts, Timings, UsageIn
-from byway.backends.openai.forms import FORMS, Types, types
-from byway.backends.openai.spoken import Spoken
-from byway.messages import MessageStart, Tool
-from byway.vendors import VENDORS
+from byway.backends.openai.toolformats import FORMS, Types, types
+from byway.backends.openai.toolparser import Spoken
+from byway.backends.openai.usage import Counts, Timings, UsageIn
+from byway.backends.protocol import Reader, Target
+from byway.backends.vendors import VENDORS
+from byway.messages import request as messages
+from byway.messages.events import MessageStart
+from byway.messages.request import Tool
 
 steady = settings(max_examples=300, deadline=None, derandomize=True)
 KNOWN: Types = {"Read": {"limit": "number"}, "Bash": {}}
@@ -229,7 +231,7 @@ def test_timings_never_outdo_what_usage_said() -> None:
 
 def reading(*chunks: dict[str, Any]) -> tuple[Reader, list[Any]]:
     body = b'{"model":"sonnet","max_tokens":9,"stream":true,"messages":[{"role":"user","content":"Hi"}]}'
-    reader = openai.reader(messages.parse(body, {}, "msg_x"), Target("box", "local", VENDORS["generic"]))
+    reader = completions.reader(messages.parse(body, {}, "msg_x"), Target("box", "local", VENDORS["generic"]))
     events = [event for chunk in chunks for event in reader.feed(b"data: %b\n\n" % json.dumps(chunk).encode())]
     return reader, events + reader.close()
 
@@ -265,7 +267,7 @@ def test_characters_cut_between_their_escapes_are_whole_again(text: str, data: s
     units = [part for letter in text for part in _units(letter)]
     at = data.draw(st.integers(0, len(units)))
     body = b'{"model":"sonnet","max_tokens":9,"stream":true,"messages":[{"role":"user","content":"Hi"}]}'
-    one = openai.reader(messages.parse(body, {}, "msg_x"), Target("box", "local", VENDORS["openai"]))
+    one = completions.reader(messages.parse(body, {}, "msg_x"), Target("box", "local", VENDORS["openai"]))
     events = []
     for half in (units[:at], units[at:]):
         events += one.feed(b'data: {"choices":[{"delta":{"content":"%b"}}]}\n\n' % "".join(half).encode())

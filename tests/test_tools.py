@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from byway.backends import Target, openai
+from byway.backends.openai import completions
 from byway.backends.openai.tools import fit
-from byway.messages import parse
+from byway.backends.protocol import Target
+from byway.backends.vendors import VENDORS
+from byway.messages.request import parse
 from byway.problems import Problem
-from byway.vendors import VENDORS
 
 CLOSED = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
 CHAT = [row.name for row in VENDORS.values() if row.protocol == "openai"]
@@ -28,7 +29,7 @@ def body(*tools: dict[str, Any], **fields: Any) -> bytes:
 
 def sent(data: bytes, vendor: str = "generic") -> dict[str, Any]:
     said: dict[str, Any] = json.loads(
-        openai.request(parse(data, {}, "msg_1"), Target("box", "m", VENDORS[vendor])).body
+        completions.request(parse(data, {}, "msg_1"), Target("box", "m", VENDORS[vendor])).body
     )
     return said
 
@@ -39,8 +40,8 @@ def test_what_is_kept_of_a_tool_does_not_keep_its_request(vendor: str) -> None:
     target = Target("box", "m", VENDORS[vendor])
     before = sys.getrefcount(data)
     request = parse(data, {}, "msg_1")
-    openai.request(request, target)
-    openai.reader(request, target)
+    completions.request(request, target)
+    completions.reader(request, target)
     del request
     assert sys.getrefcount(data) == before
 
@@ -50,7 +51,7 @@ def test_a_tool_that_was_seen_before_is_sent_in_the_same_bytes(vendor: str) -> N
     target = Target("box", "m", VENDORS[vendor])
     for strict in (None, True, None, False):
         data = body({"name": "again", "description": "é", "input_schema": CLOSED, "strict": strict})
-        first, second = (openai.request(parse(data, {}, "msg_1"), target).body for _ in range(2))
+        first, second = (completions.request(parse(data, {}, "msg_1"), target).body for _ in range(2))
         assert first == second
         said = json.loads(first)["tools"][0]["function"]
         assert said["description"] == "é" and said.get("strict") == (True if strict and vendor == "openai" else None)

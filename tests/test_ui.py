@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from byway import ui
+from byway.ui import page as ui
 
 UI = Path(ui.__file__).parent
 #: dist/htmx.min.js of htmx.org 2.0.11 on npm.

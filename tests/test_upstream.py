@@ -28,11 +28,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from byway import __version__
-from byway.backends import Call
+from byway.backends.protocol import Call
 from byway.config import Timeouts, Tls
 from byway.problems import Problem
-from byway.upstream import Upstream
 from byway.upstream.address import Address, Proxy, proxy_for
+from byway.upstream.client import Upstream
 from byway.upstream.coding import Unpacker
 
 Run = Callable[[Callable[[], Awaitable[None]]], None]

@@ -17,15 +17,15 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from byway.cli import byway
+from byway.admin.services import Desk
+from byway.backends.vendors import VENDORS
+from byway.cli.main import byway
 from byway.cli.source import Source, find
 from byway.config import ConfigError, load
-from byway.desk import Desk
-from byway.filing import Filing
-from byway.secrets import ENTRIES, KEPT, Scrubber, named
+from byway.config.file import Filing
+from byway.secrets.names import ENTRIES, KEPT, Scrubber, named
+from byway.secrets.vault import PATIENCE, BadFile, BadValue, NoKeychain, Vault, VaultError
 from byway.store import Store
-from byway.vault import PATIENCE, BadFile, BadValue, NoKeychain, Vault, VaultError
-from byway.vendors import VENDORS
 
 keyring = pytest.importorskip("keyring", reason="keyring is not installed")
 chain = pytest.importorskip("chain")
@@ -203,7 +203,7 @@ def test_two_that_keep_a_secret_at_once_both_have_it(folder: Path, monkeypatch: 
             Vault(folder, {}).set("brave", OTHER, file_accepted=True)
         raise NoKeychain("There is none.")
 
-    monkeypatch.setattr("byway.vault._Keychain.set", beside)
+    monkeypatch.setattr("byway.secrets.vault._Keychain.set", beside)
     Vault(folder, {}).set("serper", VALUE, file_accepted=True)
     assert json.loads((folder / "secrets.json").read_text()) == {"brave": OTHER, "serper": VALUE}
 

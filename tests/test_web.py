@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from byway import urls
 from byway.config import WebFetch
 from byway.web.extract import decoded
-from byway.web.fetching import Code, Fetcher, Unfetched, _bound
-from byway.web.public import Reach, never, public
+from byway.web.fetch import Code, Fetcher, Unfetched, _bound
+from byway.web.guard import Reach, never, public
 
 _seen: list[str] = []
 _counting = False
@@ -246,7 +246,7 @@ def test_a_public_address_of_this_machine_is_not_reached(
     connections: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def go(mine: set[str]) -> Unfetched:
-        monkeypatch.setattr("byway.web.fetching._bound", mine.__contains__)
+        monkeypatch.setattr("byway.web.fetch._bound", mine.__contains__)
         return await refused(Fetcher(WebFetch(timeout=0.5)), "http://93.184.216.34/")
 
     found = asyncio.run(go({"93.184.216.34"}))
@@ -528,8 +528,8 @@ def test_a_page_is_remembered_for_its_time_and_asked_for_again_when_wanted() -> 
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("byway.web.fetching._REMEMBERED", 2)
-    monkeypatch.setattr("byway.web.fetching._REMEMBERED_BYTES", 20_000)
+    monkeypatch.setattr("byway.web.fetch._REMEMBERED", 2)
+    monkeypatch.setattr("byway.web.fetch._REMEMBERED_BYTES", 20_000)
 
     async def go() -> None:
         async with site({"/1": TEXT, "/2": TEXT, "/3": TEXT, "/large": answer(b"x" * 6000)}) as here:

@@ -1,5 +1,5 @@
 """`python -m byway`."""
 
-from byway.cli import main
+from byway.cli.main import main
 
 main()

@@ -11,23 +11,27 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Literal, NamedTuple, TypeVar
 
-from byway import credentials, pdf, routing
-from byway.backends import Backend, Call, Facts, Target, anthropic, openai
+from byway.access.keys import Keyring, Stored, asked
+from byway.backends import anthropic
+from byway.backends.openai import completions
+from byway.backends.protocol import Backend, Call, Facts, Target
+from byway.backends.vendors import VENDORS, ProtocolName
 from byway.config import Backend as Settings
 from byway.config import Config, Timeouts
-from byway.counting import Counter, may_exceed, refuses
-from byway.health import Health
-from byway.keys import Keyring, Stored, asked
 from byway.logs import say
-from byway.messages import Request
+from byway.messages import pdf
+from byway.messages.request import Request
+from byway.messages.tokens import Counter, may_exceed, refuses
 from byway.problems import Kind, Problem
-from byway.search.searching import Searcher
-from byway.secrets import Scrubber
-from byway.upstream import Upstream
-from byway.vendors import VENDORS, ProtocolName
-from byway.web.fetching import Fetcher
+from byway.routing import route as routing
+from byway.routing.cooldown import Health
+from byway.search.chain import Searcher
+from byway.secrets.names import Scrubber
+from byway.upstream import credentials
+from byway.upstream.client import Upstream
+from byway.web.fetch import Fetcher
 
-PROTOCOLS: Final[Mapping[ProtocolName, Backend]] = {"openai": openai, "anthropic": anthropic}
+PROTOCOLS: Final[Mapping[ProtocolName, Backend]] = {"openai": completions, "anthropic": anthropic}
 State = Literal["unknown", "loading", "ready", "asleep", "failed", "off"]
 
 #: How often backends that list their own models are asked again, and how soon at most when a client asks for an unknown one.

@@ -21,8 +21,8 @@ from typing import Final, Self, get_args
 import msgspec
 
 from byway import platform
+from byway.access.keys import Stored
 from byway.config.settings import Scope
-from byway.keys import Stored
 
 NAME: Final = "byway.db"
 PREFIX: Final = "sk-byway-"

@@ -19,7 +19,7 @@ from gateway import SOURCE, Gateway
 from models import PAIRS, gguf
 from strict import check_message
 
-from byway.local.builtin import Missing, weights
+from byway.local.supervisor import Missing, weights
 
 pytestmark = pytest.mark.real
 LINUX = pytest.mark.skipif(

@@ -20,7 +20,7 @@ from playwright.sync_api import Locator, Page, expect
 from scripted import Say, Scripted
 from strict import check_message
 
-from byway.local.builtin import Missing, weights
+from byway.local.supervisor import Missing, weights
 
 KEY = "sk-live-typed-key-0123456789abcdef"
 #: Milliseconds until a real model has loaded on a busy machine.

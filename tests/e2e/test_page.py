@@ -21,9 +21,9 @@ from gateway import Answer, Gateway, config
 from playwright.sync_api import Page, expect
 from scripted import Say, Scripted
 
-from byway import ui
-from byway.app import ADMIN
-from byway.login import COOKIE, LINK_FOR, LOGIN_FOR, Login
+from byway.access.login import COOKIE, LINK_FOR, LOGIN_FOR, Login
+from byway.server.app import ADMIN
+from byway.ui import page as ui
 
 FORM = "application/x-www-form-urlencoded"
 PAGES = [path for path, _ in ui.PAGES if path == "/" or ("GET", path) in {one[:2] for one in ADMIN}]

@@ -13,8 +13,8 @@ from gateway import Gateway, config
 from playwright.sync_api import Page, expect
 from scripted import Say, Scripted, openai_error
 
-from byway import ui
-from byway.app import ADMIN
+from byway.server.app import ADMIN
+from byway.ui import page as ui
 
 PATHS = [path for path, _ in ui.PAGES if path == "/" or ("GET", path) in {one[:2] for one in ADMIN}]
 #: Bytes that a page may take, with all that belongs to it.

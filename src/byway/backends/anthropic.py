@@ -8,12 +8,14 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta, Raw, Struct, UnsetType
 
-from byway import faults, signature
-from byway.backends import Call, Facts, Target
-from byway.messages import Event, Frame, Request, Usage, renamed
+from byway.backends import errors
+from byway.backends.protocol import Call, Facts, Target
+from byway.messages import signature
+from byway.messages.events import Event, Frame, Usage
+from byway.messages.request import Request, renamed
+from byway.messages.sse import CR, EVENT_LIMIT, Decoder
+from byway.messages.stream import unfold
 from byway.problems import Problem
-from byway.sse import CR, EVENT_LIMIT, Decoder
-from byway.stream import unfold
 
 _JSON: Final = ("content-type", "application/json")
 
@@ -254,7 +256,7 @@ class Tap:
                 self.finished = True
                 return Frame("message_stop", frame)
             case "error":
-                self._fail(faults.said(seen.error, backend=self._backend, window=self._window))
+                self._fail(errors.said(seen.error, backend=self._backend, window=self._window))
                 return None
             case "ping":
                 return Frame("ping", frame)
@@ -311,7 +313,7 @@ class Tap:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             raise Problem("broken", f"The answer of backend {self._backend!r} was cut, or is not JSON.") from None
         if seen.error:
-            raise faults.said(seen.error, backend=self._backend, window=self._window)
+            raise errors.said(seen.error, backend=self._backend, window=self._window)
         if seen.type != "message":
             raise Problem(
                 "broken", f"Backend {self._backend!r} sent something that is not a message. Is its `type` right?"
@@ -363,7 +365,7 @@ def reader(request: Request, target: Target) -> Tap:
 
 
 def problem(status: int, headers: Mapping[str, str], body: bytes, target: Target) -> Problem:
-    return faults.read(status, headers, body, backend=target.backend, window=target.window)
+    return errors.read(status, headers, body, backend=target.backend, window=target.window)
 
 
 def count(request: Request, target: Target) -> Call | None:

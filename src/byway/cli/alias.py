@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from byway import platform, routing
-from byway.cli import Failure, Misuse, running
+from byway import platform
+from byway.cli import running
 from byway.cli.config import read
+from byway.cli.output import Failure, Misuse
 from byway.cli.source import CONFIG, JSON, data_dir, find, glimpse
+from byway.routing import route as routing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,7 +71,7 @@ def lead(name: str, targets: tuple[str, ...], file: str | None, folder: str | No
     TARGET is a model's name, or backend/model.
     """
     from byway.config.editing import Set
-    from byway.secrets import literal
+    from byway.secrets.names import literal
 
     if not name.strip() or not all(one.strip() for one in targets):
         raise Misuse("A name and its targets are not empty.")

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from byway import platform
-from byway.cli import Failure, Misuse
+from byway.cli.output import Failure, Misuse
 from byway.cli.source import CONFIG, JSON, Source, data_dir, find, glimpse
 from byway.config import Config, ConfigError
-from byway.secrets import ENTRIES
+from byway.secrets.names import ENTRIES
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,8 +9,8 @@ import time
 import click
 import msgspec
 
-from byway.cli import Failure
 from byway.cli.config import read
+from byway.cli.output import Failure
 from byway.cli.source import CONFIG, JSON, data_dir, find
 
 #: What to do, by code; a code that is not here says it all.
@@ -31,7 +31,7 @@ _ADVICE = {
 def command(url: str, file: str | None, tokens: int | None, folder: str | None, as_json: bool) -> None:
     """Fetch URL as a model would, and print its text. Title and facts go to stderr; Byway need not run."""
     config = read(find(file, os.environ, folder))
-    from byway.web.fetching import Fetcher, Unfetched
+    from byway.web.fetch import Fetcher, Unfetched
 
     settings = config.web_fetch
     if tokens is not None:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 import click
 
 from byway import platform
-from byway.cli import Failure, Misuse
-from byway.config import Key, forms
+from byway.cli.output import Failure, Misuse
+from byway.config import Key, validators
 from byway.config.settings import Scope
 
 if TYPE_CHECKING:
@@ -143,9 +143,9 @@ def _moment(text: str) -> datetime.datetime:
     """When a key ends: a length of time from now, or a point in time."""
     with contextlib.suppress(ValueError, OverflowError):
         if not text.strip().isdigit():
-            return datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=forms.duration(text))
+            return datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=validators.duration(text))
     try:
-        return forms.moment(text)
+        return validators.moment(text)
     except ValueError:
         raise click.UsageError(f"--expires {text}: expected 30d, 12h, a date such as 2027-01-01, or a time") from None
 

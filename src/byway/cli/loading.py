@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from byway import platform
-from byway.cli import Failure, saving
+from byway.cli import saving
+from byway.cli.output import Failure
 from byway.cli.running import address, backend, report
 from byway.cli.source import CONFIG, JSON, Source, data_dir
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from byway.config import Config
     from byway.config.editing import Edit
     from byway.local.download import Progress
-    from byway.local.shelf import Found
+    from byway.local.library import Found
 
 #: Seconds between two looks at a running Byway, until it has noticed an edit for sure, and until it must have loaded.
 _LOOK_EVERY: Final = 0.2
@@ -38,14 +39,14 @@ _LIMIT: Final = 900.0
 def add(path: Path, file: str | None, folder: str | None, as_json: bool) -> None:
     """Remember a GGUF file, or a folder of them. Nothing is copied or moved: the file stays where it is."""
     from byway.config.editing import Append
-    from byway.local import shelf
-    from byway.secrets import literal
+    from byway.local import library
+    from byway.secrets.names import literal
 
     source, config = saving.config(file, folder)
     path = path.absolute()
     data = platform.data_folder(folder, os.environ)
-    there = {one.path for one in shelf.find(data, os.environ, paths=config.local_models.paths)}
-    found = shelf.find(data, {}, home=path, paths=[str(path)]) if path.is_dir() else [_described(path)]
+    there = {one.path for one in library.find(data, os.environ, paths=config.local_models.paths)}
+    found = library.find(data, {}, home=path, paths=[str(path)]) if path.is_dir() else [_described(path)]
     fresh = [one for one in found if one.path not in there]
     if not found:
         raise Failure(f"There is no model in {path}: no file in it ends in .gguf.")
@@ -62,10 +63,10 @@ def add(path: Path, file: str | None, folder: str | None, as_json: bool) -> None
 
 
 def _described(path: Path) -> Found:
-    from byway.local import shelf
+    from byway.local import library
 
     _usable(path)
-    return shelf.Found(shelf.called(path.name), path, path.stat().st_size, "added")
+    return library.Found(library.called(path.name), path, path.stat().st_size, "added")
 
 
 @click.command()
@@ -101,7 +102,7 @@ def download(what: str, file: str | None, folder: str | None, as_json: bool) -> 
     if as_json:
         _print_json({"path": str(done.path), "size": done.size, "checked": done.checked, "fresh": done.fresh})
         return
-    from byway.local.shelf import called
+    from byway.local.library import called
 
     checked = "its checksum is right" if done.checked else "nobody has said its checksum, so it was not verified"
     click.echo(f"{done.path}: {amount(done.size)}, {checked if done.fresh else 'it was there already'}")
@@ -239,15 +240,15 @@ def _save(source: Source, data: Path, edits: Sequence[Edit], why: str) -> bool:
 
 def _which(model: str, config: Config, data: Path) -> tuple[str, Path]:
     """The name and file of what is to be loaded: a loaded model, a path, or one of the files of this machine."""
-    from byway.local import shelf
+    from byway.local import library
 
     for one in config.backends:
         if one.path and model in (one.name, *one.names):
             return one.name, Path(one.path)
     path = platform.expanded(model)
     if path.is_file():
-        return shelf.called(path.name), path.absolute()
-    found = shelf.find(data, os.environ, paths=config.local_models.paths)
+        return library.called(path.name), path.absolute()
+    found = library.find(data, os.environ, paths=config.local_models.paths)
     asked = model.lower()
     fitting = [one for one in found if one.name.lower() == asked] or [one for one in found if asked in one.name.lower()]
     if len(fitting) == 1:
@@ -261,7 +262,7 @@ def _which(model: str, config: Config, data: Path) -> tuple[str, Path]:
 
 
 def _usable(path: Path) -> None:
-    from byway.local.builtin import Missing, Unusable, engine, usable
+    from byway.local.supervisor import Missing, Unusable, engine, usable
 
     try:
         engine()

@@ -96,11 +96,11 @@ def _told_by_it(found: dict[str, Any], data: Path) -> None:
 
 def files(config: Config, folder: Path) -> list[dict[str, Any]]:
     """The model files on this machine, ready for JSON; `problem` says why one cannot be loaded."""
-    from byway.local import gguf, shelf
+    from byway.local import gguf, library
 
     told = []
     loaded = {one.path: one.name for one in config.backends if one.path}
-    for one in shelf.find(folder, os.environ, paths=config.local_models.paths):
+    for one in library.find(folder, os.environ, paths=config.local_models.paths):
         about: dict[str, Any] = {
             "name": one.name,
             "path": str(one.path),
@@ -110,7 +110,7 @@ def files(config: Config, folder: Path) -> list[dict[str, Any]]:
             "backend": loaded.get(str(one.path)),
         }
         try:
-            model = shelf.describe(one.path)
+            model = library.describe(one.path)
         except (gguf.Broken, OSError) as error:
             words = error.strerror if isinstance(error, OSError) else str(error)
             told.append({**about, "problem": words or "cannot be read"})
@@ -190,7 +190,7 @@ async def answers(runtime: Runtime) -> dict[str, Any]:
 
 def _own(settings: Backend) -> tuple[str, str, int | None]:
     """State, message and window of a model that Byway would run itself."""
-    from byway.local.builtin import MOST, WINDOW, Missing, Unusable, engine, usable, weights
+    from byway.local.supervisor import MOST, WINDOW, Missing, Unusable, engine, usable, weights
 
     try:
         if settings.path:

@@ -13,9 +13,10 @@ from typing import Final
 import click
 
 from byway import platform
-from byway.cli import Failure, running
+from byway.access.login import KEY, LINK_FOR, SECRET_SIZE, Login
+from byway.cli import running
+from byway.cli.output import Failure
 from byway.cli.source import JSON, data_dir
-from byway.login import KEY, LINK_FOR, SECRET_SIZE, Login
 
 #: The file by which a browser is sent to the page: a program's arguments can be read by everybody on the machine.
 _DOOR: Final = "open.html"

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from byway import platform
-from byway.cli import Failure, running
+from byway.cli import running
+from byway.cli.output import Failure
 from byway.cli.source import JSON, data_dir
 
 if TYPE_CHECKING:
-    from byway.recent import Row
+    from byway.admin.requests import Row
 
 #: Seconds between two looks, and without an answer until Byway counts as gone: it may begin anew.
 _LOOK_EVERY: Final = 0.5
@@ -127,7 +128,7 @@ class _Rows:
 def _row(one: dict[str, Any]) -> Row:
     import msgspec
 
-    from byway.recent import Line, Seen, row
+    from byway.admin.requests import Line, Seen, row
 
     return row(Seen(one["number"], one["at"], msgspec.convert(one, Line), one["error"]))
 

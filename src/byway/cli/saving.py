@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import click
 
 from byway import platform
-from byway.cli import Failure, Misuse, running
+from byway.cli import running
+from byway.cli.output import Failure, Misuse
 from byway.cli.source import Source, find
 from byway.config import Config, ConfigError, static_changes
 
 if TYPE_CHECKING:
     from byway.config.editing import Edit
-    from byway.filing import Filing, Outcome, Paper
+    from byway.config.file import Filing, Outcome, Paper
 
 #: So often is a change worked out anew, when others change the same list meanwhile.
 _TRIES: Final = 5
@@ -42,7 +43,7 @@ def config(file: str | None, folder: str | None) -> tuple[Source, Config]:
 def opened(source: Source, data: Path) -> Iterator[Filing]:
     """The file with its history; whatever goes wrong with them ends the command, in words and with nothing written."""
     from byway.config.editing import Unchangeable
-    from byway.filing import Filing, Stale
+    from byway.config.file import Filing, Stale
     from byway.store import Store, StoreError
 
     try:
@@ -78,7 +79,7 @@ class Saved(NamedTuple):
 
 def save(filing: Filing, edits: Callable[[Config], Sequence[Edit]], command: str, why: str) -> Saved:
     """Make the edits that `edits` works out of the config as it is. `command`: who does it, for the history."""
-    from byway.filing import Stale
+    from byway.config.file import Stale
 
     for tries in range(_TRIES):
         paper = filing.read()

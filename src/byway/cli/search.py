@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, get_args
 
 import click
 
-from byway.cli import Failure, Misuse
 from byway.cli.config import read
+from byway.cli.output import Failure, Misuse
 from byway.cli.source import data_dir, find
 from byway.config.settings import ProviderName
 
 if TYPE_CHECKING:
     from byway.config import WebSearch
-    from byway.search import Failed, Freshness, Result
+    from byway.search.provider import Failed, Freshness, Result
 
 _ADVICE = {
     "query_too_long": "Ask in fewer words.",
@@ -63,17 +63,17 @@ def command(
     """Search the web for QUERY as a model would, and print what is found. Byway need not run."""
     config = read(find(file, os.environ, folder))
     settings = config.web_search
-    from byway.config import forms
+    from byway.config import validators
     from byway.domains import complaint
-    from byway.search import Failed, Query
-    from byway.search.searching import Found, Searcher
+    from byway.search.chain import Found, Searcher
+    from byway.search.provider import Failed, Query
 
     if wrong := complaint(allowed, blocked):
         raise click.UsageError(wrong)
     if provider is not None:
         settings = _only(settings, provider)
     for asked in settings.providers if config.local_only else ():
-        if not asked.base_url or not forms.local(asked.base_url):
+        if not asked.base_url or not validators.local(asked.base_url):
             raise Misuse(
                 f"local_only is on, and {asked.provider} is not provably on this machine or a private network."
             )

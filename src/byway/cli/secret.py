@@ -10,11 +10,11 @@ from typing import Any, Final
 import click
 
 from byway import platform
-from byway.cli import Failure, Misuse
+from byway.backends.vendors import VENDORS
+from byway.cli.output import Failure, Misuse
 from byway.cli.source import JSON, data_dir
-from byway.secrets import ENTRIES, Entry
-from byway.vault import BadValue, NoKeychain, Vault, VaultError
-from byway.vendors import VENDORS
+from byway.secrets.names import ENTRIES, Entry
+from byway.secrets.vault import BadValue, NoKeychain, Vault, VaultError
 
 #: Seconds that a person gets to unlock the keychain.
 _PATIENCE: Final = 60.0

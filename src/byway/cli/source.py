@@ -12,7 +12,7 @@ import msgspec
 
 from byway import platform
 from byway.config import Complaint, Config, ConfigError, load, load_keys
-from byway.vault import Vault
+from byway.secrets.vault import Vault
 
 VARIABLE: Final = "BYWAY_CONFIG"
 

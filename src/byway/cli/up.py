@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from byway import __version__, logs, platform
-from byway.cli import Failure
 from byway.cli.config import read, warnings
+from byway.cli.output import Failure
 from byway.cli.running import ADDRESS, SOCKET
 from byway.cli.source import Source, data_dir, find, left_out
 
 if TYPE_CHECKING:
+    from byway.admin.services import Desk
     from byway.cli.welcome import Facts
     from byway.config import Config
-    from byway.desk import Desk
     from byway.runtime import Runtime
-    from byway.serve import Listener, Service
+    from byway.server.lifecycle import Listener, Service
     from byway.store import Store
 
 #: Seconds that the welcome waits for backends to say what they serve; Byway serves meanwhile.
@@ -57,20 +57,20 @@ def command(
         if config.api_keys.mode == "permissive" and stored:
             click.echo("warning: api_keys.mode is permissive although there are keys: anyone may use Byway", err=True)
         addresses = _addresses(config, host, port)
-        from byway import serve
-        from byway.keys import asked
+        from byway.access.keys import asked
+        from byway.server import lifecycle
 
         try:
-            listeners, notes = serve.listen(
+            listeners, notes = lifecycle.listen(
                 addresses,
                 mode=config.server.socket_mode,
                 closed=asked(config.api_keys, stored),
                 insecure=insecure,
             )
-        except serve.CannotListen as error:
+        except lifecycle.CannotListen as error:
             raise Failure(str(error)) from None
         _tell_others(data, listeners, config.server.root_path)
-        own = serve.own(data / SOCKET)
+        own = lifecycle.own(data / SOCKET)
         with asyncio.Runner(loop_factory=platform.loop_factory()) as runner:
             again = runner.run(
                 _serve(config, source, listeners, own, notes, data, store, insecure=insecure, no_model=no_model)
@@ -146,16 +146,16 @@ async def _serve(
     no_model: bool,
 ) -> bool:
     """Serve until the end; True when the process is to begin anew."""
-    from byway import serve
-    from byway.app import App
-    from byway.desk import Desk
-    from byway.filing import Filing
-    from byway.local.builtin import Child, options
+    from byway.admin.services import Desk
+    from byway.config.file import Filing
+    from byway.local.supervisor import Child, options
     from byway.runtime import Runtime
+    from byway.server import lifecycle
+    from byway.server.app import App
 
     runtime = Runtime(config, stored=store.stored())
     await runtime.start()
-    service = serve.Service(
+    service = lifecycle.Service(
         App(runtime, wide=any(one.wide for one in listeners), store=store),
         [*listeners, *((own,) if own else ())],
         source,
@@ -241,8 +241,8 @@ def _progress(what: str) -> Iterator[Callable[[float], None]]:
 
 async def _facts(service: Service, source: Source, notes: Sequence[str], desk: Desk) -> Facts:
     """What the welcome has to know, from the runtime as it is now and the servers found on this machine."""
+    from byway.admin.exports import answering
     from byway.cli.welcome import Answerer, Facts
-    from byway.exports import answering
     from byway.local.discovery import find as servers
 
     runtime = service.app.runtime

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 import click
 
 from byway import platform
-from byway.cli import Failure, Misuse, running
+from byway.cli import running
+from byway.cli.output import Failure, Misuse
 from byway.cli.source import JSON, data_dir
 
 _USUAL: Final = "http://127.0.0.1:38080"
@@ -31,7 +32,7 @@ _LONGEST: Final = 1_000
 @JSON
 def command(url: str | None, model: str, ask_key: bool, folder: str | None, as_json: bool) -> None:
     """Ask for one token as Claude Code would, and say who answered, or what failed and what to do."""
-    from byway.verify import verify
+    from byway.admin.verify import verify
 
     base = url or _found(platform.data_folder(folder, os.environ), os.environ)
     key = _typed() if ask_key else os.environ.get("ANTHROPIC_API_KEY", "")

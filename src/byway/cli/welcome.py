@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from byway import platform
-from byway.exports import LARGE, curl, launch, variables
+from byway.admin.exports import LARGE, curl, launch, variables
+from byway.backends.vendors import VENDORS
 from byway.local.discovery import Found
-from byway.vendors import VENDORS
 
 _BUILTIN: Final = (
     "The built-in model is for checking the wiring and for short answers: 135 million parameters, a window of 8k "

@@ -4,7 +4,6 @@ Pure: no file, no clock, no network. `settings` has the types, `document` the YA
 rest.
 """
 
-from byway.config.forms import listen
 from byway.config.reading import ConfigError, load, load_keys, static_changes
 from byway.config.settings import (
     ApiKeys,
@@ -22,6 +21,7 @@ from byway.config.settings import (
     WebFetch,
     WebSearch,
 )
+from byway.config.validators import listen
 
 __all__ = [
     "ApiKeys",

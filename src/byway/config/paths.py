@@ -18,7 +18,7 @@ import msgspec
 from byway.config import document
 from byway.config.editing import Path, Value, flow, scalar
 from byway.config.settings import RUN, TELLING, Backend, Complaint, Config, Note, masked, notes
-from byway.secrets import named
+from byway.secrets.names import named
 
 _PLAIN: Final = Note("")
 _INTEGER: Final = re.compile(r"[-+]?(0|[1-9]\d{0,14})")

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Final, Literal, NoReturn, Union, cast, get_ar
 
 import msgspec
 
-from byway.config import document, forms
+from byway.backends.vendors import VENDORS
+from byway.config import document, validators
 from byway.config.document import Node, shown
 from byway.config.settings import (
     BUILTIN,
@@ -29,8 +30,7 @@ from byway.config.settings import (
     WebSearch,
     notes,
 )
-from byway.secrets import ENTRIES, KEPT, Scrubber, expand
-from byway.vendors import VENDORS
+from byway.secrets.names import ENTRIES, KEPT, Scrubber, expand
 
 
 class ConfigError(Exception):
@@ -105,19 +105,19 @@ _ABSENT: Final = _Absent()
 
 #: Readers of text by form; those of `header`, `models` and `url` need more than the text and are called by name.
 _FORMS: Final[dict[Form, Callable[[str], object]]] = {
-    "address": forms.address,
-    "cidr": forms.network,
-    "domain": forms.domain,
-    "duration": forms.duration,
-    "header": forms.header,
-    "host": forms.host,
-    "moment": forms.moment,
-    "name": forms.name,
-    "octal": forms.octal,
-    "prefix": forms.prefix,
-    "proxy": forms.proxy,
-    "secret": forms.secret,
-    "strategy": forms.strategy,
+    "address": validators.address,
+    "cidr": validators.network,
+    "domain": validators.domain,
+    "duration": validators.duration,
+    "header": validators.header,
+    "host": validators.host,
+    "moment": validators.moment,
+    "name": validators.name,
+    "octal": validators.octal,
+    "prefix": validators.prefix,
+    "proxy": validators.proxy,
+    "secret": validators.secret,
+    "strategy": validators.strategy,
 }
 _SECRET: Final[frozenset[Form]] = frozenset({"secret", "header", "proxy", "url"})
 _NUMBER: Final = {int: re.compile(r"[-+]?\d{1,15}"), float: re.compile(r"[-+]?\d{1,15}(\.\d{1,15})?")}
@@ -240,7 +240,7 @@ class _Reader:
                 raise ValueError(f"expected true or false{_got(node, note)}")
             return text.lower() == "true"
         if note.form == "url":
-            address, odd = forms.url(text)
+            address, odd = validators.url(text)
             for one in odd:
                 self.warn(path, node.line, one)
             return address
@@ -286,9 +286,9 @@ class _Reader:
             line = node.lines[name]
             try:
                 if note.form == "header":
-                    forms.header_name(name)
+                    validators.header_name(name)
             except ValueError as error:
-                known = f".{name}" if name.lower() in forms.HOP_BY_HOP else ""
+                known = f".{name}" if name.lower() in validators.HOP_BY_HOP else ""
                 self.complain(path + known, line, str(error))
                 continue
             value = self._item(child, kind, note, f"{path}.{name[:100]}")
@@ -485,7 +485,7 @@ class _Reader:
         search = values.get("web_search")
         if values.get("local_only") and isinstance(search, WebSearch) and search.enabled:
             for one in search.providers:
-                if not one.base_url or not forms.local(one.base_url):
+                if not one.base_url or not validators.local(one.base_url):
                     message = (
                         f"local_only is on, and {one.provider} is not provably on this machine or a private network"
                     )
@@ -497,7 +497,7 @@ class _Reader:
 
     def _local(self, backend: Backend, node: Node, path: str) -> None:
         for field, address in (("url", backend.url), ("proxy", backend.proxy)):
-            if address is not None and not forms.local(address):
+            if address is not None and not validators.local(address):
                 line = cast("dict[str, Node]", node.value).get(field, node).line
                 message = (
                     "local_only is on, and this is not provably on this machine or a private network. Give a private "

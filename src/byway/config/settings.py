@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from byway.secrets import mask
+from byway.secrets.names import mask
 
 Form = Literal[
     "",

@@ -9,11 +9,11 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from byway.backends import Call
+from byway.backends.protocol import Call
+from byway.backends.vendors import VENDORS
 from byway.config import Timeouts
 from byway.problems import Problem
-from byway.upstream import Upstream
-from byway.vendors import VENDORS
+from byway.upstream.client import Upstream
 
 #: Seconds for all questions to one server. It is on this machine: one that is slower is busy, and offered another time.
 LIMIT: Final = 0.3

@@ -21,12 +21,12 @@ from typing import Any, Final, NamedTuple
 
 from byway import platform, urls
 from byway.config import LocalModels
-from byway.local import hub, shelf
+from byway.local import hub, library
 from byway.local.gguf import Broken
 from byway.local.hub import Item, Repo, Unfound
-from byway.local.reach import Again, Failed, Resolve, Web, number
+from byway.local.transfer import Again, Failed, Resolve, Web, number
 from byway.problems import Problem
-from byway.upstream import Answer
+from byway.upstream.client import Answer
 
 __all__ = ["Downloaded", "Failed", "Progress", "amount", "download"]
 
@@ -356,7 +356,7 @@ class _Download:
                     f"{self._sha256}). It was removed; download it again."
                 )
         try:
-            shelf.describe(self._part)
+            library.describe(self._part)
         except Broken as broken:
             self._discard()
             raise Failed(f"What came as {self._path.name} {broken}. It was removed.") from None

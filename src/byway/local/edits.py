@@ -9,7 +9,7 @@ from typing import Any, Final
 from byway.config import Backend, Config
 from byway.config.editing import Append, Edit, Remove, Set
 from byway.config.settings import RUN
-from byway.secrets import literal
+from byway.secrets.names import literal
 
 _LONGEST: Final = 100
 

@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from byway import urls
-from byway.local import shelf
+from byway.local import library
 
 #: What is taken when nobody says, best first: a middle between size and quality.
 _USUAL: Final = ("Q4_K_M", "Q4_K_S", "Q4_0", "MXFP4", "Q5_K_M", "Q8_0")
@@ -84,14 +84,14 @@ def choose(repo: Repo, listing: bytes, hub: str) -> list[Item]:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise Unfound("The hub's list of files cannot be read.") from None
     files = {path: entry for path, entry in _files(entries if isinstance(entries, list) else ())}
-    models = [path for path in files if shelf.counts(path.rpartition("/")[2])]
+    models = [path for path in files if library.counts(path.rpartition("/")[2])]
     if not models:
         raise Unfound(
             f"{repo.owner}/{repo.name} has no GGUF files. Look for a repository of the same model whose name ends in GGUF."
         )
     first = _chosen(repo, models)
     folder, slash, name = first.rpartition("/")
-    paths = [f"{folder}{slash}{part.name}" for part in shelf.parts(PurePosixPath(name))]
+    paths = [f"{folder}{slash}{part.name}" for part in library.parts(PurePosixPath(name))]
     absent = [path for path in paths if path not in files]
     if absent:
         raise Unfound(f"{first} is one of several parts, and the hub has no {absent[0]}.")

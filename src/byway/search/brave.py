@@ -5,8 +5,20 @@ from __future__ import annotations
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from byway.backends import Call
-from byway.search import Failed, Place, Query, Result, listed, operators, puzzling, refused, result, text_of, wanted
+from byway.backends.protocol import Call
+from byway.search.provider import (
+    Failed,
+    Place,
+    Query,
+    Result,
+    listed,
+    operators,
+    puzzling,
+    refused,
+    result,
+    text_of,
+    wanted,
+)
 
 URL: Final = "https://api.search.brave.com"
 #: Letters and words of a query.

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import msgspec
 
-from byway.backends import Call
-from byway.search import Query, Result, listed, plain_domains, puzzling, refused, result, text_of
+from byway.backends.protocol import Call
+from byway.search.provider import Query, Result, listed, plain_domains, puzzling, refused, result, text_of
 
 URL: Final = "https://api.exa.ai"
 _SNIPPET: Final = 1_200

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from byway.backends import Call
-from byway.search import Failed, Query, Result, listed, operators, refused, result, text_of
+from byway.backends.protocol import Call
+from byway.search.provider import Failed, Query, Result, listed, operators, refused, result, text_of
 
 URL: Final = ""
 

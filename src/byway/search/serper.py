@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import msgspec
 
-from byway.backends import Call
-from byway.search import Failed, Query, Result, listed, operators, puzzling, refused, result, text_of
+from byway.backends.protocol import Call
+from byway.search.provider import Failed, Query, Result, listed, operators, puzzling, refused, result, text_of
 
 URL: Final = "https://google.serper.dev"
 

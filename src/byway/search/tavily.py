@@ -6,8 +6,19 @@ from typing import Any, Final
 
 import msgspec
 
-from byway.backends import Call
-from byway.search import Failed, Query, Result, listed, plain_domains, puzzling, refused, result, text_of, wanted
+from byway.backends.protocol import Call
+from byway.search.provider import (
+    Failed,
+    Query,
+    Result,
+    listed,
+    plain_domains,
+    puzzling,
+    refused,
+    result,
+    text_of,
+    wanted,
+)
 
 URL: Final = "https://api.tavily.com"
 _LONGEST: Final = 400

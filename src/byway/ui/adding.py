@@ -8,20 +8,20 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from byway.backends.vendors import VENDORS
 from byway.config import Backend
 from byway.config.editing import Append, Edit, edit
 from byway.config.settings import BUILTIN
-from byway.endpoints import Ask, Routes
-from byway.endpoints.settings import work
 from byway.local import discovery
 from byway.problems import Problem
+from byway.routes.context import Ask, Routes
+from byway.routes.settings import work
 from byway.runtime import Live
-from byway.secrets import ENTRIES, Scrubber
-from byway.ui import Form, Said, changed, failed, form, query, variable
+from byway.secrets.names import ENTRIES, Scrubber
+from byway.secrets.vault import Status
 from byway.ui.backends import HINTS, answer, models, tokens
 from byway.ui.claude import work_vault
-from byway.vault import Status
-from byway.vendors import VENDORS
+from byway.ui.page import Form, Said, changed, failed, form, query, variable
 
 #: Models that a test lists.
 _LISTED: Final = 12

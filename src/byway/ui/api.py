@@ -6,13 +6,13 @@ import datetime
 import re
 from typing import Any, Final, NamedTuple
 
-from byway.config import forms, static_changes
+from byway.config import static_changes, validators
 from byway.config.editing import Edit, Set
 from byway.config.settings import Scope
-from byway.endpoints import Ask, Routes
-from byway.endpoints.settings import lines, who, work
 from byway.problems import Problem
-from byway.ui import Said, changed, etag, failed, form, go, number, part, seen, show, status, tried, wants_part
+from byway.routes.context import Ask, Routes
+from byway.routes.settings import lines, who, work
+from byway.ui.page import Said, changed, etag, failed, form, go, number, part, seen, show, status, tried, wants_part
 
 _ANYWHERE: Final = ("0.0.0.0", "::", "[::]", "*")
 _PORT: Final = re.compile(r"\d{1,5}")
@@ -39,7 +39,7 @@ class Bind(NamedTuple):
 def bind(addresses: tuple[str, ...]) -> Bind:
     """What `server.bind_address` says, taken apart."""
     for at, address in enumerate(addresses):
-        place = forms.listen(address)
+        place = validators.listen(address)
         if not isinstance(place, str):
             return Bind(place[0], place[1], addresses[:at] + addresses[at + 1 :])
     return Bind("127.0.0.1", 38080, addresses)

@@ -13,13 +13,13 @@ from byway import platform
 from byway.config import Config
 from byway.config.editing import Edit, Remove, Set, found, meaning
 from byway.config.settings import BUILTIN
-from byway.endpoints import Ask, Routes
-from byway.endpoints.settings import work
 from byway.local import edits
 from byway.problems import Kind, Problem
+from byway.routes.context import Ask, Routes
+from byway.routes.settings import work
 from byway.runtime import Live
-from byway.ui import Form, Said, changed, failed, form, part, query, status, variable, wants_part
 from byway.ui.claude import STATES
+from byway.ui.page import Form, Said, changed, failed, form, part, query, status, variable, wants_part
 
 #: Models that a row shows before the others are folded away.
 _SHOWN: Final = 3

@@ -7,17 +7,22 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from byway import exports, routing
+from byway.admin import exports
+from byway.admin.verify import Verdict, verify
 from byway.config.editing import Edit, Remove, Set
 from byway.config.settings import Searched
-from byway.endpoints import Ask, Routes, health
-from byway.endpoints.settings import who, work
 from byway.problems import Problem
+from byway.routes import health
+from byway.routes.context import Ask, Routes
+from byway.routes.settings import who, work
+from byway.routing import route as routing
 from byway.runtime import Runtime
-from byway.search import Failed, Query, Result
-from byway.search.searching import Searcher
-from byway.secrets import ENTRIES, literal
-from byway.ui import (
+from byway.search.chain import Searcher
+from byway.search.provider import Failed, Query, Result
+from byway.secrets.names import ENTRIES, literal
+from byway.secrets.vault import NoKeychain, VaultError
+from byway.ui.login import closed
+from byway.ui.page import (
     Form,
     Said,
     changed,
@@ -35,9 +40,6 @@ from byway.ui import (
     variable,
     wants_part,
 )
-from byway.ui.login import closed
-from byway.vault import NoKeychain, VaultError
-from byway.verify import Verdict, verify
 
 QUICK: Final = "Quick Setup"
 SLOTS: Final = (*routing.SLOTS, "default")

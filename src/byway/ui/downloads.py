@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from byway.endpoints import Ask, Routes
 from byway.local.downloads import Job
-from byway.ui import Form, Said, form, part, query, wants_part
+from byway.routes.context import Ask, Routes
 from byway.ui.backends import answer
+from byway.ui.page import Form, Said, form, part, query, wants_part
 
 
 class Jobs(NamedTuple):

@@ -11,15 +11,15 @@ from typing import Any, Final, NamedTuple
 from byway import platform
 from byway.config.editing import Append, Edit, Remove, Set
 from byway.config.settings import BUILTIN, MODEL, RUN
-from byway.endpoints import Ask, Routes
 from byway.local import edits
 from byway.problems import Problem
+from byway.routes.context import Ask, Routes
 from byway.runtime import Live
-from byway.secrets import literal
-from byway.ui import Form, Said, changed, failed, form, query
+from byway.secrets.names import literal
 from byway.ui.backends import answer, file, text
 from byway.ui.claude import STATES
 from byway.ui.local import Run, shelved
+from byway.ui.page import Form, Said, changed, failed, form, query
 
 _OPTIONS: Final = tuple(one for one in RUN if one != "path")
 #: What the whole numbers among them are called, and the least of each.

@@ -12,16 +12,16 @@ from typing import Final, NamedTuple
 from byway import platform
 from byway.config.editing import Append
 from byway.config.settings import BUILTIN, MODEL
-from byway.endpoints import Ask, Routes
-from byway.endpoints.settings import who, work
-from byway.local import builtin, edits, gguf, shelf
+from byway.local import edits, gguf, library, supervisor
 from byway.local.downloads import prune
 from byway.problems import Problem
+from byway.routes.context import Ask, Routes
+from byway.routes.settings import who, work
 from byway.runtime import Live
-from byway.secrets import literal
-from byway.ui import Said, changed, failed, form, part, size
+from byway.secrets.names import literal
 from byway.ui.backends import answer, file, tokens
 from byway.ui.claude import STATES
+from byway.ui.page import Said, changed, failed, form, part, size
 
 ORIGINS: Final = {
     "byway": "Byway's folder",
@@ -74,7 +74,7 @@ class Shelf(NamedTuple):
 async def shelved(ask: Ask) -> Shelf:
     """The files of this machine, and which of them run."""
     if ask.app.at_desk.gpus is None:
-        ask.app.at_desk.gpus = asyncio.create_task(builtin.devices())
+        ask.app.at_desk.gpus = asyncio.create_task(supervisor.devices())
     folder = ask.app.at_desk.folder
     own = [live for live in ask.runtime.backends.values() if live.settings.type == "builtin"]
     paths = (*ask.runtime.config.local_models.paths, *(live.settings.path for live in own if live.settings.path))
@@ -87,15 +87,23 @@ def _files(folder: Path, paths: tuple[str, ...], own: list[Live]) -> tuple[tuple
     missing, weights = "", ""
     bytes_ = None
     try:
-        builtin.engine()
-        bytes_ = builtin.weights().stat().st_size
-    except (builtin.Missing, OSError) as error:
+        supervisor.engine()
+        bytes_ = supervisor.weights().stat().st_size
+    except (supervisor.Missing, OSError) as error:
         weights = str(error)
         missing = weights if "engine" in weights else ""
     small = File(
-        MODEL, "", bytes_, "135M Q4_1", tokens(builtin.WINDOW), "comes with Byway", weights, _runs(own, ""), ours=False
+        MODEL,
+        "",
+        bytes_,
+        "135M Q4_1",
+        tokens(supervisor.WINDOW),
+        "comes with Byway",
+        weights,
+        _runs(own, ""),
+        ours=False,
     )
-    found = [_file(one, own) for one in shelf.find(folder, os.environ, paths=paths)]
+    found = [_file(one, own) for one in library.find(folder, os.environ, paths=paths)]
     return (small, *(one for one in found if one is not None)), missing
 
 
@@ -103,7 +111,7 @@ def _runs(own: list[Live], path: str) -> tuple[Run, ...]:
     return tuple(Run(live.name, *STATES[live.state]) for live in own if (live.settings.path or "") == path)
 
 
-def _file(one: shelf.Found, own: list[Live]) -> File | None:
+def _file(one: library.Found, own: list[Live]) -> File | None:
     """A file as the table shows it; None for what goes with a model and is none."""
     path = str(one.path)
     origin = ORIGINS[one.origin]
@@ -134,7 +142,7 @@ def _file(one: shelf.Found, own: list[Live]) -> File | None:
 @lru_cache(256)
 def _described(path: str, size: int, changed_ns: int) -> gguf.Model:
     """A header's facts, read once for a file of this size and time; raises gguf.Broken or OSError."""
-    return shelf.describe(Path(path))
+    return library.describe(Path(path))
 
 
 async def _card(ask: Ask, said: Said | None) -> None:
@@ -188,7 +196,7 @@ async def delete(ask: Ask) -> None:
     folder, store = ask.app.at_desk.folder / "models", ask.app.at_desk.store
 
     def gone() -> None:
-        for one in shelf.parts(Path(path)):
+        for one in library.parts(Path(path)):
             one.unlink(missing_ok=True)
         prune(Path(path).parent, folder)
         store.note(who(ask), "model file deleted", found.name)
@@ -209,7 +217,7 @@ async def add(ask: Ask) -> None:
         await _card(ask, Said("bad", "Type a whole path, such as /data/models or ~/models/qwen3.gguf."))
         return
     known = ask.runtime.config.local_models.paths
-    found = await work(lambda: shelf.find(path, {}, home=path, paths=[str(path)]) if path.exists() else [])
+    found = await work(lambda: library.find(path, {}, home=path, paths=[str(path)]) if path.exists() else [])
     if not found:
         hint = "No file in it ends in .gguf." if await work(path.exists) else "There is no such file or folder."
         await _card(ask, Said("bad", f"There is no model at {path}.", hint))

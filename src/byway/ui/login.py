@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import html
 
-from byway import login
-from byway.endpoints import Ask, Header, Routes
-from byway.ui import Said, go, query, send, show, wants_part
+from byway.access import login
+from byway.routes.context import Ask, Header, Routes
+from byway.ui.page import Said, go, query, send, show, wants_part
 
 
 async def enter(ask: Ask) -> None:

@@ -3,8 +3,9 @@ its cards are `backends`, `adding`, and `local` with `loading` and `downloads`."
 
 from __future__ import annotations
 
-from byway.endpoints import Ask, Routes
-from byway.ui import Said, adding, backends, downloads, loading, local, query, show, status
+from byway.routes.context import Ask, Routes
+from byway.ui import adding, backends, downloads, loading, local
+from byway.ui.page import Said, query, show, status
 
 
 async def page(ask: Ask, said: Said | None = None, card: str = "", **views: object) -> None:

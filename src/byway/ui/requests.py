@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from byway.endpoints import Ask, Routes
+from byway.admin.requests import row
 from byway.problems import Problem
-from byway.recent import row
-from byway.ui import Said, number, part, query, show
+from byway.routes.context import Ask, Routes
+from byway.ui.page import Said, number, part, query, show
 
 #: So many are shown.
 _SHOWN = 100

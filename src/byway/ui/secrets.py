@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from byway.endpoints import Ask, Routes
-from byway.endpoints.settings import who, work
 from byway.problems import Problem
-from byway.secrets import ENTRIES
-from byway.ui import Said, failed, form, paper, part, show, status, wants_part
-from byway.vault import NoKeychain, VaultError
+from byway.routes.context import Ask, Routes
+from byway.routes.settings import who, work
+from byway.secrets.names import ENTRIES
+from byway.secrets.vault import NoKeychain, VaultError
+from byway.ui.page import Said, failed, form, paper, part, show, status, wants_part
 
 
 async def _data(ask: Ask) -> dict[str, Any]:

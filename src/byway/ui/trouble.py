@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from byway import messages, routing
+from byway.admin.verify import verify
 from byway.config import static_changes
-from byway.endpoints import Ask, Routes
+from byway.messages import request as messages
 from byway.problems import Problem
-from byway.ui import part, show, wants_part
+from byway.routes.context import Ask, Routes
+from byway.routing import route as routing
 from byway.ui.claude import SLOTS, standing
-from byway.verify import verify
+from byway.ui.page import part, show, wants_part
 
 
 class Check(NamedTuple):

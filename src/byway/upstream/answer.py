@@ -10,7 +10,7 @@ from byway.problems import Problem
 from byway.upstream.coding import Unpacker
 
 if TYPE_CHECKING:
-    from byway.upstream import Connection, Upstream
+    from byway.upstream.client import Connection, Upstream
 
 #: Bytes that may come without a byte of content among them: headers, trailers, the framing of chunks.
 _FRAMING_LIMIT: Final = 64 << 10

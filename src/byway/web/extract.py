@@ -11,7 +11,8 @@ import re
 import sys
 from typing import Any, Final, NamedTuple
 
-from byway import pdf, platform
+from byway import platform
+from byway.messages import pdf
 
 #: Exit codes that say more than a crash.
 MISSING: Final = 64

@@ -10,9 +10,9 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
-from byway import pdf
-from byway.backends import Target
-from byway.messages import (
+from byway.backends.protocol import Target
+from byway.messages import pdf
+from byway.messages.blocks import (
     Base64Source,
     Block,
     ContentSource,
@@ -30,8 +30,8 @@ from byway.messages import (
     Unknown,
     UrlSource,
     Wire,
-    unopened,
 )
+from byway.messages.request import unopened
 from byway.problems import Problem
 
 PDF: Final = "application/pdf"

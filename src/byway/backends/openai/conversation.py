@@ -7,13 +7,14 @@ from typing import Any, Final
 
 from msgspec import UNSET, UnsetType
 
-from byway import claudecode, signature
-from byway.backends import Target
 from byway.backends.openai.content import Part, Refused, blind, parts, passed, within
 from byway.backends.openai.tools import fit
-from byway.messages import Block, Document, Request, Text, Thinking, ToolResult, ToolUse, Turn, Wire
+from byway.backends.protocol import Target
+from byway.backends.vendors import Vendor
+from byway.messages import claudecode, signature
+from byway.messages.blocks import Block, Document, Text, Thinking, ToolResult, ToolUse, Wire
+from byway.messages.request import Request, Turn
 from byway.problems import Problem
-from byway.vendors import Vendor
 
 
 class _Function(Wire):

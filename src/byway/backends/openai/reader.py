@@ -13,16 +13,19 @@ from typing import Any, Final
 import msgspec
 from msgspec import UnsetType, field
 
-from byway import claudecode, faults
-from byway.backends import Target
-from byway.backends.openai.calls import CallIn, Calls
-from byway.backends.openai.counts import Counts, Progress, Timings, UsageIn
-from byway.backends.openai.forms import Types, types
-from byway.backends.openai.spoken import Spoken
-from byway.messages import Event, Request, Stop, Usage, Wire
+from byway.backends import errors
+from byway.backends.openai.toolcalls import CallIn, Calls
+from byway.backends.openai.toolformats import Types, types
+from byway.backends.openai.toolparser import Spoken
+from byway.backends.openai.usage import Counts, Progress, Timings, UsageIn
+from byway.backends.protocol import Target
+from byway.messages import claudecode
+from byway.messages.blocks import Wire
+from byway.messages.events import Event, Stop, Usage
+from byway.messages.request import Request
+from byway.messages.sse import Decoder
+from byway.messages.stream import Writer
 from byway.problems import Problem
-from byway.sse import Decoder
-from byway.stream import Writer
 
 
 class _Delta(Wire):
@@ -268,7 +271,7 @@ class ChatReader:
         if name == "error" and not chunk.error:
             chunk.error = _any.decode(data)
         if chunk.error:
-            raise faults.said(chunk.error, backend=self._target.backend, window=self._target.window)
+            raise errors.said(chunk.error, backend=self._target.backend, window=self._target.window)
         if chunk.usage is not None or chunk.prompt_progress is not None:
             self._count(chunk)
         if not chunk.choices:

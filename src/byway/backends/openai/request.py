@@ -7,14 +7,14 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw, UnsetType
 
-from byway.backends import Call, Target
 from byway.backends.openai.conversation import Out, conversation, prefill
 from byway.backends.openai.schema import Dialect, cleaned
 from byway.backends.openai.thinking import reasons, thinking
 from byway.backends.openai.tools import choice, offered
-from byway.messages import Params, Request, unopened
+from byway.backends.protocol import Call, Target
+from byway.backends.vendors import Vendor
+from byway.messages.request import Params, Request, unopened
 from byway.problems import Problem
-from byway.vendors import Vendor
 
 _encode: Final = msgspec.json.Encoder().encode
 

@@ -6,8 +6,8 @@ import re
 from functools import cache
 from typing import Any, Final
 
-from byway.backends import Target
-from byway.messages import Request
+from byway.backends.protocol import Target
+from byway.messages.request import Request
 
 #: From least to most, over all servers.
 _EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")

@@ -10,13 +10,14 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
-from byway import claudecode
-from byway.backends import Target
-from byway.backends.openai import defined
+from byway.backends.openai import definedtools
 from byway.backends.openai.schema import cleaned, strict
-from byway.messages import Request, Tool, Wire, unopened
+from byway.backends.protocol import Target
+from byway.backends.vendors import Vendor
+from byway.messages import claudecode
+from byway.messages.blocks import Wire
+from byway.messages.request import Request, Tool, unopened
 from byway.problems import Problem
-from byway.vendors import Vendor
 
 
 class ToolOut(Wire):
@@ -88,7 +89,7 @@ def _made(tool: Tool, vendor: Vendor, path: str) -> ToolOut:
     if not tool.name:
         raise Problem("invalid_request", f"{path}.name: Field required")
     function: dict[str, Any] = {"name": fit(tool.name)}
-    written = defined.function(tool)
+    written = definedtools.function(tool)
     if written is None:
         kind = tool.type or ""
         what = next(

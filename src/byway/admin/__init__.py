@@ -1,0 +1,1 @@
+"""Services of the settings page, the CLI and the admin API."""

@@ -1,0 +1,190 @@
+"""Chat completions for a client that speaks them too: its own bytes go through, with only the model's name changed. Pure."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw, Struct
+
+from byway.backends import errors
+from byway.backends.openai.usage import Counts, UsageIn
+from byway.backends.protocol import Call, Target
+from byway.messages.events import Event, Frame
+from byway.messages.request import Request, renamed
+from byway.messages.sse import Decoder
+from byway.problems import Problem
+
+_JSON: Final = (("content-type", "application/json"),)
+_encode: Final = msgspec.json.Encoder().encode
+_fields: Final = msgspec.json.Decoder(dict[str, Raw]).decode
+
+
+class _Model(Struct):
+    model: str
+
+
+class _Asked(Struct):
+    model: str
+    stream_options: dict[str, Any] | None = None
+
+    @property
+    def counted(self) -> bool:
+        """Does the client want the usage at the end of a stream?"""
+        return bool(self.stream_options and self.stream_options.get("include_usage"))
+
+
+class _Choice(Struct):
+    delta: dict[str, Any] | None = None
+    finish_reason: Any = None
+
+
+class _Chunk(Struct):
+    model: Any = None
+    choices: list[_Choice] | None = None
+    usage: UsageIn | None = None
+    error: Any = None
+
+
+_asked: Final = msgspec.json.Decoder(_Asked).decode
+_chunk: Final = msgspec.json.Decoder(_Chunk).decode
+_STOPS: Final = {"length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
+
+
+def request(request: Request, target: Target) -> Call:
+    """The client's body. A stream is asked for its usage, which the meter wants; `same.Reader` keeps it from a client that did
+    not ask."""
+    body = renamed(request.chat, target.model, lambda data: msgspec.json.decode(data, type=_Model).model)
+    asked = _asked(body)
+    if request.stream and not asked.counted:
+        fields = _fields(body)
+        fields["stream_options"] = Raw(_encode({**(asked.stream_options or {}), "include_usage": True}))
+        body = _encode(fields)
+    return Call("POST", "/v1/chat/completions", _JSON, body)
+
+
+class Reader:
+    """Passes an answer on as frames, and notices what the meter wants, errors, and an end that is none."""
+
+    def __init__(self, request: Request, target: Target) -> None:
+        self.finished = False
+        self._model = request.model
+        self._target = target
+        self._streams = request.stream
+        self._counted = _asked(request.chat).counted
+        self._counts = Counts(request.estimate)
+        self._whole: list[bytes] | None = None if request.stream else []
+        self._begun = False
+        """The first bytes have said whether it streams: any later piece may begin with a brace too."""
+        self._sse = Decoder()
+        self._reason = ""
+        self._written = 0
+
+    @property
+    def estimated(self) -> bool:
+        return self._counts.estimated
+
+    def feed(self, data: bytes) -> list[Event]:
+        if not self._begun and (start := data.lstrip()[:1]):
+            self._begun = True
+            if start in (b"{", b"<"):
+                self._whole = []
+        if self._whole is not None:
+            self._whole.append(data)
+            return []
+        return self._eat(self._sse.feed(data))
+
+    def _eat(self, found: list[tuple[str, bytes]]) -> list[Event]:
+        events: list[Event] = []
+        for _, data in found:
+            if data == b"[DONE]":
+                self.finished = True
+                self._reason = self._reason or "stop"
+                events.append(Frame("chat", b"data: [DONE]\n\n"))
+                break
+            if data.strip():
+                frame = self._frame(data)
+                if frame is not None:
+                    events.append(frame)
+        return events
+
+    def _read(self, data: bytes) -> _Chunk:
+        try:
+            chunk = _chunk(data)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            raise Problem(
+                "broken",
+                f"Backend {self._target.backend!r} sent something that is not a chat completion, or only the beginning of one.",
+            ) from None
+        if chunk.error:
+            raise errors.said(chunk.error, backend=self._target.backend, window=self._target.window)
+        if chunk.usage is not None:
+            self._counts.usage(chunk.usage)
+        for choice in chunk.choices or ():
+            if choice.finish_reason:
+                self._reason = str(choice.finish_reason)
+        return chunk
+
+    def _frame(self, data: bytes) -> Frame | None:
+        chunk = self._read(data)
+        if not chunk.choices and not self._counted:
+            return Frame("ping", b"", self._counts.total(self._written), _STOPS.get(self._reason, "end_turn"))
+        # Whatever stands there beside the role is an answer's beginning: also what only newer servers and clients know.
+        deltas = [choice.delta for choice in chunk.choices or () if choice.delta]
+        said = [one for delta in deltas for name, one in delta.items() if name != "role"]
+        self._written += sum(len(one) for one in said if isinstance(one, str))
+        ended = bool(self._reason)
+        if chunk.model != self._model and isinstance(chunk.model, str):
+            data = renamed(data, self._model, lambda changed: msgspec.json.decode(changed, type=_Model).model)
+        name = "chat" if any(said) or ended else "message_start"
+        return Frame(
+            name,
+            # Between two lines of data stands a line end, which inside JSON is as good as a blank.
+            b"data: %b\n\n" % data.replace(b"\n", b" "),
+            self._counts.total(self._written) if ended else None,
+            _STOPS.get(self._reason, "end_turn") if ended else None,
+        )
+
+    def close(self) -> list[Event]:
+        """The end; raises Problem when the answer was cut short or is none."""
+        if self._whole is None:
+            events = [] if self.finished else self._eat(self._sse.close())
+            if not self.finished and self._reason:
+                events.append(Frame("chat", b"data: [DONE]\n\n"))
+            elif not self._reason:
+                self._cut()
+            return events
+        data = b"".join(self._whole)
+        if data.lstrip()[:1] == b"<":
+            raise Problem(
+                "broken", f"Backend {self._target.backend!r} answered with a web page. Is its `url` that of the API?"
+            )
+        chunk = self._read(data)
+        if not chunk.choices:
+            self._cut()
+        if isinstance(chunk.model, str):
+            data = renamed(data, self._model, lambda changed: msgspec.json.decode(changed, type=_Model).model)
+        if self._streams:
+            data = b"data: %b\n\ndata: [DONE]\n\n" % _streamed(data)
+        return [Frame("chat", data, self._counts.total(len(data)), _STOPS.get(self._reason, "end_turn"))]
+
+    def _cut(self) -> None:
+        raise Problem(
+            "broken",
+            f"The answer of backend {self._target.backend!r} ended before it was finished. "
+            "Look in that server's log: it may have stopped, run out of memory, or hit a proxy's time limit.",
+        )
+
+
+def _streamed(data: bytes) -> bytes:
+    """A whole answer as one chunk, from a server that was asked for a stream and did not stream."""
+    body = msgspec.json.decode(data)
+    body["object"] = "chat.completion.chunk"
+    for choice in body["choices"]:
+        message = choice.pop("message", None)
+        choice["delta"] = delta = message if isinstance(message, dict) else {}
+        calls = delta.get("tool_calls")
+        for at, call in enumerate(calls if isinstance(calls, list) else ()):
+            if isinstance(call, dict):
+                call.setdefault("index", at)
+    return _encode(body)

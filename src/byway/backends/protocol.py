@@ -1,0 +1,112 @@
+"""What we can ask of others: one module per wire protocol, no I/O in any of them.
+
+A *module* satisfies `Backend`; mypy checks it where `PROTOCOLS` is made. The signatures are the whole contract.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, Protocol
+
+import msgspec
+
+from byway.backends.vendors import Vendor
+from byway.messages.events import Event
+from byway.messages.request import Request
+from byway.problems import Problem
+
+
+class Call(msgspec.Struct, frozen=True, gc=False):
+    """One HTTP request to a backend, without its address: the target's `url` and `secret` are joined in later."""
+
+    method: str
+    path: str
+    """Below the backend's base URL, with a leading slash: `/v1/chat/completions`."""
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+
+    def __repr__(self) -> str:
+        # Headers carry our secret, and the body the client's prompt.
+        return f"Call({self.method} {self.path}, {len(self.body)} bytes)"
+
+
+class Target(msgspec.Struct, frozen=True, gc=False):
+    """Backend and model that we ask: what an alias leads to."""
+
+    backend: str
+    """The configured backend's name."""
+    model: str
+    """The name that the backend knows the model by."""
+    vendor: Vendor
+    window: int | None = None
+    """Context window in tokens, where it is known."""
+    tools: bool | None = None
+    """Does the model's template render tools? None: nobody said."""
+    vision: bool | None = None
+    """Does the model see images? None: nobody said."""
+    most: int | None = None
+    """The most tokens that one answer may have, where it is known."""
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """What a backend says of one model. None: it did not say."""
+
+    window: int | None = None
+    tools: bool | None = None
+    vision: bool | None = None
+    most: int | None = None
+    """The most tokens that one answer may have."""
+    source: Literal["", "config", "backend", "learned"] = ""
+    """Who said the window: the config, the backend when it was asked, or a refusal of a prompt that did not fit."""
+
+    def over(self, other: Facts) -> Facts:
+        """These, and what `other` says where these say nothing."""
+        known = self if self.window is not None else other
+        return Facts(
+            known.window,
+            other.tools if self.tools is None else self.tools,
+            other.vision if self.vision is None else self.vision,
+            other.most if self.most is None else self.most,
+            known.source,
+        )
+
+
+class Reader(Protocol):
+    """Eats the bytes of one answer and gives events. `close` raises Problem when the answer was cut short or failed."""
+
+    @property
+    def finished(self) -> bool:
+        """Nothing more is wanted from the backend: time to `close`, even if it goes on sending."""
+
+    @property
+    def estimated(self) -> bool:
+        """After `close`: the backend said nothing of usage, so the counts are guesses."""
+
+    def feed(self, data: bytes) -> list[Event]: ...
+
+    def close(self) -> list[Event]: ...
+
+
+class Backend(Protocol):
+    """A wire protocol, pure: what to send and how to read what comes back."""
+
+    def request(self, request: Request, target: Target) -> Call: ...
+
+    def reader(self, request: Request, target: Target) -> Reader: ...
+
+    def problem(self, status: int, headers: Mapping[str, str], body: bytes, target: Target) -> Problem: ...
+
+    def count(self, request: Request, target: Target) -> Call | None:
+        """The call that counts tokens; None: estimate here."""
+
+    def read_count(self, body: bytes) -> int: ...
+
+    def models(self) -> Call: ...
+
+    def read_models(self, body: bytes) -> dict[str, Facts]:
+        """The models, and what the list says of each."""
+
+    def describe(self, target: Target) -> tuple[Call, ...]:
+        """The pages that say more of one model, the one that knows best first."""
+
+    def read_description(self, body: bytes, target: Target) -> Facts: ...

@@ -1,0 +1,1 @@
+"""Other request formats that clients may use, translated to Messages and back. Pure."""

@@ -1,0 +1,471 @@
+"""The OpenAI chat-completions format as a front: what comes in as a Messages request, and answers in its words. Pure.
+
+A backend that speaks the same protocol gets the client's own bytes (`backends/openai/same`); all others, and searches that
+Byway runs, go through the Messages format. Shapes: https://platform.openai.com/docs/api-reference/chat (seen 2026-11-20).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NoReturn
+
+import msgspec
+from msgspec import Raw, Struct
+
+from byway.messages import claudecode
+from byway.messages import request as messages
+from byway.messages.events import Event, Frame, Ping
+from byway.messages.request import Request
+from byway.messages.sse import Decoder
+from byway.messages.stream import fold, tool_input
+from byway.problems import Problem
+
+_encode: Final = msgspec.json.Encoder().encode
+_any: Final = msgspec.json.Decoder().decode
+
+
+class _Function(Struct, frozen=True):
+    name: str = ""
+    description: str | None = None
+    parameters: Raw = Raw()
+    strict: bool | None = None
+    arguments: str | None = None
+
+
+class _Call(Struct, frozen=True):
+    id: str = ""
+    type: str = "function"
+    function: _Function = _Function()
+
+
+class _Message(Struct):
+    role: str
+    content: Any = None
+    refusal: str | None = None
+    tool_calls: list[_Call] | None = None
+    tool_call_id: str | None = None
+
+
+class _Tool(Struct):
+    type: str = "function"
+    function: _Function | None = None
+
+
+class _JsonSchema(Struct):
+    schema: Raw = Raw()
+
+
+class _Form(Struct):
+    type: str = "text"
+    json_schema: _JsonSchema | None = None
+
+
+class _Options(Struct):
+    include_usage: bool | None = None
+
+
+class Chat(Struct):
+    """The body of `POST /v1/chat/completions`, as far as the Messages format has a word for it."""
+
+    model: str
+    messages: list[_Message]
+    stream: bool | None = None
+    stream_options: _Options | None = None
+    n: int | None = None
+    tools: list[_Tool] | None = None
+    tool_choice: Any = None
+    parallel_tool_calls: bool | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    stop: str | list[str] | None = None
+    reasoning_effort: str | None = None
+    response_format: _Form | None = None
+
+    @property
+    def counted(self) -> bool:
+        """Does the client want the usage at the end of a stream?"""
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+
+_chat: Final = msgspec.json.Decoder(Chat)
+_fields: Final = msgspec.json.Decoder(dict[str, Raw])
+_KNOWN: Final = frozenset(Chat.__struct_fields__)
+
+
+class _Untold(Request):
+    """A request that has no words in the Messages format: only a backend that speaks chat can answer it."""
+
+    reason: Problem
+
+    def patched(self, model: str) -> bytes:
+        raise self.reason
+
+
+def read(body: bytes, headers: Mapping[str, str], id: str) -> tuple[Request, Chat]:
+    """The Messages request of a chat completion, and what the front itself has to know; raises Problem `invalid_request`."""
+    try:
+        chat, fields = _chat.decode(body), _fields.decode(body)
+    except msgspec.ValidationError as error:
+        text, _, where = str(error).partition(" - at `$")
+        place = re.sub(r"\[(\w+|\.\.\.)\]", r".\1", where.rstrip("`")).lstrip(".")
+        raise Problem("invalid_request", f"{place}: {text}" if place else text) from None
+    except RecursionError:
+        raise Problem("invalid_request", "The request body is nested too deeply.") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Problem("invalid_request", f"The request body is not valid JSON: {error}") from None
+    if not chat.messages:
+        raise Problem("invalid_request", "messages: at least one message is required")
+    try:
+        request = messages.parse(_encode(_said(chat)), headers, id)
+    except Problem as problem:
+        # Perhaps the backend speaks chat, and knows more of it than Byway does.
+        least = {"model": chat.model, "stream": bool(chat.stream), "messages": [{"role": "user", "content": "-"}]}
+        # No search of Byway's own: its turns would be made of these words instead of the client's.
+        bare = messages.parse(_encode({**least, "tool_choice": {"type": "none"}}), headers, id)
+        request = _Untold(id, b"-", bare.params, headers, len(body))
+        request.reason = problem
+    request.chat = body
+    request.size = len(body)
+    request.extra = {name: raw for name, raw in fields.items() if name not in _KNOWN}
+    return request, chat
+
+
+# ------------------------------------------------------------------------------------------------------------ what comes in
+
+
+def _said(chat: Chat) -> dict[str, Any]:
+    """The chat in the Messages format; raises Problem for what has no words there."""
+    if chat.n is not None and chat.n != 1:
+        _wrong(
+            "n", "one answer is given, so leave it out; only a backend that speaks chat completions can give several"
+        )
+    system, at = [], 0
+    for at, message in enumerate(chat.messages):
+        if message.role not in ("system", "developer"):
+            break
+        system.append(_text(message.content, f"messages.{at}.content"))
+    else:
+        at += 1
+    body: dict[str, Any] = {"model": chat.model, "stream": bool(chat.stream)}
+    if system:
+        body["system"] = "\n\n".join(text for text in system if text)
+    body["messages"] = _turns(chat.messages, at)
+    most = chat.max_completion_tokens if chat.max_tokens is None else chat.max_tokens
+    named = {"max_tokens": most, "top_p": chat.top_p}
+    body.update({name: value for name, value in named.items() if value is not None})
+    if chat.temperature is not None:
+        # The scale of one ends at 2, that of the other at 1.
+        body["temperature"] = min(chat.temperature, 1.0)
+    if chat.stop:
+        body["stop_sequences"] = [chat.stop] if isinstance(chat.stop, str) else chat.stop
+    if chat.tools:
+        body["tools"] = [_tool(tool, f"tools.{at}") for at, tool in enumerate(chat.tools)]
+        body.update(_choice(chat))
+    config = _config(chat)
+    if config:
+        body["output_config"] = config
+    if chat.reasoning_effort == "none":
+        body["thinking"] = {"type": "disabled"}
+    return body
+
+
+def _turns(said: list[_Message], at: int) -> list[dict[str, Any]]:
+    """The conversation from message `at` on. Results of tools stand together, as the Messages API wants them."""
+    turns: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] | None = None
+    for index, message in enumerate(said[at:], at):
+        path = f"messages.{index}"
+        if message.role == "tool":
+            result = {
+                "type": "tool_result",
+                "tool_use_id": message.tool_call_id or _wrong(f"{path}.tool_call_id", "Field required"),
+                "content": _parts(message.content, f"{path}.content"),
+            }
+            if results is None:
+                results = []
+                turns.append({"role": "user", "content": results})
+            results.append(result)
+            continue
+        results = None
+        match message.role:
+            case "user":
+                turns.append({"role": "user", "content": _parts(message.content, f"{path}.content")})
+            case "assistant":
+                content = _answer(message, path)
+                if content:
+                    turns.append({"role": "assistant", "content": content})
+            case "system" | "developer":
+                text = _text(message.content, f"{path}.content")
+                turns.append({"role": "user", "content": claudecode.reminder(text)})
+            case _:
+                _wrong(f"{path}.role", "Input should be 'system', 'developer', 'user', 'assistant' or 'tool'")
+    return turns
+
+
+def _answer(message: _Message, path: str) -> list[dict[str, Any]]:
+    text = _text(message.content, f"{path}.content") or message.refusal or ""
+    blocks: list[dict[str, Any]] = [{"type": "text", "text": text}] if text.strip() else []
+    for at, call in enumerate(message.tool_calls or ()):
+        if not call.id or not call.function.name:
+            _wrong(f"{path}.tool_calls.{at}", "id and function.name are required")
+        given = tool_input(call.function.arguments or "")
+        blocks.append({"type": "tool_use", "id": call.id, "name": call.function.name, "input": given})
+    return blocks
+
+
+def _text(content: Any, path: str) -> str:
+    """The text of a content in which nothing else may stand."""
+    parts = _parts(content, path)
+    if isinstance(parts, str):
+        return parts
+    texts = [part["text"] for part in parts if part["type"] == "text"]
+    if len(texts) < len(parts):
+        _wrong(path, "only text can stand here")
+    return "".join(texts)
+
+
+def _parts(content: Any, path: str) -> Any:
+    """A content as the Messages API has it: text, or a list of blocks."""
+    if content is None or isinstance(content, str):
+        return content or ""
+    if not isinstance(content, list):
+        _wrong(path, "Input should be a string or a list of parts")
+    return [_part(part, f"{path}.{at}") for at, part in enumerate(content)]
+
+
+_DATA: Final = re.compile(r"data:([\w.+-]+/[\w.+-]+)(?:;[\w.=-]+)*;base64,(.*)", re.DOTALL)
+
+
+def _part(part: Any, path: str) -> dict[str, Any]:
+    kind = part.get("type") if isinstance(part, dict) else None
+    match kind:
+        case "text" | "refusal" if isinstance(part.get(kind), str):
+            return {"type": "text", "text": part[kind]}
+        case "image_url":
+            image = part.get("image_url")
+            url = image.get("url") if isinstance(image, dict) else image
+            if not isinstance(url, str):
+                _wrong(f"{path}.image_url.url", "Field required")
+            return {"type": "image", "source": _source(url)}
+        case "file":
+            file = part.get("file")
+            data = file.get("file_data") if isinstance(file, dict) else None
+            if not isinstance(data, str):
+                _wrong(f"{path}.file.file_data", "Field required: files are sent with the request, as a data URL")
+            name = file.get("filename")
+            titled = {"title": name} if isinstance(name, str) else {}
+            return {"type": "document", "source": _source(data, "application/pdf"), **titled}
+        case _:
+            _wrong(
+                f"{path}.type", f"{str(kind)[:60]!r} has no words in the Messages API; text, image_url and file have"
+            )
+
+
+def _source(url: str, kind: str = "") -> dict[str, Any]:
+    found = _DATA.fullmatch(url)
+    if found:
+        return {"type": "base64", "media_type": found[1], "data": found[2]}
+    if kind and not url.startswith(("http:", "https:")):
+        return {"type": "base64", "media_type": kind, "data": url}
+    return {"type": "url", "url": url}
+
+
+def _tool(tool: _Tool, path: str) -> dict[str, Any]:
+    function = tool.function
+    if tool.type != "function" or function is None or not function.name:
+        _wrong(path, f"only functions with a name can be offered, and this is {tool.type[:60]!r}")
+    made: dict[str, Any] = {"name": function.name}
+    if function.description is not None:
+        made["description"] = function.description
+    made["input_schema"] = function.parameters if len(function.parameters) else {"type": "object", "properties": {}}
+    if function.strict:
+        made["strict"] = True
+    return made
+
+
+def _choice(chat: Chat) -> dict[str, Any]:
+    asked = chat.tool_choice
+    named = asked.get("function") if isinstance(asked, dict) else None
+    choice: dict[str, Any]
+    if isinstance(named, dict) and isinstance(named.get("name"), str):
+        choice = {"type": "tool", "name": named["name"]}
+    elif asked in (None, "auto", "none", "required"):
+        choice = {"type": {"none": "none", "required": "any"}.get(str(asked), "auto")}
+    else:
+        _wrong("tool_choice", "Input should be 'auto', 'none', 'required' or a function with its name")
+    if chat.parallel_tool_calls is False and choice["type"] != "none":
+        choice["disable_parallel_tool_use"] = True
+    return {} if choice == {"type": "auto"} else {"tool_choice": choice}
+
+
+def _config(chat: Chat) -> dict[str, Any]:
+    config: dict[str, Any] = {}
+    if chat.reasoning_effort and chat.reasoning_effort != "none":
+        config["effort"] = {"minimal": "low"}.get(chat.reasoning_effort, chat.reasoning_effort)
+    form = chat.response_format
+    if form is not None and form.type == "json_schema" and form.json_schema is not None:
+        if not len(form.json_schema.schema):
+            _wrong("response_format.json_schema.schema", "Field required")
+        config["format"] = {"type": "json_schema", "schema": form.json_schema.schema}
+    elif form is not None and form.type == "json_object":
+        config["format"] = {"type": "json_schema", "schema": {"type": "object"}}
+    return config
+
+
+def _wrong(path: str, message: str) -> NoReturn:
+    raise Problem("invalid_request", f"{path}: {message}")
+
+
+# ------------------------------------------------------------------------------------------------------------ what goes out
+
+_FINISH: Final = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "pause_turn": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "refusal": "content_filter",
+}
+
+
+def usage(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Tokens of the Messages API as chat completions count them: what the cache gave is part of the prompt."""
+    cached = said.get("cache_read_input_tokens") or 0
+    prompt = (said.get("input_tokens") or 0) + cached + (said.get("cache_creation_input_tokens") or 0)
+    output = said.get("output_tokens") or 0
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": output,
+        "total_tokens": prompt + output,
+        "prompt_tokens_details": {"cached_tokens": cached},
+    }
+
+
+def completion(events: list[Event], created: int) -> bytes:
+    """The whole answer; raises Problem `broken` for events that do not make one. `created`: seconds since the epoch."""
+    if events and type(events[0]) is Frame and events[0].name == "chat":
+        return events[0].data
+    message = _any(fold(events))
+    texts, thoughts, calls = [], [], []
+    for block in message["content"]:
+        match block.get("type"):
+            case "text":
+                texts.append(block["text"])
+            case "thinking":
+                thoughts.append(block["thinking"])
+            case "tool_use":
+                function = {"name": block["name"], "arguments": _encode(block["input"]).decode()}
+                calls.append({"id": block["id"], "type": "function", "function": function})
+    said: dict[str, Any] = {
+        "role": "assistant",
+        "content": "".join(texts) if texts or not calls else None,
+        "refusal": None,
+    }
+    if thoughts:
+        said["reasoning_content"] = "".join(thoughts)
+    if calls:
+        said["tool_calls"] = calls
+    finish = _FINISH.get(message.get("stop_reason") or "", "stop")
+    return _encode(
+        {
+            "id": f"chatcmpl-{message['id'].removeprefix('msg_')}",
+            "object": "chat.completion",
+            "created": created,
+            "model": message["model"],
+            "choices": [{"index": 0, "message": said, "logprobs": None, "finish_reason": finish}],
+            "usage": usage(message["usage"]),
+        }
+    )
+
+
+class Chunks:
+    """Events -> the bytes of a stream of chunks. One of them for each answer."""
+
+    def __init__(self, request: Request, created: int, *, counted: bool) -> None:
+        """`counted`: the stream ends with a chunk that has the usage."""
+        self._head = {
+            "id": f"chatcmpl-{request.id.removeprefix('msg_')}",
+            "object": "chat.completion.chunk",
+            "created": created,
+            "model": request.model,
+        }
+        self._counted = counted
+        self._calls: dict[int, int] = {}
+        """The index of a block -> that of its tool call."""
+        self._usage: dict[str, Any] = {}
+
+    def encode(self, events: Iterable[Event]) -> bytes:
+        """The bytes of `events`. Chunks of a backend that speaks chat are frames already."""
+        found: list[bytes] = []
+        for event in events:
+            if type(event) is Frame:
+                found.append(event.data if event.name == "chat" else self._frame(event))
+            elif type(event) is Ping:
+                found.append(b": ping\n\n")
+            else:
+                found.append(self._event(msgspec.to_builtins(event)))
+        return b"".join(found)
+
+    def _frame(self, frame: Frame) -> bytes:
+        """What a backend sent as it is: events of the Messages API, or the beginning of a stream of chunks."""
+        try:
+            said = [_any(data) for _, data in Decoder().feed(frame.data)]
+            if frame.name == "message_start" and all(one.get("type") != "message_start" for one in said):
+                return frame.data
+            return b"".join(map(self._event, said))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, LookupError, TypeError, AttributeError):
+            raise Problem("broken", "The backend sent an event that is none of the Messages API.") from None
+
+    def _event(self, event: dict[str, Any]) -> bytes:
+        match event["type"]:
+            case "message_start":
+                self._usage = dict(event["message"].get("usage") or {})
+                return self._chunk({"role": "assistant", "content": ""})
+            case "content_block_start" if event["content_block"]["type"] == "tool_use":
+                block = event["content_block"]
+                at = self._calls[event["index"]] = len(self._calls)
+                function = {"name": block["name"], "arguments": ""}
+                return self._chunk(
+                    {"tool_calls": [{"index": at, "id": block["id"], "type": "function", "function": function}]}
+                )
+            case "content_block_delta":
+                return self._delta(event["index"], event["delta"])
+            case "message_delta":
+                counts = event.get("usage") or {}
+                self._usage.update({name: count for name, count in counts.items() if count is not None})
+                return self._chunk({}, _FINISH.get(event["delta"].get("stop_reason") or "", "stop"))
+            case "message_stop":
+                last = b""
+                if self._counted:
+                    last = b"data: %b\n\n" % _encode({**self._head, "choices": [], "usage": usage(self._usage)})
+                return last + b"data: [DONE]\n\n"
+            case "ping":
+                return b": ping\n\n"
+        return b""
+
+    def _delta(self, index: int, delta: dict[str, Any]) -> bytes:
+        match delta["type"]:
+            case "text_delta":
+                return self._chunk({"content": delta["text"]})
+            case "thinking_delta":
+                return self._chunk({"reasoning_content": delta["thinking"]})
+            case "input_json_delta" if index in self._calls:
+                call = {"index": self._calls[index], "function": {"arguments": delta["partial_json"]}}
+                return self._chunk({"tool_calls": [call]})
+        return b""
+
+    def _chunk(self, delta: dict[str, Any], finish: str | None = None) -> bytes:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+        return b"data: %b\n\n" % _encode({**self._head, "choices": [choice]})
+
+
+def envelope(status: int, type: str, message: str) -> bytes:
+    """An error as chat clients know it: https://platform.openai.com/docs/guides/error-codes (seen 2026-11-20)."""
+    code = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded"}.get(status)
+    if status == 400 and message.startswith(("prompt is too long", "input length and")):
+        code = "context_length_exceeded"
+    return _encode({"error": {"message": message, "type": type, "param": None, "code": code}})

@@ -1,0 +1,1 @@
+"""The Messages format, the one language inside: requests, events, streams, tokens. Pure."""

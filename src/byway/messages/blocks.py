@@ -1,0 +1,120 @@
+"""The content blocks of the Messages format, as requests hold them. Types only.
+
+Shapes: https://docs.anthropic.com/en/api/messages and the `anthropic` SDK 2.11.0 (seen 2026-11-20).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Raw, Struct
+
+
+class Wire(Struct, gc=False):
+    """What is read from JSON or becomes JSON. It cannot lead back to itself, so the garbage collector need not follow it."""
+
+
+class Text(Wire, tag_field="type", tag="text"):
+    text: str
+
+
+class Base64Source(Wire, tag_field="type", tag="base64"):
+    media_type: str
+    data: str
+
+
+class UrlSource(Wire, tag_field="type", tag="url"):
+    url: str
+
+
+class TextSource(Wire, tag_field="type", tag="text"):
+    data: str
+
+
+class ContentSource(Wire, tag_field="type", tag="content"):
+    content: Content = None
+
+
+class FileSource(Wire, tag_field="type", tag="file"):
+    file_id: str
+
+
+Source = Base64Source | UrlSource | TextSource | ContentSource | FileSource
+
+
+class Image(Wire, tag_field="type", tag="image"):
+    source: Base64Source | UrlSource | FileSource
+
+
+class Document(Wire, tag_field="type", tag="document"):
+    source: Source
+    title: str | None = None
+    context: str | None = None
+
+
+class ToolUse(Wire, tag_field="type", tag="tool_use"):
+    id: str
+    name: str
+    input: Raw
+
+
+class ToolResult(Wire, tag_field="type", tag="tool_result"):
+    tool_use_id: str
+    content: Content = None
+    is_error: bool | None = None
+
+
+class ToolReference(Wire, tag_field="type", tag="tool_reference"):
+    tool_name: str
+
+
+class SearchResult(Wire, tag_field="type", tag="search_result"):
+    """What the client found by a search of its own."""
+
+    source: str
+    title: str
+    content: list[Text]
+
+
+class Thinking(Wire, tag_field="type", tag="thinking"):
+    thinking: str
+    signature: str | None = ""
+
+
+class RedactedThinking(Wire, tag_field="type", tag="redacted_thinking"):
+    data: str
+
+
+class Unknown(Wire, tag_field="type", tag="byway unknown block"):
+    """A block that is kept whole: what Anthropic's servers add to their own turns, or a type that this version does not know."""
+
+    kind: str
+    raw: Raw
+
+    @property
+    def foreign(self) -> bool:
+        """Is it of a type that this version does not know?"""
+        return self.kind not in SERVER_BLOCKS and not self.kind.endswith("_tool_result")
+
+
+Block = (
+    Text
+    | Image
+    | Document
+    | ToolUse
+    | ToolResult
+    | ToolReference
+    | SearchResult
+    | Thinking
+    | RedactedThinking
+    | Unknown
+)
+Content = str | list[Block] | None
+
+KNOWN: Final = frozenset(
+    "text image document tool_use tool_result tool_reference search_result thinking redacted_thinking".split()
+)
+#: Beside these the results of the tools that Anthropic's servers run: `web_search_tool_result` and its like.
+SERVER_BLOCKS: Final = frozenset(
+    "server_tool_use mcp_tool_use mcp_tool_listing container_upload tool_addition tool_removal compaction fallback".split()
+)

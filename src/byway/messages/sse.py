@@ -1,0 +1,96 @@
+"""Server-sent events both ways, no I/O. https://html.spec.whatwg.org/multipage/server-sent-events.html (seen 2026-11-20)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from byway.messages.events import Event, Frame
+from byway.problems import Problem
+
+_encode: Final = msgspec.json.Encoder().encode
+_BOM: Final = b"\xef\xbb\xbf"
+#: Numbers, since to look for a byte string with `in` raises and catches an exception inside (Python 3.11).
+LF: Final = 10
+CR: Final = 13
+#: Bytes of one event.
+EVENT_LIMIT: Final = 32 << 20
+
+
+def encode(events: Iterable[Event]) -> bytes:
+    """The bytes of `events`, to be written at once."""
+    return b"".join(
+        [
+            event.data if type(event) is Frame else b"event: %b\ndata: %b\n\n" % (event.name.encode(), _encode(event))
+            for event in events
+        ]
+    )
+
+
+class Decoder:
+    """Bytes in, (event name, data) out, whatever the cut. Names that are absent are "". Comments and ids are passed over."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._pieces: list[bytes] = []
+        """What follows `_rest` on its line; joined when the line ends, so that a long one is not copied with each piece."""
+        self._size = 0
+        """Bytes of the event that is coming."""
+        self._started = False
+        self._halved = False
+        self._name = ""
+        self._data: list[bytes] = []
+
+    def feed(self, chunk: bytes) -> list[tuple[str, bytes]]:
+        """The events that `chunk` completes. Raises Problem `broken` for an event that does not end."""
+        if not chunk:
+            return []
+        self._size += len(chunk)
+        if self._size > EVENT_LIMIT:
+            raise Problem("broken", f"The backend sent an event of over {EVENT_LIMIT >> 20} MiB that did not end.")
+        if self._rest and LF not in chunk and CR not in chunk:
+            self._pieces.append(chunk)
+            self._halved = False
+            return []
+        if self._pieces:
+            chunk = b"".join([*self._pieces, chunk])
+            self._pieces.clear()
+        data = self._rest + chunk if self._rest else chunk
+        if not self._started:
+            if len(data) < 3 and _BOM.startswith(data):
+                self._rest = data
+                return []
+            self._started = True
+            if data.startswith(_BOM):
+                data = data[3:]
+        if self._halved and not self._rest and data.startswith(b"\n"):
+            # The other half of a CRLF that the last cut went through.
+            data = data[1:]
+        self._halved = data.endswith(b"\r")
+        if CR in data:
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        lines = data.split(b"\n")
+        self._rest = lines.pop()
+        found: list[tuple[str, bytes]] = []
+        for line in lines:
+            if not line:
+                self._size = 0
+                if self._data:
+                    found.append((self._name, self._data[0] if len(self._data) == 1 else b"\n".join(self._data)))
+                    self._data = []
+                self._name = ""
+            elif line.startswith(b"data:"):
+                self._data.append(line[6:] if line.startswith(b"data: ") else line[5:])
+            elif line.startswith(b"event:"):
+                self._name = line[6:].strip().decode(errors="replace")
+            elif line == b"data":
+                self._data.append(b"")
+        return found
+
+    def close(self) -> list[tuple[str, bytes]]:
+        """An event whose closing blank line never came: servers that end with their last line are forgiven."""
+        found = self.feed(b"\n\n") if self._rest or self._data else []
+        self._rest = b""
+        return found

@@ -1,0 +1,363 @@
+"""How many tokens a prompt has where nobody counts them: an estimate by classes of characters, which each model's own figures
+correct; and what follows from a count: early refusal, and how long an answer may be. Pure.
+
+Measured errors stand in docs/tokens.md. The weights were fitted to SmolLM2's tokenizer; other models are learned.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections import deque
+from statistics import median
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from msgspec import Raw, Struct
+
+from byway.backends.protocol import Target
+from byway.messages.request import Request
+from byway.problems import Problem
+
+# ------------------------------------------------------------------------------------------------------------------ text
+
+
+def _classes() -> bytes:
+    """For each byte a letter that stands for its class; what no rule names is punctuation."""
+    table = bytearray(b"." * 256)
+    for first, last, mark in (
+        ("a", "z", "a"),
+        ("A", "Z", "A"),
+        ("0", "9", "0"),
+        ("\t", "\t", "_"),
+        ("\r", "\r", "_"),
+        (" ", " ", "_"),
+        ("\n", "\n", "\n"),
+        # UTF-8: the first byte says how long a character is, and roughly which writing it belongs to.
+        ("\x80", "\xbf", "c"),
+        ("\xc0", "\xc5", "l"),
+        ("\xc6", "\xdf", "L"),
+        ("\xe0", "\xef", "H"),
+        ("\xe2", "\xe2", "E"),
+        ("\xf0", "\xff", "F"),
+    ):
+        table[ord(first) : ord(last) + 1] = mark.encode() * (ord(last) - ord(first) + 1)
+    return bytes(table)
+
+
+_CLASSES: Final = _classes()
+_ANY_CASE: Final = bytes.maketrans(b"A", b"a")
+#: Tokens for each place where the marks occur. A word is one token, wherever it begins; a change from small to capital
+#: letters cuts it (`camelCase`, base64); digits stand alone; punctuation runs together; an indent joins its newline; accents say
+#: that the language is not the tokenizer's first.
+_WORD: Final = 1.07
+_LONG: Final = 1.5
+_WEIGHTS: Final = (
+    (b"aA", 2.3),
+    (b"AA", 0.47),
+    (b"0", 1.0),
+    (b"_0", 1.5),
+    (b".", 0.185),
+    (b"\n", 1.0),
+    (b"\n_", -0.37),
+    (b"l", 5.0),
+    (b"L", 0.86),
+    (b"H", 1.6),
+    (b"E", 0.3),
+    (b"F", 3.0),
+)
+_PUNCTUATION: Final = 0.87
+_BEFORE_WORDS: Final = (b"_a", b"\na", b".a", b"0a")
+_BEFORE_PUNCTUATION: Final = (b"_.", b"\n.", b"a.", b"0.")
+
+
+def text_tokens(text: bytes) -> float:
+    """About how many tokens UTF-8 text has, uncorrected. 60 KB take about half a millisecond."""
+    marks = (b" " + text).translate(_CLASSES)
+    letters = marks.translate(_ANY_CASE)
+    tokens = _WORD * sum(map(letters.count, _BEFORE_WORDS)) + _LONG * letters.count(b"a" * 16)
+    tokens += _PUNCTUATION * sum(map(letters.count, _BEFORE_PUNCTUATION))
+    return tokens + sum(weight * marks.count(mark) for mark, weight in _WEIGHTS)
+
+
+# ----------------------------------------------------------------------------------------------------------------- media
+
+#: https://docs.anthropic.com/en/docs/build-with-claude/vision (seen 2026-11-20): width x height / 750, scaled down to about
+#: 1,600 tokens. Qwen's models take width x height / 784.
+_PIXELS: Final = 750
+_MOST_FOR_IMAGE: Final = 1600
+_LEAST_FOR_IMAGE: Final = 85
+#: https://docs.anthropic.com/en/docs/build-with-claude/pdf-support (seen 2026-11-20): 1,500 to 3,000 tokens a page.
+_PAGE: Final = 2000
+_PAGE_BYTES: Final = 50_000
+_PAGE_OBJECT: Final = re.compile(rb"/Type\s*/Page\b")
+#: A picture's size stands within its first bytes; a camera may put a preview before it.
+_HEAD: Final = 1 << 17
+_MEDIA: Final = re.compile(r"data:([\w/+.-]*);base64,")
+_BLOB: Final = re.compile(rb'"(?:data:[\w/+.-]*;base64,)?[A-Za-z0-9+/]{1024,}=*"')
+
+
+def image_tokens(data: str) -> int:
+    """What an image in base64 costs, by its width and height; an unknown form costs the most."""
+    width, height = _size(_decoded(data[:_HEAD]))
+    if not width or not height:
+        return _MOST_FOR_IMAGE
+    return min(max(width * height // _PIXELS, _LEAST_FOR_IMAGE), _MOST_FOR_IMAGE)
+
+
+def _decoded(data: str) -> bytes:
+    try:
+        return base64.b64decode(data[: len(data) // 4 * 4])
+    except (binascii.Error, ValueError):
+        return b""
+
+
+def _size(data: bytes) -> tuple[int, int]:
+    """Width and height of a PNG, GIF, WebP or JPEG; (0, 0) when it is none of them or cut short."""
+
+    def number(at: int, size: int = 2, order: Any = "little") -> int:
+        return int.from_bytes(data[at : at + size], order)
+
+    if data.startswith(b"\x89PNG"):
+        return number(16, 4, "big"), number(20, 4, "big")
+    if data.startswith(b"GIF8"):
+        return number(6), number(8)
+    if data[8:12] == b"WEBP":
+        match data[12:16]:
+            case b"VP8X":
+                return number(24, 3) + 1, number(27, 3) + 1
+            case b"VP8 ":
+                return number(26) & 0x3FFF, number(28) & 0x3FFF
+            case b"VP8L":
+                bits = number(21, 4)
+                return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if data.startswith(b"\xff\xd8"):
+        at = 2
+        while at + 9 < len(data) and data[at] == 0xFF:
+            if 0xC0 <= data[at + 1] <= 0xCF and data[at + 1] not in (0xC4, 0xC8, 0xCC):
+                return number(at + 7, 2, "big"), number(at + 5, 2, "big")
+            at += 2 + max(number(at + 2, 2, "big"), 2)
+    return 0, 0
+
+
+def _media_tokens(kind: str, data: str) -> int:
+    """What base64 data of a media type costs: an image by its size, a document by its pages."""
+    if kind.startswith("image/"):
+        return image_tokens(data)
+    whole = _decoded(data)
+    pages = len(_PAGE_OBJECT.findall(whole))
+    return _PAGE * (pages or -(-len(whole) // _PAGE_BYTES))
+
+
+# --------------------------------------------------------------------------------------------------------------- prompts
+
+#: What templates add, as those of Qwen and SmolLM2 do: marks around each message and each call of a tool, the beginning of the
+#: answer, instructions of their own where the request has none, and how to call a tool.
+_AROUND_MESSAGE: Final = 5.0
+_AROUND_CALL: Final = 12.0
+_ANSWER: Final = 3.0
+_INSTRUCTIONS: Final = 20.0
+_TOOLS: Final = 130.0
+#: Fields that no template shows to a model.
+_UNSEEN: Final = frozenset(("id", "type", "role", "signature", "tool_call_id", "tool_use_id", "media_type", "model"))
+
+
+class _Sent(Struct):
+    messages: list[dict[str, Any]] = []
+    system: Any = None
+    tools: Raw = Raw()
+
+
+class Weight(NamedTuple):
+    """What a prompt weighs before any correction: the tokens of its text, and those of images and files."""
+
+    text: float
+    media: int
+
+
+def weigh(body: bytes, tools: bool = True) -> Weight:
+    """The weight of what is sent: the body of a chat or Messages request. `tools`: does the template show them?"""
+    found: list[str] = []
+    try:
+        sent = msgspec.json.decode(body, type=_Sent)
+        if not tools:
+            for message in sent.messages:
+                message.pop("tool_calls", None)
+        media = _texts("", [sent.system, *sent.messages], found)
+        around = _ANSWER + _AROUND_MESSAGE * len(sent.messages)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return Weight(text_tokens(body), 0)
+    text = text_tokens("\n".join(found).encode(errors="replace"))
+    if not sent.system and b'"role":"system"' not in body:
+        around += _INSTRUCTIONS
+    if tools and len(sent.tools) > 2:
+        around += _TOOLS
+        text += text_tokens(bytes(sent.tools).replace(b"\\n", b"\n").replace(b'\\"', b'"'))
+    if tools:
+        around += _AROUND_CALL * (body.count(b'"arguments":"') + body.count(b'"type":"tool_use"'))
+    return Weight(text + around, media)
+
+
+def _texts(name: str, value: Any, found: list[str]) -> int:
+    """Collect what a model reads of the field `name`; gives the tokens of the images and files in it."""
+    media = 0
+    if isinstance(value, str):
+        if name not in ("url", "file_data"):
+            found.append(value)
+        elif (kind := _MEDIA.match(value[:200])) is not None:
+            media = _media_tokens(kind[1], value[kind.end() :])
+        else:
+            media = _MOST_FOR_IMAGE
+    elif isinstance(value, list):
+        for item in value:
+            media += _texts(name, item, found)
+    elif isinstance(value, dict):
+        if value.get("type") == "base64" and isinstance(value.get("data"), str):
+            return _media_tokens(str(value.get("media_type")), value["data"])
+        for key, item in value.items():
+            if key == "input":
+                found.append(msgspec.json.encode(item).decode())
+            elif key not in _UNSEEN:
+                media += _texts(key, item, found)
+    return media
+
+
+# ----------------------------------------------------------------------------------------------------------- calibration
+
+#: Tokens for each byte of a request, before any was counted.
+_PER_BYTE: Final = 0.25
+_LEAST, _MOST = 0.5, 2.0
+#: Short prompts say more of the template than of the tokenizer.
+_ENOUGH: Final = 1000
+#: So many figures are kept. Two that say "as assumed" stand before the first, so that a wrong one alone changes nothing.
+_KEPT: Final = 9
+_ASSUMED: Final = (1.0, 1.0)
+#: After the first prompts only one in so many is weighed to learn from it: weighing costs more than translating.
+_SOMETIMES: Final = 512
+_MODELS: Final = 256
+#: Requests below this size hold no image worth looking for.
+_LARGE: Final = 100_000
+#: Bytes of a request that is too short to learn from.
+_SMALL: Final = 2_000
+
+
+class Estimate(Struct, frozen=True, gc=False):
+    """A guess at a prompt, and what it was made from."""
+
+    tokens: int
+    size: int
+    """Bytes of the request; 0 when it is not all text."""
+    weight: float = 0.0
+    """The uncorrected weight of its text; 0 when it was not weighed or is not all text."""
+
+
+class _Ratios:
+    """The latest ratios of what a model counted to what was assumed; their median is the correction."""
+
+    def __init__(self) -> None:
+        self.kept = deque(_ASSUMED, _KEPT)
+        self.learned = 0
+        self.factor = 1.0
+
+    def learn(self, ratio: float) -> None:
+        self.learned += 1
+        self.kept.append(min(max(ratio, _LEAST), _MOST))
+        self.factor = median(self.kept)
+
+
+class _Model:
+    """What is known of one model's tokens."""
+
+    def __init__(self) -> None:
+        self.sizes = _Ratios()
+        self.weights = _Ratios()
+        self.asked = 0
+
+
+class Counter:
+    """Estimates for the models of one backend, corrected by what their answers report."""
+
+    def __init__(self) -> None:
+        self._models: dict[str, _Model] = {}
+
+    def _model(self, model: str) -> _Model:
+        known = self._models.get(model)
+        if known is None:
+            if len(self._models) >= _MODELS:
+                self._models.clear()
+            known = self._models[model] = _Model()
+        return known
+
+    def estimate(self, request: Request, target: Target, body: bytes = b"") -> Estimate:
+        """A quick guess by the request's size: what `message_start` says, and what `learn` wants back with the truth.
+
+        With the `body` that is sent, a prompt is weighed now and then, as long as there is something to learn from it.
+        """
+        known = self._models.get(target.model) or self._model(target.model)
+        size = request.size
+        if size < _SMALL and target.tools is not False:
+            return Estimate(int(size * _PER_BYTE * known.sizes.factor) or 1, 0)
+        shown = target.tools is not False
+        if not shown:
+            size -= sum(len(tool.description) + len(tool.input_schema) for tool in request.params.tools or ())
+        text = True
+        if size > _LARGE and b"base64" in request.body:
+            blobs = sum(len(blob) for blob in _BLOB.findall(request.body))
+            text = blobs == 0
+            size -= blobs
+        tokens = max(1, round(size * _PER_BYTE * known.sizes.factor))
+        weight = 0.0
+        if body and text and size * _PER_BYTE * _MOST > _ENOUGH:
+            known.asked += 1
+            if known.asked <= _KEPT or known.asked % _SOMETIMES == 0:
+                weighed = weigh(body, shown)
+                tokens = max(1, round(weighed.text * known.weights.factor) + weighed.media)
+                text = weighed.media == 0
+                weight = weighed.text if text else 0.0
+        return Estimate(tokens, size if text else 0, weight)
+
+    def learn(self, model: str, estimated: Estimate, tokens: int) -> None:
+        """A model has counted `tokens` in the whole prompt (those from its cache too) of which `estimated` was the guess."""
+        if tokens < _ENOUGH:
+            return
+        known = self._model(model)
+        if estimated.size:
+            known.sizes.learn(tokens / (estimated.size * _PER_BYTE))
+        if estimated.weight:
+            known.weights.learn(tokens / estimated.weight)
+
+    def tokens(self, model: str, body: bytes, tools: bool = True) -> int:
+        """The best estimate for a body that is sent."""
+        weighed = weigh(body, tools)
+        return max(1, round(weighed.text * self._model(model).weights.factor) + weighed.media)
+
+
+# ----------------------------------------------------------------------------------------------------------- what follows
+
+#: An estimate must be so far above the window before it refuses anything.
+SURE: Final = 1.2
+#: Prompts have fewer tokens than one for two bytes; numbers alone may have more, and the backend refuses those itself.
+_DENSEST: Final = 0.5
+
+
+def may_exceed(size: int, window: int | None) -> bool:
+    """Is a body of `size` bytes so long that it is worth estimating whether it fits?"""
+    return window is not None and size * _DENSEST > window * SURE
+
+
+def refuses(estimate: int, exact: int | None, window: int | None) -> Problem | None:
+    """The Problem of a prompt that cannot fit, in the words on which Claude Code compacts; None when it may fit.
+
+    An exact count refuses above the window, an estimate only above 1.2 times the window.
+    """
+    if window is None:
+        return None
+    tokens = estimate if exact is None else exact
+    if tokens <= (window * SURE if exact is None else window):
+        return None
+    return Problem(
+        "prompt_too_long",
+        f"prompt is too long: {tokens} tokens > {window} maximum",
+        facts={"tokens": tokens, "window": window},
+    )

@@ -1,0 +1,360 @@
+"""The turns in which Byway itself searches the web, or fetches a page, for a request: who is asked when, and what the answer is.
+
+What the blocks hold is `telling`'s in `search` and in `web`; the line's own part is a few lines in `exchange`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import msgspec
+from msgspec import Raw, Struct
+
+from byway.backends.vendors import Vendor
+from byway.logs import say
+from byway.messages import sse
+from byway.messages.blocks import Text, ToolResult, ToolUse
+from byway.messages.events import (
+    BlockDelta,
+    BlockStart,
+    BlockStop,
+    Event,
+    Frame,
+    InputDelta,
+    MessageDelta,
+    MessageStart,
+    MessageStop,
+    Started,
+    TextDelta,
+    ToolStart,
+    Usage,
+)
+from byway.messages.request import Request, Tool, Turn
+from byway.messages.stream import block_frames, tool_input
+from byway.runtime import Runtime
+from byway.search import blocks as telling
+from byway.search.provider import Failed
+from byway.web import blocks as pages
+from byway.web.fetch import Unfetched
+from byway.web.provenance import appeared, sources
+
+if TYPE_CHECKING:
+    from byway.pipeline.exchange import Record, Reply
+
+Ask = Callable[["Request", "_Relay"], Awaitable[None]]
+"""One turn of the model."""
+#: Pages of one answer where the request does not say.
+_PAGES: Final = 10
+
+
+class Served(Protocol):
+    """A tool of the request that Byway runs."""
+
+    tool: Tool
+    """As the request has it."""
+    function: Tool
+    """What the model is offered instead."""
+    done: int
+    """Uses that gave something: a failed one is not counted, as in the official API."""
+    told: str
+    """What the last use gave, for a model."""
+    shown: bool
+    """Does the client see that it was used?"""
+
+    @property
+    def left(self) -> bool:
+        """May there be another use?"""
+
+    async def run(self, given: dict[str, Any], turns: list[Turn]) -> list[dict[str, Any]]:
+        """Use it once, with a model's input, after `turns`; the blocks that tell of it. A failure is a block too."""
+
+
+def served(runtime: Runtime, request: Request, vendor: Vendor) -> list[Served]:
+    """The tools of `request` that Byway runs; none for nearly all. Those that are switched off are not among them."""
+    if vendor.searches:
+        return []
+    found: list[Served] = []
+    for at, tool in enumerate(request.params.tools or ()):
+        if tool.type is None:
+            continue
+        if tool.type.startswith(telling.KIND) and runtime.searcher.ready:
+            found.append(_Searching(runtime, request, at, tool))
+        elif tool.type.startswith(pages.KIND) and runtime.config.web_fetch.enabled:
+            found.append(_Fetching(runtime, request, at, tool))
+    inject = runtime.config.web_search.inject
+    if inject != "off" and vendor.self_hosted and runtime.searcher.ready:
+        found += _managed(runtime, request, inject == "always")
+    return found
+
+
+def _managed(runtime: Runtime, request: Request, always: bool) -> list[Served]:
+    """The search that the operator gives to clients that know nothing of Anthropic's tool: `web_search.inject`."""
+    tools = request.params.tools or ()
+    own = next((tool for tool in tools if tool.name == telling.FUNCTION.name), None)
+    if not always:
+        # Instead of the client's own; the official tool is no plain function, and was seen to already.
+        return [_Managed(runtime, request, 0, own)] if own is not None and own.type in (None, "custom") else []
+    choice = request.params.tool_choice
+    free = own is None and (choice is None or choice.type == "auto")
+    return [_Managed(runtime, request, 0, Tool(telling.FUNCTION.name))] if free else []
+
+
+async def look(request: Request, tools: list[Served], reply: Reply, ask: Ask, record: Record) -> None:
+    """Answer a request with `tools` through `reply`, as the answer is said. Raises Problem.
+
+    Claude Code's own sentence says what to search for, and its model reads what was found: no turn of a model is wasted on
+    that. Any other request gets the tools as functions, and as many turns as the model wants and `max_uses` lets it.
+    """
+    relay = _Relay(reply, request, {one.function.name for one in tools})
+    first = tools[0]
+    text = telling.sentence(request) if isinstance(first, _Searching) and first.shown else None
+    if text is not None and isinstance(first, _Searching):
+        say("Anthropic web_search server-tool emulation: extracting query", by="the client's sentence")
+        blocks = [*await first.run({"query": text}, []), *first.findings]
+        await relay.add(blocks)
+        total, stop = Usage(request.estimate, output_tokens=sum(len(str(block)) for block in blocks) // 4), "end_turn"
+        record.estimated = True
+    else:
+        if first.shown:
+            say("Anthropic web_search server-tool emulation: extracting query", by="the model")
+        total, stop = await _turns(request, tools, relay, ask)
+    record.usage, record.stop_reason = total, stop
+    await relay.finish(_usage(total, tools), total, stop)
+
+
+def _usage(usage: Usage, tools: list[Served]) -> dict[str, Any]:
+    searches = sum(one.done for one in tools if isinstance(one, _Searching))
+    fetches = sum(one.done for one in tools if isinstance(one, _Fetching))
+    counts = {"web_search_requests": searches, "web_fetch_requests": fetches}
+    return {**msgspec.to_builtins(usage), "server_tool_use": counts}
+
+
+class _Searching:
+    """`web_search_...` of one answer."""
+
+    function = telling.FUNCTION
+    shown = True
+
+    def __init__(self, runtime: Runtime, request: Request, at: int, tool: Tool) -> None:
+        self.tool = tool
+        self.done = 0
+        self.told = ""
+        self.findings: list[dict[str, Any]] = []
+        """The last search, in text blocks."""
+        self._runtime = runtime
+        self._id = request.id[4:]
+        self._at = at
+        self._asked = 0
+
+    @property
+    def left(self) -> bool:
+        most = self.tool.max_uses
+        return self._asked < (self._runtime.config.web_search.max_tool_iterations if most is None else most)
+
+    async def run(self, given: dict[str, Any], turns: list[Turn]) -> list[dict[str, Any]]:
+        text = str(given.get("query") or "")
+        id = f"srvtoolu_{self._id}s{self._asked}"
+        left = self.left
+        self._asked += 1
+        call = telling.call(id, text)
+        self.findings = []
+        try:
+            if not left:
+                raise Failed("max_uses_exceeded", "no more searches are allowed for this answer")
+            query = telling.query(self.tool, self._at, text, self._runtime.config.web_search.max_results)
+            if not query.text:
+                raise Failed("invalid_tool_input", "the query is empty")
+            results = (await self._runtime.searcher.search(query)).results
+        except Failed as failure:
+            self.told = json.dumps({"error": f"{failure.code}: {failure.message}"})
+            return [call, telling.failed(id, failure)]
+        self.done += 1
+        self.findings = telling.findings(text, results)
+        self.told = telling.told(results)
+        return [call, telling.found(id, results)]
+
+
+class _Managed(_Searching):
+    """A search for a client that does not know of it: it sees the answer alone."""
+
+    shown = False
+
+
+class _Fetching:
+    """`web_fetch_...` of one answer."""
+
+    function = pages.FUNCTION
+    shown = True
+
+    def __init__(self, runtime: Runtime, request: Request, at: int, tool: Tool) -> None:
+        pages.check(tool, at)
+        self._sources = sources(tool.url_sources, f"tools.{at}.url_sources")
+        self.tool = tool
+        self.done = 0
+        self.told = ""
+        self._runtime = runtime
+        self._request = request
+        self._asked = 0
+
+    @property
+    def left(self) -> bool:
+        return self._asked < (_PAGES if self.tool.max_uses is None else self.tool.max_uses)
+
+    async def run(self, given: dict[str, Any], turns: list[Turn]) -> list[dict[str, Any]]:
+        address = str(given.get("url") or "")
+        id = f"srvtoolu_{self._request.id[4:]}f{self._asked}"
+        left = self.left
+        self._asked += 1
+        call = pages.call(id, address)
+        # An address that nobody has named may carry the conversation to somebody: the official rule.
+        so_far = self._request.asking(turns, self._request.params)
+        try:
+            if not left:
+                raise Unfetched("max_uses_exceeded", "no more pages are allowed for this answer")
+            page = await self._runtime.fetcher.fetch(
+                address,
+                allowed=self.tool.allowed_domains,
+                blocked=self.tool.blocked_domains,
+                known=lambda url: appeared(so_far, url, self._sources),
+                max_content_tokens=self.tool.max_content_tokens,
+                fresh=self.tool.use_cache is False,
+            )
+        except Unfetched as failure:
+            self.told = json.dumps({"error": f"{failure.code}: {failure.message}"})
+            return [call, pages.failed(id, failure)]
+        self.done += 1
+        self.told = f"{page.title}\n{page.url}\n\n{page.text}"
+        return [call, pages.found(id, page, self.tool)]
+
+
+async def _turns(request: Request, served: list[Served], relay: _Relay, ask: Ask) -> tuple[Usage, str]:
+    """Let the model use the tools until it answers; all tokens together, and why it stopped."""
+    params = request.params
+    by_name = {one.function.name: one for one in served}
+    instead = {id(one.tool): one.function for one in served}
+    tools = [instead.get(id(tool), tool) for tool in params.tools or ()]
+    tools += [one.function for one in served if one.function not in tools]
+    turns = list(request.turns)
+    total = Usage()
+    choice = params.tool_choice
+    while True:
+        relay.begin()
+        await ask(request.asking(turns, msgspec.structs.replace(params, tools=tools, tool_choice=choice)), relay)
+        for name in total.__struct_fields__:
+            setattr(total, name, getattr(total, name) + getattr(relay.usage, name))
+        if not relay.calls or relay.others:
+            # What the client has to run comes first; the model can ask again when it has the results.
+            return total, relay.stop
+        spoken: list[Any] = [Text("".join(relay.texts))] if relay.texts else []
+        heard: list[Any] = []
+        for call in relay.calls:
+            given = tool_input("".join(call.pieces))
+            tool = by_name[call.name]
+            blocks = await tool.run(given, turns)
+            if tool.shown:
+                await relay.add(blocks)
+            spoken.append(ToolUse(call.id, call.name, Raw(msgspec.json.encode(given))))
+            heard.append(ToolResult(call.id, tool.told))
+        turns += [Turn("assistant", spoken), Turn("user", heard)]
+        # A forced choice is for the first turn; and a tool that may not be used again is not offered any more.
+        choice = None
+        tools = [tool for tool in tools if tool.name not in by_name or by_name[tool.name].left]
+
+
+class _Call(Struct):
+    """A call of a tool that Byway runs."""
+
+    id: str
+    name: str
+    pieces: list[str]
+
+
+class _Relay:
+    """Makes one answer of several turns: passes on what is said as it is said, but for calls of Byway's own tools."""
+
+    # The conversation is still needed when its answer has begun.
+    sent = False
+
+    def __init__(self, reply: Reply, request: Request, names: set[str]) -> None:
+        self._reply = reply
+        self._request = request
+        self._names = names
+        self._started = False
+        self._next = 0
+        """The index of the next block that goes out."""
+        self.begin()
+
+    def begin(self) -> None:
+        """A turn of the model begins."""
+        self.texts: list[str] = []
+        self.calls: list[_Call] = []
+        self.others = False
+        """The client's own tools were called."""
+        self.usage = Usage()
+        self.stop = "end_turn"
+        self._places: dict[int, int | None] = {}
+        """The index of a block in its turn -> in the answer; None: it is not passed on."""
+
+    def aim(self, backend: str, model: str) -> None:
+        """It was aimed when the exchange was."""
+
+    async def send(self, events: list[Event]) -> None:
+        out: list[Event] = []
+        for event in events:
+            if isinstance(event, MessageStart):
+                self._start(out, event)
+            elif isinstance(event, BlockStart):
+                block = event.content_block
+                if isinstance(block, ToolStart) and block.name in self._names:
+                    self.calls.append(_Call(block.id, block.name, []))
+                    self._places[event.index] = None
+                    continue
+                self.others = self.others or isinstance(block, ToolStart)
+                self._places[event.index] = self._next
+                out.append(_frame(BlockStart(self._next, block)))
+                self._next += 1
+            elif isinstance(event, BlockDelta):
+                place = self._places[event.index]
+                if place is not None:
+                    out.append(_frame(BlockDelta(place, event.delta)))
+                    if isinstance(event.delta, TextDelta):
+                        self.texts.append(event.delta.text)
+                elif isinstance(event.delta, InputDelta):
+                    self.calls[-1].pieces.append(event.delta.partial_json)
+            elif isinstance(event, BlockStop):
+                place = self._places[event.index]
+                if place is not None:
+                    out.append(_frame(BlockStop(place)))
+            elif isinstance(event, MessageDelta):
+                self.usage, self.stop = event.usage, event.delta.stop_reason or "end_turn"
+        if out:
+            await self._reply.send(out)
+
+    async def add(self, blocks: list[dict[str, Any]]) -> None:
+        """Send blocks of Byway's own."""
+        out: list[Event] = []
+        self._start(out, None)
+        for block in blocks:
+            out += block_frames(self._next, block)
+            self._next += 1
+        await self._reply.send(out)
+
+    async def finish(self, usage: dict[str, Any], total: Usage, stop: str) -> None:
+        """Send the end."""
+        out: list[Event] = []
+        self._start(out, None)
+        delta = {"type": "message_delta", "delta": {"stop_reason": stop, "stop_sequence": None}, "usage": usage}
+        data = b"event: message_delta\ndata: %b\n\n" % msgspec.json.encode(delta)
+        await self._reply.send([*out, Frame("message_delta", data, total, stop), _frame(MessageStop())])
+
+    def _start(self, out: list[Event], event: MessageStart | None) -> None:
+        if not self._started:
+            self._started = True
+            request = self._request
+            out.append(_frame(event or MessageStart(Started(request.id, request.model, Usage(request.estimate)))))
+
+
+def _frame(event: Event) -> Frame:
+    return Frame(event.name, sse.encode([event]))

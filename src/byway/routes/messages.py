@@ -1,0 +1,192 @@
+"""`POST /v1/messages`: parse, hand to the line, and carry events (or the one answer folded of them) to the client."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import lru_cache
+from typing import Final
+
+from byway.logs import trace
+from byway.messages import request as messages
+from byway.messages import sse, stream
+from byway.messages.events import Event, Ping
+from byway.messages.request import Request
+from byway.pipeline import exchange
+from byway.problems import Problem
+from byway.routes.context import Ask, Gone, Header, Routes, answerer, broken, error_frame
+
+_STREAM: Final = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+)
+#: A ping goes out a little before it is due, since beats come every 50 ms.
+_EARLY: Final = 0.2
+
+
+def read(ask: Ask, body: bytes) -> Request:
+    """The Messages request in `body`."""
+    given = ask.headers
+    headers = _forwarded(given.get(b"anthropic-version"), given.get(b"anthropic-beta"))
+    return messages.parse(body, headers, f"msg_{ask.id}")
+
+
+@lru_cache(64)
+def _forwarded(version: bytes | None, beta: bytes | None) -> Mapping[str, str]:
+    """The headers that are part of what is asked for. A client sends the same ones again and again."""
+    given = {"anthropic-version": version, "anthropic-beta": beta}
+    return {name: value.decode("latin-1") for name, value in given.items() if value is not None}
+
+
+async def create(ask: Ask) -> None:
+    """Answer a Messages request, as a stream when it asks for one."""
+    request = read(ask, await ask.body())
+    await serve(ask, request, Stream(ask, request) if request.stream else Whole(ask))
+
+
+async def serve(ask: Ask, request: Request, reply: Stream | Whole) -> None:
+    """Have the line answer `request` through `reply`; whatever happens, the client hears how it ended."""
+    ask.session = ask.header(b"x-claude-code-session-id")
+    try:
+        with ask.app.attending(ask, reply.beat):
+            await exchange.answer(ask.runtime, request, reply, ask.record, ask.session)
+            await reply.finish()
+    except Problem as problem:
+        await reply.fail(problem)
+    except Gone:
+        raise
+    except Exception:
+        trace("Byway failed on a request: please report this", id=f"req_{ask.id}")
+        await reply.fail(broken())
+    finally:
+        reply.close()
+
+
+class Whole:
+    """The reply to a client that did not ask for a stream: nothing goes out before the answer is whole."""
+
+    __slots__ = ("_ask", "_events", "_headers")
+    sent = False
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+        self._events: list[Event] = []
+        self._headers: tuple[Header, ...] = ()
+
+    def aim(self, backend: str, model: str) -> None:
+        self._events = []
+        self._headers = answerer(backend, model)
+
+    async def send(self, events: list[Event]) -> None:
+        self._events += events
+
+    def finish(self) -> Awaitable[None]:
+        return self._ask.answer(stream.fold(self._events), headers=self._headers)
+
+    async def fail(self, problem: Problem) -> None:
+        raise problem
+
+    def beat(self, now: float) -> None:
+        """Nothing can be shown before the answer is whole."""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class Stream:
+    """The reply to a client that asked for a stream.
+
+    Nothing is committed before the first content event or `timeouts.commit_after`: until then an error keeps its status.
+    After that the client never sees more than `timeouts.ping_after` of silence. `beat` sees to both, so that a chunk costs
+    no more than a mark.
+    """
+
+    def __init__(self, ask: Ask, request: Request) -> None:
+        self.sent = False
+        self._ask = ask
+        self._encode: Callable[[Iterable[Event]], bytes] = sse.encode
+        self._opening = exchange.opening(request)
+        self._committed = False
+        self._began = False
+        """`message_start` has gone out."""
+        self._closed = False
+        self._pending: list[Event] = []
+        self._headers: tuple[Header, ...] = ()
+        self._spoke = True
+        """Something went out since the last beat."""
+        self._timeouts = ask.runtime.config.timeouts
+        self._last = self._came = time.monotonic()
+        self._task: asyncio.Task[None] | None = None
+
+    def aim(self, backend: str, model: str) -> None:
+        self._pending = []
+        self._headers = answerer(backend, model)
+
+    async def send(self, events: list[Event]) -> None:
+        if not self.sent:
+            self._pending += events
+            if not exchange.has_content(events):
+                return
+            self.sent = True
+            events, self._pending = self._pending, []
+            if self._began:
+                events = [event for event in events if event.name != "message_start"]
+            await self._head()
+            self._began = True
+        self._spoke = True
+        await self._ask.send({"type": "http.response.body", "body": self._encode(events), "more_body": True})
+
+    async def _head(self) -> None:
+        if not self._committed:
+            self._committed = True
+            await self._ask.begin(200, [*_STREAM, *self._headers])
+
+    def beat(self, now: float) -> None:
+        """Commit when the backend is slow, and ping when it is silent."""
+        if self._spoke:
+            self._spoke = False
+            self._last = now
+        if self._closed or (self._task is not None and not self._task.done()):
+            return
+        if not self._committed:
+            if now - self._came >= self._timeouts.commit_after:
+                self._task = asyncio.get_running_loop().create_task(self._commit())
+        elif now - self._last >= self._timeouts.ping_after - _EARLY:
+            self._task = asyncio.get_running_loop().create_task(self._show([Ping()]))
+
+    async def _commit(self) -> None:
+        """Show the client that somebody is here."""
+        await self._head()
+        if not self._began:
+            self._began = True
+            await self._show([self._opening, Ping()])
+
+    async def _show(self, events: list[Event]) -> None:
+        self._spoke = True
+        await self._ask.send({"type": "http.response.body", "body": self._encode(events), "more_body": True})
+
+    async def finish(self) -> None:
+        self.close()
+        await self._ask.send({"type": "http.response.body", "body": b""})
+
+    async def fail(self, problem: Problem) -> None:
+        """Before anything is committed the Problem is the answer; after that, the last event."""
+        self.close()
+        if not self._committed:
+            raise problem
+        self._ask.problem = problem
+        await self._ask.send({"type": "http.response.body", "body": self._failure(problem)})
+
+    def _failure(self, problem: Problem) -> bytes:
+        """The last event of a stream that failed."""
+        return error_frame(problem, self._ask.id, self._ask.runtime).data
+
+    def close(self) -> None:
+        self._closed = True
+        if self._task is not None:
+            self._task.cancel()
+
+
+ROUTES: Routes = (("POST", "/v1/messages", create),)

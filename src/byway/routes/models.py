@@ -1,0 +1,106 @@
+"""`GET /v1/models` and `/v1/models/{id}`: what can be asked for, in a form that Anthropic and OpenAI clients both read."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from urllib.parse import parse_qs, unquote
+
+import msgspec
+
+from byway.problems import Problem
+from byway.routes.context import Ask, Routes
+from byway.routing.route import CLAUDE_PREFIX
+from byway.runtime import Runtime
+
+#: Models have no birthday here; both shapes want one.
+_CREATED: Final = 1735689600
+_CREATED_AT: Final = "2025-01-01T00:00:00Z"
+_MOST: Final = 1000
+
+
+def listing(runtime: Runtime) -> list[dict[str, Any]]:
+    """Every model once under its own name, and once more under a name that Claude Code's discovery keeps; then aliases.
+
+    Discovery keeps ids with "claude" or "anthropic" anywhere in them (measured, 2.1.329).
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for live in runtime.backends.values():
+        for model in live.models or ():
+            facts = live.facts.get(model)
+            shown = f"{model} ({live.vendor.title})"
+            names = [model]
+            if not any(word in model.lower() for word in ("claude", "anthropic")):
+                names.append(CLAUDE_PREFIX + model)
+            for name in names:
+                found.setdefault(name, _entry(name, shown, live.name, facts.window if facts else None))
+    for alias, leads in runtime.aliases.items():
+        if not any(mark in alias for mark in "*?[") and alias != "default":
+            name = f"claude-{alias}" if alias in ("haiku", "sonnet", "opus", "fable") else alias
+            found.setdefault(name, _entry(name, f"{alias} -> {', '.join(leads)}", "byway", None))
+    return list(found.values())
+
+
+def _entry(name: str, shown: str, owner: str, window: int | None) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "id": name,
+        "type": "model",
+        "display_name": shown,
+        "created_at": _CREATED_AT,
+        "lifecycle": "active",
+        "object": "model",
+        "created": _CREATED,
+        "owned_by": owner,
+    }
+    if window is not None:
+        entry["max_input_tokens"] = window
+    return entry
+
+
+async def index(ask: Ask) -> None:
+    """A page of the list: `limit` (1 to 1000), `after_id`, `before_id`, as the official API has them."""
+    await ask.runtime.ask(2.0)
+    query = parse_qs(ask.scope["query_string"].decode("latin-1"))
+    models = listing(ask.runtime)
+    limit = query.get("limit", ["1000"])[0]
+    if not limit.isascii() or not limit.isdigit() or len(limit) > 6 or not 1 <= int(limit) <= _MOST:
+        raise Problem("invalid_request", f"limit: Input should be a number from 1 to {_MOST}")
+    ids = [model["id"] for model in models]
+    page, more = models, False
+    if after := query.get("after_id"):
+        page = models[_position(ids, after[0], "after_id") + 1 :]
+    if before := query.get("before_id"):
+        ahead = models[: _position(ids, before[0], "before_id")]
+        page, more = ahead[-int(limit) :], len(ahead) > int(limit)
+    else:
+        page, more = page[: int(limit)], len(page) > int(limit)
+    body = {
+        "object": "list",
+        "data": page,
+        "has_more": more,
+        "first_id": page[0]["id"] if page else None,
+        "last_id": page[-1]["id"] if page else None,
+    }
+    await ask.answer(msgspec.json.encode(body))
+
+
+def _position(ids: list[str], id: str, name: str) -> int:
+    if id not in ids:
+        raise Problem("invalid_request", f"{name}: no such model: {id[:200]}")
+    return ids.index(id)
+
+
+async def show(ask: Ask) -> None:
+    """One model; ids may hold slashes."""
+    await ask.runtime.ask(2.0)
+    name = unquote(ask.tail)
+    for model in listing(ask.runtime):
+        if model["id"] == name:
+            await ask.answer(msgspec.json.encode(model))
+            return
+    raise Problem("not_found", f"model: {name[:200]} is not known. GET /v1/models lists those that are.")
+
+
+ROUTES: Routes = (
+    ("GET", "/v1/models", index),
+    ("GET", "/v1/models/*", show),
+)

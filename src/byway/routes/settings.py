@@ -1,0 +1,250 @@
+"""The settings as an API: `/byway/config` with its versions, the audit, the state of all backends, the last requests.
+
+For a login of the page, a key with the scope `admin`, or whoever owns the unix socket in the data folder. Secrets never leave:
+settings come masked, and a change says only what changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from byway.config import Config, ConfigError, static_changes
+from byway.config.editing import Append, Edit, Remove, Set, Unchangeable
+from byway.config.file import Outcome, Stale
+from byway.config.settings import masked
+from byway.problems import Problem
+from byway.routes.context import Ask, Routes
+from byway.store import StoreError
+
+T = TypeVar("T")
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class _Change(Struct, forbid_unknown_fields=True):
+    """`{"op": "set", "path": ["model_aliases", "haiku"], "value": "qwen3:8b"}`; `append` and `remove` likewise."""
+
+    op: Literal["set", "append", "remove"]
+    path: list[str | int]
+    value: Any = None
+
+    def edit(self) -> Edit:
+        path = tuple(self.path)
+        if self.op == "remove":
+            return Remove(path)
+        return Set(path, self.value) if self.op == "set" else Append(path, self.value)
+
+
+#: What the store may have as a version: SQLite's numbers end somewhere.
+_Number = Annotated[int, Meta(ge=1, lt=1_000_000_000)]
+
+
+class _Changes(Struct, forbid_unknown_fields=True):
+    edits: list[_Change]
+    why: str = "changed by the API"
+
+
+async def work(do: Callable[[], T]) -> T:
+    """What `do` gives, done in a thread: it reads and writes files. Raises Problem in words for whoever asked."""
+    try:
+        return await asyncio.to_thread(do)
+    except ConfigError as error:
+        raise Problem("invalid_request", f"The config would not be good:\n{error}") from None
+    except Unchangeable as error:
+        raise Problem("invalid_request", str(error.complaint)) from None
+    except (ValueError, LookupError) as error:
+        raise Problem("invalid_request", str(error.args[0] if error.args else error)) from None
+    except RecursionError:
+        raise Problem("invalid_request", "The changes are nested too deeply.") from None
+    except StoreError as error:
+        raise Problem("internal", str(error)) from None
+    except Stale as stale:
+        conflicts = [conflict._asdict() for conflict in stale.conflicts]
+        raise Problem(
+            "stale", str(stale), facts={"etag": stale.etag, "conflicts": _encode(conflicts).decode()}
+        ) from None
+    except OSError as error:
+        where = error.filename or "the disk"
+        raise Problem(
+            "internal", f"{where} cannot be written or read: {error.strerror or error}. Nothing was changed."
+        ) from None
+
+
+def who(ask: Ask) -> str:
+    """Who does it, in words for the audit."""
+    return f"key {ask.caller.key}" if ask.caller.key else "the page"
+
+
+def edits(body: bytes) -> tuple[Sequence[Edit], str]:
+    """The changes of a request, and what they are for; raises Problem."""
+    try:
+        found = msgspec.json.decode(body, type=_Changes)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise Problem("invalid_request", f"The changes cannot be read: {error}") from None
+    return [one.edit() for one in found.edits], found.why
+
+
+async def show(ask: Ask) -> None:
+    """The settings as they are in force, masked, with the etag of the file that they come from."""
+    desk = ask.app.at_desk
+    paper = await work(desk.filing.read)
+    config = ask.runtime.config
+    body = {
+        "file": str(desk.filing.path.absolute()),
+        "etag": paper.etag,
+        "settings": masked(config),
+        "warnings": [str(one) for one in config.warnings],
+        "problem": ask.app.config_problem,
+        "restart": list(static_changes(ask.app.began, config)),
+    }
+    await _answer(ask, body, paper.etag)
+
+
+async def check(ask: Ask) -> None:
+    """What a text, or changes, would come to: every complaint, and nothing is written."""
+    desk, body = ask.app.at_desk, await ask.body()
+    text = await work(lambda: _text(ask, body))
+    try:
+        config = await asyncio.to_thread(desk.filing.check, text)
+    except ConfigError as error:
+        complaints = [{"path": one.path, "line": one.line, "message": one.message} for one in error.complaints]
+        await _answer(ask, {"good": False, "complaints": complaints})
+        return
+    restart = static_changes(ask.app.began, config)
+    await _answer(ask, {"good": True, "warnings": [str(one) for one in config.warnings], "restart": list(restart)})
+
+
+def _text(ask: Ask, body: bytes) -> str:
+    from byway.config.editing import edit
+
+    if ask.header(b"content-type").startswith("application/json"):
+        return edit(ask.app.at_desk.filing.read().text, edits(body)[0])
+    return _utf8(body)
+
+
+def _utf8(body: bytes) -> str:
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        raise Problem("invalid_request", "The config has to be UTF-8 text.") from None
+
+
+async def change(ask: Ask) -> None:
+    """Make changes in the file. `If-Match` has the etag that they were made up for: others' changes elsewhere stay."""
+    made, why = edits(await ask.body())
+    base = _base(ask)
+    desk = ask.app.at_desk
+    outcome = await work(lambda: desk.filing.change(made, who(ask), why, base))
+    await _changed(ask, outcome)
+
+
+async def replace(ask: Ask) -> None:
+    """Replace the file by the YAML text in the body. `If-Match` has the etag of what is replaced."""
+    text = _utf8(await ask.body())
+    base = _base(ask, needed=True)
+    desk = ask.app.at_desk
+    outcome = await work(lambda: desk.filing.write(text, who(ask), "replaced by the API", base))
+    await _changed(ask, outcome)
+
+
+async def versions(ask: Ask) -> None:
+    """The versions that are kept, newest first."""
+    found = await work(ask.app.at_desk.filing.versions)
+    await _answer(ask, {"versions": [msgspec.to_builtins(one) for one in found]})
+
+
+async def version(ask: Ask) -> None:
+    """What changed with one version, line by line, without secrets."""
+    desk, number = ask.app.at_desk, _number(ask.tail)
+    found = await work(lambda: desk.filing.version(number))
+    await _answer(ask, {**msgspec.to_builtins(found), "text": None, "changes": await work(lambda: lines(ask, number))})
+
+
+async def rollback(ask: Ask) -> None:
+    """Make the file what it was in the version that the body names: `{"version": 12}`."""
+    try:
+        number = msgspec.json.decode(await ask.body(), type=dict[str, _Number])["version"]
+    except (msgspec.MsgspecError, KeyError, UnicodeDecodeError):
+        raise Problem("invalid_request", 'The body has to be {"version": NUMBER}.') from None
+    base, desk = _base(ask), ask.app.at_desk
+    outcome = await work(lambda: desk.filing.rollback(number, who(ask), base))
+    await _changed(ask, outcome)
+
+
+async def audit(ask: Ask) -> None:
+    """Who changed what, newest first."""
+    found = await work(ask.app.at_desk.store.audit)
+    await _answer(ask, {"audit": [msgspec.to_builtins(one) for one in found]})
+
+
+async def requests(ask: Ask) -> None:
+    """The last requests, newest first. `?after=NUMBER`: only those behind that one. `count`: how many there have been."""
+    after = re.fullmatch(rb"after=(\d{1,18})", ask.scope["query_string"])
+    seen = int(after[1]) if after else 0
+    found = [
+        {"number": one.number, "at": one.at, "error": one.error, **msgspec.to_builtins(one.line)}
+        for one in ask.app.recent.newest()
+        if one.number > seen
+    ]
+    await _answer(ask, {"requests": found, "count": ask.app.recent.count})
+
+
+# -------------------------------------------------------------------------------------------------------------------------
+
+
+def lines(ask: Ask, number: int) -> list[str]:
+    """What version `number` changed, as `Filing.changes` tells it."""
+    return ask.app.at_desk.filing.changes(number, ask.runtime.scrubber.scrub)
+
+
+async def _changed(ask: Ask, outcome: Outcome) -> None:
+    await ask.app.at_desk.reload()
+    config: Config = outcome.config
+    body = {
+        "etag": outcome.etag,
+        "merged": outcome.merged,
+        "warnings": [str(one) for one in config.warnings],
+        "restart": list(static_changes(ask.app.began, config)),
+    }
+    await _answer(ask, body, outcome.etag)
+
+
+async def _answer(ask: Ask, body: dict[str, Any], etag: str = "") -> None:
+    headers = [(b"cache-control", b"no-store")]
+    if etag:
+        headers.append((b"etag", f'"{etag}"'.encode()))
+    await ask.answer(_encode(body), headers=headers)
+
+
+def _base(ask: Ask, *, needed: bool = False) -> str | None:
+    """The etag that `If-Match` names; None for `*`."""
+    given = ask.header(b"if-match").strip()
+    if not given and needed:
+        raise Problem(
+            "invalid_request", "If-Match: name the etag of the config that you have seen, or `*` to replace any."
+        )
+    return None if given in ("", "*") else given.removeprefix("W/").strip('"')
+
+
+def _number(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise Problem("not_found", "There is no such version.")
+    return int(text)
+
+
+ROUTES: Routes = (
+    ("GET", "/byway/config", show),
+    ("PATCH", "/byway/config", change),
+    ("PUT", "/byway/config", replace),
+    ("POST", "/byway/config/check", check),
+    ("POST", "/byway/config/rollback", rollback),
+    ("GET", "/byway/config/versions", versions),
+    ("GET", "/byway/config/versions/*", version),
+    ("GET", "/byway/audit", audit),
+    ("GET", "/byway/requests", requests),
+)

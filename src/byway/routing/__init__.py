@@ -1,0 +1,1 @@
+"""From a model name to ordered targets, and the cool-down of failing backends."""

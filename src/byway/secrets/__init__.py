@@ -1,0 +1,1 @@
+"""Secrets: their names, where they are stored, and how they are kept out of output."""

@@ -1,0 +1,389 @@
+"""The settings page: what all its pages share. A page is rendered on the server; htmx replaces the card that a form belongs to.
+
+A page is one module with its `ROUTES` and one template of the same name. What a page shows and changes is the API's too.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+import re
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from byway import __version__
+from byway.config import Config, static_changes
+from byway.config.editing import Edit
+from byway.config.file import Outcome, Paper
+from byway.problems import Problem
+from byway.routes.context import Ask, Header, Routes
+from byway.routes.settings import who, work
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+T = TypeVar("T")
+HERE: Final = Path(__file__).parent
+#: The pages in the order in which they are shown.
+PAGES: Final = (
+    ("/", "Claude Code"),
+    ("/models", "Models"),
+    ("/api", "API"),
+    ("/secrets", "Secrets"),
+    ("/requests", "Requests"),
+    ("/trouble", "Troubleshooting"),
+)
+_FORM_LIMIT: Final = 64 << 10
+#: Nothing from elsewhere, nothing inline. https://developer.mozilla.org/docs/Web/HTTP/Headers/Content-Security-Policy (seen
+#: 2026-11-21).
+_GUARDED: Final[tuple[Header, ...]] = (
+    (
+        b"content-security-policy",
+        b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
+        b"base-uri 'none'; frame-ancestors 'none'",
+    ),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+
+
+class Said(NamedTuple):
+    """What came of an action: `kind` is good, warn or bad."""
+
+    kind: str
+    text: str
+    hint: str = ""
+    lines: tuple[str, ...] = ()
+    conflicts: tuple[Any, ...] = ()
+
+
+class Notice(NamedTuple):
+    """What stands above a page whatever it is about."""
+
+    kind: str
+    text: str
+    restart: bool = False
+
+
+class Standing(NamedTuple):
+    """How this Byway is doing, in the corner of every page."""
+
+    state: str
+    word: str
+    says: str
+
+
+@cache
+def _templates() -> Environment:
+    # Here, since the first page pays for it and `byway up` does not.
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    environment.filters["count"] = lambda number: f"{number:,}"
+    environment.filters["size"] = size
+    environment.filters["span"] = span
+    environment.filters["words"] = words
+    return environment
+
+
+def words(text: str) -> Markup:
+    """Text in which what stands between backticks is code."""
+    from markupsafe import Markup, escape
+
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped here
+
+
+_CODE: Final = re.compile(r"`([^`\n]{1,200})`")
+
+
+def size(count: float | None) -> str:
+    """Bytes for people: 98 MB, 1.2 GB."""
+    if count is None:
+        return "unknown"
+    for unit, least in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= least:
+            shown = count / least
+            return f"{shown:.1f} {unit}" if shown < 10 and unit == "GB" else f"{shown:.0f} {unit}"
+    return f"{count:.0f} B"
+
+
+def span(seconds: float) -> str:
+    """A time for people: 42 s, 3 min 5 s, 1 h 20 min."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+class Form(dict[str, str]):
+    """The fields of a form; what is not there is empty."""
+
+    def __missing__(self, name: str) -> str:
+        return ""
+
+
+async def form(ask: Ask) -> Form:
+    """What was sent by a form. Raises Problem for what is none."""
+    if int(ask.headers.get(b"content-length") or 0) > _FORM_LIMIT:
+        raise _too_large()
+    body = await ask.body()
+    if len(body) > _FORM_LIMIT:
+        raise _too_large()
+    try:
+        fields = parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=False, max_num_fields=500)
+    except ValueError:
+        raise Problem("invalid_request", "This is no form of the settings page.") from None
+    return Form((name, value.strip()) for name, value in fields)
+
+
+def _too_large() -> Problem:
+    return Problem("too_large", f"A form of this page has at most {_FORM_LIMIT >> 10} KiB.")
+
+
+def number(text: str) -> int:
+    """A number that stands in a form or in an address; 0 for what is none of ours."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+
+
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
+
+
+def variable(typed: str) -> str:
+    """`${NAME}` of what was typed as a variable's name. Raises ValueError."""
+    name = typed.removeprefix("${").removesuffix("}").strip()
+    if not _VARIABLE.fullmatch(name):
+        # It may be a key: nothing of it is said again.
+        raise ValueError(
+            "That is no name of a variable: letters, digits and _, for example ${MY_SERVER_KEY}. The key itself does not "
+            "belong into the config."
+        )
+    return f"${{{name}}}"
+
+
+def query(ask: Ask) -> Form:
+    """The fields behind the `?` of the address."""
+    try:
+        return Form(parse_qsl(ask.scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=50))
+    except ValueError:
+        return Form()
+
+
+def wants_part(ask: Ask) -> bool:
+    """Does htmx ask, which replaces a part of the page?"""
+    return ask.header(b"hx-request") == "true"
+
+
+async def show(
+    ask: Ask, template: str, title: str, *, here: str, lead: str = "", status: int = 200, **data: Any
+) -> None:
+    """Send a whole page."""
+    common = {
+        "title": title,
+        "lead": lead,
+        "here": here,
+        "pages": PAGES,
+        "root": ask.runtime.config.server.root_path,
+        "version": __version__,
+        "standing": standing(ask),
+        "notices": notices(ask),
+        "parts": _templates().get_template("parts.html").module,
+        "said": None,
+    }
+    await send(ask, _templates().get_template(f"{template}.html").render(common | data), status)
+
+
+async def refused(ask: Ask, problem: Problem) -> None:
+    """A Problem for a person: above what the page shows already, or as a page of its own."""
+    ask.problem = problem
+    status, said = problem.row.status, failed(ask, problem)
+    if wants_part(ask):
+        told = _templates().get_template("parts.html").module.message(said)  # type: ignore[attr-defined]
+        await send(ask, told, status, [(b"hx-retarget", b"#told"), (b"hx-reswap", b"innerHTML")])
+    else:
+        await show(ask, "refused", "That did not work", here="", status=status, said=said, pages=(), notices=())
+
+
+def for_person(ask: Ask) -> bool:
+    """Does a browser ask that shows what comes, and not a program?"""
+    return wants_part(ask) or b"text/html" in ask.headers.get(b"accept", b"")
+
+
+async def part(ask: Ask, template: str, block: str, status: int = 200, news: str = "", **data: Any) -> None:
+    """Send one card of a page: the block of its template. `news`: other cards, separated by commas, that ask for themselves
+    again after a change, since it shows in them too."""
+    common = {"root": ask.runtime.config.server.root_path, "version": __version__, "said": None}
+    found = _templates().get_template(f"{template}.html")
+    context = found.new_context({"parts": _templates().get_template("parts.html").module, **common, **data})
+    told = [(b"hx-trigger", news.encode())] if news and status < 400 and ask.scope["method"] == "POST" else []
+    await send(ask, "".join(found.blocks[block](context)), status, told)
+
+
+async def send(ask: Ask, html: str, status: int = 200, headers: list[Header] | None = None) -> None:
+    """Send HTML behind the policy that lets nothing else in."""
+    body = html.encode()
+    fields: list[Header] = [
+        (b"content-type", b"text/html; charset=utf-8"),
+        (b"content-length", b"%d" % len(body)),
+        (b"cache-control", b"no-store"),
+        *_GUARDED,
+        *(headers or ()),
+    ]
+    await ask.begin(status, fields)
+    await ask.send({"type": "http.response.body", "body": b"" if ask.scope["method"] == "HEAD" else body})
+
+
+async def go(ask: Ask, path: str, headers: list[Header] | None = None, status: int = 200) -> None:
+    """Send the browser to another page of this site; `status` is what htmx is told with it."""
+    where = f"{ask.runtime.config.server.root_path}{path}".encode()
+    if wants_part(ask):
+        await ask.begin(status, [(b"hx-redirect", where), (b"content-length", b"0"), *(headers or ())])
+    else:
+        await ask.begin(303, [(b"location", where), (b"content-length", b"0"), *_GUARDED, *(headers or ())])
+    await ask.send({"type": "http.response.body", "body": b""})
+
+
+def standing(ask: Ask) -> Standing:
+    """Can a request be answered now?"""
+    states = [state for _, state, _ in ask.runtime.report() if state != "off"]
+    ready = states.count("ready")
+    says = f"{ready} of {len(states)} backend{'s' if len(states) != 1 else ''} ready"
+    if ask.app.draining:
+        return Standing("warn", "Stopping", says)
+    if ready == len(states) and ready:
+        return Standing("good", "Ready", says)
+    if ready:
+        return Standing("warn", "Ready in part", says)
+    return Standing("warn", "Waiting", says) if "loading" in states else Standing("bad", "No backend", says)
+
+
+def notices(ask: Ask) -> list[Notice]:
+    """What everybody who looks at any page should know."""
+    found = []
+    if ask.app.config_problem:
+        found.append(
+            Notice("bad", f"The config file is not good, so the last good one stays in force. {ask.app.config_problem}")
+        )
+    restart = static_changes(ask.app.began, ask.runtime.config)
+    if restart:
+        found.append(Notice("warn", f"Changed, and in force after a restart: {', '.join(restart)}.", restart=True))
+    if ask.runtime.config.api_keys.mode == "permissive" and (
+        ask.runtime.config.api_keys.api_keys or ask.runtime.stored
+    ):
+        found.append(Notice("warn", "There are keys, but api_keys.mode is permissive: anyone may use this Byway."))
+    return found
+
+
+async def tried(ask: Ask, do: Callable[[], T], good: Callable[[T], Said]) -> Said:
+    """Do something that reads or writes files, take the config as it is afterwards, and say what came of it."""
+    try:
+        found = await work(do)
+    except Problem as problem:
+        return failed(ask, problem)
+    await ask.app.at_desk.reload()
+    return good(found)
+
+
+async def changed(ask: Ask, edits: Sequence[Edit], why: str, base: str, good: str = "Saved") -> Said:
+    """Change the config; `base` is the etag of the config that the form was made for."""
+    desk = ask.app.at_desk
+
+    def told(outcome: Outcome) -> Said:
+        restart = static_changes(ask.app.began, outcome.config)
+        merged = "Other settings had changed since this was loaded: both changes are in. " if outcome.merged else ""
+        hint = f"In force after a restart: {', '.join(restart)}." if restart else ""
+        return Said("good", f"{good}.", f"{merged}{hint}")
+
+    if not edits:
+        return Said("good", "Nothing to change.")
+    return await tried(ask, lambda: desk.filing.change(edits, who(ask), why, base or None), told)
+
+
+def failed(ask: Ask, problem: Problem) -> Said:
+    """A Problem in the words of the page."""
+    scrub = ask.runtime.scrubber.scrub
+    first, _, rest = scrub(problem.message).partition("\n")
+    conflicts = problem.facts.get("conflicts")
+    found = msgspec.json.decode(conflicts) if isinstance(conflicts, str) else []
+    return Said("bad", first, lines=tuple(rest.splitlines()), conflicts=tuple(found))
+
+
+def status(said: Said | None) -> int:
+    """The HTTP status of a page that says so."""
+    if said is None or said.kind != "bad":
+        return 200
+    return 412 if said.conflicts else 422
+
+
+async def paper(ask: Ask) -> Paper:
+    """The config as it lies on the disk. Where it cannot be read, an empty one with an etag that nothing has: the page is shown
+    all the same, and whoever saves is told what is wrong."""
+    try:
+        return await work(ask.app.at_desk.filing.read)
+    except Problem:
+        return Paper("", "unreadable")
+
+
+async def etag(ask: Ask) -> str:
+    """What names the config that a form is made for."""
+    return (await paper(ask)).etag
+
+
+async def seen(ask: Ask, base: str) -> Config:
+    """The config that a form was made for. What the form says is a change only where it differs from that one: others may
+    have changed the rest since."""
+    if not base or base == await etag(ask):
+        return ask.runtime.config
+    return await work(lambda: ask.app.at_desk.filing.seen(base)) or ask.runtime.config
+
+
+async def static(ask: Ask) -> None:
+    """A file of `static/`. Its address names the version, so that a browser may keep it."""
+    files = _static()
+    found = files.get(ask.tail)
+    if found is None:
+        raise Problem("not_found", "There is no such file.")
+    kind, body = found
+    headers: list[Header] = [
+        (b"content-type", kind),
+        (b"content-length", b"%d" % len(body)),
+        (b"cache-control", b"max-age=86400"),
+        *_GUARDED,
+    ]
+    await ask.begin(200, headers)
+    await ask.send({"type": "http.response.body", "body": body})
+
+
+@cache
+def _static() -> dict[str, tuple[bytes, bytes]]:
+    kinds = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+    return {
+        path.name: (
+            f"{kinds.get(path.suffix) or mimetypes.guess_type(path)[0]}; charset=utf-8".encode(),
+            path.read_bytes(),
+        )
+        for path in (HERE / "static").iterdir()
+        if path.suffix in kinds
+    }
+
+
+async def favicon(ask: Ask) -> None:
+    """What browsers ask for whatever a page says."""
+    ask.tail = "icon.svg"
+    await static(ask)
+
+
+#: What everybody may load: the page that says how to log in wants its style.
+OPEN: Final[Routes] = (("GET", "/static/*", static), ("GET", "/favicon.ico", favicon))
