@@ -1,6 +1,6 @@
 """Writes the parts of the documentation that repeat code: the settings and types of backends in `docs/config.md`.
 
-Run `python docs/generate.py` after a change of `byway.config.settings` or `byway.vendors`; a test fails until then.
+Run `python docs/generate.py` after a change of `byway.config.settings` or `byway.backends.vendors`; a test fails until then.
 """
 
 from __future__ import annotations

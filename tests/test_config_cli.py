@@ -393,7 +393,7 @@ def test_a_full_disk_leaves_the_old_file(place: Place, tmp_path: Path) -> None:
     assert place.text == TEXT
 
 
-MAIN = "import sys; from byway.cli import main; main()"
+MAIN = "import sys; from byway.cli.main import main; main()"
 
 
 def test_a_change_that_the_history_has_no_room_for_is_made_and_said(
