@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from byway import urls
-from byway.domains import complaint, domain, permitted
+from byway.domains import domains_error, parse_domain, permitted
 
 COVERED = [
     ("example.com", "https://example.com/", True),
@@ -47,9 +47,9 @@ COVERED = [
 def test_an_entry_covers_its_host_all_below_it_and_its_path(entry: str, url: str, expected: bool | None) -> None:
     if expected is None:
         with pytest.raises(ValueError, match="not a domain"):
-            domain(entry)
+            parse_domain(entry)
         return
-    assert domain(entry).covers(urls.parse(url)) is expected
+    assert parse_domain(entry).covers(urls.parse(url)) is expected
     assert permitted(urls.parse(url), [entry], []) is expected
     assert permitted(urls.parse(url), None, [entry]) is not expected
 
@@ -80,7 +80,7 @@ def test_empty_lists_restrict_nothing() -> None:
 def test_what_is_wrong_with_the_lists_is_said_with_its_place(
     allowed: list[str] | None, blocked: list[str] | None, words: str
 ) -> None:
-    found = complaint(allowed, blocked)
+    found = domains_error(allowed, blocked)
     assert words in found
     assert bool(found) == bool(words)
 

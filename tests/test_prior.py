@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 
 from byway import urls
 from byway.messages.request import parse
-from byway.web.provenance import Sources, appeared
+from byway.web.provenance import UrlSources, url_appeared
 
 URL = "https://example.com/docs/page?x=1"
 
 
 def named(messages: list[dict[str, Any]], url: str = URL, sources: dict[str, Any] | None = None, **more: Any) -> bool:
     body = json.dumps({"model": "m", "max_tokens": 9, "messages": messages, **more}).encode()
-    given_ = msgspec.convert(sources, Sources) if sources is not None else None
-    return appeared(parse(body, {}, "msg_1"), urls.parse(url), given_)
+    given_ = msgspec.convert(sources, UrlSources) if sources is not None else None
+    return url_appeared(parse(body, {}, "msg_1"), urls.parse(url), given_)
 
 
 def user(*blocks: Any) -> dict[str, Any]:

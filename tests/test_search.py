@@ -18,8 +18,8 @@ from providers import KEY, Given, Provided, Seen, brave_error
 
 from byway.config import ConfigError, load
 from byway.runtime import Runtime
-from byway.search.chain import PROVIDERS, Found, Searcher
-from byway.search.provider import Failed, Place, Query, result
+from byway.search.chain import PROVIDERS, SearchAnswer, Searcher
+from byway.search.provider import SearchError, SearchQuery, UserLocation, web_result
 from byway.secrets.names import Scrubber
 
 NAMES = sorted(PROVIDERS)
@@ -32,12 +32,12 @@ def settings(server: Provided, *names: str, key: str = KEY, **more: Any) -> Any:
     return load(json.dumps({"web_search": {"enabled": True, **one, "fallback": fallback, **more}}), {}).web_search
 
 
-def search(given: Any, query: Query | str = "rust", times: int = 1) -> Found:
-    async def act() -> Found:
+def search(given: Any, query: SearchQuery | str = "rust", times: int = 1) -> SearchAnswer:
+    async def act() -> SearchAnswer:
         searcher = Searcher(given, patience=0.01)
         try:
             for _ in range(times):
-                found = await searcher.search(Query(query) if isinstance(query, str) else query)
+                found = await searcher.search(SearchQuery(query) if isinstance(query, str) else query)
             return found
         finally:
             await searcher.close()
@@ -72,11 +72,11 @@ def test_the_key_goes_to_its_provider_in_the_provider_s_own_header(name: str) ->
 @pytest.mark.parametrize("name", NAMES)
 def test_domains_are_kept_whatever_the_provider_makes_of_them(name: str) -> None:
     with Provided() as server:
-        allowed = search(settings(server, name), Query("rust", allowed=("rust-lang.org",)))
-        blocked = search(settings(server, name), Query("rust", blocked=("rust-lang.org",)))
+        allowed = search(settings(server, name), SearchQuery("rust", allowed=("rust-lang.org",)))
+        blocked = search(settings(server, name), SearchQuery("rust", blocked=("rust-lang.org",)))
         (one, two) = server.seen
-    assert [result.url for result in allowed.results] == ["https://blog.rust-lang.org/2026/11/rust-1.99/"]
-    assert [result.url for result in blocked.results] == ["https://example.com/rust"]
+    assert [web_result.url for web_result in allowed.results] == ["https://blog.rust-lang.org/2026/11/rust-1.99/"]
+    assert [web_result.url for web_result in blocked.results] == ["https://example.com/rust"]
     if name == "exa":
         assert one.json["includeDomains"] == two.json["excludeDomains"] == ["rust-lang.org", "*.rust-lang.org"]
     elif name == "tavily":
@@ -133,7 +133,7 @@ def test_a_failure_has_its_official_code_and_says_what_to_do(
     name: str, given: Given, code: str, words: str, times: int
 ) -> None:
     # The fake takes headers out of what it is given.
-    with Provided(lambda seen: copy.deepcopy(given)) as server, pytest.raises(Failed) as raised:
+    with Provided(lambda seen: copy.deepcopy(given)) as server, pytest.raises(SearchError) as raised:
         search(settings(server, name))
     assert raised.value.code == code and words in raised.value.message
     assert "backends" not in raised.value.message and ".." not in raised.value.message
@@ -164,10 +164,10 @@ def test_searches_that_come_too_fast_come_one_after_the_other() -> None:
         searcher = Searcher(given, patience=0.15)
         try:
             first = await asyncio.gather(
-                *(searcher.search(Query(f"first {n}")) for n in range(4)), return_exceptions=True
+                *(searcher.search(SearchQuery(f"first {n}")) for n in range(4)), return_exceptions=True
             )
             count = len(server.seen)
-            second = await asyncio.gather(*(searcher.search(Query(f"second {n}")) for n in range(3)))
+            second = await asyncio.gather(*(searcher.search(SearchQuery(f"second {n}")) for n in range(3)))
             assert len(server.seen) - count == 3, "once it is known, no request is lost"
             return [*first, *second]
         finally:
@@ -199,12 +199,12 @@ def test_half_an_emoji_spoils_nothing() -> None:
     ],
 )
 def test_text_is_plain(given: Any, shown: str) -> None:
-    one = result("t", "https://example.com/", given)
+    one = web_result("t", "https://example.com/", given)
     assert one is not None and one.snippet == shown
 
 
 def test_long_text_is_cut() -> None:
-    one = result("t" * 5000, "https://example.com/", "<" * 3_000_000)
+    one = web_result("t" * 5000, "https://example.com/", "<" * 3_000_000)
     assert one is not None and (len(one.title), len(one.snippet)) == (300, 1500)
 
 
@@ -215,7 +215,7 @@ FRESH = {"serper": "qdr:w", "brave": "pw", "tavily": "week", "searxng": "week"}
 def test_freshness_is_asked_for_in_each_provider_s_words(name: str) -> None:
     with Provided() as server:
         search(settings(server, name, freshness="week"))
-        search(settings(server, name), Query("rust", freshness="week"))
+        search(settings(server, name), SearchQuery("rust", freshness="week"))
         search(settings(server, name))
     first, second, third = [one.json or one.query for one in server.seen]
     said = {"serper": "tbs", "brave": "freshness", "exa": "startPublishedDate"}.get(name, "time_range")
@@ -228,11 +228,11 @@ def test_freshness_is_asked_for_in_each_provider_s_words(name: str) -> None:
 
 
 def test_the_user_s_place_is_told_where_the_provider_takes_it() -> None:
-    query = Query("rust", place=Place("Z\u00fcrich", "Zurich", "ch", "Europe/Zurich"))
+    query = SearchQuery("rust", place=UserLocation("Z\u00fcrich", "Zurich", "ch", "Europe/Zurich"))
     with Provided() as server:
         for name in ("serper", "brave", "exa"):
             search(settings(server, name), query)
-        search(settings(server, "brave"), Query("rust", place=Place("Reykjavik\r\nx: y", "", "is")))
+        search(settings(server, "brave"), SearchQuery("rust", place=UserLocation("Reykjavik\r\nx: y", "", "is")))
     serper, brave, exa, elsewhere = server.seen
     assert (serper.json["gl"], serper.json["location"]) == ("ch", "Z\u00fcrich, Zurich")
     assert brave.query["country"] == "CH" and brave.headers["x-loc-state-name"] == "Zurich"
@@ -246,12 +246,12 @@ def test_the_user_s_place_is_told_where_the_provider_takes_it() -> None:
 def test_long_lists_of_domains() -> None:
     many = tuple(f"site-number-{n}.example" for n in range(60))
     with Provided() as server:
-        with pytest.raises(Failed) as raised:
-            search(settings(server, "brave"), Query("rust", allowed=many))
+        with pytest.raises(SearchError) as raised:
+            search(settings(server, "brave"), SearchQuery("rust", allowed=many))
         assert raised.value.code == "request_too_large" and server.seen == []
-        found = search(settings(server, "brave"), Query("rust", blocked=("example.com", *many))).results
+        found = search(settings(server, "brave"), SearchQuery("rust", blocked=("example.com", *many))).results
         assert len(server.seen[0].text) <= 400 and server.seen[0].text.startswith("rust -site:example.com")
-        search(settings(server, "brave"), Query("word " * 45, blocked=tuple("abcdefghij")))
+        search(settings(server, "brave"), SearchQuery("word " * 45, blocked=tuple("abcdefghij")))
         assert server.seen[1].text == " ".join(["word"] * 45)
         assert [one.url for one in found] == ["https://blog.rust-lang.org/2026/11/rust-1.99/"]
 
@@ -260,8 +260,8 @@ def test_long_lists_of_domains() -> None:
 def test_a_path_is_kept_too(name: str) -> None:
     with Provided() as server:
         for entry, count in (("rust-lang.org/2026", 1), ("rust-lang.org/2025", 0), ("rust-lang.org/*/rust-1.99", 1)):
-            assert len(search(settings(server, name), Query("rust", allowed=(entry,))).results) == count
-            found = search(settings(server, name), Query("rust", blocked=(entry,))).results
+            assert len(search(settings(server, name), SearchQuery("rust", allowed=(entry,))).results) == count
+            found = search(settings(server, name), SearchQuery("rust", blocked=(entry,))).results
             assert len(found) == 2 - count
     assert "*" not in json.dumps([one.text for one in server.seen])
 
@@ -277,7 +277,7 @@ def test_a_path_is_kept_too(name: str) -> None:
 )
 def test_what_is_no_query_is_not_sent(text: str, code: str) -> None:
     with Provided() as server:
-        with pytest.raises(Failed) as raised:
+        with pytest.raises(SearchError) as raised:
             search(settings(server, "serper"), text)
         assert raised.value.code == code and server.seen == []
 
@@ -286,7 +286,7 @@ def test_what_is_no_query_is_not_sent(text: str, code: str) -> None:
 def test_a_provider_that_repeats_the_key_is_not_quoted(name: str) -> None:
     said = f"the key {KEY} is bad"
     given = {"message": said, "error": said, "detail": {"error": said}, "errors": [{"detail": said}]}
-    with Provided(lambda seen: (400, given)) as server, pytest.raises(Failed) as raised:
+    with Provided(lambda seen: (400, given)) as server, pytest.raises(SearchError) as raised:
         search(settings(server, name))
     assert KEY not in raised.value.message and "[secret]" in raised.value.message
 
@@ -295,7 +295,7 @@ def test_a_redirect_is_not_followed_with_the_key() -> None:
     with (
         Provided() as other,
         Provided(lambda seen: (307, b"", {"location": f"{other.url}/search"})) as server,
-        pytest.raises(Failed, match="Redirects"),
+        pytest.raises(SearchError, match="Redirects"),
     ):
         search(settings(server, "serper"))
     assert other.seen == []
@@ -326,7 +326,7 @@ def test_who_is_asked_and_who_has_failed_is_told() -> None:
         searcher = Searcher(given, patience=0.01)
         try:
             await searcher.search(
-                Query("rust"), lambda name, failed: heard.append((name, failed.code if failed else ""))
+                SearchQuery("rust"), lambda name, failed: heard.append((name, failed.code if failed else ""))
             )
         finally:
             await searcher.close()
@@ -345,7 +345,7 @@ def test_who_is_asked_and_who_has_failed_is_told() -> None:
     ],
 )
 def test_a_config_that_is_not_complete_is_said_and_no_crash(text: str, words: str) -> None:
-    with pytest.raises(Failed, match=words):
+    with pytest.raises(SearchError, match=words):
         search(load(text, {}).web_search)
 
 
@@ -377,10 +377,10 @@ def test_a_reload_takes_effect_and_what_did_not_change_is_kept() -> None:
         first = Runtime(load(json.dumps({"web_search": search}), {}))
         same = Runtime(load(json.dumps({"web_search": search, "logging": {"level": "debug"}}), {}), first)
         await first.close(same)
-        assert same.searcher is first.searcher and (await same.searcher.search(Query("rust"))).provider == "brave"
+        assert same.searcher is first.searcher and (await same.searcher.search(SearchQuery("rust"))).provider == "brave"
         other = Runtime(load(json.dumps({"web_search": {**search, "provider": "exa"}}), {}), same)
         await same.close(other)
-        assert (await other.searcher.search(Query("rust"))).provider == "exa"
+        assert (await other.searcher.search(SearchQuery("rust"))).provider == "exa"
         assert other.scrubber.scrub(f"the key {KEY}") == "the key [secret]"
         await other.close()
 
@@ -405,8 +405,8 @@ def test_an_answer_that_drips_is_given_up() -> None:
             given = {"enabled": True, "provider": "searxng", "base_url": url, "timeout": 0.3}
             searcher = Searcher(load(json.dumps({"web_search": given}), {}).web_search)
             began = time.monotonic()
-            with pytest.raises(Failed, match=r"web_search\.timeout"):
-                await searcher.search(Query("rust"))
+            with pytest.raises(SearchError, match=r"web_search\.timeout"):
+                await searcher.search(SearchQuery("rust"))
             assert time.monotonic() - began < 1.5
             await searcher.close()
             await asyncio.sleep(0.1)
@@ -431,7 +431,7 @@ def test_a_provider_that_hangs_is_given_up() -> None:
         release.wait(5)
 
     with Provided(hang) as server:
-        with pytest.raises(Failed) as raised:
+        with pytest.raises(SearchError) as raised:
             search(settings(server, "brave", timeout=0.2))
         release.set()
     assert raised.value.code == "unavailable" and "web_search.timeout" in raised.value.message
@@ -440,7 +440,7 @@ def test_a_provider_that_hangs_is_given_up() -> None:
 def test_a_query_that_brave_does_not_take_is_not_sent() -> None:
     with Provided() as server:
         for text in ("x" * 401, "word " * 51):
-            with pytest.raises(Failed) as raised:
+            with pytest.raises(SearchError) as raised:
                 search(settings(server, "brave"), text)
             assert raised.value.code == "query_too_long"
         assert server.seen == []
@@ -448,7 +448,7 @@ def test_a_query_that_brave_does_not_take_is_not_sent() -> None:
 
 def test_nothing_listens() -> None:
     given = load('web_search: {enabled: true, provider: searxng, base_url: "http://127.0.0.1:1"}', {}).web_search
-    with pytest.raises(Failed, match="does not answer"):
+    with pytest.raises(SearchError, match="does not answer"):
         search(given)
 
 
@@ -490,7 +490,7 @@ def test_what_is_missing_is_said_with_its_path(text: str, path: str) -> None:
 def test_results_are_at_most_as_many_as_asked_for_and_each_once() -> None:
     rows = [{"title": f"t{at % 7}", "url": f"https://example.com/{at % 7}", "content": "x" * 5000} for at in range(50)]
     with Provided(lambda seen: (200, {"results": rows})) as server:
-        found = search(settings(server, "searxng"), Query("a", count=5))
+        found = search(settings(server, "searxng"), SearchQuery("a", count=5))
     assert len(found.results) == 5 and len({one.url for one in found.results}) == 5
     assert all(len(one.snippet) <= 1500 for one in found.results)
 

@@ -89,7 +89,9 @@ def test_nobody_and_somebody_else() -> None:
 def test_the_docs_have_a_row_for_each_verdict() -> None:
     """docs/troubleshooting.md and the page say the same words."""
     root = Path(__file__).parents[1]
-    source = (root / "src/byway/admin/verify.py").read_text("utf-8") + (root / "src/byway/ui/claude.py").read_text("utf-8")
+    source = (root / "src/byway/admin/verify.py").read_text("utf-8") + (root / "src/byway/ui/claude.py").read_text(
+        "utf-8"
+    )
     said = {one.replace("{limit:g}", "5") for one in re.findall(r'Verdict\(\s*(?:True|False),\s*f?"([^"]+)"', source)}
     said |= {"Connection refused", "Cannot be reached"}
     docs = (root / "docs/troubleshooting.md").read_text("utf-8")

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from byway import urls
 from byway.config import WebFetch
 from byway.web.extract import decoded
-from byway.web.fetch import Code, Fetcher, Unfetched, _bound
-from byway.web.guard import Reach, never, public
+from byway.web.fetch import Fetcher, FetchError, FetchErrorCode, _bound
+from byway.web.guard import AddressPolicy, never, public
 
 _seen: list[str] = []
 _counting = False
@@ -54,8 +54,8 @@ def names(table: Mapping[str, Sequence[str]]) -> Callable[[str, int], Awaitable[
     return resolve
 
 
-async def refused(fetcher: Fetcher, url: str, **more: Any) -> Unfetched:
-    with pytest.raises(Unfetched) as caught:
+async def refused(fetcher: Fetcher, url: str, **more: Any) -> FetchError:
+    with pytest.raises(FetchError) as caught:
         await fetcher.fetch(url, **more)
     return caught.value
 
@@ -78,9 +78,9 @@ PRIVATE: dict[str, Sequence[str]] = {
     "wire.evil.org": ["168.63.129.16"],
     "none.evil.org": [],
 }
-INVALID: Code = "invalid_tool_input"
-FORBIDDEN: Code = "url_not_allowed"
-HOSTILE: list[tuple[str, Code]] = [
+INVALID: FetchErrorCode = "invalid_tool_input"
+FORBIDDEN: FetchErrorCode = "url_not_allowed"
+HOSTILE: list[tuple[str, FetchErrorCode]] = [
     # Addresses in disguise.
     ("http://2130706433/", INVALID),
     ("http://017700000001/", INVALID),
@@ -175,7 +175,7 @@ def test_no_hostile_address_is_ever_connected_to(connections: list[str]) -> None
     assert len(HOSTILE) >= 60
     fetcher = Fetcher(WebFetch(), resolve=names(PRIVATE))
 
-    async def codes() -> list[tuple[str, Code]]:
+    async def codes() -> list[tuple[str, FetchErrorCode]]:
         return [(url, (await refused(fetcher, url)).code) for url, _ in HOSTILE]
 
     assert asyncio.run(codes()) == HOSTILE
@@ -192,7 +192,7 @@ def test_whatever_is_asked_for_either_fails_with_a_code_or_is_looked_up_once(tex
         looked.append(host)
         return ["10.0.0.1"]
 
-    async def go() -> Unfetched:
+    async def go() -> FetchError:
         return await refused(Fetcher(WebFetch(), resolve=resolve), text)
 
     found = asyncio.run(go())
@@ -203,10 +203,10 @@ def test_whatever_is_asked_for_either_fails_with_a_code_or_is_looked_up_once(tex
 def test_the_codes_are_the_official_ones_and_stand_in_the_docs() -> None:
     from anthropic.types import WebFetchToolResultErrorCode
 
-    assert set(get_args(Code)) == set(get_args(WebFetchToolResultErrorCode))
+    assert set(get_args(FetchErrorCode)) == set(get_args(WebFetchToolResultErrorCode))
     page = (Path(__file__).parent.parent / "docs/web-fetch.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
-    assert sorted(rows) == sorted(get_args(Code))
+    assert sorted(rows) == sorted(get_args(FetchErrorCode))
 
 
 @pytest.mark.parametrize("url", ["http://169.254.169.254/", "http://[::ffff:127.0.0.1]/", "http://0.0.0.0/"])
@@ -245,7 +245,7 @@ def test_local_only_makes_no_look_up_and_no_connection_outward(connections: list
 def test_a_public_address_of_this_machine_is_not_reached(
     connections: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def go(mine: set[str]) -> Unfetched:
+    async def go(mine: set[str]) -> FetchError:
         monkeypatch.setattr("byway.web.fetch._bound", mine.__contains__)
         return await refused(Fetcher(WebFetch(timeout=0.5)), "http://93.184.216.34/")
 
@@ -254,8 +254,8 @@ def test_a_public_address_of_this_machine_is_not_reached(
     assert not connections
     # Listed, it may be.
     url, number = urls.parse("http://93.184.216.34/"), ipaddress.ip_address("93.184.216.34")
-    assert Reach(["93.184.216.0/24"]).lists(url, number)
-    assert not Reach(["10.0.0.0/8"]).lists(url, number)
+    assert AddressPolicy(["93.184.216.0/24"]).lists(url, number)
+    assert not AddressPolicy(["10.0.0.0/8"]).lists(url, number)
 
 
 @pytest.mark.parametrize(("address", "expected"), [("127.0.0.1", True), ("192.0.2.1", False), ("2001:db8::1", False)])
@@ -403,7 +403,7 @@ def test_of_several_addresses_only_the_good_ones_are_tried_in_their_order(connec
     assert [one.split("'")[1] for one in connections] == ["127.0.0.3", "127.0.0.1"]
 
 
-ASTRAY: list[tuple[str, Code]] = [
+ASTRAY: list[tuple[str, FetchErrorCode]] = [
     ("http://169.254.169.254/latest/meta-data/", FORBIDDEN),
     ("http://metadata.google.internal/", FORBIDDEN),
     ("//meta.evil.org/", FORBIDDEN),
@@ -421,7 +421,9 @@ ASTRAY: list[tuple[str, Code]] = [
 
 
 @pytest.mark.parametrize(("location", "code"), ASTRAY)
-def test_a_redirect_is_checked_like_the_first_address(location: str, code: Code, connections: list[str]) -> None:
+def test_a_redirect_is_checked_like_the_first_address(
+    location: str, code: FetchErrorCode, connections: list[str]
+) -> None:
     async def go() -> None:
         async with site({"/": moved(location)}) as here:
             assert (await refused(fetcher(), f"http://site.evil.org:{here.port}/")).code == code
@@ -462,7 +464,7 @@ def test_domain_lists_hold_for_redirects_and_for_what_is_remembered() -> None:
 
 
 CHUNKED = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\r\n"
-FAILING: list[tuple[bytes, Code, str]] = [
+FAILING: list[tuple[bytes, FetchErrorCode, str]] = [
     (b"HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n", "url_not_accessible", "HTTP 404"),
     (b"HTTP/1.1 401 No\r\nwww-authenticate: Basic\r\ncontent-length: 0\r\n\r\n", "url_not_accessible", "HTTP 401"),
     (b"HTTP/1.1 429 No\r\nretry-after: 5\r\ncontent-length: 0\r\n\r\n", "too_many_requests", "429"),
@@ -484,7 +486,7 @@ FAILING: list[tuple[bytes, Code, str]] = [
 
 
 @pytest.mark.parametrize(("reply", "code", "words"), FAILING)
-def test_every_failure_has_its_code_and_words(reply: bytes, code: Code, words: str) -> None:
+def test_every_failure_has_its_code_and_words(reply: bytes, code: FetchErrorCode, words: str) -> None:
     async def go() -> None:
         async with site({"/": reply}) as here:
             made = fetcher(max_bytes=2000, timeout=0.5 if reply.endswith(b"...") else 10.0)

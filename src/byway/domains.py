@@ -12,7 +12,7 @@ from byway import urls
 from byway.urls import Url
 
 
-class Domain(NamedTuple):
+class DomainPattern(NamedTuple):
     """One entry: a host with all below it, and perhaps the beginning of a path."""
 
     host: str
@@ -26,7 +26,7 @@ class Domain(NamedTuple):
         return not self.path or _begins(_single(url.path), self.path)
 
 
-def domain(entry: str) -> Domain:
+def parse_domain(entry: str) -> DomainPattern:
     """Read one entry: `example.com`, `docs.example.com`, `example.com/blog`, `example.com/*/articles`.
 
     Raises ValueError with words that follow the entry.
@@ -44,24 +44,24 @@ def domain(entry: str) -> Domain:
         raise ValueError("is not a domain such as example.com") from None
     if found.port != 80 or name.endswith(":80"):
         raise ValueError("must come without a port")
-    return Domain(found.host, _single(found.path).rstrip("/") if slash else "")
+    return DomainPattern(found.host, _single(found.path).rstrip("/") if slash else "")
 
 
 def permitted(url: Url, allowed: Sequence[str] | None, blocked: Sequence[str] | None) -> bool:
     """May `url` be used? An absent or empty list restricts nothing. Raises ValueError like `domain`."""
-    if allowed and not any(domain(entry).covers(url) for entry in allowed):
+    if allowed and not any(parse_domain(entry).covers(url) for entry in allowed):
         return False
-    return not any(domain(entry).covers(url) for entry in blocked or ())
+    return not any(parse_domain(entry).covers(url) for entry in blocked or ())
 
 
-def complaint(allowed: Sequence[str] | None, blocked: Sequence[str] | None) -> str:
+def domains_error(allowed: Sequence[str] | None, blocked: Sequence[str] | None) -> str:
     """What is wrong with the two lists of a tool, beginning with the name of the field; empty when nothing is."""
     if allowed and blocked:
         return "allowed_domains: cannot be used together with blocked_domains; give one of them"
     for field, entries in (("allowed_domains", allowed), ("blocked_domains", blocked)):
         for at, entry in enumerate(entries or ()):
             try:
-                domain(entry)
+                parse_domain(entry)
             except ValueError as error:
                 return f"{field}.{at}: {entry[:100]!r} {error}"
     return ""

@@ -31,7 +31,7 @@ _ADVICE = {
 def command(url: str, file: str | None, tokens: int | None, folder: str | None, as_json: bool) -> None:
     """Fetch URL as a model would, and print its text. Title and facts go to stderr; Byway need not run."""
     config = read(find(file, os.environ, folder))
-    from byway.web.fetch import Fetcher, Unfetched
+    from byway.web.fetch import Fetcher, FetchError
 
     settings = config.web_fetch
     if tokens is not None:
@@ -39,7 +39,7 @@ def command(url: str, file: str | None, tokens: int | None, folder: str | None, 
     began = time.perf_counter()
     try:
         page = asyncio.run(Fetcher(settings, local_only=config.local_only).fetch(url))
-    except Unfetched as unfetched:
+    except FetchError as unfetched:
         raise Failure(" ".join((f"{unfetched.code}: {unfetched.message}", _ADVICE.get(unfetched.code, "")))) from None
     seconds = time.perf_counter() - began
     if as_json:

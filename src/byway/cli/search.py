@@ -20,7 +20,7 @@ from byway.config.settings import ProviderName
 
 if TYPE_CHECKING:
     from byway.config import WebSearch
-    from byway.search.provider import Failed, Freshness, Result
+    from byway.search.provider import Freshness, SearchError, WebResult
 
 _ADVICE = {
     "query_too_long": "Ask in fewer words.",
@@ -64,11 +64,11 @@ def command(
     config = read(find(file, os.environ, folder))
     settings = config.web_search
     from byway.config import validators
-    from byway.domains import complaint
-    from byway.search.chain import Found, Searcher
-    from byway.search.provider import Failed, Query
+    from byway.domains import domains_error
+    from byway.search.chain import SearchAnswer, Searcher
+    from byway.search.provider import SearchError, SearchQuery
 
-    if wrong := complaint(allowed, blocked):
+    if wrong := domains_error(allowed, blocked):
         raise click.UsageError(wrong)
     if provider is not None:
         settings = _only(settings, provider)
@@ -77,10 +77,10 @@ def command(
             raise Misuse(
                 f"local_only is on, and {asked.provider} is not provably on this machine or a private network."
             )
-    wanted = Query(query, count or settings.max_results, allowed, blocked, freshness=freshness)
+    wanted = SearchQuery(query, count or settings.max_results, allowed, blocked, freshness=freshness)
     waiting = _Waiting()
 
-    async def ask() -> Found:
+    async def ask() -> SearchAnswer:
         searcher = Searcher(settings)
         try:
             return await searcher.search(wanted, waiting.watch)
@@ -90,7 +90,7 @@ def command(
     began = time.perf_counter()
     try:
         found = asyncio.run(ask())
-    except Failed as failed:
+    except SearchError as failed:
         waiting.clear()
         raise Failure(waiting.last or _told("", failed)) from None
     finally:
@@ -134,7 +134,7 @@ class _Waiting:
         self._shown = 0
         self._at_terminal = sys.stderr.isatty()
 
-    def watch(self, name: str, failed: Failed | None) -> None:
+    def watch(self, name: str, failed: SearchError | None) -> None:
         self.clear()
         if failed is not None:
             self.last = _told(name, failed)
@@ -152,13 +152,13 @@ class _Waiting:
             self._shown = 0
 
 
-def _told(name: str, failed: Failed) -> str:
+def _told(name: str, failed: SearchError) -> str:
     """A failure with provider, official code, what the provider says, and what to do."""
     what = f"{name} failed ({failed.code})." if name else f"{failed.code}:"
     return _printable(f"{what} {failed.message} {_ADVICE.get(failed.code, '')}".rstrip())
 
 
-def _show(rank: int, one: Result) -> None:
+def _show(rank: int, one: WebResult) -> None:
     """A title with its age, its address, and its snippet, as wide as the terminal."""
     width = min(shutil.get_terminal_size((100, 24)).columns, 110) - 4
     age = f"  {_printable(one.age)}" if one.age else ""

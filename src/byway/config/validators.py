@@ -97,7 +97,7 @@ def domain(text: str) -> str:
     """A domain, perhaps with the beginning of a path, as `domains` reads it."""
     text = text.strip()
     try:
-        domains.domain(text)
+        domains.parse_domain(text)
     except ValueError as error:
         raise ValueError(f"this {error}") from None
     return text

@@ -19,7 +19,7 @@ from byway.problems import Problem
 from byway.upstream.address import Address, proxy_for
 from byway.upstream.client import Answer, Upstream
 from byway.urls import Url
-from byway.web.guard import Reach, never, public
+from byway.web.guard import AddressPolicy, never, public
 
 _TIMEOUTS: Final = Timeouts(connect=15.0, first_byte=60.0, between_chunks=60.0)
 _REDIRECTS: Final = 8
@@ -134,7 +134,7 @@ class Web:
             )
         if not self._local_only and self._proxied(url):
             # The proxy looks the name up; what it may reach is its own affair, but nothing of a private network is named.
-            if not named and Reach().refuses(url):
+            if not named and AddressPolicy().refuses(url):
                 raise Failed(_private(url.host))
             return Upstream(url.origin, timeouts=_TIMEOUTS, pool=0, environ=self._environ)
         return Upstream(url.origin, timeouts=_TIMEOUTS, pool=0, pinned=await self._addresses(url, named=named))

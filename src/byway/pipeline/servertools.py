@@ -1,6 +1,6 @@
 """The turns in which Byway itself searches the web, or fetches a page, for a request: who is asked when, and what the answer is.
 
-What the blocks hold is `telling`'s in `search` and in `web`; the line's own part is a few lines in `exchange`.
+The content of the blocks is made by `search/blocks.py` and `web/blocks.py`; `exchange.py` calls `served` and `look`.
 """
 
 from __future__ import annotations
@@ -34,11 +34,21 @@ from byway.messages.events import (
 from byway.messages.request import Request, Tool, Turn
 from byway.messages.stream import block_frames, tool_input
 from byway.runtime import Runtime
-from byway.search import blocks as telling
-from byway.search.provider import Failed
-from byway.web import blocks as pages
-from byway.web.fetch import Unfetched
-from byway.web.provenance import appeared, sources
+from byway.search.blocks import (
+    SEARCH_FUNCTION,
+    SEARCH_TOOL_PREFIX,
+    claude_code_query,
+    result_texts,
+    results_for_model,
+    search_call,
+    search_error,
+    search_query,
+    search_results,
+)
+from byway.search.provider import SearchError
+from byway.web.blocks import FETCH_FUNCTION, FETCH_TOOL_PREFIX, check_fetch_tool, fetch_call, fetch_error, fetched_page
+from byway.web.fetch import FetchError
+from byway.web.provenance import parse_sources, url_appeared
 
 if TYPE_CHECKING:
     from byway.pipeline.exchange import Record, Reply
@@ -79,9 +89,9 @@ def served(runtime: Runtime, request: Request, vendor: Vendor) -> list[Served]:
     for at, tool in enumerate(request.params.tools or ()):
         if tool.type is None:
             continue
-        if tool.type.startswith(telling.KIND) and runtime.searcher.ready:
+        if tool.type.startswith(SEARCH_TOOL_PREFIX) and runtime.searcher.ready:
             found.append(_Searching(runtime, request, at, tool))
-        elif tool.type.startswith(pages.KIND) and runtime.config.web_fetch.enabled:
+        elif tool.type.startswith(FETCH_TOOL_PREFIX) and runtime.config.web_fetch.enabled:
             found.append(_Fetching(runtime, request, at, tool))
     inject = runtime.config.web_search.inject
     if inject != "off" and vendor.self_hosted and runtime.searcher.ready:
@@ -92,13 +102,13 @@ def served(runtime: Runtime, request: Request, vendor: Vendor) -> list[Served]:
 def _managed(runtime: Runtime, request: Request, always: bool) -> list[Served]:
     """The search that the operator gives to clients that know nothing of Anthropic's tool: `web_search.inject`."""
     tools = request.params.tools or ()
-    own = next((tool for tool in tools if tool.name == telling.FUNCTION.name), None)
+    own = next((tool for tool in tools if tool.name == SEARCH_FUNCTION.name), None)
     if not always:
         # Instead of the client's own; the official tool is no plain function, and was seen to already.
         return [_Managed(runtime, request, 0, own)] if own is not None and own.type in (None, "custom") else []
     choice = request.params.tool_choice
     free = own is None and (choice is None or choice.type == "auto")
-    return [_Managed(runtime, request, 0, Tool(telling.FUNCTION.name))] if free else []
+    return [_Managed(runtime, request, 0, Tool(SEARCH_FUNCTION.name))] if free else []
 
 
 async def look(request: Request, tools: list[Served], reply: Reply, ask: Ask, record: Record) -> None:
@@ -109,7 +119,7 @@ async def look(request: Request, tools: list[Served], reply: Reply, ask: Ask, re
     """
     relay = _Relay(reply, request, {one.function.name for one in tools})
     first = tools[0]
-    text = telling.sentence(request) if isinstance(first, _Searching) and first.shown else None
+    text = claude_code_query(request) if isinstance(first, _Searching) and first.shown else None
     if text is not None and isinstance(first, _Searching):
         say("Anthropic web_search server-tool emulation: extracting query", by="the client's sentence")
         blocks = [*await first.run({"query": text}, []), *first.findings]
@@ -134,7 +144,7 @@ def _usage(usage: Usage, tools: list[Served]) -> dict[str, Any]:
 class _Searching:
     """`web_search_...` of one answer."""
 
-    function = telling.FUNCTION
+    function = SEARCH_FUNCTION
     shown = True
 
     def __init__(self, runtime: Runtime, request: Request, at: int, tool: Tool) -> None:
@@ -158,22 +168,22 @@ class _Searching:
         id = f"srvtoolu_{self._id}s{self._asked}"
         left = self.left
         self._asked += 1
-        call = telling.call(id, text)
+        call = search_call(id, text)
         self.findings = []
         try:
             if not left:
-                raise Failed("max_uses_exceeded", "no more searches are allowed for this answer")
-            query = telling.query(self.tool, self._at, text, self._runtime.config.web_search.max_results)
+                raise SearchError("max_uses_exceeded", "no more searches are allowed for this answer")
+            query = search_query(self.tool, self._at, text, self._runtime.config.web_search.max_results)
             if not query.text:
-                raise Failed("invalid_tool_input", "the query is empty")
+                raise SearchError("invalid_tool_input", "the query is empty")
             results = (await self._runtime.searcher.search(query)).results
-        except Failed as failure:
+        except SearchError as failure:
             self.told = json.dumps({"error": f"{failure.code}: {failure.message}"})
-            return [call, telling.failed(id, failure)]
+            return [call, search_error(id, failure)]
         self.done += 1
-        self.findings = telling.findings(text, results)
-        self.told = telling.told(results)
-        return [call, telling.found(id, results)]
+        self.findings = result_texts(text, results)
+        self.told = results_for_model(results)
+        return [call, search_results(id, results)]
 
 
 class _Managed(_Searching):
@@ -185,12 +195,12 @@ class _Managed(_Searching):
 class _Fetching:
     """`web_fetch_...` of one answer."""
 
-    function = pages.FUNCTION
+    function = FETCH_FUNCTION
     shown = True
 
     def __init__(self, runtime: Runtime, request: Request, at: int, tool: Tool) -> None:
-        pages.check(tool, at)
-        self._sources = sources(tool.url_sources, f"tools.{at}.url_sources")
+        check_fetch_tool(tool, at)
+        self._sources = parse_sources(tool.url_sources, f"tools.{at}.url_sources")
         self.tool = tool
         self.done = 0
         self.told = ""
@@ -207,26 +217,26 @@ class _Fetching:
         id = f"srvtoolu_{self._request.id[4:]}f{self._asked}"
         left = self.left
         self._asked += 1
-        call = pages.call(id, address)
+        call = fetch_call(id, address)
         # An address that nobody has named may carry the conversation to somebody: the official rule.
         so_far = self._request.asking(turns, self._request.params)
         try:
             if not left:
-                raise Unfetched("max_uses_exceeded", "no more pages are allowed for this answer")
+                raise FetchError("max_uses_exceeded", "no more pages are allowed for this answer")
             page = await self._runtime.fetcher.fetch(
                 address,
                 allowed=self.tool.allowed_domains,
                 blocked=self.tool.blocked_domains,
-                known=lambda url: appeared(so_far, url, self._sources),
+                known=lambda url: url_appeared(so_far, url, self._sources),
                 max_content_tokens=self.tool.max_content_tokens,
                 fresh=self.tool.use_cache is False,
             )
-        except Unfetched as failure:
+        except FetchError as failure:
             self.told = json.dumps({"error": f"{failure.code}: {failure.message}"})
-            return [call, pages.failed(id, failure)]
+            return [call, fetch_error(id, failure)]
         self.done += 1
         self.told = f"{page.title}\n{page.url}\n\n{page.text}"
-        return [call, pages.found(id, page, self.tool)]
+        return [call, fetched_page(id, page, self.tool)]
 
 
 async def _turns(request: Request, served: list[Served], relay: _Relay, ask: Ask) -> tuple[Usage, str]:

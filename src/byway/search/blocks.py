@@ -13,35 +13,35 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
-from byway.domains import complaint
+from byway.domains import domains_error
 from byway.messages import claudecode
 from byway.messages.blocks import Text
 from byway.messages.request import Request, Tool
 from byway.problems import Problem
-from byway.search.provider import Failed, Place, Query, Result
+from byway.search.provider import SearchError, SearchQuery, UserLocation, WebResult
 
-KIND: Final = "web_search_"
+SEARCH_TOOL_PREFIX: Final = "web_search_"
 _CITED: Final = 150
 _encode: Final = msgspec.json.Encoder().encode
 
 
-def query(asked: Tool, at: int, text: str, count: int) -> Query:
+def search_query(asked: Tool, at: int, text: str, count: int) -> SearchQuery:
     """A query for `text` with the tool's own limits. Raises Problem `invalid_request` for lists that are none."""
-    wrong = complaint(asked.allowed_domains, asked.blocked_domains)
+    wrong = domains_error(asked.allowed_domains, asked.blocked_domains)
     if wrong:
         raise Problem("invalid_request", f"tools.{at}.{wrong}")
     place = None
     if len(asked.user_location):
         try:
-            place = msgspec.json.decode(asked.user_location, type=Place | None)
+            place = msgspec.json.decode(asked.user_location, type=UserLocation | None)
         except msgspec.MsgspecError as error:
             raise Problem("invalid_request", f"tools.{at}.user_location: {error}") from None
-    return Query(
+    return SearchQuery(
         " ".join(text.split()), count, tuple(asked.allowed_domains or ()), tuple(asked.blocked_domains or ()), place
     )
 
 
-def sentence(request: Request) -> str | None:
+def claude_code_query(request: Request) -> str | None:
     """What Claude Code's WebSearch asks for, in its one sentence: then no model has to say what to search for."""
     if len(request.params.tools or ()) != 1 or len(request.turns) != 1:
         return None
@@ -52,7 +52,7 @@ def sentence(request: Request) -> str | None:
 
 
 #: What a model is offered instead: a function, which Byway runs.
-FUNCTION: Final = Tool(
+SEARCH_FUNCTION: Final = Tool(
     "web_search",
     description=Raw(_encode("Searches the web. Use it for what you cannot know or what may have changed.")),
     input_schema=Raw(
@@ -61,12 +61,12 @@ FUNCTION: Final = Tool(
 )
 
 
-def call(id: str, text: str) -> dict[str, Any]:
+def search_call(id: str, text: str) -> dict[str, Any]:
     """The block that says what is searched for."""
     return {"type": "server_tool_use", "id": id, "name": "web_search", "input": {"query": text}}
 
 
-def found(id: str, results: Sequence[Result]) -> dict[str, Any]:
+def search_results(id: str, results: Sequence[WebResult]) -> dict[str, Any]:
     """The block with what was found."""
     listed = [
         {
@@ -81,13 +81,13 @@ def found(id: str, results: Sequence[Result]) -> dict[str, Any]:
     return {"type": "web_search_tool_result", "tool_use_id": id, "content": listed}
 
 
-def failed(id: str, failure: Failed) -> dict[str, Any]:
+def search_error(id: str, failure: SearchError) -> dict[str, Any]:
     """The block that says why nothing was found: HTTP stays 200."""
     error = {"type": "web_search_tool_result_error", "error_code": failure.code}
     return {"type": "web_search_tool_result", "tool_use_id": id, "content": error}
 
 
-def findings(text: str, results: Sequence[Result]) -> list[dict[str, Any]]:
+def result_texts(text: str, results: Sequence[WebResult]) -> list[dict[str, Any]]:
     """Text blocks with what was found, since Claude Code shows its model only titles, addresses and text."""
     if not results:
         return [{"type": "text", "text": f'Nothing was found for "{text}".'}]
@@ -106,7 +106,7 @@ def findings(text: str, results: Sequence[Result]) -> list[dict[str, Any]]:
     return blocks
 
 
-def told(results: Sequence[Result]) -> str:
+def results_for_model(results: Sequence[WebResult]) -> str:
     """What was found, as a tool's result for a model."""
     return _encode(
         [{"title": one.title, "url": one.url, "age": one.age, "text": one.snippet} for one in results]

@@ -18,11 +18,11 @@ from byway.config import Searched, Timeouts, WebSearch
 from byway.logs import say
 from byway.problems import Problem
 from byway.search import brave, exa, searxng, serper, tavily
-from byway.search.provider import Failed, Freshness, Provider, Query, Result, fitting, tidy
+from byway.search.provider import Freshness, SearchError, SearchProvider, SearchQuery, WebResult, matching, normalize
 from byway.secrets.names import Scrubber
 from byway.upstream.client import Upstream
 
-PROVIDERS: Final[Mapping[str, Provider]] = {
+PROVIDERS: Final[Mapping[str, SearchProvider]] = {
     "serper": serper, "brave": brave, "exa": exa, "tavily": tavily, "searxng": searxng,
 }  # fmt: skip
 #: What the reference router's log says of a search.
@@ -37,14 +37,14 @@ _LONGEST_WAIT: Final = 5.0
 _REMEMBERED: Final = 256
 _DAYS: Final[Mapping[Freshness, int]] = {"day": 1, "week": 7, "month": 31, "year": 365}
 
-Watch = Callable[[str, Failed | None], None]
+SearchObserver = Callable[[str, SearchError | None], None]
 """Told of each provider: when it is asked, and when it has failed."""
 
 
-class Found(NamedTuple):
+class SearchAnswer(NamedTuple):
     """What a search gave, and who gave it."""
 
-    results: list[Result]
+    results: list[WebResult]
     provider: str
 
 
@@ -53,27 +53,29 @@ class Searcher:
 
     def __init__(self, settings: WebSearch, patience: float = _PATIENCE) -> None:
         self.settings = settings
-        self._asked = [_Asked(one, settings.timeout, patience) for one in settings.providers]
-        self._remembered: OrderedDict[Query, tuple[float, Found]] = OrderedDict()
+        self._asked = [ProviderClient(one, settings.timeout, patience) for one in settings.providers]
+        self._remembered: OrderedDict[SearchQuery, tuple[float, SearchAnswer]] = OrderedDict()
 
     @property
     def ready(self) -> bool:
         """Is there anybody to ask?"""
         return self.settings.enabled and bool(self._asked)
 
-    async def search(self, query: Query, watch: Watch = lambda name, failed: None) -> Found:
+    async def search(self, query: SearchQuery, watch: SearchObserver = lambda name, failed: None) -> SearchAnswer:
         """Raises Failed with the last provider's failure when none has answered."""
-        query = _dated(tidy(query), self.settings.freshness)
+        query = _dated(normalize(query), self.settings.freshness)
         known = self._remembered.get(query)
         if known is not None and known[0] > time.monotonic():
             say(_SAID, provider=known[1].provider, results=len(known[1].results), remembered=True)
             return known[1]
-        failed = Failed("unavailable", "No search provider is configured: set `web_search.provider` in byway.yaml.")
+        failed = SearchError(
+            "unavailable", "No search provider is configured: set `web_search.provider` in byway.yaml."
+        )
         for one in self._asked:
             watch(one.name, None)
             try:
-                found = Found(await one.search(query), one.name)
-            except Failed as failure:
+                found = SearchAnswer(await one.search(query), one.name)
+            except SearchError as failure:
                 failed = failure
                 watch(one.name, failure)
                 continue
@@ -81,7 +83,7 @@ class Searcher:
             return found
         raise failed
 
-    def _remember(self, query: Query, found: Found) -> None:
+    def _remember(self, query: SearchQuery, found: SearchAnswer) -> None:
         if not self.settings.cache_ttl:
             return
         self._remembered[query] = (time.monotonic() + self.settings.cache_ttl, found)
@@ -94,7 +96,7 @@ class Searcher:
             await one.close()
 
 
-class _Asked:
+class ProviderClient:
     """One provider as the config has it. Its key goes to its own host and nowhere else: redirects are not followed."""
 
     def __init__(self, settings: Searched, timeout: float, patience: float) -> None:
@@ -113,32 +115,32 @@ class _Asked:
             self._upstream = Upstream(url, name=settings.provider, timeouts=timeouts, pool=4)
             self._upstream.shown = f"{settings.provider} at {self._upstream.address.shown}"
 
-    async def search(self, query: Query) -> list[Result]:
+    async def search(self, query: SearchQuery) -> list[WebResult]:
         """The results that fit the query, once more when it was asked too fast. Raises Failed, without the key in it."""
         try:
             try:
                 return await self._search(query)
-            except Failed as failed:
+            except SearchError as failed:
                 if not failed.again:
                     raise
             return await self._search(query)
-        except Failed as failed:
-            raise Failed(failed.code, self._scrub(failed.message), failed.status) from None
+        except SearchError as failed:
+            raise SearchError(failed.code, self._scrub(failed.message), failed.status) from None
 
-    async def _search(self, query: Query) -> list[Result]:
+    async def _search(self, query: SearchQuery) -> list[WebResult]:
         """One attempt. Logs a line however it ends, without the query; the time is that of waiting for its turn too."""
         began = time.monotonic()
-        results: list[Result] = []
+        results: list[WebResult] = []
         status, code = 0, ""
         try:
             status, headers, body = await self._ask(query)
             try:
-                results = fitting(query, self._provider.read(status, _json(body)))
-            except Failed as failed:
+                results = matching(query, self._provider.read(status, _json(body)))
+            except SearchError as failed:
                 failed.again = failed.again and self._slow_down(headers)
                 raise
             return results
-        except Failed as failed:
+        except SearchError as failed:
             code = failed.code
             raise
         except asyncio.CancelledError:
@@ -155,12 +157,12 @@ class _Asked:
                 ms=round((time.monotonic() - began) * 1000),
             )
 
-    async def _ask(self, query: Query) -> tuple[int, dict[str, str], bytes]:
+    async def _ask(self, query: SearchQuery) -> tuple[int, dict[str, str], bytes]:
         """Status, headers and body of the answer; raises Failed when there is no whole one."""
         if self._upstream is None:
-            raise Failed("unavailable", f"{self.name} has no address: set its `base_url` in `web_search`.")
+            raise SearchError("unavailable", f"{self.name} has no address: set its `base_url` in `web_search`.")
         if self._provider.URL and not self._key:
-            raise Failed("unavailable", f"{self.name} has no key: set its `api_key` in `web_search`.")
+            raise SearchError("unavailable", f"{self.name} has no key: set its `api_key` in `web_search`.")
         call = self._provider.request(query, self._key)
         await self._turn()
         try:
@@ -176,14 +178,14 @@ class _Asked:
             # What follows is advice for backends.
             what = problem.message.partition(". ")[0].removesuffix(".")
             words = f"{what}. Look at its `base_url` in `web_search`, and whether this machine reaches the network."
-        raise Failed("unavailable", words)
+        raise SearchError("unavailable", words)
 
     async def _turn(self) -> None:
         """Wait until a search may begin: searches that came too fast together come one after the other."""
         now = time.monotonic()
         at = max(now, self._next)
         if at - now > self._timeout:
-            raise Failed("too_many_requests", f"More searches wait than {self.name} takes.", 429)
+            raise SearchError("too_many_requests", f"More searches wait than {self.name} takes.", 429)
         if now < self._paced:
             self._next = at + self._patience
         await asyncio.sleep(at - now)
@@ -205,7 +207,7 @@ class _Asked:
             await self._upstream.close()
 
 
-def _dated(query: Query, freshness: Freshness | None) -> Query:
+def _dated(query: SearchQuery, freshness: Freshness | None) -> SearchQuery:
     """`query` with the day on which its freshness begins."""
     fresh = query.freshness or freshness
     if fresh is None:

@@ -7,13 +7,22 @@ from typing import Any, Final
 import msgspec
 
 from byway.backends.protocol import Call
-from byway.search.provider import Query, Result, listed, plain_domains, puzzling, refused, result, text_of
+from byway.search.provider import (
+    SearchQuery,
+    WebResult,
+    http_error,
+    objects_at,
+    plain_domains,
+    text_at,
+    unexpected_response,
+    web_result,
+)
 
 URL: Final = "https://api.exa.ai"
 _SNIPPET: Final = 1_200
 
 
-def request(query: Query, key: str) -> Call:
+def request(query: SearchQuery, key: str) -> Call:
     """The call for `query`, with the key in it."""
     # A search without `contents` has no snippets.
     body: dict[str, Any] = {
@@ -39,16 +48,16 @@ def _domains(entries: Any) -> list[str]:
     return [*named, *(f"*.{entry}" for entry in named if "/" not in entry)]
 
 
-def read(status: int, body: Any) -> list[Result]:
+def read(status: int, body: Any) -> list[WebResult]:
     """What an answer says, given its status and its decoded JSON; raises Failed."""
     if status != 200:
-        raise refused(status, text_of(body, "error") or text_of(body, "tag"), "Exa")
+        raise http_error(status, text_at(body, "error") or text_at(body, "tag"), "Exa")
     if not isinstance(body, dict) or "results" not in body:
-        raise puzzling(status, "Exa")
+        raise unexpected_response(status, "Exa")
     found = []
-    for one in listed(body, "results"):
+    for one in objects_at(body, "results"):
         more = one.get("highlights")
         lights = [text for text in more if isinstance(text, str)] if isinstance(more, list) else []
         snippet = one.get("summary") or " … ".join(lights) or one.get("text")
-        found.append(result(one.get("title"), one.get("url"), snippet, text_of(one, "publishedDate")[:10]))
+        found.append(web_result(one.get("title"), one.get("url"), snippet, text_at(one, "publishedDate")[:10]))
     return [one for one in found if one is not None]

@@ -15,7 +15,7 @@ from byway.backends.protocol import Call
 from byway.domains import permitted
 
 #: The official codes, of the `anthropic` SDK 2.11.0 (`web_search_tool_result_error_code.py`, seen 2026-11-21).
-Code = Literal[
+SearchErrorCode = Literal[
     "invalid_tool_input", "unavailable", "max_uses_exceeded", "too_many_requests", "query_too_long", "request_too_large"
 ]
 Freshness = Literal["day", "week", "month", "year"]
@@ -37,7 +37,7 @@ _UNSEEN: Final = re.compile(
 )
 
 
-class Place(Struct, frozen=True):
+class UserLocation(Struct, frozen=True):
     """Where the user is, roughly: `user_location` of the tool."""
 
     city: str = ""
@@ -47,20 +47,20 @@ class Place(Struct, frozen=True):
     timezone: str = ""
 
 
-class Query(Struct, frozen=True):
+class SearchQuery(Struct, frozen=True):
     """What is searched for. Of the two lists of domains at most one has entries."""
 
     text: str
     count: int = 10
     allowed: tuple[str, ...] = ()
     blocked: tuple[str, ...] = ()
-    place: Place | None = None
+    place: UserLocation | None = None
     freshness: Freshness | None = None
     since: str = ""
     """The day on which `freshness` begins (2026-11-14), for providers that want a date."""
 
 
-class Result(Struct, frozen=True):
+class WebResult(Struct, frozen=True):
     """One thing that was found."""
 
     title: str
@@ -70,34 +70,34 @@ class Result(Struct, frozen=True):
     """As the provider says it: "2 days ago", "2026-11-01"."""
 
 
-class Failed(Exception):
+class SearchError(Exception):
     """A search that gave nothing: the official code, the provider's status (0: none came), and words for a person.
 
     `again`: it is about how fast, so the same may work in a moment.
     """
 
-    def __init__(self, code: Code, message: str, status: int = 0, *, again: bool = False) -> None:
+    def __init__(self, code: SearchErrorCode, message: str, status: int = 0, *, again: bool = False) -> None:
         super().__init__(message)
-        self.code: Code = code
+        self.code: SearchErrorCode = code
         self.message = message
         self.status = status
         self.again = again
 
 
-class Provider(Protocol):
+class SearchProvider(Protocol):
     """How one provider is asked, and how its answer is read. A module satisfies this."""
 
     URL: str
     """Where it is when the config gives no `base_url`; empty: the config has to."""
 
-    def request(self, query: Query, key: str) -> Call:
+    def request(self, query: SearchQuery, key: str) -> Call:
         """The call, with the key in it."""
 
-    def read(self, status: int, body: Any) -> list[Result]:
+    def read(self, status: int, body: Any) -> list[WebResult]:
         """What `body` (decoded JSON, None for what is none) says; raises Failed."""
 
 
-def result(title: Any, url: Any, snippet: Any = "", age: Any = "") -> Result | None:
+def web_result(title: Any, url: Any, snippet: Any = "", age: Any = "") -> WebResult | None:
     """A result in plain text, or None for one that leads nowhere: only http and https addresses are given on."""
     if not isinstance(url, str):
         return None
@@ -105,7 +105,7 @@ def result(title: Any, url: Any, snippet: Any = "", age: Any = "") -> Result | N
         urls.parse(url)
     except ValueError:
         return None
-    return Result(_plain(title, _TITLE) or url, url, _plain(snippet, _SNIPPET), _plain(age, 60))
+    return WebResult(_plain(title, _TITLE) or url, url, _plain(snippet, _SNIPPET), _plain(age, 60))
 
 
 def _plain(said: Any, most: int) -> str:
@@ -119,17 +119,17 @@ def _plain(said: Any, most: int) -> str:
     return text if len(text) <= most else text[: most - 1].rstrip() + "…"
 
 
-def tidy(query: Query) -> Query:
+def normalize(query: SearchQuery) -> SearchQuery:
     """`query` as every provider can take it. Raises Failed for one that none can."""
     text = _SPACE.sub(" ", _UNSEEN.sub("", query.text.encode("utf-8", "replace").decode())).strip()
     if not text:
-        raise Failed("invalid_tool_input", "The query is empty.")
+        raise SearchError("invalid_tool_input", "The query is empty.")
     if len(text) > _LONGEST:
-        raise Failed("query_too_long", f"A query may have {_LONGEST:,} letters, and this one has {len(text):,}.")
+        raise SearchError("query_too_long", f"A query may have {_LONGEST:,} letters, and this one has {len(text):,}.")
     return replace(query, text=text)
 
 
-def operators(query: Query, longest: int = 2 * _LONGEST) -> str:
+def with_site_operators(query: SearchQuery, longest: int = 2 * _LONGEST) -> str:
     """The query with its domains as `site:` operators, for providers without fields for them; at most `longest` letters.
 
     A path is left to `fitting`: engines understand `site:` with paths in different ways. So are blocked domains for which
@@ -140,7 +140,7 @@ def operators(query: Query, longest: int = 2 * _LONGEST) -> str:
     if hosts:
         text += f" ({' OR '.join(f'site:{host}' for host in hosts)})"
         if len(text) > longest >= len(query.text):
-            raise Failed(
+            raise SearchError(
                 "request_too_large", f"The query with its {len(hosts)} domains has more than {longest} letters."
             )
     for entry in query.blocked:
@@ -154,64 +154,66 @@ def plain_domains(entries: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(entry.partition("*")[0].rstrip("/") for entry in entries))
 
 
-def fitting(query: Query, found: list[Result]) -> list[Result]:
+def matching(query: SearchQuery, found: list[WebResult]) -> list[WebResult]:
     """Those of `found` that the query's domains let pass, each address once, as many as were asked for."""
-    kept: dict[str, Result] = {}
+    kept: dict[str, WebResult] = {}
     for one in found:
         if permitted(urls.parse(one.url), query.allowed, query.blocked):
             kept.setdefault(one.url, one)
     return list(kept.values())[: query.count]
 
 
-def wanted(query: Query, most: int) -> int:
+def result_count(query: SearchQuery, most: int) -> int:
     """How many results to ask for, of `most`: more than are wanted where `fitting` may drop some."""
     return most if query.allowed or query.blocked else min(most, query.count)
 
 
-def refused(status: int, said: str, name: str) -> Failed:
+def http_error(status: int, said: str, name: str) -> SearchError:
     """The failure of an HTTP status that means the same with every provider."""
     words = f"{name} answered with HTTP {status}{f': {said[:300]}' if said else ''}{'' if said[-1:] in '.!' and said else '.'}"
     if status == 429:
-        return Failed(
+        return SearchError(
             "too_many_requests",
             f"{words} Wait a moment, take a larger plan, or name another provider in `fallback`.",
             status,
             again=True,
         )
     if status in (401, 403):
-        return Failed("unavailable", f"{words} Check its `api_key` in `web_search`.", status)
+        return SearchError("unavailable", f"{words} Check its `api_key` in `web_search`.", status)
     if status in (402, 432, 433):
-        return Failed("unavailable", f"{words} Its credits are used up: buy more, or name another provider.", status)
+        return SearchError(
+            "unavailable", f"{words} Its credits are used up: buy more, or name another provider.", status
+        )
     if status == 414 or (status in (400, 413, 422) and "too long" in said.lower()):
-        return Failed("query_too_long", words, status)
+        return SearchError("query_too_long", words, status)
     if status == 413:
-        return Failed("request_too_large", words, status)
+        return SearchError("request_too_large", words, status)
     if status in (400, 422):
-        return Failed("invalid_tool_input", words, status)
+        return SearchError("invalid_tool_input", words, status)
     if 300 <= status < 400:
-        return Failed(
+        return SearchError(
             "unavailable", f"{words} Redirects are not followed: give its final address as `base_url`.", status
         )
     if status in (404, 405):
-        return Failed("unavailable", f"{words} Is its `base_url` in `web_search` right?", status)
-    return Failed("unavailable", words, status)
+        return SearchError("unavailable", f"{words} Is its `base_url` in `web_search` right?", status)
+    return SearchError("unavailable", words, status)
 
 
-def puzzling(status: int, name: str) -> Failed:
+def unexpected_response(status: int, name: str) -> SearchError:
     """The failure of an answer that is not what the provider's documentation says."""
-    return Failed(
+    return SearchError(
         "unavailable", f"{name} answered, but not in its own words. Is its `base_url` in `web_search` right?", status
     )
 
 
-def listed(body: Any, *path: str) -> list[dict[str, Any]]:
+def objects_at(body: Any, *path: str) -> list[dict[str, Any]]:
     """The list of objects at `path` in a decoded answer; none where it is something else."""
     for name in path:
         body = body.get(name) if isinstance(body, dict) else None
     return [one for one in body if isinstance(one, dict)] if isinstance(body, list) else []
 
 
-def text_of(body: Any, *path: str) -> str:
+def text_at(body: Any, *path: str) -> str:
     """The text at `path` in a decoded answer; empty where it is something else."""
     for name in path:
         body = body.get(name) if isinstance(body, dict) else None

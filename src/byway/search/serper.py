@@ -7,15 +7,25 @@ from typing import Any, Final
 import msgspec
 
 from byway.backends.protocol import Call
-from byway.search.provider import Failed, Query, Result, listed, operators, puzzling, refused, result, text_of
+from byway.search.provider import (
+    SearchError,
+    SearchQuery,
+    WebResult,
+    http_error,
+    objects_at,
+    text_at,
+    unexpected_response,
+    web_result,
+    with_site_operators,
+)
 
 URL: Final = "https://google.serper.dev"
 
 
-def request(query: Query, key: str) -> Call:
+def request(query: SearchQuery, key: str) -> Call:
     """The call for `query`, with the key in it."""
     # More than ten cost a second credit.
-    body: dict[str, Any] = {"q": operators(query), "num": max(10, query.count)}
+    body: dict[str, Any] = {"q": with_site_operators(query), "num": max(10, query.count)}
     if query.freshness is not None:
         body["tbs"] = f"qdr:{query.freshness[0]}"
     if query.place is not None and query.place.country:
@@ -26,25 +36,27 @@ def request(query: Query, key: str) -> Call:
     return Call("POST", "/search", headers, msgspec.json.encode(body))
 
 
-def read(status: int, body: Any) -> list[Result]:
+def read(status: int, body: Any) -> list[WebResult]:
     """What an answer says, given its status and its decoded JSON; raises Failed."""
     if status != 200:
-        said = text_of(body, "message")
+        said = text_at(body, "message")
         if "credits" in said.lower():
             # It says 400 for this.
-            raise Failed(
+            raise SearchError(
                 "unavailable",
                 f"Serper says HTTP {status}: {said.rstrip('.')}. Buy credits, or name another provider.",
                 status,
             )
-        raise refused(status, said, "Serper")
+        raise http_error(status, said, "Serper")
     if not isinstance(body, dict) or not {"organic", "searchParameters"} & body.keys():
-        raise puzzling(status, "Serper")
+        raise unexpected_response(status, "Serper")
     found = [
-        result(one.get("title"), one.get("link"), one.get("snippet"), one.get("date"))
-        for one in listed(body, "organic")
+        web_result(one.get("title"), one.get("link"), one.get("snippet"), one.get("date"))
+        for one in objects_at(body, "organic")
     ]
     answer = body.get("answerBox")
     if isinstance(answer, dict):
-        found.insert(0, result(answer.get("title"), answer.get("link"), answer.get("snippet") or answer.get("answer")))
+        found.insert(
+            0, web_result(answer.get("title"), answer.get("link"), answer.get("snippet") or answer.get("answer"))
+        )
     return [one for one in found if one is not None]

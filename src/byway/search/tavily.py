@@ -8,16 +8,16 @@ import msgspec
 
 from byway.backends.protocol import Call
 from byway.search.provider import (
-    Failed,
-    Query,
-    Result,
-    listed,
+    SearchError,
+    SearchQuery,
+    WebResult,
+    http_error,
+    objects_at,
     plain_domains,
-    puzzling,
-    refused,
-    result,
-    text_of,
-    wanted,
+    result_count,
+    text_at,
+    unexpected_response,
+    web_result,
 )
 
 URL: Final = "https://api.tavily.com"
@@ -25,11 +25,11 @@ _LONGEST: Final = 400
 _MOST: Final = 20
 
 
-def request(query: Query, key: str) -> Call:
+def request(query: SearchQuery, key: str) -> Call:
     """The call for `query`, with the key in it. Raises Failed for a query that is too long."""
     if len(query.text) > _LONGEST:
-        raise Failed("query_too_long", f"Tavily takes {_LONGEST} letters.")
-    body: dict[str, Any] = {"query": query.text, "max_results": wanted(query, _MOST), "search_depth": "basic"}
+        raise SearchError("query_too_long", f"Tavily takes {_LONGEST} letters.")
+    body: dict[str, Any] = {"query": query.text, "max_results": result_count(query, _MOST), "search_depth": "basic"}
     if query.allowed:
         body["include_domains"] = plain_domains(query.allowed)
     if query.blocked:
@@ -40,17 +40,17 @@ def request(query: Query, key: str) -> Call:
     return Call("POST", "/search", headers, msgspec.json.encode(body))
 
 
-def read(status: int, body: Any) -> list[Result]:
+def read(status: int, body: Any) -> list[WebResult]:
     """What an answer says, given its status and its decoded JSON; raises Failed."""
     if status != 200:
         # The body that was refused is told in a list, everything else in `error`.
-        said = text_of(body, "detail", "error") or text_of(body, "detail")
-        said = said or "; ".join(text_of(one, "msg") for one in listed(body, "detail"))
-        raise refused(status, said, "Tavily")
+        said = text_at(body, "detail", "error") or text_at(body, "detail")
+        said = said or "; ".join(text_at(one, "msg") for one in objects_at(body, "detail"))
+        raise http_error(status, said, "Tavily")
     if not isinstance(body, dict) or "results" not in body:
-        raise puzzling(status, "Tavily")
+        raise unexpected_response(status, "Tavily")
     found = [
-        result(one.get("title"), one.get("url"), one.get("content"), one.get("published_date"))
-        for one in listed(body, "results")
+        web_result(one.get("title"), one.get("url"), one.get("content"), one.get("published_date"))
+        for one in objects_at(body, "results")
     ]
     return [one for one in found if one is not None]

@@ -18,7 +18,7 @@ from byway.routes.settings import who, work
 from byway.routing import route as routing
 from byway.runtime import Runtime
 from byway.search.chain import Searcher
-from byway.search.provider import Failed, Query, Result
+from byway.search.provider import SearchError, SearchQuery, WebResult
 from byway.secrets.names import ENTRIES, literal
 from byway.secrets.vault import NoKeychain, VaultError
 from byway.ui.login import closed
@@ -471,15 +471,15 @@ async def test(ask: Ask) -> None:
     fields = await form(ask)
     settings = ask.runtime.config.web_search
     asked = fields["query"] or "latest Rust release"
-    results: list[Result] = []
+    results: list[WebResult] = []
     said: Said
     searcher = Searcher(msgspec.structs.replace(settings, enabled=True, cache_ttl=0.0))
     try:
-        found = await searcher.search(Query(asked, settings.max_results))
+        found = await searcher.search(SearchQuery(asked, settings.max_results))
         results = found.results
         many = f"{len(results)} results" if results else "It answered, and found nothing"
         said = Said("good" if results else "warn", f"{many}, by {found.provider}.")
-    except Failed as failure:
+    except SearchError as failure:
         said = Said("bad", f"{_whose(settings.providers)} failed: {failure.code}", failure.message)
     finally:
         await searcher.close()

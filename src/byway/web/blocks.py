@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import Raw
 
-from byway.domains import complaint
+from byway.domains import domains_error
 from byway.messages.request import Tool
 from byway.problems import Problem
 
 if TYPE_CHECKING:
-    from byway.web.fetch import Page, Unfetched
+    from byway.web.fetch import FetchedPage, FetchError
 
-KIND: Final = "web_fetch_"
+FETCH_TOOL_PREFIX: Final = "web_fetch_"
 _encode: Final = msgspec.json.Encoder().encode
 #: What a model is offered instead: a function, which Byway runs.
-FUNCTION: Final = Tool(
+FETCH_FUNCTION: Final = Tool(
     "web_fetch",
     description=Raw(
         _encode("Fetches a web page and gives its text. Only addresses that stand in the conversation can be fetched.")
@@ -32,19 +32,19 @@ FUNCTION: Final = Tool(
 )
 
 
-def check(tool: Tool, at: int) -> None:
+def check_fetch_tool(tool: Tool, at: int) -> None:
     """Raises Problem `invalid_request` for lists of domains that are none."""
-    wrong = complaint(tool.allowed_domains, tool.blocked_domains)
+    wrong = domains_error(tool.allowed_domains, tool.blocked_domains)
     if wrong:
         raise Problem("invalid_request", f"tools.{at}.{wrong}")
 
 
-def call(id: str, url: str) -> dict[str, Any]:
+def fetch_call(id: str, url: str) -> dict[str, Any]:
     """The block that says what is fetched."""
     return {"type": "server_tool_use", "id": id, "name": "web_fetch", "input": {"url": url}}
 
 
-def found(id: str, page: Page, tool: Tool) -> dict[str, Any]:
+def fetched_page(id: str, page: FetchedPage, tool: Tool) -> dict[str, Any]:
     """The block with the page."""
     document = {
         "type": "document",
@@ -56,7 +56,7 @@ def found(id: str, page: Page, tool: Tool) -> dict[str, Any]:
     return {"type": "web_fetch_tool_result", "tool_use_id": id, "content": result}
 
 
-def failed(id: str, failure: Unfetched) -> dict[str, Any]:
+def fetch_error(id: str, failure: FetchError) -> dict[str, Any]:
     """The block that says why there is no page: HTTP stays 200."""
     error = {"type": "web_fetch_tool_result_error", "error_code": failure.code}
     return {"type": "web_fetch_tool_result", "tool_use_id": id, "content": error}

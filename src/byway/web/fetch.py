@@ -24,11 +24,11 @@ from byway.messages.tokens import text_tokens
 from byway.problems import Problem
 from byway.upstream.client import Answer, Upstream
 from byway.urls import Url
-from byway.web.guard import Number, Reach
+from byway.web.guard import AddressPolicy, IPAddress
 from byway.web.parser import Kind, Readers, Unreadable, kind_of, sniffed
 
 #: The official codes, of the `anthropic` SDK 2.11.0 (`web_fetch_tool_result_error_code.py`, seen 2026-11-21).
-Code = Literal[
+FetchErrorCode = Literal[
     "invalid_tool_input",
     "url_too_long",
     "url_not_allowed",
@@ -61,16 +61,16 @@ _LOOKING_UP: Final = ThreadPoolExecutor(4, "byway-look-up")
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 
-class Unfetched(Exception):
+class FetchError(Exception):
     """Why there is no page: the official code, and words for a person."""
 
-    def __init__(self, code: Code, message: str) -> None:
+    def __init__(self, code: FetchErrorCode, message: str) -> None:
         super().__init__(message)
-        self.code: Code = code
+        self.code: FetchErrorCode = code
         self.message = message
 
 
-class Page(NamedTuple):
+class FetchedPage(NamedTuple):
     """What was fetched."""
 
     url: str
@@ -101,12 +101,12 @@ class Fetcher:
     ) -> None:
         """`resolve(host, port)` gives a name's IP addresses; None asks the system. `clock` counts seconds."""
         self.settings = settings
-        self._reach = Reach(settings.allow_private, local_only=local_only)
+        self._reach = AddressPolicy(settings.allow_private, local_only=local_only)
         self._resolve = resolve or _resolved
         self._clock = clock
         self._readers = Readers()
         self._free = asyncio.Semaphore(_AT_ONCE)
-        self._kept: OrderedDict[str, tuple[float, Page]] = OrderedDict()
+        self._kept: OrderedDict[str, tuple[float, FetchedPage]] = OrderedDict()
         limit = settings.timeout
         self._timeouts = Timeouts(connect=min(10.0, limit), first_byte=limit, between_chunks=limit)
         self._headers = (("accept", _ACCEPT), ("user-agent", settings.user_agent or f"byway/{__version__} (web fetch)"))
@@ -120,7 +120,7 @@ class Fetcher:
         known: Callable[[Url], bool] | None = None,
         max_content_tokens: int | None = None,
         fresh: bool = False,
-    ) -> Page:
+    ) -> FetchedPage:
         """The page at `url`; raises Unfetched.
 
         `allowed` and `blocked` are the tool's domain lists (checked by `domains.complaint` before), beside those of the
@@ -129,13 +129,13 @@ class Fetcher:
         when that is less.
         """
         if len(url) > LONGEST:
-            raise Unfetched("url_too_long", f"The URL has {len(url)} characters, and {LONGEST} are the most.")
+            raise FetchError("url_too_long", f"The URL has {len(url)} characters, and {LONGEST} are the most.")
         try:
             start = urls.parse(url.strip())
         except ValueError as error:
-            raise Unfetched("invalid_tool_input", f"The URL {error}.") from None
+            raise FetchError("invalid_tool_input", f"The URL {error}.") from None
         if known is not None and not known(start):
-            raise Unfetched(
+            raise FetchError(
                 "url_not_in_prior_context",
                 "The conversation has not named this URL before: only what the user, a tool or a search gave is fetched.",
             )
@@ -144,9 +144,9 @@ class Fetcher:
         def check(url: Url) -> None:
             reason = self._reach.refuses(url)
             if reason:
-                raise Unfetched("url_not_allowed", f"This is not fetched: {reason}.")
+                raise FetchError("url_not_allowed", f"This is not fetched: {reason}.")
             if not all(permitted(url, *pair) for pair in lists):
-                raise Unfetched("url_not_allowed", f"The domain lists do not permit {url.host}.")
+                raise FetchError("url_not_allowed", f"The domain lists do not permit {url.host}.")
 
         check(start)
         page = None if fresh else self._remembered(str(start))
@@ -155,7 +155,7 @@ class Fetcher:
                 async with asyncio.timeout(self.settings.timeout), self._free:
                     page = await self._walk(start, check)
             except TimeoutError:
-                raise Unfetched(
+                raise FetchError(
                     "url_not_accessible",
                     f"{start.host} gave no whole page within {self.settings.timeout:g} s (`web_fetch.timeout`).",
                 ) from None
@@ -168,7 +168,7 @@ class Fetcher:
 
     # --------------------------------------------------------------------------------------------------------- the way
 
-    async def _walk(self, url: Url, check: Callable[[Url], None]) -> Page:
+    async def _walk(self, url: Url, check: Callable[[Url], None]) -> FetchedPage:
         """Ask, and follow where the answers point, each address checked like the first."""
         trail = [url]
         while True:
@@ -190,7 +190,7 @@ class Fetcher:
             check(url)
             trail.append(url)
             if len(trail) > _REDIRECTS + 1:
-                raise Unfetched("url_not_accessible", f"{trail[0].host} redirects more than {_REDIRECTS} times.")
+                raise FetchError("url_not_accessible", f"{trail[0].host} redirects more than {_REDIRECTS} times.")
 
     async def _addresses(self, url: Url) -> tuple[str, ...]:
         """The IP addresses that may be connected to for `url`; they are looked up once and nothing else is used."""
@@ -200,7 +200,7 @@ class Fetcher:
             try:
                 found = await self._resolve(url.host, url.port)
             except (OSError, UnicodeError):
-                raise Unfetched("url_not_accessible", f"The name {url.host} cannot be looked up.") from None
+                raise FetchError("url_not_accessible", f"The name {url.host} cannot be looked up.") from None
         numbers = [ipaddress.ip_address(one.partition("%")[0]) for one in dict.fromkeys(found)]
         reasons = {number: self._reach.bars(url, number) for number in numbers}
         for number in [one for one, reason in reasons.items() if not reason and not self._reach.lists(url, one)]:
@@ -208,15 +208,15 @@ class Fetcher:
         good = tuple(str(number) for number, reason in reasons.items() if not reason)
         if not good:
             reason = next(iter(reasons.values()), f"{url.host} has no address")
-            raise Unfetched("url_not_allowed", f"This is not fetched: {reason}.")
+            raise FetchError("url_not_allowed", f"This is not fetched: {reason}.")
         return good
 
-    async def _page(self, answer: Answer, trail: list[Url]) -> Page:
+    async def _page(self, answer: Answer, trail: list[Url]) -> FetchedPage:
         url = trail[-1]
         if answer.status == 429:
-            raise Unfetched("too_many_requests", f"{url.host} asks for fewer requests (HTTP 429). Try again later.")
+            raise FetchError("too_many_requests", f"{url.host} asks for fewer requests (HTTP 429). Try again later.")
         if not 200 <= answer.status < 300:
-            raise Unfetched("url_not_accessible", f"{url.host} answers with HTTP {answer.status}.")
+            raise FetchError("url_not_accessible", f"{url.host} answers with HTTP {answer.status}.")
         media, charset, kind = kind_of(answer.headers.get("content-type", ""))
         if kind is None:
             raise _unsupported(media)
@@ -227,20 +227,20 @@ class Fetcher:
                 raise _unsupported(media)
         return await self._read(kind, data, charset, media, trail)
 
-    async def _read(self, kind: Kind, data: bytes, charset: str, media: str, trail: list[Url]) -> Page:
+    async def _read(self, kind: Kind, data: bytes, charset: str, media: str, trail: list[Url]) -> FetchedPage:
         url = str(trail[-1])
         try:
             title, text = await self._readers.read(kind, data, charset, url)
         except Unreadable as error:
-            raise Unfetched(error.code, str(error)) from None
+            raise FetchError(error.code, str(error)) from None
         text = text.replace("\0", "").strip()
         if not text:
-            raise Unfetched(
+            raise FetchError(
                 "url_not_accessible",
                 f"The page at {trail[-1].host} has no text. Perhaps it is made by JavaScript, which Byway does not run.",
             )
         now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        return Page(url, title, text, media, now, tuple(trail))
+        return FetchedPage(url, title, text, media, now, tuple(trail))
 
     async def _body(self, answer: Answer, url: Url) -> bytes:
         """All of it, unpacked; a length that is told is believed before anything is read."""
@@ -254,14 +254,14 @@ class Fetcher:
                 parts.append(data)
                 size += len(data)
         if size > most:
-            raise Unfetched(
+            raise FetchError(
                 "content_too_large", f"The page at {url.host} has more than {most} bytes (`web_fetch.max_bytes`)."
             )
         return b"".join(parts)
 
     # ---------------------------------------------------------------------------------------------------------- memory
 
-    def _remembered(self, url: str) -> Page | None:
+    def _remembered(self, url: str) -> FetchedPage | None:
         found = self._kept.get(url)
         if found is None:
             return None
@@ -272,7 +272,7 @@ class Fetcher:
         self._kept.move_to_end(url)
         return page
 
-    def _remember(self, url: str, page: Page) -> None:
+    def _remember(self, url: str, page: FetchedPage) -> None:
         if not self.settings.cache_ttl:
             return
         self._kept[url] = (self._clock() + self.settings.cache_ttl, page)
@@ -289,7 +289,7 @@ async def _resolved(host: str, port: int) -> Sequence[str]:
     return [str(address[4][0]) for address in found]
 
 
-def _own(number: Number) -> str:
+def _own(number: IPAddress) -> str:
     """Why not, when a public address is this machine's own, with services behind it that only its firewall hides."""
     # Some systems let anybody have any address; there nothing can be told.
     return f"{number} is an address of this machine" if _bound(str(number)) and not _bound("192.0.2.1") else ""
@@ -315,10 +315,10 @@ def _onward(url: Url, location: str) -> Url:
             raise ValueError("is empty or too long")
         return urls.join(url, location)
     except ValueError as error:
-        raise Unfetched("url_not_accessible", f"{url.host} redirects to a URL that {error}.") from None
+        raise FetchError("url_not_accessible", f"{url.host} redirects to a URL that {error}.") from None
 
 
-def _inaccessible(url: Url, problem: Problem) -> Unfetched:
+def _inaccessible(url: Url, problem: Problem) -> FetchError:
     """The client's words are about backends; what they come to here is the kind."""
     if problem.kind == "timeout":
         what = "does not answer in time"
@@ -326,21 +326,21 @@ def _inaccessible(url: Url, problem: Problem) -> Unfetched:
         what = "sends what is not a whole answer"
     else:
         what = "cannot be reached" + (", or its certificate is not trusted" if url.scheme == "https" else "")
-    return Unfetched("url_not_accessible", f"{url.host} {what}.")
+    return FetchError("url_not_accessible", f"{url.host} {what}.")
 
 
-def _unsupported(media: str) -> Unfetched:
-    return Unfetched(
+def _unsupported(media: str) -> FetchError:
+    return FetchError(
         "unsupported_content_type", f"{media or 'This'} is not read: only text, HTML, JSON, XML and PDF are."
     )
 
 
-def _size(page: Page) -> int:
+def _size(page: FetchedPage) -> int:
     """Bytes in memory, about: a letter takes up to four."""
     return 4 * len(page.text) + 1000
 
 
-def _cut(page: Page, most: int) -> Page:
+def _cut(page: FetchedPage, most: int) -> FetchedPage:
     """The page with at most about `most` tokens of its text."""
     text = page.text[: most * _LETTERS_PER_TOKEN]
     tokens = int(text_tokens(text.encode("utf-8", "replace")))

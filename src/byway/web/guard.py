@@ -11,11 +11,11 @@ from typing import Final
 
 from byway.urls import Url
 
-Number = ipaddress.IPv4Address | ipaddress.IPv6Address
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-def _networks(text: str) -> tuple[Network, ...]:
+def _networks(text: str) -> tuple[IPNetwork, ...]:
     return tuple(ipaddress.ip_network(one) for one in text.split())
 
 
@@ -43,28 +43,28 @@ _INNER: Final = (".localhost", ".local", ".internal", ".home.arpa", ".lan", ".on
 _UNLISTED: Final = ", and `web_fetch.allow_private` does not list it"
 
 
-def never(number: Number) -> bool:
+def never(number: IPAddress) -> bool:
     """Is it an address that nothing is fetched from, however Byway is configured?"""
     if number in _COMPATIBLE and number != _LOOPBACK:
         return True
     return any(number in network for network in _NEVER)
 
 
-def public(number: Number) -> bool:
+def public(number: IPAddress) -> bool:
     """Is it an address of the open internet?"""
     if never(number) or any(number in network for network in _PRIVATE):
         return False
     return number.version == 4 or number in _GLOBAL
 
 
-class Reach:
+class AddressPolicy:
     """Where Byway may fetch from: everywhere public, unless it stays local, and what is listed."""
 
     def __init__(self, listed: Iterable[str] = (), *, local_only: bool = False) -> None:
         """`listed` are addresses, networks, and names of hosts, as `web_fetch.allow_private` has them."""
         self.local_only = local_only
         self._names: set[str] = set()
-        networks: list[Network] = []
+        networks: list[IPNetwork] = []
         for entry in listed:
             try:
                 networks.append(ipaddress.ip_network(entry))
@@ -86,11 +86,11 @@ class Reach:
         inner = "." not in url.host or url.host.endswith(_INNER)
         return f"{url.host} is no name of the open internet{_UNLISTED}" if inner and not self._networks else ""
 
-    def lists(self, url: Url, number: Number) -> bool:
+    def lists(self, url: Url, number: IPAddress) -> bool:
         """Has somebody listed this host or this address?"""
         return url.host in self._names or any(number in network for network in self._networks)
 
-    def bars(self, url: Url, number: Number) -> str:
+    def bars(self, url: Url, number: IPAddress) -> str:
         """Why Byway may not connect to `number` for `url`; empty when it may."""
         if never(number):
             return f"{number} is an address that nothing is ever fetched from"

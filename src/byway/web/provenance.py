@@ -31,17 +31,17 @@ _CANDIDATES: Final = 32
 _LONGEST: Final = 2048
 
 
-class Named(Struct, frozen=True):
+class ToolName(Struct, frozen=True):
     """A tool that a filter names."""
 
     name: str
 
 
-class Filter(Struct, frozen=True):
+class SourceFilter(Struct, frozen=True):
     """Which results of a source count; for `user_input` only `all` and `none`."""
 
     type: Literal["all", "none", "only", "except"] = "all"
-    tools: tuple[Named, ...] = ()
+    tools: tuple[ToolName, ...] = ()
 
     def takes(self, tool: str = "") -> bool:
         """Do the results of `tool` count?"""
@@ -49,32 +49,32 @@ class Filter(Struct, frozen=True):
         return self.type == "all" or (self.type == "only" and named) or (self.type == "except" and not named)
 
 
-class Sources(Struct, frozen=True):
+class UrlSources(Struct, frozen=True):
     """The tool's `url_sources`, as the official API has it (`anthropic` SDK 2.11.0)."""
 
-    user_input: Filter = Filter()
-    client_tool_results: Filter = Filter()
-    server_tool_results: Filter = Filter()
+    user_input: SourceFilter = SourceFilter()
+    client_tool_results: SourceFilter = SourceFilter()
+    server_tool_results: SourceFilter = SourceFilter()
 
 
-def sources(raw: Raw, path: str) -> Sources:
+def parse_sources(raw: Raw, path: str) -> UrlSources:
     """A tool's `url_sources`; all of them where it has none. Raises Problem `invalid_request` with `path`."""
     if not len(raw):
-        return Sources()
+        return UrlSources()
     try:
-        return msgspec.json.decode(raw, type=Sources | None) or Sources()
+        return msgspec.json.decode(raw, type=UrlSources | None) or UrlSources()
     except msgspec.MsgspecError as error:
         raise Problem("invalid_request", f"{path}: {error}") from None
 
 
-def appeared(request: Request, url: Url, sources: Sources | None = None) -> bool:
+def url_appeared(request: Request, url: Url, sources: UrlSources | None = None) -> bool:
     """Did `url` stand in a user's message, in a client tool's result, or in an earlier search or fetch?
 
     What only the model or the system prompt said does not count. The same address may be written otherwise: with or
     without a slash at its end, without its scheme, or with http where https is asked for.
     """
     forms = _forms(url)
-    return any(_names(text, url, forms) for text in _texts(request, sources or Sources()))
+    return any(_names(text, url, forms) for text in _texts(request, sources or UrlSources()))
 
 
 def _forms(url: Url) -> frozenset[Url]:
@@ -121,7 +121,7 @@ def _read(text: str) -> Url | None:
 # ------------------------------------------------------------------------------------------------------- where to look
 
 
-def _texts(request: Request, sources: Sources) -> Iterator[str]:
+def _texts(request: Request, sources: UrlSources) -> Iterator[str]:
     """Every text that counts."""
     tools: dict[str, str] = {}
     for turn in request.turns:
