@@ -17,7 +17,7 @@ from strict import check_event, check_message
 
 from byway.backends import anthropic
 from byway.backends.openai import completions
-from byway.backends.protocol import Backend, Call, Target
+from byway.backends.protocol import BackendProtocol, Call, Target
 from byway.backends.vendors import VENDORS
 from byway.messages import pdf, signature
 from byway.messages import request as messages
@@ -26,7 +26,7 @@ from byway.messages.request import Request
 from byway.messages.stream import fold
 from byway.problems import Problem
 
-MODULES: dict[str, Backend] = {"openai": completions, "anthropic": anthropic}
+MODULES: dict[str, BackendProtocol] = {"openai": completions, "anthropic": anthropic}
 ALL = [case for protocol in MODULES for case in cases(protocol)]
 ANSWERED = [case for case in ALL if case.turns[-1].replies and case.turns[-1].replies[-1].status == 200]
 ENDED = [case for case in ANSWERED if case.turns[-1].problem is None]

@@ -140,7 +140,9 @@ def test_odd_frames_are_broken(items: list[Any]) -> None:
     ],
 )
 def test_numbers_that_are_none_do_not_come_back(text: str) -> None:
-    problem = errors.read(400, {"retry-after": "inf"}, json.dumps({"error": {"message": text}}).encode(), backend="b")
+    problem = errors.from_response(
+        400, {"retry-after": "inf"}, json.dumps({"error": {"message": text}}).encode(), backend="b"
+    )
     assert all(not isinstance(fact, int) or fact < 1 << 53 for fact in problem.facts.values())
     assert problem.retry_after is None or problem.retry_after <= 86_400
 

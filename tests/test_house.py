@@ -18,7 +18,7 @@ import msgspec
 import pytest
 
 from byway import problems
-from byway.backends.protocol import Backend
+from byway.backends.protocol import BackendProtocol
 from byway.backends.vendors import VENDORS, ProtocolName
 from byway.config import Config
 from byway.config.settings import notes
@@ -160,7 +160,7 @@ def test_there_is_no_import_cycle() -> None:
 
 def test_every_backend_module_satisfies_the_protocol() -> None:
     assert set(PROTOCOLS) == set(get_args(ProtocolName))
-    wanted = {name: value for name, value in vars(Backend).items() if inspect.isfunction(value)}
+    wanted = {name: value for name, value in vars(BackendProtocol).items() if inspect.isfunction(value)}
     wanted.pop("__init__", None)
     wanted.pop("__subclasshook__", None)
     assert {"request", "reader", "problem", "models"} <= set(wanted)
@@ -247,7 +247,7 @@ def test_a_module_is_named_described_and_short(module: str) -> None:
 @pytest.mark.parametrize("module", MODULES)
 def test_public_functions_say_what_they_do(module: str) -> None:
     """Module-level functions; a backend's are described once, by its Protocol."""
-    contract = set(vars(Backend)) if within(module, "byway.backends") else set()
+    contract = set(vars(BackendProtocol)) if within(module, "byway.backends") else set()
     silent = [
         node.name
         for node in tree(MODULES[module]).body

@@ -14,7 +14,7 @@ from strict import check_error, check_event, check_message
 from test_cases import compare
 
 from byway import config
-from byway.backends.protocol import Call, Facts
+from byway.backends.protocol import Call, ModelFacts
 from byway.runtime import Runtime
 from byway.server.app import App
 
@@ -67,7 +67,7 @@ async def ask(case: Case, turn: Turn, network: Network) -> tuple[int, dict[str, 
     )
     live = runtime.backends["box"]
     live.upstream = cast(Any, network)
-    live.facts[model] = Facts(int(case.target["window"]) if "window" in case.target else None)
+    live.facts[model] = ModelFacts(int(case.target["window"]) if "window" in case.target else None)
     sent: list[Any] = []
     came = [{"type": "http.request", "body": turn.body, "more_body": False}]
 

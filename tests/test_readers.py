@@ -14,7 +14,7 @@ from strict import check_event
 
 from byway.backends import anthropic
 from byway.backends.openai import completions
-from byway.backends.protocol import Backend, Target
+from byway.backends.protocol import BackendProtocol, Target
 from byway.backends.vendors import VENDORS
 from byway.messages import request as messages
 from byway.messages import signature, sse
@@ -23,7 +23,7 @@ from byway.messages.stream import Writer, fold
 from byway.problems import Problem
 
 REQUEST = messages.parse(SHORT, {}, "msg_x")
-MODULES: tuple[tuple[Backend, Target], ...] = (
+MODULES: tuple[tuple[BackendProtocol, Target], ...] = (
     (completions, Target("box", "local", VENDORS["generic"])),
     (anthropic, Target("box", "claude-x", VENDORS["anthropic"])),
 )
@@ -41,7 +41,7 @@ def chunked(data: bytes, sizes: list[int]) -> list[bytes]:
     return [*found, data[at:]]
 
 
-def run(module: Backend, target: Target, chunks: list[bytes]) -> tuple[list[Event], Problem | None]:
+def run(module: BackendProtocol, target: Target, chunks: list[bytes]) -> tuple[list[Event], Problem | None]:
     reader = module.reader(REQUEST, target)
     events: list[Event] = []
     try:

@@ -13,7 +13,7 @@ from gateway import Gateway, config
 from scripted import Asked, Reply, Scripted, llamacpp_overflow, said
 
 from byway import config as settings
-from byway.backends.protocol import Facts
+from byway.backends.protocol import ModelFacts
 from byway.messages import request as messages
 from byway.problems import Problem
 from byway.runtime import Live, Runtime
@@ -64,7 +64,7 @@ def request(text: str = "hi", **fields: Any) -> messages.Request:
 SHOW = {"capabilities": ["completion", "tools", "vision"], "model_info": {"qwen3.context_length": 262144}}
 LISTED = {"id": "local", "object": "model"}
 
-WINDOWS: dict[str, tuple[str, dict[str, Any], Facts]] = {
+WINDOWS: dict[str, tuple[str, dict[str, Any], ModelFacts]] = {
     "llama.cpp says the window of one slot": (
         "llamacpp",
         {
@@ -74,7 +74,7 @@ WINDOWS: dict[str, tuple[str, dict[str, Any], Facts]] = {
                 "modalities": {"vision": True},
             }
         },
-        Facts(8192, False, True, None, "backend"),
+        ModelFacts(8192, False, True, None, "backend"),
     ),
     "Ollama says the window of a loaded model": (
         "ollama",
@@ -82,27 +82,27 @@ WINDOWS: dict[str, tuple[str, dict[str, Any], Facts]] = {
             "/api/ps": {"models": [{"name": "local:latest", "model": "local:latest", "context_length": 16384}]},
             "/api/show": SHOW,
         },
-        Facts(16384, True, True, None, "backend"),
+        ModelFacts(16384, True, True, None, "backend"),
     ),
     "what Ollama's model was trained on is no window": (
         "ollama",
         {"/api/ps": {"models": []}, "/api/show": SHOW},
-        Facts(None, True, True),
+        ModelFacts(None, True, True),
     ),
     "a Modelfile's own window is one": (
         "ollama",
         {"/api/ps": {"models": []}, "/api/show": {**SHOW, "parameters": 'temperature 0.7\nnum_ctx    32768\nstop "x"'}},
-        Facts(32768, True, True, None, "backend"),
+        ModelFacts(32768, True, True, None, "backend"),
     ),
     "an Ollama model that can only complete has no tools": (
         "ollama",
         {"/api/show": {"capabilities": ["completion"]}},
-        Facts(None, False, False),
+        ModelFacts(None, False, False),
     ),
     "vLLM says it in its list": (
         "vllm",
         {"/v1/models": {"data": [{**LISTED, "max_model_len": 40960}]}},
-        Facts(40960, source="backend"),
+        ModelFacts(40960, source="backend"),
     ),
     "LM Studio says it of a loaded model": (
         "lmstudio",
@@ -120,12 +120,12 @@ WINDOWS: dict[str, tuple[str, dict[str, Any], Facts]] = {
                 ]
             }
         },
-        Facts(4096, True, True, None, "backend"),
+        ModelFacts(4096, True, True, None, "backend"),
     ),
     "LM Studio does not say it of a model on disk": (
         "lmstudio",
         {"/api/v0/models": {"data": [{**LISTED, "type": "llm", "state": "not-loaded", "max_context_length": 131072}]}},
-        Facts(None, None, False),
+        ModelFacts(None, None, False),
     ),
     "OpenRouter says it in its list, with tools, images and the longest answer": (
         "generic",
@@ -142,17 +142,17 @@ WINDOWS: dict[str, tuple[str, dict[str, Any], Facts]] = {
                 ]
             }
         },
-        Facts(200000, True, True, 64000, "backend"),
+        ModelFacts(200000, True, True, 64000, "backend"),
     ),
     "Groq has a name of its own for it": (
         "generic",
         {"/v1/models": {"data": [{**LISTED, "context_window": 131072}]}},
-        Facts(131072, source="backend"),
+        ModelFacts(131072, source="backend"),
     ),
     "Anthropic says it in its list": (
         "anthropic",
         {"/v1/models": {"data": [{"id": "local", "type": "model", "max_input_tokens": 1000000, "max_tokens": 128000}]}},
-        Facts(1000000, most=128000, source="backend"),
+        ModelFacts(1000000, max_output=128000, source="backend"),
     ),
 }
 
@@ -165,7 +165,7 @@ def test_the_window_is_the_backend_s_own_word(sentence: str, named: bool) -> Non
     async def act(runtime: Runtime, live: Live) -> None:
         await runtime.ask()
         assert live.state == "ready"
-        assert live.facts.get("local", Facts()) == facts
+        assert live.facts.get("local", ModelFacts()) == facts
 
     with Server(pages) as server:
         live_with(server, act, type=vendor, **({"models": ["local"]} if named else {}))
@@ -174,7 +174,7 @@ def test_the_window_is_the_backend_s_own_word(sentence: str, named: bool) -> Non
 def test_the_config_s_word_stands_above_the_backend_s() -> None:
     async def act(runtime: Runtime, live: Live) -> None:
         await runtime.ask()
-        assert live.facts["local"] == Facts(32768, False, source="config")
+        assert live.facts["local"] == ModelFacts(32768, False, source="config")
         live.learn("local", request(), Problem("prompt_too_long", "", facts={"tokens": 9000, "window": 8192}))
         assert live.target("local").window == 32768
 
@@ -202,7 +202,7 @@ def test_a_window_is_learned_from_an_overflow_and_only_made_smaller() -> None:
         for said_window, known in ((16384, 16384), (8192, 8192), (32768, 8192)):
             problem = Problem("prompt_too_long", "", facts={"tokens": 99999, "window": said_window})
             assert not live.learn("local", request(), problem)
-            assert live.facts["local"] == Facts(known, source="learned")
+            assert live.facts["local"] == ModelFacts(known, source="learned")
 
     with Scripted() as server:
         live_with(server, act, type="generic", models=["local"])
@@ -213,10 +213,10 @@ def test_a_backend_that_says_too_much_is_not_believed_again() -> None:
         await runtime.ask()
         live.learn("local", request(), Problem("prompt_too_long", "", facts={"tokens": 99999, "window": 8192}))
         await runtime.ask()
-        assert live.facts["local"] == Facts(8192, source="learned")
+        assert live.facts["local"] == ModelFacts(8192, source="learned")
         server.pages["/v1/models"] = {"data": [{**LISTED, "max_model_len": 4096}]}
         await runtime.ask()
-        assert live.facts["local"] == Facts(4096, source="backend")
+        assert live.facts["local"] == ModelFacts(4096, source="backend")
 
     with Server({"/v1/models": {"data": [{**LISTED, "max_model_len": 200000}]}}) as server:
         live_with(server, act, type="vllm")

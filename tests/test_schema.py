@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from byway.backends.openai.schema import Dialect, cleaned, strict
+from byway.backends.openai.schema import Dialect, adapt, allows_strict
 from byway.problems import Problem
 
 DIALECTS: tuple[Dialect, ...] = get_args(Dialect)
@@ -19,7 +19,7 @@ PATH = "tools.3.input_schema"
 
 
 def clean(schema: Any, dialect: Dialect) -> Any:
-    return json.loads(cleaned(json.dumps(schema).encode(), dialect, PATH))
+    return json.loads(adapt(json.dumps(schema).encode(), dialect, PATH))
 
 
 def of(property: Any, dialect: Dialect, **top: Any) -> Any:
@@ -29,21 +29,21 @@ def of(property: Any, dialect: Dialect, **top: Any) -> Any:
 
 def test_an_open_server_gets_the_schema_byte_for_byte() -> None:
     raw = b'{ "type":"object" , "properties":{"a":{"pattern":"x"}}}'
-    assert cleaned(raw, "open", PATH) == raw
+    assert adapt(raw, "open", PATH) == raw
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_the_name_of_the_draft_is_sent_to_nobody_and_keys_keep_their_order(dialect: Dialect) -> None:
     raw = b'{"required":["b"],"$schema":"https://x","type":"object","properties":{"b":{"type":"string"},"a":{"type":"null"}}}'
     said = b'{"required":["b"],"type":"object","properties":{"b":{"type":"string"},"a":{"type":"null"}}}'
-    assert cleaned(raw, dialect, PATH) == said
+    assert adapt(raw, dialect, PATH) == said
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("raw", [b"[]", b"true", b'"x"', b"1"])
 def test_a_schema_that_is_no_object_is_refused_with_its_path(raw: bytes, dialect: Dialect) -> None:
     with pytest.raises(Problem, match=r"tools\.3\.input_schema: Input should be an object"):
-        cleaned(raw, dialect, PATH)
+        adapt(raw, dialect, PATH)
 
 
 @pytest.mark.parametrize("dialect", ["grammar", "openai", "plain"])
@@ -208,21 +208,21 @@ def test_references_that_grow_without_end_are_refused_soon() -> None:
 def test_a_deep_schema_is_cleaned_or_refused(dialect: Dialect, depth: int) -> None:
     raw = b'{"properties":{"a":' * depth + b"{}" + b"}}" * depth
     try:
-        assert cleaned(raw, dialect, PATH)
+        assert adapt(raw, dialect, PATH)
     except Problem as problem:
         assert problem.message.startswith(PATH) and depth > 50
 
 
 def test_the_form_of_an_answer_need_not_be_an_object() -> None:
     raw = b'{"$schema":"x","type":"array","items":{"type":"string","pattern":"x"},"minItems":5,"maxItems":2}'
-    said = json.loads(cleaned(raw, "grammar", PATH, tool=False))
+    said = json.loads(adapt(raw, "grammar", PATH, tool=False))
     assert said["type"] == "array" and said["description"] == "(minItems: 5, maxItems: 2)" and len(said) == 3
 
 
 def test_a_closed_schema_may_be_strict() -> None:
     text = {"type": "string"}
     closed = {"type": "object", "properties": {"a": text}, "required": ["a"], "additionalProperties": False}
-    assert strict(json.dumps(closed).encode())
+    assert allows_strict(json.dumps(closed).encode())
     for other in (
         {**closed, "required": []},
         {**closed, "additionalProperties": True},
@@ -232,7 +232,7 @@ def test_a_closed_schema_may_be_strict() -> None:
         {**closed, "properties": {"a": {"anyOf": 3}}},
         {"type": "object"},
     ):
-        assert not strict(json.dumps(other).encode()), other
+        assert not allows_strict(json.dumps(other).encode()), other
 
 
 KEYS = (

@@ -17,7 +17,7 @@ from byway.backends.openai.arguments import Braces, mended
 from byway.backends.openai.toolformats import FORMS, Types, types
 from byway.backends.openai.toolparser import Spoken
 from byway.backends.openai.usage import Counts, Timings, UsageIn
-from byway.backends.protocol import Reader, Target
+from byway.backends.protocol import AnswerReader, Target
 from byway.backends.vendors import VENDORS
 from byway.messages import request as messages
 from byway.messages.events import MessageStart
@@ -229,7 +229,7 @@ def test_timings_never_outdo_what_usage_said() -> None:
 # --------------------------------------------------------------------------------------------------------------- reader
 
 
-def reading(*chunks: dict[str, Any]) -> tuple[Reader, list[Any]]:
+def reading(*chunks: dict[str, Any]) -> tuple[AnswerReader, list[Any]]:
     body = b'{"model":"sonnet","max_tokens":9,"stream":true,"messages":[{"role":"user","content":"Hi"}]}'
     reader = completions.reader(messages.parse(body, {}, "msg_x"), Target("box", "local", VENDORS["generic"]))
     events = [event for chunk in chunks for event in reader.feed(b"data: %b\n\n" % json.dumps(chunk).encode())]

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from byway.backends.openai import completions
-from byway.backends.openai.tools import fit
+from byway.backends.openai.tools import wire_name
 from byway.backends.protocol import Target
 from byway.backends.vendors import VENDORS
 from byway.messages.request import parse
@@ -99,9 +99,11 @@ def test_tools_that_are_added_later_do_not_move_those_before() -> None:
 
 @given(st.text(min_size=1), st.text(min_size=1))
 def test_any_name_becomes_one_that_servers_take_and_two_do_not_become_one(name: str, other: str) -> None:
-    assert re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", fit(name))
-    assert fit(fit(name)) == fit(name)
-    assert (fit(name) == fit(other)) == (name == other) or other == fit(name) or name == fit(other)
+    assert re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", wire_name(name))
+    assert wire_name(wire_name(name)) == wire_name(name)
+    assert (
+        (wire_name(name) == wire_name(other)) == (name == other) or other == wire_name(name) or name == wire_name(other)
+    )
 
 
 def test_a_long_name_is_the_same_in_tools_history_and_choice_and_comes_back() -> None:
@@ -117,4 +119,4 @@ def test_a_long_name_is_the_same_in_tools_history_and_choice_and_comes_back() ->
         said["tool_choice"]["function"]["name"],
         said["messages"][1]["tool_calls"][0]["function"]["name"],
     }
-    assert names == {fit(name)} and fit(name) != name
+    assert names == {wire_name(name)} and wire_name(name) != name

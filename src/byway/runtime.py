@@ -14,7 +14,7 @@ from typing import Final, Literal, NamedTuple, TypeVar
 from byway.access.keys import Keyring, Stored, asked
 from byway.backends import anthropic
 from byway.backends.openai import completions
-from byway.backends.protocol import Backend, Call, Facts, Target
+from byway.backends.protocol import BackendProtocol, Call, ModelFacts, Target
 from byway.backends.vendors import VENDORS, ProtocolName
 from byway.config import Backend as Settings
 from byway.config import Config, Timeouts
@@ -31,7 +31,7 @@ from byway.upstream import credentials
 from byway.upstream.client import Upstream
 from byway.web.fetch import Fetcher
 
-PROTOCOLS: Final[Mapping[ProtocolName, Backend]] = {"openai": completions, "anthropic": anthropic}
+PROTOCOLS: Final[Mapping[ProtocolName, BackendProtocol]] = {"openai": completions, "anthropic": anthropic}
 State = Literal["unknown", "loading", "ready", "asleep", "failed", "off"]
 
 #: How often backends that list their own models are asked again, and how soon at most when a client asks for an unknown one.
@@ -43,7 +43,7 @@ _CLIENT_WAITS: Final = 2.0
 #: Problems that say that nobody is there.
 _NOBODY: Final = frozenset(("unreachable", "timeout"))
 _REMEMBERED: Final = 256
-_NOTHING: Final = Facts()
+_NOTHING: Final = ModelFacts()
 #: So many models of one backend are asked about.
 _DESCRIBED: Final = 20
 _PAGE_LIMIT: Final = 2.0
@@ -92,7 +92,9 @@ class Live:
         self.vendor = VENDORS[settings.type]
         self.protocol = PROTOCOLS[self.vendor.protocol]
         self.models: tuple[str, ...] | None = settings.names or None
-        self.facts: dict[str, Facts] = {model: Facts(size, source="config") for model, size in settings.windows.items()}
+        self.facts: dict[str, ModelFacts] = {
+            model: ModelFacts(size, source="config") for model, size in settings.windows.items()
+        }
         self.counter = Counter()
         self._uncounted: dict[str, float] = {}
         """Until when the backend is not asked to count, by model."""
@@ -112,7 +114,7 @@ class Live:
         """Set while Byway has its model unloaded: whoever wants it waits for `woken`."""
         self.pid: int | None = None
         """The process that Byway runs for it."""
-        self.most: dict[str, int] = {}
+        self.max_output: dict[str, int] = {}
         """The longest answer in tokens, by model, where a refusal has said so."""
         url = settings.url or self.vendor.url
         if url and not settings.off:
@@ -157,7 +159,7 @@ class Live:
 
     async def ask(self, now: float) -> None:
         """Ask the backend what it serves and what it says of its models. A failure is kept as its state."""
-        if self.upstream is None or self.settings.type == "builtin":
+        if self.upstream is None or self.vendor.managed:
             # What a process of ours serves, and how it is doing, is told by whoever runs it.
             return
         self.asked = now
@@ -183,7 +185,7 @@ class Live:
         except Problem as problem:
             self.state, self.message, self.trouble = "failed", problem.message, problem.kind
 
-    def _know(self, found: Mapping[str, Facts]) -> None:
+    def _know(self, found: Mapping[str, ModelFacts]) -> None:
         """Keep what the backend says of its models. Above its word on a window stand the config's, and a refusal that has
         named a smaller one."""
         for model, said in found.items():
@@ -191,7 +193,7 @@ class Live:
             smaller = known.window is not None and said.window is not None and known.window < said.window
             facts = said.over(known)
             if known.source == "config" or (known.source == "learned" and smaller):
-                facts = Facts(known.window, source=known.source).over(facts)
+                facts = ModelFacts(known.window, source=known.source).over(facts)
             if facts != _NOTHING:
                 self.facts[model] = facts
 
@@ -262,24 +264,24 @@ class Live:
         """
         if target.window is None or not may_exceed(len(body), target.window):
             return None
-        if not self.vendor.clamps or self.facts.get(target.model, _NOTHING).source == "learned":
+        if not self.vendor.clamps_max_tokens or self.facts.get(target.model, _NOTHING).source == "learned":
             return None
         return refuses(self.counter.tokens(target.model, body, target.tools is not False), None, target.window)
 
     def target(self, model: str) -> Target:
         facts = self.facts.get(model, _NOTHING)
-        most = self.most.get(model, facts.most)
-        return Target(self.name, model, self.vendor, facts.window, facts.tools, facts.vision, most)
+        max_output = self.max_output.get(model, facts.max_output)
+        return Target(self.name, model, self.vendor, facts.window, facts.tools, facts.vision, max_output)
 
     def learn(self, model: str, request: Request, problem: Problem) -> bool:
         """Take what a refusal says of the longest answer; True when the same request may now pass."""
-        if not self.vendor.clamps:
+        if not self.vendor.clamps_max_tokens:
             return False
-        most, tokens, window = (problem.facts.get(name) for name in ("most", "tokens", "window"))
+        max_output, tokens, window = (problem.facts.get(name) for name in ("max_output", "tokens", "window"))
         if isinstance(window, int) and window > 0:
             self._learn_window(model, window)
-        if isinstance(most, int) and most > 0 and most < self.most.get(model, most + 1):
-            self.most[model] = most
+        if isinstance(max_output, int) and 0 < max_output < self.max_output.get(model, max_output + 1):
+            self.max_output[model] = max_output
             return True
         if isinstance(tokens, int) and isinstance(window, int) and tokens < window and request.room is None:
             # The prompt fits; the answer that was asked for does not fit behind it.
@@ -291,7 +293,7 @@ class Live:
         """A refusal has named the window: the truth, unless the config says otherwise."""
         facts = self.facts.get(model, _NOTHING)
         if facts.source != "config" and (facts.window is None or window < facts.window):
-            self.facts[model] = Facts(window, source="learned").over(facts)
+            self.facts[model] = ModelFacts(window, source="learned").over(facts)
 
 
 class Runtime:
@@ -314,7 +316,7 @@ class Runtime:
         self.take_keys(before.stored if before else stored)
         self.scrubber = Scrubber(config.secrets)
         self.aliases: dict[str, tuple[str, ...]] = dict(config.model_aliases)
-        builtin = [one for one in config.backends if one.type == "builtin"]
+        builtin = [one for one in config.backends if one.managed]
         if not self.aliases and len(builtin) == len(config.backends):
             # Nobody chose anything, so every name leads to the models that Byway itself runs.
             self.aliases = {"default": tuple(f"{one.name}/{one.names[0]}" for one in builtin)}
@@ -381,7 +383,7 @@ class Runtime:
         """Ask one backend now. Raises Problem when the process of a local model does not answer; the others' states say it."""
         live = self.backends[name]
         began = time.monotonic()
-        if live.settings.type == "builtin":
+        if live.vendor.managed:
             await live.fetch(live.protocol.models())
             live.latency = time.monotonic() - began
         else:
@@ -412,7 +414,7 @@ class Runtime:
             live.upstream = live.pid = None
         for model in live.settings.names if window else ():
             if model not in live.settings.windows:
-                live.facts[model] = Facts(window, source="backend").over(live.facts.get(model, _NOTHING))
+                live.facts[model] = ModelFacts(window, source="backend").over(live.facts.get(model, _NOTHING))
         self._routes.clear()
 
     def served(self) -> list[routing.Served]:

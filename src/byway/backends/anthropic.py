@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta, Raw, Struct, UnsetType
 
 from byway.backends import errors
-from byway.backends.protocol import Call, Facts, Target
+from byway.backends.protocol import Call, ModelFacts, Target
 from byway.messages import signature
 from byway.messages.events import Event, Frame, Usage
 from byway.messages.request import Request, renamed
@@ -17,6 +17,7 @@ from byway.messages.sse import CR, EVENT_LIMIT, Decoder
 from byway.messages.stream import unfold
 from byway.problems import Problem
 
+NATIVE: Final = True
 _JSON: Final = ("content-type", "application/json")
 
 
@@ -150,7 +151,7 @@ _seen: Final = msgspec.json.Decoder(_Seen)
 _PLAIN: Final = (b"event: content_block", b"event: ping")
 
 
-class Tap:
+class AnthropicReader:
     """Passes the bytes of an answer on, whole frames at a time, and reads usage, stop and error from them."""
 
     estimated = False
@@ -256,7 +257,7 @@ class Tap:
                 self.finished = True
                 return Frame("message_stop", frame)
             case "error":
-                self._fail(errors.said(seen.error, backend=self._backend, window=self._window))
+                self._fail(errors.from_error(seen.error, backend=self._backend, window=self._window))
                 return None
             case "ping":
                 return Frame("ping", frame)
@@ -313,7 +314,7 @@ class Tap:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             raise Problem("broken", f"The answer of backend {self._backend!r} was cut, or is not JSON.") from None
         if seen.error:
-            raise errors.said(seen.error, backend=self._backend, window=self._window)
+            raise errors.from_error(seen.error, backend=self._backend, window=self._window)
         if seen.type != "message":
             raise Problem(
                 "broken", f"Backend {self._backend!r} sent something that is not a message. Is its `type` right?"
@@ -360,12 +361,12 @@ def _split(data: bytes) -> list[bytes]:
     return [frame + mark for frame in data.split(mark) if frame]
 
 
-def reader(request: Request, target: Target) -> Tap:
-    return Tap(request, target)
+def reader(request: Request, target: Target) -> AnthropicReader:
+    return AnthropicReader(request, target)
 
 
 def problem(status: int, headers: Mapping[str, str], body: bytes, target: Target) -> Problem:
-    return errors.read(status, headers, body, backend=target.backend, window=target.window)
+    return errors.from_response(status, headers, body, backend=target.backend, window=target.window)
 
 
 def count(request: Request, target: Target) -> Call | None:
@@ -400,7 +401,7 @@ class _Models(Struct):
     data: list[_Model]
 
 
-def read_models(body: bytes) -> dict[str, Facts]:
+def read_models(body: bytes) -> dict[str, ModelFacts]:
     """The ids of `GET /v1/models`, each with its window and longest answer; raises Problem `broken` for anything else."""
     try:
         listed = msgspec.json.decode(body, type=_Models).data
@@ -409,7 +410,9 @@ def read_models(body: bytes) -> dict[str, Facts]:
             "broken", "The list of models was not understood. Is the backend's `url` that of its API?"
         ) from None
     return {
-        one.id: Facts(one.max_input_tokens, most=one.max_tokens, source="backend" if one.max_input_tokens else "")
+        one.id: ModelFacts(
+            one.max_input_tokens, max_output=one.max_tokens, source="backend" if one.max_input_tokens else ""
+        )
         for one in listed
     }
 
@@ -418,5 +421,5 @@ def describe(target: Target) -> tuple[Call, ...]:
     return ()
 
 
-def read_description(body: bytes, target: Target) -> Facts:
-    return Facts()
+def read_description(body: bytes, target: Target) -> ModelFacts:
+    return ModelFacts()

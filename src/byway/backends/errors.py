@@ -85,7 +85,9 @@ _VAGUE: Final = re.compile(
 )
 
 
-def read(status: int, headers: Mapping[str, str], body: bytes, *, backend: str, window: int | None = None) -> Problem:
+def from_response(
+    status: int, headers: Mapping[str, str], body: bytes, *, backend: str, window: int | None = None
+) -> Problem:
     """The Problem of an answer that is not a success. `headers` has lower-case names; pages of HTML are not shown."""
     error: Any
     try:
@@ -93,10 +95,10 @@ def read(status: int, headers: Mapping[str, str], body: bytes, *, backend: str, 
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         text = body.decode(errors="replace").strip()
         error = "" if text.startswith("<") or len(text) > 2000 else text
-    return said(error, backend=backend, window=window, status=status, headers=headers)
+    return from_error(error, backend=backend, window=window, status=status, headers=headers)
 
 
-def said(
+def from_error(
     error: Any,
     *,
     backend: str,
@@ -124,7 +126,7 @@ def said(
     if status in (400, 422):
         most = next((int(found[1]) for pattern in _MOST if (found := pattern.search(text[:_LOOKED_AT]))), 0)
         if 0 < most < 1 << 53:
-            return Problem("invalid_request", text, facts={"status": status, "backend": backend, "most": most})
+            return Problem("invalid_request", text, facts={"status": status, "backend": backend, "max_output": most})
     return _classify(status, text, kind, backend, headers or {})
 
 

@@ -44,34 +44,34 @@ class Target(msgspec.Struct, frozen=True, gc=False):
     """Does the model's template render tools? None: nobody said."""
     vision: bool | None = None
     """Does the model see images? None: nobody said."""
-    most: int | None = None
+    max_output: int | None = None
     """The most tokens that one answer may have, where it is known."""
 
 
-class Facts(msgspec.Struct, frozen=True):
+class ModelFacts(msgspec.Struct, frozen=True):
     """What a backend says of one model. None: it did not say."""
 
     window: int | None = None
     tools: bool | None = None
     vision: bool | None = None
-    most: int | None = None
+    max_output: int | None = None
     """The most tokens that one answer may have."""
     source: Literal["", "config", "backend", "learned"] = ""
     """Who said the window: the config, the backend when it was asked, or a refusal of a prompt that did not fit."""
 
-    def over(self, other: Facts) -> Facts:
+    def over(self, other: ModelFacts) -> ModelFacts:
         """These, and what `other` says where these say nothing."""
         known = self if self.window is not None else other
-        return Facts(
+        return ModelFacts(
             known.window,
             other.tools if self.tools is None else self.tools,
             other.vision if self.vision is None else self.vision,
-            other.most if self.most is None else self.most,
+            other.max_output if self.max_output is None else self.max_output,
             known.source,
         )
 
 
-class Reader(Protocol):
+class AnswerReader(Protocol):
     """Eats the bytes of one answer and gives events. `close` raises Problem when the answer was cut short or failed."""
 
     @property
@@ -87,12 +87,16 @@ class Reader(Protocol):
     def close(self) -> list[Event]: ...
 
 
-class Backend(Protocol):
-    """A wire protocol, pure: what to send and how to read what comes back."""
+class BackendProtocol(Protocol):
+    """A wire protocol: builds calls and reads answers, without I/O. A module satisfies it."""
+
+    @property
+    def NATIVE(self) -> bool:
+        """The protocol is the Messages API itself: requests and answers pass through unchanged."""
 
     def request(self, request: Request, target: Target) -> Call: ...
 
-    def reader(self, request: Request, target: Target) -> Reader: ...
+    def reader(self, request: Request, target: Target) -> AnswerReader: ...
 
     def problem(self, status: int, headers: Mapping[str, str], body: bytes, target: Target) -> Problem: ...
 
@@ -103,10 +107,10 @@ class Backend(Protocol):
 
     def models(self) -> Call: ...
 
-    def read_models(self, body: bytes) -> dict[str, Facts]:
+    def read_models(self, body: bytes) -> dict[str, ModelFacts]:
         """The models, and what the list says of each."""
 
     def describe(self, target: Target) -> tuple[Call, ...]:
         """The pages that say more of one model, the one that knows best first."""
 
-    def read_description(self, body: bytes, target: Target) -> Facts: ...
+    def read_description(self, body: bytes, target: Target) -> ModelFacts: ...

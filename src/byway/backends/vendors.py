@@ -19,13 +19,15 @@ class Vendor(msgspec.Struct, frozen=True):
     url: str | None = None
     """Where it is when the config gives no `url`."""
     self_hosted: bool = True
+    managed: bool = False
+    """Byway starts, watches and stops the server itself."""
     auth: Literal["bearer", "x-api-key"] = "bearer"
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     stop_limit: int | None = None
     """How many stop sequences it takes; more are left out, never a 4xx."""
     sampling: tuple[str, ...] = ("temperature", "top_p", "top_k")
     """The sampling parameters of the Messages API that it knows by the same name."""
-    wakes: bool = False
+    loads_on_demand: bool = False
     """It loads a model on the first request: be patient, and offer no verdict before."""
     thinking: Literal["none", "template", "effort", "switch", "reasoning"] = "none"
     """How it is told to think: not at all; `chat_template_kwargs`; `reasoning_effort`; `thinking: {type}`; `reasoning: {}`."""
@@ -35,9 +37,9 @@ class Vendor(msgspec.Struct, frozen=True):
     """Its word for no thinking, or for as little as it can."""
     effort_in_template: bool = False
     """The effort belongs among the template's arguments."""
-    reasoners: str = ""
+    effort_models: str = ""
     """Which models take an effort: a pattern for their names. Others refuse it."""
-    reasoners_refuse: tuple[str, ...] = ()
+    effort_models_refuse: tuple[str, ...] = ()
     """Fields that those models refuse."""
     budget_field: str = ""
     """Its name for the most tokens to think."""
@@ -45,34 +47,34 @@ class Vendor(msgspec.Struct, frozen=True):
     """How it is told the form of an answer; `told`: in words alone."""
     format_with_tools: bool = True
     """It takes tools and a form of the answer in one request."""
-    clamps: bool = True
+    clamps_max_tokens: bool = True
     """`max_tokens` is lowered to what it says it takes. Anthropic's clients do that themselves."""
-    forces: bool = False
+    forces_tools: bool = False
     """It keeps a forced tool choice. Elsewhere Byway looks whether a call came, and asks again when none did."""
-    searches: bool = False
+    runs_web_tools: bool = False
     """It runs the server tools `web_search_...` and `web_fetch_...` itself."""
-    judges: bool = False
+    runs_classifier: bool = False
     """It gives the verdicts of auto mode itself."""
     thinking_as_text: bool = True
     """It may leave a model's `<think>` and its like in the text, at the start of an answer."""
     tools_as_text: bool = True
     """It may leave tool calls in the text, in the words of the model's own template."""
-    about: tuple[str, ...] = ()
+    description_pages: tuple[str, ...] = ()
     """The pages where it says what a model can do, the one that knows best first. A POST has `{"model": name}`."""
-    counter: str = ""
+    count_path: str = ""
     """Where it counts the tokens of a chat request."""
     schema: Literal["open", "grammar", "openai", "plain"] = "open"
     """Which JSON schemas of tools it takes: any; those that llama.cpp makes a grammar of; those with an object at the top;
     or only the few words that Gemini knows, and llama.cpp too."""
-    strict: bool = False
+    strict_tools: bool = False
     """It takes `strict: true` with a tool."""
-    one_by_one: str = ""
+    no_parallel_flag: str = ""
     """Which models call one tool at a time and refuse `parallel_tool_calls`: a pattern for their names."""
     files: bool = False
     """It takes a PDF as a part of a message. Elsewhere its text is sent."""
     reasoning_field: Literal["", "reasoning", "reasoning_content"] = ""
     """Where in an assistant message it wants that turn's reasoning back; empty: nowhere, and some servers refuse it."""
-    reasoning_wanted: bool = False
+    reasoning_required: bool = False
     """It refuses an assistant message that calls tools and does not have that field."""
     prefill: bool = False
     """It is told by `continue_final_message: true` to go on with an assistant message at the end."""
@@ -91,10 +93,10 @@ _ROWS: Final = (
         url="http://127.0.0.1:8000",
         thinking="template",
         efforts=("low", "medium", "high"),
-        reasoners="gpt-oss",
-        forces=True,
+        effort_models="gpt-oss",
+        forces_tools=True,
         # https://docs.vllm.ai/en/latest/serving/openai_compatible_server (seen 2026-11-21): `messages` and `tools`.
-        counter="/tokenize",
+        count_path="/tokenize",
         # https://github.com/vllm-project/vllm/issues/38488 (seen 2026-11-21): `reasoning_content` is passed over.
         reasoning_field="reasoning",
         # https://github.com/vllm-project/vllm/pull/8942 (seen 2026-11-21).
@@ -107,13 +109,13 @@ _ROWS: Final = (
         "Ollama",
         url="http://127.0.0.1:11434",
         schema="grammar",
-        wakes=True,
+        loads_on_demand=True,
         thinking="effort",
         effort_off="none",
-        reasoners=".",
+        effort_models=".",
         # https://github.com/ollama/ollama/pull/11331 (seen 2026-11-21): only a loaded model has a window; what a model was
         # trained on is no promise.
-        about=("GET /api/ps", "POST /api/show"),
+        description_pages=("GET /api/ps", "POST /api/show"),
         # https://github.com/ollama/ollama/blob/main/openai/openai.go (seen 2026-11-21).
         reasoning_field="reasoning",
     ),
@@ -123,12 +125,12 @@ _ROWS: Final = (
         "llama.cpp",
         url="http://127.0.0.1:8080",
         schema="grammar",
-        about=_PROPS,
-        counter=_INPUT_TOKENS,
+        description_pages=_PROPS,
+        count_path=_INPUT_TOKENS,
         thinking="template",
         efforts=("low", "medium", "high"),
         effort_in_template=True,
-        reasoners="gpt-oss",
+        effort_models="gpt-oss",
         budget_field="thinking_budget_tokens",
         format_with_tools=False,
         # https://github.com/ggml-org/llama.cpp/pull/21249 (seen 2026-11-21): it should come back for tool loops.
@@ -139,9 +141,9 @@ _ROWS: Final = (
         "LM Studio",
         url="http://127.0.0.1:1234",
         schema="grammar",
-        wakes=True,
+        loads_on_demand=True,
         # https://lmstudio.ai/docs/developer/rest/endpoints (seen 2026-11-21)
-        about=("GET /api/v0/models",),
+        description_pages=("GET /api/v0/models",),
     ),
     Vendor("mlxcel", "MLXcel", thinking="template"),
     Vendor("generic", "OpenAI-compatible server", sampling=("temperature", "top_p"), schema="plain"),
@@ -154,17 +156,17 @@ _ROWS: Final = (
         self_hosted=False,
         max_tokens_field="max_completion_tokens",
         schema="openai",
-        strict=True,
+        strict_tools=True,
         # https://github.com/run-llama/llama_index/issues/20865 (seen 2026-11-21).
-        one_by_one=r"^o\d",
+        no_parallel_flag=r"^o\d",
         stop_limit=4,
         sampling=("temperature", "top_p"),
         thinking="effort",
         efforts=("low", "medium", "high"),
         effort_off="low",
-        reasoners=r"^(o\d|gpt-5)",
-        reasoners_refuse=("temperature", "top_p", "stop"),
-        forces=True,
+        effort_models=r"^(o\d|gpt-5)",
+        effort_models_refuse=("temperature", "top_p", "stop"),
+        forces_tools=True,
         thinking_as_text=False,
         tools_as_text=False,
         # https://developers.openai.com/api/docs/guides/file-inputs (seen 2026-11-21): PDF only, and no URL of one.
@@ -185,7 +187,7 @@ _ROWS: Final = (
         thinking_as_text=False,
         tools_as_text=False,
         reasoning_field="reasoning_content",
-        reasoning_wanted=True,
+        reasoning_required=True,
     ),
     Vendor(
         "anthropic",
@@ -194,19 +196,20 @@ _ROWS: Final = (
         url="https://api.anthropic.com",
         self_hosted=False,
         auth="x-api-key",
-        clamps=False,
-        forces=True,
-        searches=True,
-        judges=True,
+        clamps_max_tokens=False,
+        forces_tools=True,
+        runs_web_tools=True,
+        runs_classifier=True,
     ),
     Vendor(
         "builtin",
         "run by Byway",
+        managed=True,
         schema="grammar",
         thinking="template",
         format_with_tools=False,
-        about=_PROPS,
-        counter=_INPUT_TOKENS,
+        description_pages=_PROPS,
+        count_path=_INPUT_TOKENS,
         reasoning_field="reasoning_content",
     ),
 )

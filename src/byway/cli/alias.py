@@ -190,7 +190,7 @@ def _states(runtime: Runtime, data: Path) -> dict[str, dict[str, str]]:
     states = {}
     for live in runtime.backends.values():
         state: dict[str, str] = {"state": live.state, "message": live.message}
-        if live.settings.type == "builtin":
+        if live.vendor.managed:
             own = running.backend(told, live.name) if told else None
             state = {"state": "starts with byway up", "message": ""}
             if own is not None:

@@ -201,7 +201,7 @@ def unload(model: str, file: str | None, folder: str | None, as_json: bool) -> N
 
     source, config = saving.config(file, folder)
     data = platform.data_folder(folder, os.environ)
-    own = [(at, one) for at, one in enumerate(config.backends) if one.type == "builtin"]
+    own = [(at, one) for at, one in enumerate(config.backends) if one.managed]
     fitting = [(at, one) for at, one in own if model == one.name] or [
         (at, one) for at, one in own if model in one.names
     ]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from byway import platform
+from byway.backends.vendors import VENDORS
 from byway.cli import loading, running
 from byway.cli.config import read
 from byway.cli.source import CONFIG, JSON, data_dir, find
@@ -86,7 +87,7 @@ def _told_by_it(found: dict[str, Any], data: Path) -> None:
     url = running.address(data)
     told = running.report(url) if url else None
     for one in found["backends"] if told else ():
-        live = running.backend(told, one["name"]) if told and one["type"] == "builtin" else None
+        live = running.backend(told, one["name"]) if told and VENDORS[one["type"]].managed else None
         if live is not None:
             one |= {"state": live.get("state"), "message": live.get("message", ""), "memory": live.get("memory")}
             for target in found["targets"]:
@@ -159,7 +160,7 @@ async def answers(runtime: Runtime) -> dict[str, Any]:
         models, window = live.models, None
         state: str = live.state
         message = live.message
-        if live.settings.type == "builtin" and state != "off":
+        if live.vendor.managed and state != "off":
             # Its process belongs to `byway up`; all that can be said here is whether it could run.
             state, message, window = _own(live.settings)
         backends.append({"name": live.name, "type": live.vendor.name, "state": state, "message": message})

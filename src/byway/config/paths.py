@@ -300,7 +300,7 @@ def _of_struct(value: msgspec.Struct, given: Any, path: Path, remarks: dict[Path
 
 def _fits(value: msgspec.Struct, name: str) -> bool:
     """May it be set here? Some settings of a backend are for Byway's own models only."""
-    return not isinstance(value, Backend) or value.type == "builtin" or name not in RUN
+    return not isinstance(value, Backend) or value.managed or name not in RUN
 
 
 def _default(field: Any) -> Any:

@@ -376,7 +376,7 @@ class _Reader:
             hint = f" Did you mean {near[0]}?" if near else ""
             message = f"{written!r} is not a type of backend.{hint} There are {', '.join(VENDORS)}."
             self.complain(f"{path}.type", line, message)
-        elif kind == "builtin":
+        elif VENDORS[kind].managed:
             for field in ("url", "api_key", "proxy", "tls"):
                 if values.pop(field, None) is not None:
                     message = "has no effect: the built-in model runs inside Byway"
@@ -385,7 +385,7 @@ class _Reader:
             values["url"] = VENDORS[kind].url
             if values["url"] is None:
                 self.complain(path, node.line, f"a backend of type {kind} needs a url, such as http://127.0.0.1:8080")
-        for field in RUN if kind not in (None, "builtin") else ():
+        for field in RUN if kind is not None and not VENDORS[kind].managed else ():
             if field in values:
                 message = f"only Byway's own models (type: builtin) have this; what runs at a {kind} is set there"
                 self.complain(f"{path}.{field}", fields[field].line, message)

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from byway.backends.vendors import VENDORS
 from byway.secrets.names import mask
 
 Form = Literal[
@@ -217,9 +218,14 @@ class Backend(Shown, frozen=True, kw_only=True):
     off: Annotated[str, Note("Why it takes no requests; empty when it does.", inner=True)] = ""
 
     @property
+    def managed(self) -> bool:
+        """Byway runs this model server itself."""
+        return VENDORS[self.type].managed
+
+    @property
     def names(self) -> tuple[str, ...]:
         """What it is known to serve: what `models` says, and for a model that Byway runs itself also without that."""
-        if self.models or self.type != "builtin":
+        if self.models or not self.managed:
             return self.models
         return (self.name,) if self.path else (MODEL,)
 

@@ -32,7 +32,7 @@ def load(
     edits: list[Edit] = []
     if at is None:
         edits.append(Append(("backends",), {"name": name, "type": "builtin", **given}))
-    elif config.backends[at].type == "builtin":
+    elif config.backends[at].managed:
         served = config.backends[at].models[0] if config.backends[at].models else name
         edits += [Set(("backends", at, key), value) for key, value in given.items()]
     else:

@@ -123,7 +123,7 @@ async def _attempt(
     record.backend, record.model = target.backend, target.model
     reply.aim(target.backend, target.model)
     classifier = runtime.config.safeguards.classifier
-    request.judged = bool(classifier and request.params.safeguards and not target.vendor.judges)
+    request.judged = bool(classifier and request.params.safeguards and not target.vendor.runs_classifier)
     judged = verdicts.Judged(reply) if request.judged else None
     served = (
         servertools.served(runtime, request, target.vendor)
@@ -183,7 +183,7 @@ async def _ask(live: Live, target: Target, request: Request, reply: Reply, recor
         call = live.protocol.request(request, target)
     except pdf.Unread as unread:
         call = await after_reading(unread, live.protocol.request, request, target)
-    if request.loose and target.vendor.protocol != "anthropic" and request.unknown:
+    if request.loose and not live.protocol.NATIVE and request.unknown:
         say("Blocks of types that Byway does not know go on as text", logging.WARNING, types=" ".join(request.unknown))
     problem = None if target.window is None else live.refusal(target, call.body)
     if problem is not None:

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from byway.backends.openai import definedtools
-from byway.backends.openai.schema import cleaned
+from byway.backends.openai.schema import adapt
 from byway.backends.protocol import Target
 from byway.messages import claudecode
 from byway.messages.events import BlockDelta, BlockStart, Event, MessageDelta, Stop, TextDelta, ToolStart, Usage
@@ -36,7 +36,7 @@ class Step(Protocol):
 def step(request: Request, target: Target) -> Step | None:
     """The step that `request` needs at `target`; None for nearly all: they are streamed as they come."""
     choice = request.params.tool_choice
-    if choice is None or choice.type not in ("any", "tool") or target.vendor.forces:
+    if choice is None or choice.type not in ("any", "tool") or target.vendor.forces_tools:
         return None
     wanted = [tool for tool in claudecode.tools(request) if choice.type == "any" or tool.name == choice.name]
     tools = [function for tool in wanted if (function := definedtools.function(tool)) is not None]
@@ -134,7 +134,7 @@ def _schema(tool: Tool) -> Raw:
 
 def _formed(tool: Tool) -> Raw:
     """The schema as a part of another: its references would lead nowhere, so it is one without any, which all servers take."""
-    return Raw(cleaned(bytes(_schema(tool)), "plain", "tools.input_schema"))
+    return Raw(adapt(bytes(_schema(tool)), "plain", "tools.input_schema"))
 
 
 def _words(tools: list[Tool]) -> str:

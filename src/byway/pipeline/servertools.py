@@ -83,7 +83,7 @@ class Served(Protocol):
 
 def served(runtime: Runtime, request: Request, vendor: Vendor) -> list[Served]:
     """The tools of `request` that Byway runs; none for nearly all. Those that are switched off are not among them."""
-    if vendor.searches:
+    if vendor.runs_web_tools:
         return []
     found: list[Served] = []
     for at, tool in enumerate(request.params.tools or ()):

@@ -401,7 +401,7 @@ class Service:
     def _fit_models(self) -> None:
         """Have the local models that the config wants, each in a process of its own, and let the present runtime know of
         them. A process goes on as long as what it was started with is the same."""
-        wanted = {one.name: one for one in self.app.runtime.config.backends if one.type == "builtin" and not one.off}
+        wanted = {one.name: one for one in self.app.runtime.config.backends if one.managed and not one.off}
         if self._make_child is None:
             for name in wanted:
                 self.app.runtime.state(name, "off", "Byway was started with --no-model.")

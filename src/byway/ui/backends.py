@@ -148,7 +148,7 @@ async def table(ask: Ask) -> Table:
 
 async def _row(ask: Ask, live: Live, implied: bool) -> Row:
     state, word = STATES[live.state]
-    own = live.settings.type == "builtin"
+    own = live.vendor.managed
     scrub = ask.runtime.scrubber.scrub
     message = "" if live.state in ("ready", "unknown") else scrub(live.message)
     hint = HINTS.get(live.trouble, "") if live.trouble and live.state == "failed" else ""
@@ -282,7 +282,7 @@ async def editor(ask: Ask, name: str) -> Editor | None:
     except Problem as problem:
         return Editor(name, "", "", "", "", False, "", "", failed(ask, problem))
     at = paper.at(name)
-    if at is None or paper.config.backends[at].type == "builtin":
+    if at is None or paper.config.backends[at].managed:
         return None
     written = paper.written[at] if isinstance(paper.written[at], dict) else {}
     live = ask.runtime.backends.get(name)

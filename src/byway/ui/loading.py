@@ -75,7 +75,7 @@ async def _loader(ask: Ask, path: str, name: str) -> Loader | None:
         return None
     if at is not None:
         settings = paper.config.backends[at]
-        if settings.type != "builtin":
+        if not settings.managed:
             return None
         path = settings.path or ""
         written = paper.written[at] if not paper.fresh and isinstance(paper.written[at], dict) else {}

@@ -76,7 +76,7 @@ async def shelved(ask: Ask) -> Shelf:
     if ask.app.at_desk.gpus is None:
         ask.app.at_desk.gpus = asyncio.create_task(supervisor.devices())
     folder = ask.app.at_desk.folder
-    own = [live for live in ask.runtime.backends.values() if live.settings.type == "builtin"]
+    own = [live for live in ask.runtime.backends.values() if live.vendor.managed]
     paths = (*ask.runtime.config.local_models.paths, *(live.settings.path for live in own if live.settings.path))
     files, missing = await work(lambda: _files(folder, paths, own))
     moving = any(live.state in ("loading", "unknown") for live in own)
@@ -166,7 +166,7 @@ async def unload(ask: Ask) -> None:
         await _card(ask, failed(ask, problem))
         return
     at = paper.at(name)
-    if at is None or paper.config.backends[at].type != "builtin":
+    if at is None or not paper.config.backends[at].managed:
         why = "It runs because the config names no backend: load or add one that is to answer instead."
         await _card(ask, Said("warn", f"{name} cannot be unloaded.", why if paper.fresh else "It is there no more."))
         return

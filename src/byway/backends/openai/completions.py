@@ -7,6 +7,7 @@ llama.cpp b11549 and transformers 5.23. Reading never depends on the vendor: a f
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
@@ -16,11 +17,14 @@ from byway.backends.openai import passthrough
 from byway.backends.openai.discovery import describe, models, read_description, read_models
 from byway.backends.openai.reader import ChatReader
 from byway.backends.openai.request import request as _made
-from byway.backends.protocol import Call, Reader, Target
+from byway.backends.protocol import AnswerReader, Call, Target
 from byway.messages.request import Request
 from byway.problems import Problem
 
+NATIVE: Final = False
+
 __all__ = [
+    "NATIVE",
     "ChatReader",
     "count",
     "describe",
@@ -38,12 +42,12 @@ def request(request: Request, target: Target) -> Call:
     return passthrough.request(request, target) if request.chat else _made(request, target)
 
 
-def reader(request: Request, target: Target) -> Reader:
+def reader(request: Request, target: Target) -> AnswerReader:
     return passthrough.Reader(request, target) if request.chat else ChatReader(request, target)
 
 
 def problem(status: int, headers: Mapping[str, str], body: bytes, target: Target) -> Problem:
-    return errors.read(status, headers, body, backend=target.backend, window=target.window)
+    return errors.from_response(status, headers, body, backend=target.backend, window=target.window)
 
 
 class _Prompt(Struct):
@@ -58,10 +62,10 @@ class _Prompt(Struct):
 
 def count(request: Request, target: Target) -> Call | None:
     """The call that has the server count the very prompt that `request` would send; None where it has no such page."""
-    if not target.vendor.counter:
+    if not target.vendor.count_path:
         return None
     prompt = msgspec.json.decode(_made(request, target).body, type=_Prompt)
-    return Call("POST", target.vendor.counter, (("content-type", "application/json"),), msgspec.json.encode(prompt))
+    return Call("POST", target.vendor.count_path, (("content-type", "application/json"),), msgspec.json.encode(prompt))
 
 
 class _Count(Struct):

@@ -39,7 +39,7 @@ PDF: Final = "application/pdf"
 _IMAGES: Final = ("image/jpeg", "image/png", "image/gif", "image/webp")
 
 
-class Part(Wire, omit_defaults=True):
+class ContentPart(Wire, omit_defaults=True):
     """A part of a message's content: a text, an image or a file."""
 
     type: str
@@ -48,7 +48,7 @@ class Part(Wire, omit_defaults=True):
     file: dict[str, str] | None = None
 
 
-class Refused(Exception):
+class BlockRefused(Exception):
     """A block that cannot be passed on: the field of it that is wrong, and why."""
 
     def __init__(self, block: Block, field: str, why: str) -> None:
@@ -57,7 +57,7 @@ class Refused(Exception):
         self.why = why
 
 
-def parts(block: Block, target: Target) -> Sequence[str | Part]:
+def block_parts(block: Block, target: Target) -> Sequence[str | ContentPart]:
     """What a block says. What chat has no form for is told in words; raises Refused for what the Messages API refuses too."""
     match block:
         case Text():
@@ -71,59 +71,59 @@ def parts(block: Block, target: Target) -> Sequence[str | Part]:
         case ToolReference():
             return (f"Tool {block.tool_name} is loaded.",)
         case Unknown():
-            data = passed(block, "", block.raw)
+            data = raw_bytes(block, "", block.raw)
             text = data.decode() if block.foreign else _served(block, data, target)
             return (text,) if text else ()
         case ToolUse():
-            return (f"[{block.name}]\n{passed(block, 'input', block.input).decode()}",)
+            return (f"[{block.name}]\n{raw_bytes(block, 'input', block.input).decode()}",)
         case ToolResult():
             content = block.content
-            said = (content,) if isinstance(content, str) else within(content or (), target)
+            said = (content,) if isinstance(content, str) else content_parts(content or (), target)
             return (f"Result of the tool call {block.tool_use_id}:", *said)
         case Thinking() | RedactedThinking():
             return ()
 
 
-def passed(block: Block, field: str, raw: Raw) -> bytes:
+def raw_bytes(block: Block, field: str, raw: Raw) -> bytes:
     """The bytes of a part of `block` that is passed on unopened; raises Refused for what servers choke on."""
     try:
         return unopened(raw, "")
     except Problem as problem:
-        raise Refused(block, field, problem.message) from None
+        raise BlockRefused(block, field, problem.message) from None
 
 
-def within(blocks: Sequence[Block], target: Target) -> list[str | Part]:
+def content_parts(blocks: Sequence[Block], target: Target) -> list[str | ContentPart]:
     """What several blocks say."""
-    return [said for block in blocks for said in parts(block, target)]
+    return [said for block in blocks for said in block_parts(block, target)]
 
 
-def _image(block: Image, target: Target) -> str | Part:
+def _image(block: Image, target: Target) -> str | ContentPart:
     match block.source:
         case FileSource():
-            raise Refused(block, "source.type", _NO_FILES)
+            raise BlockRefused(block, "source.type", _NO_FILES)
         case Base64Source(kind, data):
             if kind not in _IMAGES:
-                raise Refused(block, "source.media_type", f"Input should be one of {', '.join(_IMAGES)}")
+                raise BlockRefused(block, "source.media_type", f"Input should be one of {', '.join(_IMAGES)}")
             if target.vision is False:
                 return f"[image: {kind}, {max(1, len(data) * 3 // 4096)} KB, which this model cannot see]"
-            return Part("image_url", image_url={"url": f"data:{kind};base64,{data}"})
+            return ContentPart("image_url", image_url={"url": f"data:{kind};base64,{data}"})
         case UrlSource(url):
             if target.vision is False:
                 return f"[image: {url}, which this model cannot see]"
-            return Part("image_url", image_url={"url": url})
+            return ContentPart("image_url", image_url={"url": url})
 
 
 _NO_FILES: Final = "'file' comes with the Files API, which Byway does not have yet. Send the data itself, as 'base64'."
 
 
-def _document(block: Document, target: Target) -> Sequence[str | Part]:
+def _document(block: Document, target: Target) -> Sequence[str | ContentPart]:
     """A document, with its title and context before it. Its setting `citations` asks for what no chat server can give."""
     title, context = block.title, block.context
     match block.source:
         case TextSource(data):
             return (_joined(title, context, data),)
         case ContentSource(content):
-            said = [content] if isinstance(content, str) else within(content or [], target)
+            said = [content] if isinstance(content, str) else content_parts(content or [], target)
             head = _joined(title, context)
             return [head, *said] if head else said
         case UrlSource(url):
@@ -134,19 +134,19 @@ def _document(block: Document, target: Target) -> Sequence[str | Part]:
             try:
                 return (_joined(title, context, base64.b64decode(data).decode("utf-8", "replace")),)
             except (binascii.Error, ValueError):
-                raise Refused(block, "source.data", "Input should be base64") from None
+                raise BlockRefused(block, "source.data", "Input should be base64") from None
         case Base64Source():
-            raise Refused(block, "source.media_type", f"Input should be '{PDF}'")
+            raise BlockRefused(block, "source.media_type", f"Input should be '{PDF}'")
         case FileSource():
-            raise Refused(block, "source.type", _NO_FILES)
+            raise BlockRefused(block, "source.type", _NO_FILES)
 
 
-def _pdf(title: str | None, context: str | None, data: str, target: Target) -> Sequence[str | Part]:
+def _pdf(title: str | None, context: str | None, data: str, target: Target) -> Sequence[str | ContentPart]:
     """A PDF: itself where the server takes files and its model sees, else its text."""
     if target.vendor.files and target.vision is not False:
         name = title or "document"
         name = name if name.lower().endswith(".pdf") else f"{name}.pdf"
-        file = Part("file", file={"filename": name, "file_data": f"data:{PDF};base64,{data}"})
+        file = ContentPart("file", file={"filename": name, "file_data": f"data:{PDF};base64,{data}"})
         return (context, file) if context else (file,)
     found = pdf.pages(data)
     name = f"PDF{_named(title)}"
@@ -174,7 +174,7 @@ def _served(block: Unknown, data: bytes, target: Target) -> str:
     try:
         return _words(block.kind, msgspec.json.decode(data), target)
     except RecursionError:
-        raise Refused(block, "", "Input is nested too deeply") from None
+        raise BlockRefused(block, "", "Input is nested too deeply") from None
 
 
 def _words(kind: str, fields: dict[str, Any], target: Target) -> str:
@@ -212,8 +212,8 @@ def _told(value: Any, target: Target) -> str:
     if value.get("type") in ("document", "image"):
         try:
             block = msgspec.convert(value, Document | Image)
-            return "\n\n".join([said for said in parts(block, blind(target)) if isinstance(said, str)])
-        except (msgspec.ValidationError, Refused):
+            return "\n\n".join([said for said in block_parts(block, without_vision(target)) if isinstance(said, str)])
+        except (msgspec.ValidationError, BlockRefused):
             return f"[{value['type']}]"
     lines = []
     for key, inner in value.items():
@@ -225,6 +225,6 @@ def _told(value: Any, target: Target) -> str:
     return "\n".join(lines)
 
 
-def blind(target: Target) -> Target:
+def without_vision(target: Target) -> Target:
     """The same target, told only texts: for the places of a conversation where chat has no images and files."""
     return target if target.vision is False else msgspec.structs.replace(target, vision=False)

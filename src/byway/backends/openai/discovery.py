@@ -12,7 +12,7 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Struct
 
-from byway.backends.protocol import Call, Facts, Target
+from byway.backends.protocol import Call, ModelFacts, Target
 from byway.problems import Problem
 
 _JSON: Final = (("content-type", "application/json"),)
@@ -76,7 +76,7 @@ def models() -> Call:
     return Call("GET", "/v1/models")
 
 
-def read_models(body: bytes) -> dict[str, Facts]:
+def read_models(body: bytes) -> dict[str, ModelFacts]:
     """The ids of `GET /v1/models`, each with what the list says of it; raises Problem `broken` for anything else."""
     try:
         return {model.id: _listed(model) for model in msgspec.json.decode(body, type=_Models).data if model.id}
@@ -89,19 +89,19 @@ def read_models(body: bytes) -> dict[str, Facts]:
 def describe(target: Target) -> tuple[Call, ...]:
     """The pages that say what a model can do, the one that knows best first."""
     calls = []
-    for page in target.vendor.about:
+    for page in target.vendor.description_pages:
         method, _, path = page.partition(" ")
         body = msgspec.json.encode({"model": target.model}) if method == "POST" else b""
         calls.append(Call(method, path.replace("{model}", quote(target.model, "")), _JSON if body else (), body))
     return tuple(calls)
 
 
-def read_description(body: bytes, target: Target) -> Facts:
+def read_description(body: bytes, target: Target) -> ModelFacts:
     """The Facts of any such page; none of what it does not say."""
     try:
         page = msgspec.json.decode(body, type=_Page)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return Facts()
+        return ModelFacts()
     for model in (*page.data, *page.models):
         if target.model in (model.id, model.model, model.model.removesuffix(":latest")):
             return _listed(model)
@@ -114,7 +114,7 @@ def read_description(body: bytes, target: Target) -> Facts:
     return _facts(window, tools if caps is None else caps, vision if sees is None else sees)
 
 
-def _listed(model: _Model) -> Facts:
+def _listed(model: _Model) -> ModelFacts:
     local = model.type in ("llm", "vlm")
     window = (
         _tokens(model.max_model_len)
@@ -136,8 +136,8 @@ def _listed(model: _Model) -> Facts:
     return _facts(window, tools, vision, _tokens(_field(model.top_provider, "max_completion_tokens")))
 
 
-def _facts(window: int | None, tools: bool | None, vision: bool | None, most: int | None = None) -> Facts:
-    return Facts(window, tools, vision, most, "backend" if window is not None else "")
+def _facts(window: int | None, tools: bool | None, vision: bool | None, most: int | None = None) -> ModelFacts:
+    return ModelFacts(window, tools, vision, most, "backend" if window is not None else "")
 
 
 def _capable(said: Any) -> tuple[bool | None, bool | None]:

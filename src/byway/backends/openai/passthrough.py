@@ -117,7 +117,7 @@ class Reader:
                 f"Backend {self._target.backend!r} sent something that is not a chat completion, or only the beginning of one.",
             ) from None
         if chunk.error:
-            raise errors.said(chunk.error, backend=self._target.backend, window=self._target.window)
+            raise errors.from_error(chunk.error, backend=self._target.backend, window=self._target.window)
         if chunk.usage is not None:
             self._counts.usage(chunk.usage)
         for choice in chunk.choices or ():

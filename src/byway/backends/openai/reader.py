@@ -271,7 +271,7 @@ class ChatReader:
         if name == "error" and not chunk.error:
             chunk.error = _any.decode(data)
         if chunk.error:
-            raise errors.said(chunk.error, backend=self._target.backend, window=self._target.window)
+            raise errors.from_error(chunk.error, backend=self._target.backend, window=self._target.window)
         if chunk.usage is not None or chunk.prompt_progress is not None:
             self._count(chunk)
         if not chunk.choices:

@@ -7,10 +7,10 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw, UnsetType
 
-from byway.backends.openai.conversation import Out, conversation, prefill
-from byway.backends.openai.schema import Dialect, cleaned
-from byway.backends.openai.thinking import reasons, thinking
-from byway.backends.openai.tools import choice, offered
+from byway.backends.openai.conversation import ChatMessage, chat_messages, prefill
+from byway.backends.openai.schema import Dialect, adapt
+from byway.backends.openai.thinking import accepts_effort, thinking_fields
+from byway.backends.openai.tools import tool_choice, tool_list
 from byway.backends.protocol import Call, Target
 from byway.backends.vendors import Vendor
 from byway.messages.request import Params, Request, unopened
@@ -28,14 +28,14 @@ def request(request: Request, target: Target) -> Call:
     params, vendor = request.params, target.vendor
     if len(params.mcp_servers) or len(params.container) or params.safeguards:
         _check(request)
-    tools = offered(request, target)
+    tools = tool_list(request, target)
     form, words = None, ""
     if params.output_config is not None or params.output_format is not None:
         form, words = _form(params, vendor, bool(tools))
     body: dict[str, Any] = {"model": target.model}
     if tools:
         body["tools"] = tools
-    body["messages"] = messages = conversation(request, target)
+    body["messages"] = messages = chat_messages(request, target)
     if words:
         _tell(messages, words)
     most = params.max_tokens
@@ -44,8 +44,8 @@ def request(request: Request, target: Target) -> Call:
         if request.extra is None:
             raise Problem("invalid_request", "max_tokens: Field required")
     else:
-        if target.most is not None or request.room is not None:
-            most = min(limit for limit in (most, target.most, request.room) if limit is not None)
+        if target.max_output is not None or request.room is not None:
+            most = min(limit for limit in (most, target.max_output, request.room) if limit is not None)
         # 0 asks Anthropic to fill its cache; the smallest that others take is 1.
         body[vendor.max_tokens_field] = most if most > 0 else 1
     if not (params.temperature is params.top_p is params.top_k is None):
@@ -57,15 +57,15 @@ def request(request: Request, target: Target) -> Call:
         # Servers refuse an empty stop sequence, and some a long list: the rest is left out rather than the request lost.
         body["stop"] = [text for text in params.stop_sequences if text][: vendor.stop_limit]
     if params.tool_choice is not None:
-        body.update(choice(request, tools, target))
+        body.update(tool_choice(request, tools, target))
     if form:
         body["response_format"] = form
     if messages and messages[-1].role == "assistant":
         body.update(prefill(messages, vendor))
     if vendor.thinking != "none":
-        body.update(thinking(request, target))
-    if vendor.reasoners_refuse and reasons(target):
-        for name in vendor.reasoners_refuse:
+        body.update(thinking_fields(request, target))
+    if vendor.effort_models_refuse and accepts_effort(target):
+        for name in vendor.effort_models_refuse:
             body.pop(name, None)
     if request.extra:
         body.update(request.extra)
@@ -75,13 +75,13 @@ def request(request: Request, target: Target) -> Call:
     return Call("POST", "/v1/chat/completions", _JSON, _encode(body))
 
 
-def _tell(messages: list[Out], words: str) -> None:
+def _tell(messages: list[ChatMessage], words: str) -> None:
     """Add `words` as the user's last."""
     last = messages[-1] if messages else None
     if last is not None and last.role == "user" and isinstance(last.content, str):
-        messages[-1] = Out("user", f"{last.content}\n\n{words}")
+        messages[-1] = ChatMessage("user", f"{last.content}\n\n{words}")
     else:
-        messages.append(Out("user", words))
+        messages.append(ChatMessage("user", words))
 
 
 _JSON: Final = (("content-type", "application/json"),)
@@ -129,7 +129,7 @@ def _form(params: Params, vendor: Vendor, tools: bool) -> tuple[dict[str, Any] |
         case "json_schema":
             # A server of an unknown kind may be llama.cpp too.
             dialect: Dialect = "grammar" if vendor.schema in ("grammar", "plain") else "open"
-            taken = Raw(cleaned(schema, dialect, "output_config.format.schema", tool=False))
+            taken = Raw(adapt(schema, dialect, "output_config.format.schema", tool=False))
             return {"type": "json_schema", "json_schema": {"name": "answer", "schema": taken}}, words
         case "json_object":
             return {"type": "json_object"}, words

@@ -82,7 +82,7 @@ _decode: Final = msgspec.json.Decoder().decode
 _fields: Final = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
-def cleaned(schema: bytes, dialect: Dialect, path: str, *, tool: bool = True) -> bytes:
+def adapt(schema: bytes, dialect: Dialect, path: str, *, tool: bool = True) -> bytes:
     """The JSON of `schema` in the words of `dialect`, its keys in the order they had.
 
     A `tool`'s becomes an object with properties, since templates and servers ask for both; an answer's may be anything.
@@ -106,7 +106,7 @@ def cleaned(schema: bytes, dialect: Dialect, path: str, *, tool: bool = True) ->
         raise Problem("invalid_request", f"{path}: {error}") from None
 
 
-def strict(schema: bytes) -> bool:
+def allows_strict(schema: bytes) -> bool:
     """May it be sent with `strict: true`? Every object is closed and asks for all that it has.
 
     https://platform.openai.com/docs/guides/structured-outputs#supported-schemas (seen 2026-11-21).

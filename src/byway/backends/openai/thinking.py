@@ -13,11 +13,11 @@ from byway.messages.request import Request
 _EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 # Templates differ in the word: `enable_thinking` in Qwen's and GLM's, `thinking` in DeepSeek's and Granite's. They pass
 # over what they do not know.
-_ON: Final = {"enable_thinking": True, "thinking": True}
-_OFF: Final = {"enable_thinking": False, "thinking": False}
+_ON: Final = {"enable_thinking": True, "thinking_fields": True}
+_OFF: Final = {"enable_thinking": False, "thinking_fields": False}
 
 
-def thinking(request: Request, target: Target) -> dict[str, Any]:
+def thinking_fields(request: Request, target: Target) -> dict[str, Any]:
     """The fields that say whether to think, and how hard; none for a server that may refuse what it does not know.
 
     As in the Messages API no `thinking` means none: the client's small calls (titles, hooks) must not wait for thoughts.
@@ -31,26 +31,26 @@ def thinking(request: Request, target: Target) -> dict[str, Any]:
         fields: dict[str, Any] = {"chat_template_kwargs": _ON if on else _OFF}
         if on and vendor.budget_field and asked is not None and asked.budget_tokens:
             fields[vendor.budget_field] = asked.budget_tokens
-        if on and vendor.efforts and reasons(target):
-            effort = nearest(_effort(request), vendor.efforts)
+        if on and vendor.efforts and accepts_effort(target):
+            effort = nearest_effort(_effort(request), vendor.efforts)
             if vendor.effort_in_template:
                 fields["chat_template_kwargs"] = {**_ON, "reasoning_effort": effort}
             else:
                 fields["reasoning_effort"] = effort
         return fields
     if vendor.thinking == "switch":
-        return {"thinking": {"type": "enabled" if on else "disabled"}}
+        return {"thinking_fields": {"type": "enabled" if on else "disabled"}}
     if vendor.thinking == "reasoning":
-        effort = nearest(_effort(request), vendor.efforts)
+        effort = nearest_effort(_effort(request), vendor.efforts)
         return {"reasoning": {"effort": effort} if on else {"enabled": False}}
-    if not reasons(target):
+    if not accepts_effort(target):
         return {}
     if not on:
         return {"reasoning_effort": vendor.effort_off} if vendor.effort_off else {}
-    return {"reasoning_effort": nearest(_effort(request), vendor.efforts)} if vendor.efforts else {}
+    return {"reasoning_effort": nearest_effort(_effort(request), vendor.efforts)} if vendor.efforts else {}
 
 
-def nearest(effort: str, known: tuple[str, ...]) -> str:
+def nearest_effort(effort: str, known: tuple[str, ...]) -> str:
     """The word of `known` (from least to most) that is closest to `effort`; the higher one of two."""
     if effort in known:
         return effort
@@ -72,6 +72,6 @@ def _pattern(text: str) -> re.Pattern[str]:
     return re.compile(text)
 
 
-def reasons(target: Target) -> bool:
+def accepts_effort(target: Target) -> bool:
     """Is the model one that takes an effort?"""
-    return bool(target.vendor.reasoners) and _pattern(target.vendor.reasoners).search(target.model) is not None
+    return bool(target.vendor.effort_models) and _pattern(target.vendor.effort_models).search(target.model) is not None

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from byway.backends.openai.arguments import Braces, decoded, mended
-from byway.backends.openai.tools import fit
+from byway.backends.openai.tools import wire_name
 from byway.messages.request import Tool
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -60,7 +60,7 @@ def types(tools: Iterable[Tool]) -> tuple[Types, dict[str, str]]:
         schema = tool.input_schema
         known = _seen.get(tool.name)
         if known is None or known[0] != schema:
-            known = (schema.copy(), fit(tool.name), _types(bytes(schema)))
+            known = (schema.copy(), wire_name(tool.name), _types(bytes(schema)))
             if len(schema) <= _SCHEMA_MOST:
                 if len(_seen) >= _SEEN_MOST:
                     _seen.clear()

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Raw
 
 from byway.backends.openai import definedtools
-from byway.backends.openai.schema import cleaned, strict
+from byway.backends.openai.schema import adapt, allows_strict
 from byway.backends.protocol import Target
 from byway.backends.vendors import Vendor
 from byway.messages import claudecode
@@ -39,7 +39,7 @@ _KEPT_MOST: Final = 1 << 15
 
 
 @lru_cache(1024)
-def fit(name: str) -> str:
+def wire_name(name: str) -> str:
     """The name of a tool as it is sent: itself where it may be, else what is left of it and a mark that tells it apart."""
     if _FITS.match(name):
         return name
@@ -47,14 +47,14 @@ def fit(name: str) -> str:
     return f"{_UNFIT.sub('_', name)[:53]}_{mark}"
 
 
-def offered(request: Request, target: Target) -> list[ToolOut]:
+def tool_list(request: Request, target: Target) -> list[ToolOut]:
     """The tools that the model may call now; raises Problem `invalid_request` for one that this backend cannot have."""
     vendor = target.vendor
     tools = claudecode.tools(request)
     found: dict[str, ToolOut] = {}
     for tool in tools:
         plain = tool.type in (None, "custom") and not len(tool.input_examples)
-        key = vendor.schema, bool(tool.strict and vendor.strict), tool.name
+        key = vendor.schema, bool(tool.strict and vendor.strict_tools), tool.name
         known = _seen.get(key) if plain else None
         if known is not None and known[0] == tool.description and known[1] == tool.input_schema:
             out = known[2]
@@ -88,7 +88,7 @@ _SWITCHED_OFF: Final = {
 def _made(tool: Tool, vendor: Vendor, path: str) -> ToolOut:
     if not tool.name:
         raise Problem("invalid_request", f"{path}.name: Field required")
-    function: dict[str, Any] = {"name": fit(tool.name)}
+    function: dict[str, Any] = {"name": wire_name(tool.name)}
     written = definedtools.function(tool)
     if written is None:
         kind = tool.type or ""
@@ -105,10 +105,10 @@ def _made(tool: Tool, vendor: Vendor, path: str) -> ToolOut:
     if said is not None:
         function["description"] = said
     schema = unopened(written.input_schema, f"{path}.input_schema") or _NO_SCHEMA
-    schema = cleaned(schema, vendor.schema, f"{path}.input_schema")
+    schema = adapt(schema, vendor.schema, f"{path}.input_schema")
     function["parameters"] = Raw(schema)
     # A schema that is not closed is refused with `strict`; without it the tool works all the same.
-    if tool.strict and vendor.strict and strict(schema):
+    if tool.strict and vendor.strict_tools and allows_strict(schema):
         function["strict"] = True
     return ToolOut(function)
 
@@ -130,7 +130,7 @@ def _description(tool: Tool, path: str) -> Raw | str | None:
     return f"{text}\n\nExamples of its input:\n{lines}".strip() if listed else text
 
 
-def choice(request: Request, tools: list[ToolOut], target: Target) -> dict[str, Any]:
+def tool_choice(request: Request, tools: list[ToolOut], target: Target) -> dict[str, Any]:
     """The fields that say which of the tools to call; none when that is left to the model, or there are none."""
     asked = request.params.tool_choice
     if asked is None or (asked.type != "tool" and not tools):
@@ -142,13 +142,13 @@ def choice(request: Request, tools: list[ToolOut], target: Target) -> dict[str, 
         case "tool":
             if asked.name is None:
                 raise Problem("invalid_request", "tool_choice.name: Field required when type is 'tool'")
-            name = fit(asked.name)
+            name = wire_name(asked.name)
             if not any(tool.function["name"] == name for tool in tools):
                 raise Problem("invalid_request", f"tool_choice.name: Tool {asked.name!r} not found in provided tools")
             fields["tool_choice"] = {"type": "function", "function": {"name": name}}
         case _:
             fields["tool_choice"] = asked.type
-    if asked.disable_parallel_tool_use and not _one_by_one(target.vendor.one_by_one, target.model):
+    if asked.disable_parallel_tool_use and not _one_by_one(target.vendor.no_parallel_flag, target.model):
         fields["parallel_tool_calls"] = False
     return fields
 

@@ -9,7 +9,7 @@ from byway.backends import errors
 
 
 def read(status, body, headers=None, window=None):
-    return errors.read(
+    return errors.from_response(
         status,
         headers or {},
         body if isinstance(body, bytes) else json.dumps(body).encode(),
@@ -148,9 +148,9 @@ def test_a_servers_500_for_the_clients_image_is_no_reason_to_retry():
 
 
 def test_an_error_object_in_a_200_takes_its_own_code_or_type():
-    assert errors.said({"code": 429, "message": "x"}, backend="b").kind == "rate_limit"
-    assert errors.said({"type": "overloaded_error", "message": "x"}, backend="b").kind == "overloaded"
-    assert errors.said("x", backend="b").kind == "upstream"
+    assert errors.from_error({"code": 429, "message": "x"}, backend="b").kind == "rate_limit"
+    assert errors.from_error({"type": "overloaded_error", "message": "x"}, backend="b").kind == "overloaded"
+    assert errors.from_error("x", backend="b").kind == "upstream"
 
 
 @pytest.mark.parametrize(
