@@ -32,16 +32,16 @@ def fill(page: str) -> str:
 
 def rows() -> Iterator[tuple[str, Note, Any, object]]:
     """Path, Note, type and default of every setting, in the order of the page."""
-    yield from _rows(Config, "", Note("", low=0))
+    yield from _rows(Config, "", Note("", minimum=0))
 
 
 def _rows(struct: type[msgspec.Struct], path: str, above: Note) -> Iterator[tuple[str, Note, Any, object]]:
     for field in msgspec.structs.fields(struct):
         note = notes(struct)[field.name]
-        if note.inner:
+        if note.internal:
             continue
-        if not above.built:
-            note = msgspec.structs.replace(note, built=False)
+        if not above.implemented:
+            note = msgspec.structs.replace(note, implemented=False)
         kind = get_args(field.type)[0] if get_origin(field.type) is Annotated else field.type
         default = field.default_factory() if field.default is msgspec.NODEFAULT else field.default
         inside = f"{path}{field.encode_name}"
@@ -62,9 +62,9 @@ def _structs(kind: Any) -> Iterator[type[msgspec.Struct]]:
 def _settings(*, built: bool) -> str:
     lines = ["| Setting | Value | Default | Meaning |", "|---|---|---|---|"]
     for path, note, kind, default in rows():
-        if note.built == built:
+        if note.implemented == built:
             mark = " *Restart.*" if note.restart else ""
-            lines.append(f"| `{path}` | {_value(kind, note)} | {_default(default, note)} | {note.says}{mark} |")
+            lines.append(f"| `{path}` | {_value(kind, note)} | {_default(default, note)} | {note.description}{mark} |")
     return "\n".join(lines) + "\n"
 
 
@@ -87,11 +87,11 @@ def _value(kind: Any, note: Note) -> str:
         return ", ".join(f"`{one}`" for one in get_args(kind))
     if get_origin(kind) is dict or list(_structs(kind)):
         return "mapping"
-    if note.form in forms:
-        return forms[note.form]
+    if note.format in forms:
+        return forms[note.format]
     if kind in (int, float):
-        high = f" to {note.high:g}" if note.high < 1_000_000_000 else " or more"
-        return f"{note.low:g}{high}"
+        high = f" to {note.maximum:g}" if note.maximum < 1_000_000_000 else " or more"
+        return f"{note.minimum:g}{high}"
     return {bool: "true, false"}.get(kind, "text")
 
 
@@ -100,7 +100,7 @@ def _default(default: object, note: Note) -> str:
         return ""
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"
-    if note.form == "duration":
+    if note.format == "duration":
         return f"`{default:g}s`"
     if isinstance(default, tuple):
         return ", ".join(f"`{getattr(one, 'name', one)}`" for one in default)

@@ -13,7 +13,7 @@ import pytest
 from gateway import Gateway
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Locator, Page, expect, sync_playwright
 
-from byway.access.login import Login
+from byway.access.login import Logins
 
 _LINK: Final = re.compile(r"http://\S+/login\?token=\S+")
 #: A browser says on its console when an answer is a 4xx, and so does htmx: that is no fault of the page.
@@ -97,7 +97,7 @@ def link(gateway: Gateway) -> str:
 
 def another(gateway: Gateway) -> str:
     """Another link, as `byway page` makes it on the machine where Byway runs."""
-    made = Login((gateway.home / "data" / "login.key").read_bytes())
+    made = Logins((gateway.home / "data" / "login.key").read_bytes())
     return f"{link(gateway).partition('?')[0]}?token={made.link(time.time(), os.urandom(16))}"
 
 

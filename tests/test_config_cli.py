@@ -19,7 +19,7 @@ from scripted import Say, Scripted
 
 from byway.cli.main import byway
 from byway.config import load
-from byway.config.file import Filing
+from byway.config.file import ConfigFile
 from byway.store import Store, StoreError
 
 SECRET = "sk-of-the-backend-0123456789abcdef"
@@ -360,11 +360,11 @@ import resource, sys
 from pathlib import Path
 from byway.config import load
 from byway.config.editing import Set
-from byway.config.file import Filing
+from byway.config.file import ConfigFile
 from byway.store import Store
 folder = Path(sys.argv[1])
 with Store(folder) as store:
-    filing = Filing(folder / "byway.yaml", lambda text: load(text, {}), store, folder)
+    filing = ConfigFile(folder / "byway.yaml", lambda text: load(text, {}), store, folder)
     filing.read()
     resource.setrlimit(resource.RLIMIT_FSIZE, (20, 20))
     try:
@@ -401,14 +401,14 @@ def test_a_change_that_the_history_has_no_room_for_is_made_and_said(
 ) -> None:
     place = Place(tmp_path)
     place("config", "history")
-    keep = Store.keep
+    keep = Store.add_version
 
     def full(self: Store, text: str, who: str, why: str, file: str = "") -> int:
         if "local_only" in text:
             raise StoreError("the disk is full")
         return keep(self, text, who, why, file)
 
-    monkeypatch.setattr(Store, "keep", full)
+    monkeypatch.setattr(Store, "add_version", full)
     done = place("config", "set", "local_only", "false")
     assert done.exit_code == 0 and "the change is made, but the history does not have it" in done.stderr
     assert place.text.endswith("local_only: false\n")
@@ -444,7 +444,7 @@ import os, random, signal, sys, time
 from pathlib import Path
 from byway.config import load
 from byway.config.editing import Set
-from byway.config.file import Filing
+from byway.config.file import ConfigFile
 from byway.store import Store
 
 folder, kills = Path(sys.argv[1]), int(sys.argv[2])
@@ -454,14 +454,14 @@ chance = random.Random(7)
 
 def save_for_ever(number):
     with Store(folder) as store:
-        filing = Filing(file, lambda text: load(text, {}), store, folder)
+        filing = ConfigFile(file, lambda text: load(text, {}), store, folder)
         while True:
             number += 1
             filing.change([Set(("timeouts", "connect"), number)], "Ada", "one more")
 
 def some_saves():
     with Store(folder) as store:
-        filing = Filing(file, lambda text: load(text, {}), store, folder)
+        filing = ConfigFile(file, lambda text: load(text, {}), store, folder)
         for connect in (2, 3, 1):
             filing.change([Set(("timeouts", "connect"), connect)], "Ada", "to see how fast this machine is")
     os._exit(0)
@@ -504,5 +504,5 @@ def test_a_save_that_is_killed_leaves_the_old_file_or_the_new_one(tmp_path: Path
         os.utime(draft, (time.time() - 120,) * 2)
     with Store(tmp_path) as store:
         assert 20 < len(store.versions(str(tmp_path / "byway.yaml"))) <= 100
-        Filing(tmp_path / "byway.yaml", lambda text: load(text, {}), store, tmp_path).write(text, "Ada", "at rest")
+        ConfigFile(tmp_path / "byway.yaml", lambda text: load(text, {}), store, tmp_path).write(text, "Ada", "at rest")
     assert not list(tmp_path.glob(".byway.yaml.*")), "what the killed ones left is swept up"

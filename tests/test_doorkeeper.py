@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from byway.access.keys import Stored
-from byway.access.sync import Doorkeeper
+from byway.access.keys import KeyRecord
+from byway.access.sync import KeySync
 from byway.config import Config
 from byway.runtime import Runtime
 from byway.server.app import App
@@ -15,20 +15,20 @@ from byway.store import Store
 
 def test_keys_that_were_read_before_the_page_changed_them_are_not_taken(tmp_path: Path) -> None:
     with Store(tmp_path) as store:
-        runtime = Runtime(Config(), stored=store.stored())
+        runtime = Runtime(Config(), stored=store.key_records())
         app = App(runtime, store=store)
-        keeper = Doorkeeper(app)
-        read = store.stored
+        keeper = KeySync(app)
+        read = store.key_records
 
-        def late() -> list[Stored]:
+        def late() -> list[KeyRecord]:
             found = read()
             # Between this reading and its use somebody makes a key at the page, which tells the door at once.
             store.add_key("laptop", ["write"], None, "the page")
             runtime.take_keys(read())
-            store.stored = read  # type: ignore[method-assign]
+            store.key_records = read  # type: ignore[method-assign]
             return found
 
-        store.stored = late  # type: ignore[method-assign]
+        store.key_records = late  # type: ignore[method-assign]
 
         async def looks() -> None:
             await keeper.look()

@@ -17,7 +17,7 @@ import pytest
 from models import gguf, hub, send, serve
 
 from byway import platform
-from byway.config import LocalModels
+from byway.config import LocalModelSettings
 from byway.local import download as module
 from byway.local.download import Downloaded, Failed, Progress, download
 from byway.local.hub import Item, Repo, Unfound, choose, wanted
@@ -29,7 +29,7 @@ ROOM = 1 << 50
 
 def get(at: Any, folder: Path, text: str = "owner/repo", **more: Any) -> Downloaded:
     options: dict[str, Any] = {"environ": {}, "free": lambda _: ROOM, "pause": 0.01, **more}
-    return asyncio.run(download(text, folder, LocalModels(hub=at.url), **options))
+    return asyncio.run(download(text, folder, LocalModelSettings(hub=at.url), **options))
 
 
 def refused(at: Any, folder: Path, text: str = "owner/repo", **more: Any) -> str:
@@ -172,7 +172,7 @@ def test_a_cancelled_download_is_taken_up_by_the_next_call(tmp_path: Path) -> No
         async def run() -> None:
             begun = asyncio.Event()
             options: dict[str, Any] = {"environ": {}, "free": lambda _: ROOM, "show": lambda _: begun.set()}
-            task = asyncio.create_task(download("owner/repo", tmp_path, LocalModels(hub=at.url), **options))
+            task = asyncio.create_task(download("owner/repo", tmp_path, LocalModelSettings(hub=at.url), **options))
             async with asyncio.timeout(10):
                 await begun.wait()
             await asyncio.sleep(0.3)
@@ -359,13 +359,17 @@ def test_the_token_is_told_to_the_hub_alone(tmp_path: Path) -> None:
 def test_a_private_host_is_asked_only_when_it_is_the_hub(tmp_path: Path) -> None:
     for url in ("https://10.0.0.7/m.gguf", "https://localhost:1/m.gguf", "https://[fd00::1]/m.gguf"):
         with pytest.raises(Failed, match="not on the open internet"):
-            asyncio.run(download(url, tmp_path, LocalModels(), environ={}, resolve=_loopback))
+            asyncio.run(download(url, tmp_path, LocalModelSettings(), environ={}, resolve=_loopback))
     with pytest.raises(Failed, match="not on the open internet"):
         asyncio.run(
-            download("https://rebound.example.com/m.gguf", tmp_path, LocalModels(), environ={}, resolve=_loopback)
+            download(
+                "https://rebound.example.com/m.gguf", tmp_path, LocalModelSettings(), environ={}, resolve=_loopback
+            )
         )
     with pytest.raises(Failed, match="without https"):
-        asyncio.run(download("http://example.com/m.gguf", tmp_path, LocalModels(), environ={}, resolve=_loopback))
+        asyncio.run(
+            download("http://example.com/m.gguf", tmp_path, LocalModelSettings(), environ={}, resolve=_loopback)
+        )
 
 
 async def _loopback(host: str, port: int) -> list[str]:
@@ -376,7 +380,9 @@ def test_a_proxy_is_no_way_into_a_private_network(tmp_path: Path) -> None:
     environ = {"HTTPS_PROXY": "http://127.0.0.1:1"}
     for host in ("10.0.0.7", "127.0.0.2", "wiki", "printer.local", "169.254.169.254"):
         with pytest.raises(Failed, match="not on the open internet"):
-            asyncio.run(download(f"https://{host}/m.gguf", tmp_path, LocalModels(), environ=environ, resolve=_loopback))
+            asyncio.run(
+                download(f"https://{host}/m.gguf", tmp_path, LocalModelSettings(), environ=environ, resolve=_loopback)
+            )
     said = refused_by(tmp_path, environ)
     assert "by way of the proxy 127.0.0.1:1" in said, "the name is not looked up here"
     assert "HTTPS_PROXY" in refused_by(tmp_path, {"HTTPS_PROXY": "socks5://x"})
@@ -389,7 +395,7 @@ def refused_by(folder: Path, environ: dict[str, str]) -> str:
     with pytest.raises(Failed) as caught:
         url = "https://example.com/m.gguf"
         asyncio.run(
-            download(url, folder, LocalModels(), environ=environ, resolve=never, free=lambda _: ROOM, pause=0.01)
+            download(url, folder, LocalModelSettings(), environ=environ, resolve=never, free=lambda _: ROOM, pause=0.01)
         )
     return str(caught.value)
 
@@ -409,7 +415,7 @@ def test_local_only_downloads_from_nobody_but_a_private_hub(tmp_path: Path) -> N
 
     for text in ("owner/repo", "https://example.com/m.gguf"):
         with pytest.raises(Failed, match="`local_only` is on"):
-            asyncio.run(download(text, tmp_path, LocalModels(), local_only=True, environ={}, resolve=resolve))
+            asyncio.run(download(text, tmp_path, LocalModelSettings(), local_only=True, environ={}, resolve=resolve))
     assert asked == []
     with hub({NAME: DATA}) as at:
         assert get(at, tmp_path, local_only=True).checked

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from models import gguf, hub, send
 
-from byway.config import LocalModels
+from byway.config import LocalModelSettings
 from byway.local.downloads import Downloads, Job
 
 DATA = gguf(tail=b"\x01" * 300_000)
@@ -40,12 +40,12 @@ async def until(met: Callable[[], object]) -> None:
     raise AssertionError("not within 10 seconds")
 
 
-def run(folder: Path, play: Callable[[Downloads, LocalModels, Any], Awaitable[None]], name: str = NAME) -> None:
+def run(folder: Path, play: Callable[[Downloads, LocalModelSettings, Any], Awaitable[None]], name: str = NAME) -> None:
     async def go() -> None:
         with hub({name: DATA}) as at:
             downloads = Downloads(folder, **OPTIONS)
             try:
-                await play(downloads, LocalModels(hub=at.url), at)
+                await play(downloads, LocalModelSettings(hub=at.url), at)
             finally:
                 await downloads.stop()
 
@@ -61,7 +61,7 @@ def half(job: Job) -> bool:
 
 
 def test_it_goes_on_after_a_cancel_and_after_a_restart(tmp_path: Path) -> None:
-    async def play(downloads: Downloads, settings: LocalModels, at: Any) -> None:
+    async def play(downloads: Downloads, settings: LocalModelSettings, at: Any) -> None:
         at.answer = stuck
         job = downloads.begin("owner/repo", settings)
         await until(lambda: half(job))
@@ -88,7 +88,7 @@ def test_it_goes_on_after_a_cancel_and_after_a_restart(tmp_path: Path) -> None:
 
 
 def test_giving_up_removes_what_has_come(tmp_path: Path) -> None:
-    async def play(downloads: Downloads, settings: LocalModels, at: Any) -> None:
+    async def play(downloads: Downloads, settings: LocalModelSettings, at: Any) -> None:
         at.answer = stuck
         for text in ("owner/repo", f"{settings.hub}/owner/repo/resolve/main/{NAME}"):
             job = downloads.begin(text, settings)
@@ -104,7 +104,7 @@ def test_giving_up_removes_what_has_come(tmp_path: Path) -> None:
 
 
 def test_a_failure_is_said_and_can_be_tried_again(tmp_path: Path) -> None:
-    async def play(downloads: Downloads, settings: LocalModels, at: Any) -> None:
+    async def play(downloads: Downloads, settings: LocalModelSettings, at: Any) -> None:
         at.files["other.gguf"] = b"no model at all"
         job = downloads.begin(f"{settings.hub}/owner/repo/resolve/main/other.gguf", settings)
         await until(lambda: job.state == "failed")
@@ -119,7 +119,7 @@ def test_a_failure_is_said_and_can_be_tried_again(tmp_path: Path) -> None:
 
 
 def test_a_signed_address_is_neither_shown_nor_written_down(tmp_path: Path) -> None:
-    async def play(downloads: Downloads, settings: LocalModels, at: Any) -> None:
+    async def play(downloads: Downloads, settings: LocalModelSettings, at: Any) -> None:
         at.answer = lambda handler, path, data: send(handler, 200, DATA[:10])
         job = downloads.begin(f"{settings.hub}/owner/repo/resolve/main/{NAME}?sig=secret-of-mine", settings)
         await until(lambda: job.state == "failed")
@@ -131,7 +131,7 @@ def test_a_signed_address_is_neither_shown_nor_written_down(tmp_path: Path) -> N
 
 
 def test_no_more_than_three_run_at_once(tmp_path: Path) -> None:
-    async def play(downloads: Downloads, settings: LocalModels, at: Any) -> None:
+    async def play(downloads: Downloads, settings: LocalModelSettings, at: Any) -> None:
         at.answer = stuck
         for number in range(3):
             downloads.begin(f"{settings.hub}/owner/repo/resolve/main/{number}.gguf", settings)
@@ -149,7 +149,7 @@ def test_an_odd_memory_is_no_crash(tmp_path: Path, text: str) -> None:
 
 
 def test_a_download_that_is_given_up_twice_is_gone_once(tmp_path: Path) -> None:
-    async def play(downloads: Downloads, settings: LocalModels, at: Any) -> None:
+    async def play(downloads: Downloads, settings: LocalModelSettings, at: Any) -> None:
         at.answer = stuck
         job = downloads.begin("owner/repo", settings)
         await asyncio.gather(downloads.forget(job.number), downloads.forget(job.number))

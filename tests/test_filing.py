@@ -11,8 +11,8 @@ import pytest
 
 from byway import platform
 from byway.config import Config, ConfigError, load
-from byway.config.editing import Append, Remove, Set, Unchangeable
-from byway.config.file import Conflict, Filing, Stale
+from byway.config.editing import Append, EditError, Remove, Set
+from byway.config.file import ConfigChanged, ConfigFile, EditConflict
 from byway.store import Store
 
 TEXT = "# mine\nmodel_aliases:\n  haiku: a/one   # small\n  opus: a/two\nbackends:\n  - {name: a, type: vllm, url: 'http://127.0.0.1:1'}\n"
@@ -23,12 +23,12 @@ def check(text: str) -> Config:
 
 
 @pytest.fixture
-def filing(tmp_path: Path) -> Filing:
+def filing(tmp_path: Path) -> ConfigFile:
     (tmp_path / "byway.yaml").write_text(TEXT)
-    return Filing(tmp_path / "byway.yaml", check, Store(tmp_path), tmp_path)
+    return ConfigFile(tmp_path / "byway.yaml", check, Store(tmp_path), tmp_path)
 
 
-def test_a_change_keeps_the_rest_and_is_noted(filing: Filing) -> None:
+def test_a_change_keeps_the_rest_and_is_noted(filing: ConfigFile) -> None:
     before = filing.read()
     outcome = filing.change([Set(("model_aliases", "haiku"), "a/three")], "Ada", "smaller", before.etag)
     assert filing.path.read_text() == TEXT.replace("haiku: a/one", "haiku: a/three")
@@ -41,7 +41,7 @@ def test_a_change_keeps_the_rest_and_is_noted(filing: Filing) -> None:
     assert filing.path.stat().st_mode & 0o777 == 0o600
 
 
-def test_changes_in_other_places_are_merged(filing: Filing) -> None:
+def test_changes_in_other_places_are_merged(filing: ConfigFile) -> None:
     base = filing.read().etag
     filing.change([Set(("model_aliases", "opus"), "a/nine")], "Ada", "x", base)
     outcome = filing.change([Set(("model_aliases", "haiku"), "a/five")], "Bob", "y", base)
@@ -53,56 +53,56 @@ def test_changes_in_other_places_are_merged(filing: Filing) -> None:
     ("one", "mine"),
     [(Set(("model_aliases", "haiku"), "a/mine"), "a/mine"), (Remove(("model_aliases", "haiku")), "taken out")],
 )
-def test_changes_in_the_same_place_collide_and_change_nothing(filing: Filing, one: Set | Remove, mine: str) -> None:
+def test_changes_in_the_same_place_collide_and_change_nothing(filing: ConfigFile, one: Set | Remove, mine: str) -> None:
     base = filing.read().etag
     theirs = filing.change([Set(("model_aliases", "haiku"), "a/theirs")], "Ada", "x", base)
-    with pytest.raises(Stale) as caught:
+    with pytest.raises(ConfigChanged) as caught:
         filing.change([one], "Bob", "y", base)
-    assert caught.value.conflicts == (Conflict("model_aliases.haiku", "a/theirs", mine),)
+    assert caught.value.conflicts == (EditConflict("model_aliases.haiku", "a/theirs", mine),)
     assert caught.value.etag == theirs.etag == filing.read().etag
 
 
-def test_a_mark_of_byte_order_hides_no_collision(filing: Filing) -> None:
+def test_a_mark_of_byte_order_hides_no_collision(filing: ConfigFile) -> None:
     filing.path.write_text("\ufeff" + TEXT)
     base = filing.read().etag
     filing.change([Set(("model_aliases", "haiku"), "a/theirs")], "Ada", "x", base)
-    with pytest.raises(Stale):
+    with pytest.raises(ConfigChanged):
         filing.change([Set(("model_aliases", "haiku"), "a/mine")], "Bob", "y", base)
     assert filing.path.read_text().startswith("\ufeff# mine\n")
 
 
-def test_the_same_change_twice_is_no_collision(filing: Filing) -> None:
+def test_the_same_change_twice_is_no_collision(filing: ConfigFile) -> None:
     base = filing.read().etag
     same = [Set(("model_aliases", "haiku"), "a/theirs")]
     filing.change(same, "Ada", "x", base)
     assert filing.change(same, "Bob", "y", base).merged
 
 
-def test_places_in_a_list_collide_when_the_list_is_another(filing: Filing) -> None:
+def test_places_in_a_list_collide_when_the_list_is_another(filing: ConfigFile) -> None:
     base = filing.read().etag
     filing.change([Append(("backends",), {"name": "b", "type": "ollama"})], "Ada", "x", base)
     filing.change([Append(("backends",), {"name": "c", "type": "lmstudio"})], "Bob", "y", base)
-    with pytest.raises(Stale):
+    with pytest.raises(ConfigChanged):
         filing.change([Set(("backends", 0, "weight"), 5)], "Cy", "z", base)
     assert [one.name for one in filing.check(filing.read().text).backends] == ["a", "b", "c"]
 
 
-def test_an_etag_that_is_kept_no_more_collides(filing: Filing) -> None:
-    with pytest.raises(Stale, match="whole file"):
+def test_an_etag_that_is_kept_no_more_collides(filing: ConfigFile) -> None:
+    with pytest.raises(ConfigChanged, match="whole file"):
         filing.change([Set(("local_only",), True)], "Ada", "x", "0123456789abcdef")
 
 
-def test_what_would_not_be_good_is_not_written(filing: Filing) -> None:
+def test_what_would_not_be_good_is_not_written(filing: ConfigFile) -> None:
     with pytest.raises(ConfigError, match="nonsense"):
         filing.change([Set(("nonsense",), 1)], "Ada", "x")
     with pytest.raises(ConfigError):
         filing.write("backends: 5\n", "Ada", "x")
-    with pytest.raises(Unchangeable):
+    with pytest.raises(EditError):
         filing.change([Set(("model_aliases", "haiku", "deeper"), 1)], "Ada", "x")
     assert filing.path.read_text() == TEXT
 
 
-def test_back_to_a_version_and_forth(filing: Filing) -> None:
+def test_back_to_a_version_and_forth(filing: ConfigFile) -> None:
     first = filing.read()
     filing.change([Set(("local_only",), True)], "Ada", "stay here")
     number = filing.versions()[-1].number
@@ -116,13 +116,13 @@ def test_back_to_a_version_and_forth(filing: Filing) -> None:
 def test_the_first_change_makes_the_file(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "byway.yaml"
     with Store(tmp_path) as store:
-        filing = Filing(path, check, store, tmp_path)
+        filing = ConfigFile(path, check, store, tmp_path)
         assert filing.read().text == "" and filing.versions() == []
         filing.change([Set(("local_only",), True)], "Ada", "x", filing.read().etag)
     assert path.read_text() == "local_only: true\n"
 
 
-def test_a_link_is_not_written_through(filing: Filing, tmp_path: Path) -> None:
+def test_a_link_is_not_written_through(filing: ConfigFile, tmp_path: Path) -> None:
     real = tmp_path / "real.yaml"
     filing.path.rename(real)
     os.symlink(real, filing.path)
@@ -132,7 +132,7 @@ def test_a_link_is_not_written_through(filing: Filing, tmp_path: Path) -> None:
 
 
 def test_who_reads_in_the_middle_of_a_change_does_not_take_it_for_somebody_elses(
-    filing: Filing, tmp_path: Path
+    filing: ConfigFile, tmp_path: Path
 ) -> None:
     filing.read()
     written = threading.Event()
@@ -142,7 +142,7 @@ def test_who_reads_in_the_middle_of_a_change_does_not_take_it_for_somebody_elses
             filing.path.write_text(TEXT + "local_only: false\n")
             written.set()
             time.sleep(0.2)
-            store.keep(TEXT + "local_only: false\n", "Ada", "x", str(filing.path))
+            store.add_version(TEXT + "local_only: false\n", "Ada", "x", str(filing.path))
 
     changing = threading.Thread(target=change)
     changing.start()
@@ -152,10 +152,10 @@ def test_who_reads_in_the_middle_of_a_change_does_not_take_it_for_somebody_elses
     assert [one.who for one in filing.versions()] == ["Ada", "somebody else"]
 
 
-def test_two_configs_with_one_data_folder_have_a_history_each(filing: Filing, tmp_path: Path) -> None:
+def test_two_configs_with_one_data_folder_have_a_history_each(filing: ConfigFile, tmp_path: Path) -> None:
     (tmp_path / "other.yaml").write_text("local_only: true\n")
     with Store(tmp_path) as store:
-        other = Filing(tmp_path / "other.yaml", check, store, tmp_path)
+        other = ConfigFile(tmp_path / "other.yaml", check, store, tmp_path)
         other.read()
         filing.change([Set(("local_only",), True)], "Ada", "x")
         assert [one.who for one in other.versions()] == ["somebody else"]
@@ -164,21 +164,21 @@ def test_two_configs_with_one_data_folder_have_a_history_each(filing: Filing, tm
     assert (tmp_path / "other.yaml").read_text() == "local_only: true\n"
 
 
-def test_a_conflict_shows_no_secret(filing: Filing) -> None:
+def test_a_conflict_shows_no_secret(filing: ConfigFile) -> None:
     base = filing.read().etag
     secret, mine = "sk-of-the-others-0123456789", "sk-of-mine-9876543210-abc"
     filing.change([Set(("web_search", "api_key"), secret)], "Ada", "x", base)
     for given in (mine, "${BYWAY_BRAVE_API_KEY}"):
-        with pytest.raises(Stale) as caught:
+        with pytest.raises(ConfigChanged) as caught:
             filing.change([Set(("web_search", "api_key"), given)], "Bob", "y", base)
         (conflict,) = caught.value.conflicts
         assert conflict.theirs == "sk-…6789" and mine not in conflict.mine
-    with pytest.raises(Stale) as caught:
+    with pytest.raises(ConfigChanged) as caught:
         filing.change([Set(("web_search",), {"api_key": mine})], "Bob", "y", base)
     assert secret not in str(caught.value.conflicts) and mine not in str(caught.value.conflicts)
 
 
-def test_a_file_that_is_gone_is_not_made_anew_with_less_in_it(filing: Filing) -> None:
+def test_a_file_that_is_gone_is_not_made_anew_with_less_in_it(filing: ConfigFile) -> None:
     base = filing.read().etag
     filing.path.unlink()
     with pytest.raises(OSError, match="it is gone"):
@@ -188,7 +188,7 @@ def test_a_file_that_is_gone_is_not_made_anew_with_less_in_it(filing: Filing) ->
 
 def test_the_first_change_can_be_taken_back_and_merges(tmp_path: Path) -> None:
     with Store(tmp_path) as store:
-        filing = Filing(tmp_path / "byway.yaml", check, store, tmp_path)
+        filing = ConfigFile(tmp_path / "byway.yaml", check, store, tmp_path)
         base = filing.read().etag
         filing.change([Set(("local_only",), True)], "Ada", "x", base)
         assert filing.change([Set(("model_aliases", "haiku"), "a/one")], "Bob", "y", base).merged

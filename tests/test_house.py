@@ -592,7 +592,7 @@ def settings(kind: Any) -> Iterator[str]:
     elif isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         hints, about = get_type_hints(kind), notes(kind)
         for name, wire in zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True):
-            if not about[name].inner:
+            if not about[name].internal:
                 yield wire
                 yield from settings(hints[name])
 

@@ -20,7 +20,7 @@ from gateway import SOURCE, Gateway, config
 from scripted import Say, Scripted
 
 from byway.cli.main import byway
-from byway.store import NAME, Store
+from byway.store import FILE_NAME, Store
 
 ASK: dict[str, Any] = {"model": "any", "max_tokens": 100, "messages": [{"role": "user", "content": "hello"}]}
 KEY = re.compile(r"sk-byway-[A-Za-z0-9]{32}")
@@ -114,7 +114,7 @@ def test_misuse_is_said_and_changes_nothing(tmp_path: Path, arguments: list[str]
 
 
 def test_a_store_that_cannot_be_used_is_a_failure_with_what_to_do(tmp_path: Path) -> None:
-    (tmp_path / NAME).write_bytes(b"something else " * 100)
+    (tmp_path / FILE_NAME).write_bytes(b"something else " * 100)
     done = run(tmp_path, "list")
     assert done.exit_code == 1 and "damaged" in done.stderr and "move it away" in done.stderr
     (tmp_path / "file").touch()
@@ -261,7 +261,7 @@ def test_a_store_that_fails_while_byway_runs_is_said_once_and_the_keys_stay() ->
         gateway = Gateway(config(server))
         headers = {"x-api-key": key(gateway, "create", "laptop")}
         with gateway:
-            data = gateway.home / "data" / NAME
+            data = gateway.home / "data" / FILE_NAME
             with Store(data.parent) as other:
                 other._file.execute("DROP TABLE keys")
             gateway.wait(lambda: any("cannot be read" in line["message"] for line in gateway.logs))
@@ -275,6 +275,6 @@ def test_a_store_that_fails_while_byway_runs_is_said_once_and_the_keys_stay() ->
 def test_byway_does_not_start_with_a_store_that_it_cannot_read() -> None:
     gateway = Gateway("{}")
     (gateway.home / "data").mkdir()
-    (gateway.home / "data" / NAME).write_bytes(b"something else " * 100)
+    (gateway.home / "data" / FILE_NAME).write_bytes(b"something else " * 100)
     with pytest.raises(AssertionError, match=r"byway ended with 1[\s\S]*byway\.db is damaged"):
         gateway.start()

@@ -18,7 +18,7 @@ from models import PAIRS, gguf, hub
 from byway import platform
 from byway.cli import running
 from byway.cli.source import Source
-from byway.config import Config, ConfigError, Timeouts, load
+from byway.config import Config, ConfigError, TimeoutSettings, load
 from byway.config.editing import edit
 from byway.local import edits, supervisor
 from byway.local.supervisor import Child, Missing, Options, engine, options
@@ -241,7 +241,7 @@ def test_a_file_is_claimed_by_one(tmp_path: Path) -> None:
 
 def asleep(first_byte: float = 5.0) -> tuple[Runtime, list[str], asyncio.Event]:
     settings = load("backends: [{name: tiny, type: builtin}]", {})
-    runtime = Runtime(msgspec.structs.replace(settings, timeouts=Timeouts(first_byte=first_byte)))
+    runtime = Runtime(msgspec.structs.replace(settings, timeouts=TimeoutSettings(first_byte=first_byte)))
     woken: list[str] = []
     over = asyncio.Event()
     rest = Rest(lambda: woken.append("woken"), over)

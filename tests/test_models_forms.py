@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import pytest
 from gateway import Gateway
 
-from byway.access.login import Login
+from byway.access.login import Logins
 from byway.backends.vendors import VENDORS
 from byway.ui import backends, models
 from byway.ui.adding import KINDS
@@ -73,7 +73,7 @@ def gateway() -> Iterator[Gateway]:
 
 
 def entered(gateway: Gateway) -> str:
-    made = Login((gateway.home / "data" / "login.key").read_bytes())
+    made = Logins((gateway.home / "data" / "login.key").read_bytes())
     token = made.link(time.time(), os.urandom(16))
     return gateway.get(f"/login?token={token}").headers["set-cookie"].partition(";")[0]
 

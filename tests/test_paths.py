@@ -13,7 +13,18 @@ from hypothesis import strategies as st
 
 from byway.config import Config, load
 from byway.config.editing import Set, edit, meaning
-from byway.config.paths import Lost, at, below, dotted, find, lines, literals, table, typed, words
+from byway.config.paths import (
+    PathError,
+    completions,
+    dotted,
+    find,
+    lines,
+    literal_secrets,
+    locate,
+    parse_value,
+    short_text,
+    table,
+)
 
 TEXT = """\
 server: {bind_address: [127.0.0.1:0, "unix:/tmp/x.sock"], socket_mode: "0660"}
@@ -52,7 +63,7 @@ CONFIG = load(TEXT, {})
 def test_a_path_leads_there(text: str, path: tuple[str | int, ...], value: Any) -> None:
     place = find(CONFIG, text)
     assert place.path == path and (value is ... or place.value == value)
-    assert at(CONFIG, path).value == place.value
+    assert locate(CONFIG, path).value == place.value
 
 
 @settings(deadline=None)
@@ -62,10 +73,10 @@ def test_a_path_leads_there(text: str, path: tuple[str | int, ...], value: Any) 
     )
 )
 def test_any_path_leads_somewhere_or_is_refused_in_words(text: str) -> None:
-    with contextlib.suppress(Lost):
+    with contextlib.suppress(PathError):
         place = find(CONFIG, text)
-        assert at(CONFIG, place.path) == place
-    below(CONFIG, text)
+        assert locate(CONFIG, place.path) == place
+    completions(CONFIG, text)
 
 
 @pytest.mark.parametrize(
@@ -89,17 +100,17 @@ def test_any_path_leads_somewhere_or_is_refused_in_words(text: str) -> None:
     ],
 )
 def test_a_typed_value_is_what_it_looks_like(text: str, value: Any) -> None:
-    assert typed(text) == value and type(typed(text)) is type(value)
+    assert parse_value(text) == value and type(parse_value(text)) is type(value)
 
 
 @settings(deadline=None)
 @given(st.text())
 def test_any_typed_value_is_read_or_refused_and_can_be_written(text: str) -> None:
     try:
-        value = typed(text)
-    except Lost:
+        value = parse_value(text)
+    except PathError:
         return
-    assert words(value) is not None
+    assert short_text(value) is not None
     changed = edit("a: 1\n", [Set(("b",), value)])
     assert isinstance(meaning(changed), dict)
 
@@ -140,4 +151,4 @@ def test_a_default_that_is_given_is_shown_as_given() -> None:
     ],
 )
 def test_secrets_among_typed_values_are_found(path: str, value: Any, found: list[str]) -> None:
-    assert [dotted(one) for one in literals(find(CONFIG, path), value)] == found
+    assert [dotted(one) for one in literal_secrets(find(CONFIG, path), value)] == found

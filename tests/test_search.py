@@ -484,7 +484,7 @@ def test_neither_key_nor_query_is_logged(caplog: pytest.LogCaptureFixture, capsy
 def test_what_is_missing_is_said_with_its_path(text: str, path: str) -> None:
     with pytest.raises(ConfigError) as raised:
         load(text, {})
-    assert [one.path for one in raised.value.complaints if one.severity == "error"][:1] == [path]
+    assert [one.path for one in raised.value.problems if one.severity == "error"][:1] == [path]
 
 
 def test_results_are_at_most_as_many_as_asked_for_and_each_once() -> None:

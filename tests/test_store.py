@@ -21,7 +21,7 @@ import pytest
 from gateway import SOURCE
 
 from byway import store as module
-from byway.store import ENTRIES, NAME, VERSIONS, Entry, Store, StoreError, etag
+from byway.store import FILE_NAME, MAX_AUDIT_ENTRIES, MAX_VERSIONS, AuditEntry, Store, StoreError, etag
 
 SCOPES = ("read", "write")
 
@@ -40,8 +40,8 @@ def digest(key: str) -> bytes:
 
 
 def test_versions_come_newest_first_and_give_their_text_one_by_one(store: Store) -> None:
-    assert store.keep("one: 1\n", "ann", "by hand") == 1
-    assert store.keep("two: 2\n", "bob", "quick setup") == 2
+    assert store.add_version("one: 1\n", "ann", "by hand") == 1
+    assert store.add_version("two: 2\n", "bob", "quick setup") == 2
     newest, oldest = store.versions()
     assert (newest.number, newest.who, newest.why, newest.text) == (2, "bob", "quick setup", "")
     assert newest.etag == etag("two: 2\n") == hashlib.sha256(b"two: 2\n").hexdigest()[:16]
@@ -52,28 +52,28 @@ def test_versions_come_newest_first_and_give_their_text_one_by_one(store: Store)
 
 
 def test_a_text_that_is_already_the_newest_is_kept_once(store: Store) -> None:
-    assert [store.keep(text, "ann", "") for text in ("a", "a", "b", "a")] == [1, 1, 2, 3]
+    assert [store.add_version(text, "ann", "") for text in ("a", "a", "b", "a")] == [1, 1, 2, 3]
     assert [one.number for one in store.versions()] == [3, 2, 1]
 
 
 def test_so_many_versions_and_entries_are_kept(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (VERSIONS, ENTRIES) == (100, 10_000)
-    for at in range(VERSIONS + 5):
-        store.keep(f"n: {at}\n", "ann", "")
+    assert (MAX_VERSIONS, MAX_AUDIT_ENTRIES) == (100, 10_000)
+    for at in range(MAX_VERSIONS + 5):
+        store.add_version(f"n: {at}\n", "ann", "")
     kept = [one.number for one in store.versions()]
-    assert kept == list(range(VERSIONS + 5, 5, -1))
+    assert kept == list(range(MAX_VERSIONS + 5, 5, -1))
     with pytest.raises(LookupError):
         store.version(5)
-    monkeypatch.setattr(module, "ENTRIES", 10)
+    monkeypatch.setattr(module, "MAX_AUDIT_ENTRIES", 10)
     for at in range(15):
-        store.note("ann", "counted", str(at))
-    assert [one.detail for one in store.audit()] == [str(at) for at in range(14, 4, -1)]
-    assert [one.detail for one in store.audit(2)] == ["14", "13"]
+        store.add_audit_entry("ann", "counted", str(at))
+    assert [one.detail for one in store.audit_entries()] == [str(at) for at in range(14, 4, -1)]
+    assert [one.detail for one in store.audit_entries(2)] == ["14", "13"]
 
 
 def test_what_is_noted_is_bounded(store: Store) -> None:
-    store.note("w" * 1000, "x" * 1000, "d" * 100_000)
-    entry = store.audit()[0]
+    store.add_audit_entry("w" * 1000, "x" * 1000, "d" * 100_000)
+    entry = store.audit_entries()[0]
     assert (len(entry.who), len(entry.what), len(entry.detail)) == (200, 200, 2000)
 
 
@@ -86,7 +86,7 @@ def test_a_key_is_given_once_and_only_its_hash_is_kept(store: Store, tmp_path: P
     assert re.fullmatch(r"key_[a-z2-9]{8}", made.id)
     assert (made.name, made.hint, made.scopes, made.live) == ("laptop", key[-4:], SCOPES, True)
     assert store.keys() == [made]
-    [stored] = store.stored()
+    [stored] = store.key_records()
     assert (stored.id, stored.digest, stored.scopes, stored.ends, stored.revoked) == (
         made.id,
         digest(key),
@@ -98,7 +98,7 @@ def test_a_key_is_given_once_and_only_its_hash_is_kept(store: Store, tmp_path: P
         data = file.read_bytes()
         assert key.encode() not in data
         assert key.removeprefix("sk-byway-").encode() not in data
-    assert key not in repr((store.keys(), store.stored(), store.audit()))
+    assert key not in repr((store.keys(), store.key_records(), store.audit_entries()))
     assert store.add_key("laptop", SCOPES, None, "ann")[1] != key
 
 
@@ -107,7 +107,7 @@ def test_rotating_keeps_everything_but_the_key(store: Store) -> None:
     made, old = store.add_key("laptop", SCOPES, ends, "ann")
     rotated, new = store.rotate_key(made.id, "bob")
     assert new != old
-    assert [one.digest for one in store.stored()] == [digest(new)]
+    assert [one.digest for one in store.key_records()] == [digest(new)]
     assert (rotated.id, rotated.name, rotated.scopes, rotated.expires_at) == (
         made.id,
         "laptop",
@@ -122,10 +122,10 @@ def test_a_revoked_key_stays_listed_and_is_not_revoked_twice(store: Store) -> No
     first = store.revoke_key(made.id, "ann")
     assert (first.live, first.revoked_at is None) == (False, False)
     assert store.revoke_key(made.id, "ann") == first
-    assert [one.revoked for one in store.stored()] == [True]
+    assert [one.revoked for one in store.key_records()] == [True]
     with pytest.raises(ValueError, match="was revoked"):
         store.rotate_key(made.id, "ann")
-    assert [one.what for one in store.audit()] == ["key revoked", "key created"]
+    assert [one.what for one in store.audit_entries()] == ["key revoked", "key created"]
 
 
 def test_a_key_that_has_ended_is_not_rotated(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,12 +141,12 @@ def test_every_change_of_a_key_is_noted_with_who_did_it(store: Store) -> None:
     made, _ = store.add_key("laptop", ("read",), None, "ann")
     store.rotate_key(made.id, "bob")
     store.revoke_key(made.id, "cy")
-    assert [(one.who, one.what) for one in store.audit()] == [
+    assert [(one.who, one.what) for one in store.audit_entries()] == [
         ("cy", "key revoked"),
         ("bob", "key rotated"),
         ("ann", "key created"),
     ]
-    assert all(made.id in one.detail and "laptop" in one.detail for one in store.audit())
+    assert all(made.id in one.detail and "laptop" in one.detail for one in store.audit_entries())
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_what_no_key_can_be(
 ) -> None:
     with pytest.raises(ValueError, match=words):
         store.add_key(name, scopes, ends, "ann")
-    assert (store.keys(), store.audit()) == ([], [])
+    assert (store.keys(), store.audit_entries()) == ([], [])
 
 
 @pytest.mark.parametrize("change", ["rotate_key", "revoke_key"])
@@ -176,8 +176,8 @@ def test_a_key_that_is_not_there(store: Store, change: str) -> None:
 
 
 def test_the_number_of_keys_is_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "KEYS", 2)
-    monkeypatch.setattr(module, "REVOKED", 3)
+    monkeypatch.setattr(module, "MAX_KEYS", 2)
+    monkeypatch.setattr(module, "MAX_REVOKED_KEYS", 3)
     for at in range(5):
         store.revoke_key(store.add_key(f"old{at}", SCOPES, None, "ann")[0].id, "ann")
     assert [one.name for one in store.keys()] == ["old4", "old3", "old2"], "the newest of those revoked"
@@ -189,23 +189,23 @@ def test_the_number_of_keys_is_bounded(store: Store, monkeypatch: pytest.MonkeyP
 
 def test_last_used_is_told_in_batches_and_never_goes_back(store: Store) -> None:
     one, two = (store.add_key(name, SCOPES, None, "ann")[0].id for name in "ab")
-    store.used({one: 2000.0, "key_nobody": 1.0})
-    store.used({one: 1000.0, two: 3000.0})
+    store.record_key_use({one: 2000.0, "key_nobody": 1.0})
+    store.record_key_use({one: 1000.0, two: 3000.0})
     assert {key.id: key.used_at and key.used_at.timestamp() for key in store.keys()} == {one: 2000.0, two: 3000.0}
 
 
 def test_the_stamp_changes_with_keys_that_change_here_or_elsewhere(store: Store, tmp_path: Path) -> None:
-    before = store.stamp()
-    assert store.stamp() == before
-    store.used({"x": 1.0})
-    assert store.stamp() == before, "what this process tells of use is no change of keys"
+    before = store.keys_stamp()
+    assert store.keys_stamp() == before
+    store.record_key_use({"x": 1.0})
+    assert store.keys_stamp() == before, "what this process tells of use is no change of keys"
     made, _ = store.add_key("a", SCOPES, None, "ann")
-    after = store.stamp()
+    after = store.keys_stamp()
     assert after != before
     with Store(tmp_path) as other:
-        assert store.stamp() == after
+        assert store.keys_stamp() == after
         other.revoke_key(made.id, "ann")
-    assert store.stamp() != after
+    assert store.keys_stamp() != after
 
 
 # --- the file ---------------------------------------------------------------------------------------------------------
@@ -216,47 +216,47 @@ def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         with Store(tmp_path) as store:
-            store.note("ann", "x")
+            store.add_audit_entry("ann", "x")
             modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
     finally:
         os.umask(before)
-    assert set(modes) == {NAME, f"{NAME}-wal", f"{NAME}-shm"}
+    assert set(modes) == {FILE_NAME, f"{FILE_NAME}-wal", f"{FILE_NAME}-shm"}
     assert set(modes.values()) == {0o600}
-    (tmp_path / NAME).chmod(0o644)
+    (tmp_path / FILE_NAME).chmod(0o644)
     Store(tmp_path).close()
-    assert stat.S_IMODE((tmp_path / NAME).stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / FILE_NAME).stat().st_mode) == 0o600
 
 
 @pytest.mark.parametrize("data", [b"not a database, and long enough to be looked at " * 30, os.urandom(5000)])
 def test_a_damaged_file_is_said_with_what_to_do_and_left_as_it_is(tmp_path: Path, data: bytes) -> None:
-    (tmp_path / NAME).write_bytes(data)
+    (tmp_path / FILE_NAME).write_bytes(data)
     with pytest.raises(StoreError, match=r"byway\.db is damaged .*move it away"):
         Store(tmp_path)
-    assert (tmp_path / NAME).read_bytes() == data
+    assert (tmp_path / FILE_NAME).read_bytes() == data
 
 
 def test_damage_inside_is_said_when_it_is_met(tmp_path: Path) -> None:
     with Store(tmp_path) as store:
         for at in range(50):
-            store.keep(f"{at}: {'x' * 3000}\n", "ann", "")
-    data = bytearray((tmp_path / NAME).read_bytes())
+            store.add_version(f"{at}: {'x' * 3000}\n", "ann", "")
+    data = bytearray((tmp_path / FILE_NAME).read_bytes())
     data[4096:] = os.urandom(len(data) - 4096)
-    (tmp_path / NAME).write_bytes(data)
+    (tmp_path / FILE_NAME).write_bytes(data)
     with Store(tmp_path) as store, pytest.raises(StoreError, match="damaged"):
         store.versions()
 
 
 def test_another_programs_database_is_not_touched(tmp_path: Path) -> None:
-    with contextlib.closing(sqlite3.connect(tmp_path / NAME)) as other, other:
+    with contextlib.closing(sqlite3.connect(tmp_path / FILE_NAME)) as other, other:
         other.execute("CREATE TABLE keys (theirs)")
-    before = (tmp_path / NAME).read_bytes()
+    before = (tmp_path / FILE_NAME).read_bytes()
     with pytest.raises(StoreError, match=r"of another program.*--data-dir"):
         Store(tmp_path)
-    assert (tmp_path / NAME).read_bytes() == before
+    assert (tmp_path / FILE_NAME).read_bytes() == before
 
 
 def test_a_symbolic_link_is_not_followed(tmp_path: Path) -> None:
-    (tmp_path / NAME).symlink_to(tmp_path / "elsewhere")
+    (tmp_path / FILE_NAME).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(StoreError, match="symbolic link"):
         Store(tmp_path)
     assert not (tmp_path / "elsewhere").exists()
@@ -273,16 +273,16 @@ def test_a_file_that_cannot_be_written_is_said(tmp_path: Path) -> None:
         # What the system's "read-only" is to a user, this is to any (root may write to read-only files).
         store._file.execute("PRAGMA query_only = ON")
         with pytest.raises(StoreError, match=r"cannot be opened for writing .*--data-dir"):
-            store.note("ann", "x")
+            store.add_audit_entry("ann", "x")
         store._file.execute("PRAGMA query_only = OFF")
-        store.note("ann", "y")
+        store.add_audit_entry("ann", "y")
 
 
 def test_a_closed_store_says_so(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.close()
     with pytest.raises(StoreError, match="closed"):
-        store.note("ann", "x")
+        store.add_audit_entry("ann", "x")
     with pytest.raises(StoreError, match="closed"):
         store.keys()
 
@@ -296,7 +296,7 @@ def test_a_change_that_fails_leaves_nothing(store: Store, monkeypatch: pytest.Mo
     monkeypatch.setattr(store, "_note", fails)
     with pytest.raises(RuntimeError):
         store.rotate_key(made.id, "ann")
-    assert [one.digest for one in store.stored()] == [digest(key)]
+    assert [one.digest for one in store.key_records()] == [digest(key)]
     monkeypatch.undo()
     store.revoke_key(made.id, "ann")
 
@@ -305,7 +305,7 @@ def test_a_change_that_fails_leaves_nothing(store: Store, monkeypatch: pytest.Mo
 
 
 def form(folder: Path) -> int:
-    with contextlib.closing(sqlite3.connect(folder / NAME)) as file:
+    with contextlib.closing(sqlite3.connect(folder / FILE_NAME)) as file:
         return int(file.execute("PRAGMA user_version").fetchone()[0])
 
 
@@ -313,14 +313,14 @@ def test_an_older_file_is_brought_to_the_present_form_with_all_that_it_holds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Store(tmp_path) as store:
-        store.keep("a: 1\n", "ann", "")
+        store.add_version("a: 1\n", "ann", "")
         store.add_key("laptop", SCOPES, None, "ann")
     assert form(tmp_path) == len(module.MIGRATIONS)
     more = (*module.MIGRATIONS, ("ALTER TABLE audit ADD COLUMN place TEXT",), ("CREATE TABLE other (x)",))
     monkeypatch.setattr(module, "MIGRATIONS", more)
     with Store(tmp_path) as store:
-        assert (store.version(1).text, store.keys()[0].name, len(store.audit())) == ("a: 1\n", "laptop", 1)
-        store.note("ann", "x")
+        assert (store.version(1).text, store.keys()[0].name, len(store.audit_entries())) == ("a: 1\n", "laptop", 1)
+        store.add_audit_entry("ann", "x")
     assert form(tmp_path) == len(more)
 
 
@@ -332,7 +332,7 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pyt
             Store(tmp_path)
     with Store(tmp_path) as store:
         assert store._rows("SELECT name FROM sqlite_master WHERE name = 'other'") == []
-        store.note("ann", "x")
+        store.add_audit_entry("ann", "x")
 
 
 def test_a_newer_file_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -350,15 +350,15 @@ def test_a_newer_file_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_threads_share_a_store(store: Store) -> None:
     def work(name: str) -> None:
         for at in range(20):
-            store.note(name, "x", str(at))
-            store.stored()
+            store.add_audit_entry(name, "x", str(at))
+            store.key_records()
 
     threads = [threading.Thread(target=work, args=(name,)) for name in "abc"]
     for one in threads:
         one.start()
     for one in threads:
         one.join()
-    found = store.audit()
+    found = store.audit_entries()
     assert len(found) == 60
     for name in "abc":
         assert [one.detail for one in reversed(found) if one.who == name] == [str(at) for at in range(20)]
@@ -383,10 +383,10 @@ for at in range(3):
     with Store(Path(sys.argv[1])) as store:
         for turn in range(8):
             made, _ = store.add_key(f"{who}{at}.{turn}", ["read"], None, who)
-            store.keep(f"{who}: {at}.{turn}", who, "test")
+            store.add_version(f"{who}: {at}.{turn}", who, "test")
             if turn % 2:
                 store.revoke_key(made.id, who)
-            store.used({made.id: 1.0})
+            store.record_key_use({made.id: 1.0})
 """
 
 
@@ -398,7 +398,7 @@ def test_processes_open_a_new_file_and_write_at_the_same_time(tmp_path: Path) ->
         for who in ("a", "b", "c"):
             keys = [one for one in store.keys() if one.name.startswith(who)]
             assert (len(keys), sum(one.live for one in keys)) == (24, 12)
-        assert len(store.audit(1000)) == 3 * (24 + 12)
+        assert len(store.audit_entries(1000)) == 3 * (24 + 12)
         assert [one.number for one in store.versions()] == list(range(72, 0, -1))
 
 
@@ -411,7 +411,7 @@ at = int(sys.argv[2])
 print("ready", flush=True)
 while True:
     at += 1
-    number = store.keep(f"turn: {at}\\n" * 500, "writer", str(at))
+    number = store.add_version(f"turn: {at}\\n" * 500, "writer", str(at))
     print("kept", number, at, flush=True)
     made, _ = store.add_key(f"k{at}", ["read"], None, "writer")
     print("made", made.id, at, flush=True)
@@ -438,8 +438,8 @@ def test_kill_9_in_the_middle_of_writes_leaves_a_file_that_opens_and_is_old_or_n
                 text = store.version(one.number).text
                 assert text == f"turn: {one.why}\n" * 500, "a version is whole"
                 assert etag(text) == one.etag
-            revoked = {one.id: one.revoked for one in store.stored()}
-            noted = {(entry.what, entry.detail[:12]) for entry in store.audit(ENTRIES)}
+            revoked = {one.id: one.revoked for one in store.key_records()}
+            noted = {(entry.what, entry.detail[:12]) for entry in store.audit_entries(MAX_AUDIT_ENTRIES)}
             said = {(kind, name) for kind, name, _ in done}
             # Of what was done all is there, and of what was begun all or nothing.
             assert all(name in revoked for kind, name in said if kind == "made")
@@ -462,7 +462,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 count = 0
 try:
     while True:
-        store.keep(f"{count}: " + "x" * 5000, "ann", "")
+        store.add_version(f"{count}: " + "x" * 5000, "ann", "")
         count += 1
 except StoreError as error:
     print(error)
@@ -476,7 +476,7 @@ assert [one.name for one in store.keys()] == ["before"], "what is there can be r
 assert len(store.versions()) == count > 2, (len(store.versions()), count)
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 store.revoke_key(made.id, "ann")
-print(store.keep("after", "ann", ""))
+print(store.add_version("after", "ann", ""))
 """
 
 
@@ -491,15 +491,15 @@ def test_a_full_disk_is_said_and_what_was_there_stays(tmp_path: Path) -> None:
     with Store(tmp_path) as store:
         assert not store.keys()[0].live
         assert store.versions()[0].number == int(lines[2])
-        assert isinstance(store.audit()[0], Entry)
+        assert isinstance(store.audit_entries()[0], AuditEntry)
 
 
 def test_another_process_that_does_not_end_its_change_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_PATIENCE", 0.1)
-    with Store(tmp_path) as store, contextlib.closing(sqlite3.connect(tmp_path / NAME)) as other:
+    with Store(tmp_path) as store, contextlib.closing(sqlite3.connect(tmp_path / FILE_NAME)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreError, match="is in use"):
-            store.note("ann", "x")
-        assert store.audit() == [], "reading goes on"
+            store.add_audit_entry("ann", "x")
+        assert store.audit_entries() == [], "reading goes on"
         other.execute("ROLLBACK")
-        store.note("ann", "x")
+        store.add_audit_entry("ann", "x")

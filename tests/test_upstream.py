@@ -29,7 +29,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from byway import __version__
 from byway.backends.protocol import Call
-from byway.config import Timeouts, Tls
+from byway.config import TimeoutSettings, TlsSettings
 from byway.problems import Problem
 from byway.upstream.address import Address, Proxy, proxy_for
 from byway.upstream.client import Upstream
@@ -37,7 +37,7 @@ from byway.upstream.coding import Unpacker
 
 Run = Callable[[Callable[[], Awaitable[None]]], None]
 
-QUICK = Timeouts(connect=2.0, first_byte=5.0, between_chunks=5.0)
+QUICK = TimeoutSettings(connect=2.0, first_byte=5.0, between_chunks=5.0)
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 SECRET = "canary-secret-8d1f"
 ASK = Call("POST", "/v1/x", (("authorization", f"Bearer {SECRET}"),), b'{"canary-body-77e1": 1}')
@@ -405,7 +405,7 @@ def test_an_idle_connection_is_let_go_in_time(run: Run) -> None:
         server.gone.set()
 
     async def body() -> None:
-        timeouts = Timeouts(connect=2.0, first_byte=0.2, between_chunks=0.2)
+        timeouts = TimeoutSettings(connect=2.0, first_byte=0.2, between_chunks=0.2)
         async with serving(short) as server, upstream(server.port, timeouts=timeouts) as up:
             await fetch(up)
             assert len(up._idle) == 1
@@ -720,7 +720,7 @@ def test_a_thousand_chunks_arrive_one_by_one(run: Run, secure: bool, authority: 
         url = f"{scheme}://127.0.0.1:"
         async with (
             serving(stepwise, tls=door) as server,
-            upstream(f"{url}{server.port}", tls=Tls(ca=authority.ca)) as up,
+            upstream(f"{url}{server.port}", tls=TlsSettings(ca=authority.ca)) as up,
         ):
             answer = await up.open(ASK)
             while data := await answer.read():
@@ -770,7 +770,7 @@ def test_a_slow_reader_holds_little_and_is_not_taken_for_a_slow_backend(run: Run
             writer.write(b"0\r\n\r\n")
             await writer.drain()
 
-        timeouts = Timeouts(connect=2.0, first_byte=0.2, between_chunks=0.2)
+        timeouts = TimeoutSettings(connect=2.0, first_byte=0.2, between_chunks=0.2)
         async with serving(flood) as server, upstream(server.port, timeouts=timeouts) as up:
             answer = await up.open(ASK)
             size = len(await answer.read())
@@ -797,7 +797,7 @@ def test_a_backend_that_does_not_begin(run: Run, raw: bytes) -> None:
             writer.write(raw)
             await until_gone(server, reader, writer, count)
 
-        timeouts = Timeouts(connect=2.0, first_byte=0.2, between_chunks=9.0)
+        timeouts = TimeoutSettings(connect=2.0, first_byte=0.2, between_chunks=9.0)
         async with serving(dumb) as server, upstream(server.port, timeouts=timeouts) as up:
             began = time.monotonic()
             found = await problem(up, "timeout", f"127.0.0.1:{server.port}", "0.2 s", "`timeouts.first_byte`")
@@ -814,7 +814,7 @@ def test_a_backend_that_goes_silent(run: Run) -> None:
             writer.write(CHUNKED[:-8])
             await until_gone(server, reader, writer, count)
 
-        timeouts = Timeouts(connect=2.0, first_byte=9.0, between_chunks=0.2)
+        timeouts = TimeoutSettings(connect=2.0, first_byte=9.0, between_chunks=0.2)
         async with serving(silent) as server, upstream(server.port, timeouts=timeouts) as up:
             answer = await up.open(ASK)
             assert await answer.read() in (b"hel", b"hello"[:4])
@@ -840,7 +840,7 @@ def test_a_slow_but_steady_stream_is_left_alone(run: Run) -> None:
                 writer.write(chunk(b"x"))
             writer.write(b"0\r\n\r\n")
 
-        timeouts = Timeouts(connect=2.0, first_byte=0.3, between_chunks=0.3)
+        timeouts = TimeoutSettings(connect=2.0, first_byte=0.3, between_chunks=0.3)
         async with serving(steady) as server, upstream(server.port, timeouts=timeouts) as up:
             assert await fetch(up) == b"x" * 12
 
@@ -856,11 +856,11 @@ def test_a_connection_that_is_never_made(run: Run, authority: Authority) -> None
                 pass
             server.gone.set()
 
-        timeouts = Timeouts(connect=0.2, first_byte=9.0, between_chunks=9.0)
+        timeouts = TimeoutSettings(connect=0.2, first_byte=9.0, between_chunks=9.0)
         async with serving(mute) as server:
             for more in ({}, {"proxy": f"http://127.0.0.1:{server.port}"}):
                 url = f"https://127.0.0.1:{server.port}"
-                async with upstream(url, timeouts=timeouts, tls=Tls(ca=authority.ca), **more) as up:
+                async with upstream(url, timeouts=timeouts, tls=TlsSettings(ca=authority.ca), **more) as up:
                     began = time.monotonic()
                     await problem(up, "timeout", f"127.0.0.1:{server.port}", "0.2 s", "`timeouts.connect`")
                     assert time.monotonic() - began < 0.6
@@ -902,7 +902,7 @@ def test_cancelled_while_connecting(run: Run, authority: Authority) -> None:
 
         async with serving(mute) as server:
             for more in ({}, {"proxy": f"http://127.0.0.1:{server.port}"}):
-                async with upstream(f"https://127.0.0.1:{server.port}", tls=Tls(ca=authority.ca), **more) as up:
+                async with upstream(f"https://127.0.0.1:{server.port}", tls=TlsSettings(ca=authority.ca), **more) as up:
                     task = asyncio.create_task(up.open(ASK))
                     await server.asked.wait()
                     task.cancel()
@@ -928,7 +928,7 @@ def test_closed_in_the_middle(run: Run, reading: bool, secure: bool, authority: 
         url = f"{scheme}://127.0.0.1:"
         async with (
             serving(endless, tls=door) as server,
-            upstream(f"{url}{server.port}", tls=Tls(ca=authority.ca)) as up,
+            upstream(f"{url}{server.port}", tls=TlsSettings(ca=authority.ca)) as up,
         ):
             answer = await up.open(ASK)
             if reading:
@@ -1266,7 +1266,7 @@ def test_tls_with_our_own_authority(run: Run, authority: Authority) -> None:
 
         async with serving(look, tls=authority.server()) as server:
             for host in ("localhost", "127.0.0.1"):
-                async with upstream(f"https://{host}:{server.port}", tls=Tls(ca=authority.ca)) as up:
+                async with upstream(f"https://{host}:{server.port}", tls=TlsSettings(ca=authority.ca)) as up:
                     assert [await fetch(up) for _ in range(3)] == [b"ok"] * 3
             assert server.connections == 2
         assert chosen == [("http/1.1", "TLSv1.3")] * 2
@@ -1280,14 +1280,14 @@ def test_a_certificate_that_is_not_trusted(run: Run, authority: Authority) -> No
             url = f"https://localhost:{server.port}"
             async with upstream(url) as up:
                 await problem(up, "unreachable", f"localhost:{server.port}", "not trusted", "`backends[].tls.ca`")
-            async with upstream(url, tls=Tls(verify=False)) as up:
+            async with upstream(url, tls=TlsSettings(verify=False)) as up:
                 assert await fetch(up) == b"ok"
         async with serving(keep, tls=authority.server(authority.wrong)) as server:
             url = f"https://localhost:{server.port}"
-            async with upstream(url, tls=Tls(ca=authority.ca)) as up:
+            async with upstream(url, tls=TlsSettings(ca=authority.ca)) as up:
                 await problem(up, "unreachable", "not trusted", "localhost")
                 assert not server.heads
-            async with upstream(url, tls=Tls(ca=authority.ca, verify=False)) as up:
+            async with upstream(url, tls=TlsSettings(ca=authority.ca, verify=False)) as up:
                 assert await fetch(up) == b"ok"
 
     run(body)
@@ -1301,7 +1301,7 @@ def test_a_pinned_address_is_all_that_is_connected_to_and_names_stay(run: Run, a
 
     async def body() -> None:
         names.clear()
-        more = {"tls": Tls(ca=authority.ca), "environ": {"https_proxy": "http://127.0.0.1:9"}}
+        more = {"tls": TlsSettings(ca=authority.ca), "environ": {"https_proxy": "http://127.0.0.1:9"}}
         async with serving(keep, tls=door) as server:
             pinned = ("127.0.0.9", "127.0.0.1")
             async with upstream(f"https://model.example:{server.port}", pinned=pinned, **more) as up:
@@ -1329,7 +1329,7 @@ def test_a_pinned_address_that_is_silent_leaves_time_for_the_next(run: Run) -> N
                 for one in fill:
                     one.setblocking(False)
                     one.connect_ex(("127.0.0.8", server.port))
-                limits = Timeouts(connect=0.6, first_byte=5.0, between_chunks=5.0)
+                limits = TimeoutSettings(connect=0.6, first_byte=5.0, between_chunks=5.0)
                 more = {"pinned": ("127.0.0.8", "127.0.0.1"), "timeouts": limits}
                 async with upstream(f"http://model.example:{server.port}", **more) as up:
                     began = time.monotonic()
@@ -1362,9 +1362,9 @@ def test_a_client_certificate(run: Run, authority: Authority) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             served = asyncio.get_running_loop().run_in_executor(None, serve, listener)
             url, call = f"https://localhost:{listener.getsockname()[1]}", Call("GET", "/")
-            async with upstream(url, tls=Tls(ca=authority.ca, cert=authority.cert, key=authority.key)) as up:
+            async with upstream(url, tls=TlsSettings(ca=authority.ca, cert=authority.cert, key=authority.key)) as up:
                 assert await fetch(up, call) == b"ok"
-            async with upstream(url, tls=Tls(ca=authority.ca)) as up:
+            async with upstream(url, tls=TlsSettings(ca=authority.ca)) as up:
                 words = ("client certificate", "`backends[].tls.cert`")
                 await problem(up, "unreachable", url[8:], *words, call=call)
             await served
@@ -1379,7 +1379,7 @@ def test_old_tls_is_refused(run: Run, authority: Authority) -> None:
         with pytest.warns(DeprecationWarning):
             old.minimum_version = ssl.TLSVersion.TLSv1
             old.maximum_version = ssl.TLSVersion.TLSv1_1
-        trust = Tls(ca=authority.ca)
+        trust = TlsSettings(ca=authority.ca)
         async with serving(keep, tls=old) as server, upstream(f"https://localhost:{server.port}", tls=trust) as up:
             await problem(up, "unreachable", f"localhost:{server.port}", "TLS")
             assert not server.heads
@@ -1413,12 +1413,12 @@ def test_files_that_cannot_be_used_are_named_by_their_setting(authority: Authori
 
     async def body() -> None:
         for field, tls in (
-            ("ca", Tls(ca=str(tmp_path / "none"))),
-            ("ca", Tls(ca=str(junk))),
-            ("cert", Tls(cert=str(tmp_path / "none"))),
-            ("cert", Tls(cert=str(junk), key=authority.key)),
+            ("ca", TlsSettings(ca=str(tmp_path / "none"))),
+            ("ca", TlsSettings(ca=str(junk))),
+            ("cert", TlsSettings(cert=str(tmp_path / "none"))),
+            ("cert", TlsSettings(cert=str(junk), key=authority.key)),
             # Nobody is asked for a password at a terminal.
-            ("cert", Tls(cert=authority.cert, key=authority.locked)),
+            ("cert", TlsSettings(cert=authority.cert, key=authority.locked)),
         ):
             async with upstream("https://127.0.0.1:9", tls=tls) as up:
                 await problem(up, "unreachable", f"`backends[].tls.{field}`")
@@ -1458,7 +1458,9 @@ def test_https_goes_through_a_tunnel(run: Run, authority: Authority, secure: boo
         door = authority.server() if secure else None
         async with serving(keep, tls=backend) as server, serving(tunnel, tls=door) as proxy:
             way = f"http{'s' if secure else ''}://us%40er:pass%3Aword@127.0.0.1:{proxy.port}"
-            async with upstream(f"https://model.example:{server.port}", tls=Tls(ca=authority.ca), proxy=way) as up:
+            async with upstream(
+                f"https://model.example:{server.port}", tls=TlsSettings(ca=authority.ca), proxy=way
+            ) as up:
                 assert [await fetch(up) for _ in range(2)] == [b"ok", b"ok"]
             aim = b"model.example:%d" % server.port
             pair = base64.b64encode(b"us@er:pass:word")

@@ -18,7 +18,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from byway import urls
-from byway.config import WebFetch
+from byway.config import WebFetchSettings
 from byway.web.extract import decoded
 from byway.web.fetch import Fetcher, FetchError, FetchErrorCode, _bound
 from byway.web.guard import AddressPolicy, never, public
@@ -173,7 +173,7 @@ HOSTILE: list[tuple[str, FetchErrorCode]] = [
 
 def test_no_hostile_address_is_ever_connected_to(connections: list[str]) -> None:
     assert len(HOSTILE) >= 60
-    fetcher = Fetcher(WebFetch(), resolve=names(PRIVATE))
+    fetcher = Fetcher(WebFetchSettings(), resolve=names(PRIVATE))
 
     async def codes() -> list[tuple[str, FetchErrorCode]]:
         return [(url, (await refused(fetcher, url)).code) for url, _ in HOSTILE]
@@ -193,7 +193,7 @@ def test_whatever_is_asked_for_either_fails_with_a_code_or_is_looked_up_once(tex
         return ["10.0.0.1"]
 
     async def go() -> FetchError:
-        return await refused(Fetcher(WebFetch(), resolve=resolve), text)
+        return await refused(Fetcher(WebFetchSettings(), resolve=resolve), text)
 
     found = asyncio.run(go())
     assert found.code in (INVALID, FORBIDDEN)
@@ -211,7 +211,7 @@ def test_the_codes_are_the_official_ones_and_stand_in_the_docs() -> None:
 
 @pytest.mark.parametrize("url", ["http://169.254.169.254/", "http://[::ffff:127.0.0.1]/", "http://0.0.0.0/"])
 def test_what_is_never_reached_is_not_reached_when_it_is_listed_either(url: str, connections: list[str]) -> None:
-    fetcher = Fetcher(WebFetch(allow_private=("0.0.0.0/0", "::/0", "meta.evil.org")), resolve=names(PRIVATE))
+    fetcher = Fetcher(WebFetchSettings(allow_private=("0.0.0.0/0", "::/0", "meta.evil.org")), resolve=names(PRIVATE))
 
     async def go() -> None:
         assert (await refused(fetcher, url)).code == FORBIDDEN
@@ -228,7 +228,7 @@ def test_local_only_makes_no_look_up_and_no_connection_outward(connections: list
         asked.append(host)
         return ["93.184.216.34"]
 
-    settings = WebFetch(allow_private=("192.168.0.0/16", "wiki.corp.example"))
+    settings = WebFetchSettings(allow_private=("192.168.0.0/16", "wiki.corp.example"))
     fetcher = Fetcher(settings, local_only=True, resolve=resolve)
 
     async def go() -> None:
@@ -247,7 +247,7 @@ def test_a_public_address_of_this_machine_is_not_reached(
 ) -> None:
     async def go(mine: set[str]) -> FetchError:
         monkeypatch.setattr("byway.web.fetch._bound", mine.__contains__)
-        return await refused(Fetcher(WebFetch(timeout=0.5)), "http://93.184.216.34/")
+        return await refused(Fetcher(WebFetchSettings(timeout=0.5)), "http://93.184.216.34/")
 
     found = asyncio.run(go({"93.184.216.34"}))
     assert (found.code, "an address of this machine" in found.message) == (FORBIDDEN, True)
@@ -339,7 +339,7 @@ HERE: dict[str, Sequence[str]] = {"site.evil.org": ["127.0.0.1"], **PRIVATE}
 
 def fetcher(**more: Any) -> Fetcher:
     settings: dict[str, Any] = {"allow_private": ("127.0.0.1",), "timeout": 5.0} | more
-    return Fetcher(WebFetch(**settings), resolve=names(HERE))
+    return Fetcher(WebFetchSettings(**settings), resolve=names(HERE))
 
 
 def test_a_page_comes_from_the_checked_address_with_its_own_name_and_nothing_of_ours() -> None:
@@ -380,7 +380,7 @@ def test_a_name_that_means_another_address_the_next_time_is_not_followed(connect
 
     async def go() -> None:
         async with site({"/good": TEXT, "/again": moved("/secret"), "/secret": TEXT}) as here:
-            made = Fetcher(WebFetch(allow_private=("127.0.0.1",)), resolve=resolve)
+            made = Fetcher(WebFetchSettings(allow_private=("127.0.0.1",)), resolve=resolve)
             assert (await made.fetch(f"http://turn.evil.org:{here.port}/good")).text == "hello"
             assert looked == ["turn.evil.org"]
             looked.clear()
@@ -396,7 +396,7 @@ def test_of_several_addresses_only_the_good_ones_are_tried_in_their_order(connec
     async def go() -> None:
         async with site({"/": TEXT}) as here:
             table = {"many.evil.org": ["10.0.0.1", "127.0.0.3", "::1", "127.0.0.1", "127.0.0.1"]}
-            made = Fetcher(WebFetch(allow_private=("127.0.0.1", "127.0.0.3")), resolve=names(table))
+            made = Fetcher(WebFetchSettings(allow_private=("127.0.0.1", "127.0.0.3")), resolve=names(table))
             assert (await made.fetch(f"http://many.evil.org:{here.port}/")).text == "hello"
 
     asyncio.run(go())
@@ -514,7 +514,7 @@ def test_a_page_is_remembered_for_its_time_and_asked_for_again_when_wanted() -> 
     async def go() -> None:
         nonlocal now
         async with site({"/": TEXT}) as here:
-            settings = WebFetch(allow_private=("127.0.0.1",), cache_ttl=60.0)
+            settings = WebFetchSettings(allow_private=("127.0.0.1",), cache_ttl=60.0)
             made = Fetcher(settings, resolve=names(HERE), clock=lambda: now)
             url = f"http://site.evil.org:{here.port}/"
             first = await made.fetch(url)

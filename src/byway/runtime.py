@@ -11,13 +11,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Literal, NamedTuple, TypeVar
 
-from byway.access.keys import Keyring, Stored, asked
+from byway.access.keys import KeyRecord, Keyring, key_required
 from byway.backends import anthropic
 from byway.backends.openai import completions
 from byway.backends.protocol import BackendProtocol, Call, ModelFacts, Target
 from byway.backends.vendors import VENDORS, ProtocolName
-from byway.config import Backend as Settings
-from byway.config import Config, Timeouts
+from byway.config import BackendSettings as Settings
+from byway.config import Config, TimeoutSettings
 from byway.logs import say
 from byway.messages import pdf
 from byway.messages.request import Request
@@ -85,7 +85,7 @@ class Rest(NamedTuple):
 class Live:
     """One configured backend: how to speak to it, its pool, and what it is known to serve."""
 
-    def __init__(self, settings: Settings, timeouts: Timeouts, pool: int) -> None:
+    def __init__(self, settings: Settings, timeouts: TimeoutSettings, pool: int) -> None:
         self.settings = settings
         self.timeouts = timeouts
         self.name = settings.name
@@ -299,7 +299,7 @@ class Live:
 class Runtime:
     """Everything that one generation of the config gives: the value that requests hold."""
 
-    def __init__(self, config: Config, before: Runtime | None = None, stored: Sequence[Stored] = ()) -> None:
+    def __init__(self, config: Config, before: Runtime | None = None, stored: Sequence[KeyRecord] = ()) -> None:
         """`stored`: the keys that the store has; with `before` they are that one's."""
         self.config = config
         self.health: Health = before.health if before else Health()
@@ -334,11 +334,11 @@ class Runtime:
         self._watch: asyncio.Task[None] | None = None
         self._asking: set[asyncio.Task[None]] = set()
 
-    def take_keys(self, stored: Sequence[Stored]) -> None:
+    def take_keys(self, stored: Sequence[KeyRecord]) -> None:
         """Let the keys of the store be these from the next request on."""
         keys = self.config.api_keys
         self.stored = stored
-        self.keyring = Keyring(keys.api_keys, asked(keys, stored), stored, self.used)
+        self.keyring = Keyring(keys.api_keys, key_required(keys, stored), stored, self.used)
 
     async def start(self) -> None:
         """Begin to ask the backends what they serve; does not wait for them."""

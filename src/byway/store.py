@@ -21,16 +21,16 @@ from typing import Final, Self, get_args
 import msgspec
 
 from byway import platform
-from byway.access.keys import Stored
+from byway.access.keys import KeyRecord
 from byway.config.settings import Scope
 
-NAME: Final = "byway.db"
-PREFIX: Final = "sk-byway-"
+FILE_NAME: Final = "byway.db"
+KEY_PREFIX: Final = "sk-byway-"
 #: So many versions of the config, lines of the audit, and keys are kept; of revoked keys the newest.
-VERSIONS: Final = 100
-ENTRIES: Final = 10_000
-KEYS: Final = 10_000
-REVOKED: Final = 1_000
+MAX_VERSIONS: Final = 100
+MAX_AUDIT_ENTRIES: Final = 10_000
+MAX_KEYS: Final = 10_000
+MAX_REVOKED_KEYS: Final = 1_000
 #: Letters of a name and of a detail.
 _NAME_LIMIT: Final = 100
 _DETAIL_LIMIT: Final = 2_000
@@ -65,7 +65,7 @@ class StoreError(Exception):
     """The file of the store cannot be used: why, and what to do."""
 
 
-class Version(msgspec.Struct, frozen=True):
+class ConfigVersion(msgspec.Struct, frozen=True):
     """The config as it once was. `etag`: the first 16 hex digits of its text's SHA-256."""
 
     number: int
@@ -77,7 +77,7 @@ class Version(msgspec.Struct, frozen=True):
     """Only given by `Store.version`."""
 
 
-class Entry(msgspec.Struct, frozen=True):
+class AuditEntry(msgspec.Struct, frozen=True):
     """A line of the audit."""
 
     at: datetime.datetime
@@ -119,7 +119,7 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         """Open `byway.db` in `folder`, which exists; make it, or bring it to the present form."""
-        self.path = folder / NAME
+        self.path = folder / FILE_NAME
         self._turn = threading.RLock()
         self._changes = 0
         with self._explained():
@@ -149,7 +149,7 @@ class Store:
 
     # `file` is the config file's path: each has versions of its own.
 
-    def keep(self, text: str, who: str, why: str, file: str = "") -> int:
+    def add_version(self, text: str, who: str, why: str, file: str = "") -> int:
         """Keep a version of the config; returns its number. A text that the newest version has already gets no new one."""
         mark = etag(text)
         with self._change():
@@ -163,49 +163,49 @@ class Store:
             self._run(
                 "DELETE FROM versions WHERE number IN"
                 " (SELECT number FROM versions WHERE file = ? ORDER BY number DESC LIMIT -1 OFFSET ?)",
-                (file, VERSIONS),
+                (file, MAX_VERSIONS),
             )
             return number
 
-    def newest(self, file: str = "") -> str | None:
+    def newest_etag(self, file: str = "") -> str | None:
         """The etag of the newest version; None when there is none."""
         row = self._row("SELECT etag FROM versions WHERE file = ? ORDER BY number DESC LIMIT 1", (file,))
         return None if row is None else str(row[0])
 
-    def versions(self, file: str = "") -> list[Version]:
+    def versions(self, file: str = "") -> list[ConfigVersion]:
         """The versions that are kept, newest first, without their texts."""
         rows = self._rows(
             "SELECT number, at, who, why, etag FROM versions WHERE file = ? ORDER BY number DESC", (file,)
         )
-        return [Version(number, _moment(at), who, why, mark) for number, at, who, why, mark in rows]
+        return [ConfigVersion(number, _moment(at), who, why, mark) for number, at, who, why, mark in rows]
 
-    def version(self, number: int, file: str = "") -> Version:
+    def version(self, number: int, file: str = "") -> ConfigVersion:
         """One version with its text; raises LookupError when it is not kept."""
         row = self._row(
             "SELECT number, at, who, why, etag, text FROM versions WHERE number = ? AND file = ?", (number, file)
         )
         if row is None:
-            raise LookupError(f"There is no version {number} of the config; the newest {VERSIONS} are kept.")
-        return Version(row[0], _moment(row[1]), *row[2:])
+            raise LookupError(f"There is no version {number} of the config; the newest {MAX_VERSIONS} are kept.")
+        return ConfigVersion(row[0], _moment(row[1]), *row[2:])
 
     # ------------------------------------------------------------------------------------------------------------ the audit
 
-    def note(self, who: str, what: str, detail: str = "") -> None:
+    def add_audit_entry(self, who: str, what: str, detail: str = "") -> None:
         """Write down that `who` did `what`. No secret belongs in here."""
         with self._change():
             self._note(who, what, detail)
 
-    def audit(self, limit: int = 200) -> list[Entry]:
+    def audit_entries(self, limit: int = 200) -> list[AuditEntry]:
         """The last `limit` things that were noted, newest first."""
         rows = self._rows("SELECT at, who, what, detail FROM audit ORDER BY number DESC LIMIT ?", (max(0, limit),))
-        return [Entry(_moment(at), who, what, detail) for at, who, what, detail in rows]
+        return [AuditEntry(_moment(at), who, what, detail) for at, who, what, detail in rows]
 
     def _note(self, who: str, what: str, detail: str) -> None:
         number = self._insert(
             "INSERT INTO audit (at, who, what, detail) VALUES (?, ?, ?, ?)",
             (time.time(), _cut(who), _cut(what), _cut(detail, _DETAIL_LIMIT)),
         )
-        self._run("DELETE FROM audit WHERE number <= ?", (number - ENTRIES,))
+        self._run("DELETE FROM audit WHERE number <= ?", (number - MAX_AUDIT_ENTRIES,))
 
     # ------------------------------------------------------------------------------------------------------------- the keys
 
@@ -221,8 +221,8 @@ class Store:
         id = "key_" + "".join(secrets.choice(_ID_LETTERS) for _ in range(8))
         with self._change():
             live = self._row("SELECT count(*) FROM keys WHERE revoked IS NULL")
-            if live is not None and live[0] >= KEYS:
-                raise ValueError(f"There are {KEYS} keys already: revoke those that nobody needs.")
+            if live is not None and live[0] >= MAX_KEYS:
+                raise ValueError(f"There are {MAX_KEYS} keys already: revoke those that nobody needs.")
             self._run(
                 "INSERT INTO keys (id, name, hint, digest, scopes, made, ends) VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (id, name, key[-4:], digest, " ".join(scopes), time.time(), ends),
@@ -260,27 +260,27 @@ class Store:
                 self._run(
                     "DELETE FROM keys WHERE id IN (SELECT id FROM keys WHERE revoked IS NOT NULL"
                     " ORDER BY revoked DESC, rowid DESC LIMIT -1 OFFSET ?)",
-                    (REVOKED,),
+                    (MAX_REVOKED_KEYS,),
                 )
                 self._note(who, "key revoked", f"{id} ({old.name})")
                 self._changes += 1
             return self._key(id)
 
-    def used(self, times: Mapping[str, float]) -> None:
+    def record_key_use(self, times: Mapping[str, float]) -> None:
         """Note when keys were last used: seconds since the epoch by id. Ids of other keys are passed over."""
         with self._change():
             for id, at in times.items():
                 self._run("UPDATE keys SET used = max(ifnull(used, 0), ?) WHERE id = ?", (at, id))
 
-    def stored(self) -> list[Stored]:
+    def key_records(self) -> list[KeyRecord]:
         """What the door has to know of every key."""
         rows = self._rows("SELECT id, name, digest, scopes, ends, revoked FROM keys ORDER BY made, rowid")
         return [
-            Stored(id, name, digest, tuple(scopes.split()), ends, revoked is not None)
+            KeyRecord(id, name, digest, tuple(scopes.split()), ends, revoked is not None)
             for id, name, digest, scopes, ends, revoked in rows
         ]
 
-    def stamp(self) -> tuple[int, int]:
+    def keys_stamp(self) -> tuple[int, int]:
         """Something that changes when keys may have changed, here or in another process. Takes some microseconds."""
         row = self._row("PRAGMA data_version")
         return (row[0] if row else 0), self._changes
@@ -436,7 +436,7 @@ def _checked(
 
 def _new() -> tuple[str, bytes]:
     """A key of 190 random bits, and its hash."""
-    key = PREFIX + "".join(secrets.choice(_LETTERS) for _ in range(32))
+    key = KEY_PREFIX + "".join(secrets.choice(_LETTERS) for _ in range(32))
     return key, hashlib.sha256(key.encode()).digest()
 
 

@@ -21,7 +21,7 @@ from gateway import Answer, Gateway, config
 from playwright.sync_api import Page, expect
 from scripted import Say, Scripted
 
-from byway.access.login import COOKIE, LINK_FOR, LOGIN_FOR, Login
+from byway.access.login import COOKIE, LINK_SECONDS, LOGIN_SECONDS, Logins
 from byway.server.app import ADMIN
 from byway.ui import page as ui
 
@@ -136,9 +136,9 @@ def test_logging_out_ends_it_in_this_browser(page: Page, gateway: Gateway) -> No
 
 def test_only_cookies_and_links_of_this_data_folder_open_it(gateway: Gateway) -> None:
     now, nonce = time.time(), os.urandom(16)
-    ours, theirs = Login((gateway.home / "data" / "login.key").read_bytes()), Login(os.urandom(32))
+    ours, theirs = Logins((gateway.home / "data" / "login.key").read_bytes()), Logins(os.urandom(32))
 
-    def given(made: Login, at: float) -> str:
+    def given(made: Logins, at: float) -> str:
         entered = made.enter(made.link(at, nonce), at, nonce)
         assert entered is not None
         return entered
@@ -148,7 +148,7 @@ def test_only_cookies_and_links_of_this_data_folder_open_it(gateway: Gateway) ->
     ends, rest = good.split(".", 1)
     bad = [
         given(theirs, now),
-        given(ours, now - LOGIN_FOR - 1),
+        given(ours, now - LOGIN_SECONDS - 1),
         f"{int(ends) + 1}.{rest}",
         good[:-1] + ("A" if good[-1] != "A" else "B"),
         good + "=",
@@ -162,7 +162,15 @@ def test_only_cookies_and_links_of_this_data_folder_open_it(gateway: Gateway) ->
     ]
     for one in bad:
         assert gateway.get("/api", {"cookie": f"{ours.cookie}={one}"}).status == 401, one
-    for token in [theirs.link(now, nonce), ours.link(now - LINK_FOR - 1, nonce), good, "x", "%00", "%ff", "a" * 3000]:
+    for token in [
+        theirs.link(now, nonce),
+        ours.link(now - LINK_SECONDS - 1, nonce),
+        good,
+        "x",
+        "%00",
+        "%ff",
+        "a" * 3000,
+    ]:
         assert gateway.get(f"/login?token={token}", {"accept": "text/html"}).status == 401, token
 
 

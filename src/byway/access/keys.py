@@ -21,7 +21,7 @@ class Caller(Struct, frozen=True):
     scopes: tuple[str, ...] = ("read", "write", "files")
 
 
-ANYBODY: Final = Caller()
+ANONYMOUS: Final = Caller()
 #: One body for every refusal, so that nothing can be learned from it.
 REFUSAL: Final = (
     "This Byway needs a key, and the one given is not valid here. Set ANTHROPIC_API_KEY (or ANTHROPIC_AUTH_TOKEN) to one "
@@ -29,7 +29,7 @@ REFUSAL: Final = (
 )
 
 
-class Configured(Protocol):
+class ConfiguredKey(Protocol):
     """A key as the config holds it."""
 
     @property
@@ -44,7 +44,7 @@ class Configured(Protocol):
     def expires_at(self) -> datetime.datetime | None: ...
 
 
-class Stored(NamedTuple):
+class KeyRecord(NamedTuple):
     """A key as the store holds it. `digest`: its SHA-256; `ends`: seconds since the epoch."""
 
     id: str
@@ -55,7 +55,7 @@ class Stored(NamedTuple):
     revoked: bool
 
 
-class Asking(Protocol):
+class KeyPolicy(Protocol):
     """What the config says of keys."""
 
     @property
@@ -64,13 +64,13 @@ class Asking(Protocol):
     def closed(self) -> bool: ...
 
 
-def asked(config: Asking, stored: Collection[Stored]) -> bool:
+def key_required(config: KeyPolicy, stored: Collection[KeyRecord]) -> bool:
     """Must a client show a key? One that was revoked or has ended still counts: the door stays shut."""
     return config.closed or (config.mode is None and bool(stored))
 
 
 #: What is found for a key that nobody has: like one that has ended, so that both take the same way.
-_NOTHING: Final = (ANYBODY, 0.0)
+_NOTHING: Final = (ANONYMOUS, 0.0)
 
 
 class Keyring:
@@ -83,9 +83,9 @@ class Keyring:
 
     def __init__(
         self,
-        keys: Iterable[Configured],
+        keys: Iterable[ConfiguredKey],
         blocking: bool,
-        stored: Iterable[Stored] = (),
+        stored: Iterable[KeyRecord] = (),
         used: dict[str, float] | None = None,
     ) -> None:
         """In `used` it writes when each key last opened the door, by its id."""
@@ -108,7 +108,7 @@ class Keyring:
     def _add(self, digest: bytes, id: str, scopes: tuple[str, ...], ends: float | None) -> None:
         if not self.blocking:
             # Who shows no key may do this much; a key must not make it less.
-            scopes = tuple(dict.fromkeys((*ANYBODY.scopes, *scopes)))
+            scopes = tuple(dict.fromkeys((*ANONYMOUS.scopes, *scopes)))
         ends = math.inf if ends is None else ends
         known = self._keys.get(digest)
         if known is None or known[1] < ends:
@@ -135,4 +135,4 @@ class Keyring:
                     return caller
             if self.blocking:
                 raise Problem("authentication", REFUSAL)
-        return ANYBODY
+        return ANONYMOUS

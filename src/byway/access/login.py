@@ -12,15 +12,15 @@ import hmac
 from typing import Final
 
 #: Seconds that a link waits to be opened, and that a login lasts.
-LINK_FOR: Final = 900
-LOGIN_FOR: Final = 7 * 86_400
+LINK_SECONDS: Final = 900
+LOGIN_SECONDS: Final = 7 * 86_400
 COOKIE: Final = "byway_login"
 #: Bytes of what links and cookies are signed with, and the file in the data folder that holds it.
 SECRET_SIZE: Final = 32
-KEY: Final = "login.key"
+KEY_FILE: Final = "login.key"
 
 
-class Login:
+class Logins:
     """Makes and checks links and cookies. Both are signed, so that a restart logs nobody out; another `secret` does."""
 
     def __init__(self, secret: bytes, began: float = 0) -> None:
@@ -35,16 +35,16 @@ class Login:
 
     def link(self, now: float, nonce: bytes) -> str:
         """The token of a link; `nonce` is 16 random bytes."""
-        return self._signed("link", int(now) + LINK_FOR, nonce)
+        return self._signed("link", int(now) + LINK_SECONDS, nonce)
 
     def enter(self, token: str, now: float, nonce: bytes) -> str | None:
         """The cookie for a link's token; None when it is none, too old, or was opened before."""
         ends = self._ends("link", token, now)
-        if ends is None or ends - LINK_FOR < self._began or token in self._used:
+        if ends is None or ends - LINK_SECONDS < self._began or token in self._used:
             return None
         self._used = {one: end for one, end in self._used.items() if end > now}
         self._used[token] = ends
-        return self._signed("login", int(now) + LOGIN_FOR, nonce)
+        return self._signed("login", int(now) + LOGIN_SECONDS, nonce)
 
     def check(self, cookie: str, now: float) -> bool:
         """Does the cookie open the page now?"""

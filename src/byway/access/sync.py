@@ -7,7 +7,7 @@ import logging
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Final
 
-from byway.access.keys import Stored
+from byway.access.keys import KeyRecord
 from byway.logs import say, trace
 from byway.store import StoreError
 
@@ -20,7 +20,7 @@ _LOOK_EVERY: Final = 0.25
 _TELL_EVERY: Final = 3.0
 
 
-class Doorkeeper:
+class KeySync:
     """Lets in whom the store lets in: a key that was made, rotated or revoked anywhere counts from the next look on.
 
     The store is read and written in a thread: a disk that is slow, or another process that writes, holds up no request.
@@ -68,12 +68,12 @@ class Doorkeeper:
             if runtime.keyring.blocking and not shut:
                 say("From now on a key is asked for")
 
-    def _read(self) -> tuple[Hashable, list[Stored] | None]:
+    def _read(self) -> tuple[Hashable, list[KeyRecord] | None]:
         store = self._app.store
         if store is None:
             return None, None
-        stamp = store.stamp()
-        return stamp, store.stored() if stamp != self._stamp else None
+        stamp = store.keys_stamp()
+        return stamp, store.key_records() if stamp != self._stamp else None
 
     async def tell(self) -> None:
         """Tell the store when keys were last used."""
@@ -83,7 +83,7 @@ class Doorkeeper:
         times = dict(used)
         used.clear()
         try:
-            await asyncio.to_thread(store.used, times)
+            await asyncio.to_thread(store.record_key_use, times)
         except StoreError as error:
             self._cannot("written", error)
             # Kept for the next time; what has come meanwhile is newer.

@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from byway import platform
-from byway.access.login import KEY, SECRET_SIZE, Login
-from byway.config.file import Filing
+from byway.access.login import KEY_FILE, SECRET_SIZE, Logins
+from byway.config.file import ConfigFile
 from byway.local.downloads import Downloads
 from byway.secrets.vault import Vault
 from byway.store import Store
@@ -23,7 +23,7 @@ class Desk:
     def __init__(
         self,
         folder: Path,
-        filing: Filing,
+        filing: ConfigFile,
         store: Store,
         *,
         reload: Callable[[], Awaitable[None]],
@@ -35,7 +35,7 @@ class Desk:
         self.store = store
         self.reload = reload
         self.restart = restart
-        self.login = Login(_secret(folder), time.time())
+        self.login = Logins(_secret(folder), time.time())
         self.downloads = Downloads(folder)
         self.vault = Vault(folder, os.environ)
         """The secrets, to be looked at. Its calls block, but for a locked keychain not long: each wait holds one of the few
@@ -64,7 +64,7 @@ class Desk:
 
 def _secret(folder: Path) -> bytes:
     """What logins are signed with: made once, and gone with the data folder."""
-    path = folder / KEY
+    path = folder / KEY_FILE
     try:
         found = path.read_bytes()
     except FileNotFoundError:

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from byway.backends.protocol import Call
-from byway.config import Timeouts
+from byway.config import TimeoutSettings
 from byway.problems import Problem
 from byway.upstream.client import Upstream
 
@@ -54,7 +54,7 @@ async def verify(base: str, key: str, model: str = "sonnet", limit: float = LIMI
     )
     call = Call("POST", "/v1/messages", headers, msgspec.json.encode(body))
     try:
-        upstream = Upstream(base, timeouts=Timeouts(connect=limit, first_byte=limit + 1), proxy="none")
+        upstream = Upstream(base, timeouts=TimeoutSettings(connect=limit, first_byte=limit + 1), proxy="none")
     except Problem:
         return Verdict(
             False,

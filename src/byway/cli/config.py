@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
     from byway.cli.saving import Saved
     from byway.config.editing import Edit
-    from byway.config.paths import Place
+    from byway.config.paths import SettingLocation
 
 # Words and numbers may begin with a dash.
 _VALUES = {"ignore_unknown_options": True}
 
 
 def _paths(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    from byway.config.paths import below
+    from byway.config.paths import completions
 
-    return below(glimpse(ctx), incomplete)
+    return completions(glimpse(ctx), incomplete)
 
 
 @click.group()
@@ -59,7 +59,7 @@ def get(path: str, everything: bool, file: str | None, folder: str | None, as_js
     if path and place.value is None and not isinstance(place.path[-1], int) and _optional(place):
         raise Misuse(f"There is no {paths.dotted(place.path)}.")
     tree = editing.meaning(source.path.read_bytes().decode()) if source.there else None
-    given = editing.found(tree, place.path)
+    given = editing.value_at(tree, place.path)
     shown = paths.table(place, given, everything=everything)
     if path and shown.values == {}:
         shown = paths.table(place, given, everything=True)
@@ -93,10 +93,10 @@ def change(path: str, value: str, append: bool, file: str | None, folder: str | 
     from byway.config.editing import Append, Set
 
     try:
-        given = paths.typed(value)
-    except paths.Lost as error:
+        given = paths.parse_value(value)
+    except paths.PathError as error:
         raise Misuse(str(error)) from None
-    last: list[Place] = []
+    last: list[SettingLocation] = []
 
     def edits(config: Config) -> Sequence[Edit]:
         place = _place(config, path)
@@ -121,7 +121,7 @@ def unset(path: str, file: str | None, folder: str | None, as_json: bool) -> Non
     from byway.cli import saving
     from byway.config.editing import Remove
 
-    last: list[Place] = []
+    last: list[SettingLocation] = []
 
     def edits(config: Config) -> Sequence[Edit]:
         last[:] = [_place(config, path)]
@@ -163,7 +163,7 @@ def _check_for_programs(source: Source) -> None:
     try:
         found, good = source.read().warnings, True
     except ConfigError as error:
-        found, good = error.complaints, False
+        found, good = error.problems, False
     except OSError as error:
         raise Failure(f"{source.path} cannot be read: {error.strerror or error}") from None
     told = [{"path": one.path, "line": one.line, "message": one.message, "severity": one.severity} for one in found]
@@ -272,26 +272,26 @@ def _numbered() -> Iterator[None]:
         raise Misuse(f"{error.args[0]} See: byway config history") from None
 
 
-def _place(config: Config, path: str) -> Place:
+def _place(config: Config, path: str) -> SettingLocation:
     from byway.config import paths
 
     try:
         place = paths.find(config, path)
-    except paths.Lost as error:
+    except paths.PathError as error:
         raise Misuse(str(error)) from None
     return place
 
 
-def _optional(place: Place) -> bool:
+def _optional(place: SettingLocation) -> bool:
     """Is it an entry of a mapping, which is there or not, rather than a setting without a value?"""
     return place.path[0] == "model_aliases" or "headers" in place.path
 
 
-def _keep_secrets_out(config: Config, place: Place, given: Any) -> None:
+def _keep_secrets_out(config: Config, place: SettingLocation, given: Any) -> None:
     """End the command where a secret itself was typed: what it is called belongs into the file."""
-    from byway.config.paths import dotted, literals
+    from byway.config.paths import dotted, literal_secrets
 
-    at = next(literals(place, given), None)
+    at = next(literal_secrets(place, given), None)
     if at is None:
         return
     value = given
@@ -329,7 +329,7 @@ def _whose(config: Config, at: tuple[str | int, ...], given: Any) -> str:
 
 
 def _say_changed(
-    saved: Saved, source: Source, data: Path, place: Place, as_json: bool, done: str, given: Any = None
+    saved: Saved, source: Source, data: Path, place: SettingLocation, as_json: bool, done: str, given: Any = None
 ) -> None:
     """Tell of a change at a place; `done` is what was done, where its values are too much for a line."""
     from byway.cli import saving
@@ -340,21 +340,21 @@ def _say_changed(
     if as_json:
         saving.print_json({"path": path, "value": after, "before": before, **saving.told(saved, source, data)})
         return
-    if place.note.form == "secret" and isinstance(given, str):
+    if place.note.format == "secret" and isinstance(given, str):
         # The name that was typed says more than the mask of what stands behind it.
         after = given
-    now, was = paths.words(after), paths.words(before)
+    now, was = paths.short_text(after), paths.short_text(before)
     beside = f" (was {was})" if now and was and now != was else ""
     saving.say(saved, source, data, f"{path}: {now or done}{beside}")
 
 
-def _value(config: Config, place: Place) -> Any:
+def _value(config: Config, place: SettingLocation) -> Any:
     """What a config says at a place, masked; None where it says nothing."""
     from byway.config import paths
 
     try:
-        found = paths.at(config, place.path)
-    except paths.Lost:
+        found = paths.locate(config, place.path)
+    except paths.PathError:
         return None
     return paths.table(found, None, everything=False).values
 
@@ -364,7 +364,7 @@ def read(source: Source) -> Config:
     try:
         return source.read()
     except ConfigError as error:
-        count = sum(one.severity == "error" for one in error.complaints)
+        count = sum(one.severity == "error" for one in error.problems)
         click.echo(str(error), err=True)
         raise Misuse(f"{source.path}: {count} error{'s' if count != 1 else ''}, see above") from None
     except FileNotFoundError:

@@ -12,7 +12,7 @@ import click
 
 from byway import platform
 from byway.cli.output import Failure, Misuse
-from byway.config import Key, validators
+from byway.config import KeySettings, validators
 from byway.config.settings import Scope
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def command() -> None:
     "scopes",
     multiple=True,
     type=click.Choice(get_args(Scope)),
-    help=f"What it opens; may be given again. [default: {', '.join(Key().scopes)}]",
+    help=f"What it opens; may be given again. [default: {', '.join(KeySettings().scopes)}]",
 )
 @click.option(
     "--expires", metavar="WHEN", help="When it ends: 30d, 12h, 2027-01-01, 2027-01-01T12:00Z. [default: never]"
@@ -50,8 +50,8 @@ def create(name: str, scopes: tuple[str, ...], expires: str | None, data_dir: st
     """Make a key called NAME. It goes to stdout, this once; everything else that is said goes to stderr."""
     ends = _moment(expires) if expires is not None else None
     with _store(data_dir) as store:
-        first = not store.stored()
-        made, key = store.add_key(name, scopes or Key().scopes, ends, _who())
+        first = not store.key_records()
+        made, key = store.add_key(name, scopes or KeySettings().scopes, ends, _who())
     _hand_over(made, key, as_json)
     if first:
         _say(
@@ -107,7 +107,7 @@ def revoke(id: str, data_dir: str | None, as_json: bool) -> None:
 def history(limit: int, data_dir: str | None, as_json: bool) -> None:
     """Show who changed what. The newest comes first: keys, and whatever else Byway notes."""
     with _store(data_dir) as store:
-        entries = store.audit(limit)
+        entries = store.audit_entries(limit)
     if as_json:
         _json(entries)
     elif not entries:

@@ -16,7 +16,7 @@ from byway.cli.config import read
 from byway.cli.source import CONFIG, JSON, data_dir, find
 
 if TYPE_CHECKING:
-    from byway.config import Backend, Config
+    from byway.config import BackendSettings, Config
     from byway.runtime import Runtime
 
 
@@ -189,7 +189,7 @@ async def answers(runtime: Runtime) -> dict[str, Any]:
     return {"backends": backends, "targets": targets, "aliases": aliases}
 
 
-def _own(settings: Backend) -> tuple[str, str, int | None]:
+def _own(settings: BackendSettings) -> tuple[str, str, int | None]:
     """State, message and window of a model that Byway would run itself."""
     from byway.local.supervisor import MOST, WINDOW, Missing, Unusable, engine, usable, weights
 

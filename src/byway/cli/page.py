@@ -13,7 +13,7 @@ from typing import Final
 import click
 
 from byway import platform
-from byway.access.login import KEY, LINK_FOR, SECRET_SIZE, Login
+from byway.access.login import KEY_FILE, LINK_SECONDS, SECRET_SIZE, Logins
 from byway.cli import running
 from byway.cli.output import Failure
 from byway.cli.source import JSON, data_dir
@@ -33,7 +33,7 @@ def command(start: bool, folder: str | None, as_json: bool) -> None:
     if as_json:
         from byway.cli.saving import print_json
 
-        print_json({"url": url, "seconds": LINK_FOR})
+        print_json({"url": url, "seconds": LINK_SECONDS})
     else:
         click.echo(url)
     if start:
@@ -51,12 +51,16 @@ def link(data: Path) -> str:
             )
         raise Failure(f"No Byway runs with the data folder {data}. Start it: byway up (it prints a link too)")
     try:
-        secret = (data / KEY).read_bytes()
+        secret = (data / KEY_FILE).read_bytes()
     except OSError as error:
-        raise Failure(f"{data / KEY} cannot be read: {error.strerror}. Start Byway anew: it prints a link") from None
+        raise Failure(
+            f"{data / KEY_FILE} cannot be read: {error.strerror}. Start Byway anew: it prints a link"
+        ) from None
     if len(secret) != SECRET_SIZE:
-        raise Failure(f"{data / KEY} is not as Byway wrote it. Start Byway anew: it makes another, and prints a link")
-    return f"{base}/login?token={Login(secret).link(time.time(), secrets.token_bytes(16))}"
+        raise Failure(
+            f"{data / KEY_FILE} is not as Byway wrote it. Start Byway anew: it makes another, and prints a link"
+        )
+    return f"{base}/login?token={Logins(secret).link(time.time(), secrets.token_bytes(16))}"
 
 
 def _open(data: Path, url: str) -> None:

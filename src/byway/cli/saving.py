@@ -19,7 +19,7 @@ from byway.config import Config, ConfigError, static_changes
 
 if TYPE_CHECKING:
     from byway.config.editing import Edit
-    from byway.config.file import Filing, Outcome, Paper
+    from byway.config.file import ConfigFile, ConfigText, SaveResult
 
 #: So often is a change worked out anew, when others change the same list meanwhile.
 _TRIES: Final = 5
@@ -40,20 +40,20 @@ def config(file: str | None, folder: str | None) -> tuple[Source, Config]:
 
 
 @contextlib.contextmanager
-def opened(source: Source, data: Path) -> Iterator[Filing]:
+def opened(source: Source, data: Path) -> Iterator[ConfigFile]:
     """The file with its history; whatever goes wrong with them ends the command, in words and with nothing written."""
-    from byway.config.editing import Unchangeable
-    from byway.config.file import Filing, Stale
+    from byway.config.editing import EditError
+    from byway.config.file import ConfigChanged, ConfigFile
     from byway.store import Store, StoreError
 
     try:
         with Store(platform.private_folder(data)) as store:
-            yield Filing(source.path, source.check, store, data)
-    except Unchangeable as error:
-        raise Failure(f"{source.path} cannot be changed: {error.complaint}") from None
+            yield ConfigFile(source.path, source.check, store, data)
+    except EditError as error:
+        raise Failure(f"{source.path} cannot be changed: {error.problem}") from None
     except ConfigError as error:
         raise Misuse(f"That would not be a good config, so nothing was changed.\n{error}") from None
-    except (StoreError, Stale) as error:
+    except (StoreError, ConfigChanged) as error:
         raise Failure(str(error)) from None
     except OSError as error:
         raise Failure(f"{error.filename or source.path} cannot be used: {error.strerror or error}") from None
@@ -62,8 +62,8 @@ def opened(source: Source, data: Path) -> Iterator[Filing]:
 class Saved(NamedTuple):
     """A change that was made, or turned out to be none."""
 
-    before: Paper
-    outcome: Outcome
+    before: ConfigText
+    outcome: SaveResult
     was: Config
     """The config before it; an empty one where that was not good."""
 
@@ -77,9 +77,9 @@ class Saved(NamedTuple):
         return static_changes(self.was, self.outcome.config)
 
 
-def save(filing: Filing, edits: Callable[[Config], Sequence[Edit]], command: str, why: str) -> Saved:
+def save(filing: ConfigFile, edits: Callable[[Config], Sequence[Edit]], command: str, why: str) -> Saved:
     """Make the edits that `edits` works out of the config as it is. `command`: who does it, for the history."""
-    from byway.config.file import Stale
+    from byway.config.file import ConfigChanged
 
     for tries in range(_TRIES):
         paper = filing.read()
@@ -89,7 +89,7 @@ def save(filing: Filing, edits: Callable[[Config], Sequence[Edit]], command: str
             # Only places in lists move when others change the file.
             listed = any(isinstance(key, int) for one in made for key in one.path)
             outcome = filing.change(made, who(command), why, paper.etag if listed and paper.text else None)
-        except Stale:
+        except ConfigChanged:
             if tries + 1 == _TRIES:
                 raise
         else:
@@ -102,7 +102,7 @@ def who(command: str) -> str:
     return f"{platform.user()}, {command}"
 
 
-def config_of(filing: Filing, text: str) -> Config:
+def config_of(filing: ConfigFile, text: str) -> Config:
     """A text's config. One that is not good may be about to be mended."""
     try:
         return filing.check(text) if text else Config()
@@ -112,13 +112,13 @@ def config_of(filing: Filing, text: str) -> Config:
 
 def told(saved: Saved, source: Source, data: Path) -> dict[str, Any]:
     """What programs are told of every change."""
-    from byway.config.paths import fresh
+    from byway.config.paths import new_warnings
 
     return {
         "file": str(source.path),
         "changed": saved.changed,
         "etag": saved.outcome.etag,
-        "warnings": [str(one) for one in fresh(saved.was.warnings, saved.outcome.config.warnings)],
+        "warnings": [str(one) for one in new_warnings(saved.was.warnings, saved.outcome.config.warnings)],
         "restart": list(saved.restart),
         "running": running.takes(data, source.path),
     }

@@ -19,7 +19,7 @@ from byway.cli.source import data_dir, find
 from byway.config.settings import ProviderName
 
 if TYPE_CHECKING:
-    from byway.config import WebSearch
+    from byway.config import WebSearchSettings
     from byway.search.provider import Freshness, SearchError, WebResult
 
 _ADVICE = {
@@ -108,7 +108,7 @@ def command(
     click.echo(f"{what} by {found.provider} in {seconds:.1f} s", err=True)
 
 
-def _only(settings: WebSearch, provider: str) -> WebSearch:
+def _only(settings: WebSearchSettings, provider: str) -> WebSearchSettings:
     """The settings with `provider` alone."""
     import msgspec
 

@@ -13,8 +13,8 @@ from byway import platform
 from byway.backends.vendors import VENDORS
 from byway.cli.output import Failure, Misuse
 from byway.cli.source import JSON, data_dir
-from byway.secrets.names import ENTRIES, Entry
-from byway.secrets.vault import BadValue, NoKeychain, Vault, VaultError
+from byway.secrets.names import ENTRIES, SecretEntry
+from byway.secrets.vault import InvalidSecret, KeychainUnavailable, Vault, VaultError
 
 #: Seconds that a person gets to unlock the keychain.
 _PATIENCE: Final = 60.0
@@ -53,13 +53,13 @@ def keep(entry: str, rest: tuple[str, ...], file_accepted: bool, folder: str | N
     value = _typed(one) if platform.is_terminal(sys.stdin) else _piped()
     try:
         where = vault.set(one.name, value, file_accepted)
-    except NoKeychain as error:
+    except KeychainUnavailable as error:
         path = platform.data_folder(folder, os.environ) / "secrets.json"
         raise Failure(
             f"{error}\nNothing was kept. Without a keychain it can be kept in {path}, which only you may open, but "
             f"whose content is not encrypted: byway secret set {one.name} --file"
         ) from None
-    except BadValue as error:
+    except InvalidSecret as error:
         raise Misuse(str(error)) from None
     except VaultError as error:
         raise Failure(str(error)) from None
@@ -107,7 +107,7 @@ def status(as_json: bool, folder: str | None) -> None:
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:
             click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    for complaint in vault.complaints:
+    for complaint in vault.problems:
         click.echo(complaint, err=True)
 
 
@@ -117,7 +117,7 @@ def _print_json(value: object) -> None:
     click.echo(msgspec.json.format(msgspec.json.encode(value)).decode())
 
 
-def _entry(name: str, rest: tuple[str, ...]) -> Entry:
+def _entry(name: str, rest: tuple[str, ...]) -> SecretEntry:
     """The entry `name`. What was given is not repeated: it may be a secret in the wrong place."""
     if rest:
         raise Misuse(
@@ -133,7 +133,7 @@ def _vault(folder: str | None) -> Vault:
     return Vault(platform.data_folder(folder, os.environ), os.environ, patience=_PATIENCE)
 
 
-def _typed(entry: Entry) -> str:
+def _typed(entry: SecretEntry) -> str:
     value: Any = click.prompt(f"Key of {entry.title} (not shown)", hide_input=True, err=True)
     return str(value).strip()
 
@@ -144,7 +144,7 @@ def _piped() -> str:
     return given.decode(errors="replace").removesuffix("\n").removesuffix("\r")
 
 
-def _use(entry: Entry) -> str:
+def _use(entry: SecretEntry) -> str:
     """The lines of byway.yaml that use an entry."""
     value = f'"${{{entry.variable}}}"'
     if entry.kind == "search":

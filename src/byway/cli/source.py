@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from byway import platform
-from byway.config import Complaint, Config, ConfigError, load, load_keys
+from byway.config import Config, ConfigError, ConfigProblem, load, load_keys
 from byway.secrets.vault import Vault
 
 VARIABLE: Final = "BYWAY_CONFIG"
@@ -72,8 +72,8 @@ class Source:
     def _loaded(self, text: str) -> Config:
         self.vault.fetch(text)
         config = self._with_paths(load(text, self.vault, file=str(self.path)))
-        if self.vault.complaints:
-            told = (Complaint("", None, one, "warning") for one in self.vault.complaints)
+        if self.vault.problems:
+            told = (ConfigProblem("", None, one, "warning") for one in self.vault.problems)
             config = msgspec.structs.replace(config, warnings=(*told, *config.warnings))
         return config
 
@@ -101,7 +101,7 @@ class Source:
             data = path.read_bytes()
         except OSError as error:
             message = f"{path} cannot be read: {error.strerror}. Create it, or take `api_keys_file` out"
-            raise ConfigError([Complaint("api_keys.api_keys_file", None, message)], str(self.path)) from None
+            raise ConfigError([ConfigProblem("api_keys.api_keys_file", None, message)], str(self.path)) from None
         keys = (*config.api_keys.api_keys, *load_keys(_text(data, path), self.vault, file=str(path)))
         return msgspec.structs.replace(config, api_keys=msgspec.structs.replace(config.api_keys, api_keys=keys))
 
@@ -146,7 +146,7 @@ def _text(data: bytes, path: Path) -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigError([Complaint("", line, "this is not UTF-8 text")], str(path)) from None
+        raise ConfigError([ConfigProblem("", line, "this is not UTF-8 text")], str(path)) from None
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

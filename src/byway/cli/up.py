@@ -53,18 +53,18 @@ def command(
     platform.prepare()
     data = platform.data_folder(folder, os.environ)
     with _held(data), _opened(data) as store:
-        stored = store.stored()
+        stored = store.key_records()
         if config.api_keys.mode == "permissive" and stored:
             click.echo("warning: api_keys.mode is permissive although there are keys: anyone may use Byway", err=True)
         addresses = _addresses(config, host, port)
-        from byway.access.keys import asked
+        from byway.access.keys import key_required
         from byway.server import lifecycle
 
         try:
             listeners, notes = lifecycle.listen(
                 addresses,
                 mode=config.server.socket_mode,
-                closed=asked(config.api_keys, stored),
+                closed=key_required(config.api_keys, stored),
                 insecure=insecure,
             )
         except lifecycle.CannotListen as error:
@@ -147,13 +147,13 @@ async def _serve(
 ) -> bool:
     """Serve until the end; True when the process is to begin anew."""
     from byway.admin.services import Desk
-    from byway.config.file import Filing
+    from byway.config.file import ConfigFile
     from byway.local.supervisor import Child, options
     from byway.runtime import Runtime
     from byway.server import lifecycle
     from byway.server.app import App
 
-    runtime = Runtime(config, stored=store.stored())
+    runtime = Runtime(config, stored=store.key_records())
     await runtime.start()
     service = lifecycle.Service(
         App(runtime, wide=any(one.wide for one in listeners), store=store),
@@ -163,7 +163,7 @@ async def _serve(
         child=None if no_model else lambda settings, tell: Child(settings.names[0], folder, tell, options(settings)),
     )
 
-    filing = Filing(source.path, source.check, store, folder)
+    filing = ConfigFile(source.path, source.check, store, folder)
     desk = service.app.desk = Desk(folder, filing, store, reload=service.reload, restart=service.restart)
     tcp = next((one for one in listeners if one.port is not None), None)
     desk.base = _base(tcp, config.server.root_path) if tcp else None

@@ -22,11 +22,11 @@ from ruamel.yaml.events import (
     StreamEndEvent,
 )
 
-from byway.config.settings import Complaint
+from byway.config.settings import ConfigProblem
 
-LONGEST: Final = 512 << 10
-DEEPEST: Final = 24
-MOST: Final = 20_000
+MAX_CHARACTERS: Final = 512 << 10
+MAX_DEPTH: Final = 24
+MAX_VALUES: Final = 20_000
 """How many values a config may have, those repeated by aliases included."""
 
 
@@ -44,34 +44,34 @@ class Node(msgspec.Struct):
         return self.plain and self.value in ("", "~", "null", "Null", "NULL")
 
 
-class Unreadable(Exception):
+class YamlError(Exception):
     """No tree can be made of the text; `complaint` says why."""
 
     def __init__(self, line: int | None, message: str, path: str = "") -> None:
         super().__init__(message)
-        self.complaint = Complaint(path, line, message)
+        self.problem = ConfigProblem(path, line, message)
 
 
-def read(text: str) -> tuple[Node | None, list[Complaint]]:
+def read(text: str) -> tuple[Node | None, list[ConfigProblem]]:
     """The tree of a YAML text (None: it is empty) and complaints about keys. Raises Unreadable."""
-    if len(text) > LONGEST:
-        raise Unreadable(None, f"the file is longer than {LONGEST >> 10} KiB")
+    if len(text) > MAX_CHARACTERS:
+        raise YamlError(None, f"the file is longer than {MAX_CHARACTERS >> 10} KiB")
     if strange := re.search("[\ud800-\udfff]", text):
-        raise Unreadable(text.count("\n", 0, strange.start()) + 1, "this is not UTF-8 text")
+        raise YamlError(text.count("\n", 0, strange.start()) + 1, "this is not UTF-8 text")
     composer = _Composer(text)
     try:
-        return composer.document(), composer.complaints
+        return composer.document(), composer.problems
     except MarkedYAMLError as error:
         ended = error.context_mark and error.problem_mark and error.problem_mark.index >= len(text.rstrip())
         mark = error.context_mark if ended else error.problem_mark or error.context_mark
-        raise Unreadable(mark.line + 1 if mark else None, _say(error, text)) from None
+        raise YamlError(mark.line + 1 if mark else None, _say(error, text)) from None
     except YAMLError as error:
         position = getattr(error, "position", None)
         line = text.count("\n", 0, position) + 1 if isinstance(position, int) else None
-        raise Unreadable(line, "there is a character here that YAML does not allow") from None
+        raise YamlError(line, "there is a character here that YAML does not allow") from None
     except (ArithmeticError, AssertionError, AttributeError, IndexError, TypeError, ValueError):
         # The scanner lets a few of its own slips through, such as an escape beyond Unicode.
-        raise Unreadable(composer.line, "this cannot be read as YAML") from None
+        raise YamlError(composer.line, "this cannot be read as YAML") from None
 
 
 def _say(error: MarkedYAMLError, text: str) -> str:
@@ -96,7 +96,7 @@ def _say(error: MarkedYAMLError, text: str) -> str:
     return f"this is not YAML: {problem.partition(chr(39))[0].strip() if problem.startswith('found') else problem}"
 
 
-def shown(key: str) -> str:
+def shown_key(key: str) -> str:
     """A key as a complaint may show it: nothing behind a colon or blank, where a forgotten space leaves the value."""
     found = re.match(r"[\w.*@/\[\]-]{1,60}", key)
     start = found[0] if found else ""
@@ -107,7 +107,7 @@ class _Composer:
     """Makes the tree out of the parser's events, which are made one by one: a bomb ends when a limit is reached."""
 
     def __init__(self, text: str) -> None:
-        self.complaints: list[Complaint] = []
+        self.problems: list[ConfigProblem] = []
         self.line = 1
         self._count = 0
         self._anchors: dict[str, Node] = {}
@@ -120,7 +120,7 @@ class _Composer:
             if isinstance(event, DocumentStartEvent):
                 starts += 1
                 if starts > 1:
-                    raise Unreadable(
+                    raise YamlError(
                         event.start_mark.line + 1, "a second document begins here; a config is one document"
                     )
                 root = self._node(next(self._events), "", 1)
@@ -131,19 +131,19 @@ class _Composer:
     def _node(self, event: Any, path: str, depth: int) -> Node:
         self.line = line = event.start_mark.line + 1
         self._count += 1
-        if self._count > MOST:
-            raise Unreadable(line, f"there are more than {MOST} values")
+        if self._count > MAX_VALUES:
+            raise YamlError(line, f"there are more than {MAX_VALUES} values")
         if isinstance(event, AliasEvent):
             found = self._anchors.get(event.anchor)
             if found is None:
-                raise Unreadable(line, "an alias (*name) has no anchor (&name) before it", path)
+                raise YamlError(line, "an alias (*name) has no anchor (&name) before it", path)
             return found
         if event.tag is not None and event.tag not in ("!", "tag:yaml.org,2002:str"):
-            raise Unreadable(
+            raise YamlError(
                 line, "tags (!name) are not used in a config; put quotes around the text if it is text", path
             )
-        if depth > DEEPEST:
-            raise Unreadable(line, f"values are nested more than {DEEPEST} deep")
+        if depth > MAX_DEPTH:
+            raise YamlError(line, f"values are nested more than {MAX_DEPTH} deep")
         if isinstance(event, ScalarEvent):
             node = Node(line, event.value, plain=event.style is None and event.tag is None)
         elif isinstance(event, SequenceStartEvent):
@@ -164,24 +164,24 @@ class _Composer:
         while not isinstance(event := next(self._events), MappingEndEvent):
             key = self._node(event, path, depth + 1)
             name = key.value if isinstance(key.value, str) else ""
-            inside = f"{path}.{shown(name)}".lstrip(".")
+            inside = f"{path}.{shown_key(name)}".lstrip(".")
             value = self._node(next(self._events), inside, depth + 1)
             if value.null:
                 # An empty value is where the next thing begins; a person looks for it at its key.
                 value = Node(key.line, value.value, plain=True)
             if not isinstance(key.value, str):
-                self.complaints.append(Complaint(path, key.line, "a key has to be text, not a list or mapping"))
+                self.problems.append(ConfigProblem(path, key.line, "a key has to be text, not a list or mapping"))
             elif key.plain and name == "<<":
                 merged += value.value if isinstance(value.value, list) else [value]
             elif name in own:
                 message = f"this key stands twice; the first is in line {lines[name]}"
-                self.complaints.append(Complaint(inside, key.line, message))
+                self.problems.append(ConfigProblem(inside, key.line, message))
             else:
                 own[name] = value
                 lines[name] = key.line
         for other in merged:
             if not isinstance(other.value, dict):
-                raise Unreadable(other.line, "only mappings can be merged with <<", path)
+                raise YamlError(other.line, "only mappings can be merged with <<", path)
             self._count += len(other.value)
             for name, value in other.value.items():
                 own.setdefault(name, value)

@@ -14,8 +14,8 @@ from typing import Any, Final, NamedTuple
 from ruamel.yaml import YAML
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
-from byway.config.document import Node, Unreadable, read
-from byway.config.settings import Complaint
+from byway.config.document import Node, YamlError, read
+from byway.config.settings import ConfigProblem
 
 Path = tuple[str | int, ...]
 #: What may be written into a config.
@@ -45,12 +45,12 @@ class Remove(NamedTuple):
 Edit = Set | Append | Remove
 
 
-class Unchangeable(Exception):
+class EditError(Exception):
     """The text cannot be changed so; `complaint` says why and what to do."""
 
     def __init__(self, message: str, path: Path = (), line: int | None = None) -> None:
         super().__init__(message)
-        self.complaint = Complaint(".".join(map(str, path)), line, message)
+        self.problem = ConfigProblem(".".join(map(str, path)), line, message)
 
 
 def edit(text: str, edits: Sequence[Edit]) -> str:
@@ -63,7 +63,7 @@ def edit(text: str, edits: Sequence[Edit]) -> str:
     # Once for all of them: to read a long text costs more than to change it.
     if (meaning(bare) or None) != (expected or None):
         paths = dict.fromkeys(".".join(map(str, one.path)) for one in edits)
-        raise Unchangeable(
+        raise EditError(
             f"{', '.join(paths)}: this place is shared with another by an anchor, or is written in a way that Byway cannot "
             "change alone; change it by hand"
         )
@@ -88,10 +88,10 @@ def meaning(text: str) -> Any:
     Unchangeable."""
     try:
         root, complaints = read(text.removeprefix("\ufeff"))
-    except Unreadable as unreadable:
-        raise Unchangeable(unreadable.complaint.message, (), unreadable.complaint.line) from None
+    except YamlError as unreadable:
+        raise EditError(unreadable.problem.message, (), unreadable.problem.line) from None
     for one in complaints:
-        raise Unchangeable(one.message, (one.path,), one.line)
+        raise EditError(one.message, (one.path,), one.line)
     return None if root is None else _said(root)
 
 
@@ -119,7 +119,7 @@ def _wanted(value: Value) -> Any:
 def _change(tree: Any, one: Edit) -> Any:
     """What the text should mean after `one`."""
     if not one.path:
-        raise Unchangeable("a change needs a path")
+        raise EditError("a change needs a path")
     tree = {} if tree is None else tree
     if isinstance(one, Remove) and not _there(tree, one.path):
         return tree
@@ -133,22 +133,22 @@ def _change(tree: Any, one: Edit) -> Any:
         del at[last]
         return tree
     if isinstance(at, list):
-        found = _inner(at, last, one.path)
+        value_at = _inner(at, last, one.path)
     elif isinstance(at, dict) and isinstance(last, str):
-        found = at.get(last)
+        value_at = at.get(last)
     else:
-        raise Unchangeable("what stands above it is a single value", one.path)
+        raise EditError("what stands above it is a single value", one.path)
     if isinstance(one, Set):
         at[last] = _wanted(one.value)
     else:
-        listed = found if isinstance(found, list) else [] if found is None else [found]
-        if isinstance(found, dict):
-            raise Unchangeable("this is a mapping, no list", one.path)
+        listed = value_at if isinstance(value_at, list) else [] if value_at is None else [value_at]
+        if isinstance(value_at, dict):
+            raise EditError("this is a mapping, no list", one.path)
         at[last] = [*listed, _wanted(one.value)]
     return tree
 
 
-def found(tree: Any, path: Path) -> Any:
+def value_at(tree: Any, path: Path) -> Any:
     """What stands at `path` in a meaning; None where nothing does."""
     for key in path:
         if not _there(tree, (key,)):
@@ -170,20 +170,20 @@ def _there(tree: Any, path: Path) -> bool:
 
 def _inner(tree: Any, key: str | int, path: Path) -> Any:
     if not _there(tree, (key,)):
-        raise Unchangeable(f"there is no {key!r} in it", path)
+        raise EditError(f"there is no {key!r} in it", path)
     return tree[key]
 
 
 # -------------------------------------------------------------------------------------------------------------- the text
 
 
-class _Written(str):
+class _RawText(str):
     """A value as it stands in the file: quotes and all."""
 
 
 def scalar(value: Value) -> str:
     """A single value as YAML: text without quotes only where it can be read as nothing else."""
-    if isinstance(value, _Written):
+    if isinstance(value, _RawText):
         return str(value)
     if isinstance(value, str):
         plain = _SAFE.fullmatch(value) is not None and not _special(value)
@@ -238,7 +238,7 @@ def _dashed(value: Value, column: int) -> list[str]:
     return [f"{' ' * column}- {first.lstrip()}", *others]
 
 
-class _Place(NamedTuple):
+class _TextPosition(NamedTuple):
     """A value in the text, and the key or dash that it belongs to."""
 
     node: Any
@@ -266,29 +266,31 @@ def _edited(text: str, one: Edit) -> str:
         return _appended(text, place.node, one.value)
     node = place.node
     single = isinstance(node, ScalarNode) and (node.style is not None or node.value not in ("", "~", "null"))
-    written = _Written(text[node.start_mark.index : _end(text, node)])
+    written = _RawText(text[node.start_mark.index : _end(text, node)])
     return _replaced(text, place, [written, one.value] if single else [one.value])
 
 
 def _nested(path: Path, value: Value) -> Value:
     for key in reversed(path):
         if isinstance(key, int):
-            raise Unchangeable("there is no such place in the list", path)
+            raise EditError("there is no such place in the list", path)
         value = {key: value}
     return value
 
 
-def _found(root: Any, path: Path) -> tuple[_Place, Path]:
+def _found(root: Any, path: Path) -> tuple[_TextPosition, Path]:
     """The deepest part of `path` that is there, and what is left of the path."""
-    place = _Place(root)
+    place = _TextPosition(root)
     for depth, key in enumerate(path):
         node = place.node
         inner = None
         if isinstance(node, MappingNode):
             pairs = enumerate(node.value)
-            inner = next((_Place(value, name, node, at) for at, (name, value) in pairs if name.value == key), None)
+            inner = next(
+                (_TextPosition(value, name, node, at) for at, (name, value) in pairs if name.value == key), None
+            )
         elif isinstance(node, SequenceNode) and isinstance(key, int) and 0 <= key < len(node.value):
-            inner = _Place(node.value[key], None, node, key)
+            inner = _TextPosition(node.value[key], None, node, key)
         if inner is None:
             return place, path[depth:]
         place = inner
@@ -310,8 +312,8 @@ def _end(text: str, node: Any, key: Any = None) -> int:
 
 
 def _line_end(text: str, at: int) -> int:
-    found = text.find("\n", at)
-    return len(text) if found < 0 else found
+    value_at = text.find("\n", at)
+    return len(text) if value_at < 0 else value_at
 
 
 def _joined(text: str, at: int, lines: Sequence[str]) -> str:
@@ -322,12 +324,12 @@ def _joined(text: str, at: int, lines: Sequence[str]) -> str:
     return before + start + "\n".join(lines) + (text[at:] or "\n")
 
 
-def _replaced(text: str, place: _Place, value: Value) -> str:
+def _replaced(text: str, place: _TextPosition, value: Value) -> str:
     node, parent = place.node, place.parent
     lines = block(value, 0)
     inline = (len(lines) == 1 and not isinstance(value, Mapping | Sequence)) or isinstance(value, str) or not value
     if parent is None:
-        raise Unchangeable("the whole file is not replaced so")
+        raise EditError("the whole file is not replaced so")
     mapped = isinstance(parent, MappingNode)
     end = _end(text, node, place.key)
     if not mapped and isinstance(node, ScalarNode) and node.style is None and not node.value:
@@ -350,13 +352,13 @@ def _behind_colon(text: str, key: Any) -> int:
     return text.index(":", key.end_mark.index) + 1
 
 
-def _grown(text: str, place: _Place, key: str, value: Value) -> str:
+def _grown(text: str, place: _TextPosition, key: str, value: Value) -> str:
     """A mapping with one more key."""
     node = place.node
     if isinstance(node, ScalarNode) and place.key is not None and node.value in ("", "~", "null"):
         return _replaced(text, place, {key: value})
     if not isinstance(node, MappingNode):
-        raise Unchangeable("what stands above it is no mapping", (key,), node.start_mark.line + 1)
+        raise EditError("what stands above it is no mapping", (key,), node.start_mark.line + 1)
     if node.flow_style:
         comma = ", " if node.value else ""
         at = _end(text, *reversed(node.value[-1])) if node.value else node.end_mark.index - 1
@@ -372,7 +374,7 @@ def _appended(text: str, node: Any, value: Value) -> str:
     return _joined(text, _end(text, node), _dashed(value, node.start_mark.column))
 
 
-def _removed(text: str, place: _Place) -> str:
+def _removed(text: str, place: _TextPosition) -> str:
     parent, at = place.parent, place.at
     siblings = [pair[0] if isinstance(pair, tuple) else pair for pair in parent.value]
     end = _end(text, place.node, place.key)
@@ -402,7 +404,7 @@ def _emptied(text: str, parent: Any) -> str:
     line = text.rfind("\n", 0, start) + 1
     if text[line:start].strip(" -"):
         # Behind `key: ` on its own line: an anchor or the like. Left to a person.
-        raise Unchangeable("this is written in a way that Byway cannot change; change it by hand")
+        raise EditError("this is written in a way that Byway cannot change; change it by hand")
     if "-" in text[line:start]:
         return text[:start] + empty + text[end:]
     above = text[:line].rstrip()
@@ -423,4 +425,4 @@ def _below(text: str, line: int, empty: str, end: int) -> str:
                 break
             lines[at] = f"{bare[: cut.end()]} {empty}{bare[cut.end() :]}\n"
             return "".join(lines) + rest
-    raise Unchangeable("this is written in a way that Byway cannot change; change it by hand")
+    raise EditError("this is written in a way that Byway cannot change; change it by hand")

@@ -15,11 +15,11 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from byway import platform
-from byway.config import Complaint, Config, ConfigError
-from byway.config.editing import Append, Edit, Set, Unchangeable, edit, found, meaning
-from byway.config.settings import TELLING
+from byway.config import Config, ConfigError, ConfigProblem
+from byway.config.editing import Append, Edit, EditError, Set, edit, meaning, value_at
+from byway.config.settings import SECRET_NAME
 from byway.secrets.names import Scrubber, mask
-from byway.store import Store, StoreError, Version, etag
+from byway.store import ConfigVersion, Store, StoreError, etag
 
 #: Who changed a file that was not changed here.
 _SOMEBODY: Final = "somebody else"
@@ -28,14 +28,14 @@ _GROUP: Final = 0o070
 _ALL: Final = 0o007
 
 
-class Paper(NamedTuple):
+class ConfigText(NamedTuple):
     """The config as it lies on the disk. No file is an empty text."""
 
     text: str
     etag: str
 
 
-class Conflict(NamedTuple):
+class EditConflict(NamedTuple):
     """A setting that was changed by somebody else since it was read here, in words."""
 
     path: str
@@ -43,10 +43,10 @@ class Conflict(NamedTuple):
     mine: str
 
 
-class Stale(Exception):
+class ConfigChanged(Exception):
     """The file is another by now: what collides, and the etag that it has now."""
 
-    def __init__(self, etag: str, conflicts: Sequence[Conflict] = ()) -> None:
+    def __init__(self, etag: str, conflicts: Sequence[EditConflict] = ()) -> None:
         names = ", ".join(one.path for one in conflicts)
         super().__init__(
             f"The config was changed meanwhile{f' ({names})' if names else ''}. Look at it again, then change it again."
@@ -55,7 +55,7 @@ class Stale(Exception):
         self.conflicts = tuple(conflicts)
 
 
-class Outcome(NamedTuple):
+class SaveResult(NamedTuple):
     """What a change came to. `merged`: others had changed the file too, in other places."""
 
     etag: str
@@ -63,7 +63,7 @@ class Outcome(NamedTuple):
     merged: bool
 
 
-class Filing:
+class ConfigFile:
     """One config file and its history. Every method reads or writes files and may wait for others: not for an event loop.
 
     All raise OSError and StoreError where the disk does not let them; those that write also ConfigError, with every complaint,
@@ -79,21 +79,21 @@ class Filing:
         """By which the store tells its versions from those of other config files."""
         self._lock = folder / "config.lock"
 
-    def read(self) -> Paper:
+    def read(self) -> ConfigText:
         """The file as it is now. One that an editor has changed becomes a version of its own."""
         text = self._text()
-        if text and etag(text) != self._store.newest(self._name):
+        if text and etag(text) != self._store.newest_etag(self._name):
             # Perhaps somebody has written it this moment, and is about to say who it was.
             with platform.turn(self._lock):
                 return self._kept()
-        return Paper(text, etag(text))
+        return ConfigText(text, etag(text))
 
-    def _kept(self) -> Paper:
+    def _kept(self) -> ConfigText:
         """The file, whose text is a version afterwards; for whoever's turn it is."""
         text = self._text()
         if text:
-            self._store.keep(text, _SOMEBODY, "changed in the file", self._name)
-        return Paper(text, etag(text))
+            self._store.add_version(text, _SOMEBODY, "changed in the file", self._name)
+        return ConfigText(text, etag(text))
 
     def seen(self, base: str) -> Config | None:
         """The config whose etag is `base`; None when it is kept no more, or was never good."""
@@ -107,7 +107,7 @@ class Filing:
         """What `text` would come to; writes nothing."""
         return self._check(text)
 
-    def change(self, edits: Sequence[Edit], who: str, why: str, base: str | None = None) -> Outcome:
+    def change(self, edits: Sequence[Edit], who: str, why: str, base: str | None = None) -> SaveResult:
         """Make `edits` in the file as it is now. `base`: the etag that their author has seen.
 
         Changes of others in other places stay. Raises Stale where they are in the same place, and Unchangeable.
@@ -122,25 +122,25 @@ class Filing:
                     )
                 conflicts = self._conflicts(edits, str(base), now)
                 if conflicts:
-                    raise Stale(now.etag, conflicts)
+                    raise ConfigChanged(now.etag, conflicts)
             text = edit(now.text, edits)
             return self._written(text, who, why, merged=merged)
 
-    def write(self, text: str, who: str, why: str, base: str | None = None) -> Outcome:
+    def write(self, text: str, who: str, why: str, base: str | None = None) -> SaveResult:
         """Replace the file. `base`: the etag of what is replaced; raises Stale when it is another by now."""
         with platform.turn(self._lock):
             now = self._before()
             if base is not None and base != now.etag:
-                raise Stale(now.etag)
+                raise ConfigChanged(now.etag)
             return self._written(text, who, why, merged=False)
 
-    def versions(self) -> list[Version]:
+    def versions(self) -> list[ConfigVersion]:
         """The versions that are kept, newest first."""
         with contextlib.suppress(OSError):
             self.read()
         return self._store.versions(self._name)
 
-    def version(self, number: int) -> Version:
+    def version(self, number: int) -> ConfigVersion:
         """One of them with its text; raises LookupError."""
         return self._store.version(number, self._name)
 
@@ -156,15 +156,15 @@ class Filing:
         lines = difflib.unified_diff(old.splitlines(), new.splitlines(), n=1, lineterm="")
         return [_hidden(literal(scrub(line) if scrub else line)) for line in list(lines)[2:]]
 
-    def rollback(self, number: int, who: str, base: str | None = None) -> Outcome:
+    def rollback(self, number: int, who: str, base: str | None = None) -> SaveResult:
         """Make the file what it was in version `number`, which stays checked: what it named may be gone."""
         return self.write(self.version(number).text, who, f"back to version {number}", base)
 
-    def _before(self) -> Paper:
+    def _before(self) -> ConfigText:
         """The file as it is now, kept as a version even where there is none: the first change can be taken back too."""
         now = self._kept()
         if not now.text:
-            self._store.keep("", _SOMEBODY, "nothing in the file yet", self._name)
+            self._store.add_version("", _SOMEBODY, "nothing in the file yet", self._name)
         return now
 
     def _text(self) -> str:
@@ -175,18 +175,18 @@ class Filing:
         except UnicodeDecodeError:
             raise OSError(0, "it is not UTF-8 text", str(self.path)) from None
 
-    def _written(self, text: str, who: str, why: str, *, merged: bool) -> Outcome:
+    def _written(self, text: str, who: str, why: str, *, merged: bool) -> SaveResult:
         config = self._check(text)
         platform.private_folder(self.path.parent)
         self._write(text.encode())
         try:
-            self._store.keep(text, who, why, self._name)
-            self._store.note(who, "config changed", why)
+            self._store.add_version(text, who, why, self._name)
+            self._store.add_audit_entry(who, "config changed", why)
         except StoreError as error:
             # The change is made: to call it a failure would have its author make it again.
-            told = Complaint("", None, f"the change is made, but the history does not have it: {error}", "warning")
+            told = ConfigProblem("", None, f"the change is made, but the history does not have it: {error}", "warning")
             config = msgspec.structs.replace(config, warnings=(*config.warnings, told))
-        return Outcome(etag(text), config, merged)
+        return SaveResult(etag(text), config, merged)
 
     def _write(self, data: bytes) -> None:
         if self.path.is_symlink():
@@ -212,11 +212,11 @@ class Filing:
         """The number of the version that has this etag; None when it is kept no more."""
         return next((one.number for one in self._store.versions(self._name) if one.etag == mark), None)
 
-    def _conflicts(self, edits: Sequence[Edit], base: str, now: Paper) -> list[Conflict]:
+    def _conflicts(self, edits: Sequence[Edit], base: str, now: ConfigText) -> list[EditConflict]:
         known = self._number(base)
         if known is None:
             # What its author has seen is kept no more.
-            return [Conflict("the whole file", "changed", "as it was before")]
+            return [EditConflict("the whole file", "changed", "as it was before")]
         before, after = meaning(self.version(known).text), meaning(now.text)
         collided = []
         for one in edits:
@@ -224,13 +224,13 @@ class Filing:
                 continue
             # A place in a list is another one when the list is.
             path = one.path[: next((at for at, key in enumerate(one.path) if isinstance(key, int)), len(one.path))]
-            theirs = found(after, path)
-            if found(before, path) != theirs:
+            theirs = value_at(after, path)
+            if value_at(before, path) != theirs:
                 mine = _word(one.value) if isinstance(one, Set) else "taken out"
                 if mine != _word(theirs):
                     name = str(path[-1])
                     mine = _word(one.value, name) if isinstance(one, Set) else mine
-                    collided.append(Conflict(".".join(map(str, path)), _word(theirs, name), mine))
+                    collided.append(EditConflict(".".join(map(str, path)), _word(theirs, name), mine))
         return collided
 
 
@@ -257,7 +257,7 @@ def _literals(text: str) -> Iterator[str]:
     """What stands in a config under names of secrets, wherever its lines begin and end."""
     try:
         tree = meaning(text)
-    except Unchangeable:
+    except EditError:
         return
     todo = [("", tree)]
     while todo:
@@ -266,14 +266,14 @@ def _literals(text: str) -> Iterator[str]:
             todo += value.items()
         elif isinstance(value, list):
             todo += [(name, one) for one in value]
-        elif value is not None and TELLING.search(name) and not name.endswith("_file"):
+        elif value is not None and SECRET_NAME.search(name) and not name.endswith("_file"):
             written = value[0] if isinstance(value, tuple) else value
             yield from (line for line in written.split() if not line.startswith("${"))
 
 
 def _word(value: Any, name: str = "") -> str:
     """The value of the setting `name` in a few words, for a person who has to choose; a secret's are hidden."""
-    if isinstance(value, str) and TELLING.search(name) and not value.startswith("${"):
+    if isinstance(value, str) and SECRET_NAME.search(name) and not value.startswith("${"):
         return mask(value)
     if value is None:
         return "not set"

@@ -17,8 +17,8 @@ import msgspec
 
 from byway.config import document
 from byway.config.editing import Path, Value, flow, scalar
-from byway.config.settings import RUN, TELLING, Backend, Complaint, Config, Note, masked, notes
-from byway.secrets.names import named
+from byway.config.settings import BUILTIN_ONLY, SECRET_NAME, BackendSettings, Config, ConfigProblem, Note, masked, notes
+from byway.secrets.names import variables_in
 
 _PLAIN: Final = Note("")
 _INTEGER: Final = re.compile(r"[-+]?(0|[1-9]\d{0,14})")
@@ -26,11 +26,11 @@ _DECIMAL: Final = re.compile(r"[-+]?(0|[1-9]\d{0,14})\.\d{1,15}")
 _REFERENCE: Final = re.compile(r"\$\{[^{}:]+\}")
 
 
-class Lost(ValueError):
+class PathError(ValueError):
     """A path that leads nowhere: why, and what is there."""
 
 
-class Place(NamedTuple):
+class SettingLocation(NamedTuple):
     """A setting: where it stands in the file, its type, and its value now (None where there is none)."""
 
     path: Path
@@ -44,21 +44,21 @@ class Place(NamedTuple):
         return self.value is not None
 
 
-def find(config: Config, text: str) -> Place:
+def find(config: Config, text: str) -> SettingLocation:
     """Where a typed path leads. Members of lists go by number or by name; raises Lost."""
-    return _found(Place((), Config, _PLAIN, config), text.strip())
+    return _found(SettingLocation((), Config, _PLAIN, config), text.strip())
 
 
-def below(config: Config, text: str) -> list[str]:
+def completions(config: Config, text: str) -> list[str]:
     """What a path may be that begins with `text`, as far as its next dot: for those who type."""
     before = text.rpartition(".")[0]
     try:
         place = find(config, before)
-    except Lost:
+    except PathError:
         return []
     keys: list[str] = []
     if (struct := _struct(place.kind)) is not None:
-        keys = [name for name, (_, note) in _fields(struct).items() if note.built]
+        keys = [name for name, (_, note) in _fields(struct).items() if note.implemented]
     elif get_origin(place.kind) is dict:
         keys = list(place.value or ())
     elif get_origin(place.kind) is tuple:
@@ -67,16 +67,16 @@ def below(config: Config, text: str) -> list[str]:
     return [one for one in found if one.startswith(text)]
 
 
-def at(config: Config, path: Path) -> Place:
+def locate(config: Config, path: Path) -> SettingLocation:
     """The setting at a path as the file has it; raises Lost."""
-    place = Place((), Config, _PLAIN, config)
+    place = SettingLocation((), Config, _PLAIN, config)
     for key in path:
         # One step each: a key of a mapping may have dots in it.
         place = _entry(place, str(key)) if get_origin(place.kind) is dict else _found(place, str(key))
     return place
 
 
-def _found(at: Place, rest: str) -> Place:
+def _found(at: SettingLocation, rest: str) -> SettingLocation:
     if not rest:
         return at
     if _struct(at.kind) is not None:
@@ -85,25 +85,25 @@ def _found(at: Place, rest: str) -> Place:
         return _member(at, rest)
     if get_origin(at.kind) is dict:
         return _entry(at, rest)
-    if at.note.form == "models":
+    if at.note.format == "models":
         # A model may be `{id: name, window: tokens}`.
         key, rest = _cut(rest)
-        return _found(Place((*at.path, key), str, _PLAIN, None), rest)
-    raise Lost(f"{dotted(at.path)} is a single value; there is no {rest} below it.")
+        return _found(SettingLocation((*at.path, key), str, _PLAIN, None), rest)
+    raise PathError(f"{dotted(at.path)} is a single value; there is no {rest} below it.")
 
 
-def _field(at: Place, name: str, rest: str) -> Place:
+def _field(at: SettingLocation, name: str, rest: str) -> SettingLocation:
     fields = _fields(_struct(at.kind))
     if name not in fields:
         near = difflib.get_close_matches(name[:60], fields, 1)
         hint = f"Did you mean {dotted((*at.path, near[0]))}?" if near else f"There are {', '.join(fields)}."
-        raise Lost(f"There is no setting {dotted((*at.path, name))}. {hint}")
+        raise PathError(f"There is no setting {dotted((*at.path, name))}. {hint}")
     field, note = fields[name]
     value = getattr(at.value, field.name) if isinstance(at.value, msgspec.Struct) else None
-    return _found(Place((*at.path, name), _bare(field.type), note, value), rest)
+    return _found(SettingLocation((*at.path, name), _bare(field.type), note, value), rest)
 
 
-def _member(at: Place, rest: str) -> Place:
+def _member(at: SettingLocation, rest: str) -> SettingLocation:
     values = at.value or ()
     kind = _bare(get_args(at.kind)[0])
     names = {str(getattr(one, "name", None) or getattr(one, "id", "") or ""): place for place, one in enumerate(values)}
@@ -114,14 +114,14 @@ def _member(at: Place, rest: str) -> Place:
         fitting = [name for name in names if name and (rest == name or rest.startswith(f"{name}."))]
         if not fitting:
             there = ", ".join(name for name in names if name) or f"{len(values)} of them"
-            raise Lost(f"There is no {first} in {dotted(at.path)}; there are: {there}. The first one is 0.")
+            raise PathError(f"There is no {first} in {dotted(at.path)}; there are: {there}. The first one is 0.")
         name = max(fitting, key=len)
         number, tail = names[name], rest[len(name) + 1 :]
     value = values[number] if number < len(values) else None
-    return _found(Place((*at.path, number), kind, at.note, value), tail)
+    return _found(SettingLocation((*at.path, number), kind, at.note, value), tail)
 
 
-def _entry(at: Place, rest: str) -> Place:
+def _entry(at: SettingLocation, rest: str) -> SettingLocation:
     kind = _bare(get_args(at.kind)[1])
     key, tail = rest, ""
     if (struct := _struct(kind)) is not None:
@@ -129,7 +129,7 @@ def _entry(at: Place, rest: str) -> Place:
         name, _, last = rest.rpartition(".")
         key, tail = (name, last) if name and last in _fields(struct) else (rest, "")
     value = at.value.get(key) if isinstance(at.value, Mapping) else None
-    return _found(Place((*at.path, key), kind, at.note, value), tail)
+    return _found(SettingLocation((*at.path, key), kind, at.note, value), tail)
 
 
 def _cut(rest: str) -> tuple[str, str]:
@@ -143,7 +143,7 @@ def _fields(struct: Any) -> dict[str, tuple[Any, Note]]:
     return {
         field.encode_name: (field, kinds[field.name])
         for field in msgspec.structs.fields(struct)
-        if not kinds[field.name].inner
+        if not kinds[field.name].internal
     }
 
 
@@ -169,7 +169,7 @@ def dotted(path: Path) -> str:
 # ------------------------------------------------------------------------------------------------------------ what is typed
 
 
-def typed(text: str) -> Value:
+def parse_value(text: str) -> Value:
     """A value as it is typed at a command line: `true`, `5`, `[a, b]`, `{id: x}`, `"quoted"`, anything else is text.
 
     Raises Lost for brackets and quotes that are not closed.
@@ -178,10 +178,10 @@ def typed(text: str) -> Value:
         return _word(text)
     try:
         root, complaints = document.read(text)
-    except document.Unreadable as error:
-        raise Lost(f"The value cannot be read: {error.complaint.message}.") from None
+    except document.YamlError as error:
+        raise PathError(f"The value cannot be read: {error.problem.message}.") from None
     if complaints or root is None:
-        raise Lost(f"The value cannot be read: {complaints[0].message if complaints else 'it is empty'}.")
+        raise PathError(f"The value cannot be read: {complaints[0].message if complaints else 'it is empty'}.")
     return _value(root)
 
 
@@ -203,7 +203,7 @@ def _word(text: str) -> Value:
     return float(text) if _DECIMAL.fullmatch(text) else text
 
 
-def literals(place: Place, value: Any) -> Iterator[Path]:
+def literal_secrets(place: SettingLocation, value: Any) -> Iterator[Path]:
     """The paths in a typed value at which a secret stands itself, and not the `${NAME}` of one."""
     kind, note, path = place.kind, place.note, place.path
     if isinstance(value, Mapping):
@@ -214,46 +214,48 @@ def literals(place: Place, value: Any) -> Iterator[Path]:
         inner = _bare(get_args(kind)[1]) if get_origin(kind) is dict else None
         for key, one in value.items():
             if key in fields:
-                yield from literals(Place((*path, key), _bare(fields[key][0].type), fields[key][1], None), one)
+                yield from literal_secrets(
+                    SettingLocation((*path, key), _bare(fields[key][0].type), fields[key][1], None), one
+                )
             elif inner is not None:
-                yield from literals(Place((*path, key), inner, note, None), one)
+                yield from literal_secrets(SettingLocation((*path, key), inner, note, None), one)
     elif isinstance(value, Sequence) and not isinstance(value, str):
         inner = _bare(get_args(kind)[0]) if get_origin(kind) is tuple else kind
-        for at, one in enumerate(value):
-            yield from literals(Place((*path, at), inner, note, None), one)
+        for locate, one in enumerate(value):
+            yield from literal_secrets(SettingLocation((*path, locate), inner, note, None), one)
     elif value is not None and _is_secret(note, path, str(value)):
         yield path
 
 
 def _is_secret(note: Note, path: Path, text: str) -> bool:
-    if note.form == "secret":
+    if note.format == "secret":
         return _REFERENCE.fullmatch(text.strip()) is None
-    if note.form == "proxy":
+    if note.format == "proxy":
         try:
             password = urlsplit(text).password
         except ValueError:
             return True
         return bool(password) and "${" not in str(password)
-    return note.form == "header" and bool(TELLING.search(str(path[-1]))) and "${" not in text
+    return note.format == "header" and bool(SECRET_NAME.search(str(path[-1]))) and "${" not in text
 
 
 # ------------------------------------------------------------------------------------------------------------ what is shown
 
 
-class Table(NamedTuple):
+class SettingTable(NamedTuple):
     """Settings to be shown: plain masked values, and a remark on some of them by their paths."""
 
     values: Any
     remarks: Mapping[Path, str]
 
 
-def table(place: Place, given: Any, *, everything: bool) -> Table:
+def table(place: SettingLocation, given: Any, *, everything: bool) -> SettingTable:
     """What is set at a place and below; `everything`: defaults too. `given` is the file's meaning at that place."""
     remarks: dict[Path, str] = {}
-    return Table(_shown(place, given, place.path, remarks, everything), remarks)
+    return SettingTable(_shown(place, given, place.path, remarks, everything), remarks)
 
 
-def _shown(place: Place, given: Any, path: Path, remarks: dict[Path, str], everything: bool) -> Any:
+def _shown(place: SettingLocation, given: Any, path: Path, remarks: dict[Path, str], everything: bool) -> Any:
     """The masked value, and for what has fields only those that are given or differ from their defaults."""
     value = place.value
     if isinstance(value, msgspec.Struct):
@@ -262,16 +264,16 @@ def _shown(place: Place, given: Any, path: Path, remarks: dict[Path, str], every
         return [
             _of_struct(
                 one,
-                given[at] if isinstance(given, list) and at < len(given) else None,
-                (*path, at),
+                given[locate] if isinstance(given, list) and locate < len(given) else None,
+                (*path, locate),
                 remarks,
                 everything,
             )
-            for at, one in enumerate(value)
+            for locate, one in enumerate(value)
         ]
-    if isinstance(given, str) and place.note.form == "secret" and (names := named(given)):
+    if isinstance(given, str) and place.note.format == "secret" and (names := variables_in(given)):
         remarks[path] = ", ".join(f"${{{name}}}" for name in sorted(names))
-    if place.note.form == "octal" and isinstance(value, int):
+    if place.note.format == "octal" and isinstance(value, int):
         return f"{value:04o}"
     if isinstance(value, float) and value.is_integer():
         return int(value)
@@ -284,11 +286,11 @@ def _of_struct(value: msgspec.Struct, given: Any, path: Path, remarks: dict[Path
         inner, here = getattr(value, field.name), (*path, name)
         own = given.get(name) if isinstance(given, dict) else None
         chosen = own is not None or inner != _default(field)
-        if not chosen and not (everything and note.built and _fits(value, name)):
+        if not chosen and not (everything and note.implemented and _fits(value, name)):
             continue
-        place = Place(here, _bare(field.type), note, inner)
+        place = SettingLocation(here, _bare(field.type), note, inner)
         told = _shown(place, own, here, remarks, everything)
-        if note.form == "models" and (windows := getattr(value, "windows", None)):
+        if note.format == "models" and (windows := getattr(value, "windows", None)):
             told = [{"id": one, "window": windows[one]} if one in windows else one for one in told]
         if told == {} and not everything:
             continue
@@ -300,14 +302,14 @@ def _of_struct(value: msgspec.Struct, given: Any, path: Path, remarks: dict[Path
 
 def _fits(value: msgspec.Struct, name: str) -> bool:
     """May it be set here? Some settings of a backend are for Byway's own models only."""
-    return not isinstance(value, Backend) or value.managed or name not in RUN
+    return not isinstance(value, BackendSettings) or value.managed or name not in BUILTIN_ONLY
 
 
 def _default(field: Any) -> Any:
     return field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
 
 
-def lines(table: Table, path: Path = (), column: int = 0) -> list[str]:
+def lines(table: SettingTable, path: Path = (), column: int = 0) -> list[str]:
     """A table as text that reads like the file: mappings and lists as blocks, remarks behind a `#`."""
     values, indent = table.values, " " * column
     if isinstance(values, Mapping) and values:
@@ -315,42 +317,42 @@ def lines(table: Table, path: Path = (), column: int = 0) -> list[str]:
         for key, inner in values.items():
             here = (*path, key)
             remark = f"  # {table.remarks[here]}" if here in table.remarks else ""
-            below = lines(Table(inner, table.remarks), here, column + 2)
-            single = (len(below) == 1 and not isinstance(inner, Mapping | list)) or inner in ({}, [])
+            completions = lines(SettingTable(inner, table.remarks), here, column + 2)
+            single = (len(completions) == 1 and not isinstance(inner, Mapping | list)) or inner in ({}, [])
             found += (
-                [f"{indent}{scalar(key)}: {below[0].strip()}{remark}"]
+                [f"{indent}{scalar(key)}: {completions[0].strip()}{remark}"]
                 if single
-                else [f"{indent}{scalar(key)}:{remark}", *below]
+                else [f"{indent}{scalar(key)}:{remark}", *completions]
             )
         return found
     if isinstance(values, list) and values:
         found = []
-        for at, inner in enumerate(values):
-            first, *others = lines(Table(inner, table.remarks), (*path, at), column + 2)
+        for locate, inner in enumerate(values):
+            first, *others = lines(SettingTable(inner, table.remarks), (*path, locate), column + 2)
             found += [f"{indent}- {first.strip()}", *others]
         return found
-    return [f"{indent}{word(values)}"]
+    return [f"{indent}{one_line(values)}"]
 
 
-def word(value: Any) -> str:
+def one_line(value: Any) -> str:
     """A plain value on one line, as the file would have it."""
     return flow(str(value) if isinstance(value, datetime.datetime) else value)
 
 
-def words(value: Any) -> str:
+def short_text(value: Any) -> str:
     """A plain value for a person; empty when it is too much for a line."""
     if value is None:
         return "not set"
     if isinstance(value, list) and len(value) == 1:
-        return words(value[0])
+        return short_text(value[0])
     if isinstance(value, Mapping) or (
         isinstance(value, list) and any(isinstance(one, Mapping | list) for one in value)
     ):
         return ""
-    return value if isinstance(value, str) else word(value)
+    return value if isinstance(value, str) else one_line(value)
 
 
-def fresh(before: Sequence[Complaint], after: Sequence[Complaint]) -> list[Complaint]:
+def new_warnings(before: Sequence[ConfigProblem], after: Sequence[ConfigProblem]) -> list[ConfigProblem]:
     """The warnings that a change brought: lines may have moved, so they are not compared."""
     known = {(one.path, one.message) for one in before}
     return [one for one in after if (one.path, one.message) not in known]

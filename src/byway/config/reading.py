@@ -12,38 +12,38 @@ import msgspec
 
 from byway.backends.vendors import VENDORS
 from byway.config import document, validators
-from byway.config.document import Node, shown
+from byway.config.document import Node, shown_key
 from byway.config.settings import (
     BUILTIN,
-    RUN,
-    ApiKeys,
-    Backend,
-    Complaint,
+    BUILTIN_ONLY,
+    ApiKeysSettings,
+    BackendSettings,
     Config,
-    Form,
-    Key,
+    ConfigProblem,
+    Format,
+    KeySettings,
+    MaskedStruct,
     Note,
     ProviderName,
-    Searched,
-    Shown,
-    Tls,
-    WebSearch,
+    SearchProviderSettings,
+    TlsSettings,
+    WebSearchSettings,
     notes,
 )
-from byway.secrets.names import ENTRIES, KEPT, Scrubber, expand
+from byway.secrets.names import ENTRIES, ENTRY_OF_VARIABLE, Scrubber, expand
 
 
 class ConfigError(Exception):
     """A config that cannot be used. `complaints` has everything that was found, by line; `str` has one per line."""
 
-    def __init__(self, complaints: Iterable[Complaint], file: str = "byway.yaml") -> None:
-        self.complaints = _by_line(complaints)
+    def __init__(self, complaints: Iterable[ConfigProblem], file: str = "byway.yaml") -> None:
+        self.problems = _by_line(complaints)
         self.file = file
-        super().__init__(file, self.complaints)
+        super().__init__(file, self.problems)
 
     def __str__(self) -> str:
-        places = (f"{self.file}:{one.line}" if one.line else self.file for one in self.complaints)
-        return "\n".join(f"{place}: {one}" for place, one in zip(places, self.complaints, strict=True))
+        places = (f"{self.file}:{one.line}" if one.line else self.file for one in self.problems)
+        return "\n".join(f"{place}: {one}" for place, one in zip(places, self.problems, strict=True))
 
 
 def load(text: str, environ: Mapping[str, str], *, file: str = "byway.yaml") -> Config:
@@ -55,10 +55,10 @@ def load(text: str, environ: Mapping[str, str], *, file: str = "byway.yaml") -> 
     root = reader.open(text)
     config = Config() if root is None else cast(Config, reader.struct(root, Config, ""))
     reader.end()
-    return msgspec.structs.replace(config, warnings=_by_line(reader.complaints))
+    return msgspec.structs.replace(config, warnings=_by_line(reader.problems))
 
 
-def load_keys(text: str, environ: Mapping[str, str], *, file: str = "api-keys.yaml") -> tuple[Key, ...]:
+def load_keys(text: str, environ: Mapping[str, str], *, file: str = "api-keys.yaml") -> tuple[KeySettings, ...]:
     """The keys of an `api_keys_file`: a list of keys, or a mapping with that list under `api_keys`.
 
     A key whose `${NAME}` is missing has it in `missing` and opens nothing. Raises ConfigError.
@@ -69,9 +69,11 @@ def load_keys(text: str, environ: Mapping[str, str], *, file: str = "api-keys.ya
     if root is not None and isinstance(root.value, dict):
         path = "api_keys"
         for name in root.value.keys() - {path}:
-            reader.complain(shown(name), root.lines[name], "not known here; the file is a list of keys under api_keys")
+            reader.complain(
+                shown_key(name), root.lines[name], "not known here; the file is a list of keys under api_keys"
+            )
         root = root.value.get(path)
-    found = None if root is None or root.null else reader.value(root, tuple[Key, ...], Note(""), path)
+    found = None if root is None or root.null else reader.value(root, tuple[KeySettings, ...], Note(""), path)
     keys = reader.keys(found, root, path) if root is not None and isinstance(found, tuple) else ()
     reader.end()
     return keys
@@ -93,7 +95,7 @@ def static_changes(old: Config, new: Config) -> tuple[str, ...]:
 _MANY: Final = 300
 
 
-def _by_line(complaints: Iterable[Complaint]) -> tuple[Complaint, ...]:
+def _by_line(complaints: Iterable[ConfigProblem]) -> tuple[ConfigProblem, ...]:
     return tuple(sorted(complaints, key=lambda one: (one.line or 0, one.path)))
 
 
@@ -104,7 +106,7 @@ class _Absent:
 _ABSENT: Final = _Absent()
 
 #: Readers of text by form; those of `header`, `models` and `url` need more than the text and are called by name.
-_FORMS: Final[dict[Form, Callable[[str], object]]] = {
+_FORMS: Final[dict[Format, Callable[[str], object]]] = {
     "address": validators.address,
     "cidr": validators.network,
     "domain": validators.domain,
@@ -119,7 +121,7 @@ _FORMS: Final[dict[Form, Callable[[str], object]]] = {
     "secret": validators.secret,
     "strategy": validators.strategy,
 }
-_SECRET: Final[frozenset[Form]] = frozenset({"secret", "header", "proxy", "url"})
+_SECRET: Final[frozenset[Format]] = frozenset({"secret", "header", "proxy", "url"})
 _NUMBER: Final = {int: re.compile(r"[-+]?\d{1,15}"), float: re.compile(r"[-+]?\d{1,15}(\.\d{1,15})?")}
 _KINDS: Final = {str: "text", list: "a list", dict: "a mapping"}
 
@@ -128,7 +130,7 @@ class _Reader:
     """One run over a tree: collects complaints, expands `${NAME}`, notes which variables are missing where."""
 
     def __init__(self, environ: Mapping[str, str], file: str) -> None:
-        self.complaints: list[Complaint] = []
+        self.problems: list[ConfigProblem] = []
         self.file = file
         self._environ = environ
         self._scrub = Scrubber().scrub
@@ -136,19 +138,19 @@ class _Reader:
         """Inside a section that is not built yet: nothing there can end the start."""
         self._missing: list[tuple[str, str, int]] | None = None
         """Where a missing variable turns off what needs it: name, path, line. None: it is an error."""
-        self._left = document.MOST
+        self._left = document.MAX_VALUES
 
     def open(self, text: str) -> Node | None:
         try:
             root, complaints = document.read(text.removeprefix("\ufeff"))
-        except document.Unreadable as error:
-            raise ConfigError([error.complaint], self.file) from None
-        self.complaints += complaints
+        except document.YamlError as error:
+            raise ConfigError([error.problem], self.file) from None
+        self.problems += complaints
         return root
 
     def end(self) -> None:
-        if any(one.severity == "error" for one in self.complaints):
-            raise ConfigError(self.complaints, self.file)
+        if any(one.severity == "error" for one in self.problems):
+            raise ConfigError(self.problems, self.file)
 
     def complain(self, path: str, line: int, message: str) -> None:
         self._add(path, line, message, "warning" if self._soft else "error")
@@ -157,18 +159,20 @@ class _Reader:
         self._add(path, line, message, "warning")
 
     def _add(self, path: str, line: int, message: str, severity: Literal["error", "warning"]) -> None:
-        self.complaints.append(Complaint(self._scrub(path), line, self._scrub(message), severity))
-        if len(self.complaints) > _MANY:
+        self.problems.append(ConfigProblem(self._scrub(path), line, self._scrub(message), severity))
+        if len(self.problems) > _MANY:
             self._stop(path, line, "more is wrong below; this is where the reader gave up")
 
     def _stop(self, path: str, line: int, message: str) -> NoReturn:
-        raise ConfigError([*self.complaints, Complaint(path, line, message)], self.file)
+        raise ConfigError([*self.problems, ConfigProblem(path, line, message)], self.file)
 
     def _spend(self, count: int, path: str, line: int) -> None:
         """Count values, so that aliases within aliases come to an end."""
         self._left -= count
         if self._left < 0:
-            self._stop(path, line, f"there are more than {document.MOST} values, counting those that aliases repeat")
+            self._stop(
+                path, line, f"there are more than {document.MAX_VALUES} values, counting those that aliases repeat"
+            )
 
     def struct(self, node: Node, cls: type[msgspec.Struct], path: str) -> msgspec.Struct | None:
         """A settings struct; None when the node is no mapping. A field that was refused keeps its default."""
@@ -177,25 +181,27 @@ class _Reader:
             return None if path else cls()
         self._spend(len(node.value), path, node.line)
         before = self._missing
-        if cls in (Backend, Key, WebSearch, Searched):
+        if cls in (BackendSettings, KeySettings, WebSearchSettings, SearchProviderSettings):
             self._missing = []
-        known = {field.encode_name: field for field in msgspec.structs.fields(cls) if not _note(cls, field.name).inner}
+        known = {
+            field.encode_name: field for field in msgspec.structs.fields(cls) if not _note(cls, field.name).internal
+        }
         values: dict[str, Any] = {}
         for name, child in node.value.items():
-            inside = f"{path}.{shown(name)}".lstrip(".")
+            inside = f"{path}.{shown_key(name)}".lstrip(".")
             field = known.get(name)
             if field is None:
                 self._unknown(name, known, cls, path, node.lines[name])
                 continue
             note = _note(cls, field.name)
-            if child.null or note.form == "models":
+            if child.null or note.format == "models":
                 continue
-            self._soft, outer = self._soft or not note.built, self._soft
+            self._soft, outer = self._soft or not note.implemented, self._soft
             value = self.value(child, field.type, note, inside)
             if value is not _ABSENT:
                 values[field.name] = value
                 default = None if field.default is msgspec.NODEFAULT else field.default
-                if not note.built and getattr(value, "enabled", value != default):
+                if not note.implemented and getattr(value, "enabled", value != default):
                     self.warn(inside, node.lines[name], "not built yet, has no effect")
             self._soft = outer
         check = _CHECKS.get(cls)
@@ -239,12 +245,12 @@ class _Reader:
             if text not in ("true", "True", "TRUE", "false", "False", "FALSE"):
                 raise ValueError(f"expected true or false{_got(node, note)}")
             return text.lower() == "true"
-        if note.form == "url":
+        if note.format == "url":
             address, odd = validators.url(text)
             for one in odd:
                 self.warn(path, node.line, one)
             return address
-        read = _FORMS.get(note.form)
+        read = _FORMS.get(note.format)
         if read is None and kind in _NUMBER:
             if not _NUMBER[kind].fullmatch(text):
                 raise ValueError(f"expected {_expected(kind, note)}{_got(node, note)}")
@@ -255,7 +261,7 @@ class _Reader:
                 raise ValueError("there is a NUL character in it")
         else:
             value = read(text)
-        if isinstance(value, int | float) and not note.low <= value <= note.high:
+        if isinstance(value, int | float) and not note.minimum <= value <= note.maximum:
             raise ValueError(f"expected {_expected(kind, note)}{_got(node, note)}")
         return value
 
@@ -285,7 +291,7 @@ class _Reader:
         for name, child in node.value.items():
             line = node.lines[name]
             try:
-                if note.form == "header":
+                if note.format == "header":
                     validators.header_name(name)
             except ValueError as error:
                 known = f".{name}" if name.lower() in validators.HOP_BY_HOP else ""
@@ -313,12 +319,12 @@ class _Reader:
 
     def _unknown(self, name: str, known: Iterable[str], cls: type, path: str, line: int) -> None:
         near = difflib.get_close_matches(name[:60], known, 1)
-        if not near and issubclass(cls, Shown):
+        if not near and issubclass(cls, MaskedStruct):
             # Perhaps a secret that slipped to the left of a colon.
             self.complain(path, line, f"a key here is not known; known are {', '.join(known)}")
             return
         hint = f"did you mean {near[0]}?" if near else f"known here are {', '.join(known)}"
-        self.complain(f"{path}.{shown(name)}".lstrip("."), line, f"not known; {hint}")
+        self.complain(f"{path}.{shown_key(name)}".lstrip("."), line, f"not known; {hint}")
 
     def turned_off(self, values: dict[str, Any], what: str) -> None:
         """Note and warn about the variables that are missing for the struct being read."""
@@ -327,17 +333,21 @@ class _Reader:
             first = {name: (path, line) for name, path, line in reversed(missing)}
             values["missing"] = tuple(sorted(first))
             for name, (path, line) in first.items():
-                keep = f". To keep it: byway secret set {KEPT[name].name}" if name in KEPT else ""
+                keep = (
+                    f". To keep it: byway secret set {ENTRY_OF_VARIABLE[name].name}"
+                    if name in ENTRY_OF_VARIABLE
+                    else ""
+                )
                 self.warn(path, line, f"{name} is not set: {what} is off until it is{keep}")
 
-    def keys(self, found: tuple[Any, ...], node: Node, path: str) -> tuple[Key, ...]:
+    def keys(self, found: tuple[Any, ...], node: Node, path: str) -> tuple[KeySettings, ...]:
         """Keys with an id each, without those that were refused; complains about repeated ones."""
         nodes = cast("list[Node]", node.value)
-        keys: list[Key] = []
+        keys: list[KeySettings] = []
         ids: dict[str, int] = {}
         texts: dict[str, int] = {}
         for at, (key, where) in enumerate(zip(found, nodes, strict=True)):
-            if not isinstance(key, Key):
+            if not isinstance(key, KeySettings):
                 continue
             inside = f"{path}.{at}".lstrip(".")
             key = msgspec.structs.replace(key, id=key.id or key.name or f"key-{at + 1}")
@@ -385,7 +395,7 @@ class _Reader:
             values["url"] = VENDORS[kind].url
             if values["url"] is None:
                 self.complain(path, node.line, f"a backend of type {kind} needs a url, such as http://127.0.0.1:8080")
-        for field in RUN if kind is not None and not VENDORS[kind].managed else ():
+        for field in BUILTIN_ONLY if kind is not None and not VENDORS[kind].managed else ():
             if field in values:
                 message = f"only Byway's own models (type: builtin) have this; what runs at a {kind} is set there"
                 self.complain(f"{path}.{field}", fields[field].line, message)
@@ -403,9 +413,9 @@ class _Reader:
             if isinstance(item.value, dict):
                 named = item.value.get("id") or item.value.get("name")
                 for name in item.value.keys() - {"id", "name", "window"}:
-                    self.warn(f"{inside}.{shown(name)}", item.lines[name], "not known here, has no effect")
+                    self.warn(f"{inside}.{shown_key(name)}", item.lines[name], "not known here, has no effect")
                 if (size := item.value.get("window")) is not None and not size.null:
-                    window = self.value(size, int, Note("", low=1), f"{inside}.window")
+                    window = self.value(size, int, Note("", minimum=1), f"{inside}.window")
                 if named is None or isinstance(named.value, dict | list):
                     self.complain(inside, item.line, "a model needs its name: {id: my-model}")
                     continue
@@ -469,9 +479,9 @@ class _Reader:
     def check_config(self, values: dict[str, Any], node: Node, path: str) -> None:
         fields = cast("dict[str, Node]", node.value)
         lines: dict[str, int] = {}
-        backends: list[Backend] = []
+        backends: list[BackendSettings] = []
         for at, backend in enumerate(values.get("backends", ())):
-            if not isinstance(backend, Backend):
+            if not isinstance(backend, BackendSettings):
                 continue
             where = cast("list[Node]", fields["backends"].value)[at]
             if backend.name in lines:
@@ -483,7 +493,7 @@ class _Reader:
                 self._local(backend, where, f"backends.{at}")
         values["backends"] = tuple(backends) or (BUILTIN,)
         search = values.get("web_search")
-        if values.get("local_only") and isinstance(search, WebSearch) and search.enabled:
+        if values.get("local_only") and isinstance(search, WebSearchSettings) and search.enabled:
             for one in search.providers:
                 if not one.base_url or not validators.local(one.base_url):
                     message = (
@@ -495,7 +505,7 @@ class _Reader:
             self.warn("server.workers", line, "more than one is not built yet; one process serves")
         self._aliases(values, fields.get("model_aliases"))
 
-    def _local(self, backend: Backend, node: Node, path: str) -> None:
+    def _local(self, backend: BackendSettings, node: Node, path: str) -> None:
         for field, address in (("url", backend.url), ("proxy", backend.proxy)):
             if address is not None and not validators.local(address):
                 line = cast("dict[str, Node]", node.value).get(field, node).line
@@ -509,7 +519,7 @@ class _Reader:
         """Warn about targets that no backend can know. A backend without `models` may know any name."""
         if node is None or "backends" not in values:
             return
-        backends: dict[str, Backend] = {backend.name: backend for backend in values["backends"]}
+        backends: dict[str, BackendSettings] = {backend.name: backend for backend in values["backends"]}
         open_ended = any(not backend.models for backend in backends.values())
         models = {model for backend in backends.values() for model in backend.models}
         for alias, targets in values.get("model_aliases", {}).items():
@@ -517,7 +527,7 @@ class _Reader:
                 name, slash, model = target.partition("/")
                 pinned = backends.get(name) if slash else None
                 known = target in models or (pinned is not None and (not pinned.models or model in pinned.models))
-                if known or len(self.complaints) >= _MANY:
+                if known or len(self.problems) >= _MANY:
                     continue
                 near = difflib.get_close_matches(name[:60], backends, 1, 0.8) if slash and pinned is None else []
                 if open_ended and not near and pinned is None:
@@ -534,12 +544,12 @@ class _Reader:
 
 
 _CHECKS: Final[dict[type, Callable[[_Reader, dict[str, Any], Node, str], None]]] = {
-    Backend: _Reader.check_backend,
-    Tls: _Reader.check_tls,
-    Key: _Reader.check_key,
-    ApiKeys: _Reader.check_keys,
-    WebSearch: _Reader.check_search,
-    Searched: _Reader.check_searched,
+    BackendSettings: _Reader.check_backend,
+    TlsSettings: _Reader.check_tls,
+    KeySettings: _Reader.check_key,
+    ApiKeysSettings: _Reader.check_keys,
+    WebSearchSettings: _Reader.check_search,
+    SearchProviderSettings: _Reader.check_searched,
     Config: _Reader.check_config,
 }
 
@@ -580,16 +590,16 @@ def _choice(text: str, allowed: tuple[str, ...], written: object) -> str:
 
 
 def _got(node: Node, note: Note) -> str:
-    return "" if note.form in _SECRET else f", got {str(node.value)[:40]!r}"
+    return "" if note.format in _SECRET else f", got {str(node.value)[:40]!r}"
 
 
 def _expected(kind: Any, note: Note) -> str:
-    low, high = f"{note.low:g}", f"{note.high:g}"
-    if note.form == "octal":
+    low, high = f"{note.minimum:g}", f"{note.maximum:g}"
+    if note.format == "octal":
         return "permissions in octal up to 0777"
-    if note.form == "duration":
-        return "a duration such as 30s" + (f" of at least {note.low:g} s" if note.low else "")
+    if note.format == "duration":
+        return "a duration such as 30s" + (f" of at least {note.minimum:g} s" if note.minimum else "")
     if kind in _NUMBER:
         what = "a whole number" if kind is int else "a number"
-        return what + (f" of at least {low}" if note.high >= 1_000_000_000 else f" from {low} to {high}")
+        return what + (f" of at least {low}" if note.maximum >= 1_000_000_000 else f" from {low} to {high}")
     return {bool: "true or false"}.get(kind, "text")

@@ -11,7 +11,7 @@ import msgspec
 
 from byway.backends.protocol import Call
 from byway.backends.vendors import VENDORS
-from byway.config import Timeouts
+from byway.config import TimeoutSettings
 from byway.problems import Problem
 from byway.upstream.client import Upstream
 
@@ -101,7 +101,9 @@ async def find(places: Mapping[str, str] | None = None, limit: float = LIMIT) ->
 
 
 async def _find(vendor: str, url: str, limit: float) -> Found | None:
-    upstream = Upstream(url, timeouts=Timeouts(connect=limit, first_byte=limit, between_chunks=limit), proxy="none")
+    upstream = Upstream(
+        url, timeouts=TimeoutSettings(connect=limit, first_byte=limit, between_chunks=limit), proxy="none"
+    )
 
     async def get(path: str) -> _Reply:
         answer = await upstream.open(Call("GET", path, (("accept", "application/json"),)))

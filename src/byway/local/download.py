@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from byway import platform, urls
-from byway.config import LocalModels
+from byway.config import LocalModelSettings
 from byway.local import hub, library
 from byway.local.gguf import Broken
 from byway.local.hub import Item, Repo, Unfound
@@ -77,7 +77,7 @@ class Downloaded(NamedTuple):
 async def download(
     text: str,
     folder: Path,
-    settings: LocalModels,
+    settings: LocalModelSettings,
     *,
     local_only: bool = False,
     environ: Mapping[str, str] = os.environ,

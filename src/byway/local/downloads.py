@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from byway import platform
-from byway.config import LocalModels
+from byway.config import LocalModelSettings
 from byway.local import hub
 from byway.local.download import Downloaded, Failed, Progress, download
 from byway.local.hub import Repo, Unfound
@@ -70,7 +70,7 @@ class Downloads:
             return shutil.disk_usage(place).free
         return None
 
-    def begin(self, text: str, settings: LocalModels, *, local_only: bool = False) -> Job:
+    def begin(self, text: str, settings: LocalModelSettings, *, local_only: bool = False) -> Job:
         """Start what `text` names, or go on with it. Raises ValueError in words for a person."""
         text = text.strip()
         try:
@@ -89,7 +89,7 @@ class Downloads:
         self._remember()
         return fresh
 
-    def again(self, number: int, settings: LocalModels, *, local_only: bool = False) -> Job:
+    def again(self, number: int, settings: LocalModelSettings, *, local_only: bool = False) -> Job:
         """Go on with a download that was stopped or has failed. Raises ValueError."""
         return self.begin(self.job(number).text, settings, local_only=local_only)
 
@@ -127,7 +127,7 @@ class Downloads:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _run(self, job: Job, settings: LocalModels, local_only: bool) -> None:
+    async def _run(self, job: Job, settings: LocalModelSettings, local_only: bool) -> None:
         def show(progress: Progress) -> None:
             job.progress = progress
 

@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from byway.config import Backend, Config
+from byway.config import BackendSettings, Config
 from byway.config.editing import Append, Edit, Remove, Set
-from byway.config.settings import RUN
+from byway.config.settings import BUILTIN_ONLY
 from byway.secrets.names import literal
 
 _LONGEST: Final = 100
@@ -26,7 +26,7 @@ def load(
     `options` are those of `settings.RUN` that are chosen; what is left out stays as it is. `fresh`: the file names no
     backends, those of `config` are only understood. Raises Taken.
     """
-    given = {key: options[key] for key in RUN if options.get(key) is not None} | {"path": literal(path)}
+    given = {key: options[key] for key in BUILTIN_ONLY if options.get(key) is not None} | {"path": literal(path)}
     at = None if fresh else next((place for place, one in enumerate(config.backends) if one.name == name), None)
     served = name
     edits: list[Edit] = []
@@ -60,7 +60,7 @@ def plain(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._:+-]+", "-", name).strip("-")[:_LONGEST] or "model"
 
 
-def _leads_to(lead: str, settings: Backend, config: Config) -> bool:
+def _leads_to(lead: str, settings: BackendSettings, config: Config) -> bool:
     """Does an alias' target lead to this backend and no other?"""
     others = {name for one in config.backends if one.name != settings.name for name in one.names}
     return lead.partition("/")[0] == settings.name or (lead in settings.names and lead not in others)

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 from byway import platform
-from byway.config.settings import Backend
+from byway.config.settings import BackendSettings
 from byway.local import gguf, library
 from byway.logs import say
 
@@ -75,7 +75,7 @@ class Options(NamedTuple):
     threads: int | None = None
 
 
-def options(settings: Backend) -> Options:
+def options(settings: BackendSettings) -> Options:
     """The options of a backend of type `builtin`."""
     return Options(settings.path or None, settings.window, settings.gpu_layers, settings.threads)
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from byway import __version__, urls
 from byway.backends.protocol import Call
-from byway.config import Timeouts
+from byway.config import TimeoutSettings
 from byway.config.settings import HUB
 from byway.problems import Problem
 from byway.upstream.address import Address, proxy_for
@@ -21,7 +21,7 @@ from byway.upstream.client import Answer, Upstream
 from byway.urls import Url
 from byway.web.guard import AddressPolicy, never, public
 
-_TIMEOUTS: Final = Timeouts(connect=15.0, first_byte=60.0, between_chunks=60.0)
+_TIMEOUTS: Final = TimeoutSettings(connect=15.0, first_byte=60.0, between_chunks=60.0)
 _REDIRECTS: Final = 8
 _MOVED: Final = frozenset((301, 302, 303, 307, 308))
 _LISTING: Final = 16 << 20

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from byway.access.keys import ANYBODY
+from byway.access.keys import ANONYMOUS
 from byway.fronts.chat import envelope as chat_envelope
 from byway.messages.events import Frame
 from byway.pipeline.exchange import Record
@@ -71,7 +71,7 @@ class Ask:
         self.id = id
         """24 random letters: `req_` and `msg_` ids are made of it."""
         self.runtime: Runtime = app.runtime
-        self.caller = ANYBODY
+        self.caller = ANONYMOUS
         self.record = Record()
         self.status = 0
         self.origin = b""

@@ -15,8 +15,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 from byway.config import Config, ConfigError, static_changes
-from byway.config.editing import Append, Edit, Remove, Set, Unchangeable
-from byway.config.file import Outcome, Stale
+from byway.config.editing import Append, Edit, EditError, Remove, Set
+from byway.config.file import ConfigChanged, SaveResult
 from byway.config.settings import masked
 from byway.problems import Problem
 from byway.routes.context import Ask, Routes
@@ -55,15 +55,15 @@ async def work(do: Callable[[], T]) -> T:
         return await asyncio.to_thread(do)
     except ConfigError as error:
         raise Problem("invalid_request", f"The config would not be good:\n{error}") from None
-    except Unchangeable as error:
-        raise Problem("invalid_request", str(error.complaint)) from None
+    except EditError as error:
+        raise Problem("invalid_request", str(error.problem)) from None
     except (ValueError, LookupError) as error:
         raise Problem("invalid_request", str(error.args[0] if error.args else error)) from None
     except RecursionError:
         raise Problem("invalid_request", "The changes are nested too deeply.") from None
     except StoreError as error:
         raise Problem("internal", str(error)) from None
-    except Stale as stale:
+    except ConfigChanged as stale:
         conflicts = [conflict._asdict() for conflict in stale.conflicts]
         raise Problem(
             "stale", str(stale), facts={"etag": stale.etag, "conflicts": _encode(conflicts).decode()}
@@ -112,7 +112,7 @@ async def check(ask: Ask) -> None:
     try:
         config = await asyncio.to_thread(desk.filing.check, text)
     except ConfigError as error:
-        complaints = [{"path": one.path, "line": one.line, "message": one.message} for one in error.complaints]
+        complaints = [{"path": one.path, "line": one.line, "message": one.message} for one in error.problems]
         await _answer(ask, {"good": False, "complaints": complaints})
         return
     restart = static_changes(ask.app.began, config)
@@ -178,7 +178,7 @@ async def rollback(ask: Ask) -> None:
 
 async def audit(ask: Ask) -> None:
     """Who changed what, newest first."""
-    found = await work(ask.app.at_desk.store.audit)
+    found = await work(ask.app.at_desk.store.audit_entries)
     await _answer(ask, {"audit": [msgspec.to_builtins(one) for one in found]})
 
 
@@ -198,11 +198,11 @@ async def requests(ask: Ask) -> None:
 
 
 def lines(ask: Ask, number: int) -> list[str]:
-    """What version `number` changed, as `Filing.changes` tells it."""
+    """What version `number` changed, as `ConfigFile.changes` tells it."""
     return ask.app.at_desk.filing.changes(number, ask.runtime.scrubber.scrub)
 
 
-async def _changed(ask: Ask, outcome: Outcome) -> None:
+async def _changed(ask: Ask, outcome: SaveResult) -> None:
     await ask.app.at_desk.reload()
     config: Config = outcome.config
     body = {

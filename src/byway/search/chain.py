@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from byway.config import Searched, Timeouts, WebSearch
+from byway.config import SearchProviderSettings, TimeoutSettings, WebSearchSettings
 from byway.logs import say
 from byway.problems import Problem
 from byway.search import brave, exa, searxng, serper, tavily
@@ -51,7 +51,7 @@ class SearchAnswer(NamedTuple):
 class Searcher:
     """The providers of one config. The first that answers is believed, even when it found nothing."""
 
-    def __init__(self, settings: WebSearch, patience: float = _PATIENCE) -> None:
+    def __init__(self, settings: WebSearchSettings, patience: float = _PATIENCE) -> None:
         self.settings = settings
         self._asked = [ProviderClient(one, settings.timeout, patience) for one in settings.providers]
         self._remembered: OrderedDict[SearchQuery, tuple[float, SearchAnswer]] = OrderedDict()
@@ -99,7 +99,7 @@ class Searcher:
 class ProviderClient:
     """One provider as the config has it. Its key goes to its own host and nowhere else: redirects are not followed."""
 
-    def __init__(self, settings: Searched, timeout: float, patience: float) -> None:
+    def __init__(self, settings: SearchProviderSettings, timeout: float, patience: float) -> None:
         self.name = settings.provider
         self._provider = PROVIDERS[settings.provider]
         self._key = settings.api_key or ""
@@ -111,7 +111,7 @@ class ProviderClient:
         url = settings.base_url or self._provider.URL
         self._upstream: Upstream | None = None
         if url:
-            timeouts = Timeouts(first_byte=timeout, between_chunks=timeout)
+            timeouts = TimeoutSettings(first_byte=timeout, between_chunks=timeout)
             self._upstream = Upstream(url, name=settings.provider, timeouts=timeouts, pool=4)
             self._upstream.shown = f"{settings.provider} at {self._upstream.address.shown}"
 

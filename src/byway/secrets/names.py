@@ -39,12 +39,12 @@ def literal(text: str) -> str:
     return text.replace("${", "$${")
 
 
-def named(text: str) -> set[str]:
+def variables_in(text: str) -> set[str]:
     """The variables that a text asks for by `${NAME}`."""
     return {found[1].partition(":-")[0].strip() for found in _VARIABLE.finditer(text) if found[1] is not None}
 
 
-class Entry(NamedTuple):
+class SecretEntry(NamedTuple):
     """A secret that Byway can keep for its user."""
 
     name: str
@@ -61,18 +61,20 @@ class Entry(NamedTuple):
         return self.variables[0]
 
 
-def _entries() -> Iterable[Entry]:
+def _entries() -> Iterable[SecretEntry]:
     # The reference's names: they mean the same secrets.
     elsewhere = {"serper": ("BACKEND_AI_SERPER_API_KEY",), "brave": ("BACKEND_AI_BRAVE_API_KEY",)}
     titles = {"serper": "Serper", "brave": "Brave Search", "exa": "Exa", "tavily": "Tavily"}
     clouds = {row.name: row.title for row in VENDORS.values() if not row.self_hosted} | {"openrouter": "OpenRouter"}
     for kind, rows in (("search", titles), ("backend", clouds)):
         for name, title in rows.items():
-            yield Entry(name, title, kind, (f"BYWAY_{name.upper()}_API_KEY", *elsewhere.get(name, ())))
+            yield SecretEntry(name, title, kind, (f"BYWAY_{name.upper()}_API_KEY", *elsewhere.get(name, ())))
 
 
-ENTRIES: Final[dict[str, Entry]] = {entry.name: entry for entry in _entries()}
-KEPT: Final[dict[str, Entry]] = {variable: entry for entry in ENTRIES.values() for variable in entry.variables}
+ENTRIES: Final[dict[str, SecretEntry]] = {entry.name: entry for entry in _entries()}
+ENTRY_OF_VARIABLE: Final[dict[str, SecretEntry]] = {
+    variable: entry for entry in ENTRIES.values() for variable in entry.variables
+}
 """By the variables that mean them."""
 
 

@@ -14,36 +14,38 @@ from typing import Any, Final, Literal, NamedTuple, TypeVar
 import msgspec
 
 from byway import platform
-from byway.secrets.names import ENTRIES, KEPT, Entry, mask, named
+from byway.secrets.names import ENTRIES, ENTRY_OF_VARIABLE, SecretEntry, mask, variables_in
 
 #: Under this name the keychain lists what is ours.
 SERVICE: Final = "byway"
 #: Seconds that a keychain gets to answer. A locked one may wait for a person; nobody else should wait for that.
-PATIENCE: Final = 3.0
+KEYCHAIN_TIMEOUT: Final = 3.0
 _SHORTEST, _LONGEST = 8, 1024
-Where = Literal["environment", "keychain", "file", ""]
-_ENVIRONMENT: Final[Where] = "environment"
-_KEYCHAIN: Final[Where] = "keychain"
-_FILE: Final[Where] = "file"
-_NOWHERE: Final[Where] = ""
+StorageKind = Literal["environment", "keychain", "file", ""]
+_ENVIRONMENT: Final[StorageKind] = "environment"
+_KEYCHAIN: Final[StorageKind] = "keychain"
+_FILE: Final[StorageKind] = "file"
+_NOWHERE: Final[StorageKind] = ""
 Answer = TypeVar("Answer")
 
-GET_IT: Final = "pip install --no-deps --require-hashes -r requirements/keychain.txt, or pip install 'byway[keychain]'"
+INSTALL_HINT: Final = (
+    "pip install --no-deps --require-hashes -r requirements/keychain.txt, or pip install 'byway[keychain]'"
+)
 
 
 class VaultError(Exception):
     """A secret cannot be kept, read or forgotten: why, and what to do. Never the secret itself."""
 
 
-class BadValue(VaultError):
+class InvalidSecret(VaultError):
     """This is no secret that a provider could have given."""
 
 
-class BadFile(VaultError):
+class SecretsFileError(VaultError):
     """The file of secrets is not fit to be used."""
 
 
-class NoKeychain(VaultError):
+class KeychainUnavailable(VaultError):
     """There is no keychain here, or it does not answer."""
 
     def __init__(self, message: str, *, waiting: bool = False) -> None:
@@ -52,12 +54,12 @@ class NoKeychain(VaultError):
         """There is one, and it may hold what was asked for."""
 
 
-class Status(msgspec.Struct, frozen=True):
+class SecretStatus(msgspec.Struct, frozen=True):
     """What is known of one entry."""
 
     entry: str
     title: str
-    where: Where
+    where: StorageKind
     """Where the value comes from that is used; empty: there is none."""
     hint: str
     """The value, masked."""
@@ -65,10 +67,10 @@ class Status(msgspec.Struct, frozen=True):
     """The environment variable that it comes from; else the one that a config should name."""
 
 
-class _Found(NamedTuple):
-    entry: Entry
+class _StoredSecret(NamedTuple):
+    entry: SecretEntry
     value: str
-    where: Where
+    where: StorageKind
     known: bool
     """False: nobody could say whether there is one."""
     trouble: str
@@ -77,11 +79,11 @@ class _Found(NamedTuple):
 class Vault(Mapping[str, str]):
     """The environment, and behind it the secrets that are kept. As a mapping it never waits: see `fetch`."""
 
-    def __init__(self, folder: Path, environ: Mapping[str, str], *, patience: float = PATIENCE) -> None:
+    def __init__(self, folder: Path, environ: Mapping[str, str], *, patience: float = KEYCHAIN_TIMEOUT) -> None:
         """`folder`: Byway's data folder. It is made when something has to be written."""
         self.mark = folder / "secrets.stamp"
         """A file that changes with every change of a secret, so that a running Byway notices. It holds none."""
-        self.complaints: tuple[str, ...] = ()
+        self.problems: tuple[str, ...] = ()
         """What was wrong the last time that secrets were read."""
         self._folder = folder
         self._path = folder / "secrets.json"
@@ -97,19 +99,21 @@ class Vault(Mapping[str, str]):
 
     def __getitem__(self, name: str) -> str:
         """The variable `name`: as it is in the environment, else the kept secret that it means."""
-        entry = KEPT.get(name)
+        entry = ENTRY_OF_VARIABLE.get(name)
         if entry is None or self._environ.get(name):
             return self._environ[name]
         given = self._given(entry)
         return self._environ[given] if given else self._values[entry.name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter({*self._environ, *(name for name, entry in KEPT.items() if entry.name in self._values)})
+        return iter(
+            {*self._environ, *(name for name, entry in ENTRY_OF_VARIABLE.items() if entry.name in self._values)}
+        )
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
-    def _given(self, entry: Entry) -> str:
+    def _given(self, entry: SecretEntry) -> str:
         """The variable of the environment that has this secret, or nothing."""
         return next((name for name in entry.variables if self._environ.get(name)), "")
 
@@ -131,11 +135,14 @@ class Vault(Mapping[str, str]):
             if now != self._seen:
                 self._fresh.clear()
                 self._seen = now
-            entries = {KEPT[name].name: KEPT[name] for name in sorted(named(text) & KEPT.keys())}
+            entries = {
+                ENTRY_OF_VARIABLE[name].name: ENTRY_OF_VARIABLE[name]
+                for name in sorted(variables_in(text) & ENTRY_OF_VARIABLE.keys())
+            }
             wanted = [one for one in entries.values() if one.name not in self._fresh and not self._given(one)]
-            self.complaints = tuple(dict.fromkeys(self._read(wanted))) if wanted else ()
+            self.problems = tuple(dict.fromkeys(self._read(wanted))) if wanted else ()
 
-    def _read(self, wanted: Iterable[Entry]) -> Iterator[str]:
+    def _read(self, wanted: Iterable[SecretEntry]) -> Iterator[str]:
         """Read these into `_values`; yields what went wrong."""
         for found in self._found(wanted):
             name = found.entry.name
@@ -149,14 +156,14 @@ class Vault(Mapping[str, str]):
             if found.trouble:
                 yield found.trouble
 
-    def _found(self, wanted: Iterable[Entry]) -> Iterator[_Found]:
+    def _found(self, wanted: Iterable[SecretEntry]) -> Iterator[_StoredSecret]:
         """What is kept as each entry. The file comes first: what is in it no keychain could take, so it is the newest."""
         kept: dict[str, str] = {}
         broken = ""
-        silent: NoKeychain | None = None
+        silent: KeychainUnavailable | None = None
         try:
             kept = self._file()
-        except BadFile as error:
+        except SecretsFileError as error:
             broken = str(error)
         for entry in wanted:
             value, where = kept.get(entry.name, ""), _FILE
@@ -164,46 +171,46 @@ class Vault(Mapping[str, str]):
                 where = _KEYCHAIN
                 try:
                     value = self._keychain.get(entry.name)
-                except NoKeychain as error:
+                except KeychainUnavailable as error:
                     silent = error
             known = not broken and (bool(value) or silent is None or not silent.waiting)
             trouble = broken or ("" if value or silent is None else str(silent))
             if odd := value and _odd(value):
                 value, trouble = "", f"What is kept as {entry.name} is no key: {odd}. {_again(entry)}"
-            yield _Found(entry, value, where if value else _NOWHERE, known, trouble)
+            yield _StoredSecret(entry, value, where if value else _NOWHERE, known, trouble)
 
-    def status(self) -> list[Status]:
+    def status(self) -> list[SecretStatus]:
         """What is known of every entry, in order. Blocks; what cannot be read is said in `complaints`."""
         with self._lock:
             given = {name: variable for name, entry in ENTRIES.items() if (variable := self._given(entry))}
             kept = {one.entry.name: one for one in self._found(e for e in ENTRIES.values() if e.name not in given)}
-            self.complaints = tuple(dict.fromkeys(one.trouble for one in kept.values() if one.trouble))
+            self.problems = tuple(dict.fromkeys(one.trouble for one in kept.values() if one.trouble))
         found = []
         for name, entry in ENTRIES.items():
             if name in given:
                 value, where, variable = self._environ[given[name]], _ENVIRONMENT, given[name]
             else:
                 value, where, variable = kept[name].value, kept[name].where, entry.variable
-            found.append(Status(name, entry.title, where, mask(value) if value else "", variable))
+            found.append(SecretStatus(name, entry.title, where, mask(value) if value else "", variable))
         return found
 
     # ---- writing
 
-    def set(self, entry: str, value: str, file_accepted: bool = False) -> Where:
+    def set(self, entry: str, value: str, file_accepted: bool = False) -> StorageKind:
         """Keep a secret, and say where. `file_accepted`: a file will do where there is no keychain. Blocks.
 
         Raises NoKeychain when there is none and the file is not accepted, BadValue, BadFile, or VaultError.
         """
         one = _entry(entry)
         if odd := _odd(value):
-            raise BadValue(f"That is not a key: {odd}. Nothing was changed.")
+            raise InvalidSecret(f"That is not a key: {odd}. Nothing was changed.")
         with self._lock:
             # One that is damaged is said before anything is changed.
             self._file()
             where = _KEYCHAIN
             try:
                 self._keychain.set(one.name, value)
-            except NoKeychain:
+            except KeychainUnavailable:
                 if not file_accepted:
                     raise
                 where = _FILE
@@ -222,9 +229,11 @@ class Vault(Mapping[str, str]):
                 self._changed()
             try:
                 cleared = self._keychain.clear(one.name)
-            except NoKeychain as error:
+            except KeychainUnavailable as error:
                 if error.waiting:
-                    raise NoKeychain(f"The keychain may still hold {one.name}. {error}", waiting=True) from None
+                    raise KeychainUnavailable(
+                        f"The keychain may still hold {one.name}. {error}", waiting=True
+                    ) from None
                 return there
             if cleared:
                 self._changed()
@@ -248,11 +257,11 @@ class Vault(Mapping[str, str]):
         except FileNotFoundError:
             return {}
         except platform.Exposed as error:
-            raise BadFile(f"{error}. Until then what it holds is not used.") from None
+            raise SecretsFileError(f"{error}. Until then what it holds is not used.") from None
         except OSError as error:
-            raise BadFile(f"{self._path} cannot be read: {error.strerror}.") from None
+            raise SecretsFileError(f"{self._path} cannot be read: {error.strerror}.") from None
         except (msgspec.DecodeError, UnicodeDecodeError):
-            raise BadFile(
+            raise SecretsFileError(
                 f"{self._path} is damaged. Move it away, then keep the secrets in it anew: byway secret set ENTRY"
             ) from None
 
@@ -281,14 +290,14 @@ def _told(path: Path) -> Iterator[None]:
         raise VaultError(f"{path} cannot be written: {error.strerror or error}.") from None
 
 
-def _entry(name: str) -> Entry:
+def _entry(name: str) -> SecretEntry:
     if name not in ENTRIES:
         # What was given is not repeated: it may be a secret in the wrong place.
         raise VaultError(f"There is no such entry. There are: {', '.join(ENTRIES)}.")
     return ENTRIES[name]
 
 
-def _again(entry: Entry) -> str:
+def _again(entry: SecretEntry) -> str:
     return f"Keep it anew: byway secret set {entry.name}"
 
 
@@ -330,7 +339,7 @@ class _Keychain:
             return bool(chain.get_password(SERVICE, name) == value)
 
         if not self._ask(keep):
-            raise NoKeychain("The keychain does not give back what it was given.")
+            raise KeychainUnavailable("The keychain does not give back what it was given.")
 
     def clear(self, name: str) -> bool:
         """Forget a secret; False when there was none. Raises NoKeychain."""
@@ -378,12 +387,12 @@ def _chain() -> Any:
     try:
         import keyring.core
     except ImportError:
-        raise NoKeychain(f"The system's keychain is not connected here. To have it: {GET_IT}.") from None
+        raise KeychainUnavailable(f"The system's keychain is not connected here. To have it: {INSTALL_HINT}.") from None
     if not _fit(keyring.get_keyring()):
         # There may have been none yet when it was looked for before.
         keyring.core.init_backend()
         if not _fit(keyring.get_keyring()):
-            raise NoKeychain(
+            raise KeychainUnavailable(
                 "This system has no keychain that is running (on Linux: GNOME Keyring, KWallet or KeePassXC)."
             )
     return keyring.get_keyring()
@@ -396,19 +405,19 @@ def _fit(chain: Any) -> bool:
     return bool(first.priority >= 1)
 
 
-def _silent() -> NoKeychain:
-    return NoKeychain(
+def _silent() -> KeychainUnavailable:
+    return KeychainUnavailable(
         "The keychain has not answered in time. Perhaps it waits for its password: unlock it.", waiting=True
     )
 
 
-def _problem(error: Exception) -> NoKeychain:
+def _problem(error: Exception) -> KeychainUnavailable:
     """What a keychain says instead of doing its work; its own words are not repeated, they may hold anything."""
-    if isinstance(error, NoKeychain):
+    if isinstance(error, KeychainUnavailable):
         return error
     kind = type(error).__name__
     if kind in ("KeyringLocked", "InitError"):
-        return NoKeychain(
+        return KeychainUnavailable(
             "The keychain is locked, and nobody was asked for its password. Unlock it first.", waiting=True
         )
-    return NoKeychain(f"The keychain cannot be used ({kind}).", waiting=kind != "NoKeyringError")
+    return KeychainUnavailable(f"The keychain cannot be used ({kind}).", waiting=kind != "NoKeyringError")

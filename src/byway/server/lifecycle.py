@@ -19,9 +19,9 @@ import uvicorn.config
 from uvicorn.server import ServerState
 
 from byway import logs, platform
-from byway.access.keys import asked
-from byway.access.sync import Doorkeeper
-from byway.config import Backend, Config, ConfigError, static_changes
+from byway.access.keys import key_required
+from byway.access.sync import KeySync
+from byway.config import BackendSettings, Config, ConfigError, static_changes
 from byway.config import listen as parts
 from byway.logs import say, trace
 from byway.runtime import Rest
@@ -186,7 +186,7 @@ class Kept:
     """A local model's process, and who reads from it."""
 
     def __init__(
-        self, settings: Backend, make: Callable[[Backend, Callable[[Child], None]], Child], tell: Tell
+        self, settings: BackendSettings, make: Callable[[BackendSettings, Callable[[Child], None]], Child], tell: Tell
     ) -> None:
         self.idle = settings.idle_unload
         self.child = make(settings, lambda _: tell(self))
@@ -231,7 +231,7 @@ class Service:
         source: Source,
         *,
         insecure: bool = False,
-        child: Callable[[Backend, Callable[[Child], None]], Child] | None = None,
+        child: Callable[[BackendSettings, Callable[[Child], None]], Child] | None = None,
     ) -> None:
         """`child` makes the keeper of a local model, given its settings and whom to tell; None: there are to be none."""
         self.app = app
@@ -248,7 +248,7 @@ class Service:
         self._make_child = child
         self._began: Config = app.runtime.config
         self._state = ServerState()
-        self._doorkeeper = Doorkeeper(app)
+        self._doorkeeper = KeySync(app)
 
     async def run(self, ready: Callable[[], Awaitable[None]]) -> None:
         """Serve until a signal comes, then drain and return. `ready` runs beside it once clients can come in."""
@@ -370,7 +370,7 @@ class Service:
             self._keep(f"{error.filename or 'the file'}: {error.strerror or error}")
             return
         wide = next((one for one in self.listeners if one.wide), None)
-        if wide and not self._insecure and not asked(config.api_keys, self.app.runtime.stored):
+        if wide and not self._insecure and not key_required(config.api_keys, self.app.runtime.stored):
             self._keep(
                 f"api_keys: {wide} can be reached by other machines, so keys cannot be given up without a restart"
             )

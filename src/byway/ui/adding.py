@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from byway.backends.vendors import VENDORS
-from byway.config import Backend
+from byway.config import BackendSettings
 from byway.config.editing import Append, Edit, edit
 from byway.config.settings import BUILTIN
 from byway.local import discovery
@@ -18,7 +18,7 @@ from byway.routes.context import Ask, Routes
 from byway.routes.settings import work
 from byway.runtime import Live
 from byway.secrets.names import ENTRIES, Scrubber
-from byway.secrets.vault import Status
+from byway.secrets.vault import SecretStatus
 from byway.ui.backends import HINTS, answer, models, tokens
 from byway.ui.claude import work_vault
 from byway.ui.page import Form, Said, changed, failed, form, query, variable
@@ -77,7 +77,7 @@ class Adder(NamedTuple):
 
     kind: Kind | None
     implied: bool
-    held: Status | None = None
+    held: SecretStatus | None = None
     """What is known of its stored key."""
     name: str = ""
     url: str = ""
@@ -226,18 +226,18 @@ def _free(ask: Ask, name: str) -> str:
     return free
 
 
-async def _settings(ask: Ask, value: dict[str, Any], secret: str) -> Backend:
+async def _settings(ask: Ask, value: dict[str, Any], secret: str) -> BackendSettings:
     """What the backend would be if the config had it; raises Problem with the complaints of that config."""
     filing = ask.app.at_desk.filing
 
-    def checked() -> Backend:
+    def checked() -> BackendSettings:
         return filing.check(edit(filing.read().text, [Append(("backends",), value)])).backends[-1]
 
     found = await work(checked)
     return msgspec.structs.replace(found, api_key=secret, off="", missing=()) if secret else found
 
 
-async def _tried(ask: Ask, settings: Backend) -> Said:
+async def _tried(ask: Ask, settings: BackendSettings) -> Said:
     """Ask it for its models, as Byway would."""
     if settings.off:
         hint = "Type the key here, keep it under Secrets, or set the variable where Byway starts."

@@ -115,7 +115,7 @@ async def _keys(ask: Ask) -> dict[str, Any]:
 
 async def _history(ask: Ask) -> dict[str, Any]:
     desk = ask.app.at_desk
-    return {"versions": await work(desk.filing.versions), "audit": await work(lambda: desk.store.audit(50))}
+    return {"versions": await work(desk.filing.versions), "audit": await work(lambda: desk.store.audit_entries(50))}
 
 
 # -------------------------------------------------------------------------------------------------------------- actions
@@ -216,7 +216,7 @@ async def revoke(ask: Ask) -> None:
 
 async def _let_in(ask: Ask) -> None:
     """Have the door know at once what the store knows."""
-    stored = await work(ask.app.at_desk.store.stored)
+    stored = await work(ask.app.at_desk.store.key_records)
     ask.app.runtime.take_keys(stored)
 
 

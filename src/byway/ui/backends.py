@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from byway import platform
 from byway.config import Config
-from byway.config.editing import Edit, Remove, Set, found, meaning
+from byway.config.editing import Edit, Remove, Set, meaning, value_at
 from byway.config.settings import BUILTIN
 from byway.local import edits
 from byway.problems import Kind, Problem
@@ -116,7 +116,7 @@ async def file(ask: Ask) -> File:
 
     def read() -> File:
         paper = filing.read()
-        written = found(meaning(paper.text), ("backends",))
+        written = value_at(meaning(paper.text), ("backends",))
         return File(filing.check(paper.text), written if isinstance(written, list) else [], paper.etag)
 
     return await work(read)

@@ -10,7 +10,7 @@ import msgspec
 from byway.admin import exports
 from byway.admin.verify import Verdict, verify
 from byway.config.editing import Edit, Remove, Set
-from byway.config.settings import Searched
+from byway.config.settings import SearchProviderSettings
 from byway.problems import Problem
 from byway.routes import health
 from byway.routes.context import Ask, Routes
@@ -20,7 +20,7 @@ from byway.runtime import Runtime
 from byway.search.chain import Searcher
 from byway.search.provider import SearchError, SearchQuery, WebResult
 from byway.secrets.names import ENTRIES, literal
-from byway.secrets.vault import NoKeychain, VaultError
+from byway.secrets.vault import KeychainUnavailable, VaultError
 from byway.ui.login import closed
 from byway.ui.page import (
     Form,
@@ -456,11 +456,11 @@ async def work_vault(ask: Ask, entry: str, value: str, *, accepted: bool) -> str
     def keep() -> str:
         try:
             where: str = vault.set(entry, value, file_accepted=accepted)
-        except NoKeychain as error:
+        except KeychainUnavailable as error:
             raise ValueError(f"{error} Tick the box below to accept a file that only you can read.") from None
         except VaultError as error:
             raise ValueError(str(error)) from None
-        store.note(who(ask), "secret set", f"{entry}: {where}")
+        store.add_audit_entry(who(ask), "secret set", f"{entry}: {where}")
         return where
 
     return await work(keep)
@@ -486,7 +486,7 @@ async def test(ask: Ask) -> None:
     await _card(ask, "search", said, results=results, asked=asked)
 
 
-def _whose(providers: tuple[Searched, ...]) -> str:
+def _whose(providers: tuple[SearchProviderSettings, ...]) -> str:
     return ", then ".join(one.provider for one in providers) or "The search"
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from byway import platform
 from byway.config.editing import Append, Edit, Remove, Set
-from byway.config.settings import BUILTIN, MODEL, RUN
+from byway.config.settings import BUILTIN, BUILTIN_MODEL, BUILTIN_ONLY
 from byway.local import edits
 from byway.problems import Problem
 from byway.routes.context import Ask, Routes
@@ -21,7 +21,7 @@ from byway.ui.claude import STATES
 from byway.ui.local import Run, shelved
 from byway.ui.page import Form, Said, changed, failed, form, query
 
-_OPTIONS: Final = tuple(one for one in RUN if one != "path")
+_OPTIONS: Final = tuple(one for one in BUILTIN_ONLY if one != "path")
 #: What the whole numbers among them are called, and the least of each.
 _NUMBERS: Final = {"window": ("The context size", 128), "threads": ("Threads", 1), "gpu_layers": ("GPU layers", 0)}
 
@@ -167,7 +167,7 @@ async def _changes(ask: Ask, view: Loader, fields: Form, name: str) -> list[Edit
         return [made[0], *(builtin_beside if paper.fresh and fields["keep"] == "on" else []), *made[1:]]
     value: dict[str, Any] = {"name": name, "type": BUILTIN.type}
     value |= {key: one for key, one in options.items() if one is not None}
-    if name != MODEL:
+    if name != BUILTIN_MODEL:
         value["models"] = [name]
     return [
         Append(("backends",), value),

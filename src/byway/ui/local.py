@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from byway import platform
 from byway.config.editing import Append
-from byway.config.settings import BUILTIN, MODEL
+from byway.config.settings import BUILTIN, BUILTIN_MODEL
 from byway.local import edits, gguf, library, supervisor
 from byway.local.downloads import prune
 from byway.problems import Problem
@@ -93,7 +93,7 @@ def _files(folder: Path, paths: tuple[str, ...], own: list[Live]) -> tuple[tuple
         weights = str(error)
         missing = weights if "engine" in weights else ""
     small = File(
-        MODEL,
+        BUILTIN_MODEL,
         "",
         bytes_,
         "135M Q4_1",
@@ -199,7 +199,7 @@ async def delete(ask: Ask) -> None:
         for one in library.parts(Path(path)):
             one.unlink(missing_ok=True)
         prune(Path(path).parent, folder)
-        store.note(who(ask), "model file deleted", found.name)
+        store.add_audit_entry(who(ask), "model file deleted", found.name)
 
     try:
         await work(gone)

@@ -19,7 +19,7 @@ async def enter(ask: Ask) -> None:
     if cookie is None:
         await closed(ask, Said("bad", "This link was used before, or is older than a quarter of an hour."))
         return
-    headers = [_cookie(ask, cookie, login.LOGIN_FOR)]
+    headers = [_cookie(ask, cookie, login.LOGIN_SECONDS)]
     if ask.header(b"sec-fetch-site") in ("cross-site", "same-site"):
         # The link was on a page of elsewhere (a chat, a web terminal, the file that `byway page --open` leads by): a redirect
         # would still count as theirs and carry no cookie, so this page goes on by itself.

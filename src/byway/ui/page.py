@@ -18,7 +18,7 @@ import msgspec
 from byway import __version__
 from byway.config import Config, static_changes
 from byway.config.editing import Edit
-from byway.config.file import Outcome, Paper
+from byway.config.file import ConfigText, SaveResult
 from byway.problems import Problem
 from byway.routes.context import Ask, Header, Routes
 from byway.routes.settings import who, work
@@ -300,7 +300,7 @@ async def changed(ask: Ask, edits: Sequence[Edit], why: str, base: str, good: st
     """Change the config; `base` is the etag of the config that the form was made for."""
     desk = ask.app.at_desk
 
-    def told(outcome: Outcome) -> Said:
+    def told(outcome: SaveResult) -> Said:
         restart = static_changes(ask.app.began, outcome.config)
         merged = "Other settings had changed since this was loaded: both changes are in. " if outcome.merged else ""
         hint = f"In force after a restart: {', '.join(restart)}." if restart else ""
@@ -327,13 +327,13 @@ def status(said: Said | None) -> int:
     return 412 if said.conflicts else 422
 
 
-async def paper(ask: Ask) -> Paper:
+async def paper(ask: Ask) -> ConfigText:
     """The config as it lies on the disk. Where it cannot be read, an empty one with an etag that nothing has: the page is shown
     all the same, and whoever saves is told what is wrong."""
     try:
         return await work(ask.app.at_desk.filing.read)
     except Problem:
-        return Paper("", "unreadable")
+        return ConfigText("", "unreadable")
 
 
 async def etag(ask: Ask) -> str:

@@ -8,7 +8,7 @@ from byway.problems import Problem
 from byway.routes.context import Ask, Routes
 from byway.routes.settings import who, work
 from byway.secrets.names import ENTRIES
-from byway.secrets.vault import NoKeychain, VaultError
+from byway.secrets.vault import KeychainUnavailable, VaultError
 from byway.ui.page import Said, failed, form, paper, part, show, status, wants_part
 
 
@@ -24,7 +24,7 @@ async def _data(ask: Ask) -> dict[str, Any]:
             (title, [row for row in rows if row[1].kind == kind])
             for kind, title in (("search", "Search providers"), ("backend", "Cloud providers"))
         ],
-        "complaints": vault.complaints,
+        "complaints": vault.problems,
     }
 
 
@@ -63,12 +63,12 @@ async def keep(ask: Ask) -> None:
         nonlocal unkept
         try:
             where = desk.patient().set(name, value, file_accepted=fields["accept"] == "on")
-        except NoKeychain as error:
+        except KeychainUnavailable as error:
             unkept = True
             raise ValueError(str(error)) from None
         except VaultError as error:
             raise ValueError(str(error)) from None
-        desk.store.note(who(ask), "secret set", f"{name}: {where}")
+        desk.store.add_audit_entry(who(ask), "secret set", f"{name}: {where}")
         return where
 
     try:
@@ -99,7 +99,7 @@ async def clear(ask: Ask) -> None:
             gone = desk.patient().clear(name)
         except VaultError as error:
             raise ValueError(str(error)) from None
-        desk.store.note(who(ask), "secret cleared", name)
+        desk.store.add_audit_entry(who(ask), "secret cleared", name)
         return gone
 
     try:

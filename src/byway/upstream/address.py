@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from byway.config import Tls
+from byway.config import TlsSettings
 from byway.problems import Problem
 
 _PORTS: Final = {"http": 80, "https": 443}
@@ -82,7 +82,7 @@ def proxy_for(address: Address, setting: str | None, environ: Mapping[str, str])
     return None
 
 
-def context(tls: Tls) -> ssl.SSLContext:
+def context(tls: TlsSettings) -> ssl.SSLContext:
     """What our side of TLS insists on. Raises Problem when a file that the settings name cannot be used."""
     field = "ca"
     try:

@@ -18,7 +18,7 @@ import httptools
 
 from byway import __version__
 from byway.backends.protocol import Call
-from byway.config import Timeouts, Tls
+from byway.config import TimeoutSettings, TlsSettings
 from byway.problems import Problem
 from byway.upstream.address import Address, Proxy, context, proxy_for
 from byway.upstream.answer import Answer, Stale
@@ -42,8 +42,8 @@ class Upstream:
         url: str,
         *,
         name: str = "",
-        timeouts: Timeouts,
-        tls: Tls | None = None,
+        timeouts: TimeoutSettings,
+        tls: TlsSettings | None = None,
         proxy: str | None = None,
         pool: int = 100,
         environ: Mapping[str, str] = os.environ,
@@ -58,7 +58,7 @@ class Upstream:
         """
         self.address = Address(url)
         self.timeouts = timeouts
-        self._tls = tls or Tls()
+        self._tls = tls or TlsSettings()
         self._context: ssl.SSLContext | None = None
         self._proxy: Proxy | None = None
         self._misled = ""

@@ -18,7 +18,7 @@ from typing import Final, Literal, NamedTuple
 
 from byway import __version__, urls
 from byway.backends.protocol import Call
-from byway.config import Timeouts, WebFetch
+from byway.config import TimeoutSettings, WebFetchSettings
 from byway.domains import permitted
 from byway.messages.tokens import text_tokens
 from byway.problems import Problem
@@ -93,7 +93,7 @@ class Fetcher:
 
     def __init__(
         self,
-        settings: WebFetch,
+        settings: WebFetchSettings,
         *,
         local_only: bool = False,
         resolve: Resolve | None = None,
@@ -108,7 +108,7 @@ class Fetcher:
         self._free = asyncio.Semaphore(_AT_ONCE)
         self._kept: OrderedDict[str, tuple[float, FetchedPage]] = OrderedDict()
         limit = settings.timeout
-        self._timeouts = Timeouts(connect=min(10.0, limit), first_byte=limit, between_chunks=limit)
+        self._timeouts = TimeoutSettings(connect=min(10.0, limit), first_byte=limit, between_chunks=limit)
         self._headers = (("accept", _ACCEPT), ("user-agent", settings.user_agent or f"byway/{__version__} (web fetch)"))
 
     async def fetch(
