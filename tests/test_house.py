@@ -18,11 +18,11 @@ import msgspec
 import pytest
 
 from byway import problems
+from byway.backend import PROTOCOLS
 from byway.backends.protocol import BackendProtocol
 from byway.backends.vendors import VENDORS, ProtocolName
 from byway.config import Config
 from byway.config.settings import notes
-from byway.runtime import PROTOCOLS
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src"
@@ -75,13 +75,13 @@ LAYERS = (
     "pipeline admin",
     "gateway",
     "runtime",
-    "local",
+    "local backend",
     "search web",
     "upstream",
     "config",
     "backends fronts access",
     "messages routing secrets store",
-    "platform problems urls domains logs",
+    "platform problems urls domains logs bounded",
 )
 #: Names that do not say what a variable holds.
 VAGUE_NAMES = frozenset("one found said told asked heard".split())
@@ -311,8 +311,6 @@ VAGUE_NAMES_LEFT: frozenset[str] = frozenset(
         "src/byway/routes/models.py",
         "src/byway/routes/settings.py",
         "src/byway/routes/tokens.py",
-        "src/byway/routing/route.py",
-        "src/byway/runtime.py",
         "src/byway/search/blocks.py",
         "src/byway/search/brave.py",
         "src/byway/search/chain.py",

@@ -67,7 +67,7 @@ async def ask(case: Case, turn: Turn, network: Network) -> tuple[int, dict[str, 
     )
     live = runtime.backends["box"]
     live.upstream = cast(Any, network)
-    live.facts[model] = ModelFacts(int(case.target["window"]) if "window" in case.target else None)
+    live.registry.report(model, ModelFacts(int(case.target["window"]) if "window" in case.target else None))
     sent: list[Any] = []
     came = [{"type": "http.request", "body": turn.body, "more_body": False}]
 

@@ -16,6 +16,8 @@ from gateway import SOURCE, Gateway
 from models import PAIRS, gguf, hub
 
 from byway import platform
+from byway.backend import UnloadedModel
+from byway.backends.protocol import Call
 from byway.cli import running
 from byway.cli.source import Source
 from byway.config import Config, ConfigError, TimeoutSettings, load
@@ -23,7 +25,7 @@ from byway.config.editing import edit
 from byway.local import edits, supervisor
 from byway.local.supervisor import Child, Missing, Options, engine, options
 from byway.problems import Problem
-from byway.runtime import Rest, Runtime
+from byway.runtime import Runtime
 from byway.secrets.vault import Vault
 
 # --- settings ---------------------------------------------------------------------------------------------------------
@@ -239,40 +241,43 @@ def test_a_file_is_claimed_by_one(tmp_path: Path) -> None:
 # --- asleep -----------------------------------------------------------------------------------------------------------
 
 
-def asleep(first_byte: float = 5.0) -> tuple[Runtime, list[str], asyncio.Event]:
+def unloaded(first_byte: float = 5.0) -> tuple[Runtime, list[str], asyncio.Event]:
     settings = load("backends: [{name: tiny, type: builtin}]", {})
     runtime = Runtime(msgspec.structs.replace(settings, timeouts=TimeoutSettings(first_byte=first_byte)))
-    woken: list[str] = []
-    over = asyncio.Event()
-    rest = Rest(lambda: woken.append("woken"), over)
-    runtime.state("tiny", "asleep", "The model is unloaded.", window=512, rest=rest)
-    return runtime, woken, over
+    loads: list[str] = []
+    settled = asyncio.Event()
+    model = UnloadedModel(lambda: loads.append("load"), settled)
+    runtime.set_process_state("tiny", "asleep", "The model is unloaded.", window=512, unloaded=model)
+    return runtime, loads, settled
 
 
-def test_who_wants_a_model_that_sleeps_wakes_it_and_waits() -> None:
+CALL = Call("POST", "/v1/chat/completions", (), b"{}")
+
+
+def test_a_request_loads_an_unloaded_model_and_waits_for_it() -> None:
     async def run() -> None:
-        runtime, woken, over = asleep()
-        live = runtime.backends["tiny"]
-        assert live.target("smollm2-135m-instruct").window == 512
-        with pytest.raises(Problem, match="is off: The model is unloaded"):
-            _ = live.open
-        waiting = asyncio.create_task(live.woken())
+        runtime, loads, settled = unloaded()
+        backend = runtime.backends["tiny"]
+        assert backend.registry.target("smollm2-135m-instruct").window == 512
+        with pytest.raises(Problem, match="is disabled: The model is unloaded"):
+            await backend.fetch(CALL)
+        assert loads == [], "only a request loads it"
+        waiting = asyncio.create_task(backend.send(CALL))
         await asyncio.sleep(0.01)
-        assert woken == ["woken"] and not waiting.done()
-        runtime.state("tiny", "failed", "No memory.")
-        over.set()
-        await waiting
-        with pytest.raises(Problem, match=r"Backend 'tiny' has no model running: No memory\."):
-            _ = live.open
+        assert loads == ["load"] and not waiting.done()
+        runtime.set_process_state("tiny", "failed", "No memory.")
+        settled.set()
+        with pytest.raises(Problem, match=r"Backend 'tiny' has no running model: No memory\."):
+            await waiting
 
     asyncio.run(run())
 
 
-def test_who_waits_too_long_is_told_to_ask_again() -> None:
+def test_a_request_that_waits_too_long_for_a_model_gets_a_retry_after() -> None:
     async def run() -> None:
-        runtime, _, _ = asleep(0.01)
+        runtime, _, _ = unloaded(0.01)
         with pytest.raises(Problem, match=r"longer than 0\.01 s \(`timeouts\.first_byte`\)") as caught:
-            await runtime.backends["tiny"].woken()
+            await runtime.backends["tiny"].send(CALL)
         assert (caught.value.kind, caught.value.retry_after) == ("loading", 10)
 
     asyncio.run(run())
@@ -282,11 +287,11 @@ def test_nobody_asks_a_model_of_ours_what_it_serves() -> None:
     """That would keep it from falling asleep."""
 
     async def run() -> None:
-        runtime, woken, _ = asleep()
-        await runtime.ask()
-        assert runtime.report() == [("tiny", "asleep", "The model is unloaded.")]
+        runtime, loads, _ = unloaded()
+        await runtime.refresh()
+        assert runtime.statuses() == [("tiny", "asleep", "The model is unloaded.")]
         assert runtime.backends["tiny"].models == ("smollm2-135m-instruct",)
-        assert woken == []
+        assert loads == []
 
     asyncio.run(run())
 

@@ -3,10 +3,10 @@
 import pytest
 
 from byway.problems import Problem
-from byway.routing.route import Place, Served, family, route
+from byway.routing.route import RoutingTable, ServedModels, TargetName, family
 
-LOCAL = Served("local", ("qwen3-coder", "org/llama"))
-CLOUD = Served("cloud", ("claude-sonnet-4-6", "gpt-5.2"))
+LOCAL = ServedModels("local", ("qwen3-coder", "org/llama"))
+CLOUD = ServedModels("cloud", ("claude-sonnet-4-6", "gpt-5.2"))
 ALIASES = {
     "haiku": ("qwen3-coder",),
     "sonnet": ("local/qwen3-coder", "cloud/claude-sonnet-4-6"),
@@ -18,7 +18,7 @@ ALIASES = {
 
 
 def places(name, aliases=ALIASES, served=(LOCAL, CLOUD), turn=0):
-    return [(place.backend, place.model) for place in route(name, served, aliases, turn).places]
+    return [(place.backend, place.model) for place in RoutingTable(served, aliases).route(name, turn).targets]
 
 
 @pytest.mark.parametrize(
@@ -63,8 +63,10 @@ def test_an_alias_may_lead_to_several_targets_in_order():
 
 
 def test_a_pin_names_the_backend_and_a_slash_in_a_model_is_no_pin():
-    assert route("x", (LOCAL, CLOUD), {"x": ("cloud/not-listed",)}).places == (Place("cloud", "not-listed"),)
-    assert route("x", (LOCAL, CLOUD), {"x": ("org/llama",)}).places == (Place("local", "org/llama"),)
+    assert RoutingTable((LOCAL, CLOUD), {"x": ("cloud/not-listed",)}).route("x").targets == (
+        TargetName("cloud", "not-listed"),
+    )
+    assert RoutingTable((LOCAL, CLOUD), {"x": ("org/llama",)}).route("x").targets == (TargetName("local", "org/llama"),)
 
 
 def test_the_claude_shaped_id_of_a_local_model_leads_to_it():
@@ -73,31 +75,31 @@ def test_the_claude_shaped_id_of_a_local_model_leads_to_it():
 
 
 def test_the_alias_that_led_there_is_named():
-    assert route("sonnet", (LOCAL, CLOUD), ALIASES).alias == "sonnet"
-    assert route("qwen3-coder", (LOCAL, CLOUD), ALIASES).alias == ""
+    assert RoutingTable((LOCAL, CLOUD), ALIASES).route("sonnet").alias == "sonnet"
+    assert RoutingTable((LOCAL, CLOUD), ALIASES).route("qwen3-coder").alias == ""
 
 
 def test_backends_with_the_same_model_take_turns_by_weight():
-    served = (Served("a", ("m",), 2), Served("b", ("m",), 1))
-    firsts = [route("m", served, {}, turn).places[0].backend for turn in range(6)]
+    served = (ServedModels("a", ("m",), 2), ServedModels("b", ("m",), 1))
+    firsts = [RoutingTable(served, {}).route("m", turn).targets[0].backend for turn in range(6)]
     assert firsts == ["a", "a", "b", "a", "a", "b"]
-    assert {place.backend for place in route("m", served, {}, 2).places} == {"a", "b"}
+    assert {place.backend for place in RoutingTable(served, {}).route("m", 2).targets} == {"a", "b"}
 
 
 def test_the_same_turn_stays_at_the_same_backend():
-    served = (Served("a", ("m",)), Served("b", ("m",)), Served("c", ("m",)))
-    assert len({route("m", served, {}, 77).places for _ in range(5)}) == 1
+    served = (ServedModels("a", ("m",)), ServedModels("b", ("m",)), ServedModels("c", ("m",)))
+    assert len({RoutingTable(served, {}).route("m", 77).targets for _ in range(5)}) == 1
 
 
 def test_a_backend_that_has_not_said_what_it_serves_may_serve_anything():
-    silent = Served("late", None)
+    silent = ServedModels("late", None)
     assert places("new-model", {}, (LOCAL, silent)) == [("late", "new-model")]
     assert places("sonnet", {"default": ("new-model",)}, (LOCAL, silent)) == [("late", "new-model")]
 
 
 def test_an_unknown_name_is_told_the_models_and_the_setting():
     with pytest.raises(Problem) as caught:
-        route("claude-haiku-4-5", (LOCAL,), {})
+        RoutingTable((LOCAL,), {}).route("claude-haiku-4-5")
     assert caught.value.kind == "not_found"
     for word in ("claude-haiku-4-5", "qwen3-coder", "org/llama", "model_aliases: {haiku: "):
         assert word in caught.value.message
@@ -105,7 +107,7 @@ def test_an_unknown_name_is_told_the_models_and_the_setting():
 
 def test_an_alias_that_leads_nowhere_is_named():
     with pytest.raises(Problem, match=r"model_aliases\.haiku.*gone"):
-        route("claude-haiku-4-5", (LOCAL,), {"haiku": ("gone",)})
+        RoutingTable((LOCAL,), {"haiku": ("gone",)}).route("claude-haiku-4-5")
 
 
 def test_a_broken_alias_falls_through_to_the_next_that_fits():

@@ -13,10 +13,11 @@ from gateway import Gateway, config
 from scripted import Asked, Reply, Scripted, llamacpp_overflow, said
 
 from byway import config as settings
+from byway.backend import Backend
 from byway.backends.protocol import ModelFacts
 from byway.messages import request as messages
 from byway.problems import Problem
-from byway.runtime import Live, Runtime
+from byway.runtime import Runtime
 
 TOOLS = [{"name": "Read", "description": "Reads a file.", "input_schema": {"type": "object"}}]
 
@@ -39,7 +40,7 @@ class Server(Scripted):
         return [one for one in self.others if one.path.partition("?")[0] == path]
 
 
-def live_with(server: Scripted, act: Callable[[Runtime, Live], Coroutine[Any, Any, None]], **fields: Any) -> None:
+def live_with(server: Scripted, act: Callable[[Runtime, Backend], Coroutine[Any, Any, None]], **fields: Any) -> None:
     """Run `act` with a runtime whose one backend, `box`, is `server`."""
 
     async def run() -> None:
@@ -162,21 +163,21 @@ WINDOWS: dict[str, tuple[str, dict[str, Any], ModelFacts]] = {
 def test_the_window_is_the_backend_s_own_word(sentence: str, named: bool) -> None:
     vendor, pages, facts = WINDOWS[sentence]
 
-    async def act(runtime: Runtime, live: Live) -> None:
-        await runtime.ask()
+    async def act(runtime: Runtime, live: Backend) -> None:
+        await runtime.refresh()
         assert live.state == "ready"
-        assert live.facts.get("local", ModelFacts()) == facts
+        assert live.registry.get("local") == facts
 
     with Server(pages) as server:
         live_with(server, act, type=vendor, **({"models": ["local"]} if named else {}))
 
 
 def test_the_config_s_word_stands_above_the_backend_s() -> None:
-    async def act(runtime: Runtime, live: Live) -> None:
-        await runtime.ask()
-        assert live.facts["local"] == ModelFacts(32768, False, source="config")
-        live.learn("local", request(), Problem("prompt_too_long", "", facts={"tokens": 9000, "window": 8192}))
-        assert live.target("local").window == 32768
+    async def act(runtime: Runtime, live: Backend) -> None:
+        await runtime.refresh()
+        assert live.registry.get("local") == ModelFacts(32768, False, source="config")
+        live.learn_from(Problem("prompt_too_long", "", facts={"tokens": 9000, "window": 8192}), "local", request())
+        assert live.registry.target("local").window == 32768
 
     props = {"default_generation_settings": {"n_ctx": 8192}, "chat_template_caps": {"supports_tools": False}}
     with Server({"/props": props}) as server:
@@ -187,10 +188,10 @@ def test_the_config_s_word_stands_above_the_backend_s() -> None:
     "page", [404, 500, [], "text", {"data": 1}, {"models": [{"model": "local", "context_length": "x"}]}]
 )
 def test_a_page_that_says_nothing_harms_nothing(page: Any) -> None:
-    async def act(runtime: Runtime, live: Live) -> None:
-        await runtime.ask()
+    async def act(runtime: Runtime, live: Backend) -> None:
+        await runtime.refresh()
         assert live.state == "ready"
-        assert live.target("local").window is None
+        assert live.registry.target("local").window is None
 
     pages = {"/api/ps": page, "/api/show": page, "/v1/models": {"data": [LISTED]}}
     with Server(pages) as server:
@@ -198,25 +199,25 @@ def test_a_page_that_says_nothing_harms_nothing(page: Any) -> None:
 
 
 def test_a_window_is_learned_from_an_overflow_and_only_made_smaller() -> None:
-    async def act(runtime: Runtime, live: Live) -> None:
+    async def act(runtime: Runtime, live: Backend) -> None:
         for said_window, known in ((16384, 16384), (8192, 8192), (32768, 8192)):
             problem = Problem("prompt_too_long", "", facts={"tokens": 99999, "window": said_window})
-            assert not live.learn("local", request(), problem)
-            assert live.facts["local"] == ModelFacts(known, source="learned")
+            assert not live.learn_from(problem, "local", request())
+            assert live.registry.get("local") == ModelFacts(known, source="learned")
 
     with Scripted() as server:
         live_with(server, act, type="generic", models=["local"])
 
 
 def test_a_backend_that_says_too_much_is_not_believed_again() -> None:
-    async def act(runtime: Runtime, live: Live) -> None:
-        await runtime.ask()
-        live.learn("local", request(), Problem("prompt_too_long", "", facts={"tokens": 99999, "window": 8192}))
-        await runtime.ask()
-        assert live.facts["local"] == ModelFacts(8192, source="learned")
+    async def act(runtime: Runtime, live: Backend) -> None:
+        await runtime.refresh()
+        live.learn_from(Problem("prompt_too_long", "", facts={"tokens": 99999, "window": 8192}), "local", request())
+        await runtime.refresh()
+        assert live.registry.get("local") == ModelFacts(8192, source="learned")
         server.pages["/v1/models"] = {"data": [{**LISTED, "max_model_len": 4096}]}
-        await runtime.ask()
-        assert live.facts["local"] == ModelFacts(4096, source="backend")
+        await runtime.refresh()
+        assert live.registry.get("local") == ModelFacts(4096, source="backend")
 
     with Server({"/v1/models": {"data": [{**LISTED, "max_model_len": 200000}]}}) as server:
         live_with(server, act, type="vllm")
@@ -224,8 +225,8 @@ def test_a_backend_that_says_too_much_is_not_believed_again() -> None:
 
 @pytest.mark.parametrize("page", [404, 401, "a web page"])
 def test_models_that_the_config_names_need_no_list(page: Any) -> None:
-    async def act(runtime: Runtime, live: Live) -> None:
-        await runtime.ask()
+    async def act(runtime: Runtime, live: Backend) -> None:
+        await runtime.refresh()
         assert live.state == "ready" and live.models == ("local",)
 
     with Server({"/v1/models": page}) as server:
@@ -236,7 +237,7 @@ def test_a_dead_backend_is_not_called_ready_for_the_models_that_the_config_names
     async def act() -> None:
         backend = {"name": "box", "type": "generic", "url": "http://127.0.0.1:1", "models": ["local"]}
         runtime = Runtime(settings.load(json.dumps({"backends": [backend]}), {}))
-        await runtime.ask()
+        await runtime.refresh()
         assert runtime.backends["box"].state == "failed" and "does not answer" in runtime.backends["box"].message
         assert runtime.backends["box"].models == ("local",), "it is asked all the same"
         await runtime.close()
@@ -246,7 +247,7 @@ def test_a_dead_backend_is_not_called_ready_for_the_models_that_the_config_names
 
 def test_a_client_does_not_wait_for_a_backend_that_lists_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("byway.runtime._CLIENT_WAITS", 0.1)
-    monkeypatch.setattr("byway.runtime._ASK_LIMIT", 0.5)
+    monkeypatch.setattr("byway.backend._LIST_TIMEOUT", 0.5)
 
     async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
@@ -258,9 +259,9 @@ def test_a_client_does_not_wait_for_a_backend_that_lists_nothing(monkeypatch: py
         backend = {"name": "box", "type": "generic", "url": f"http://127.0.0.1:{port}"}
         runtime = Runtime(settings.load(json.dumps({"backends": [backend]}), {}))
         async with asyncio.timeout(0.4):
-            await runtime.ask(0.01)
-        await runtime.ask()
-        await asyncio.gather(*runtime._asking)
+            await runtime.refresh(0.01)
+        await runtime.refresh()
+        await asyncio.gather(*runtime._tasks)
         live = runtime.backends["box"]
         assert live.state == "failed" and "did not list its models" in live.message
         await runtime.close()
@@ -282,8 +283,8 @@ def test_the_overflow_of_a_real_exchange_teaches_the_window() -> None:
 
 
 def test_a_list_is_asked_for_once_each_page_once_and_20_models_at_most() -> None:
-    async def act(runtime: Runtime, live: Live) -> None:
-        await runtime.ask()
+    async def act(runtime: Runtime, live: Backend) -> None:
+        await runtime.refresh()
         assert live.models is not None and len(live.models) == 50
         assert len(server.asked("/api/ps")) == 1
         assert len(server.asked("/api/show")) == 20
@@ -294,13 +295,13 @@ def test_a_list_is_asked_for_once_each_page_once_and_20_models_at_most() -> None
 
 
 def test_a_model_beyond_those_is_asked_about_when_it_is_first_led_to() -> None:
-    async def act(runtime: Runtime, live: Live) -> None:
-        await runtime.ask()
-        assert live.target("m49").tools is None
+    async def act(runtime: Runtime, live: Backend) -> None:
+        await runtime.refresh()
+        assert live.registry.target("m49").tools is None
         for _ in range(3):
             await runtime.route("m49")
-        await asyncio.gather(*runtime._asking)
-        assert live.target("m49").tools is True
+        await asyncio.gather(*runtime._tasks)
+        assert live.registry.target("m49").tools is True
         assert [one.json["model"] for one in server.asked("/api/show")].count("m49") == 1
 
     names = [f"m{number}" for number in range(50)]
@@ -309,16 +310,16 @@ def test_a_model_beyond_those_is_asked_about_when_it_is_first_led_to() -> None:
 
 
 def test_what_is_known_of_a_used_model_is_kept_fresh() -> None:
-    async def act(runtime: Runtime, live: Live) -> None:
-        await runtime.ask()
-        assert live.target("local").window is None
+    async def act(runtime: Runtime, live: Backend) -> None:
+        await runtime.refresh()
+        assert live.registry.target("local").window is None
         await runtime.route("local")
         server.pages["/api/ps"] = {"models": [{"model": "local:latest", "context_length": 4096}]}
-        await runtime.ask()
-        assert live.target("local").window == 4096
+        await runtime.refresh()
+        assert live.registry.target("local").window == 4096
         server.pages["/api/ps"] = {"models": []}
-        await runtime.ask()
-        assert live.target("local").window == 4096, "it was unloaded, and will be loaded as before"
+        await runtime.refresh()
+        assert live.registry.target("local").window == 4096, "it was unloaded, and will be loaded as before"
 
     with Server({"/api/ps": {"models": []}, "/api/show": SHOW}) as server:
         live_with(server, act, type="ollama")
@@ -338,10 +339,10 @@ COUNTERS = {
 def test_a_backend_counts_the_very_prompt_that_would_be_sent(vendor: str) -> None:
     path, page = COUNTERS[vendor]
 
-    async def act(runtime: Runtime, live: Live) -> None:
+    async def act(runtime: Runtime, live: Backend) -> None:
         asked = request("Read it.", system="Be brief.", tools=TOOLS, stop_sequences=["x"], metadata={"user_id": "u"})
-        target = live.target("local")
-        assert await live.count(asked, target) == (1234, True)
+        target = live.registry.target("local")
+        assert await live.count_tokens(asked, target) == (1234, True)
         counted = server.asked(path)[0].json
         sent = json.loads(live.protocol.request(asked, target).body)
         assert counted == {name: sent[name] for name in ("model", "tools", "messages", "chat_template_kwargs")}
@@ -354,9 +355,9 @@ def test_a_backend_counts_the_very_prompt_that_would_be_sent(vendor: str) -> Non
 def test_a_backend_that_has_no_such_page_is_asked_once(page: int) -> None:
     path, _ = COUNTERS["llamacpp"]
 
-    async def act(runtime: Runtime, live: Live) -> None:
+    async def act(runtime: Runtime, live: Backend) -> None:
         for _ in range(5):
-            tokens, counted = await live.count(request("word " * 100), live.target("local"))
+            tokens, counted = await live.count_tokens(request("word " * 100), live.registry.target("local"))
             assert not counted and 90 < tokens < 180
         assert len(server.asked(path)) == 1
 
@@ -369,8 +370,8 @@ def test_a_backend_that_has_no_such_page_is_asked_once(page: int) -> None:
 def test_a_backend_that_cannot_count_now_gets_an_estimate(vendor: str, page: Any) -> None:
     path, _ = COUNTERS[vendor]
 
-    async def act(runtime: Runtime, live: Live) -> None:
-        tokens, counted = await live.count(request("word " * 100), live.target("local"))
+    async def act(runtime: Runtime, live: Backend) -> None:
+        tokens, counted = await live.count_tokens(request("word " * 100), live.registry.target("local"))
         assert not counted and 90 < tokens < 180
 
     with Server({path: page}) as server:
@@ -378,8 +379,8 @@ def test_a_backend_that_cannot_count_now_gets_an_estimate(vendor: str, page: Any
 
 
 def test_a_count_of_a_backend_that_is_down_is_an_estimate() -> None:
-    async def act(runtime: Runtime, live: Live) -> None:
-        tokens, counted = await live.count(request("word " * 100), live.target("local"))
+    async def act(runtime: Runtime, live: Backend) -> None:
+        tokens, counted = await live.count_tokens(request("word " * 100), live.registry.target("local"))
         assert not counted and 90 < tokens < 180
 
     with Scripted() as server:
@@ -388,9 +389,9 @@ def test_a_count_of_a_backend_that_is_down_is_an_estimate() -> None:
 
 
 def test_what_would_be_refused_is_not_counted() -> None:
-    async def act(runtime: Runtime, live: Live) -> None:
+    async def act(runtime: Runtime, live: Backend) -> None:
         with pytest.raises(Problem, match="thinking"):
-            await live.count(request(), live.target("local"))
+            await live.count_tokens(request(), live.registry.target("local"))
 
     with Server({"/v1/messages/count_tokens": 400}) as server:
         server.answer = lambda asked: said(  # type: ignore[method-assign]
@@ -400,8 +401,8 @@ def test_what_would_be_refused_is_not_counted() -> None:
 
 
 def test_a_prompt_that_is_too_long_is_counted_all_the_same() -> None:
-    async def act(runtime: Runtime, live: Live) -> None:
-        assert await live.count(request(), live.target("local")) == (23016, True)
+    async def act(runtime: Runtime, live: Backend) -> None:
+        assert await live.count_tokens(request(), live.registry.target("local")) == (23016, True)
 
     with Server({}) as server:
         server.answer = lambda asked: llamacpp_overflow(23016, 8192)  # type: ignore[method-assign]
@@ -414,12 +415,12 @@ def test_26_counts_at_once_take_300_ms(vendor: str) -> None:
     many = [{**tool, "name": f"{tool['name']}{at}"} for at in range(20) for tool in TOOLS]
     asked = request("Some text to count, with a few words more. " * 50, tools=many)
 
-    async def act(runtime: Runtime, live: Live) -> None:
+    async def act(runtime: Runtime, live: Backend) -> None:
         took: list[float] = []
         # The machine may be busy with something else for a moment.
         while len(took) < 5 and min(took, default=1) > 0.3:
             began = time.monotonic()
-            await asyncio.gather(*(live.count(asked, live.target("local")) for _ in range(26)))
+            await asyncio.gather(*(live.count_tokens(asked, live.registry.target("local")) for _ in range(26)))
             took.append(time.monotonic() - began)
         assert min(took) < 0.3, took
 
@@ -443,22 +444,22 @@ def test_the_client_is_told_who_counted() -> None:
 
 
 def test_a_prompt_that_surely_does_not_fit_is_refused_without_asking() -> None:
-    async def act(runtime: Runtime, live: Live) -> None:
-        target = live.target("local")
+    async def act(runtime: Runtime, live: Backend) -> None:
+        target = live.registry.target("local")
         long = live.protocol.request(request("word " * 3000), target).body
-        problem = live.refusal(target, long)
+        problem = live.too_long(target, long)
         assert problem is not None and problem.message.startswith("prompt is too long: ")
         assert problem.message.endswith(" tokens > 2000 maximum")
-        assert live.refusal(target, live.protocol.request(request("word " * 2000), target).body) is None
-        assert live.refusal(target, live.protocol.request(request(), target).body) is None
+        assert live.too_long(target, live.protocol.request(request("word " * 2000), target).body) is None
+        assert live.too_long(target, live.protocol.request(request(), target).body) is None
 
     with Scripted() as server:
         live_with(server, act, type="generic", models=[{"id": "local", "window": 2000}])
 
 
 def test_anthropic_says_itself_what_is_too_long() -> None:
-    async def act(runtime: Runtime, live: Live) -> None:
-        assert live.refusal(live.target("local"), request("word " * 9000).body) is None
+    async def act(runtime: Runtime, live: Backend) -> None:
+        assert live.too_long(live.registry.target("local"), request("word " * 9000).body) is None
 
     with Scripted() as server:
         live_with(server, act, type="anthropic", models=[{"id": "local", "window": 2000}])

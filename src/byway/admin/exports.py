@@ -82,9 +82,9 @@ async def answering(runtime: Runtime, url: str | None) -> Answering:
     """Who would answer Claude Code's main turns."""
     try:
         route = await runtime.route(MAIN)
-        place, claude = route.places[0], True
+        place, claude = route.targets[0], True
         # An alias with several targets keeps its order of trying when it is asked for by its own name.
-        main = place.model if len(route.places) == 1 else f"{CLAUDE_PREFIX}{route.alias}"
+        main = place.model if len(route.targets) == 1 else f"{CLAUDE_PREFIX}{route.alias}"
     except Problem:
         place, claude, main = None, False, ""
     ask = "default" if claude and "default" in runtime.aliases else MAIN
@@ -95,7 +95,7 @@ async def answering(runtime: Runtime, url: str | None) -> Answering:
         ask = served[0][1] if served else "MODEL"
     live = runtime.backends[place.backend] if place else served[0][0] if served else None
     model = place.model if place else served[0][1] if served else ""
-    known = live.facts.get(model) if live else None
+    known = live.registry.get(model) if live else None
     return Answering(
         url,
         ask,

@@ -111,9 +111,9 @@ def attempt(name: str, file: str | None, folder: str | None, as_json: bool) -> N
     data = platform.data_folder(folder, os.environ)
 
     async def ask(runtime: Runtime) -> dict[str, Any]:
-        route = routing.route(name, runtime.served(), runtime.aliases)
+        route = runtime.resolve(name)
         states = _states(runtime, data)
-        places = [{"backend": one.backend, "model": one.model, **states[one.backend]} for one in route.places]
+        places = [{"backend": one.backend, "model": one.model, **states[one.backend]} for one in route.targets]
         return {"name": name, "alias": route.alias or None, "places": places}
 
     try:
@@ -169,10 +169,10 @@ def _row(runtime: Runtime, name: str, states: dict[str, dict[str, str]]) -> dict
     row: dict[str, Any] = {"name": name, "targets": targets, "by": None, "answers": None, "backend": None}
     asked = f"claude-{name}" if name in routing.SLOTS else name
     try:
-        route = routing.route(asked, runtime.served(), runtime.aliases)
+        route = runtime.resolve(asked)
     except Problem:
         return {**row, "state": "nobody serves it" if targets else "not set", "message": ""}
-    first = route.places[0]
+    first = route.targets[0]
     by = route.alias if route.alias not in ("", name) else None
     return {
         **row,
@@ -208,7 +208,7 @@ def _asked(config: Config, ask: Any) -> Any:
     async def run() -> Any:
         runtime = Runtime(config)
         try:
-            await runtime.ask()
+            await runtime.refresh()
             return await ask(runtime)
         finally:
             await runtime.close()

@@ -51,7 +51,7 @@ def _show(file: str | None, folder: str | None, as_json: bool) -> None:
     async def ask() -> dict[str, Any]:
         runtime = Runtime(config)
         try:
-            await runtime.ask()
+            await runtime.refresh()
             return await answers(runtime)
         finally:
             await runtime.close()
@@ -165,7 +165,7 @@ async def answers(runtime: Runtime) -> dict[str, Any]:
             state, message, window = _own(live.settings)
         backends.append({"name": live.name, "type": live.vendor.name, "state": state, "message": message})
         for model in models or (None,):
-            facts = live.facts.get(model) if model else None
+            facts = live.registry.get(model) if model else None
             known = facts is not None and facts.window is not None
             targets.append(
                 {
@@ -181,7 +181,7 @@ async def answers(runtime: Runtime) -> dict[str, Any]:
     aliases = []
     for alias, leads in runtime.aliases.items():
         try:
-            places = (await runtime.route(alias)).places
+            places = (await runtime.route(alias)).targets
         except Problem:
             places = ()
         shown = [f"{place.backend}/{place.model}" for place in places]

@@ -211,7 +211,7 @@ async def _settle(service: Service) -> None:
                 show(time.monotonic() - began)
                 await asyncio.sleep(_TICK)
     while time.monotonic() - began < _PATIENCE and not service.stopping.is_set():
-        if all(state != "unknown" for _, state, _ in service.app.runtime.report()):
+        if all(state != "unknown" for _, state, _ in service.app.runtime.statuses()):
             break
         await asyncio.sleep(_TICK)
 

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
+from byway.backend import Backend, after_reading
 from byway.backends.protocol import Target
 from byway.logs import say
 from byway.messages import pdf
@@ -21,10 +22,9 @@ from byway.messages.request import Request
 from byway.messages.stream import fold
 from byway.pipeline import forced, servertools, verdicts
 from byway.problems import Problem
-from byway.routing.route import Place
-from byway.runtime import Live, Runtime, after_reading
+from byway.routing.route import TargetName
+from byway.runtime import Runtime
 from byway.secrets.names import Scrubber
-from byway.upstream import credentials
 
 #: A retry of the only target left waits this long, or as long as the backend asks when that is no longer than `_PATIENCE`.
 _PAUSE: Final = 0.25
@@ -73,9 +73,9 @@ async def answer(runtime: Runtime, request: Request, reply: Reply, record: Recor
     """
     began = time.monotonic()
     record.asked = request.model
-    route = runtime.known(request.model) or await runtime.route(request.model, session)
+    route = runtime.remembered_route(request.model) or await runtime.route(request.model, session)
     record.alias = route.alias
-    places = list(runtime.places(route))
+    places = list(runtime.targets(route))
     failed: list[Problem] = []
     retried = False
     at = 0
@@ -85,10 +85,10 @@ async def answer(runtime: Runtime, request: Request, reply: Reply, record: Recor
         try:
             await _attempt(runtime, live, places[at], request, reply, record, began)
         except Problem as problem:
-            if not reply.sent and live.learn(places[at].model, request, problem):
+            if not reply.sent and live.learn_from(problem, places[at].model, request):
                 continue
             if problem.row.blame == "backend":
-                runtime.health.failed(live.name, time.monotonic())
+                runtime.cooldown.failed(live.name, time.monotonic())
             if reply.sent or not problem.row.failover:
                 raise
             failed.append(problem)
@@ -102,7 +102,7 @@ async def answer(runtime: Runtime, request: Request, reply: Reply, record: Recor
             places.append(places[-1])
             await asyncio.sleep(pause)
         else:
-            runtime.health.worked(live.name)
+            runtime.cooldown.succeeded(live.name)
             return
 
 
@@ -116,10 +116,10 @@ def _with_others(failed: list[Problem], scrubber: Scrubber) -> Problem:
 
 
 async def _attempt(
-    runtime: Runtime, live: Live, place: Place, request: Request, reply: Reply, record: Record, began: float
+    runtime: Runtime, live: Backend, place: TargetName, request: Request, reply: Reply, record: Record, began: float
 ) -> None:
     """Have one target answer; raises Problem."""
-    target = live.target(place.model)
+    target = live.registry.target(place.model)
     record.backend, record.model = target.backend, target.model
     reply.aim(target.backend, target.model)
     classifier = runtime.config.safeguards.classifier
@@ -142,7 +142,7 @@ async def _attempt(
         await judged.finish(await verdicts.verdicts(runtime, request, judged.calls, whole))
 
 
-async def _take(step: forced.Step, live: Live, target: Target, reply: Reply, record: Record, began: float) -> None:
+async def _take(step: forced.Step, live: Backend, target: Target, reply: Reply, record: Record, began: float) -> None:
     """As many turns of the model as a step takes; raises Problem."""
     asked = step.request
     while True:
@@ -177,7 +177,7 @@ async def whole(runtime: Runtime, request: Request) -> tuple[bytes, Record]:
     return fold(held.events), record
 
 
-async def _ask(live: Live, target: Target, request: Request, reply: Reply, record: Record, began: float) -> None:
+async def _ask(live: Backend, target: Target, request: Request, reply: Reply, record: Record, began: float) -> None:
     """One turn of the model: send the request and pass its answer to `reply`; raises Problem."""
     try:
         call = live.protocol.request(request, target)
@@ -185,15 +185,13 @@ async def _ask(live: Live, target: Target, request: Request, reply: Reply, recor
         call = await after_reading(unread, live.protocol.request, request, target)
     if request.loose and not live.protocol.NATIVE and request.unknown:
         say("Blocks of types that Byway does not know go on as text", logging.WARNING, types=" ".join(request.unknown))
-    problem = None if target.window is None else live.refusal(target, call.body)
+    problem = None if target.window is None else live.too_long(target, call.body)
     if problem is not None:
         raise problem
     guess = live.counter.estimate(request, target, call.body)
     request.estimate = guess.tokens
-    if live.rest is not None:
-        await live.woken()
     reader = live.protocol.reader(request, target)
-    answer = await live.open.open(await credentials.authorize(call, live.credential))
+    answer = await live.send(call)
     del call
     size = 0
     try:

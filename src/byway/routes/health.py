@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from byway import platform
+from byway.backend import Backend
 from byway.routes.context import Ask, Routes
-from byway.runtime import Live
 
 
 async def hello(ask: Ask) -> None:
@@ -39,7 +39,7 @@ async def ready(ask: Ask) -> None:
     await ask.answer(msgspec.json.encode(body), 200 if status == "ready" else 503)
 
 
-async def _backend(ask: Ask, live: Live) -> dict[str, Any]:
+async def _backend(ask: Ask, live: Backend) -> dict[str, Any]:
     told: dict[str, Any] = {"name": live.name, "state": live.state}
     if live.message and not ask.runtime.keyring.blocking:
         told["message"] = ask.runtime.scrubber.scrub(live.message)

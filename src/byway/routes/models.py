@@ -26,13 +26,13 @@ def listing(runtime: Runtime) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for live in runtime.backends.values():
         for model in live.models or ():
-            facts = live.facts.get(model)
+            facts = live.registry.get(model)
             shown = f"{model} ({live.vendor.title})"
             names = [model]
             if not any(word in model.lower() for word in ("claude", "anthropic")):
                 names.append(CLAUDE_PREFIX + model)
             for name in names:
-                found.setdefault(name, _entry(name, shown, live.name, facts.window if facts else None))
+                found.setdefault(name, _entry(name, shown, live.name, facts.window))
     for alias, leads in runtime.aliases.items():
         if not any(mark in alias for mark in "*?[") and alias != "default":
             name = f"claude-{alias}" if alias in ("haiku", "sonnet", "opus", "fable") else alias
@@ -58,7 +58,7 @@ def _entry(name: str, shown: str, owner: str, window: int | None) -> dict[str, A
 
 async def index(ask: Ask) -> None:
     """A page of the list: `limit` (1 to 1000), `after_id`, `before_id`, as the official API has them."""
-    await ask.runtime.ask(2.0)
+    await ask.runtime.refresh(2.0)
     query = parse_qs(ask.scope["query_string"].decode("latin-1"))
     models = listing(ask.runtime)
     limit = query.get("limit", ["1000"])[0]
@@ -91,7 +91,7 @@ def _position(ids: list[str], id: str, name: str) -> int:
 
 async def show(ask: Ask) -> None:
     """One model; ids may hold slashes."""
-    await ask.runtime.ask(2.0)
+    await ask.runtime.refresh(2.0)
     name = unquote(ask.tail)
     for model in listing(ask.runtime):
         if model["id"] == name:

@@ -14,13 +14,13 @@ async def count(ask: Ask) -> None:
     ask.record.asked = request.model
     route = await ask.runtime.route(request.model, ask.header(b"x-claude-code-session-id"))
     ask.record.alias = route.alias
-    place = ask.runtime.places(route)[0]
+    place = ask.runtime.targets(route)[0]
     live = ask.runtime.backends[place.backend]
-    target = live.target(place.model)
+    target = live.registry.target(place.model)
     ask.record.backend, ask.record.model = target.backend, target.model
     # A count need not say how long the answer may be; the request that is made for it must.
     request.params.max_tokens = 1
-    tokens, counted = await live.count(request, target)
+    tokens, counted = await live.count_tokens(request, target)
     await ask.answer(
         msgspec.json.encode({"input_tokens": tokens}),
         headers=[

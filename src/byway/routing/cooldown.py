@@ -1,39 +1,45 @@
-"""What each backend is doing: a cool-down after failures, which orders targets and never refuses the last one."""
+"""The cool-down of backends after failures. It orders the targets of a route and never removes one."""
 
 from __future__ import annotations
 
-from typing import Final, TypeVar
+from collections.abc import Container
+from typing import Final
 
-_FIRST: Final = 2.0
+from byway.routing.route import TargetName
+
+_SHORTEST: Final = 2.0
 _LONGEST: Final = 60.0
 
-T = TypeVar("T")
 
-
-class Health:
-    """Failures per backend. Times are seconds of one monotonic clock, given by the caller."""
+class CoolDown:
+    """Cool-downs by backend. Times are seconds of one monotonic clock, passed in by the caller."""
 
     def __init__(self) -> None:
-        self._rests: dict[str, tuple[float, float]] = {}
+        self._active: dict[str, tuple[float, float]] = {}
+        """Until when, and for how long: by backend."""
 
     def failed(self, backend: str, now: float) -> None:
-        """Let `backend` rest: 2 s at first, twice as long each time, a minute at most."""
-        _, rest = self._rests.get(backend, (0.0, _FIRST / 2))
-        rest = min(rest * 2, _LONGEST)
-        self._rests[backend] = (now + rest, rest)
+        """Start a cool-down: 2 s after the first failure, twice as long after each further one, at most a minute."""
+        _, length = self._active.get(backend, (0.0, _SHORTEST / 2))
+        length = min(length * 2, _LONGEST)
+        self._active[backend] = (now + length, length)
 
-    def worked(self, backend: str) -> None:
-        if self._rests:
-            self._rests.pop(backend, None)
+    def succeeded(self, backend: str) -> None:
+        """End the cool-down of `backend`."""
+        if self._active:
+            self._active.pop(backend, None)
 
-    def resting(self, backend: str, now: float) -> float:
-        """Seconds that `backend` still rests; 0 when it does not."""
-        until, _ = self._rests.get(backend, (0.0, 0.0))
+    def remaining(self, backend: str, now: float) -> float:
+        """Seconds until the cool-down of `backend` ends; 0 when it has none."""
+        until, _ = self._active.get(backend, (0.0, 0.0))
         return max(0.0, until - now)
 
-    def order(self, places: tuple[T, ...], backends: tuple[str, ...], now: float) -> tuple[T, ...]:
-        """`places` with those of resting backends last. Nothing is left out: the last one is tried all the same."""
-        if not self._rests:
-            return places
-        marked = sorted(zip(places, backends, strict=True), key=lambda pair: self.resting(pair[1], now) > 0)
-        return tuple(place for place, _ in marked)
+    def order(self, targets: tuple[TargetName, ...], now: float) -> tuple[TargetName, ...]:
+        """`targets` with those of cooling backends last. None is removed: the only target is tried in any case."""
+        if not self._active:
+            return targets
+        return tuple(sorted(targets, key=lambda target: self.remaining(target.backend, now) > 0))
+
+    def keep(self, backends: Container[str]) -> None:
+        """Forget backends that the config has no longer."""
+        self._active = {name: state for name, state in self._active.items() if name in backends}

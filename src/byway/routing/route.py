@@ -1,9 +1,9 @@
-"""From the model name that a client asks for to the ordered targets that may answer. Pure: what backends serve is given."""
+"""Maps the model name of a request to the ordered targets that may answer it. Pure: what the backends serve is an argument."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+import heapq
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Final
 
@@ -12,20 +12,22 @@ from msgspec import Struct
 from byway.problems import Problem
 
 SLOTS: Final = ("haiku", "sonnet", "opus", "fable")
-#: What Claude Code's model discovery keeps must have "claude" in its id, so every other model is offered with this in front.
+#: Claude Code's model discovery keeps only ids that contain "claude", so every other model is listed with this prefix.
 CLAUDE_PREFIX: Final = "claude-byway-"
-_SUFFIX: Final = re.compile(r"\[[^\]]*\]\Z")
+#: Characters of a model name. Every longer name is unknown.
+_LONGEST_NAME: Final = 1000
+_SHOWN_MODELS: Final = 20
 
 
-class Place(Struct, frozen=True):
-    """A model at a backend, by name."""
+class TargetName(Struct, frozen=True):
+    """A model of a backend, by name."""
 
     backend: str
     model: str
 
 
-class Served(Struct, frozen=True):
-    """What one backend serves. `models` None: it has not said yet, so it may serve anything."""
+class ServedModels(Struct, frozen=True):
+    """The models that one backend serves. `models` None: its list is not known yet, so it may serve any model."""
 
     backend: str
     models: tuple[str, ...] | None
@@ -33,15 +35,15 @@ class Served(Struct, frozen=True):
 
 
 class Route(Struct, frozen=True):
-    """Where a name leads: places in the order of trying, and the alias that led there ("" when it is a model's own name)."""
+    """The targets of a name in the order of trying, and the alias that named them ("" for a model's own name)."""
 
-    places: tuple[Place, ...]
+    targets: tuple[TargetName, ...]
     alias: str = ""
 
 
 def family(name: str) -> str | None:
     """The slot of a Claude name: `claude-haiku-4-5-20251001`, `claude-opus-5-5[1m]`, `anthropic/claude-3-5-sonnet`, `sonnet`."""
-    plain = _SUFFIX.sub("", name).lower()
+    plain = _without_suffix(name).lower()
     if plain in SLOTS:
         return plain
     if "claude" not in plain:
@@ -49,78 +51,102 @@ def family(name: str) -> str | None:
     return next((slot for slot in SLOTS if slot in plain), None)
 
 
-def route(name: str, served: Sequence[Served], aliases: Mapping[str, Sequence[str]], turn: int = 0) -> Route:
-    """Find the places for `name`: a model's own name, an exact alias, a glob, the family's slot, `default`.
+class RoutingTable:
+    """The models of all backends and the aliases, indexed by name. A lookup does not depend on the number of models."""
 
-    `turn` rotates backends that serve the same model: a number that stays the same keeps a session at one of them.
-    Raises Problem `not_found` that names the model, the models there are, and the setting to add.
-    """
-    names = list(dict.fromkeys((name, _SUFFIX.sub("", name))))
-    for asked in names:
-        own = _model(asked.removeprefix(CLAUDE_PREFIX), served, turn, only_known=True)
-        if own:
-            return Route(tuple(own))
-    for alias in _aliases(names, aliases):
-        places = dict.fromkeys(place for entry in aliases[alias] for place in _model(entry, served, turn))
-        if places:
-            return Route(tuple(places), alias)
-    # Nobody knows the name, but a backend that has not said what it serves may.
-    maybe = [Place(one.backend, name) for one in served if one.models is None]
-    if maybe and not aliases:
-        return Route(tuple(maybe))
-    raise Problem("not_found", _unknown(name, served, aliases))
+    def __init__(self, served: Sequence[ServedModels], aliases: Mapping[str, Sequence[str]]) -> None:
+        self._aliases = aliases
+        self._globs = sorted((name for name in aliases if any(mark in name for mark in "*?[")), key=len, reverse=True)
+        self._backends = {entry.backend: entry for entry in served}
+        self._unlisted = [entry for entry in served if entry.models is None]
+        self._serving: dict[str, list[ServedModels]] = {}
+        """The backends that serve a model, by model."""
+        for entry in served:
+            for model in dict.fromkeys(entry.models or ()):
+                self._serving.setdefault(model, []).append(entry)
 
+    def route(self, name: str, turn: int = 0) -> Route:
+        """Return the targets for `name`. Lookup order: a model's own name, exact alias, pattern, family, `default`.
 
-def _aliases(names: Sequence[str], aliases: Mapping[str, Sequence[str]]) -> Iterable[str]:
-    """The aliases that fit a name (as asked, and without its suffix), best first: exact, longest glob, family, default."""
-    yield from (name for name in names if name in aliases)
-    globs = [key for key in aliases if any(mark in key for mark in "*?[")]
-    fitting = [key for key in globs if any(fnmatchcase(name, key) for name in names)]
-    yield from sorted(fitting, key=len, reverse=True)
-    slot = family(names[0])
-    if slot is not None and slot in aliases:
-        yield slot
-    if "default" in aliases:
-        yield "default"
+        `turn` rotates backends that serve the same model: the same number keeps a session at one of them. Raises Problem
+        `not_found` that names the model, the known models, and the setting to add.
+        """
+        if len(name) > _LONGEST_NAME:
+            raise Problem("not_found", f"The model name has {len(name):,} characters; the limit is {_LONGEST_NAME:,}.")
+        names = list(dict.fromkeys((name, _without_suffix(name))))
+        for candidate in names:
+            own = self._targets(candidate.removeprefix(CLAUDE_PREFIX), turn, listed_only=True)
+            if own:
+                return Route(tuple(own))
+        for alias in self._matching_aliases(names):
+            targets = dict.fromkeys(target for entry in self._aliases[alias] for target in self._targets(entry, turn))
+            if targets:
+                return Route(tuple(targets), alias)
+        # No list contains the name, but a backend whose list is not known yet may serve it.
+        if self._unlisted and not self._aliases:
+            return Route(tuple(TargetName(entry.backend, name) for entry in self._unlisted))
+        raise Problem("not_found", self._unknown(name))
 
+    def _matching_aliases(self, names: Sequence[str]) -> Iterator[str]:
+        """The aliases that match one of `names`, best first: exact, longest pattern, family, default."""
+        yield from (name for name in names if name in self._aliases)
+        yield from (glob for glob in self._globs if any(fnmatchcase(name, glob) for name in names))
+        slot = family(names[0])
+        if slot is not None and slot in self._aliases:
+            yield slot
+        if "default" in self._aliases:
+            yield "default"
 
-def _model(entry: str, served: Sequence[Served], turn: int, *, only_known: bool = False) -> list[Place]:
-    """The places of a model name, or of a `backend/model` pin."""
-    found = [Place(one.backend, entry) for one in served if one.models is not None and entry in one.models]
-    if found:
-        weights = {one.backend: one.weight for one in served}
-        return _rotate(found, [weights[place.backend] for place in found], turn)
-    backend, slash, model = entry.partition("/")
-    if slash and any(one.backend == backend for one in served):
-        return [Place(backend, model)]
-    if only_known:
-        return []
-    return [Place(one.backend, entry) for one in served if one.models is None]
+    def _targets(self, entry: str, turn: int, *, listed_only: bool = False) -> list[TargetName]:
+        """The targets of a model name or of `backend/model`."""
+        serving = self._serving.get(entry)
+        if serving:
+            return [TargetName(served.backend, entry) for served in _rotated(serving, turn)]
+        backend, slash, model = entry.partition("/")
+        if slash and backend in self._backends:
+            return [TargetName(backend, model)]
+        if listed_only:
+            return []
+        return [TargetName(served.backend, entry) for served in self._unlisted]
 
-
-def _rotate(places: list[Place], weights: list[int], turn: int) -> list[Place]:
-    """Put the place whose turn it is first; the others follow in order."""
-    if len(places) == 1:
-        return places
-    slots = [at for at, weight in enumerate(weights) for _ in range(weight)]
-    first = slots[turn % len(slots)]
-    return places[first:] + places[:first]
-
-
-def _unknown(name: str, served: Sequence[Served], aliases: Mapping[str, Sequence[str]]) -> str:
-    models = sorted({model for one in served for model in one.models or ()})
-    there = ", ".join(models[:20]) + (f" and {len(models) - 20} more" if len(models) > 20 else "") if models else "none"
-    slot = family(name) or "default"
-    example = models[0] if models else "<model>"
-    silent = [one.backend for one in served if one.models is None]
-    asleep = f" No answer yet from: {', '.join(silent)}." if silent else ""
-    led = next(iter(_aliases([name], aliases)), None)
-    if led is not None:
+    def _unknown(self, name: str) -> str:
+        """The message for a name without a target."""
+        count = len(self._serving)
+        known = ", ".join(heapq.nsmallest(_SHOWN_MODELS, self._serving)) or "none"
+        if count > _SHOWN_MODELS:
+            known += f" and {count - _SHOWN_MODELS} more"
+        unlisted = ", ".join(entry.backend for entry in self._unlisted)
+        pending = f" Backends that have not listed their models yet: {unlisted}." if unlisted else ""
+        alias = next(self._matching_aliases([name]), None)
+        if alias is not None:
+            return (
+                f"model: {name} matches `model_aliases.{alias}`, but no backend serves its target "
+                f"{', '.join(self._aliases[alias])}. Known models: {known}.{pending} "
+                f"Change `model_aliases.{alias}`, or load that model."
+            )
+        example = min(self._serving, default="<model>")
         return (
-            f"model: {name} leads by `model_aliases.{led}` to {', '.join(aliases[led])}, which no backend serves. "
-            f"Models there are: {there}.{asleep} Change `model_aliases.{led}`, or load that model."
+            f"model: {name} is not known. Known models: {known}.{pending} "
+            f"Use one of them, or add `model_aliases: {{{family(name) or 'default'}: {example}}}` to byway.yaml."
         )
-    return (
-        f"model: {name} is not known. Models there are: {there}.{asleep} "
-        f"Ask for one of them, or add `model_aliases: {{{slot}: {example}}}` to byway.yaml."
-    )
+
+
+def _rotated(serving: list[ServedModels], turn: int) -> list[ServedModels]:
+    """`serving`, beginning with the backend whose turn it is by weight."""
+    if len(serving) == 1:
+        return serving
+    turn %= sum(served.weight for served in serving)
+    for at, served in enumerate(serving):
+        turn -= served.weight
+        if turn < 0:
+            return serving[at:] + serving[:at]
+    raise AssertionError("unreachable: turn is below the sum of the weights")
+
+
+def _without_suffix(name: str) -> str:
+    """`name` without a last part in brackets, as in `claude-opus-5-5[1m]`."""
+    if not name.endswith("]"):
+        return name
+    # The brackets begin after the previous closing one. A pattern would search from every "[": quadratic.
+    start = name.find("[", name.rfind("]", 0, -1) + 1)
+    return name if start < 0 else name[:start]

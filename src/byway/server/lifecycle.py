@@ -21,10 +21,10 @@ from uvicorn.server import ServerState
 from byway import logs, platform
 from byway.access.keys import key_required
 from byway.access.sync import KeySync
+from byway.backend import UnloadedModel
 from byway.config import BackendSettings, Config, ConfigError, static_changes
 from byway.config import listen as parts
 from byway.logs import say, trace
-from byway.runtime import Rest
 from byway.server.connection import Connection, tick
 from byway.upstream.client import Upstream
 
@@ -404,7 +404,7 @@ class Service:
         wanted = {one.name: one for one in self.app.runtime.config.backends if one.managed and not one.off}
         if self._make_child is None:
             for name in wanted:
-                self.app.runtime.state(name, "off", "Byway was started with --no-model.")
+                self.app.runtime.set_process_state(name, "off", "Byway was started with --no-model.")
             return
         from byway.local.supervisor import options
 
@@ -437,10 +437,10 @@ class Service:
         runtime, child = self.app.runtime, kept.child
         place = child.place
         if place is None:
-            rest = Rest(child.wake, child.woken) if child.woken is not None else None
-            runtime.state(kept.name, child.state, child.message, window=child.window or None, rest=rest)
-        elif (kept.name, "ready", "") not in runtime.report():
-            kept.attached(runtime.attach(kept.name, place.url, place.secret, place.window, child.pid))
+            rest = UnloadedModel(child.wake, child.woken) if child.woken is not None else None
+            runtime.set_process_state(kept.name, child.state, child.message, window=child.window or None, unloaded=rest)
+        elif (kept.name, "ready", "") not in runtime.statuses():
+            kept.attached(runtime.attach_process(kept.name, place.url, place.secret, place.window, child.pid))
 
 
 async def _told(ready: Callable[[], Awaitable[None]]) -> None:

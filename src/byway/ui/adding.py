@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from byway.backend import Backend
 from byway.backends.vendors import VENDORS
 from byway.config import BackendSettings
 from byway.config.editing import Append, Edit, edit
@@ -16,7 +17,6 @@ from byway.local import discovery
 from byway.problems import Problem
 from byway.routes.context import Ask, Routes
 from byway.routes.settings import work
-from byway.runtime import Live
 from byway.secrets.names import ENTRIES, Scrubber
 from byway.secrets.vault import SecretStatus
 from byway.ui.backends import HINTS, answer, models, tokens
@@ -243,15 +243,15 @@ async def _tried(ask: Ask, settings: BackendSettings) -> Said:
         hint = "Type the key here, keep it under Secrets, or set the variable where Byway starts."
         return Said("bad", f"{settings.off[:1].upper()}{settings.off[1:]}.", hint)
     # Whether the key is right shows only when it is asked for its list.
-    live = Live(msgspec.structs.replace(settings, models=(), windows={}), ask.runtime.config.timeouts, 1)
+    live = Backend(msgspec.structs.replace(settings, models=(), windows={}), ask.runtime.config.timeouts, 1)
     try:
-        await live.ask(time.monotonic())
+        await live.refresh(time.monotonic())
     finally:
         if live.upstream is not None:
             await live.upstream.close()
     scrub = Scrubber((settings.api_key or "",)).scrub
     if live.state != "ready":
-        hint = HINTS.get(live.trouble, "") if live.trouble else ""
+        hint = HINTS.get(live.problem_kind, "") if live.problem_kind else ""
         return Said("bad", ask.runtime.scrubber.scrub(scrub(live.message)), hint)
     served = live.models or ()
     took = f"{(live.latency or 0) * 1000:,.0f} ms"
@@ -273,12 +273,12 @@ async def _tried(ask: Ask, settings: BackendSettings) -> Said:
     )
 
 
-def _listed(live: Live) -> tuple[str, ...]:
+def _listed(live: Backend) -> tuple[str, ...]:
     served = live.models or ()
     lines = []
     for model in served[:_LISTED]:
-        facts = live.facts.get(model)
-        lines.append(f"{model}  {tokens(facts.window)}" if facts is not None and facts.window else model)
+        facts = live.registry.get(model)
+        lines.append(f"{model}  {tokens(facts.window)}" if facts.window else model)
     return (*lines, f"and {len(served) - _LISTED} more") if len(served) > _LISTED else tuple(lines)
 
 

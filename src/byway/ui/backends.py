@@ -10,6 +10,7 @@ from pathlib import PurePath
 from typing import Any, Final, NamedTuple
 
 from byway import platform
+from byway.backend import Backend
 from byway.config import Config
 from byway.config.editing import Edit, Remove, Set, meaning, value_at
 from byway.config.settings import BUILTIN
@@ -17,7 +18,6 @@ from byway.local import edits
 from byway.problems import Kind, Problem
 from byway.routes.context import Ask, Routes
 from byway.routes.settings import work
-from byway.runtime import Live
 from byway.ui.claude import STATES
 from byway.ui.page import Form, Said, changed, failed, form, part, query, status, variable, wants_part
 
@@ -146,12 +146,12 @@ async def table(ask: Ask) -> Table:
     return Table(rows, 2 if moving else 5 if retried else 0, platform.spare())
 
 
-async def _row(ask: Ask, live: Live, implied: bool) -> Row:
+async def _row(ask: Ask, live: Backend, implied: bool) -> Row:
     state, word = STATES[live.state]
     own = live.vendor.managed
     scrub = ask.runtime.scrubber.scrub
     message = "" if live.state in ("ready", "unknown") else scrub(live.message)
-    hint = HINTS.get(live.trouble, "") if live.trouble and live.state == "failed" else ""
+    hint = HINTS.get(live.problem_kind, "") if live.problem_kind and live.state == "failed" else ""
     if live.settings.missing and live.state == "off":
         hint = "Keep it under Secrets, or set it where Byway starts."
     memory = await asyncio.to_thread(platform.resident, live.pid) if live.pid is not None else None
@@ -180,9 +180,9 @@ async def _row(ask: Ask, live: Live, implied: bool) -> Row:
     )
 
 
-def _window(live: Live, model: str) -> str:
-    facts = live.facts.get(model)
-    return tokens(facts.window) if facts is not None and facts.window else ""
+def _window(live: Backend, model: str) -> str:
+    facts = live.registry.get(model)
+    return tokens(facts.window) if facts.window else ""
 
 
 def tokens(count: int) -> str:
@@ -208,10 +208,10 @@ async def check(ask: Ask) -> None:
     name = (await form(ask))["name"]
     runtime = ask.runtime
     if not name:
-        await runtime.ask()
+        await runtime.refresh()
         for own in [one.name for one in runtime.backends.values() if one.pid is not None]:
             with contextlib.suppress(Problem):
-                await runtime.check(own)
+                await runtime.probe(own)
         ready = sum(one.state == "ready" for one in runtime.backends.values())
         asked = sum(one.state != "off" for one in runtime.backends.values())
         await _card(ask, Said("good" if ready == asked else "warn", f"{ready} of {asked} answer."))
@@ -224,20 +224,20 @@ async def check(ask: Ask) -> None:
         await _card(ask, Said("good", f"{name} is asleep: the next request wakes it."))
         return
     try:
-        await runtime.check(name)
+        await runtime.probe(name)
     except Problem as problem:
         await _card(ask, failed(ask, problem))
         return
     await _card(ask, _checked(ask, live))
 
 
-def _checked(ask: Ask, live: Live) -> Said:
+def _checked(ask: Ask, live: Backend) -> Said:
     if live.state == "ready":
         many = len(live.models or ())
         took = f" in {live.latency * 1000:,.0f} ms" if live.latency is not None else ""
         return Said("good", f"{live.name} answers{took}, with {many} model{'s' if many != 1 else ''}.")
     message = ask.runtime.scrubber.scrub(live.message)
-    hint = HINTS.get(live.trouble, "") if live.trouble else ""
+    hint = HINTS.get(live.problem_kind, "") if live.problem_kind else ""
     return Said("bad", f"{live.name}: {message}" if message else f"{live.name} does not answer.", hint)
 
 

@@ -108,7 +108,7 @@ def choices(runtime: Runtime) -> list[Choice]:
     found = [
         (
             live.state != "ready",
-            Choice(f"{live.name}/{model}", f"{model} ({live.vendor.title}{_window(live.facts.get(model))})"),
+            Choice(f"{live.name}/{model}", f"{model} ({live.vendor.title}{_window(live.registry.get(model))})"),
         )
         for live in runtime.backends.values()
         if live.state != "off"
@@ -132,14 +132,14 @@ async def _row(runtime: Runtime, name: str, targets: str) -> Row:
     use = _USES.get(name, "a pattern" if any(mark in name for mark in "*?[") else "this name")
     asked = f"claude-{name}" if name in routing.SLOTS else name
     try:
-        route = routing.route(asked, runtime.served(), runtime.aliases)
+        route = runtime.resolve(asked)
     except Problem:
         if not targets:
             return Row(name, use, "", "nowhere", "none", "not set")
         return Row(name, use, targets, "nowhere", "bad", "no backend serves it")
-    place = route.places[0]
+    place = route.targets[0]
     state, word = standing(runtime, place.backend)
-    shown = " then ".join(f"{one.backend}/{one.model}" for one in route.places)
+    shown = " then ".join(f"{one.backend}/{one.model}" for one in route.targets)
     if not targets and route.alias:
         return Row(name, use, "", f"{shown}", state, f"by {route.alias}")
     return Row(name, use, targets, shown, state, word)
@@ -383,13 +383,13 @@ async def lead(ask: Ask) -> None:
     runtime, led = ask.runtime, None
     if name:
         try:
-            route = routing.route(name, runtime.served(), runtime.aliases)
+            route = runtime.resolve(name)
         except Problem as problem:
             led = Said("bad", "It leads nowhere: 404.", problem.message)
         else:
-            to = ", then ".join(f"{one.backend}/{one.model}" for one in route.places)
+            to = ", then ".join(f"{one.backend}/{one.model}" for one in route.targets)
             by = f"by the alias {route.alias}" if route.alias else "it is a model's own name"
-            led = Said("good", to, f"{by}; {standing(runtime, route.places[0].backend)[1]}")
+            led = Said("good", to, f"{by}; {standing(runtime, route.targets[0].backend)[1]}")
     if wants_part(ask):
         await part(ask, "claude", "led", led=led)
     else:

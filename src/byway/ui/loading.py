@@ -9,12 +9,12 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from byway import platform
+from byway.backend import Backend
 from byway.config.editing import Append, Edit, Remove, Set
 from byway.config.settings import BUILTIN, BUILTIN_MODEL, BUILTIN_ONLY
 from byway.local import edits
 from byway.problems import Problem
 from byway.routes.context import Ask, Routes
-from byway.runtime import Live
 from byway.secrets.names import literal
 from byway.ui.backends import answer, file, text
 from byway.ui.claude import STATES
@@ -192,7 +192,7 @@ def _value(fields: Form, option: str) -> int | str | None:
     return int(digits)
 
 
-async def _memory(live: Live | None) -> int | None:
+async def _memory(live: Backend | None) -> int | None:
     """What its process takes; 0 while it has none."""
     if live is None or live.pid is None:
         return 0
@@ -217,7 +217,7 @@ async def _follow(ask: Ask, name: str, alias: str, before: tuple[int | None, int
         said = Said("warn", f"{name} is there no more.")
     elif live.state == "ready":
         served = (live.models or (name,))[0]
-        window = live.facts[served].window if served in live.facts else None
+        window = live.registry.get(served).window
         wide = f" with a window of {window:,} tokens" if window else ""
         said = Said("good", f"{name} is loaded{wide}.", f"Ask for `{served}`{f' or `{alias}`' if alias else ''}.")
     elif live.state in ("failed", "off"):

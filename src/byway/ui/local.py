@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from byway import platform
+from byway.backend import Backend
 from byway.config.editing import Append
 from byway.config.settings import BUILTIN, BUILTIN_MODEL
 from byway.local import edits, gguf, library, supervisor
@@ -17,7 +18,6 @@ from byway.local.downloads import prune
 from byway.problems import Problem
 from byway.routes.context import Ask, Routes
 from byway.routes.settings import who, work
-from byway.runtime import Live
 from byway.secrets.names import literal
 from byway.ui.backends import answer, file, tokens
 from byway.ui.claude import STATES
@@ -83,7 +83,7 @@ async def shelved(ask: Ask) -> Shelf:
     return Shelf(files, missing, 2 if moving else 0, ask.runtime.config.backends == (BUILTIN,))
 
 
-def _files(folder: Path, paths: tuple[str, ...], own: list[Live]) -> tuple[tuple[File, ...], str]:
+def _files(folder: Path, paths: tuple[str, ...], own: list[Backend]) -> tuple[tuple[File, ...], str]:
     missing, weights = "", ""
     bytes_ = None
     try:
@@ -107,11 +107,11 @@ def _files(folder: Path, paths: tuple[str, ...], own: list[Live]) -> tuple[tuple
     return (small, *(one for one in found if one is not None)), missing
 
 
-def _runs(own: list[Live], path: str) -> tuple[Run, ...]:
+def _runs(own: list[Backend], path: str) -> tuple[Run, ...]:
     return tuple(Run(live.name, *STATES[live.state]) for live in own if (live.settings.path or "") == path)
 
 
-def _file(one: library.Found, own: list[Live]) -> File | None:
+def _file(one: library.Found, own: list[Backend]) -> File | None:
     """A file as the table shows it; None for what goes with a model and is none."""
     path = str(one.path)
     origin = ORIGINS[one.origin]

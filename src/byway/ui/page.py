@@ -257,7 +257,7 @@ async def go(ask: Ask, path: str, headers: list[Header] | None = None, status: i
 
 def standing(ask: Ask) -> Standing:
     """Can a request be answered now?"""
-    states = [state for _, state, _ in ask.runtime.report() if state != "off"]
+    states = [state for _, state, _ in ask.runtime.statuses() if state != "off"]
     ready = states.count("ready")
     says = f"{ready} of {len(states)} backend{'s' if len(states) != 1 else ''} ready"
     if ask.app.draining:

@@ -143,7 +143,7 @@ def _names(ask: Ask) -> list[Check]:
         ("claude-opus-5-5", "Main turns have a model"),
     ):
         try:
-            route = routing.route(name, runtime.served(), runtime.aliases)
+            route = runtime.resolve(name)
         except Problem as problem:
             slot = routing.family(name)
             found.append(
@@ -157,7 +157,7 @@ def _names(ask: Ask) -> list[Check]:
                 )
             )
             continue
-        place = route.places[0]
+        place = route.targets[0]
         state, word = standing(runtime, place.backend)
         fix = "" if state == "good" else "Start that server, load that model, or choose another one."
         found.append(

@@ -1,0 +1,378 @@
+"""A configured upstream while Byway runs: its connections, credential and state, and what is known of its models.
+
+`Backend` sends calls and keeps the state. `ModelRegistry` keeps the facts of each model. Neither knows routing or config files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, Literal, NamedTuple, TypeVar
+
+from byway.backends import anthropic
+from byway.backends.openai import completions
+from byway.backends.protocol import BackendProtocol, Call, ModelFacts, Target
+from byway.backends.vendors import VENDORS, ProtocolName, Vendor
+from byway.bounded import BoundedDict
+from byway.config import BackendSettings, TimeoutSettings
+from byway.messages import pdf
+from byway.messages.request import Request
+from byway.messages.tokens import Counter, may_exceed, refuses
+from byway.problems import Kind, Problem
+from byway.upstream import credentials
+from byway.upstream.client import Answer, Upstream
+
+PROTOCOLS: Final[Mapping[ProtocolName, BackendProtocol]] = {"openai": completions, "anthropic": anthropic}
+BackendState = Literal["unknown", "loading", "ready", "asleep", "failed", "off"]
+
+#: Seconds that a backend has to list its models, and to answer one page that describes a model.
+_LIST_TIMEOUT: Final = 10.0
+_PAGE_TIMEOUT: Final = 2.0
+_BODY_LIMIT: Final = 8 << 20
+#: Models of one backend that each refresh describes.
+_DESCRIBED: Final = 20
+#: Models of one backend that are remembered. A client can invent names: `backend/NAME` leads to any of them.
+_REMEMBERED: Final = 1000
+#: Seconds that a backend has to count tokens.
+_COUNT_TIMEOUT: Final = 5.0
+#: Statuses of a server without a page that counts, and the seconds until the next try: then, and after any other failure.
+_NO_SUCH_PAGE: Final = frozenset((404, 405, 501))
+_NO_PAGE_PAUSE: Final = 600.0
+_FAILURE_PAUSE: Final = 5.0
+#: Kinds of problem that mean that nothing listens at the address.
+_UNREACHABLE: Final = frozenset(("unreachable", "timeout"))
+_NO_FACTS: Final = ModelFacts()
+
+T = TypeVar("T")
+
+
+async def after_reading(
+    unread: pdf.Unread, make: Callable[[Request, Target], T], request: Request, target: Target
+) -> T:
+    """Return `make(request, target)` after reading the PDFs that it needs, `unread` first. Raises Problem."""
+    seen: set[bytes] = set()
+    while unread.digest not in seen:
+        seen.add(unread.digest)
+        pdf.remember(unread, await asyncio.to_thread(unread.read))
+        try:
+            return make(request, target)
+        except pdf.Unread as another:
+            unread = another
+    raise Problem(
+        "invalid_request", "The PDFs of this request contain more text than any model accepts. Send fewer of them."
+    )
+
+
+class UnloadedModel(NamedTuple):
+    """A local model that was unloaded because it was idle."""
+
+    load: Callable[[], None]
+    """Start to load it again."""
+    settled: asyncio.Event
+    """Set when the model has loaded, or has failed to."""
+
+
+class ModelRegistry:
+    """What is known of each model of one backend: window, tools, vision, longest answer. Bounded."""
+
+    def __init__(self, backend: str, vendor: Vendor, windows: Mapping[str, int]) -> None:
+        """`windows` are the context windows that the config sets. They win over what the backend reports."""
+        self._backend = backend
+        self._vendor = vendor
+        self._facts: BoundedDict[str, ModelFacts] = BoundedDict(_REMEMBERED + len(windows))
+        self._answer_limits: BoundedDict[str, int] = BoundedDict(_REMEMBERED)
+        """The longest answer in tokens, where a refusal has named it."""
+        self._described: BoundedDict[str, None] = BoundedDict(_REMEMBERED)
+        self._configured = {model: ModelFacts(window, source="config") for model, window in windows.items()}
+
+    def get(self, model: str) -> ModelFacts:
+        """The facts of `model`, all None when nothing is known."""
+        known = self._facts.get(model)
+        return self._configured.get(model, _NO_FACTS) if known is None else known
+
+    def target(self, model: str) -> Target:
+        """The target for `model`, with everything that is known of it."""
+        facts = self.get(model)
+        limit = self._answer_limits.get(model, facts.max_output)
+        return Target(self._backend, model, self._vendor, facts.window, facts.tools, facts.vision, limit)
+
+    def is_described(self, model: str) -> bool:
+        """True when the backend has described `model`, or its list of models has."""
+        return model in self._described or self.get(model) != _NO_FACTS
+
+    def mark_described(self, model: str) -> None:
+        """Record that the backend was queried about `model`."""
+        self._described[model] = None
+
+    def undescribed(self, models: Iterable[str]) -> list[str]:
+        """Those of `models` that the backend was not yet queried about."""
+        return [model for model in models if model not in self._described]
+
+    def report(self, model: str, reported: ModelFacts) -> None:
+        """Store what the backend reports. A window of the config wins over it, and so does a smaller one that a refusal named."""
+        known = self.get(model)
+        smaller = known.window is not None and reported.window is not None and known.window < reported.window
+        facts = reported.over(known)
+        if known.source == "config" or (known.source == "learned" and smaller):
+            facts = ModelFacts(known.window, source=known.source).over(facts)
+        if facts != _NO_FACTS:
+            self._facts[model] = facts
+
+    def set_window(self, model: str, window: int) -> None:
+        """Store the window with which a local process has loaded `model`."""
+        if model not in self._configured:
+            self._facts[model] = ModelFacts(window, source="backend").over(self.get(model))
+
+    def learn_window(self, model: str, window: int) -> None:
+        """Store a window that a refusal named, unless the config sets one or a smaller one is known."""
+        facts = self.get(model)
+        if facts.source != "config" and (facts.window is None or window < facts.window):
+            self._facts[model] = ModelFacts(window, source="learned").over(facts)
+
+    def learn_answer_limit(self, model: str, tokens: int) -> bool:
+        """Store the longest answer that a refusal named. Returns False when that is no news."""
+        if tokens >= self._answer_limits.get(model, tokens + 1):
+            return False
+        self._answer_limits[model] = tokens
+        return True
+
+
+class Backend:
+    """One configured backend: how to call it, its connections and state, and the facts of its models."""
+
+    def __init__(self, settings: BackendSettings, timeouts: TimeoutSettings, pool: int) -> None:
+        """`pool` is the number of idle connections to keep."""
+        self.settings = settings
+        self.timeouts = timeouts
+        self.name = settings.name
+        self.vendor = VENDORS[settings.type]
+        self.protocol = PROTOCOLS[self.vendor.protocol]
+        self.models: tuple[str, ...] | None = settings.names or None
+        """The models that it serves. None: its list is not known yet."""
+        self.registry = ModelRegistry(self.name, self.vendor, settings.windows)
+        self.counter = Counter()
+        self.state: BackendState = "off" if settings.off else "unknown"
+        self.message = settings.off
+        """Why it is in that state; empty when it is ready."""
+        self.problem_kind: Kind | None = None
+        """The kind of the Problem that `message` comes from, if any."""
+        self.refreshed_at = 0.0
+        """When its list of models was requested last, in seconds of the monotonic clock."""
+        self.latency: float | None = None
+        """Seconds that the last list of models took."""
+        self.credential = credentials.static(self.vendor, settings.api_key, settings.headers)
+        self.upstream: Upstream | None = None
+        self.unloaded: UnloadedModel | None = None
+        """Set while Byway has unloaded its local model."""
+        self.pid: int | None = None
+        """The process that Byway runs for it."""
+        self._pool = pool
+        self._in_use: BoundedDict[str, None] = BoundedDict(_DESCRIBED)
+        """Models that clients call. Each refresh describes them again."""
+        self._count_pauses: BoundedDict[str, float] = BoundedDict(_REMEMBERED)
+        """Until when the backend does not count tokens, by model."""
+        url = settings.url or self.vendor.url
+        if url and not settings.off:
+            self.upstream = Upstream(
+                url, name=self.name, timeouts=timeouts, tls=settings.tls, proxy=settings.proxy, pool=pool
+            )
+
+    # ------------------------------------------------------------------------------------------------------------ calls
+
+    async def send(self, call: Call) -> Answer:
+        """Send `call` with our credential and return the answer once its head has arrived. Raises Problem.
+
+        A local model that is unloaded is loaded first.
+        """
+        if self.unloaded is not None:
+            await self._wait_until_loaded(self.unloaded)
+        return await self._available().open(await credentials.authorize(call, self.credential))
+
+    async def fetch(self, call: Call) -> bytes:
+        """Return the body of a small answer. Raises Problem for any status but 200."""
+        answer = await self._available().open(await credentials.authorize(call, self.credential))
+        try:
+            body = await answer.body(_BODY_LIMIT)
+            if answer.status != 200:
+                target = Target(self.name, "", self.vendor)
+                raise self.protocol.problem(answer.status, answer.headers, body, target)
+            return body
+        finally:
+            answer.close()
+
+    def _available(self) -> Upstream:
+        """The upstream. Raises Problem while there is none."""
+        if self.state == "loading":
+            raise Problem("loading", f"{self.message or 'The model is loading.'} Try again in a moment.", retry_after=2)
+        if self.upstream is None or self.state == "off":
+            if self.state == "failed":
+                why = f"has no running model: {self.message}"
+            else:
+                why = f"is disabled: {self.message or 'it has no address'}"
+            raise Problem("unreachable", f"Backend {self.name!r} {why}")
+        return self.upstream
+
+    async def _wait_until_loaded(self, unloaded: UnloadedModel) -> None:
+        """Load the model and wait until that succeeds or fails. Raises Problem when it takes too long."""
+        unloaded.load()
+        try:
+            async with asyncio.timeout(self.timeouts.first_byte):
+                await unloaded.settled.wait()
+        except TimeoutError:
+            message = f"{self.message} It takes longer than {self.timeouts.first_byte:g} s (`timeouts.first_byte`)."
+            raise Problem("loading", message, retry_after=10) from None
+
+    # ------------------------------------------------------------------------------------------- state and local process
+
+    def set_state(
+        self,
+        state: BackendState,
+        message: str = "",
+        *,
+        window: int | None = None,
+        unloaded: UnloadedModel | None = None,
+    ) -> None:
+        """Store the state of the process that Byway runs for this backend, and its window when that is known."""
+        self.state, self.message, self.unloaded = state, message, unloaded
+        if state != "ready":
+            self.upstream = self.pid = None
+        if window:
+            for model in self.settings.names:
+                self.registry.set_window(model, window)
+
+    def attach(self, url: str, secret: str, window: int, pid: int | None) -> Upstream:
+        """Send calls to the local process that listens at `url` from now on. Returns the new connections."""
+        self.credential = credentials.static(self.vendor, secret, {})
+        self.upstream = Upstream(url, name=self.name, timeouts=self.timeouts, proxy="none")
+        self.set_state("ready", window=window)
+        self.pid = pid
+        return self.upstream
+
+    async def close(self) -> None:
+        """Close the idle connections. Running answers keep theirs until they end."""
+        if self.upstream is not None:
+            await self.upstream.close()
+
+    # ----------------------------------------------------------------------------------------------------------- models
+
+    async def refresh(self, now: float) -> None:
+        """Fetch the list of models and describe them. A failure becomes the state of the backend."""
+        if self.upstream is None or self.vendor.managed:
+            # The supervisor of a local process reports its state and its model.
+            return
+        self.refreshed_at = now
+        try:
+            listed = await self._listed()
+            self.latency = time.monotonic() - now
+            if not self.settings.models:
+                self.models = tuple(listed)
+            for model in self.models or ():
+                if model in listed:
+                    self.registry.report(model, listed[model])
+            models = dict.fromkeys((*self._in_use, *self.registry.undescribed(self.models or ())))
+            await self.describe(tuple(models)[:_DESCRIBED])
+            self.state, self.message, self.problem_kind = "ready", "", None
+        except Problem as problem:
+            self.state, self.message, self.problem_kind = "failed", problem.message, problem.kind
+
+    async def _listed(self) -> dict[str, ModelFacts]:
+        """The list of models, and what it reports of each. Raises Problem."""
+        try:
+            async with asyncio.timeout(_LIST_TIMEOUT):
+                return self.protocol.read_models(await self.fetch(self.protocol.models()))
+        except TimeoutError:
+            message = f"{self._available().shown} did not list its models in {_LIST_TIMEOUT:g} s."
+            raise Problem("timeout", message) from None
+        except Problem as problem:
+            # Models that the config names need no list, but the server must be there.
+            if not self.settings.models or problem.kind in _UNREACHABLE:
+                raise
+            return {}
+
+    async def describe(self, models: Iterable[str]) -> None:
+        """Query what each of `models` can do, every page once. Some builds have no such pages, and nothing depends on them."""
+        pages: dict[Call, bytes] = {}
+        for model in models:
+            self.registry.mark_described(model)
+            target = Target(self.name, model, self.vendor)
+            facts = _NO_FACTS
+            for call in self.protocol.describe(target):
+                if call not in pages:
+                    pages[call] = b""
+                    try:
+                        async with asyncio.timeout(_PAGE_TIMEOUT):
+                            pages[call] = await self.fetch(call)
+                    except TimeoutError:
+                        return
+                    except Problem:
+                        continue
+                if pages[call]:
+                    facts = facts.over(self.protocol.read_description(pages[call], target))
+            self.registry.report(model, facts)
+
+    def note_use(self, model: str) -> bool:
+        """Record that a client calls `model`. Returns True when the backend was never queried about it."""
+        self._in_use[model] = None
+        return self.upstream is not None and not self.registry.is_described(model)
+
+    # ----------------------------------------------------------------------------------------------------------- tokens
+
+    async def count_tokens(self, request: Request, target: Target) -> tuple[int, bool]:
+        """Return the tokens of the prompt, and True when the backend counted them; False: they are an estimate.
+
+        Raises Problem when the backend would reject the request.
+        """
+        now = time.monotonic()
+        call = None
+        if now >= self._count_pauses.get(target.model, 0):
+            try:
+                call = self.protocol.count(request, target)
+            except pdf.Unread as unread:
+                call = await after_reading(unread, self.protocol.count, request, target)
+        if call is not None:
+            try:
+                async with asyncio.timeout(_COUNT_TIMEOUT):
+                    return self.protocol.read_count(await self.fetch(call)), True
+            except TimeoutError:
+                self._count_pauses[target.model] = now + _FAILURE_PAUSE
+            except Problem as problem:
+                tokens = problem.facts.get("tokens")
+                if isinstance(tokens, int):
+                    return tokens, True
+                missing = problem.facts.get("status") in _NO_SUCH_PAGE
+                if problem.row.blame == "client" and not missing:
+                    raise
+                self._count_pauses[target.model] = now + (_NO_PAGE_PAUSE if missing else _FAILURE_PAUSE)
+        try:
+            body = self.protocol.request(request, target).body
+        except pdf.Unread as unread:
+            body = (await after_reading(unread, self.protocol.request, request, target)).body
+        return self.counter.tokens(target.model, body, target.tools is not False), False
+
+    def too_long(self, target: Target, body: bytes) -> Problem | None:
+        """Return the Problem for a prompt that certainly exceeds the window, or None when the backend should decide.
+
+        Anthropic's own backends always decide. So does one whose window is known from a refusal alone: it may have been
+        restarted with another window.
+        """
+        if target.window is None or not may_exceed(len(body), target.window):
+            return None
+        if not self.vendor.clamps_max_tokens or self.registry.get(target.model).source == "learned":
+            return None
+        return refuses(self.counter.tokens(target.model, body, target.tools is not False), None, target.window)
+
+    def learn_from(self, problem: Problem, model: str, request: Request) -> bool:
+        """Store the limits that a refusal names. Returns True when the same request may pass now."""
+        if not self.vendor.clamps_max_tokens:
+            return False
+        limit, tokens, window = (problem.facts.get(name) for name in ("max_output", "tokens", "window"))
+        if isinstance(window, int) and window > 0:
+            self.registry.learn_window(model, window)
+        if isinstance(limit, int) and limit > 0 and self.registry.learn_answer_limit(model, limit):
+            return True
+        if isinstance(tokens, int) and isinstance(window, int) and tokens < window and request.room is None:
+            # The prompt fits, but the requested length of the answer does not fit behind it.
+            request.room = window - tokens
+            return True
+        return False
