@@ -8,16 +8,15 @@ from pathlib import Path
 from byway.access.keys import KeyRecord
 from byway.access.sync import KeySync
 from byway.config import Config
+from byway.gateway import Gateway
 from byway.runtime import Runtime
-from byway.server.app import App
 from byway.store import Store
 
 
 def test_keys_that_were_read_before_the_page_changed_them_are_not_taken(tmp_path: Path) -> None:
     with Store(tmp_path) as store:
         runtime = Runtime(Config(), stored=store.key_records())
-        app = App(runtime, store=store)
-        keeper = KeySync(app)
+        keeper = KeySync(Gateway(runtime, store))
         read = store.key_records
 
         def late() -> list[KeyRecord]:

@@ -24,7 +24,7 @@ from byway.messages.stream import fold, unfold
 from byway.pipeline import exchange
 from byway.problems import MESSAGE_LIMIT, Problem
 from byway.secrets.names import Scrubber
-from byway.server.app import _name
+from byway.server.checks import host_name
 
 
 def test_a_body_full_of_the_word_model_is_renamed_at_once() -> None:
@@ -184,7 +184,7 @@ def test_a_secret_is_known_in_other_forms(form: str) -> None:
     ],
 )
 def test_a_host_is_a_name_and_perhaps_a_port(host: str, name: str) -> None:
-    assert _name(host) == name
+    assert host_name(host) == name
 
 
 def test_an_answer_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

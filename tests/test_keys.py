@@ -5,16 +5,14 @@ import contextlib
 import datetime
 import hashlib
 import sys
-from typing import get_args
 
 import pytest
 
 from byway.access.keys import ANONYMOUS, KeyRecord, Keyring, key_required
 from byway.config import ApiKeysSettings, KeySettings, load
-from byway.config.settings import Scope
+from byway.gateway import Gateway
 from byway.problems import Problem
 from byway.runtime import Runtime
-from byway.server.app import FRONT, NEEDED, OPEN, App
 
 GOOD = "sk-byway-0123456789abcdef"
 
@@ -225,19 +223,7 @@ def test_keys_that_change_while_a_new_config_is_taken_are_not_forgotten(monkeypa
         return after
 
     monkeypatch.setattr("byway.runtime.swap", swap)
-    app = App(Runtime(load("{}", {}), stored=[stored()]))
-    asyncio.run(app.reload(load("logging: {level: debug}", {})))
-    assert app.runtime.config.logging.level == "debug"
-    refusal(app.runtime.keyring, OTHER)
-
-
-# --- what a key may do ------------------------------------------------------------------------------------------------
-
-
-def test_every_endpoint_behind_the_door_needs_a_scope():
-    assert {endpoint for _, _, endpoint in FRONT} == set(NEEDED)
-    assert not set(NEEDED) & {endpoint for _, _, endpoint in OPEN}
-    assert set(NEEDED.values()) <= set(get_args(Scope))
-    needed = {path: NEEDED[endpoint] for _, path, endpoint in FRONT}
-    assert needed["/v1/messages"] == "write"
-    assert {needed[path] for path in ("/v1/messages/count_tokens", "/v1/models", "/v1/models/*")} == {"read"}
+    gateway = Gateway(Runtime(load("{}", {}), stored=[stored()]))
+    asyncio.run(gateway.reload(load("logging: {level: debug}", {})))
+    assert gateway.runtime.config.logging.level == "debug"
+    refusal(gateway.runtime.keyring, OTHER)

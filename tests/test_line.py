@@ -15,6 +15,7 @@ from test_cases import compare
 
 from byway import config
 from byway.backends.protocol import Call, ModelFacts
+from byway.gateway import Gateway
 from byway.runtime import Runtime
 from byway.server.app import App
 
@@ -87,7 +88,7 @@ async def ask(case: Case, turn: Turn, network: Network) -> tuple[int, dict[str, 
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 38080),
     }
-    await App(runtime)(scope, receive, send)
+    await App(Gateway(runtime))(scope, receive, send)
     await runtime.close()
     assert [message["type"] for message in sent].count("http.response.start") == 1
     assert not sent[-1].get("more_body"), "the answer is brought to its end"

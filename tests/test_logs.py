@@ -18,7 +18,7 @@ def out():
 
 def test_json_lines_hold_message_and_fields(out):
     logs.start("info", "json", out)
-    logs.say("Request", status=200, backend="b", empty="", none=None)
+    logs.log("Request", status=200, backend="b", empty="", none=None)
     line = json.loads(out.getvalue())
     assert (line["message"], line["status"], line["backend"]) == ("Request", 200, "b")
     assert not {"empty", "none"} & set(line)
@@ -27,7 +27,7 @@ def test_json_lines_hold_message_and_fields(out):
 @pytest.mark.parametrize("form", ["json", "pretty"])
 def test_control_and_bidi_characters_cannot_leave_the_line(out, form):
     logs.start("info", form, out, colour=False)
-    logs.say("Request", model="a\r\nb\x1b[31m\u202e\u2028c\x9b")
+    logs.log("Request", model="a\r\nb\x1b[31m\u202e\u2028c\x9b")
     text = out.getvalue()
     assert text.count("\n") == 1 and text.endswith("\n")
     assert not set(text[:-1]) & set("\r\x1b\u202e\u2028\x9b")
@@ -35,20 +35,20 @@ def test_control_and_bidi_characters_cannot_leave_the_line(out, form):
 
 def test_a_line_is_bounded(out):
     logs.start("info", "json", out)
-    logs.say("Request", path="x" * 100_000)
+    logs.log("Request", path="x" * 100_000)
     assert len(out.getvalue()) <= 8193
 
 
 def test_levels_are_obeyed(out):
     logs.start("warning", "json", out)
-    logs.say("quiet")
-    logs.say("loud", logging.WARNING)
+    logs.log("quiet")
+    logs.log("loud", logging.WARNING)
     assert "quiet" not in out.getvalue() and "loud" in out.getvalue()
 
 
 def test_pretty_is_for_terminals_only_unless_asked(out):
     logs.start("info", "auto", out)
-    logs.say("x")
+    logs.log("x")
     assert out.getvalue().startswith("{")
 
 
@@ -57,5 +57,5 @@ def test_a_failure_carries_its_trace(out):
     try:
         raise RuntimeError("boom")
     except RuntimeError:
-        logs.trace("failed")
+        logs.log_exception("failed")
     assert "boom" in json.loads(out.getvalue())["trace"]

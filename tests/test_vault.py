@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from byway.admin.services import Desk
+from byway.admin.services import AdminServices
 from byway.backends.vendors import VENDORS
 from byway.cli.main import byway
 from byway.cli.source import Source, find
@@ -404,10 +404,10 @@ def test_pages_do_not_wait_for_a_locked_keychain_one_behind_the_other(
     folder.mkdir()
     with Store(folder) as store:
         filing = ConfigFile(folder / "byway.yaml", lambda text: load(text, {}), store, folder)
-        desk = Desk(folder, filing, store, reload=asyncio.Event().wait, restart=lambda: None)  # type: ignore[arg-type]
+        services = AdminServices(folder, filing, store, reload=asyncio.Event().wait, restart=lambda: None)  # type: ignore[arg-type]
         waits = keychain_waits(monkeypatch)
         for _ in range(5):
-            assert not any(one.where for one in desk.vault.status()) and desk.vault.problems
+            assert not any(one.where for one in services.vault.status()) and services.vault.problems
     assert waits == [KEYCHAIN_TIMEOUT]
     kept.locked.unlink()
 

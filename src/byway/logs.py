@@ -43,7 +43,7 @@ def _quoted(message: str) -> str:
 Fields = dict[str, Any] | msgspec.Struct
 
 
-class Sink:
+class LogWriter:
     """Where lines go. They are gathered for a moment while the loop runs, so that a busy server does not write one by one."""
 
     def __init__(self, stream: TextIO, pretty: bool, colour: bool) -> None:
@@ -111,25 +111,25 @@ class Sink:
         return f"\x1b[2m{clock}\x1b[0m {shown} \x1b[2m{text}\x1b[0m{trace}"
 
 
-def say(message: str, level: int = logging.INFO, **fields: Any) -> None:
+def log(message: str, level: int = logging.INFO, **fields: Any) -> None:
     """Log `message` with `fields`; a field that is None or "" is left out."""
-    sink = taker(level)
+    sink = writer(level)
     if sink is not None:
         for name in [name for name, value in fields.items() if value is None or value == ""]:
             del fields[name]
         sink.put(_NAMES.get(level, "info"), message, fields)
 
 
-def taker(level: int) -> Sink | None:
+def writer(level: int) -> LogWriter | None:
     """What takes a line of `level` now; None: there is to be none."""
     if level < _state.level or (_state.look is not None and not _state.look(level)):
         return None
     return _state.sink
 
 
-def trace(message: str, **fields: Any) -> None:
+def log_exception(message: str, **fields: Any) -> None:
     """Log an exception that is being handled, with its trace."""
-    say(message, logging.ERROR, **fields, trace=traceback.format_exc())
+    log(message, logging.ERROR, **fields, trace=traceback.format_exc())
 
 
 def flush() -> None:
@@ -150,7 +150,7 @@ def looking(look: Callable[[int], bool]) -> Iterator[None]:
 
 class _State:
     look: Callable[[int], bool] | None = None
-    sink: Sink | None = None
+    sink: LogWriter | None = None
     level: int = logging.INFO
 
 
@@ -161,8 +161,8 @@ class _Others(logging.Handler):
     """Takes the lines of the libraries that log by the standard library into the same log."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        fields = {"trace": logging.Formatter().formatException(record.exc_info)} if record.exc_info else {}
-        say(record.getMessage(), record.levelno, logger=record.name, **fields)
+        fields = {"log_exception": logging.Formatter().formatException(record.exc_info)} if record.exc_info else {}
+        log(record.getMessage(), record.levelno, logger=record.name, **fields)
 
 
 def start(level: str = "info", form: str = "auto", stream: TextIO | None = None, colour: bool | None = None) -> None:
@@ -170,8 +170,8 @@ def start(level: str = "info", form: str = "auto", stream: TextIO | None = None,
     stream = stream or sys.stderr
     terminal = stream.isatty()
     pretty = form == "pretty" or (form == "auto" and terminal)
-    _state.sink = Sink(stream, pretty, terminal if colour is None else colour)
-    _state.level = {"trace": logging.DEBUG}.get(level) or logging.getLevelNamesMapping()[level.upper()]
+    _state.sink = LogWriter(stream, pretty, terminal if colour is None else colour)
+    _state.level = {"log_exception": logging.DEBUG}.get(level) or logging.getLevelNamesMapping()[level.upper()]
     for name in ("uvicorn", "asyncio"):
         logger = logging.getLogger(name)
         logger.handlers[:] = [_Others()]

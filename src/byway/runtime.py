@@ -15,10 +15,10 @@ from byway.access.keys import KeyRecord, Keyring, key_required
 from byway.backend import Backend, BackendState, UnloadedModel
 from byway.bounded import BoundedDict
 from byway.config import Config
-from byway.logs import say
+from byway.logs import log
 from byway.problems import Problem
 from byway.routing.cooldown import CoolDown
-from byway.routing.route import Route, RoutingTable, ServedModels, TargetName
+from byway.routing.route import RoutingTable, ServedModels, TargetName, TargetRoute
 from byway.search.chain import Searcher
 from byway.secrets.names import Scrubber
 from byway.upstream.client import Upstream
@@ -80,7 +80,7 @@ class Runtime:
         )
         self._turn = 0
         self._table: RoutingTable | None = None
-        self._routes: BoundedDict[str, Route] = BoundedDict(_REMEMBERED_ROUTES)
+        self._routes: BoundedDict[str, TargetRoute] = BoundedDict(_REMEMBERED_ROUTES)
         """Routes with one target: they hold until a backend serves other models."""
         self._refreshing: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -183,7 +183,7 @@ class Runtime:
 
     # ---------------------------------------------------------------------------------------------------------- routing
 
-    def resolve(self, model: str, turn: int = 0) -> Route:
+    def resolve(self, model: str, turn: int = 0) -> TargetRoute:
         """The route of `model` by what is known now. Queries nothing and logs nothing. Raises Problem `not_found`."""
         if self._table is None:
             served = [
@@ -194,11 +194,11 @@ class Runtime:
             self._table = RoutingTable(served, self.aliases)
         return self._table.route(model, turn)
 
-    def remembered_route(self, model: str) -> Route | None:
+    def remembered_route(self, model: str) -> TargetRoute | None:
         """The route of `model` when it is remembered: it needs no other lookup and is the same for every session."""
         return self._routes.get(model)
 
-    async def route(self, model: str, session: str = "") -> Route:
+    async def route(self, model: str, session: str = "") -> TargetRoute:
         """The route of a request for `model`. For an unknown name the backends are refreshed before it is rejected."""
         remembered = self._routes.get(model)
         if remembered is not None:
@@ -213,7 +213,7 @@ class Runtime:
         self._describe_new(route)
         if route.alias:
             first = route.targets[0]
-            say(
+            log(
                 "Rewrote request.model via model_aliases",
                 requested=model,
                 alias=route.alias,
@@ -223,13 +223,13 @@ class Runtime:
             self._routes[model] = route
         return route
 
-    def targets(self, route: Route) -> tuple[TargetName, ...]:
+    def targets(self, route: TargetRoute) -> tuple[TargetName, ...]:
         """The targets of `route`, those of cooling backends last."""
         if len(route.targets) == 1:
             return route.targets
         return self.cooldown.order(route.targets, time.monotonic())
 
-    def _describe_new(self, route: Route) -> None:
+    def _describe_new(self, route: TargetRoute) -> None:
         """Query what the models of `route` can do where that is not known yet. Does not wait."""
         for target in route.targets:
             backend = self.backends[target.backend]
@@ -248,5 +248,5 @@ async def swap(before: Runtime, config: Config) -> Runtime:
     after = Runtime(config, before)
     await after.start()
     await before.close(after)
-    say("Config loaded", backends=len(after.backends), aliases=len(after.aliases))
+    log("Config loaded", backends=len(after.backends), aliases=len(after.aliases))
     return after

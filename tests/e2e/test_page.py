@@ -22,11 +22,12 @@ from playwright.sync_api import Page, expect
 from scripted import Say, Scripted
 
 from byway.access.login import COOKIE, LINK_SECONDS, LOGIN_SECONDS, Logins
-from byway.server.app import ADMIN
+from byway.server.app import ROUTES
 from byway.ui import page as ui
 
 FORM = "application/x-www-form-urlencoded"
-PAGES = [path for path, _ in ui.PAGES if path == "/" or ("GET", path) in {one[:2] for one in ADMIN}]
+ADMIN = [route for route in ROUTES if route.scope == "admin"]
+PAGES = [path for path, _ in ui.PAGES if path == "/" or ("GET", path) in {route[:2] for route in ADMIN}]
 ADMIN_KEY, USE_KEY = "sk-byway-admin-0123456789abcdef", "sk-byway-plain-0123456789abcdef"
 KEYS = {
     "api_keys": [
@@ -194,7 +195,7 @@ def test_a_link_in_a_page_of_elsewhere_logs_in(page: Page, gateway: Gateway) -> 
 # ------------------------------------------------------------------------------------------------------- who else may
 
 
-@pytest.mark.parametrize("path", [(method, path) for method, path, _ in ADMIN], ids=lambda one: " ".join(one))
+@pytest.mark.parametrize("path", [(method, path) for method, path, *_ in ADMIN], ids=lambda one: " ".join(one))
 def test_a_key_without_admin_gets_403_on_every_admin_route(path: tuple[str, str], locked: Gateway) -> None:
     method, where = path[0], path[1].replace("*", "1")
     for name, value in (("x-api-key", USE_KEY), ("authorization", f"Bearer {USE_KEY}")):
@@ -412,7 +413,7 @@ def test_forms_that_are_none(gateway: Gateway) -> None:
     before = gateway.file.read_bytes()
     posts = [
         path
-        for method, path, _ in ADMIN
+        for method, path, *_ in ADMIN
         if method == "POST" and path not in ("/logout", "/api/restart") and "byway" not in path
     ]
     bodies: list[tuple[bytes, dict[str, str]]] = [

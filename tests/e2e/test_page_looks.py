@@ -13,10 +13,11 @@ from gateway import Gateway, config
 from playwright.sync_api import Page, expect
 from scripted import Say, Scripted, openai_error
 
-from byway.server.app import ADMIN
+from byway.server.app import ROUTES
 from byway.ui import page as ui
 
-PATHS = [path for path, _ in ui.PAGES if path == "/" or ("GET", path) in {one[:2] for one in ADMIN}]
+ADMIN = [route for route in ROUTES if route.scope == "admin"]
+PATHS = [path for path, _ in ui.PAGES if path == "/" or ("GET", path) in {route[:2] for route in ADMIN}]
 #: Bytes that a page may take, with all that belongs to it.
 LARGEST = 200_000
 #: Adds up what moves without being asked (https://web.dev/articles/cls, seen 2026-11-21).

@@ -4,15 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Hashable
-from typing import TYPE_CHECKING, Final
+from collections.abc import Hashable, Sequence
+from typing import Final, Protocol
 
-from byway.access.keys import KeyRecord
-from byway.logs import say, trace
-from byway.store import StoreError
+from byway.access.keys import KeyRecord, Keyring
+from byway.logs import log, log_exception
+from byway.store import Store, StoreError
 
-if TYPE_CHECKING:
-    from byway.server.app import App
+
+class KeyedRuntime(Protocol):
+    """A runtime that checks keys: `byway.runtime.Runtime`."""
+
+    stored: Sequence[KeyRecord]
+    keyring: Keyring
+    used: dict[str, float]
+
+    def take_keys(self, stored: Sequence[KeyRecord]) -> None: ...
+
+
+class KeyedGateway(Protocol):
+    """The process whose keys are kept in sync: `byway.gateway.Gateway`."""
+
+    @property
+    def store(self) -> Store | None: ...
+    @property
+    def runtime(self) -> KeyedRuntime: ...
+
 
 #: Seconds between two looks at the store: how soon a revoked key opens nothing any more.
 _LOOK_EVERY: Final = 0.25
@@ -26,8 +43,8 @@ class KeySync:
     The store is read and written in a thread: a disk that is slow, or another process that writes, holds up no request.
     """
 
-    def __init__(self, app: App) -> None:
-        self._app = app
+    def __init__(self, gateway: KeyedGateway) -> None:
+        self._gateway = gateway
         self._stamp: Hashable = None
         self._failing: set[str] = set()
         """What has failed and was said: it is not said again."""
@@ -36,7 +53,7 @@ class KeySync:
         """Look after the door until cancelled."""
         clock = asyncio.get_running_loop().time
         told = clock()
-        while self._app.store is not None:
+        while self._gateway.store is not None:
             try:
                 await self.look()
                 if clock() - told >= _TELL_EVERY:
@@ -45,19 +62,19 @@ class KeySync:
             except Exception:
                 if "" not in self._failing:
                     self._failing.add("")
-                    trace("Byway failed on the store of keys: please report this")
+                    log_exception("Byway failed on the store of keys: please report this")
             await asyncio.sleep(_LOOK_EVERY)
 
     async def look(self) -> None:
         """Take the store's keys when they have changed since the last look."""
-        known = self._app.runtime.stored
+        known = self._gateway.runtime.stored
         try:
             stamp, stored = await asyncio.to_thread(self._read)
         except StoreError as error:
             self._cannot("read", error)
             return
         self._can("read")
-        runtime = self._app.runtime
+        runtime = self._gateway.runtime
         if runtime.stored is not known:
             # The page has brought newer ones meanwhile: what was read may be from before a key was made or revoked there.
             return
@@ -66,10 +83,10 @@ class KeySync:
             shut = runtime.keyring.blocking
             runtime.take_keys(stored)
             if runtime.keyring.blocking and not shut:
-                say("From now on a key is asked for")
+                log("From now on a key is asked for")
 
     def _read(self) -> tuple[Hashable, list[KeyRecord] | None]:
-        store = self._app.store
+        store = self._gateway.store
         if store is None:
             return None, None
         stamp = store.keys_stamp()
@@ -77,7 +94,7 @@ class KeySync:
 
     async def tell(self) -> None:
         """Tell the store when keys were last used."""
-        store, used = self._app.store, self._app.runtime.used
+        store, used = self._gateway.store, self._gateway.runtime.used
         if store is None or not used:
             return
         times = dict(used)
@@ -96,9 +113,9 @@ class KeySync:
         """Say once that the store cannot be read or written."""
         if what not in self._failing:
             self._failing.add(what)
-            say(f"The store of keys cannot be {what}; the running keys stay", logging.ERROR, problem=str(error))
+            log(f"The store of keys cannot be {what}; the running keys stay", logging.ERROR, problem=str(error))
 
     def _can(self, what: str) -> None:
         if what in self._failing:
             self._failing.discard(what)
-            say(f"The store of keys can be {what} again")
+            log(f"The store of keys can be {what} again")

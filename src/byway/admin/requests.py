@@ -13,7 +13,7 @@ import msgspec
 MOST: Final = 500
 
 
-class Line(msgspec.Struct, omit_defaults=True, gc=False):
+class RequestLine(msgspec.Struct, omit_defaults=True, gc=False):
     """The log line of a request."""
 
     id: str
@@ -41,17 +41,17 @@ class Line(msgspec.Struct, omit_defaults=True, gc=False):
     reason: str = ""
 
 
-class Seen(msgspec.Struct, frozen=True, gc=False):
+class RecentRequest(msgspec.Struct, frozen=True, gc=False):
     """A request that has ended. `error` is what the client was told, cleared of secrets; empty when all went well."""
 
     number: int
     at: float
     """When it ended: seconds since the epoch."""
-    line: Line
+    line: RequestLine
     error: str
 
 
-class Row(NamedTuple):
+class RequestRow(NamedTuple):
     """A request as it is shown, on the page and by `byway requests`."""
 
     number: int
@@ -71,7 +71,7 @@ class Row(NamedTuple):
     path: str
 
 
-def row(seen: Seen) -> Row:
+def row(seen: RecentRequest) -> RequestRow:
     """One request in words and figures."""
     line = seen.line
     at = datetime.datetime.fromtimestamp(seen.at).astimezone()
@@ -81,7 +81,7 @@ def row(seen: Seen) -> Row:
     prompt = None if line.input_tokens is None else line.input_tokens + (line.cached_tokens or 0)
     guess = "~" if line.estimated else ""
     state = "good" if line.status < 400 and not seen.error else "warn" if line.status in (429, 499, 503, 529) else "bad"
-    return Row(
+    return RequestRow(
         seen.number,
         at.strftime("%H:%M:%S"),
         line.session[:8],
@@ -104,21 +104,21 @@ def _time(ms: float) -> str:
     return f"{ms:,.0f} ms" if ms < 10_000 else f"{ms / 1000:,.1f} s"
 
 
-class Recent:
+class RecentRequests:
     """The newest requests. Numbers rise by one, so that a reader can ask for what it has not seen."""
 
     def __init__(self) -> None:
         self.count = 0
-        self._kept: deque[Seen] = deque(maxlen=MOST)
+        self._kept: deque[RecentRequest] = deque(maxlen=MOST)
 
-    def add(self, line: Line, error: str) -> None:
+    def add(self, line: RequestLine, error: str) -> None:
         self.count += 1
-        self._kept.append(Seen(self.count, time.time(), line, error))
+        self._kept.append(RecentRequest(self.count, time.time(), line, error))
 
-    def newest(self, most: int = MOST) -> list[Seen]:
+    def newest(self, most: int = MOST) -> list[RecentRequest]:
         """The last `most`, newest first."""
         return list(self._kept)[: -most - 1 : -1]
 
-    def find(self, number: int) -> Seen | None:
+    def find(self, number: int) -> RecentRequest | None:
         """One of them; None when it is forgotten."""
         return next((one for one in self._kept if one.number == number), None)

@@ -17,7 +17,7 @@ from byway.secrets.vault import Vault
 from byway.store import Store
 
 
-class Desk:
+class AdminServices:
     """Everything that is not the line's."""
 
     def __init__(
@@ -31,7 +31,7 @@ class Desk:
     ) -> None:
         """`folder`: the data folder. `reload` takes the config file as it is now; `restart` begins the whole process anew."""
         self.folder = folder
-        self.filing = filing
+        self.config_file = filing
         self.store = store
         self.reload = reload
         self.restart = restart

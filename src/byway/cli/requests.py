@@ -18,7 +18,7 @@ from byway.cli.output import Failure
 from byway.cli.source import JSON, data_dir
 
 if TYPE_CHECKING:
-    from byway.admin.requests import Row
+    from byway.admin.requests import RequestRow
 
 #: Seconds between two looks, and without an answer until Byway counts as gone: it may begin anew.
 _LOOK_EVERY: Final = 0.5
@@ -125,15 +125,15 @@ class _Rows:
         return "  ".join(placed).rstrip()
 
 
-def _row(one: dict[str, Any]) -> Row:
+def _row(one: dict[str, Any]) -> RequestRow:
     import msgspec
 
-    from byway.admin.requests import Line, Seen, row
+    from byway.admin.requests import RecentRequest, RequestLine, row
 
-    return row(Seen(one["number"], one["at"], msgspec.convert(one, Line), one["error"]))
+    return row(RecentRequest(one["number"], one["at"], msgspec.convert(one, RequestLine), one["error"]))
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: RequestRow) -> tuple[str, ...]:
     """What is shown of a request; text of others without what would steer a terminal."""
     what = row.asked or row.path
     cells = (

@@ -21,7 +21,7 @@ from byway.cli.running import ADDRESS, SOCKET
 from byway.cli.source import Source, data_dir, find, left_out
 
 if TYPE_CHECKING:
-    from byway.admin.services import Desk
+    from byway.admin.services import AdminServices
     from byway.cli.welcome import Facts
     from byway.config import Config
     from byway.runtime import Runtime
@@ -146,17 +146,18 @@ async def _serve(
     no_model: bool,
 ) -> bool:
     """Serve until the end; True when the process is to begin anew."""
-    from byway.admin.services import Desk
+    from byway.admin.services import AdminServices
     from byway.config.file import ConfigFile
+    from byway.gateway import Gateway
     from byway.local.supervisor import Child, options
     from byway.runtime import Runtime
     from byway.server import lifecycle
-    from byway.server.app import App
 
     runtime = Runtime(config, stored=store.key_records())
     await runtime.start()
+    gateway = Gateway(runtime, store)
     service = lifecycle.Service(
-        App(runtime, wide=any(one.wide for one in listeners), store=store),
+        gateway,
         [*listeners, *((own,) if own else ())],
         source,
         insecure=insecure,
@@ -164,19 +165,19 @@ async def _serve(
     )
 
     filing = ConfigFile(source.path, source.check, store, folder)
-    desk = service.app.desk = Desk(folder, filing, store, reload=service.reload, restart=service.restart)
+    services = gateway.admin = AdminServices(folder, filing, store, reload=service.reload, restart=service.restart)
     tcp = next((one for one in listeners if one.port is not None), None)
-    desk.base = _base(tcp, config.server.root_path) if tcp else None
-    desk.addresses = tuple(str(one) for one in listeners)
-    desk.socket = own.host if own else ""
+    services.base = _base(tcp, config.server.root_path) if tcp else None
+    services.addresses = tuple(str(one) for one in listeners)
+    services.socket = own.host if own else ""
 
     async def welcome() -> None:
-        where = ", ".join(_shown(one) for one in listeners if one.host != desk.socket)
+        where = ", ".join(_shown(one) for one in listeners if one.host != services.socket)
         _print(f"Byway {__version__} listens at {where}", bold=True)
         await _settle(service)
         from byway.cli.welcome import welcome as lines
 
-        for line in lines(await _facts(service, source, notes, desk)):
+        for line in lines(await _facts(service, source, notes, services)):
             _print(f"  {line.text}" if line.text else "", **_LOOKS.get(line.kind, {}))
         _print("")
         _print("Ctrl-C stops Byway." if platform.is_terminal(sys.stdout) else "Ready.", dim=True)
@@ -184,7 +185,7 @@ async def _serve(
     try:
         await service.run(welcome)
     finally:
-        await desk.downloads.stop()
+        await services.downloads.stop()
     return service.restarting
 
 
@@ -211,7 +212,7 @@ async def _settle(service: Service) -> None:
                 show(time.monotonic() - began)
                 await asyncio.sleep(_TICK)
     while time.monotonic() - began < _PATIENCE and not service.stopping.is_set():
-        if all(state != "unknown" for _, state, _ in service.app.runtime.statuses()):
+        if all(state != "unknown" for _, state, _ in service.gateway.runtime.statuses()):
             break
         await asyncio.sleep(_TICK)
 
@@ -239,16 +240,16 @@ def _progress(what: str) -> Iterator[Callable[[float], None]]:
             clear()
 
 
-async def _facts(service: Service, source: Source, notes: Sequence[str], desk: Desk) -> Facts:
+async def _facts(service: Service, source: Source, notes: Sequence[str], services: AdminServices) -> Facts:
     """What the welcome has to know, from the runtime as it is now and the servers found on this machine."""
     from byway.admin.exports import answering
     from byway.cli.welcome import Answerer, Facts
     from byway.local.discovery import find as servers
 
-    runtime = service.app.runtime
+    runtime = service.gateway.runtime
     config = runtime.config
     tcp = next((one for one in service.listeners if one.port is not None), None)
-    unix = next((one for one in service.listeners if one.port is None and one.host != desk.socket), None)
+    unix = next((one for one in service.listeners if one.port is None and one.host != services.socket), None)
     answerers = tuple(
         Answerer(live.name, live.vendor.title, live.state, live.message, live.models or ())
         for live in runtime.backends.values()
@@ -279,7 +280,7 @@ async def _facts(service: Service, source: Source, notes: Sequence[str], desk: D
         keys=_keys(runtime),
         found=tuple(found),
         notes=(*notes, *((odd,) if odd else ())),
-        page=f"{base}/login?token={desk.link()}" if base else "",
+        page=f"{base}/login?token={services.link()}" if base else "",
     )
 
 

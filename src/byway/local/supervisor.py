@@ -25,7 +25,7 @@ from typing import Any, Final, Literal, NamedTuple
 from byway import platform
 from byway.config.settings import BackendSettings
 from byway.local import gguf, library
-from byway.logs import say
+from byway.logs import log
 
 State = Literal["loading", "ready", "asleep", "failed"]
 
@@ -230,7 +230,7 @@ class Child:
             try:
                 why = await self._serve(await asyncio.to_thread(self._prepare))
             except Missing as missing:
-                say(str(missing), logging.WARNING)
+                log(str(missing), logging.WARNING)
                 self._become("failed", str(missing))
                 return
             except Unusable as unusable:
@@ -245,7 +245,7 @@ class Child:
             if time.monotonic() - began > _LONGEST:
                 rest = _FIRST
             if why != told:
-                say("A local model is not running; it is tried again", logging.WARNING, model=self.name, reason=why)
+                log("A local model is not running; it is tried again", logging.WARNING, model=self.name, reason=why)
                 told = why
             self._become("failed", f"The model {self.name} is not running and is tried again: {why}")
             await asyncio.sleep(rest)
@@ -302,7 +302,7 @@ class Child:
             if answer:
                 found: dict[str, Any] = json.loads(answer)
                 self.window = found["window"]
-                say(
+                log(
                     "A local model is ready",
                     model=self.name,
                     url=found["url"],
@@ -338,7 +338,7 @@ class Child:
             for one in waiting:
                 one.cancel()
         if self._unload.is_set():
-            say("A local model is unloaded: nobody has asked for it", model=self.name)
+            log("A local model is unloaded: nobody has asked for it", model=self.name)
 
     async def _listen(self, stderr: asyncio.StreamReader) -> None:
         self._said.clear()

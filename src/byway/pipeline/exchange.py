@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from byway.backend import Backend, after_reading
 from byway.backends.protocol import Target
-from byway.logs import say
+from byway.logs import log
 from byway.messages import pdf
 from byway.messages.events import Event, Frame, MessageDelta, MessageStart, Started, Usage
 from byway.messages.request import Request
@@ -184,7 +184,7 @@ async def _ask(live: Backend, target: Target, request: Request, reply: Reply, re
     except pdf.Unread as unread:
         call = await after_reading(unread, live.protocol.request, request, target)
     if request.loose and not live.protocol.NATIVE and request.unknown:
-        say("Blocks of types that Byway does not know go on as text", logging.WARNING, types=" ".join(request.unknown))
+        log("Blocks of types that Byway does not know go on as text", logging.WARNING, types=" ".join(request.unknown))
     problem = None if target.window is None else live.too_long(target, call.body)
     if problem is not None:
         raise problem

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from byway.backends.vendors import Vendor
-from byway.logs import say
+from byway.logs import log
 from byway.messages import sse
 from byway.messages.blocks import Text, ToolResult, ToolUse
 from byway.messages.events import (
@@ -121,14 +121,14 @@ async def look(request: Request, tools: list[Served], reply: Reply, ask: Ask, re
     first = tools[0]
     text = claude_code_query(request) if isinstance(first, _Searching) and first.shown else None
     if text is not None and isinstance(first, _Searching):
-        say("Anthropic web_search server-tool emulation: extracting query", by="the client's sentence")
+        log("Anthropic web_search server-tool emulation: extracting query", by="the client's sentence")
         blocks = [*await first.run({"query": text}, []), *first.findings]
         await relay.add(blocks)
         total, stop = Usage(request.estimate, output_tokens=sum(len(str(block)) for block in blocks) // 4), "end_turn"
         record.estimated = True
     else:
         if first.shown:
-            say("Anthropic web_search server-tool emulation: extracting query", by="the model")
+            log("Anthropic web_search server-tool emulation: extracting query", by="the model")
         total, stop = await _turns(request, tools, relay, ask)
     record.usage, record.stop_reason = total, stop
     await relay.finish(_usage(total, tools), total, stop)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import Raw
 
-from byway.logs import say
+from byway.logs import log
 from byway.messages import claudecode, safeguards
 from byway.messages.events import BlockDelta, BlockStart, Event, Frame, InputDelta, MessageDelta, ToolStart, Usage
 from byway.messages.request import Request, parse
@@ -121,7 +121,7 @@ async def _verdict(runtime: Runtime, request: Request, call: safeguards.Call, as
             problem = f"no verdict within {settings.timeout:g} s (`safeguards.timeout`)"
         except Problem as failure:
             problem = runtime.scrubber.scrub(failure.message)[:300]
-    say(
+    log(
         "Judged a tool call",
         logging.INFO if found else logging.WARNING,
         tool=call.name[:64],

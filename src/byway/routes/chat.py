@@ -7,15 +7,15 @@ import time
 from byway.fronts import chat
 from byway.messages.request import Request
 from byway.problems import Problem
-from byway.routes.context import Ask, Routes, cleared
+from byway.routes.context import RequestContext, api, client_message
 from byway.routes.messages import Stream, Whole, serve
 
 
-async def create(ask: Ask) -> None:
+async def create(context: RequestContext) -> None:
     """Answer a chat completion, as a stream when it asks for one."""
-    request, asked = chat.read(await ask.body(), {}, f"msg_{ask.id}")
-    reply = _Stream(ask, request, counted=asked.counted) if request.stream else _Whole(ask)
-    await serve(ask, request, reply)
+    request, asked = chat.read(await context.body(), {}, f"msg_{context.id}")
+    reply = _Stream(context, request, counted=asked.counted) if request.stream else _Whole(context)
+    await serve(context, request, reply)
 
 
 class _Whole(Whole):
@@ -24,13 +24,13 @@ class _Whole(Whole):
 
 
 class _Stream(Stream):
-    def __init__(self, ask: Ask, request: Request, *, counted: bool) -> None:
-        super().__init__(ask, request)
+    def __init__(self, context: RequestContext, request: Request, *, counted: bool) -> None:
+        super().__init__(context, request)
         self._encode = chat.Chunks(request, int(time.time()), counted=counted).encode
 
     def _failure(self, problem: Problem) -> bytes:
-        said = cleared(problem, self._ask.runtime)
-        return b"data: %b\n\n" % chat.envelope(problem.row.status, problem.row.type, said)
+        message = client_message(problem, self._ask.runtime)
+        return b"data: %b\n\n" % chat.envelope(problem.row.status, problem.row.type, message)
 
 
-ROUTES: Routes = (("POST", "/v1/chat/completions", create),)
+ROUTES = api("POST", "/v1/chat/completions", create, "write", "chat")

@@ -1,25 +1,24 @@
-"""What can be asked of us, one module per resource; each exports its `ROUTES`. Here: what all of them are given."""
+"""RequestContext, one HTTP request on its way through Byway; Route, the value that declares an endpoint; and error envelopes."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
 from byway.access.keys import ANONYMOUS
 from byway.fronts.chat import envelope as chat_envelope
+from byway.gateway import Gateway
 from byway.messages.events import Frame
 from byway.pipeline.exchange import Record
 from byway.problems import MESSAGE_LIMIT, Problem
 from byway.runtime import Runtime
 
-if TYPE_CHECKING:
-    from byway.server.app import App
-
-Scope = MutableMapping[str, Any]
+#: The ASGI scope: method, path, headers (a dict), client, server.
+AsgiScope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
@@ -32,16 +31,12 @@ Header = tuple[bytes, bytes]
 _JSON: Final[Header] = (b"content-type", b"application/json")
 
 
-class Gone(Exception):
-    """The client has left; there is nobody to tell."""
-
-
-class Ask:
-    """One HTTP request on its way through: what came, who asks, the runtime that it keeps, and what became of it."""
+class RequestContext:
+    """One HTTP request: what the client sent, its caller, the runtime it keeps, and its outcome."""
 
     __slots__ = (
-        "app",
         "caller",
+        "gateway",
         "headers",
         "id",
         "origin",
@@ -49,6 +44,7 @@ class Ask:
         "problem",
         "receive",
         "record",
+        "route",
         "runtime",
         "scope",
         "send",
@@ -58,27 +54,29 @@ class Ask:
     )
 
     def __init__(
-        self, app: App, scope: Scope, headers: dict[bytes, bytes], receive: Receive, send: Send, id: str
+        self, gateway: Gateway, scope: AsgiScope, headers: dict[bytes, bytes], receive: Receive, send: Send, id: str
     ) -> None:
-        self.app = app
+        self.gateway = gateway
         self.scope = scope
         self.path: str = scope["path"]
         self.tail = ""
-        """What stands in the path where the route has a `*`."""
+        """The part of the path that the route's `*` matches."""
         self.headers = headers
         self.receive = receive
         self.send = send
         self.id = id
-        """24 random letters: `req_` and `msg_` ids are made of it."""
-        self.runtime: Runtime = app.runtime
+        """24 random hex digits: `req_` and `msg_` ids are made of it."""
+        self.runtime: Runtime = gateway.runtime
+        self.route: Route | None = None
+        """The route that answers; None until it is found."""
         self.caller = ANONYMOUS
         self.record = Record()
         self.status = 0
         self.origin = b""
-        """The page that asks, when `server.allowed_origins` has it."""
+        """The request's Origin when `server.allowed_origins` contains it."""
         self.problem: Problem | None = None
         self.session = ""
-        """Claude Code's name for the conversation and all that belongs to it."""
+        """Claude Code's id of the conversation, from `x-claude-code-session-id`."""
 
     def header(self, name: bytes) -> str:
         return self.headers.get(name, b"").decode("latin-1")
@@ -132,17 +130,17 @@ class Ask:
         await self.send({"type": "http.response.start", "status": status, "headers": headed})
         await self.send({"type": "http.response.body", "body": body})
 
-    def _envelope(self, problem: Problem) -> bytes:
-        """The error's body as this path's clients know it: also where the door itself refuses."""
-        if self.path.endswith("/chat/completions"):
-            return chat_envelope(problem.row.status, problem.row.type, cleared(problem, self.runtime))
+    def _error_body(self, problem: Problem) -> bytes:
+        """The error in the envelope of the route; an unknown path gets the Messages API's."""
+        if self.route is not None and self.route.envelope == "chat":
+            return chat_envelope(problem.row.status, problem.row.type, client_message(problem, self.runtime))
         return envelope(problem, self.id, self.runtime)
 
     async def refuse(self, problem: Problem) -> None:
-        """Send a Problem as the official envelope."""
+        """Send a Problem as an error in the route's envelope."""
         self.problem = problem
-        body = self._envelope(problem)
-        headers = hints(problem)
+        body = self._error_body(problem)
+        headers = retry_headers(problem)
         if self.record.backend:
             headers.append((b"x-byway-backend", latin(self.record.backend)))
         if problem.kind != "too_large" or self.record.backend:
@@ -160,10 +158,10 @@ class Ask:
         await self.send({"type": "http.response.body", "body": b""})
 
 
-async def preflight(ask: Ask) -> None:
-    """What a browser asks before a page of an allowed origin may send its request."""
-    wanted = ask.headers.get(b"access-control-request-headers", b"content-type, x-api-key, authorization")
-    await ask.begin(
+async def preflight(context: RequestContext) -> None:
+    """Answer a CORS preflight: a browser sends it before a page of an allowed origin may send its request."""
+    wanted = context.headers.get(b"access-control-request-headers", b"content-type, x-api-key, authorization")
+    await context.begin(
         204,
         [
             (b"access-control-allow-methods", b"GET, POST"),
@@ -171,12 +169,14 @@ async def preflight(ask: Ask) -> None:
             (b"access-control-max-age", b"600"),
         ],
     )
-    await ask.send({"type": "http.response.body", "body": b""})
+    await context.send({"type": "http.response.body", "body": b""})
 
 
 def broken() -> Problem:
-    """What a client hears when Byway itself failed."""
-    return Problem("internal", "Byway itself failed; its log says more. This is a bug: please report it.")
+    """The Problem for an unexpected exception in Byway itself."""
+    return Problem(
+        "internal", "Internal error in Byway. This is a bug: please report it with the traceback in Byway's log."
+    )
 
 
 def _too_large() -> Problem:
@@ -187,40 +187,40 @@ def _too_large() -> Problem:
 
 @lru_cache(256)
 def latin(text: str) -> bytes:
-    """Text as a header's value: what headers cannot hold is replaced."""
-    shown = text if text.isprintable() else "".join([one if one.isprintable() else " " for one in text])
+    """Text as a header value; characters that a header cannot hold are replaced."""
+    shown = text if text.isprintable() else "".join([char if char.isprintable() else " " for char in text])
     return shown.encode("latin-1", "replace")
 
 
 @lru_cache(256)
 def answerer(backend: str, model: str) -> tuple[Header, Header]:
-    """The headers that say who has answered."""
+    """The headers that name the target of the answer."""
     return (b"x-byway-backend", latin(backend)), (b"x-byway-model", latin(model))
 
 
-def hints(problem: Problem) -> list[Header]:
-    """The headers that tell a client when, and whether, to try again."""
-    found: list[Header] = []
+def retry_headers(problem: Problem) -> list[Header]:
+    """The headers that tell a client when, and whether, to retry."""
+    headers: list[Header] = []
     if problem.retry_after is not None:
-        found.append((b"retry-after", str(max(0, round(problem.retry_after))).encode()))
+        headers.append((b"retry-after", str(max(0, round(problem.retry_after))).encode()))
     if problem.retry is not None:
-        found.append((b"x-should-retry", b"true" if problem.retry else b"false"))
-    return found
+        headers.append((b"x-should-retry", b"true" if problem.retry else b"false"))
+    return headers
 
 
-def cleared(problem: Problem, runtime: Runtime) -> str:
-    """What a client is told, without secrets."""
-    said = runtime.scrubber.scrub(problem.message)
-    return said if len(said) <= MESSAGE_LIMIT else said[: MESSAGE_LIMIT - 1] + "…"
+def client_message(problem: Problem, runtime: Runtime) -> str:
+    """The problem's message for the client: without secrets, and of bounded length."""
+    message = runtime.scrubber.scrub(problem.message)
+    return message if len(message) <= MESSAGE_LIMIT else message[: MESSAGE_LIMIT - 1] + "…"
 
 
 def envelope(problem: Problem, id: str, runtime: Runtime) -> bytes:
-    """The official error body, cleared of secrets."""
-    said = cleared(problem, runtime)
+    """The error body of the Messages API, without secrets."""
+    message = client_message(problem, runtime)
     return _encode(
         {
             "type": "error",
-            "error": {"type": problem.row.type, "message": said},
+            "error": {"type": problem.row.type, "message": message},
             "request_id": f"req_{id}",
         }
     )
@@ -231,6 +231,27 @@ def error_frame(problem: Problem, id: str, runtime: Runtime) -> Frame:
     return Frame("error", b"event: error\ndata: %b\n\n" % envelope(problem, id, runtime))
 
 
-Endpoint = Callable[[Ask], Awaitable[None]]
-#: Method, path below a front's prefix, endpoint. A path that ends in `*` takes whatever follows.
-Routes = tuple[tuple[str, str, Endpoint], ...]
+Endpoint = Callable[[RequestContext], Awaitable[None]]
+Scope = Literal["open", "read", "write", "files", "admin"]
+"""What a route requires: nothing, a key with that scope, or (admin) also a login of the page or the owner's socket."""
+Envelope = Literal["messages", "chat", "page"]
+"""The form of a route's errors: the Messages API's, OpenAI's, or a page where a login is required."""
+
+
+class Route(NamedTuple):
+    """One endpoint. A `path` that ends in `*` matches everything below it."""
+
+    method: str
+    path: str
+    endpoint: Endpoint
+    scope: Scope
+    envelope: Envelope = "messages"
+
+
+#: Where the API's paths are served. The longer ones serve base URLs that end in `/v1` or `/v1/messages`.
+PREFIXES: Final = ("", "/anthropic", "/v1", "/anthropic/v1", "/v1/messages", "/anthropic/v1/messages")
+
+
+def api(method: str, path: str, endpoint: Endpoint, scope: Scope, envelope: Envelope = "messages") -> tuple[Route, ...]:
+    """The routes of an API endpoint, one under each prefix."""
+    return tuple(Route(method, prefix + path, endpoint, scope, envelope) for prefix in PREFIXES)

@@ -8,14 +8,15 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Final
 
-from byway.logs import trace
+from byway.logs import log_exception
 from byway.messages import request as messages
 from byway.messages import sse, stream
 from byway.messages.events import Event, Ping
 from byway.messages.request import Request
 from byway.pipeline import exchange
+from byway.pipeline.watch import ClientGone
 from byway.problems import Problem
-from byway.routes.context import Ask, Gone, Header, Routes, answerer, broken, error_frame
+from byway.routes.context import Header, RequestContext, answerer, api, broken, error_frame
 
 _STREAM: Final = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -26,11 +27,11 @@ _STREAM: Final = (
 _EARLY: Final = 0.2
 
 
-def read(ask: Ask, body: bytes) -> Request:
+def read(context: RequestContext, body: bytes) -> Request:
     """The Messages request in `body`."""
-    given = ask.headers
+    given = context.headers
     headers = _forwarded(given.get(b"anthropic-version"), given.get(b"anthropic-beta"))
-    return messages.parse(body, headers, f"msg_{ask.id}")
+    return messages.parse(body, headers, f"msg_{context.id}")
 
 
 @lru_cache(64)
@@ -40,25 +41,25 @@ def _forwarded(version: bytes | None, beta: bytes | None) -> Mapping[str, str]:
     return {name: value.decode("latin-1") for name, value in given.items() if value is not None}
 
 
-async def create(ask: Ask) -> None:
+async def create(context: RequestContext) -> None:
     """Answer a Messages request, as a stream when it asks for one."""
-    request = read(ask, await ask.body())
-    await serve(ask, request, Stream(ask, request) if request.stream else Whole(ask))
+    request = read(context, await context.body())
+    await serve(context, request, Stream(context, request) if request.stream else Whole(context))
 
 
-async def serve(ask: Ask, request: Request, reply: Stream | Whole) -> None:
+async def serve(context: RequestContext, request: Request, reply: Stream | Whole) -> None:
     """Have the line answer `request` through `reply`; whatever happens, the client hears how it ended."""
-    ask.session = ask.header(b"x-claude-code-session-id")
+    context.session = context.header(b"x-claude-code-session-id")
     try:
-        with ask.app.attending(ask, reply.beat):
-            await exchange.answer(ask.runtime, request, reply, ask.record, ask.session)
+        with context.gateway.exchanges.watch(context.receive, reply.beat):
+            await exchange.answer(context.runtime, request, reply, context.record, context.session)
             await reply.finish()
     except Problem as problem:
         await reply.fail(problem)
-    except Gone:
+    except ClientGone:
         raise
     except Exception:
-        trace("Byway failed on a request: please report this", id=f"req_{ask.id}")
+        log_exception("Byway failed on a request: please report this", id=f"req_{context.id}")
         await reply.fail(broken())
     finally:
         reply.close()
@@ -70,8 +71,8 @@ class Whole:
     __slots__ = ("_ask", "_events", "_headers")
     sent = False
 
-    def __init__(self, ask: Ask) -> None:
-        self._ask = ask
+    def __init__(self, context: RequestContext) -> None:
+        self._ask = context
         self._events: list[Event] = []
         self._headers: tuple[Header, ...] = ()
 
@@ -103,9 +104,9 @@ class Stream:
     no more than a mark.
     """
 
-    def __init__(self, ask: Ask, request: Request) -> None:
+    def __init__(self, context: RequestContext, request: Request) -> None:
         self.sent = False
-        self._ask = ask
+        self._ask = context
         self._encode: Callable[[Iterable[Event]], bytes] = sse.encode
         self._opening = exchange.opening(request)
         self._committed = False
@@ -116,7 +117,7 @@ class Stream:
         self._headers: tuple[Header, ...] = ()
         self._spoke = True
         """Something went out since the last beat."""
-        self._timeouts = ask.runtime.config.timeouts
+        self._timeouts = context.runtime.config.timeouts
         self._last = self._came = time.monotonic()
         self._task: asyncio.Task[None] | None = None
 
@@ -189,4 +190,4 @@ class Stream:
             self._task.cancel()
 
 
-ROUTES: Routes = (("POST", "/v1/messages", create),)
+ROUTES = api("POST", "/v1/messages", create, "write")

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, unquote
 import msgspec
 
 from byway.problems import Problem
-from byway.routes.context import Ask, Routes
+from byway.routes.context import RequestContext, api
 from byway.routing.route import CLAUDE_PREFIX
 from byway.runtime import Runtime
 
@@ -56,11 +56,11 @@ def _entry(name: str, shown: str, owner: str, window: int | None) -> dict[str, A
     return entry
 
 
-async def index(ask: Ask) -> None:
+async def index(context: RequestContext) -> None:
     """A page of the list: `limit` (1 to 1000), `after_id`, `before_id`, as the official API has them."""
-    await ask.runtime.refresh(2.0)
-    query = parse_qs(ask.scope["query_string"].decode("latin-1"))
-    models = listing(ask.runtime)
+    await context.runtime.refresh(2.0)
+    query = parse_qs(context.scope["query_string"].decode("latin-1"))
+    models = listing(context.runtime)
     limit = query.get("limit", ["1000"])[0]
     if not limit.isascii() or not limit.isdigit() or len(limit) > 6 or not 1 <= int(limit) <= _MOST:
         raise Problem("invalid_request", f"limit: Input should be a number from 1 to {_MOST}")
@@ -80,7 +80,7 @@ async def index(ask: Ask) -> None:
         "first_id": page[0]["id"] if page else None,
         "last_id": page[-1]["id"] if page else None,
     }
-    await ask.answer(msgspec.json.encode(body))
+    await context.answer(msgspec.json.encode(body))
 
 
 def _position(ids: list[str], id: str, name: str) -> int:
@@ -89,18 +89,15 @@ def _position(ids: list[str], id: str, name: str) -> int:
     return ids.index(id)
 
 
-async def show(ask: Ask) -> None:
+async def show(context: RequestContext) -> None:
     """One model; ids may hold slashes."""
-    await ask.runtime.refresh(2.0)
-    name = unquote(ask.tail)
-    for model in listing(ask.runtime):
+    await context.runtime.refresh(2.0)
+    name = unquote(context.tail)
+    for model in listing(context.runtime):
         if model["id"] == name:
-            await ask.answer(msgspec.json.encode(model))
+            await context.answer(msgspec.json.encode(model))
             return
     raise Problem("not_found", f"model: {name[:200]} is not known. GET /v1/models lists those that are.")
 
 
-ROUTES: Routes = (
-    ("GET", "/v1/models", index),
-    ("GET", "/v1/models/*", show),
-)
+ROUTES = (*api("GET", "/v1/models", index, "read"), *api("GET", "/v1/models/*", show, "read"))

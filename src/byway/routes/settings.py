@@ -19,7 +19,7 @@ from byway.config.editing import Append, Edit, EditError, Remove, Set
 from byway.config.file import ConfigChanged, SaveResult
 from byway.config.settings import masked
 from byway.problems import Problem
-from byway.routes.context import Ask, Routes
+from byway.routes.context import RequestContext, Route
 from byway.store import StoreError
 
 T = TypeVar("T")
@@ -75,9 +75,9 @@ async def work(do: Callable[[], T]) -> T:
         ) from None
 
 
-def who(ask: Ask) -> str:
+def who(context: RequestContext) -> str:
     """Who does it, in words for the audit."""
-    return f"key {ask.caller.key}" if ask.caller.key else "the page"
+    return f"key {context.caller.key}" if context.caller.key else "the page"
 
 
 def edits(body: bytes) -> tuple[Sequence[Edit], str]:
@@ -89,41 +89,41 @@ def edits(body: bytes) -> tuple[Sequence[Edit], str]:
     return [one.edit() for one in found.edits], found.why
 
 
-async def show(ask: Ask) -> None:
+async def show(context: RequestContext) -> None:
     """The settings as they are in force, masked, with the etag of the file that they come from."""
-    desk = ask.app.at_desk
-    paper = await work(desk.filing.read)
-    config = ask.runtime.config
+    services = context.gateway.services
+    paper = await work(services.config_file.read)
+    config = context.runtime.config
     body = {
-        "file": str(desk.filing.path.absolute()),
+        "file": str(services.config_file.path.absolute()),
         "etag": paper.etag,
         "settings": masked(config),
         "warnings": [str(one) for one in config.warnings],
-        "problem": ask.app.config_problem,
-        "restart": list(static_changes(ask.app.began, config)),
+        "problem": context.gateway.config_problem,
+        "restart": list(static_changes(context.gateway.started_config, config)),
     }
-    await _answer(ask, body, paper.etag)
+    await _answer(context, body, paper.etag)
 
 
-async def check(ask: Ask) -> None:
+async def check(context: RequestContext) -> None:
     """What a text, or changes, would come to: every complaint, and nothing is written."""
-    desk, body = ask.app.at_desk, await ask.body()
-    text = await work(lambda: _text(ask, body))
+    services, body = context.gateway.services, await context.body()
+    text = await work(lambda: _text(context, body))
     try:
-        config = await asyncio.to_thread(desk.filing.check, text)
+        config = await asyncio.to_thread(services.config_file.check, text)
     except ConfigError as error:
         complaints = [{"path": one.path, "line": one.line, "message": one.message} for one in error.problems]
-        await _answer(ask, {"good": False, "complaints": complaints})
+        await _answer(context, {"good": False, "complaints": complaints})
         return
-    restart = static_changes(ask.app.began, config)
-    await _answer(ask, {"good": True, "warnings": [str(one) for one in config.warnings], "restart": list(restart)})
+    restart = static_changes(context.gateway.started_config, config)
+    await _answer(context, {"good": True, "warnings": [str(one) for one in config.warnings], "restart": list(restart)})
 
 
-def _text(ask: Ask, body: bytes) -> str:
+def _text(context: RequestContext, body: bytes) -> str:
     from byway.config.editing import edit
 
-    if ask.header(b"content-type").startswith("application/json"):
-        return edit(ask.app.at_desk.filing.read().text, edits(body)[0])
+    if context.header(b"content-type").startswith("application/json"):
+        return edit(context.gateway.services.config_file.read().text, edits(body)[0])
     return _utf8(body)
 
 
@@ -134,96 +134,98 @@ def _utf8(body: bytes) -> str:
         raise Problem("invalid_request", "The config has to be UTF-8 text.") from None
 
 
-async def change(ask: Ask) -> None:
+async def change(context: RequestContext) -> None:
     """Make changes in the file. `If-Match` has the etag that they were made up for: others' changes elsewhere stay."""
-    made, why = edits(await ask.body())
-    base = _base(ask)
-    desk = ask.app.at_desk
-    outcome = await work(lambda: desk.filing.change(made, who(ask), why, base))
-    await _changed(ask, outcome)
+    made, why = edits(await context.body())
+    base = _base(context)
+    services = context.gateway.services
+    outcome = await work(lambda: services.config_file.change(made, who(context), why, base))
+    await _changed(context, outcome)
 
 
-async def replace(ask: Ask) -> None:
+async def replace(context: RequestContext) -> None:
     """Replace the file by the YAML text in the body. `If-Match` has the etag of what is replaced."""
-    text = _utf8(await ask.body())
-    base = _base(ask, needed=True)
-    desk = ask.app.at_desk
-    outcome = await work(lambda: desk.filing.write(text, who(ask), "replaced by the API", base))
-    await _changed(ask, outcome)
+    text = _utf8(await context.body())
+    base = _base(context, needed=True)
+    services = context.gateway.services
+    outcome = await work(lambda: services.config_file.write(text, who(context), "replaced by the API", base))
+    await _changed(context, outcome)
 
 
-async def versions(ask: Ask) -> None:
+async def versions(context: RequestContext) -> None:
     """The versions that are kept, newest first."""
-    found = await work(ask.app.at_desk.filing.versions)
-    await _answer(ask, {"versions": [msgspec.to_builtins(one) for one in found]})
+    found = await work(context.gateway.services.config_file.versions)
+    await _answer(context, {"versions": [msgspec.to_builtins(one) for one in found]})
 
 
-async def version(ask: Ask) -> None:
+async def version(context: RequestContext) -> None:
     """What changed with one version, line by line, without secrets."""
-    desk, number = ask.app.at_desk, _number(ask.tail)
-    found = await work(lambda: desk.filing.version(number))
-    await _answer(ask, {**msgspec.to_builtins(found), "text": None, "changes": await work(lambda: lines(ask, number))})
+    services, number = context.gateway.services, _number(context.tail)
+    found = await work(lambda: services.config_file.version(number))
+    await _answer(
+        context, {**msgspec.to_builtins(found), "text": None, "changes": await work(lambda: lines(context, number))}
+    )
 
 
-async def rollback(ask: Ask) -> None:
+async def rollback(context: RequestContext) -> None:
     """Make the file what it was in the version that the body names: `{"version": 12}`."""
     try:
-        number = msgspec.json.decode(await ask.body(), type=dict[str, _Number])["version"]
+        number = msgspec.json.decode(await context.body(), type=dict[str, _Number])["version"]
     except (msgspec.MsgspecError, KeyError, UnicodeDecodeError):
         raise Problem("invalid_request", 'The body has to be {"version": NUMBER}.') from None
-    base, desk = _base(ask), ask.app.at_desk
-    outcome = await work(lambda: desk.filing.rollback(number, who(ask), base))
-    await _changed(ask, outcome)
+    base, services = _base(context), context.gateway.services
+    outcome = await work(lambda: services.config_file.rollback(number, who(context), base))
+    await _changed(context, outcome)
 
 
-async def audit(ask: Ask) -> None:
+async def audit(context: RequestContext) -> None:
     """Who changed what, newest first."""
-    found = await work(ask.app.at_desk.store.audit_entries)
-    await _answer(ask, {"audit": [msgspec.to_builtins(one) for one in found]})
+    found = await work(context.gateway.services.store.audit_entries)
+    await _answer(context, {"audit": [msgspec.to_builtins(one) for one in found]})
 
 
-async def requests(ask: Ask) -> None:
+async def requests(context: RequestContext) -> None:
     """The last requests, newest first. `?after=NUMBER`: only those behind that one. `count`: how many there have been."""
-    after = re.fullmatch(rb"after=(\d{1,18})", ask.scope["query_string"])
+    after = re.fullmatch(rb"after=(\d{1,18})", context.scope["query_string"])
     seen = int(after[1]) if after else 0
     found = [
         {"number": one.number, "at": one.at, "error": one.error, **msgspec.to_builtins(one.line)}
-        for one in ask.app.recent.newest()
+        for one in context.gateway.requests.newest()
         if one.number > seen
     ]
-    await _answer(ask, {"requests": found, "count": ask.app.recent.count})
+    await _answer(context, {"requests": found, "count": context.gateway.requests.count})
 
 
 # -------------------------------------------------------------------------------------------------------------------------
 
 
-def lines(ask: Ask, number: int) -> list[str]:
+def lines(context: RequestContext, number: int) -> list[str]:
     """What version `number` changed, as `ConfigFile.changes` tells it."""
-    return ask.app.at_desk.filing.changes(number, ask.runtime.scrubber.scrub)
+    return context.gateway.services.config_file.changes(number, context.runtime.scrubber.scrub)
 
 
-async def _changed(ask: Ask, outcome: SaveResult) -> None:
-    await ask.app.at_desk.reload()
+async def _changed(context: RequestContext, outcome: SaveResult) -> None:
+    await context.gateway.services.reload()
     config: Config = outcome.config
     body = {
         "etag": outcome.etag,
         "merged": outcome.merged,
         "warnings": [str(one) for one in config.warnings],
-        "restart": list(static_changes(ask.app.began, config)),
+        "restart": list(static_changes(context.gateway.started_config, config)),
     }
-    await _answer(ask, body, outcome.etag)
+    await _answer(context, body, outcome.etag)
 
 
-async def _answer(ask: Ask, body: dict[str, Any], etag: str = "") -> None:
+async def _answer(context: RequestContext, body: dict[str, Any], etag: str = "") -> None:
     headers = [(b"cache-control", b"no-store")]
     if etag:
         headers.append((b"etag", f'"{etag}"'.encode()))
-    await ask.answer(_encode(body), headers=headers)
+    await context.answer(_encode(body), headers=headers)
 
 
-def _base(ask: Ask, *, needed: bool = False) -> str | None:
+def _base(context: RequestContext, *, needed: bool = False) -> str | None:
     """The etag that `If-Match` names; None for `*`."""
-    given = ask.header(b"if-match").strip()
+    given = context.header(b"if-match").strip()
     if not given and needed:
         raise Problem(
             "invalid_request", "If-Match: name the etag of the config that you have seen, or `*` to replace any."
@@ -237,14 +239,14 @@ def _number(text: str) -> int:
     return int(text)
 
 
-ROUTES: Routes = (
-    ("GET", "/byway/config", show),
-    ("PATCH", "/byway/config", change),
-    ("PUT", "/byway/config", replace),
-    ("POST", "/byway/config/check", check),
-    ("POST", "/byway/config/rollback", rollback),
-    ("GET", "/byway/config/versions", versions),
-    ("GET", "/byway/config/versions/*", version),
-    ("GET", "/byway/audit", audit),
-    ("GET", "/byway/requests", requests),
+ROUTES = (
+    Route("GET", "/byway/config", show, "admin"),
+    Route("PATCH", "/byway/config", change, "admin"),
+    Route("PUT", "/byway/config", replace, "admin"),
+    Route("POST", "/byway/config/check", check, "admin"),
+    Route("POST", "/byway/config/rollback", rollback, "admin"),
+    Route("GET", "/byway/config/versions", versions, "admin"),
+    Route("GET", "/byway/config/versions/*", version, "admin"),
+    Route("GET", "/byway/audit", audit, "admin"),
+    Route("GET", "/byway/requests", requests, "admin"),
 )

@@ -34,7 +34,7 @@ class ServedModels(Struct, frozen=True):
     weight: int = 1
 
 
-class Route(Struct, frozen=True):
+class TargetRoute(Struct, frozen=True):
     """The targets of a name in the order of trying, and the alias that named them ("" for a model's own name)."""
 
     targets: tuple[TargetName, ...]
@@ -65,7 +65,7 @@ class RoutingTable:
             for model in dict.fromkeys(entry.models or ()):
                 self._serving.setdefault(model, []).append(entry)
 
-    def route(self, name: str, turn: int = 0) -> Route:
+    def route(self, name: str, turn: int = 0) -> TargetRoute:
         """Return the targets for `name`. Lookup order: a model's own name, exact alias, pattern, family, `default`.
 
         `turn` rotates backends that serve the same model: the same number keeps a session at one of them. Raises Problem
@@ -77,14 +77,14 @@ class RoutingTable:
         for candidate in names:
             own = self._targets(candidate.removeprefix(CLAUDE_PREFIX), turn, listed_only=True)
             if own:
-                return Route(tuple(own))
+                return TargetRoute(tuple(own))
         for alias in self._matching_aliases(names):
             targets = dict.fromkeys(target for entry in self._aliases[alias] for target in self._targets(entry, turn))
             if targets:
-                return Route(tuple(targets), alias)
+                return TargetRoute(tuple(targets), alias)
         # No list contains the name, but a backend whose list is not known yet may serve it.
         if self._unlisted and not self._aliases:
-            return Route(tuple(TargetName(entry.backend, name) for entry in self._unlisted))
+            return TargetRoute(tuple(TargetName(entry.backend, name) for entry in self._unlisted))
         raise Problem("not_found", self._unknown(name))
 
     def _matching_aliases(self, names: Sequence[str]) -> Iterator[str]:

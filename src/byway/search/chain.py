@@ -15,7 +15,7 @@ import msgspec
 from msgspec.structs import replace
 
 from byway.config import SearchProviderSettings, TimeoutSettings, WebSearchSettings
-from byway.logs import say
+from byway.logs import log
 from byway.problems import Problem
 from byway.search import brave, exa, searxng, serper, tavily
 from byway.search.provider import Freshness, SearchError, SearchProvider, SearchQuery, WebResult, matching, normalize
@@ -66,7 +66,7 @@ class Searcher:
         query = _dated(normalize(query), self.settings.freshness)
         known = self._remembered.get(query)
         if known is not None and known[0] > time.monotonic():
-            say(_SAID, provider=known[1].provider, results=len(known[1].results), remembered=True)
+            log(_SAID, provider=known[1].provider, results=len(known[1].results), remembered=True)
             return known[1]
         failed = SearchError(
             "unavailable", "No search provider is configured: set `web_search.provider` in byway.yaml."
@@ -147,7 +147,7 @@ class ProviderClient:
             code = "cancelled"
             raise
         finally:
-            say(
+            log(
                 _SAID,
                 logging.WARNING if code else logging.INFO,
                 provider=self.name,

@@ -12,7 +12,7 @@ import msgspec
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from byway.logs import trace
+from byway.logs import log_exception
 from byway.messages.sse import CR, LF
 
 #: Bytes of a request's line and headers together. Claude Code sends about 1 KB.
@@ -87,7 +87,7 @@ class Cycle:
         try:
             await connection.app(self.scope, self.receive, self)
         except Exception:
-            trace("Byway failed on a request: please report this")
+            log_exception("Byway failed on a request: please report this")
         finally:
             connection.tasks.discard(self.task)
             self.task = None

@@ -24,13 +24,14 @@ from byway.access.sync import KeySync
 from byway.backend import UnloadedModel
 from byway.config import BackendSettings, Config, ConfigError, static_changes
 from byway.config import listen as parts
-from byway.logs import say, trace
+from byway.gateway import Gateway
+from byway.logs import log, log_exception
+from byway.server.app import App
 from byway.server.connection import Connection, tick
 from byway.upstream.client import Upstream
 
 if TYPE_CHECKING:
     from byway.local.supervisor import Child
-    from byway.server.app import App
 
 #: Seconds between two looks at the config file. A change is read once it has stayed the same from one look to the next.
 LOOK_EVERY: Final = 0.25
@@ -121,7 +122,7 @@ def own(path: Path) -> Listener | None:
     try:
         return _at_path(str(path), _SOCKET_MODE)
     except CannotListen as error:
-        say("There is no socket for commands in the data folder", problem=str(error))
+        log("There is no socket for commands in the data folder", problem=str(error))
         return None
 
 
@@ -226,7 +227,7 @@ class Service:
 
     def __init__(
         self,
-        app: App,
+        gateway: Gateway,
         listeners: Sequence[Listener],
         source: Source,
         *,
@@ -234,7 +235,8 @@ class Service:
         child: Callable[[BackendSettings, Callable[[Child], None]], Child] | None = None,
     ) -> None:
         """`child` makes the keeper of a local model, given its settings and whom to tell; None: there are to be none."""
-        self.app = app
+        self.gateway = gateway
+        self._app = App(gateway, wide=any(listener.wide for listener in listeners))
         self.listeners = listeners
         self.stopping = asyncio.Event()
         self.restarting = False
@@ -246,16 +248,16 @@ class Service:
         self._source = source
         self._insecure = insecure
         self._make_child = child
-        self._began: Config = app.runtime.config
+        self._began: Config = gateway.runtime.config
         self._state = ServerState()
-        self._doorkeeper = KeySync(app)
+        self._doorkeeper = KeySync(gateway)
 
     async def run(self, ready: Callable[[], Awaitable[None]]) -> None:
         """Serve until a signal comes, then drain and return. `ready` runs beside it once clients can come in."""
         loop = asyncio.get_running_loop()
         platform.on_stop(loop, self._stop)
         config = uvicorn.config.Config(
-            self.app,
+            self._app,
             http=Connection,
             ws="none",
             lifespan="off",
@@ -282,7 +284,7 @@ class Service:
         ]
         try:
             await self.stopping.wait()
-            self.app.drain()
+            self.gateway.draining = True
             for server in servers:
                 server.close()
             close(self.listeners)
@@ -293,7 +295,7 @@ class Service:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._doorkeeper.tell()
-            await self.app.runtime.close()
+            await self.gateway.runtime.close()
 
     # ---------------------------------------------------------------------------------------------------------- the end
 
@@ -302,21 +304,21 @@ class Service:
         if self.stopping.is_set():
             close(self.listeners)
             platform.end(128 + number)
-        say("Stopping", running=self.app.active, drain_s=self.app.runtime.config.timeouts.drain)
+        log("Stopping", running=len(self.gateway.exchanges), drain_s=self.gateway.runtime.config.timeouts.drain)
         self.stopping.set()
 
     def restart(self) -> None:
         """Finish what runs, then let the process begin anew."""
         self.restarting = True
-        say("Restarting", running=self.app.active)
+        log("Restarting", running=len(self.gateway.exchanges))
         self.stopping.set()
 
     async def _drain(self) -> None:
         for connection in list(self._state.connections):
             connection.shutdown()
-        if not await self._quiet(self.app.runtime.config.timeouts.drain):
-            say("Ending what still runs", logging.WARNING, running=self.app.active)
-            self.app.abort()
+        if not await self._quiet(self.gateway.runtime.config.timeouts.drain):
+            log("Ending what still runs", logging.WARNING, running=len(self.gateway.exchanges))
+            self.gateway.exchanges.abort()
             await self._quiet(_LAST_WORDS)
         for connection in list(self._state.connections):
             connection.transport.abort()
@@ -349,7 +351,7 @@ class Service:
                 try:
                     await self.reload()
                 except Exception:
-                    trace("Byway failed on the changed config: please report this")
+                    log_exception("Byway failed on the changed config: please report this")
                     self._keep("Byway itself failed on it; its log says more")
             seen = now
             self._look_after_models()
@@ -370,26 +372,26 @@ class Service:
             self._keep(f"{error.filename or 'the file'}: {error.strerror or error}")
             return
         wide = next((one for one in self.listeners if one.wide), None)
-        if wide and not self._insecure and not key_required(config.api_keys, self.app.runtime.stored):
+        if wide and not self._insecure and not key_required(config.api_keys, self.gateway.runtime.stored):
             self._keep(
                 f"api_keys: {wide} can be reached by other machines, so keys cannot be given up without a restart"
             )
             return
         for path in static_changes(self._began, config):
-            say("Needs a restart", logging.WARNING, setting=path)
+            log("Needs a restart", logging.WARNING, setting=path)
         for warning in config.warnings:
-            say("Config", logging.WARNING, line=warning.line, says=str(warning))
-        running = self.app.runtime.config
+            log("Config", logging.WARNING, line=warning.line, says=str(warning))
+        running = self.gateway.runtime.config
         if config != running:
-            await self.app.reload(config)
+            await self.gateway.reload(config)
             if config.logging != running.logging:
                 logs.start(config.logging.level, config.logging.format)
             self._fit_models()
-        self.app.config_problem = None
+        self.gateway.config_problem = None
 
     def _keep(self, problem: str) -> None:
-        say("The changed config is not good; the running one stays", logging.ERROR, problem=problem)
-        self.app.config_problem = problem
+        log("The changed config is not good; the running one stays", logging.ERROR, problem=problem)
+        self.gateway.config_problem = problem
 
     # ------------------------------------------------------------------------------------------------- the local models
 
@@ -401,10 +403,10 @@ class Service:
     def _fit_models(self) -> None:
         """Have the local models that the config wants, each in a process of its own, and let the present runtime know of
         them. A process goes on as long as what it was started with is the same."""
-        wanted = {one.name: one for one in self.app.runtime.config.backends if one.managed and not one.off}
+        wanted = {one.name: one for one in self.gateway.runtime.config.backends if one.managed and not one.off}
         if self._make_child is None:
             for name in wanted:
-                self.app.runtime.set_process_state(name, "off", "Byway was started with --no-model.")
+                self.gateway.runtime.set_process_state(name, "off", "Byway was started with --no-model.")
             return
         from byway.local.supervisor import options
 
@@ -423,7 +425,7 @@ class Service:
         """End the processes that no config wants when nobody may still be reading from them; unload what is idle."""
         now = time.monotonic()
         for kept in list(self._unwanted):
-            if not kept.busy and (not self.app.active or now - kept.since > _GRACE):
+            if not kept.busy and (not self.gateway.exchanges or now - kept.since > _GRACE):
                 kept.task.cancel()
                 self._unwanted.remove(kept)
         for kept in self.models.values():
@@ -434,7 +436,7 @@ class Service:
         """Let the present runtime know how a local model is doing."""
         if self.models.get(kept.name) is not kept:
             return
-        runtime, child = self.app.runtime, kept.child
+        runtime, child = self.gateway.runtime, kept.child
         place = child.place
         if place is None:
             rest = UnloadedModel(child.wake, child.woken) if child.woken is not None else None
@@ -448,4 +450,4 @@ async def _told(ready: Callable[[], Awaitable[None]]) -> None:
     try:
         await ready()
     except OSError as error:
-        say("Nobody reads what Byway says", logging.WARNING, problem=str(error))
+        log("Nobody reads what Byway says", logging.WARNING, problem=str(error))

@@ -15,7 +15,7 @@ from byway.config.editing import Append, Edit, edit
 from byway.config.settings import BUILTIN
 from byway.local import discovery
 from byway.problems import Problem
-from byway.routes.context import Ask, Routes
+from byway.routes.context import RequestContext, Route
 from byway.routes.settings import work
 from byway.secrets.names import ENTRIES, Scrubber
 from byway.secrets.vault import SecretStatus
@@ -91,43 +91,45 @@ class Adder(NamedTuple):
     kinds: tuple[Kind, ...] = tuple(KINDS.values())
 
 
-async def servers(ask: Ask) -> Servers:
+async def servers(context: RequestContext) -> Servers:
     """The model servers of this machine; takes 0.3 seconds at most."""
-    used = {_plain(live.settings.url or live.vendor.url or "") for live in ask.runtime.backends.values()}
-    ours = {address.rpartition(":")[2] for address in ask.app.at_desk.addresses if not address.startswith("unix:")}
+    used = {_plain(live.settings.url or live.vendor.url or "") for live in context.runtime.backends.values()}
+    ours = {
+        address.rpartition(":")[2] for address in context.gateway.services.addresses if not address.startswith("unix:")
+    }
     found = [one for one in await discovery.find() if one.url.rpartition(":")[2] not in ours]
     fresh = [
         Server(one.vendor, VENDORS[one.vendor].title, one.url, one.models, one.version)
         for one in found
         if _plain(one.url) not in used
     ]
-    return Servers(tuple(fresh), len(found) - len(fresh), _implied(ask))
+    return Servers(tuple(fresh), len(found) - len(fresh), _implied(context))
 
 
 def _plain(url: str) -> str:
     return url.lower().replace("//localhost", "//127.0.0.1").rstrip("/").removesuffix("/v1")
 
 
-def _implied(ask: Ask) -> bool:
-    return ask.runtime.config.backends == (BUILTIN,)
+def _implied(context: RequestContext) -> bool:
+    return context.runtime.config.backends == (BUILTIN,)
 
 
-async def adder(ask: Ask, name: str, fields: Form | None = None, said: Said | None = None) -> Adder:
+async def adder(context: RequestContext, name: str, fields: Form | None = None, said: Said | None = None) -> Adder:
     """The form for a kind; without one the choice of them all."""
     kind = KINDS.get(name)
     if kind is None:
-        return Adder(None, _implied(ask), said=said)
+        return Adder(None, _implied(context), said=said)
     held = None
     if kind.cloud:
-        vault = ask.app.at_desk.vault
+        vault = context.gateway.services.vault
         held = next((one for one in await work(vault.status) if one.entry == kind.name), None)
     source = "stored" if held and held.where else "typed"
     if fields is None:
-        return Adder(kind, _implied(ask), held, source=source, said=said)
+        return Adder(kind, _implied(context), held, source=source, said=said)
     typed = fields["variable"]
     return Adder(
         kind,
-        _implied(ask),
+        _implied(context),
         held,
         fields["name"],
         fields["url"],
@@ -143,56 +145,58 @@ async def adder(ask: Ask, name: str, fields: Form | None = None, said: Said | No
 # -------------------------------------------------------------------------------------------------------------- actions
 
 
-async def look(ask: Ask) -> None:
+async def look(context: RequestContext) -> None:
     """What is found on this machine."""
-    await answer(ask, "adding", "found", "", None, found=await servers(ask))
+    await answer(context, "adding", "found", "", None, found=await servers(context))
 
 
-async def use(ask: Ask) -> None:
+async def use(context: RequestContext) -> None:
     """Add a server that was found, with one click."""
-    fields = await form(ask)
+    fields = await form(context)
     kind = KINDS.get(fields["vendor"])
     if kind is None or kind.cloud:
         said = Said("bad", "That is no server of this machine.")
     else:
-        value: dict[str, Any] = {"name": _free(ask, kind.name), "type": kind.type}
+        value: dict[str, Any] = {"name": _free(context, kind.name), "type": kind.type}
         if fields["url"] != kind.url:
             value["url"] = fields["url"]
-        said = await _added(ask, value, keep=fields["keep"] == "on")
-    await answer(ask, "adding", "found", "found", said, found=await servers(ask))
+        said = await _added(context, value, keep=fields["keep"] == "on")
+    await answer(context, "adding", "found", "found", said, found=await servers(context))
 
 
-async def choose(ask: Ask) -> None:
+async def choose(context: RequestContext) -> None:
     """The form for a type."""
-    await answer(ask, "adding", "adder", "", None, adder=await adder(ask, query(ask)["type"]))
+    await answer(context, "adding", "adder", "", None, adder=await adder(context, query(context)["type"]))
 
 
-async def add(ask: Ask) -> None:
+async def add(context: RequestContext) -> None:
     """Try out what is typed, or save it."""
-    fields = await form(ask)
+    fields = await form(context)
     kind = KINDS.get(fields["kind"])
     if kind is None:
         said = Said("bad", "Choose a type.")
     else:
         try:
-            value, secret = _value(ask, kind, fields)
-            settings = await _settings(ask, value, secret)
-            said = await (_saved(ask, kind, value, secret, fields) if fields["do"] == "save" else _tried(ask, settings))
+            value, secret = _value(context, kind, fields)
+            settings = await _settings(context, value, secret)
+            said = await (
+                _saved(context, kind, value, secret, fields) if fields["do"] == "save" else _tried(context, settings)
+            )
         except ValueError as error:
             said = Said("bad", str(error))
         except Problem as problem:
-            said = failed(ask, problem)
+            said = failed(context, problem)
         if fields["do"] == "save" and said.kind == "good":
-            done = Adder(None, _implied(ask), said=said, added=True)
-            await answer(ask, "adding", "adder", "", None, adder=done)
+            done = Adder(None, _implied(context), said=said, added=True)
+            await answer(context, "adding", "adder", "", None, adder=done)
             return
-    view = await adder(ask, fields["kind"], fields, said)
-    await answer(ask, "adding", "adder", "add", said, adder=view)
+    view = await adder(context, fields["kind"], fields, said)
+    await answer(context, "adding", "adder", "add", said, adder=view)
 
 
-def _value(ask: Ask, kind: Kind, fields: Form) -> tuple[dict[str, Any], str]:
+def _value(context: RequestContext, kind: Kind, fields: Form) -> tuple[dict[str, Any], str]:
     """The backend as the config is to have it, and the key that was typed for it. Raises ValueError."""
-    value: dict[str, Any] = {"name": fields["name"] or _free(ask, kind.name), "type": kind.type}
+    value: dict[str, Any] = {"name": fields["name"] or _free(context, kind.name), "type": kind.type}
     if kind.needs and not fields["url"]:
         raise ValueError("Where is it? Type its address, such as http://127.0.0.1:8080")
     usual = VENDORS[kind.type].url
@@ -216,9 +220,9 @@ def _value(ask: Ask, kind: Kind, fields: Form) -> tuple[dict[str, Any], str]:
     return value, secret
 
 
-def _free(ask: Ask, name: str) -> str:
+def _free(context: RequestContext, name: str) -> str:
     """A name that no backend has yet: `vllm`, else `vllm-2`."""
-    taken = {one.name for one in ask.runtime.config.backends if not _implied(ask)}
+    taken = {one.name for one in context.runtime.config.backends if not _implied(context)}
     number = 2
     free = name
     while free in taken:
@@ -226,9 +230,9 @@ def _free(ask: Ask, name: str) -> str:
     return free
 
 
-async def _settings(ask: Ask, value: dict[str, Any], secret: str) -> BackendSettings:
+async def _settings(context: RequestContext, value: dict[str, Any], secret: str) -> BackendSettings:
     """What the backend would be if the config had it; raises Problem with the complaints of that config."""
-    filing = ask.app.at_desk.filing
+    filing = context.gateway.services.config_file
 
     def checked() -> BackendSettings:
         return filing.check(edit(filing.read().text, [Append(("backends",), value)])).backends[-1]
@@ -237,13 +241,13 @@ async def _settings(ask: Ask, value: dict[str, Any], secret: str) -> BackendSett
     return msgspec.structs.replace(found, api_key=secret, off="", missing=()) if secret else found
 
 
-async def _tried(ask: Ask, settings: BackendSettings) -> Said:
+async def _tried(context: RequestContext, settings: BackendSettings) -> Said:
     """Ask it for its models, as Byway would."""
     if settings.off:
         hint = "Type the key here, keep it under Secrets, or set the variable where Byway starts."
         return Said("bad", f"{settings.off[:1].upper()}{settings.off[1:]}.", hint)
     # Whether the key is right shows only when it is asked for its list.
-    live = Backend(msgspec.structs.replace(settings, models=(), windows={}), ask.runtime.config.timeouts, 1)
+    live = Backend(msgspec.structs.replace(settings, models=(), windows={}), context.runtime.config.timeouts, 1)
     try:
         await live.refresh(time.monotonic())
     finally:
@@ -252,7 +256,7 @@ async def _tried(ask: Ask, settings: BackendSettings) -> Said:
     scrub = Scrubber((settings.api_key or "",)).scrub
     if live.state != "ready":
         hint = HINTS.get(live.problem_kind, "") if live.problem_kind else ""
-        return Said("bad", ask.runtime.scrubber.scrub(scrub(live.message)), hint)
+        return Said("bad", context.runtime.scrubber.scrub(scrub(live.message)), hint)
     served = live.models or ()
     took = f"{(live.latency or 0) * 1000:,.0f} ms"
     absent = [one for one in settings.models if one not in served]
@@ -282,30 +286,30 @@ def _listed(live: Backend) -> tuple[str, ...]:
     return (*lines, f"and {len(served) - _LISTED} more") if len(served) > _LISTED else tuple(lines)
 
 
-async def _saved(ask: Ask, kind: Kind, value: dict[str, Any], secret: str, fields: Form) -> Said:
+async def _saved(context: RequestContext, kind: Kind, value: dict[str, Any], secret: str, fields: Form) -> Said:
     where = ""
     if secret:
-        where = await work_vault(ask, kind.name, secret, accepted=fields["accept"] == "on")
-    said = await _added(ask, value, keep=fields["keep"] == "on")
+        where = await work_vault(context, kind.name, secret, accepted=fields["accept"] == "on")
+    said = await _added(context, value, keep=fields["keep"] == "on")
     if said.kind == "good" and where:
         return said._replace(hint=f"Its key is in the {where}. {said.hint}".strip())
     return said
 
 
-async def _added(ask: Ask, value: dict[str, Any], *, keep: bool) -> Said:
+async def _added(context: RequestContext, value: dict[str, Any], *, keep: bool) -> Said:
     """Put a backend into the config; `keep`: with the built-in model, which otherwise goes with the first one."""
     edits: list[Edit] = [Append(("backends",), value)]
-    if keep and _implied(ask):
+    if keep and _implied(context):
         edits.append(Append(("backends",), {"name": BUILTIN.name, "type": BUILTIN.type}))
     name = value["name"]
-    said = await changed(ask, edits, f"backend {name} added", "", f"{name} is added")
-    ask.runtime = ask.app.runtime
+    said = await changed(context, edits, f"backend {name} added", "", f"{name} is added")
+    context.runtime = context.gateway.runtime
     return said
 
 
-ROUTES: Routes = (
-    ("GET", "/models/found", look),
-    ("POST", "/models/use", use),
-    ("GET", "/models/add", choose),
-    ("POST", "/models/add", add),
+ROUTES = (
+    Route("GET", "/models/found", look, "admin", "page"),
+    Route("POST", "/models/use", use, "admin", "page"),
+    Route("GET", "/models/add", choose, "admin", "page"),
+    Route("POST", "/models/add", add, "admin", "page"),
 )

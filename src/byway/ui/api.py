@@ -10,7 +10,7 @@ from byway.config import static_changes, validators
 from byway.config.editing import Edit, Set
 from byway.config.settings import Scope
 from byway.problems import Problem
-from byway.routes.context import Ask, Routes
+from byway.routes.context import RequestContext, Route
 from byway.routes.settings import lines, who, work
 from byway.ui.page import Said, changed, etag, failed, form, go, number, part, seen, show, status, tried, wants_part
 
@@ -45,15 +45,22 @@ def bind(addresses: tuple[str, ...]) -> Bind:
     return Bind("127.0.0.1", 38080, addresses)
 
 
-async def index(ask: Ask) -> None:
+async def index(context: RequestContext) -> None:
     """The page."""
-    await _page(ask)
+    await _page(context)
 
 
-async def _page(ask: Ask, card: str = "", said: Said | None = None, **more: Any) -> None:
-    data = {"plain": "", "made": None, **await _server(ask), **await _keys(ask), **await _history(ask), **more}
+async def _page(context: RequestContext, card: str = "", said: Said | None = None, **more: Any) -> None:
+    data = {
+        "plain": "",
+        "made": None,
+        **await _server(context),
+        **await _keys(context),
+        **await _history(context),
+        **more,
+    }
     await show(
-        ask,
+        context,
         "api",
         "API",
         here="/api",
@@ -61,78 +68,81 @@ async def _page(ask: Ask, card: str = "", said: Said | None = None, **more: Any)
         status=status(said),
         card=card,
         said=said,
-        etag=await etag(ask),
+        etag=await etag(context),
         **data,
     )
 
 
-async def _card(ask: Ask, card: str, said: Said | None, **more: Any) -> None:
-    ask.runtime = ask.app.runtime
-    if not wants_part(ask):
-        await _page(ask, card, said, **more)
+async def _card(context: RequestContext, card: str, said: Said | None, **more: Any) -> None:
+    context.runtime = context.gateway.runtime
+    if not wants_part(context):
+        await _page(context, card, said, **more)
         return
     gather = {"server": _server, "keys": _keys, "history": _history}[card]
-    data = {"plain": "", "made": None, **await gather(ask), **more}
-    await part(ask, "api", card, status(said), _NEWS[card], card=card, said=said, etag=await etag(ask), **data)
+    data = {"plain": "", "made": None, **await gather(context), **more}
+    await part(context, "api", card, status(said), _NEWS[card], card=card, said=said, etag=await etag(context), **data)
 
 
 #: By the card that was changed, those that show it too.
 _NEWS: Final = {"server": "history-news", "keys": "server-news, history-news", "history": "server-news, keys-news"}
 
 
-async def again(ask: Ask) -> None:
+async def again(context: RequestContext) -> None:
     """One card as it is now."""
-    if ask.tail not in _NEWS:
+    if context.tail not in _NEWS:
         raise Problem("not_found", "There is no such card.")
-    await _card(ask, ask.tail, None)
+    await _card(context, context.tail, None)
 
 
-async def _server(ask: Ask) -> dict[str, Any]:
-    config = ask.runtime.config
+async def _server(context: RequestContext) -> dict[str, Any]:
+    config = context.runtime.config
     found = bind(config.server.bind_address)
     return {
-        "addresses": ask.app.at_desk.addresses,
-        "socket": ask.app.at_desk.socket,
+        "addresses": context.gateway.services.addresses,
+        "socket": context.gateway.services.socket,
         "tcp": config.server.tcp,
         "bind": found,
-        "closed": ask.runtime.keyring.blocking,
-        "restart": static_changes(ask.app.began, config),
+        "closed": context.runtime.keyring.blocking,
+        "restart": static_changes(context.gateway.started_config, config),
     }
 
 
-async def _keys(ask: Ask) -> dict[str, Any]:
-    found = await work(ask.app.at_desk.store.keys)
-    configured = [key for key in ask.runtime.config.api_keys.api_keys]
+async def _keys(context: RequestContext) -> dict[str, Any]:
+    found = await work(context.gateway.services.store.keys)
+    configured = [key for key in context.runtime.config.api_keys.api_keys]
     return {
         "keys": [one for one in found if one.live],
         "dead": [one for one in found if not one.live][:20],
         "configured": configured,
         "scopes": SCOPES,
-        "closed": ask.runtime.keyring.blocking,
-        "mode": ask.runtime.config.api_keys.mode,
+        "closed": context.runtime.keyring.blocking,
+        "mode": context.runtime.config.api_keys.mode,
     }
 
 
-async def _history(ask: Ask) -> dict[str, Any]:
-    desk = ask.app.at_desk
-    return {"versions": await work(desk.filing.versions), "audit": await work(lambda: desk.store.audit_entries(50))}
+async def _history(context: RequestContext) -> dict[str, Any]:
+    services = context.gateway.services
+    return {
+        "versions": await work(services.config_file.versions),
+        "audit": await work(lambda: services.store.audit_entries(50)),
+    }
 
 
 # -------------------------------------------------------------------------------------------------------------- actions
 
 
-async def server(ask: Ask) -> None:
+async def server(context: RequestContext) -> None:
     """Save where Byway listens."""
-    fields = await form(ask)
-    config = await seen(ask, fields["etag"])
+    fields = await form(context)
+    config = await seen(context, fields["etag"])
     now = bind(config.server.bind_address)
     if not _PORT.fullmatch(fields["port"]) or not 1 <= int(fields["port"]) <= 65535:
-        await _card(ask, "server", Said("bad", "The port is a number from 1 to 65535."))
+        await _card(context, "server", Said("bad", "The port is a number from 1 to 65535."))
         return
     wide = fields["external"] == "on"
-    if wide and not ask.runtime.keyring.blocking:
+    if wide and not context.runtime.keyring.blocking:
         hint = "Without keys anybody on the network could use your models and your clouds. Create one below first."
-        await _card(ask, "server", Said("bad", "External access needs a key.", hint))
+        await _card(context, "server", Said("bad", "External access needs a key.", hint))
         return
     edits: list[Edit] = []
     host = now.host if now.wide == wide else "0.0.0.0" if wide else "127.0.0.1"
@@ -143,122 +153,124 @@ async def server(ask: Ask) -> None:
     tcp = fields["tcp"] == "on"
     if tcp != config.server.tcp:
         edits.append(Set(("server", "tcp"), tcp))
-    await _card(ask, "server", await changed(ask, edits, "API server", fields["etag"]))
+    await _card(context, "server", await changed(context, edits, "API server", fields["etag"]))
 
 
-async def restart(ask: Ask) -> None:
+async def restart(context: RequestContext) -> None:
     """Begin the process anew with the config as it is now."""
-    desk = ask.app.at_desk
-    was, now = (bind(config.server.bind_address).port for config in (ask.app.began, ask.runtime.config))
+    services = context.gateway.services
+    was, now = (
+        bind(config.server.bind_address).port for config in (context.gateway.started_config, context.runtime.config)
+    )
     # With `--port` the config's port is not what counts, before and after.
-    moved = now if now != was and desk.base and f":{was}/" in f"{desk.base}/" else None
+    moved = now if now != was and services.base and f":{was}/" in f"{services.base}/" else None
     await show(
-        ask,
+        context,
         "restart",
         "Restarting",
         here="/api",
         lead="Running answers get their time to finish, then Byway begins anew. This page comes back by itself.",
         moved=moved,
     )
-    desk.restart()
+    services.restart()
 
 
-async def create(ask: Ask) -> None:
+async def create(context: RequestContext) -> None:
     """Make a key; its value is shown once."""
-    fields = await form(ask)
-    store = ask.app.at_desk.store
+    fields = await form(context)
+    store = context.gateway.services.store
     scopes = [scope for scope, _, _ in SCOPES if fields[f"scope:{scope}"] == "on"]
     ends = None
     if fields["ends"]:
         try:
             ends = datetime.datetime.fromisoformat(fields["ends"]).replace(tzinfo=datetime.UTC)
         except ValueError:
-            await _card(ask, "keys", Said("bad", "The end is a day: 2027-12-31."))
+            await _card(context, "keys", Said("bad", "The end is a day: 2027-12-31."))
             return
     try:
-        key, plain = await work(lambda: store.add_key(fields["name"], scopes, ends, who(ask)))
+        key, plain = await work(lambda: store.add_key(fields["name"], scopes, ends, who(context)))
     except Problem as problem:
-        await _card(ask, "keys", failed(ask, problem))
+        await _card(context, "keys", failed(context, problem))
         return
-    await _let_in(ask)
-    await _card(ask, "keys", None, plain=plain, made=key)
+    await _let_in(context)
+    await _card(context, "keys", None, plain=plain, made=key)
 
 
-async def rotate(ask: Ask) -> None:
+async def rotate(context: RequestContext) -> None:
     """Give a key another value."""
-    fields = await form(ask)
-    store = ask.app.at_desk.store
+    fields = await form(context)
+    store = context.gateway.services.store
     try:
-        key, plain = await work(lambda: store.rotate_key(fields["id"], who(ask)))
+        key, plain = await work(lambda: store.rotate_key(fields["id"], who(context)))
     except Problem as problem:
-        await _card(ask, "keys", failed(ask, problem))
+        await _card(context, "keys", failed(context, problem))
         return
-    await _let_in(ask)
-    await _card(ask, "keys", None, plain=plain, made=key)
+    await _let_in(context)
+    await _card(context, "keys", None, plain=plain, made=key)
 
 
-async def revoke(ask: Ask) -> None:
+async def revoke(context: RequestContext) -> None:
     """Let a key open nothing any more."""
-    fields = await form(ask)
-    store = ask.app.at_desk.store
+    fields = await form(context)
+    store = context.gateway.services.store
     try:
-        key = await work(lambda: store.revoke_key(fields["id"], who(ask)))
+        key = await work(lambda: store.revoke_key(fields["id"], who(context)))
     except Problem as problem:
-        await _card(ask, "keys", failed(ask, problem))
+        await _card(context, "keys", failed(context, problem))
         return
-    await _let_in(ask)
+    await _let_in(context)
     await _card(
-        ask,
+        context,
         "keys",
         Said("good", f"{key.name} is revoked.", "Its next request is refused; an answer that runs goes on."),
     )
 
 
-async def _let_in(ask: Ask) -> None:
+async def _let_in(context: RequestContext) -> None:
     """Have the door know at once what the store knows."""
-    stored = await work(ask.app.at_desk.store.key_records)
-    ask.app.runtime.take_keys(stored)
+    stored = await work(context.gateway.services.store.key_records)
+    context.gateway.runtime.take_keys(stored)
 
 
-async def version(ask: Ask) -> None:
+async def version(context: RequestContext) -> None:
     """What one version of the config changed."""
-    wanted = number(ask.tail)
-    found = await work(lambda: ask.app.at_desk.filing.version(wanted))
+    wanted = number(context.tail)
+    found = await work(lambda: context.gateway.services.config_file.version(wanted))
     await show(
-        ask,
+        context,
         "version",
         f"Version {wanted}",
         here="/api",
         found=found,
-        changes=await work(lambda: lines(ask, wanted)),
-        etag=await etag(ask),
+        changes=await work(lambda: lines(context, wanted)),
+        etag=await etag(context),
     )
 
 
-async def rollback(ask: Ask) -> None:
+async def rollback(context: RequestContext) -> None:
     """Go back to a version."""
-    fields = await form(ask)
+    fields = await form(context)
     wanted = number(fields["version"])
-    desk = ask.app.at_desk
+    services = context.gateway.services
     said = await tried(
-        ask,
-        lambda: desk.filing.rollback(wanted, who(ask), fields["etag"] or None),
+        context,
+        lambda: services.config_file.rollback(wanted, who(context), fields["etag"] or None),
         lambda _: Said("good", f"The config is that of version {wanted} again."),
     )
-    if said.kind == "good" and not wants_part(ask):
-        await go(ask, "/api")
+    if said.kind == "good" and not wants_part(context):
+        await go(context, "/api")
         return
-    await _card(ask, "history", said)
+    await _card(context, "history", said)
 
 
-ROUTES: Routes = (
-    ("GET", "/api", index),
-    ("GET", "/api/cards/*", again),
-    ("POST", "/api/server", server),
-    ("POST", "/api/restart", restart),
-    ("POST", "/api/keys/create", create),
-    ("POST", "/api/keys/rotate", rotate),
-    ("POST", "/api/keys/revoke", revoke),
-    ("GET", "/api/versions/*", version),
-    ("POST", "/api/rollback", rollback),
+ROUTES = (
+    Route("GET", "/api", index, "admin", "page"),
+    Route("GET", "/api/cards/*", again, "admin", "page"),
+    Route("POST", "/api/server", server, "admin", "page"),
+    Route("POST", "/api/restart", restart, "admin", "page"),
+    Route("POST", "/api/keys/create", create, "admin", "page"),
+    Route("POST", "/api/keys/rotate", rotate, "admin", "page"),
+    Route("POST", "/api/keys/revoke", revoke, "admin", "page"),
+    Route("GET", "/api/versions/*", version, "admin", "page"),
+    Route("POST", "/api/rollback", rollback, "admin", "page"),
 )

@@ -16,7 +16,7 @@ from byway.config.editing import Edit, Remove, Set, meaning, value_at
 from byway.config.settings import BUILTIN
 from byway.local import edits
 from byway.problems import Kind, Problem
-from byway.routes.context import Ask, Routes
+from byway.routes.context import RequestContext, Route
 from byway.routes.settings import work
 from byway.ui.claude import STATES
 from byway.ui.page import Form, Said, changed, failed, form, part, query, status, variable, wants_part
@@ -110,9 +110,9 @@ class File(NamedTuple):
         return None if self.fresh else next(places, None)
 
 
-async def file(ask: Ask) -> File:
+async def file(context: RequestContext) -> File:
     """The config file; raises Problem when it is not good."""
-    filing = ask.app.at_desk.filing
+    filing = context.gateway.services.config_file
 
     def read() -> File:
         paper = filing.read()
@@ -122,34 +122,36 @@ async def file(ask: Ask) -> File:
     return await work(read)
 
 
-async def answer(ask: Ask, template: str, block: str, card: str, said: Said | None, **views: Any) -> None:
+async def answer(
+    context: RequestContext, template: str, block: str, card: str, said: Said | None, **views: Any
+) -> None:
     """One block again, with what was said; the whole page for a browser without JavaScript."""
-    if wants_part(ask):
-        await part(ask, template, block, status(said), said=said, card=card, **views)
+    if wants_part(context):
+        await part(context, template, block, status(said), said=said, card=card, **views)
         return
     # Here, since the page is made of the cards.
     from byway.ui.models import page
 
-    await page(ask, said, card, **views)
+    await page(context, said, card, **views)
 
 
 # ------------------------------------------------------------------------------------------------------------ the table
 
 
-async def table(ask: Ask) -> Table:
+async def table(context: RequestContext) -> Table:
     """Every backend as it is now."""
-    live = list(ask.runtime.backends.values())
-    implied = ask.runtime.config.backends == (BUILTIN,)
-    rows = tuple([await _row(ask, one, implied) for one in live])
+    live = list(context.runtime.backends.values())
+    implied = context.runtime.config.backends == (BUILTIN,)
+    rows = tuple([await _row(context, one, implied) for one in live])
     moving = any(one.state in ("loading", "unknown") for one in live)
     retried = any(row.own and row.word == "failed" for row in rows)
     return Table(rows, 2 if moving else 5 if retried else 0, platform.spare())
 
 
-async def _row(ask: Ask, live: Backend, implied: bool) -> Row:
+async def _row(context: RequestContext, live: Backend, implied: bool) -> Row:
     state, word = STATES[live.state]
     own = live.vendor.managed
-    scrub = ask.runtime.scrubber.scrub
+    scrub = context.runtime.scrubber.scrub
     message = "" if live.state in ("ready", "unknown") else scrub(live.message)
     hint = HINTS.get(live.problem_kind, "") if live.problem_kind and live.state == "failed" else ""
     if live.settings.missing and live.state == "off":
@@ -190,23 +192,23 @@ def tokens(count: int) -> str:
     return f"{count // 1024:,}k" if count % 1024 == 0 else f"{count:,}"
 
 
-async def rows(ask: Ask) -> None:
+async def rows(context: RequestContext) -> None:
     """The table alone, for a page that looks again."""
-    await part(ask, "backends", "table", table=await table(ask), said=None, card="")
+    await part(context, "backends", "table", table=await table(context), said=None, card="")
 
 
-async def _card(ask: Ask, said: Said | None) -> None:
-    ask.runtime = ask.app.runtime
-    await answer(ask, "backends", "table", "backends", said, table=await table(ask))
+async def _card(context: RequestContext, said: Said | None) -> None:
+    context.runtime = context.gateway.runtime
+    await answer(context, "backends", "table", "backends", said, table=await table(context))
 
 
 # ------------------------------------------------------------------------------------------------------------- actions
 
 
-async def check(ask: Ask) -> None:
+async def check(context: RequestContext) -> None:
     """Ask one backend now, or all of them."""
-    name = (await form(ask))["name"]
-    runtime = ask.runtime
+    name = (await form(context))["name"]
+    runtime = context.runtime
     if not name:
         await runtime.refresh()
         for own in [one.name for one in runtime.backends.values() if one.pid is not None]:
@@ -214,40 +216,40 @@ async def check(ask: Ask) -> None:
                 await runtime.probe(own)
         ready = sum(one.state == "ready" for one in runtime.backends.values())
         asked = sum(one.state != "off" for one in runtime.backends.values())
-        await _card(ask, Said("good" if ready == asked else "warn", f"{ready} of {asked} answer."))
+        await _card(context, Said("good" if ready == asked else "warn", f"{ready} of {asked} answer."))
         return
     live = runtime.backends.get(name)
     if live is None:
-        await _card(ask, Said("warn", f"{name} is there no more."))
+        await _card(context, Said("warn", f"{name} is there no more."))
         return
     if live.state == "asleep":
-        await _card(ask, Said("good", f"{name} is asleep: the next request wakes it."))
+        await _card(context, Said("good", f"{name} is asleep: the next request wakes it."))
         return
     try:
         await runtime.probe(name)
     except Problem as problem:
-        await _card(ask, failed(ask, problem))
+        await _card(context, failed(context, problem))
         return
-    await _card(ask, _checked(ask, live))
+    await _card(context, _checked(context, live))
 
 
-def _checked(ask: Ask, live: Backend) -> Said:
+def _checked(context: RequestContext, live: Backend) -> Said:
     if live.state == "ready":
         many = len(live.models or ())
         took = f" in {live.latency * 1000:,.0f} ms" if live.latency is not None else ""
         return Said("good", f"{live.name} answers{took}, with {many} model{'s' if many != 1 else ''}.")
-    message = ask.runtime.scrubber.scrub(live.message)
+    message = context.runtime.scrubber.scrub(live.message)
     hint = HINTS.get(live.problem_kind, "") if live.problem_kind else ""
     return Said("bad", f"{live.name}: {message}" if message else f"{live.name} does not answer.", hint)
 
 
-async def remove(ask: Ask) -> None:
+async def remove(context: RequestContext) -> None:
     """Take a backend out of the config, with every alias' way to it."""
-    name = (await form(ask))["name"]
+    name = (await form(context))["name"]
     try:
-        paper = await file(ask)
+        paper = await file(context)
     except Problem as problem:
-        await _card(ask, failed(ask, problem))
+        await _card(context, failed(context, problem))
         return
     at = paper.at(name)
     if at is None:
@@ -256,10 +258,10 @@ async def remove(ask: Ask) -> None:
             if paper.fresh
             else "Somebody has taken it out meanwhile."
         )
-        await _card(ask, Said("warn", f"{name} is not in the config.", why))
+        await _card(context, Said("warn", f"{name} is not in the config.", why))
         return
     changes = edits.unload(paper.config, at)
-    said = await changed(ask, changes, f"backend {name} removed", paper.etag, f"{name} is removed")
+    said = await changed(context, changes, f"backend {name} removed", paper.etag, f"{name} is removed")
     if said.kind == "good":
         hint = said.hint
         if len(changes) > 1:
@@ -267,25 +269,25 @@ async def remove(ask: Ask) -> None:
         if len(paper.config.backends) == 1:
             hint += " No backend is left in the config, so the built-in model answers."
         said = said._replace(hint=hint.strip())
-    await _card(ask, said)
+    await _card(context, said)
 
 
 # ------------------------------------------------------------------------------------------------------------- the form
 
 
-async def editor(ask: Ask, name: str) -> Editor | None:
+async def editor(context: RequestContext, name: str) -> Editor | None:
     """The form for a backend; None for one that is not there or has another form."""
     if not name:
         return None
     try:
-        paper = await file(ask)
+        paper = await file(context)
     except Problem as problem:
-        return Editor(name, "", "", "", "", False, "", "", failed(ask, problem))
+        return Editor(name, "", "", "", "", False, "", "", failed(context, problem))
     at = paper.at(name)
     if at is None or paper.config.backends[at].managed:
         return None
     written = paper.written[at] if isinstance(paper.written[at], dict) else {}
-    live = ask.runtime.backends.get(name)
+    live = context.runtime.backends.get(name)
     key = text(written.get("api_key"))
     return Editor(
         name,
@@ -332,39 +334,39 @@ def models(typed: str) -> list[Any]:
     return listed
 
 
-async def edit(ask: Ask) -> None:
+async def edit(context: RequestContext) -> None:
     """The form for one backend."""
-    name = query(ask)["name"]
-    await answer(ask, "backends", "editor", "", None, editor=await editor(ask, name))
+    name = query(context)["name"]
+    await answer(context, "backends", "editor", "", None, editor=await editor(context, name))
 
 
-async def save(ask: Ask) -> None:
+async def save(context: RequestContext) -> None:
     """Save a backend's address, key and models."""
-    fields = await form(ask)
+    fields = await form(context)
     name = fields["name"]
-    now = await editor(ask, name)
+    now = await editor(context, name)
     if now is None:
         said = Said("bad", f"{name} is there no more.")
-        await answer(ask, "backends", "editor", "", said, editor=Editor(name, "", "", "", "", False, "", "", said))
+        await answer(context, "backends", "editor", "", said, editor=Editor(name, "", "", "", "", False, "", "", said))
         return
     try:
-        paper = await file(ask)
+        paper = await file(context)
         at = paper.at(name)
         if at is None:
             raise ValueError(f"{name} is there no more.")
         changes = _edits(("backends", at), fields, now)
-        said = await changed(ask, changes, f"backend {name}", fields["etag"], f"{name} is saved")
+        said = await changed(context, changes, f"backend {name}", fields["etag"], f"{name} is saved")
     except ValueError as error:
         said = Said("bad", str(error))
     except Problem as problem:
-        said = failed(ask, problem)
+        said = failed(context, problem)
     if said.kind == "good":
-        ask.runtime = ask.app.runtime
-        await answer(ask, "backends", "editor", "edited", said, editor=None)
+        context.runtime = context.gateway.runtime
+        await answer(context, "backends", "editor", "edited", said, editor=None)
         return
     # A second click saves what is typed over what has changed meanwhile: its author has seen it by then.
     typed = now._replace(url=fields["url"], key=_shown(fields["key"]), models=fields["models"], said=said)
-    await answer(ask, "backends", "editor", "", said, editor=typed)
+    await answer(context, "backends", "editor", "", said, editor=typed)
 
 
 def _shown(key: str) -> str:
@@ -386,10 +388,10 @@ def _edits(path: tuple[str, int], fields: Form, now: Editor) -> Sequence[Edit]:
     return changes
 
 
-ROUTES: Routes = (
-    ("GET", "/models/backends", rows),
-    ("POST", "/models/check", check),
-    ("POST", "/models/remove", remove),
-    ("GET", "/models/edit", edit),
-    ("POST", "/models/edit", save),
+ROUTES = (
+    Route("GET", "/models/backends", rows, "admin", "page"),
+    Route("POST", "/models/check", check, "admin", "page"),
+    Route("POST", "/models/remove", remove, "admin", "page"),
+    Route("GET", "/models/edit", edit, "admin", "page"),
+    Route("POST", "/models/edit", save, "admin", "page"),
 )

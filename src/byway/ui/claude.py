@@ -13,7 +13,8 @@ from byway.config.editing import Edit, Remove, Set
 from byway.config.settings import SearchProviderSettings
 from byway.problems import Problem
 from byway.routes import health
-from byway.routes.context import Ask, Routes
+from byway.routes.authorize import require_admin
+from byway.routes.context import RequestContext, Route
 from byway.routes.settings import who, work
 from byway.routing import route as routing
 from byway.runtime import Runtime
@@ -163,25 +164,31 @@ STATES: Final[Mapping[str, tuple[str, str]]] = {
 # ------------------------------------------------------------------------------------------------------------- the page
 
 
-async def index(ask: Ask) -> None:
+async def index(context: RequestContext) -> None:
     """The landing page for people, and the hello that programs get at the root."""
-    if b"text/html" not in ask.headers.get(b"accept", b""):
-        await health.hello(ask)
+    if b"text/html" not in context.headers.get(b"accept", b""):
+        await health.hello(context)
         return
     try:
-        ask.app.admit(ask)
+        require_admin(context)
     except Problem as problem:
         if problem.kind != "authentication":
             raise
-        await closed(ask)
+        await closed(context)
         return
-    await _page(ask)
+    await _page(context)
 
 
-async def _page(ask: Ask, card: str = "", said: Said | None = None, **more: Any) -> None:
-    data = {**await _endpoint(ask), **await _quick(ask), **await _aliases(ask), **await _search(ask), **more}
+async def _page(context: RequestContext, card: str = "", said: Said | None = None, **more: Any) -> None:
+    data = {
+        **await _endpoint(context),
+        **await _quick(context),
+        **await _aliases(context),
+        **await _search(context),
+        **more,
+    }
     await show(
-        ask,
+        context,
         "claude",
         "Claude Code",
         here="/",
@@ -189,20 +196,28 @@ async def _page(ask: Ask, card: str = "", said: Said | None = None, **more: Any)
         status=status(said),
         card=card,
         said=said,
-        etag=await etag(ask),
+        etag=await etag(context),
         **data,
     )
 
 
-async def _card(ask: Ask, card: str, said: Said | None, **more: Any) -> None:
+async def _card(context: RequestContext, card: str, said: Said | None, **more: Any) -> None:
     """One card again, with what was said; the whole page for a browser without JavaScript."""
-    if not wants_part(ask):
-        await _page(ask, card, said, **more)
+    if not wants_part(context):
+        await _page(context, card, said, **more)
         return
     gather = {"endpoint": _endpoint, "quick": _quick, "aliases": _aliases, "search": _search}[card]
-    data = {**await gather(ask), **more}
+    data = {**await gather(context), **more}
     await part(
-        ask, "claude", card, status(said), _NEWS.get(card, ""), card=card, said=said, etag=await etag(ask), **data
+        context,
+        "claude",
+        card,
+        status(said),
+        _NEWS.get(card, ""),
+        card=card,
+        said=said,
+        etag=await etag(context),
+        **data,
     )
 
 
@@ -210,16 +225,16 @@ async def _card(ask: Ask, card: str, said: Said | None, **more: Any) -> None:
 _NEWS: Final = {"quick": "endpoint-news, aliases-news", "aliases": "endpoint-news, quick-news"}
 
 
-async def again(ask: Ask) -> None:
+async def again(context: RequestContext) -> None:
     """One card as it is now."""
-    if ask.tail not in ("endpoint", "quick", "aliases"):
+    if context.tail not in ("endpoint", "quick", "aliases"):
         raise Problem("not_found", "There is no such card.")
-    await _card(ask, ask.tail, None)
+    await _card(context, context.tail, None)
 
 
-async def _endpoint(ask: Ask) -> dict[str, Any]:
-    runtime = ask.runtime
-    setup = await exports.answering(runtime, ask.app.at_desk.base)
+async def _endpoint(context: RequestContext) -> dict[str, Any]:
+    runtime = context.runtime
+    setup = await exports.answering(runtime, context.gateway.services.base)
     pairs = exports.variables(setup)
     return {
         "answers": standing(runtime, setup.backend) if setup.backend else ("bad", "nobody answers"),
@@ -232,15 +247,15 @@ async def _endpoint(ask: Ask) -> dict[str, Any]:
     }
 
 
-async def _quick(ask: Ask) -> dict[str, Any]:
-    runtime = ask.runtime
+async def _quick(context: RequestContext) -> dict[str, Any]:
+    runtime = context.runtime
     found = choices(runtime)
     leads = runtime.aliases.get("default", ())
     chosen = leads[0] if leads else ""
     if chosen and not any(one.value == chosen for one in found):
         chosen = next((one.value for one in found if one.value.partition("/")[2] == chosen), "")
     try:
-        versions = await work(ask.app.at_desk.filing.versions)
+        versions = await work(context.gateway.services.config_file.versions)
     except Problem:
         # Without a history there is nothing to go back to; that is for Troubleshooting to say.
         versions = []
@@ -248,26 +263,26 @@ async def _quick(ask: Ask) -> dict[str, Any]:
     return {"choices": found, "chosen": chosen, "undo": undo}
 
 
-async def _aliases(ask: Ask) -> dict[str, Any]:
+async def _aliases(context: RequestContext) -> dict[str, Any]:
     return {
-        "rows": await rows(ask.runtime),
-        "choices": choices(ask.runtime),
+        "rows": await rows(context.runtime),
+        "choices": choices(context.runtime),
         "another": ("", ""),
         "name": "",
         "led": None,
     }
 
 
-async def _search(ask: Ask) -> dict[str, Any]:
-    settings, text = ask.runtime.config.web_search, (await paper(ask)).text
-    held = {one.entry: one for one in await work(ask.app.at_desk.vault.status) if one.entry in ENTRIES}
+async def _search(context: RequestContext) -> dict[str, Any]:
+    settings, text = context.runtime.config.web_search, (await paper(context)).text
+    held = {one.entry: one for one in await work(context.gateway.services.vault.status) if one.entry in ENTRIES}
     return {
         "web": settings,
         "providers": PROVIDERS,
         "held": held,
         "literal": bool(settings.api_key) and not settings.missing and not _from_variable(text, settings.provider),
         "results": None,
-        "ready": ask.runtime.searcher.ready,
+        "ready": context.runtime.searcher.ready,
     }
 
 
@@ -279,53 +294,53 @@ def _from_variable(text: str, provider: str | None) -> bool:
 # -------------------------------------------------------------------------------------------------------------- actions
 
 
-async def check(ask: Ask) -> None:
+async def check(context: RequestContext) -> None:
     """Verify: one real request of one token over the real listener, with the key that is typed in the card."""
-    fields = await form(ask)
-    base = ask.app.at_desk.base
+    fields = await form(context)
+    base = context.gateway.services.base
     model = fields["model"] or "sonnet"
     if base is None:
         verdict = Verdict(
             False, "No TCP address", "address", hint="Byway listens at a unix socket only: set `server.bind_address`."
         )
     else:
-        key = fields["key"] or ("" if ask.runtime.keyring.blocking else exports.ANY_KEY)
+        key = fields["key"] or ("" if context.runtime.keyring.blocking else exports.ANY_KEY)
         verdict = await verify(f"{base}/anthropic", key, model)
-    await _card(ask, "endpoint", None, verdict=verdict, model=model)
+    await _card(context, "endpoint", None, verdict=verdict, model=model)
 
 
-async def apply(ask: Ask) -> None:
+async def apply(context: RequestContext) -> None:
     """Quick Setup: one model for every slot, in force at once, and verified."""
-    fields = await form(ask)
+    fields = await form(context)
     chosen = fields["model"]
-    if not any(one.value == chosen for one in choices(ask.runtime)):
-        await _card(ask, "quick", Said("bad", "That model is not served any more.", "Choose one of the list."))
+    if not any(one.value == chosen for one in choices(context.runtime)):
+        await _card(context, "quick", Said("bad", "That model is not served any more.", "Choose one of the list."))
         return
     edits: list[Edit] = [Set(("model_aliases", slot), literal(chosen)) for slot in SLOTS]
     said = await changed(
-        ask, edits, QUICK, fields["etag"], f"{chosen.partition('/')[2]} answers to every name of Claude's"
+        context, edits, QUICK, fields["etag"], f"{chosen.partition('/')[2]} answers to every name of Claude's"
     )
-    await _applied(ask, said)
+    await _applied(context, said)
 
 
-async def undo(ask: Ask) -> None:
+async def undo(context: RequestContext) -> None:
     """Take Quick Setup back."""
-    fields = await form(ask)
-    desk = ask.app.at_desk
+    fields = await form(context)
+    services = context.gateway.services
     said = await tried(
-        ask,
-        lambda: desk.filing.rollback(number(fields["version"]), who(ask), fields["etag"] or None),
+        context,
+        lambda: services.config_file.rollback(number(fields["version"]), who(context), fields["etag"] or None),
         lambda _: Said("good", "As it was before."),
     )
-    await _applied(ask, said)
+    await _applied(context, said)
 
 
-async def _applied(ask: Ask, said: Said) -> None:
+async def _applied(context: RequestContext, said: Said) -> None:
     # The running Byway has a new runtime by now; this request still holds the one that it began with.
-    ask.runtime = ask.app.runtime
+    context.runtime = context.gateway.runtime
     if said.kind == "good":
-        base = ask.app.at_desk.base
-        key = "" if ask.runtime.keyring.blocking else exports.ANY_KEY
+        base = context.gateway.services.base
+        key = "" if context.runtime.keyring.blocking else exports.ANY_KEY
         verdict = await verify(f"{base}/anthropic", key) if base and key else None
         if verdict is not None:
             hint = (
@@ -334,13 +349,13 @@ async def _applied(ask: Ask, said: Said) -> None:
                 else f"{verdict.said}. {verdict.hint}"
             )
             said = Said("good" if verdict.good else "warn", said.text, f"{said.hint} {hint}".strip())
-    await _card(ask, "quick", said)
+    await _card(context, "quick", said)
 
 
-async def alias(ask: Ask) -> None:
+async def alias(context: RequestContext) -> None:
     """Save the aliases of the table; one that is left empty goes."""
-    fields = await form(ask)
-    aliases = (await seen(ask, fields["etag"])).model_aliases
+    fields = await form(context)
+    aliases = (await seen(context, fields["etag"])).model_aliases
     edits: list[Edit] = []
     for field, value in fields.items():
         if not field.startswith("alias:"):
@@ -350,17 +365,17 @@ async def alias(ask: Ask) -> None:
             edits.append(_alias(name, targets))
     if fields["name"] and fields["targets"]:
         edits.append(_alias(fields["name"], _targets(fields["targets"])))
-    said = await changed(ask, edits, "model aliases", fields["etag"])
-    ask.runtime = ask.app.runtime
-    await _card(ask, "aliases", said, **(await _typed(ask, fields, said) if said.kind == "bad" else {}))
+    said = await changed(context, edits, "model aliases", fields["etag"])
+    context.runtime = context.gateway.runtime
+    await _card(context, "aliases", said, **(await _typed(context, fields, said) if said.kind == "bad" else {}))
 
 
-async def _typed(ask: Ask, fields: Form, said: Said) -> dict[str, Any]:
+async def _typed(context: RequestContext, fields: Form, said: Said) -> dict[str, Any]:
     """The table as it was typed: what could not be saved is not lost. Where somebody else was first, it has their value."""
     theirs = {str(one["path"]).removeprefix("model_aliases.") for one in said.conflicts}
     found = [
         row if row.name in theirs else row._replace(targets=fields.get(f"alias:{row.name}", row.targets))
-        for row in await rows(ask.runtime)
+        for row in await rows(context.runtime)
     ]
     return {"rows": found, "another": (fields["name"], fields["targets"])}
 
@@ -377,10 +392,10 @@ def _alias(name: str, targets: tuple[str, ...]) -> Edit:
     return Set(path, written[0] if len(written) == 1 else written)
 
 
-async def lead(ask: Ask) -> None:
+async def lead(context: RequestContext) -> None:
     """What a typed name would do."""
-    name = query(ask)["name"].strip()[:200]
-    runtime, led = ask.runtime, None
+    name = query(context)["name"].strip()[:200]
+    runtime, led = context.runtime, None
     if name:
         try:
             route = runtime.resolve(name)
@@ -390,22 +405,22 @@ async def lead(ask: Ask) -> None:
             to = ", then ".join(f"{one.backend}/{one.model}" for one in route.targets)
             by = f"by the alias {route.alias}" if route.alias else "it is a model's own name"
             led = Said("good", to, f"{by}; {standing(runtime, route.targets[0].backend)[1]}")
-    if wants_part(ask):
-        await part(ask, "claude", "led", led=led)
+    if wants_part(context):
+        await part(context, "claude", "led", led=led)
     else:
-        await _page(ask, "aliases", name=name, led=led)
+        await _page(context, "aliases", name=name, led=led)
 
 
-async def search(ask: Ask) -> None:
+async def search(context: RequestContext) -> None:
     """Save the card Web Search. A typed key goes into the keychain, never into the config."""
-    fields = await form(ask)
-    said = await _saved(ask, fields)
-    ask.runtime = ask.app.runtime
-    await _card(ask, "search", said)
+    fields = await form(context)
+    said = await _saved(context, fields)
+    context.runtime = context.gateway.runtime
+    await _card(context, "search", said)
 
 
-async def _saved(ask: Ask, fields: Form) -> Said:
-    desk, settings = ask.app.at_desk, (await seen(ask, fields["etag"])).web_search
+async def _saved(context: RequestContext, fields: Form) -> Said:
+    services, settings = context.gateway.services, (await seen(context, fields["etag"])).web_search
     provider = fields["provider"]
     if not any(one.name == provider for one in PROVIDERS):
         return Said("bad", "Choose a provider.")
@@ -437,21 +452,21 @@ async def _saved(ask: Ask, fields: Form) -> Said:
             if not fields["key"]:
                 return Said("bad", "Type the key, or choose another place for it.")
             try:
-                where = await work_vault(ask, entry.name, fields["key"], accepted=fields["accept"] == "on")
+                where = await work_vault(context, entry.name, fields["key"], accepted=fields["accept"] == "on")
             except Problem as problem:
-                return failed(ask, problem)
+                return failed(context, problem)
             kept = f" The key is in the {where}."
         edits.append(Set(("web_search", "api_key"), f"${{{entry.variable}}}"))
-    said = await changed(ask, edits, "web search", fields["etag"])
+    said = await changed(context, edits, "web search", fields["etag"])
     if said.kind == "good" and kept:
-        await desk.reload()
+        await services.reload()
         return Said("good", "Saved.", f"{kept} {said.hint}".strip())
     return said
 
 
-async def work_vault(ask: Ask, entry: str, value: str, *, accepted: bool) -> str:
+async def work_vault(context: RequestContext, entry: str, value: str, *, accepted: bool) -> str:
     """Keep a secret; where it is now. Raises Problem in words."""
-    vault, store = ask.app.at_desk.patient(), ask.app.at_desk.store
+    vault, store = context.gateway.services.patient(), context.gateway.services.store
 
     def keep() -> str:
         try:
@@ -460,16 +475,16 @@ async def work_vault(ask: Ask, entry: str, value: str, *, accepted: bool) -> str
             raise ValueError(f"{error} Tick the box below to accept a file that only you can read.") from None
         except VaultError as error:
             raise ValueError(str(error)) from None
-        store.add_audit_entry(who(ask), "secret set", f"{entry}: {where}")
+        store.add_audit_entry(who(context), "secret set", f"{entry}: {where}")
         return where
 
     return await work(keep)
 
 
-async def test(ask: Ask) -> None:
+async def test(context: RequestContext) -> None:
     """Search with the saved settings, and show what came or why nothing did."""
-    fields = await form(ask)
-    settings = ask.runtime.config.web_search
+    fields = await form(context)
+    settings = context.runtime.config.web_search
     asked = fields["query"] or "latest Rust release"
     results: list[WebResult] = []
     said: Said
@@ -483,7 +498,7 @@ async def test(ask: Ask) -> None:
         said = Said("bad", f"{_whose(settings.providers)} failed: {failure.code}", failure.message)
     finally:
         await searcher.close()
-    await _card(ask, "search", said, results=results, asked=asked)
+    await _card(context, "search", said, results=results, asked=asked)
 
 
 def _whose(providers: tuple[SearchProviderSettings, ...]) -> str:
@@ -491,14 +506,14 @@ def _whose(providers: tuple[SearchProviderSettings, ...]) -> str:
 
 
 #: Its own door stands inside: a program gets the hello, a person the page.
-OPEN: Routes = (("GET", "/", index),)
-ROUTES: Routes = (
-    ("POST", "/claude/verify", check),
-    ("POST", "/claude/quick", apply),
-    ("POST", "/claude/undo", undo),
-    ("POST", "/claude/aliases", alias),
-    ("GET", "/claude/lead", lead),
-    ("GET", "/claude/cards/*", again),
-    ("POST", "/claude/search", search),
-    ("POST", "/claude/search/test", test),
+ROUTES = (
+    Route("GET", "/", index, "open", "page"),
+    Route("POST", "/claude/verify", check, "admin", "page"),
+    Route("POST", "/claude/quick", apply, "admin", "page"),
+    Route("POST", "/claude/undo", undo, "admin", "page"),
+    Route("POST", "/claude/aliases", alias, "admin", "page"),
+    Route("GET", "/claude/lead", lead, "admin", "page"),
+    Route("GET", "/claude/cards/*", again, "admin", "page"),
+    Route("POST", "/claude/search", search, "admin", "page"),
+    Route("POST", "/claude/search/test", test, "admin", "page"),
 )

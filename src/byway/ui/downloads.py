@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from byway.local.downloads import Job
-from byway.routes.context import Ask, Routes
+from byway.routes.context import RequestContext, Route
 from byway.ui.backends import answer
 from byway.ui.page import Form, Said, form, part, query, wants_part
 
@@ -23,38 +23,42 @@ class Jobs(NamedTuple):
     """One was begun just now: the field is empty again."""
 
 
-def jobs(ask: Ask, before: int = 0) -> Jobs:
+def jobs(context: RequestContext, before: int = 0) -> Jobs:
     """The downloads; `before`: so many ran when the page looked last."""
-    downloads = ask.app.at_desk.downloads
+    downloads = context.gateway.services.downloads
     return Jobs(tuple(downloads.jobs), downloads.running, downloads.room(), downloads.running < before)
 
 
-async def progress(ask: Ask) -> None:
+async def progress(context: RequestContext) -> None:
     """The downloads alone, for a page that looks again."""
-    running = query(ask)["running"]
+    running = query(context)["running"]
     before = int(running) if running.isascii() and running.isdigit() and len(running) < 4 else 0
-    await part(ask, "downloads", "downloads", jobs=jobs(ask, before), said=None, card="")
+    await part(context, "downloads", "downloads", jobs=jobs(context, before), said=None, card="")
 
 
-async def download(ask: Ask) -> None:
+async def download(context: RequestContext) -> None:
     """Begin a download."""
-    what = (await form(ask))["what"]
-    config = ask.runtime.config
+    what = (await form(context))["what"]
+    config = context.runtime.config
     said = None
     if not what:
         said = Said("bad", "What is it called?", "`owner/repo` of the hub, or the URL of a .gguf file.")
     else:
-        said = _begun(lambda: ask.app.at_desk.downloads.begin(what, config.local_models, local_only=config.local_only))
-    view = jobs(ask)._replace(begun=said is None and wants_part(ask))
-    await answer(ask, "downloads", "downloads", "downloads", said, jobs=view)
+        said = _begun(
+            lambda: context.gateway.services.downloads.begin(what, config.local_models, local_only=config.local_only)
+        )
+    view = jobs(context)._replace(begun=said is None and wants_part(context))
+    await answer(context, "downloads", "downloads", "downloads", said, jobs=view)
 
 
-async def again(ask: Ask) -> None:
+async def again(context: RequestContext) -> None:
     """Go on with a download."""
-    number = _job(await form(ask))
-    config = ask.runtime.config
-    said = _begun(lambda: ask.app.at_desk.downloads.again(number, config.local_models, local_only=config.local_only))
-    await answer(ask, "downloads", "downloads", "downloads", said, jobs=jobs(ask))
+    number = _job(await form(context))
+    config = context.runtime.config
+    said = _begun(
+        lambda: context.gateway.services.downloads.again(number, config.local_models, local_only=config.local_only)
+    )
+    await answer(context, "downloads", "downloads", "downloads", said, jobs=jobs(context))
 
 
 def _begun(begin: Callable[[], Job]) -> Said | None:
@@ -65,25 +69,25 @@ def _begun(begin: Callable[[], Job]) -> Said | None:
     return None
 
 
-async def stop(ask: Ask) -> None:
+async def stop(context: RequestContext) -> None:
     """Stop a download; what has come is kept."""
-    await _ended(ask, ask.app.at_desk.downloads.cancel)
+    await _ended(context, context.gateway.services.downloads.cancel)
 
 
-async def forget(ask: Ask) -> None:
+async def forget(context: RequestContext) -> None:
     """Take a download off the list, with what has come of a file that is not whole."""
-    await _ended(ask, ask.app.at_desk.downloads.forget)
+    await _ended(context, context.gateway.services.downloads.forget)
 
 
-async def _ended(ask: Ask, end: Callable[[int], Any]) -> None:
+async def _ended(context: RequestContext, end: Callable[[int], Any]) -> None:
     said = None
     try:
-        await end(_job(await form(ask)))
+        await end(_job(await form(context)))
     except ValueError as error:
         said = Said("warn", str(error))
     except OSError as error:
         said = Said("bad", f"{error.filename} cannot be removed: {error.strerror or error}.")
-    await answer(ask, "downloads", "downloads", "downloads", said, jobs=jobs(ask))
+    await answer(context, "downloads", "downloads", "downloads", said, jobs=jobs(context))
 
 
 def _job(fields: Form) -> int:
@@ -91,10 +95,10 @@ def _job(fields: Form) -> int:
     return int(number) if number.isascii() and number.isdigit() and len(number) < 9 else 0
 
 
-ROUTES: Routes = (
-    ("GET", "/models/downloads", progress),
-    ("POST", "/models/download", download),
-    ("POST", "/models/downloads/again", again),
-    ("POST", "/models/downloads/stop", stop),
-    ("POST", "/models/downloads/forget", forget),
+ROUTES = (
+    Route("GET", "/models/downloads", progress, "admin", "page"),
+    Route("POST", "/models/download", download, "admin", "page"),
+    Route("POST", "/models/downloads/again", again, "admin", "page"),
+    Route("POST", "/models/downloads/stop", stop, "admin", "page"),
+    Route("POST", "/models/downloads/forget", forget, "admin", "page"),
 )

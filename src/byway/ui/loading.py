@@ -14,7 +14,7 @@ from byway.config.editing import Append, Edit, Remove, Set
 from byway.config.settings import BUILTIN, BUILTIN_MODEL, BUILTIN_ONLY
 from byway.local import edits
 from byway.problems import Problem
-from byway.routes.context import Ask, Routes
+from byway.routes.context import RequestContext, Route
 from byway.secrets.names import literal
 from byway.ui.backends import answer, file, text
 from byway.ui.claude import STATES
@@ -57,18 +57,18 @@ class Loader(NamedTuple):
         return not self.loaded and bool(self.size and self.spare and self.size > self.spare)
 
 
-async def loader(ask: Ask, path: str, name: str) -> Loader | None:
+async def loader(context: RequestContext, path: str, name: str) -> Loader | None:
     """The form for a file, or for a model that is in the config already; None when neither is known."""
     if not path and not name:
         return None
     try:
-        return await _loader(ask, path, name)
+        return await _loader(context, path, name)
     except Problem as problem:
-        return Loader(name or Path(path).name, path, said=failed(ask, problem))
+        return Loader(name or Path(path).name, path, said=failed(context, problem))
 
 
-async def _loader(ask: Ask, path: str, name: str) -> Loader | None:
-    paper = await file(ask)
+async def _loader(context: RequestContext, path: str, name: str) -> Loader | None:
+    paper = await file(context)
     at = next((at for at, one in enumerate(paper.config.backends) if one.name == name), None) if name else None
     values: Mapping[str, str] = MappingProxyType({})
     if name and at is None:
@@ -82,11 +82,11 @@ async def _loader(ask: Ask, path: str, name: str) -> Loader | None:
         values = {option: text(written.get(option)) for option in _OPTIONS}
     elif path == "builtin":
         path = ""
-    shown = await shelved(ask)
+    shown = await shelved(context)
     found = next((one for one in shown.files if one.path == path), None)
     if found is None and at is None:
         return None
-    gpus = ask.app.at_desk.gpus
+    gpus = context.gateway.services.gpus
     return Loader(
         name if at is not None else edits.plain(found.name if found else path),
         path,
@@ -103,50 +103,50 @@ async def _loader(ask: Ask, path: str, name: str) -> Loader | None:
     )
 
 
-async def choose(ask: Ask) -> None:
+async def choose(context: RequestContext) -> None:
     """The form for one model."""
-    asked = query(ask)
-    view = await loader(ask, asked["file"], asked["name"])
-    await answer(ask, "loading", "loader", "", None, loader=view)
+    asked = query(context)
+    view = await loader(context, asked["file"], asked["name"])
+    await answer(context, "loading", "loader", "", None, loader=view)
 
 
-async def load(ask: Ask) -> None:
+async def load(context: RequestContext) -> None:
     """Load a model, or change the options of one."""
-    fields = await form(ask)
-    view = await loader(ask, fields["file"], fields["old"])
+    fields = await form(context)
+    view = await loader(context, fields["file"], fields["old"])
     if view is None or (view.said is not None and not view.etag):
         gone = Said("bad", "That model is there no more.", "Look again: its file may have been moved.")
         said = view.said if view is not None and view.said else gone
-        await answer(ask, "loading", "loader", "", said, loader=Loader(fields["name"] or "A model", said=said))
+        await answer(context, "loading", "loader", "", said, loader=Loader(fields["name"] or "A model", said=said))
         return
     name = view.name if view.loaded else fields["name"] or view.name
-    live = ask.runtime.backends.get(name)
+    live = context.runtime.backends.get(name)
     before = platform.spare(), await _memory(live)
     try:
-        changes = await _changes(ask, view, fields, name)
+        changes = await _changes(context, view, fields, name)
         base = fields["etag"] if view.loaded else ""
         what = f"model {name} {'changed' if view.loaded else 'loaded'}"
-        said = await changed(ask, changes, what, base, f"{name} is saved")
+        said = await changed(context, changes, what, base, f"{name} is saved")
     except (ValueError, edits.Taken) as error:
         said = Said("bad", str(error))
     except Problem as problem:
-        said = failed(ask, problem)
+        said = failed(context, problem)
     if said.kind == "good":
-        ask.runtime = ask.app.runtime
-        await _follow(ask, name, fields["alias"], before, "begun")
+        context.runtime = context.gateway.runtime
+        await _follow(context, name, fields["alias"], before, "begun")
         return
     typed = {option: fields[option] for option in _OPTIONS}
     view = view._replace(name=name, values=typed, alias=fields["alias"], keep=fields["keep"] == "on", said=said)
-    await answer(ask, "loading", "loader", "load", said, loader=view)
+    await answer(context, "loading", "loader", "load", said, loader=view)
 
 
-async def _changes(ask: Ask, view: Loader, fields: Form, name: str) -> list[Edit]:
+async def _changes(context: RequestContext, view: Loader, fields: Form, name: str) -> list[Edit]:
     """What loading it changes in the config. Raises ValueError, edits.Taken or Problem."""
     # What stands in the file as it was is nobody's mistake here.
     asked = [option for option in _OPTIONS if not view.loaded or fields[option] != view.values[option]]
     options = {option: _value(fields, option) for option in asked}
     alias = fields["alias"]
-    paper = await file(ask)
+    paper = await file(context)
     if view.loaded:
         at = paper.at(name)
         changes: list[Edit] = []
@@ -199,18 +199,20 @@ async def _memory(live: Backend | None) -> int | None:
     return await asyncio.to_thread(platform.resident, live.pid)
 
 
-async def loaded(ask: Ask) -> None:
+async def loaded(context: RequestContext) -> None:
     """How a model is doing that was just loaded."""
-    asked = query(ask)
+    asked = query(context)
     numbers = [
         int(one) if one.isascii() and one.isdigit() and len(one) < 16 else None
         for one in (asked["spare"], asked["memory"])
     ]
-    await _follow(ask, asked["name"], asked["alias"], (numbers[0], numbers[1]))
+    await _follow(context, asked["name"], asked["alias"], (numbers[0], numbers[1]))
 
 
-async def _follow(ask: Ask, name: str, alias: str, before: tuple[int | None, int | None], card: str = "loaded") -> None:
-    live = ask.runtime.backends.get(name)
+async def _follow(
+    context: RequestContext, name: str, alias: str, before: tuple[int | None, int | None], card: str = "loaded"
+) -> None:
+    live = context.runtime.backends.get(name)
     said: Said | None = None
     run = None
     if live is None:
@@ -221,7 +223,7 @@ async def _follow(ask: Ask, name: str, alias: str, before: tuple[int | None, int
         wide = f" with a window of {window:,} tokens" if window else ""
         said = Said("good", f"{name} is loaded{wide}.", f"Ask for `{served}`{f' or `{alias}`' if alias else ''}.")
     elif live.state in ("failed", "off"):
-        message = ask.runtime.scrubber.scrub(live.message)
+        message = context.runtime.scrubber.scrub(live.message)
         said = Said(
             "bad", message or f"{name} could not be loaded.", "Byway tries it again by itself; Unload ends that."
         )
@@ -231,11 +233,11 @@ async def _follow(ask: Ask, name: str, alias: str, before: tuple[int | None, int
         run = Run(name, *STATES[live.state])
     after = platform.spare(), await _memory(live)
     view = Loader(name, said=said, run=run, before=before, after=after, alias=alias)
-    await answer(ask, "loading", "loader", card, said, loader=view)
+    await answer(context, "loading", "loader", card, said, loader=view)
 
 
-ROUTES: Routes = (
-    ("GET", "/models/load", choose),
-    ("POST", "/models/load", load),
-    ("GET", "/models/loaded", loaded),
+ROUTES = (
+    Route("GET", "/models/load", choose, "admin", "page"),
+    Route("POST", "/models/load", load, "admin", "page"),
+    Route("GET", "/models/loaded", loaded, "admin", "page"),
 )

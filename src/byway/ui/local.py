@@ -16,7 +16,7 @@ from byway.config.settings import BUILTIN, BUILTIN_MODEL
 from byway.local import edits, gguf, library, supervisor
 from byway.local.downloads import prune
 from byway.problems import Problem
-from byway.routes.context import Ask, Routes
+from byway.routes.context import RequestContext, Route
 from byway.routes.settings import who, work
 from byway.secrets.names import literal
 from byway.ui.backends import answer, file, tokens
@@ -71,16 +71,16 @@ class Shelf(NamedTuple):
 # ----------------------------------------------------------------------------------------------------------- the files
 
 
-async def shelved(ask: Ask) -> Shelf:
+async def shelved(context: RequestContext) -> Shelf:
     """The files of this machine, and which of them run."""
-    if ask.app.at_desk.gpus is None:
-        ask.app.at_desk.gpus = asyncio.create_task(supervisor.devices())
-    folder = ask.app.at_desk.folder
-    own = [live for live in ask.runtime.backends.values() if live.vendor.managed]
-    paths = (*ask.runtime.config.local_models.paths, *(live.settings.path for live in own if live.settings.path))
+    if context.gateway.services.gpus is None:
+        context.gateway.services.gpus = asyncio.create_task(supervisor.devices())
+    folder = context.gateway.services.folder
+    own = [live for live in context.runtime.backends.values() if live.vendor.managed]
+    paths = (*context.runtime.config.local_models.paths, *(live.settings.path for live in own if live.settings.path))
     files, missing = await work(lambda: _files(folder, paths, own))
     moving = any(live.state in ("loading", "unknown") for live in own)
-    return Shelf(files, missing, 2 if moving else 0, ask.runtime.config.backends == (BUILTIN,))
+    return Shelf(files, missing, 2 if moving else 0, context.runtime.config.backends == (BUILTIN,))
 
 
 def _files(folder: Path, paths: tuple[str, ...], own: list[Backend]) -> tuple[tuple[File, ...], str]:
@@ -145,33 +145,35 @@ def _described(path: str, size: int, changed_ns: int) -> gguf.Model:
     return library.describe(Path(path))
 
 
-async def _card(ask: Ask, said: Said | None) -> None:
-    ask.runtime = ask.app.runtime
-    await answer(ask, "local", "files", "files", said, shelf=await shelved(ask))
+async def _card(context: RequestContext, said: Said | None) -> None:
+    context.runtime = context.gateway.runtime
+    await answer(context, "local", "files", "files", said, shelf=await shelved(context))
 
 
-async def files(ask: Ask) -> None:
+async def files(context: RequestContext) -> None:
     """The table alone, for a page that looks again."""
-    await part(ask, "local", "files", shelf=await shelved(ask), said=None, card="")
+    await part(context, "local", "files", shelf=await shelved(context), said=None, card="")
 
 
-async def unload(ask: Ask) -> None:
+async def unload(context: RequestContext) -> None:
     """End a model's process, and forget its settings and aliases. Its file stays."""
-    name = (await form(ask))["name"]
-    live = ask.runtime.backends.get(name)
+    name = (await form(context))["name"]
+    live = context.runtime.backends.get(name)
     took = await asyncio.to_thread(platform.resident, live.pid) if live is not None and live.pid else None
     try:
-        paper = await file(ask)
+        paper = await file(context)
     except Problem as problem:
-        await _card(ask, failed(ask, problem))
+        await _card(context, failed(context, problem))
         return
     at = paper.at(name)
     if at is None or not paper.config.backends[at].managed:
         why = "It runs because the config names no backend: load or add one that is to answer instead."
-        await _card(ask, Said("warn", f"{name} cannot be unloaded.", why if paper.fresh else "It is there no more."))
+        await _card(
+            context, Said("warn", f"{name} cannot be unloaded.", why if paper.fresh else "It is there no more.")
+        )
         return
     changes = edits.unload(paper.config, at)
-    said = await changed(ask, changes, f"model {name} unloaded", paper.etag, f"{name} is unloaded")
+    said = await changed(context, changes, f"model {name} unloaded", paper.etag, f"{name} is unloaded")
     if said.kind == "good":
         hints = [said.hint, "Its file stays."]
         if took:
@@ -179,57 +181,63 @@ async def unload(ask: Ask) -> None:
         if len(changes) > 1:
             hints.append(f"Aliases that led to it: {', '.join(str(one.path[1]) for one in changes[1:])}.")
         said = said._replace(hint=" ".join(filter(None, hints)))
-    await _card(ask, said)
+    await _card(context, said)
 
 
-async def delete(ask: Ask) -> None:
+async def delete(context: RequestContext) -> None:
     """Delete a file of Byway's own folder."""
-    path = (await form(ask))["path"]
-    shown = await shelved(ask)
+    path = (await form(context))["path"]
+    shown = await shelved(context)
     found = next((one for one in shown.files if one.path == path and one.ours), None)
     if found is None:
-        await _card(ask, Said("bad", "That is no file of Byway's own folder.", "Others are deleted where they belong."))
+        await _card(
+            context, Said("bad", "That is no file of Byway's own folder.", "Others are deleted where they belong.")
+        )
         return
     if found.runs:
-        await _card(ask, Said("bad", f"{found.runs[0].name} runs from this file.", "Unload it first."))
+        await _card(context, Said("bad", f"{found.runs[0].name} runs from this file.", "Unload it first."))
         return
-    folder, store = ask.app.at_desk.folder / "models", ask.app.at_desk.store
+    folder, store = context.gateway.services.folder / "models", context.gateway.services.store
 
     def gone() -> None:
         for one in library.parts(Path(path)):
             one.unlink(missing_ok=True)
         prune(Path(path).parent, folder)
-        store.add_audit_entry(who(ask), "model file deleted", found.name)
+        store.add_audit_entry(who(context), "model file deleted", found.name)
 
     try:
         await work(gone)
     except Problem as problem:
-        await _card(ask, failed(ask, problem))
+        await _card(context, failed(context, problem))
         return
-    await _card(ask, Said("good", f"{found.name} is deleted.", f"{size(found.size or 0)} of the disk are free again."))
+    await _card(
+        context, Said("good", f"{found.name} is deleted.", f"{size(found.size or 0)} of the disk are free again.")
+    )
 
 
-async def add(ask: Ask) -> None:
+async def add(context: RequestContext) -> None:
     """Remember a file or folder that lies elsewhere."""
-    fields = await form(ask)
+    fields = await form(context)
     path = await work(lambda: platform.expanded(fields["path"]))
     if not path.is_absolute():
-        await _card(ask, Said("bad", "Type a whole path, such as /data/models or ~/models/qwen3.gguf."))
+        await _card(context, Said("bad", "Type a whole path, such as /data/models or ~/models/qwen3.gguf."))
         return
-    known = ask.runtime.config.local_models.paths
+    known = context.runtime.config.local_models.paths
     found = await work(lambda: library.find(path, {}, home=path, paths=[str(path)]) if path.exists() else [])
     if not found:
         hint = "No file in it ends in .gguf." if await work(path.exists) else "There is no such file or folder."
-        await _card(ask, Said("bad", f"There is no model at {path}.", hint))
+        await _card(context, Said("bad", f"There is no model at {path}.", hint))
         return
     change = Append(("local_models", "paths"), literal(str(path)))
-    said = await changed(ask, [] if str(path) in known else [change], f"{path.name} added", "", f"{path.name} is added")
-    await _card(ask, said)
+    said = await changed(
+        context, [] if str(path) in known else [change], f"{path.name} added", "", f"{path.name} is added"
+    )
+    await _card(context, said)
 
 
-ROUTES: Routes = (
-    ("GET", "/models/files", files),
-    ("POST", "/models/unload", unload),
-    ("POST", "/models/delete", delete),
-    ("POST", "/models/paths", add),
+ROUTES = (
+    Route("GET", "/models/files", files, "admin", "page"),
+    Route("POST", "/models/unload", unload, "admin", "page"),
+    Route("POST", "/models/delete", delete, "admin", "page"),
+    Route("POST", "/models/paths", add, "admin", "page"),
 )

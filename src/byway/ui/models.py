@@ -3,20 +3,20 @@ its cards are `backends`, `adding`, and `local` with `loading` and `downloads`."
 
 from __future__ import annotations
 
-from byway.routes.context import Ask, Routes
+from byway.routes.context import RequestContext, Route
 from byway.ui import adding, backends, downloads, loading, local
 from byway.ui.page import Said, query, show, status
 
 
-async def page(ask: Ask, said: Said | None = None, card: str = "", **views: object) -> None:
+async def page(context: RequestContext, said: Said | None = None, card: str = "", **views: object) -> None:
     """The whole page, where `said` is the outcome of an action in `card`; `views` replace what a card shows.
 
     What takes a while to find out comes after it, unless that is asked for: a browser without JavaScript does.
     """
-    asked = query(ask)
-    whole = ask.scope["method"] == "POST" or asked["whole"] == "1"
+    asked = query(context)
+    whole = context.scope["method"] == "POST" or asked["whole"] == "1"
     await show(
-        ask,
+        context,
         "models",
         "Models",
         here="/models",
@@ -24,23 +24,23 @@ async def page(ask: Ask, said: Said | None = None, card: str = "", **views: obje
         status=status(said),
         said=said,
         card=card,
-        table=views.get("table") or await backends.table(ask),
-        editor=views.get("editor") or await backends.editor(ask, asked["edit"]),
-        adder=views.get("adder") or await adding.adder(ask, asked["type"]),
-        found=views.get("found") or (await adding.servers(ask) if whole else None),
-        shelf=views.get("shelf") or (await local.shelved(ask) if whole else None),
-        loader=views.get("loader") or await loading.loader(ask, asked["file"], asked["name"]),
-        jobs=views.get("jobs") or downloads.jobs(ask),
+        table=views.get("table") or await backends.table(context),
+        editor=views.get("editor") or await backends.editor(context, asked["edit"]),
+        adder=views.get("adder") or await adding.adder(context, asked["type"]),
+        found=views.get("found") or (await adding.servers(context) if whole else None),
+        shelf=views.get("shelf") or (await local.shelved(context) if whole else None),
+        loader=views.get("loader") or await loading.loader(context, asked["file"], asked["name"]),
+        jobs=views.get("jobs") or downloads.jobs(context),
     )
 
 
-async def index(ask: Ask) -> None:
+async def index(context: RequestContext) -> None:
     """The page."""
-    await page(ask)
+    await page(context)
 
 
-ROUTES: Routes = (
-    ("GET", "/models", index),
+ROUTES = (
+    Route("GET", "/models", index, "admin", "page"),
     *backends.ROUTES,
     *adding.ROUTES,
     *local.ROUTES,

@@ -20,7 +20,7 @@ from byway.config import Config, static_changes
 from byway.config.editing import Edit
 from byway.config.file import ConfigText, SaveResult
 from byway.problems import Problem
-from byway.routes.context import Ask, Header, Routes
+from byway.routes.context import Header, RequestContext, Route
 from byway.routes.settings import who, work
 
 if TYPE_CHECKING:
@@ -135,11 +135,11 @@ class Form(dict[str, str]):
         return ""
 
 
-async def form(ask: Ask) -> Form:
+async def form(context: RequestContext) -> Form:
     """What was sent by a form. Raises Problem for what is none."""
-    if int(ask.headers.get(b"content-length") or 0) > _FORM_LIMIT:
+    if int(context.headers.get(b"content-length") or 0) > _FORM_LIMIT:
         raise _too_large()
-    body = await ask.body()
+    body = await context.body()
     if len(body) > _FORM_LIMIT:
         raise _too_large()
     try:
@@ -173,21 +173,23 @@ def variable(typed: str) -> str:
     return f"${{{name}}}"
 
 
-def query(ask: Ask) -> Form:
+def query(context: RequestContext) -> Form:
     """The fields behind the `?` of the address."""
     try:
-        return Form(parse_qsl(ask.scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=50))
+        return Form(
+            parse_qsl(context.scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=50)
+        )
     except ValueError:
         return Form()
 
 
-def wants_part(ask: Ask) -> bool:
+def wants_part(context: RequestContext) -> bool:
     """Does htmx ask, which replaces a part of the page?"""
-    return ask.header(b"hx-request") == "true"
+    return context.header(b"hx-request") == "true"
 
 
 async def show(
-    ask: Ask, template: str, title: str, *, here: str, lead: str = "", status: int = 200, **data: Any
+    context: RequestContext, template: str, title: str, *, here: str, lead: str = "", status: int = 200, **data: Any
 ) -> None:
     """Send a whole page."""
     common = {
@@ -195,43 +197,45 @@ async def show(
         "lead": lead,
         "here": here,
         "pages": PAGES,
-        "root": ask.runtime.config.server.root_path,
+        "root": context.runtime.config.server.root_path,
         "version": __version__,
-        "standing": standing(ask),
-        "notices": notices(ask),
+        "standing": standing(context),
+        "notices": notices(context),
         "parts": _templates().get_template("parts.html").module,
         "said": None,
     }
-    await send(ask, _templates().get_template(f"{template}.html").render(common | data), status)
+    await send(context, _templates().get_template(f"{template}.html").render(common | data), status)
 
 
-async def refused(ask: Ask, problem: Problem) -> None:
+async def refused(context: RequestContext, problem: Problem) -> None:
     """A Problem for a person: above what the page shows already, or as a page of its own."""
-    ask.problem = problem
-    status, said = problem.row.status, failed(ask, problem)
-    if wants_part(ask):
+    context.problem = problem
+    status, said = problem.row.status, failed(context, problem)
+    if wants_part(context):
         told = _templates().get_template("parts.html").module.message(said)  # type: ignore[attr-defined]
-        await send(ask, told, status, [(b"hx-retarget", b"#told"), (b"hx-reswap", b"innerHTML")])
+        await send(context, told, status, [(b"hx-retarget", b"#told"), (b"hx-reswap", b"innerHTML")])
     else:
-        await show(ask, "refused", "That did not work", here="", status=status, said=said, pages=(), notices=())
+        await show(context, "refused", "That did not work", here="", status=status, said=said, pages=(), notices=())
 
 
-def for_person(ask: Ask) -> bool:
+def for_person(context: RequestContext) -> bool:
     """Does a browser ask that shows what comes, and not a program?"""
-    return wants_part(ask) or b"text/html" in ask.headers.get(b"accept", b"")
+    return wants_part(context) or b"text/html" in context.headers.get(b"accept", b"")
 
 
-async def part(ask: Ask, template: str, block: str, status: int = 200, news: str = "", **data: Any) -> None:
+async def part(
+    context: RequestContext, template: str, block: str, status: int = 200, news: str = "", **data: Any
+) -> None:
     """Send one card of a page: the block of its template. `news`: other cards, separated by commas, that ask for themselves
     again after a change, since it shows in them too."""
-    common = {"root": ask.runtime.config.server.root_path, "version": __version__, "said": None}
-    found = _templates().get_template(f"{template}.html")
-    context = found.new_context({"parts": _templates().get_template("parts.html").module, **common, **data})
-    told = [(b"hx-trigger", news.encode())] if news and status < 400 and ask.scope["method"] == "POST" else []
-    await send(ask, "".join(found.blocks[block](context)), status, told)
+    common = {"root": context.runtime.config.server.root_path, "version": __version__, "said": None}
+    loaded = _templates().get_template(f"{template}.html")
+    variables = loaded.new_context({"parts": _templates().get_template("parts.html").module, **common, **data})
+    told = [(b"hx-trigger", news.encode())] if news and status < 400 and context.scope["method"] == "POST" else []
+    await send(context, "".join(loaded.blocks[block](variables)), status, told)
 
 
-async def send(ask: Ask, html: str, status: int = 200, headers: list[Header] | None = None) -> None:
+async def send(context: RequestContext, html: str, status: int = 200, headers: list[Header] | None = None) -> None:
     """Send HTML behind the policy that lets nothing else in."""
     body = html.encode()
     fields: list[Header] = [
@@ -241,26 +245,26 @@ async def send(ask: Ask, html: str, status: int = 200, headers: list[Header] | N
         *_GUARDED,
         *(headers or ()),
     ]
-    await ask.begin(status, fields)
-    await ask.send({"type": "http.response.body", "body": b"" if ask.scope["method"] == "HEAD" else body})
+    await context.begin(status, fields)
+    await context.send({"type": "http.response.body", "body": b"" if context.scope["method"] == "HEAD" else body})
 
 
-async def go(ask: Ask, path: str, headers: list[Header] | None = None, status: int = 200) -> None:
+async def go(context: RequestContext, path: str, headers: list[Header] | None = None, status: int = 200) -> None:
     """Send the browser to another page of this site; `status` is what htmx is told with it."""
-    where = f"{ask.runtime.config.server.root_path}{path}".encode()
-    if wants_part(ask):
-        await ask.begin(status, [(b"hx-redirect", where), (b"content-length", b"0"), *(headers or ())])
+    where = f"{context.runtime.config.server.root_path}{path}".encode()
+    if wants_part(context):
+        await context.begin(status, [(b"hx-redirect", where), (b"content-length", b"0"), *(headers or ())])
     else:
-        await ask.begin(303, [(b"location", where), (b"content-length", b"0"), *_GUARDED, *(headers or ())])
-    await ask.send({"type": "http.response.body", "body": b""})
+        await context.begin(303, [(b"location", where), (b"content-length", b"0"), *_GUARDED, *(headers or ())])
+    await context.send({"type": "http.response.body", "body": b""})
 
 
-def standing(ask: Ask) -> Standing:
+def standing(context: RequestContext) -> Standing:
     """Can a request be answered now?"""
-    states = [state for _, state, _ in ask.runtime.statuses() if state != "off"]
+    states = [state for _, state, _ in context.runtime.statuses() if state != "off"]
     ready = states.count("ready")
     says = f"{ready} of {len(states)} backend{'s' if len(states) != 1 else ''} ready"
-    if ask.app.draining:
+    if context.gateway.draining:
         return Standing("warn", "Stopping", says)
     if ready == len(states) and ready:
         return Standing("good", "Ready", says)
@@ -269,51 +273,54 @@ def standing(ask: Ask) -> Standing:
     return Standing("warn", "Waiting", says) if "loading" in states else Standing("bad", "No backend", says)
 
 
-def notices(ask: Ask) -> list[Notice]:
+def notices(context: RequestContext) -> list[Notice]:
     """What everybody who looks at any page should know."""
     found = []
-    if ask.app.config_problem:
+    if context.gateway.config_problem:
         found.append(
-            Notice("bad", f"The config file is not good, so the last good one stays in force. {ask.app.config_problem}")
+            Notice(
+                "bad",
+                f"The config file is not good, so the last good one stays in force. {context.gateway.config_problem}",
+            )
         )
-    restart = static_changes(ask.app.began, ask.runtime.config)
+    restart = static_changes(context.gateway.started_config, context.runtime.config)
     if restart:
         found.append(Notice("warn", f"Changed, and in force after a restart: {', '.join(restart)}.", restart=True))
-    if ask.runtime.config.api_keys.mode == "permissive" and (
-        ask.runtime.config.api_keys.api_keys or ask.runtime.stored
+    if context.runtime.config.api_keys.mode == "permissive" and (
+        context.runtime.config.api_keys.api_keys or context.runtime.stored
     ):
         found.append(Notice("warn", "There are keys, but api_keys.mode is permissive: anyone may use this Byway."))
     return found
 
 
-async def tried(ask: Ask, do: Callable[[], T], good: Callable[[T], Said]) -> Said:
+async def tried(context: RequestContext, do: Callable[[], T], good: Callable[[T], Said]) -> Said:
     """Do something that reads or writes files, take the config as it is afterwards, and say what came of it."""
     try:
         found = await work(do)
     except Problem as problem:
-        return failed(ask, problem)
-    await ask.app.at_desk.reload()
+        return failed(context, problem)
+    await context.gateway.services.reload()
     return good(found)
 
 
-async def changed(ask: Ask, edits: Sequence[Edit], why: str, base: str, good: str = "Saved") -> Said:
+async def changed(context: RequestContext, edits: Sequence[Edit], why: str, base: str, good: str = "Saved") -> Said:
     """Change the config; `base` is the etag of the config that the form was made for."""
-    desk = ask.app.at_desk
+    services = context.gateway.services
 
     def told(outcome: SaveResult) -> Said:
-        restart = static_changes(ask.app.began, outcome.config)
+        restart = static_changes(context.gateway.started_config, outcome.config)
         merged = "Other settings had changed since this was loaded: both changes are in. " if outcome.merged else ""
         hint = f"In force after a restart: {', '.join(restart)}." if restart else ""
         return Said("good", f"{good}.", f"{merged}{hint}")
 
     if not edits:
         return Said("good", "Nothing to change.")
-    return await tried(ask, lambda: desk.filing.change(edits, who(ask), why, base or None), told)
+    return await tried(context, lambda: services.config_file.change(edits, who(context), why, base or None), told)
 
 
-def failed(ask: Ask, problem: Problem) -> Said:
+def failed(context: RequestContext, problem: Problem) -> Said:
     """A Problem in the words of the page."""
-    scrub = ask.runtime.scrubber.scrub
+    scrub = context.runtime.scrubber.scrub
     first, _, rest = scrub(problem.message).partition("\n")
     conflicts = problem.facts.get("conflicts")
     found = msgspec.json.decode(conflicts) if isinstance(conflicts, str) else []
@@ -327,32 +334,32 @@ def status(said: Said | None) -> int:
     return 412 if said.conflicts else 422
 
 
-async def paper(ask: Ask) -> ConfigText:
+async def paper(context: RequestContext) -> ConfigText:
     """The config as it lies on the disk. Where it cannot be read, an empty one with an etag that nothing has: the page is shown
     all the same, and whoever saves is told what is wrong."""
     try:
-        return await work(ask.app.at_desk.filing.read)
+        return await work(context.gateway.services.config_file.read)
     except Problem:
         return ConfigText("", "unreadable")
 
 
-async def etag(ask: Ask) -> str:
+async def etag(context: RequestContext) -> str:
     """What names the config that a form is made for."""
-    return (await paper(ask)).etag
+    return (await paper(context)).etag
 
 
-async def seen(ask: Ask, base: str) -> Config:
+async def seen(context: RequestContext, base: str) -> Config:
     """The config that a form was made for. What the form says is a change only where it differs from that one: others may
     have changed the rest since."""
-    if not base or base == await etag(ask):
-        return ask.runtime.config
-    return await work(lambda: ask.app.at_desk.filing.seen(base)) or ask.runtime.config
+    if not base or base == await etag(context):
+        return context.runtime.config
+    return await work(lambda: context.gateway.services.config_file.seen(base)) or context.runtime.config
 
 
-async def static(ask: Ask) -> None:
+async def static(context: RequestContext) -> None:
     """A file of `static/`. Its address names the version, so that a browser may keep it."""
     files = _static()
-    found = files.get(ask.tail)
+    found = files.get(context.tail)
     if found is None:
         raise Problem("not_found", "There is no such file.")
     kind, body = found
@@ -362,8 +369,8 @@ async def static(ask: Ask) -> None:
         (b"cache-control", b"max-age=86400"),
         *_GUARDED,
     ]
-    await ask.begin(200, headers)
-    await ask.send({"type": "http.response.body", "body": body})
+    await context.begin(200, headers)
+    await context.send({"type": "http.response.body", "body": body})
 
 
 @cache
@@ -379,11 +386,11 @@ def _static() -> dict[str, tuple[bytes, bytes]]:
     }
 
 
-async def favicon(ask: Ask) -> None:
+async def favicon(context: RequestContext) -> None:
     """What browsers ask for whatever a page says."""
-    ask.tail = "icon.svg"
-    await static(ask)
+    context.tail = "icon.svg"
+    await static(context)
 
 
 #: What everybody may load: the page that says how to log in wants its style.
-OPEN: Final[Routes] = (("GET", "/static/*", static), ("GET", "/favicon.ico", favicon))
+ROUTES = (Route("GET", "/static/*", static, "open", "page"), Route("GET", "/favicon.ico", favicon, "open", "page"))

@@ -11,7 +11,7 @@ from byway.admin.verify import verify
 from byway.config import static_changes
 from byway.messages import request as messages
 from byway.problems import Problem
-from byway.routes.context import Ask, Routes
+from byway.routes.context import RequestContext, Route
 from byway.routing import route as routing
 from byway.ui.claude import SLOTS, standing
 from byway.ui.page import part, show, wants_part
@@ -37,24 +37,24 @@ _TOOLS = {
 }
 
 
-async def checks(ask: Ask) -> list[Check]:
+async def checks(context: RequestContext) -> list[Check]:
     """All of them, those that ask somebody at once."""
-    answered = asyncio.create_task(_answers(ask))
+    answered = asyncio.create_task(_answers(context))
     return [
-        _config(ask),
-        _reached(ask),
+        _config(context),
+        _reached(context),
         await answered,
-        *_names(ask),
-        *_backends(ask),
-        _search(ask),
+        *_names(context),
+        *_backends(context),
+        _search(context),
         _tools(),
-        _keys(ask),
+        _keys(context),
     ]
 
 
-def _config(ask: Ask) -> Check:
+def _config(context: RequestContext) -> Check:
     title = "The config file is good"
-    problem = ask.app.config_problem
+    problem = context.gateway.config_problem
     if problem:
         return Check(
             "bad",
@@ -64,7 +64,7 @@ def _config(ask: Ask) -> Check:
             "Correct the lines named here; the last good config stays in force.",
             "/api#history",
         )
-    restart = static_changes(ask.app.began, ask.runtime.config)
+    restart = static_changes(context.gateway.started_config, context.runtime.config)
     if restart:
         return Check(
             "warn",
@@ -74,7 +74,7 @@ def _config(ask: Ask) -> Check:
             "Restart Byway.",
             "/api#server",
         )
-    warnings = ask.runtime.config.warnings
+    warnings = context.runtime.config.warnings
     if warnings:
         return Check(
             "warn",
@@ -83,12 +83,12 @@ def _config(ask: Ask) -> Check:
             " ".join(f"{one.path or 'The file'}: {one.message}." for one in warnings[:4]),
             "`byway config check` shows them with their lines.",
         )
-    return Check("good", "good", title, str(ask.app.at_desk.filing.path))
+    return Check("good", "good", title, str(context.gateway.services.config_file.path))
 
 
-def _reached(ask: Ask) -> Check:
+def _reached(context: RequestContext) -> Check:
     title = "Clients reach this Byway"
-    recent = ask.app.recent
+    recent = context.gateway.requests
     if not recent.count:
         return Check(
             "none",
@@ -113,10 +113,10 @@ def _reached(ask: Ask) -> Check:
     )
 
 
-async def _answers(ask: Ask) -> Check:
+async def _answers(context: RequestContext) -> Check:
     title = "A model answers"
-    desk = ask.app.at_desk
-    base = f"unix:{desk.socket}" if desk.socket else f"{desk.base}/anthropic"
+    services = context.gateway.services
+    base = f"unix:{services.socket}" if services.socket else f"{services.base}/anthropic"
     verdict = await verify(base, "")
     if verdict.good:
         return Check("good", "Connected", title, f"{verdict.model} at {verdict.backend}, in {verdict.ms:,.0f} ms.")
@@ -134,9 +134,9 @@ async def _answers(ask: Ask) -> Check:
     )
 
 
-def _names(ask: Ask) -> list[Check]:
+def _names(context: RequestContext) -> list[Check]:
     """Claude Code's own names, those of its small calls first: they fail quietly."""
-    runtime = ask.runtime
+    runtime = context.runtime
     found = []
     for name, title in (
         ("claude-haiku-4-5-20251001", "Small calls (titles, page summaries, searches) have a model"),
@@ -185,10 +185,10 @@ def _names(ask: Ask) -> list[Check]:
     return found
 
 
-def _backends(ask: Ask) -> list[Check]:
+def _backends(context: RequestContext) -> list[Check]:
     found = []
-    for live in ask.runtime.backends.values():
-        state, word = standing(ask.runtime, live.name)
+    for live in context.runtime.backends.values():
+        state, word = standing(context.runtime, live.name)
         models = live.models or ()
         said = live.message or (
             f"It serves {', '.join(models[:4])}{' and more' if len(models) > 4 else ''}."
@@ -207,9 +207,9 @@ def _backends(ask: Ask) -> list[Check]:
     return found
 
 
-def _search(ask: Ask) -> Check:
+def _search(context: RequestContext) -> Check:
     title = "Web search"
-    settings = ask.runtime.config.web_search
+    settings = context.runtime.config.web_search
     if not settings.enabled and not settings.missing:
         return Check(
             "none",
@@ -219,7 +219,7 @@ def _search(ask: Ask) -> Check:
             "Switch it on, with a provider.",
             "/#search",
         )
-    if not ask.runtime.searcher.ready:
+    if not context.runtime.searcher.ready:
         lacking = ", ".join(settings.missing) or "a provider"
         return Check(
             "bad",
@@ -254,10 +254,10 @@ def _tools() -> Check:
     )
 
 
-def _keys(ask: Ask) -> Check:
+def _keys(context: RequestContext) -> Check:
     title = "Keys"
-    keys = ask.runtime.config.api_keys
-    if keys.mode == "permissive" and (keys.api_keys or ask.runtime.stored):
+    keys = context.runtime.config.api_keys
+    if keys.mode == "permissive" and (keys.api_keys or context.runtime.stored):
         return Check(
             "warn",
             "not asked for",
@@ -266,7 +266,7 @@ def _keys(ask: Ask) -> Check:
             "Take `mode` out of the config.",
             "/api#keys",
         )
-    if ask.runtime.keyring.blocking:
+    if context.runtime.keyring.blocking:
         return Check(
             "good",
             "asked for",
@@ -280,24 +280,24 @@ def _keys(ask: Ask) -> Check:
     )
 
 
-async def _data(ask: Ask) -> dict[str, Any]:
-    found = await checks(ask)
+async def _data(context: RequestContext) -> dict[str, Any]:
+    found = await checks(context)
     return {"checks": found, "bad": sum(one.state == "bad" for one in found)}
 
 
-async def index(ask: Ask) -> None:
+async def index(context: RequestContext) -> None:
     """The page."""
-    if wants_part(ask):
-        await part(ask, "trouble", "all", **await _data(ask))
+    if wants_part(context):
+        await part(context, "trouble", "all", **await _data(context))
         return
     await show(
-        ask,
+        context,
         "trouble",
         "Troubleshooting",
         here="/trouble",
         lead="Everything that usually goes wrong, looked at just now.",
-        **await _data(ask),
+        **await _data(context),
     )
 
 
-ROUTES: Routes = (("GET", "/trouble", index),)
+ROUTES = (Route("GET", "/trouble", index, "admin", "page"),)
