@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from byway.messages import sse
-from byway.messages.events import Event, Frame
+from byway.messages.events import Part, WholeAnswer
 
 Line = tuple[Any, ...]
 """("text", joined), ("thinking", joined), ("tool", id, name, input), ("block", type), ("end", reason, stop, counts)"""
 
 
-def plain(events: list[Event]) -> list[dict[str, Any]]:
+def plain(events: Sequence[Part]) -> list[dict[str, Any]]:
     """What the client's own parser makes of the bytes that go out."""
-    if len(events) == 1 and isinstance(events[0], Frame) and events[0].name == "message":
+    if len(events) == 1 and isinstance(events[0], WholeAnswer):
         found = json.loads(events[0].data)
         assert isinstance(found, dict)
         return [found]

@@ -10,7 +10,7 @@ import pytest
 from byway.backends.openai import completions
 from byway.backends.protocol import Target
 from byway.backends.vendors import VENDORS
-from byway.messages.events import Event
+from byway.messages.events import Part
 from byway.messages.request import Request, parse
 from byway.messages.stream import fold
 from byway.pipeline import forced
@@ -32,14 +32,14 @@ def target(vendor: str = "llamacpp", tools: bool | None = None) -> Target:
     return Target("box", "local", VENDORS[vendor], tools=tools)
 
 
-def answered(asked: Request, at: Target, **message: Any) -> list[Event]:
+def answered(asked: Request, at: Target, **message: Any) -> list[Part]:
     """The events of a server's whole answer."""
     reply = {
         "choices": [{"message": message, "finish_reason": "stop"}],
         "usage": {"prompt_tokens": 9, "completion_tokens": 4},
     }
     reader = completions.reader(asked, at)
-    return reader.feed(json.dumps(reply).encode()) + reader.close()
+    return [*reader.feed(json.dumps(reply).encode()), *reader.close()]
 
 
 def sent(asked: Request, at: Target) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from byway.backends.protocol import BackendProtocol, Call, Target
 from byway.backends.vendors import VENDORS
 from byway.messages import pdf, signature
 from byway.messages import request as messages
-from byway.messages.events import Event, Frame
+from byway.messages.events import Part, Passthrough, WholeAnswer
 from byway.messages.request import Request
 from byway.messages.stream import fold
 from byway.problems import Problem
@@ -61,10 +61,10 @@ def calls(case: Case, turn: Turn) -> Call:
             pdf.remember(unread, unread.read())
 
 
-def read(case: Case, chunks: Iterable[bytes]) -> tuple[list[Event], Problem | None]:
+def read(case: Case, chunks: Iterable[bytes]) -> tuple[list[Part], Problem | None]:
     """The events of an answer that comes in `chunks`, and the Problem that it ends with."""
     reader = MODULES[case.protocol].reader(asked(case.turns[-1]), target(case))
-    events: list[Event] = []
+    events: list[Part] = []
     try:
         for chunk in chunks:
             events += reader.feed(chunk)
@@ -268,7 +268,7 @@ def test_identity_changes_the_name_and_nothing_else(case: Case) -> None:
     if request.stream and not reply.streamed:
         return  # its form had to be changed
     events, _ = read(case, [reply.body])
-    out = b"".join(event.data for event in events if isinstance(event, Frame))
+    out = b"".join(event.data for event in events if isinstance(event, Passthrough | WholeAnswer))
     theirs = re.compile(rb'(?<="model":) ?"' + re.escape(target(case).model.encode()) + rb'"')
     assert _tight(out) == _tight(theirs.sub(json.dumps(request.model).encode(), reply.body, count=1))
 

@@ -15,10 +15,10 @@ from byway.messages.events import (
     BlockDelta,
     BlockStart,
     BlockStop,
-    Frame,
     MessageDelta,
     MessageStart,
     MessageStop,
+    Passthrough,
     Started,
     Stop,
     TextDelta,
@@ -242,7 +242,7 @@ def test_a_schema_that_is_not_there_is_missed_by_its_name() -> None:
         read(response_format={"type": "json_schema", "json_schema": {"name": "a"}})
 
 
-def chunks(*frames: Frame) -> list[Any]:
+def chunks(*frames: Passthrough) -> list[Any]:
     request, _ = chat.read(b'{"model": "m", "messages": [{"role": "user", "content": "hi"}]}', {}, "msg_x")
     data = chat.Chunks(request, 0, counted=True).encode(frames)
     return [one if one == b"[DONE]" else json.loads(one) for _, one in Decoder().feed(data)]
@@ -254,7 +254,7 @@ def test_events_without_their_names_in_front_are_events_all_the_same() -> None:
     end = (
         b': x\ndata: {"type":"message_delta","delta":{"stop_reason":"max_tokens"}}\n\ndata: {"type":"message_stop"}\n\n'
     )
-    first, second, third, last = chunks(Frame("message_start", begin), Frame("message_delta", end))
+    first, second, third, last = chunks(Passthrough(begin, "start"), Passthrough(end, "end"))
     assert first["choices"][0]["delta"] == {"role": "assistant", "content": ""}
     assert second["choices"][0]["finish_reason"] == "length"
     assert third["usage"]["prompt_tokens"] == 3 and last == b"[DONE]"
@@ -262,7 +262,7 @@ def test_events_without_their_names_in_front_are_events_all_the_same() -> None:
 
 def test_the_beginning_of_a_stream_of_chunks_stays_as_it_is() -> None:
     begin = b'data: {"id":"1","choices":[{"index":0,"delta":{"role":"assistant"}}]}\n\n'
-    assert chunks(Frame("message_start", begin))[0]["id"] == "1"
+    assert chunks(Passthrough(begin, "start", chat=True))[0]["id"] == "1"
 
 
 @pytest.mark.parametrize(
@@ -270,5 +270,5 @@ def test_the_beginning_of_a_stream_of_chunks_stays_as_it_is() -> None:
 )
 def test_what_is_no_event_is_the_backends_problem(data: bytes) -> None:
     with pytest.raises(Problem) as caught:
-        chunks(Frame("content_block_delta", b"event: content_block_delta\ndata: %b\n\n" % data))
+        chunks(Passthrough(b"event: content_block_delta\ndata: %b\n\n" % data, "content"))
     assert caught.value.kind == "broken"

@@ -18,7 +18,7 @@ from byway.backends.protocol import Target
 from byway.backends.vendors import VENDORS
 from byway.messages import request as messages
 from byway.messages import sse
-from byway.messages.events import Frame
+from byway.messages.events import Passthrough
 from byway.messages.sse import EVENT_LIMIT, Decoder
 from byway.messages.stream import fold, unfold
 from byway.pipeline import exchange
@@ -43,7 +43,7 @@ def test_a_message_start_full_of_the_word_model_is_renamed_too() -> None:
     data = json.dumps({"type": "message_start", "message": message}).encode()
     tap = anthropic.reader(REQUEST, Target("box", "claude-y", VENDORS["anthropic"]))
     (event,) = tap.feed(b"event: message_start\ndata: " + data + b"\n\n")
-    assert isinstance(event, Frame)
+    assert isinstance(event, Passthrough)
     assert json.loads(event.data.partition(b"data: ")[2])["message"]["model"] == REQUEST.model
 
 
@@ -125,7 +125,7 @@ def test_an_odd_answer_of_anthropic_s_form_is_broken_or_read(odd: Any) -> None:
     ],
 )
 def test_odd_frames_are_broken(items: list[Any]) -> None:
-    frames = [Frame("content_block_delta", b"data: " + json.dumps(item).encode() + b"\n\n") for item in items]
+    frames = [Passthrough(b"data: " + json.dumps(item).encode() + b"\n\n", "content") for item in items]
     with pytest.raises(Problem) as raised:
         fold(frames)
     assert raised.value.kind == "broken"

@@ -18,7 +18,7 @@ from byway.backends.protocol import BackendProtocol, Target
 from byway.backends.vendors import VENDORS
 from byway.messages import request as messages
 from byway.messages import signature, sse
-from byway.messages.events import Event, SignatureDelta, Stop, Usage
+from byway.messages.events import BlockStart, Part, SignatureDelta, Stop, Usage
 from byway.messages.stream import Writer, fold
 from byway.problems import Problem
 
@@ -41,9 +41,9 @@ def chunked(data: bytes, sizes: list[int]) -> list[bytes]:
     return [*found, data[at:]]
 
 
-def run(module: BackendProtocol, target: Target, chunks: list[bytes]) -> tuple[list[Event], Problem | None]:
+def run(module: BackendProtocol, target: Target, chunks: list[bytes]) -> tuple[list[Part], Problem | None]:
     reader = module.reader(REQUEST, target)
-    events: list[Event] = []
+    events: list[Part] = []
     try:
         for chunk in chunks:
             events += reader.feed(chunk)
@@ -258,4 +258,4 @@ def test_calls_without_end_are_broken_and_a_thousand_are_not() -> None:
         events, problem = run(*MODULES[0], [data])
         assert (problem and problem.kind) == kind
         if kind is None:
-            assert sum(event.name == "content_block_start" for event in events) == count
+            assert sum(isinstance(event, BlockStart) for event in events) == count

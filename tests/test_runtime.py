@@ -14,7 +14,7 @@ from scripted import Asked, Reply, Scripted, llamacpp_overflow, said
 
 from byway import config as settings
 from byway.backend import Backend
-from byway.backends.protocol import ModelFacts
+from byway.backends.protocol import Attempt, ModelFacts
 from byway.messages import request as messages
 from byway.problems import Problem
 from byway.runtime import Runtime
@@ -176,7 +176,7 @@ def test_the_config_s_word_stands_above_the_backend_s() -> None:
     async def act(runtime: Runtime, live: Backend) -> None:
         await runtime.refresh()
         assert live.registry.get("local") == ModelFacts(32768, False, source="config")
-        live.learn_from(Problem("prompt_too_long", "", facts={"tokens": 9000, "window": 8192}), "local", request())
+        live.learn_from(Problem("prompt_too_long", "", facts={"tokens": 9000, "window": 8192}), "local", Attempt())
         assert live.registry.target("local").window == 32768
 
     props = {"default_generation_settings": {"n_ctx": 8192}, "chat_template_caps": {"supports_tools": False}}
@@ -202,7 +202,7 @@ def test_a_window_is_learned_from_an_overflow_and_only_made_smaller() -> None:
     async def act(runtime: Runtime, live: Backend) -> None:
         for said_window, known in ((16384, 16384), (8192, 8192), (32768, 8192)):
             problem = Problem("prompt_too_long", "", facts={"tokens": 99999, "window": said_window})
-            assert not live.learn_from(problem, "local", request())
+            assert not live.learn_from(problem, "local", Attempt())
             assert live.registry.get("local") == ModelFacts(known, source="learned")
 
     with Scripted() as server:
@@ -212,7 +212,7 @@ def test_a_window_is_learned_from_an_overflow_and_only_made_smaller() -> None:
 def test_a_backend_that_says_too_much_is_not_believed_again() -> None:
     async def act(runtime: Runtime, live: Backend) -> None:
         await runtime.refresh()
-        live.learn_from(Problem("prompt_too_long", "", facts={"tokens": 99999, "window": 8192}), "local", request())
+        live.learn_from(Problem("prompt_too_long", "", facts={"tokens": 99999, "window": 8192}), "local", Attempt())
         await runtime.refresh()
         assert live.registry.get("local") == ModelFacts(8192, source="learned")
         server.pages["/v1/models"] = {"data": [{**LISTED, "max_model_len": 4096}]}

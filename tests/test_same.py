@@ -11,7 +11,7 @@ from byway.backends.openai import passthrough
 from byway.backends.protocol import Target
 from byway.backends.vendors import VENDORS
 from byway.fronts import chat
-from byway.messages.events import Event, Frame
+from byway.messages.events import Part, Passthrough
 from byway.messages.request import Request
 from byway.problems import Problem
 
@@ -31,16 +31,16 @@ def stream(*chunks: dict[str, Any]) -> bytes:
     return b"".join(b"data: %b\n\n" % json.dumps(one).encode() for one in chunks) + b"data: [DONE]\n\n"
 
 
-def frames(request: Request, *pieces: bytes) -> list[Frame]:
+def frames(request: Request, *pieces: bytes) -> list[Passthrough]:
     reader = passthrough.Reader(request, TARGET)
-    events: list[Event] = []
+    events: list[Part] = []
     for piece in pieces:
         if not reader.finished:
             events += reader.feed(piece)
-    return [event for event in [*events, *reader.close()] if isinstance(event, Frame)]
+    return [event for event in [*events, *reader.close()] if isinstance(event, Passthrough)]
 
 
-def told(found: list[Frame]) -> bytes:
+def told(found: list[Passthrough]) -> bytes:
     return b"".join(frame.data for frame in found)
 
 
@@ -76,7 +76,7 @@ def test_what_only_servers_and_clients_know_is_content_too(name: str) -> None:
     found = frames(
         asked(), stream(chunk({"role": "assistant", "content": ""}), chunk({name: {"x": "y"}}), chunk({}, "stop"))
     )
-    assert [frame.name for frame in found[:2]] == ["message_start", "chat"] and name.encode() in found[1].data
+    assert [frame.kind for frame in found[:2]] == ["start", "content"] and name.encode() in found[1].data
 
 
 def test_data_of_several_lines_comes_out_as_one() -> None:

@@ -233,7 +233,7 @@ def reading(*chunks: dict[str, Any]) -> tuple[AnswerReader, list[Any]]:
     body = b'{"model":"sonnet","max_tokens":9,"stream":true,"messages":[{"role":"user","content":"Hi"}]}'
     reader = completions.reader(messages.parse(body, {}, "msg_x"), Target("box", "local", VENDORS["generic"]))
     events = [event for chunk in chunks for event in reader.feed(b"data: %b\n\n" % json.dumps(chunk).encode())]
-    return reader, events + reader.close()
+    return reader, [*events, *reader.close()]
 
 
 HI = {"choices": [{"index": 0, "delta": {"content": "Hi"}}]}
@@ -268,7 +268,7 @@ def test_characters_cut_between_their_escapes_are_whole_again(text: str, data: s
     at = data.draw(st.integers(0, len(units)))
     body = b'{"model":"sonnet","max_tokens":9,"stream":true,"messages":[{"role":"user","content":"Hi"}]}'
     one = completions.reader(messages.parse(body, {}, "msg_x"), Target("box", "local", VENDORS["openai"]))
-    events = []
+    events: list[Any] = []
     for half in (units[:at], units[at:]):
         events += one.feed(b'data: {"choices":[{"delta":{"content":"%b"}}]}\n\n' % "".join(half).encode())
     events += one.feed(b"data: [DONE]\n\n")

@@ -10,9 +10,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Literal, NamedTuple, TypeVar
 
+import msgspec
+
 from byway.backends import anthropic
 from byway.backends.openai import completions
-from byway.backends.protocol import BackendProtocol, Call, ModelFacts, Target
+from byway.backends.protocol import Attempt, BackendProtocol, Call, ModelFacts, Target
 from byway.backends.vendors import VENDORS, ProtocolName, Vendor
 from byway.bounded import BoundedDict
 from byway.config import BackendSettings, TimeoutSettings
@@ -362,17 +364,16 @@ class Backend:
             return None
         return refuses(self.counter.tokens(target.model, body, target.tools is not False), None, target.window)
 
-    def learn_from(self, problem: Problem, model: str, request: Request) -> bool:
-        """Store the limits that a refusal names. Returns True when the same request may pass now."""
+    def learn_from(self, problem: Problem, model: str, attempt: Attempt) -> Attempt | None:
+        """Store the limits that a refusal names. Returns the attempt that may pass now, None when nothing was learned."""
         if not self.vendor.clamps_max_tokens:
-            return False
+            return None
         limit, tokens, window = (problem.facts.get(name) for name in ("max_output", "tokens", "window"))
         if isinstance(window, int) and window > 0:
             self.registry.learn_window(model, window)
         if isinstance(limit, int) and limit > 0 and self.registry.learn_answer_limit(model, limit):
-            return True
-        if isinstance(tokens, int) and isinstance(window, int) and tokens < window and request.room is None:
+            return attempt
+        if isinstance(tokens, int) and isinstance(window, int) and tokens < window and attempt.room is None:
             # The prompt fits, but the requested length of the answer does not fit behind it.
-            request.room = window - tokens
-            return True
-        return False
+            return msgspec.structs.replace(attempt, room=window - tokens)
+        return None

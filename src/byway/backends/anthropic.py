@@ -9,9 +9,9 @@ import msgspec
 from msgspec import Meta, Raw, Struct, UnsetType
 
 from byway.backends import errors
-from byway.backends.protocol import Call, ModelFacts, Target
+from byway.backends.protocol import FIRST, Attempt, Call, ModelFacts, Target
 from byway.messages import signature
-from byway.messages.events import Event, Frame, Usage
+from byway.messages.events import TOKENS, Part, Passthrough, Usage, WholeAnswer
 from byway.messages.request import Request, renamed
 from byway.messages.sse import CR, EVENT_LIMIT, Decoder
 from byway.messages.stream import unfold
@@ -25,7 +25,7 @@ _JSON: Final = ("content-type", "application/json")
 _MOST: Final = 32_000
 
 
-def request(request: Request, target: Target) -> Call:
+def request(request: Request, target: Target, attempt: Attempt = FIRST) -> Call:
     body = _without_ours(request.patched(target.model))
     if request.chat and isinstance(request.params.max_tokens, UnsetType):
         body = b'{"max_tokens":%d,%b' % (_MOST, body[1:])
@@ -174,7 +174,7 @@ class AnthropicReader:
         self._usage = Usage()
         self._problem: Problem | None = None
 
-    def feed(self, data: bytes) -> list[Event]:
+    def feed(self, data: bytes) -> list[Part]:
         if self.finished:
             return []
         self._size += len(data)
@@ -212,9 +212,9 @@ class AnthropicReader:
         self._rest, self._pieces = b"", []
         return data
 
-    def _frames(self, data: bytes) -> list[Event]:
+    def _frames(self, data: bytes) -> list[Part]:
         """Frames of `data`, which ends with one. What needs no look goes on in one piece."""
-        events: list[Event] = []
+        events: list[Part] = []
         plain: list[bytes] = []
         for frame in _split(data):
             if frame.startswith(_PLAIN):
@@ -232,11 +232,11 @@ class AnthropicReader:
             events.append(_passed(plain))
         return events
 
-    def _look(self, frame: bytes) -> Event | None:
+    def _look(self, frame: bytes) -> Part | None:
         decoder = Decoder()
         found = decoder.feed(frame) or decoder.close()
         if not found:
-            return Frame("ping", frame)
+            return Passthrough(frame, "ping")
         _, data = found[0]
         try:
             seen = _seen.decode(data)
@@ -247,22 +247,22 @@ class AnthropicReader:
             case "message_start":
                 if seen.message is not None:
                     self._count(seen.message.usage)
-                return Frame("message_start", self._rename(frame, data), self._usage)
+                return Passthrough(self._rename(frame, data), "start", usage=self._usage)
             case "message_delta":
                 self._count(seen.usage)
                 reason = seen.delta.stop_reason if seen.delta else None
                 self._stopped = self._stopped or reason is not None
-                return Frame("message_delta", frame, self._usage, reason)
+                return Passthrough(frame, "end", usage=self._usage, stop_reason=reason)
             case "message_stop":
                 self.finished = True
-                return Frame("message_stop", frame)
+                return Passthrough(frame, "end")
             case "error":
                 self._fail(errors.from_error(seen.error, backend=self._backend, window=self._window))
                 return None
             case "ping":
-                return Frame("ping", frame)
+                return Passthrough(frame, "ping")
             case _:
-                return Frame("content_block_delta", frame)
+                return Passthrough(frame, "content")
 
     def _rename(self, frame: bytes, data: bytes) -> bytes:
         if not self._renamed:
@@ -272,7 +272,7 @@ class AnthropicReader:
     def _count(self, usage: _Usage | None) -> None:
         """Later figures replace earlier ones: they are running totals."""
         if usage is not None:
-            for name in self._usage.__struct_fields__:
+            for name in TOKENS:
                 value = getattr(usage, name)
                 if value is not None:
                     setattr(self._usage, name, min(max(0, value), 1 << 53))
@@ -281,7 +281,7 @@ class AnthropicReader:
         self._problem = problem
         self.finished = True
 
-    def close(self) -> list[Event]:
+    def close(self) -> list[Part]:
         """The end of the answer; raises Problem when it was cut short."""
         if self._problem is not None:
             raise self._problem
@@ -290,21 +290,23 @@ class AnthropicReader:
         self._rest = self._joined()
         if not self._sse and self._rest.strip():
             return self._whole(self._rest)
-        events: list[Event] = []
+        events: list[Part] = []
         if self._sse and _is_whole(self._rest):
             events = self._frames(self._rest.rstrip(b"\r\n") + b"\n\n")
             if self._problem is not None:
                 raise self._problem
-            if events and events[-1].name == "message_stop":
+            last = events[-1] if events else None
+            if isinstance(last, Passthrough) and last.kind == "end" and last.usage is None:
+                # That was `message_stop`.
                 return events
         if self._stopped:
             # A stop reason has come: only the last frame is missing.
-            return [*events, Frame("message_stop", b'event: message_stop\ndata: {"type":"message_stop"}\n\n')]
+            return [*events, Passthrough(b'event: message_stop\ndata: {"type":"message_stop"}\n\n', "end")]
         raise Problem(
             "broken", f"The answer of backend {self._backend!r} ended before it was finished. The connection was cut."
         )
 
-    def _whole(self, data: bytes) -> list[Event]:
+    def _whole(self, data: bytes) -> list[Part]:
         if data.lstrip().startswith(b"<"):
             raise Problem(
                 "broken", f"Backend {self._backend!r} answered with a web page. Is its `url` that of the API?"
@@ -322,13 +324,13 @@ class AnthropicReader:
         self._count(seen.usage)
         if self._renamed:
             data = renamed(data, self._model, lambda data: _named.decode(data).model)
-        return unfold(data) if self._stream else [Frame("message", data, self._usage, seen.stop_reason)]
+        return unfold(data) if self._stream else [WholeAnswer(data, usage=self._usage, stop_reason=seen.stop_reason)]
 
 
-def _passed(frames: list[bytes]) -> Frame:
+def _passed(frames: list[bytes]) -> Passthrough:
     """Frames that need no look, as one."""
     pings = all(frame.startswith(b"event: ping") for frame in frames)
-    return Frame("ping" if pings else "content_block_delta", b"".join(frames))
+    return Passthrough(b"".join(frames), "ping" if pings else "content")
 
 
 def _is_whole(rest: bytes) -> bool:
@@ -361,7 +363,7 @@ def _split(data: bytes) -> list[bytes]:
     return [frame + mark for frame in data.split(mark) if frame]
 
 
-def reader(request: Request, target: Target) -> AnthropicReader:
+def reader(request: Request, target: Target, attempt: Attempt = FIRST) -> AnthropicReader:
     return AnthropicReader(request, target)
 
 

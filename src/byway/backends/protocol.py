@@ -5,13 +5,13 @@ A *module* satisfies `Backend`; mypy checks it where `PROTOCOLS` is made. The si
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal, Protocol
 
 import msgspec
 
 from byway.backends.vendors import Vendor
-from byway.messages.events import Event
+from byway.messages.events import Part
 from byway.messages.request import Request
 from byway.problems import Problem
 
@@ -48,6 +48,20 @@ class Target(msgspec.Struct, frozen=True, gc=False):
     """The most tokens that one answer may have, where it is known."""
 
 
+class Attempt(msgspec.Struct, frozen=True, gc=False):
+    """The facts of one attempt to answer a request at one target."""
+
+    estimate: int = 0
+    """Byway's guess at the tokens of the prompt; 0: none was made."""
+    room: int | None = None
+    """The tokens that the context window has left for the answer, where a refusal has named the numbers."""
+    judged: bool = False
+    """Byway itself adds the verdicts that the request's `safeguards` ask for."""
+
+
+FIRST: Final = Attempt()
+
+
 class ModelFacts(msgspec.Struct, frozen=True):
     """What a backend says of one model. None: it did not say."""
 
@@ -82,9 +96,9 @@ class AnswerReader(Protocol):
     def estimated(self) -> bool:
         """After `close`: the backend said nothing of usage, so the counts are guesses."""
 
-    def feed(self, data: bytes) -> list[Event]: ...
+    def feed(self, data: bytes) -> Sequence[Part]: ...
 
-    def close(self) -> list[Event]: ...
+    def close(self) -> Sequence[Part]: ...
 
 
 class BackendProtocol(Protocol):
@@ -94,9 +108,9 @@ class BackendProtocol(Protocol):
     def NATIVE(self) -> bool:
         """The protocol is the Messages API itself: requests and answers pass through unchanged."""
 
-    def request(self, request: Request, target: Target) -> Call: ...
+    def request(self, request: Request, target: Target, attempt: Attempt = FIRST) -> Call: ...
 
-    def reader(self, request: Request, target: Target) -> AnswerReader: ...
+    def reader(self, request: Request, target: Target, attempt: Attempt = FIRST) -> AnswerReader: ...
 
     def problem(self, status: int, headers: Mapping[str, str], body: bytes, target: Target) -> Problem: ...
 

@@ -15,10 +15,9 @@ from msgspec import Raw, Struct
 
 from byway.messages import claudecode
 from byway.messages import request as messages
-from byway.messages.events import Event, Frame, Ping
-from byway.messages.request import Request
-from byway.messages.sse import Decoder
-from byway.messages.stream import fold, tool_input
+from byway.messages.events import Part, Passthrough, Ping, WholeAnswer
+from byway.messages.request import Content, Request
+from byway.messages.stream import fields, fold, tool_input
 from byway.problems import Problem
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -91,45 +90,30 @@ class Chat(Struct):
 
 
 _chat: Final = msgspec.json.Decoder(Chat)
-_fields: Final = msgspec.json.Decoder(dict[str, Raw])
+_raw_fields: Final = msgspec.json.Decoder(dict[str, Raw])
 _KNOWN: Final = frozenset(Chat.__struct_fields__)
-
-
-class _Untold(Request):
-    """A request that has no words in the Messages format: only a backend that speaks chat can answer it."""
-
-    reason: Problem
-
-    def patched(self, model: str) -> bytes:
-        raise self.reason
 
 
 def read(body: bytes, headers: Mapping[str, str], id: str) -> tuple[Request, Chat]:
     """The Messages request of a chat completion, and what the front itself has to know; raises Problem `invalid_request`."""
     try:
-        chat, fields = _chat.decode(body), _fields.decode(body)
-    except msgspec.ValidationError as error:
-        text, _, where = str(error).partition(" - at `$")
-        place = re.sub(r"\[(\w+|\.\.\.)\]", r".\1", where.rstrip("`")).lstrip(".")
-        raise Problem("invalid_request", f"{place}: {text}" if place else text) from None
-    except RecursionError:
-        raise Problem("invalid_request", "The request body is nested too deeply.") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Problem("invalid_request", f"The request body is not valid JSON: {error}") from None
+        chat, given = _chat.decode(body), _raw_fields.decode(body)
+    except Exception as error:
+        raise messages.invalid(error, body="The request body") from None
     if not chat.messages:
         raise Problem("invalid_request", "messages: at least one message is required")
+    untranslatable: Problem | None = None
     try:
         request = messages.parse(_encode(_said(chat)), headers, id)
     except Problem as problem:
-        # Perhaps the backend speaks chat, and knows more of it than Byway does.
+        # A backend that speaks chat may know more of the format than Byway does.
+        untranslatable = problem
         least = {"model": chat.model, "stream": bool(chat.stream), "messages": [{"role": "user", "content": "-"}]}
-        # No search of Byway's own: its turns would be made of these words instead of the client's.
-        bare = messages.parse(_encode({**least, "tool_choice": {"type": "none"}}), headers, id)
-        request = _Untold(id, b"-", bare.params, headers, len(body))
-        request.reason = problem
-    request.chat = body
-    request.size = len(body)
-    request.extra = {name: raw for name, raw in fields.items() if name not in _KNOWN}
+        # Without a tool choice Byway could search for this text instead of the client's.
+        request = messages.parse(_encode({**least, "tool_choice": {"type": "none"}}), headers, id)
+    extra = {name: raw for name, raw in given.items() if name not in _KNOWN}
+    content = Content(request.body, request.params, request.content.turns, body, extra)
+    request = msgspec.structs.replace(request, size=len(body), content=content, untranslatable=untranslatable)
     return request, chat
 
 
@@ -345,11 +329,11 @@ def usage(said: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def completion(events: list[Event], created: int) -> bytes:
-    """The whole answer; raises Problem `broken` for events that do not make one. `created`: seconds since the epoch."""
-    if events and type(events[0]) is Frame and events[0].name == "chat":
-        return events[0].data
-    message = _any(fold(events))
+def completion(parts: list[Part], created: int) -> bytes:
+    """The whole answer; raises Problem `broken` for parts that do not make one. `created`: seconds since the epoch."""
+    if parts and type(parts[0]) is WholeAnswer and parts[0].chat:
+        return parts[0].data
+    message = _any(fold(parts))
     texts, thoughts, calls = [], [], []
     for block in message["content"]:
         match block.get("type"):
@@ -398,27 +382,19 @@ class Chunks:
         """The index of a block -> that of its tool call."""
         self._usage: dict[str, Any] = {}
 
-    def encode(self, events: Iterable[Event]) -> bytes:
-        """The bytes of `events`. Chunks of a backend that speaks chat are frames already."""
-        found: list[bytes] = []
-        for event in events:
-            if type(event) is Frame:
-                found.append(event.data if event.name == "chat" else self._frame(event))
-            elif type(event) is Ping:
-                found.append(b": ping\n\n")
-            else:
-                found.append(self._event(msgspec.to_builtins(event)))
-        return b"".join(found)
+    def encode(self, parts: Iterable[Part]) -> bytes:
+        """The bytes of `parts`. Chunks of a backend that speaks chat pass through."""
+        return b"".join(map(self._encode_part, parts))
 
-    def _frame(self, frame: Frame) -> bytes:
-        """What a backend sent as it is: events of the Messages API, or the beginning of a stream of chunks."""
+    def _encode_part(self, part: Part) -> bytes:
+        if type(part) is Ping:
+            return b": ping\n\n"
+        if type(part) is Passthrough and part.chat:
+            return part.data
         try:
-            said = [_any(data) for _, data in Decoder().feed(frame.data)]
-            if frame.name == "message_start" and all(one.get("type") != "message_start" for one in said):
-                return frame.data
-            return b"".join(map(self._event, said))
+            return b"".join(map(self._event, fields(part)))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, LookupError, TypeError, AttributeError):
-            raise Problem("broken", "The backend sent an event that is none of the Messages API.") from None
+            raise Problem("broken", "The backend sent an event that is not part of the Messages API.") from None
 
     def _event(self, event: dict[str, Any]) -> bytes:
         match event["type"]:

@@ -1,24 +1,31 @@
-"""The events of an answer: what a backend's reader produces and a client's stream is made of. Types only.
+"""The parts of an answer: what a backend's reader returns and a client's stream is made of. Types only.
 
 Shapes: https://docs.anthropic.com/en/api/messages-streaming and the `anthropic` SDK 2.11.0 (seen 2026-11-20).
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, Final, Literal
 
-from msgspec import UNSET, Raw, UnsetType, field
+from msgspec import UNSET, UnsetType, field
 
 from byway.messages.blocks import Text, Wire
 
 
 class Usage(Wire):
-    """Tokens, as the official API counts: `input_tokens` leaves out what the cache gave."""
+    """Tokens, as the official API counts them: `input_tokens` excludes tokens that were read from the cache."""
 
     input_tokens: int = 0
     cache_creation_input_tokens: int = 0
     cache_read_input_tokens: int = 0
     output_tokens: int = 0
+    server_tool_use: dict[str, int] | UnsetType = UNSET
+    """How often server tools were used; only in answers for which Byway ran some."""
+
+
+#: The counts of tokens in a Usage.
+TOKENS: Final = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens")
 
 
 class Started(Wire, tag_field="type", tag="message"):
@@ -31,7 +38,7 @@ class Started(Wire, tag_field="type", tag="message"):
     content: list[Any] = field(default_factory=list)
     stop_reason: str | None = None
     stop_sequence: str | None = None
-    safeguard_results: Raw | UnsetType = UNSET
+    safeguard_results: list[dict[str, Any]] | UnsetType = UNSET
 
 
 class MessageStart(Wire, tag_field="type", tag="message_start"):
@@ -50,10 +57,14 @@ class ThinkingStart(Wire, tag_field="type", tag="thinking"):
     signature: str = ""
 
 
+ServerBlock = dict[str, Any]
+"""A block that only Byway's server tools produce: `server_tool_use`, `web_search_tool_result`, a text with citations."""
+
+
 class BlockStart(Wire, tag_field="type", tag="content_block_start"):
     name: ClassVar[str] = "content_block_start"
     index: int
-    content_block: Text | ToolStart | ThinkingStart
+    content_block: Text | ToolStart | ThinkingStart | ServerBlock
 
 
 class TextDelta(Wire, tag_field="type", tag="text_delta"):
@@ -72,10 +83,14 @@ class InputDelta(Wire, tag_field="type", tag="input_json_delta"):
     partial_json: str
 
 
+class CitationsDelta(Wire, tag_field="type", tag="citations_delta"):
+    citation: dict[str, Any]
+
+
 class BlockDelta(Wire, tag_field="type", tag="content_block_delta"):
     name: ClassVar[str] = "content_block_delta"
     index: int
-    delta: TextDelta | InputDelta | ThinkingDelta | SignatureDelta
+    delta: TextDelta | InputDelta | ThinkingDelta | SignatureDelta | CitationsDelta
 
 
 class BlockStop(Wire, tag_field="type", tag="content_block_stop"):
@@ -91,7 +106,7 @@ StopReason = Literal[
 class Stop(Wire):
     stop_reason: str | None
     stop_sequence: str | None = None
-    safeguard_results: Raw | UnsetType = UNSET
+    safeguard_results: list[dict[str, Any]] | UnsetType = UNSET
 
 
 class MessageDelta(Wire, tag_field="type", tag="message_delta"):
@@ -108,16 +123,66 @@ class Ping(Wire, tag_field="type", tag="ping"):
     name: ClassVar[str] = "ping"
 
 
-class Frame(Wire):
-    """Bytes of an Anthropic backend that go on as they came: one event or several, or (`name` "message") a whole answer.
+Event = MessageStart | BlockStart | BlockDelta | BlockStop | MessageDelta | MessageStop | Ping
+"""An event in Byway's own types, translated from what a backend sent."""
 
-    `usage` and `stop_reason` are what the bytes say of them, for the meter.
-    """
 
-    name: str
+class Passthrough(Wire):
+    """Bytes of a streamed answer that go to the client as they came: one server-sent event or several."""
+
     data: bytes
+    kind: Literal["start", "content", "ping", "end"]
+    """What the bytes hold: the beginning before any content, content, only pings, or the end after all content."""
+    chat: bool = False
+    """The events are chunks of a chat completion, not events of the Messages API."""
+    usage: Usage | None = None
+    """The usage in these bytes, for the record of the request."""
+    stop_reason: str | None = None
+
+
+class WholeAnswer(Wire):
+    """An answer that was not streamed, as JSON that goes to the client as it came."""
+
+    data: bytes
+    chat: bool = False
+    """It is a chat completion, not a message of the Messages API."""
     usage: Usage | None = None
     stop_reason: str | None = None
 
 
-Event = MessageStart | BlockStart | BlockDelta | BlockStop | MessageDelta | MessageStop | Ping | Frame
+Part = Event | Passthrough | WholeAnswer
+"""What a backend's reader returns."""
+_BEFORE_CONTENT: Final = frozenset(("message_start", "ping"))
+
+
+def has_content(parts: Iterable[Part]) -> bool:
+    """Return whether `parts` holds more than a beginning and pings."""
+    return any(map(_is_content, parts))
+
+
+def _is_content(part: Part) -> bool:
+    if isinstance(part, Passthrough):
+        return part.kind in ("content", "end")
+    return isinstance(part, WholeAnswer) or part.name not in _BEFORE_CONTENT
+
+
+def starts(part: Part) -> bool:
+    """Return whether `part` is the beginning of a streamed answer."""
+    return part.kind == "start" if type(part) is Passthrough else type(part) is MessageStart
+
+
+def ends(part: Part) -> bool:
+    """Return whether `part` belongs to the end of an answer, after all content."""
+    if type(part) is Passthrough:
+        return part.kind == "end"
+    return type(part) is MessageDelta or type(part) is MessageStop or type(part) is WholeAnswer
+
+
+def reported(parts: Sequence[Part]) -> tuple[Usage, str | None] | None:
+    """The latest usage in `parts`, and the stop reason beside it; None when no part reports any."""
+    for part in reversed(parts):
+        if type(part) is MessageDelta:
+            return part.usage, part.delta.stop_reason
+        if (type(part) is Passthrough or type(part) is WholeAnswer) and part.usage is not None:
+            return part.usage, part.stop_reason
+    return None

@@ -11,7 +11,7 @@ from itertools import chain, islice
 from typing import Annotated, Any, Final, Literal, NoReturn
 
 import msgspec
-from msgspec import UNSET, Meta, Raw, UnsetType
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from byway.messages.blocks import KNOWN, Block, Text, ToolResult, Unknown, Wire
 from byway.problems import Problem
@@ -21,21 +21,21 @@ _ROLES: Final[dict[str, Role]] = {"user": "user", "assistant": "assistant", "sys
 
 
 class Thought(Wire):
-    """The setting `thinking`: `adaptive`, `enabled` with a budget, `disabled`."""
+    """The parameter `thinking`: `adaptive`, `enabled` with a budget, `disabled`."""
 
     type: str
     budget_tokens: int | None = None
 
 
 class Format(Wire):
-    """The form that an answer's text must have: `json_schema`."""
+    """The format of the answer's text: `json_schema`."""
 
     type: str
     schema: Raw = Raw()
 
 
 class OutputConfig(Wire):
-    """How hard to think, and in which form to answer."""
+    """The effort of the model, and the format of the answer."""
 
     effort: str | None = None
     format: Format | None = None
@@ -65,13 +65,13 @@ class Tool(Wire):
 
     name: str = ""
     type: str | None = None
-    # The bulk of a prompt: it goes on as it came, never opened.
+    # The bulk of a prompt: passed on as it came, never decoded.
     description: Raw = Raw()
     input_schema: Raw = Raw()
     defer_loading: bool | None = None
     strict: bool | None = None
     input_examples: Raw = Raw()
-    # Those of `web_search_...` and `web_fetch_...`.
+    # Fields of `web_search_...` and `web_fetch_...`.
     max_uses: int | None = None
     max_content_tokens: int | None = None
     use_cache: bool | None = None
@@ -80,7 +80,7 @@ class Tool(Wire):
     allowed_domains: list[str] | None = None
     blocked_domains: list[str] | None = None
     user_location: Raw = Raw()
-    # Those of the tool `computer_...`.
+    # Fields of the tool `computer_...`.
     display_width_px: int | None = None
     display_height_px: int | None = None
     enable_zoom: bool | None = None
@@ -109,7 +109,7 @@ class Params(Wire, kw_only=True):
 
 
 class _Typed(Params, kw_only=True):
-    """A request of which every block is known: one pass decodes all of it."""
+    """A request in which every block is known: one pass decodes all of it."""
 
     messages: list[Turn]
     system: str | list[Text] | None = None
@@ -122,7 +122,7 @@ class _LooseTurn(Wire):
 
 
 class _Loose(Params, kw_only=True):
-    """Any other request: its blocks are decoded one by one, so that an unknown one does not spoil the rest."""
+    """Any other request: its blocks are decoded one by one, so that an unknown block does not spoil the rest."""
 
     messages: list[Raw]
     system: str | list[Raw] | None = None
@@ -151,79 +151,114 @@ _DIGITS: Final = 4300
 _ONLY_DIGITS: Final = bytes(48 if 48 <= byte <= 57 else 32 for byte in range(256))
 
 
-class _Named(Wire):
+class _ModelName(Wire):
     model: str
 
 
-_named: Final = msgspec.json.Decoder(_Named)
+_model_name: Final = msgspec.json.Decoder(_ModelName)
 _NAME: Final = re.compile(rb'("model"\s*:\s*)"(?:[^"\\]|\\.)*"')
-
-
-#: How many places are tried in which the model's name may stand.
+#: How many occurrences of `"model": "..."` are tried before the body is taken apart instead.
 _TRIES: Final = 16
 
 
-class Request:
-    """One request from the client. `id` is that of the answer (`msg_...`), made by whoever calls `parse`.
+class Content:
+    """The parts of a request that hold its prompt. `release` frees them.
 
-    `body` and what is decoded from it are let go by `drop` as soon as no other target can be tried: a thousand open
-    streams must not keep a thousand prompts.
+    They are freed as soon as no other target can be tried: a thousand open streams must not keep a thousand prompts.
     """
 
-    __slots__ = (
-        "_headers", "_turns", "body", "chat", "estimate", "extra", "id", "judged", "loose", "model", "params", "room",
-        "size", "stream",
-    )  # fmt: skip
+    __slots__ = ("body", "chat", "extra", "params", "turns")
 
-    def __init__(self, id: str, body: bytes, params: Params, headers: Mapping[str, str], size: int) -> None:
-        self.id = id
+    def __init__(
+        self,
+        body: bytes,
+        params: Params,
+        turns: list[Turn] | None,
+        chat: bytes = b"",
+        extra: dict[str, Raw] | None = None,
+    ) -> None:
         self.body = body
         self.params = params
-        self.model = params.model
-        self.stream = bool(params.stream)
-        self._headers = headers
-        self.size = size
-        self.estimate = size // 4 or 1
-        """A guess at the prompt's tokens: what `message_start` says before anybody has counted."""
-        self.loose = type(params) is _Loose
-        """It has a block of a type that is not known, or one that is not as it should be."""
-        self.judged = False
-        """Byway itself brings the verdicts that its `safeguards` ask for."""
-        self.chat = b""
-        """The body of a chat completion that this request stands for."""
-        self.extra: dict[str, Raw] | None = None
-        """Fields of that body for which the Messages API has no word; None: it is no chat completion."""
-        self.room: int | None = None
-        """Tokens that the window has left for the answer, once a backend has said so."""
-        self._turns: list[Turn] | None = params.messages if isinstance(params, _Typed) else None
+        self.turns = turns
+        """None: not decoded yet."""
+        self.chat = chat
+        self.extra = extra
+
+    def release(self) -> None:
+        """Free the body and everything that was decoded from it."""
+        self.body = self.chat = b""
+        self.params = Params(model=self.params.model)
+        self.turns = None
+
+
+class Request(Struct, frozen=True):
+    """One request of the client. It does not change; the facts of one attempt at one target are an `Attempt`."""
+
+    id: str
+    """The id of the answer, `msg_...`."""
+    model: str
+    stream: bool
+    size: int
+    """Bytes of the body."""
+    headers: Mapping[str, str]
+    content: Content
+    loose: bool = False
+    """It has a block of an unknown type, or a block of a known type with a wrong shape."""
+    untranslatable: Problem | None = None
+    """Why the Messages API cannot express this chat completion: only a backend that speaks chat can answer it."""
+
+    @property
+    def estimate(self) -> int:
+        """A guess at the prompt's tokens by its size alone: what `message_start` reports before anything was counted."""
+        return self.size // 4 or 1
+
+    @property
+    def body(self) -> bytes:
+        """The Messages request as it came."""
+        return self.content.body
+
+    @property
+    def params(self) -> Params:
+        return self.content.params
+
+    @property
+    def chat(self) -> bytes:
+        """The body of the chat completion that this request stands for; empty when it is a Messages request."""
+        return self.content.chat
+
+    @property
+    def extra(self) -> dict[str, Raw] | None:
+        """Fields of the chat completion that the Messages API does not have; None when it is a Messages request."""
+        return self.content.extra
 
     @property
     def forwarded(self) -> tuple[tuple[str, str], ...]:
         """`anthropic-version` and `anthropic-beta`, as they came."""
-        return tuple((name, self._headers[name]) for name in _FORWARDED if name in self._headers)
+        return tuple((name, self.headers[name]) for name in _FORWARDED if name in self.headers)
 
     @property
     def system(self) -> list[str]:
         """The texts of the top-level `system`."""
-        params = self.params
-        said = params.system if isinstance(params, (_Typed, _Loose)) else None
-        if said is None or isinstance(said, str):
-            return [said] if said else []
+        params = self.content.params
+        system = params.system if isinstance(params, (_Typed, _Loose)) else None
+        if system is None or isinstance(system, str):
+            return [system] if system else []
         texts: list[str] = []
-        for at, one in enumerate(said):
-            block = _decoded(one, f"system.{at}") if isinstance(one, Raw) else one
+        for index, item in enumerate(system):
+            block = _decode_block(item, f"system.{index}") if isinstance(item, Raw) else item
             if not isinstance(block, Text):
-                _wrong(f"system.{at}.type", "Input should be 'text'")
+                _reject(f"system.{index}.type", "Input should be 'text'")
             texts.append(block.text)
         return texts
 
     @property
     def turns(self) -> list[Turn]:
         """The conversation; raises Problem with the path of what is wrong in it."""
-        if self._turns is None:
-            raws = self.params.messages if isinstance(self.params, _Loose) else ()
-            self._turns = [_loose_turn(raw, f"messages.{at}") for at, raw in enumerate(raws)]
-        return self._turns
+        content = self.content
+        if content.turns is None:
+            raws = content.params.messages if isinstance(content.params, _Loose) else ()
+            content.turns = [_decode_turn(raw, f"messages.{index}") for index, raw in enumerate(raws)]
+        return content.turns
 
     @property
     def unknown(self) -> set[str]:
@@ -234,31 +269,46 @@ class Request:
 
     def patched(self, model: str) -> bytes:
         """The body with the value of `model` changed and every other byte as it came."""
-        return self.body if model == self.model else renamed(self.body, model, lambda data: _named.decode(data).model)
+        if self.untranslatable is not None:
+            raise self.untranslatable
+        if model == self.model:
+            return self.content.body
+        return renamed(self.content.body, model, lambda data: _model_name.decode(data).model)
 
-    def asking(self, turns: list[Turn], params: Params) -> Request:
-        """Another turn of the same exchange: other turns, other params. It has no body to pass on unopened."""
-        made = Request(self.id, b"", params, self._headers, self.size)
-        made._turns = turns
-        made.judged, made.room, made.extra = self.judged, self.room, self.extra
-        return made
+    def followed(self, turns: list[Turn], params: Params, *, stream: bool | None = None) -> Request:
+        """The request for another model turn of the same exchange. It has no body that could pass through unchanged."""
+        return Request(
+            self.id,
+            self.model,
+            self.stream if stream is None else stream,
+            self.size,
+            self.headers,
+            Content(b"", params, turns, extra=self.content.extra),
+            # Its blocks are decoded already.
+            False,
+        )
 
-    def drop(self) -> None:
-        """Let go of the body and all that was decoded from it."""
-        self.body = self.chat = b""
-        self.params = Params(model=self.model)
-        self._turns = None
+    def limited(self, max_tokens: int) -> Request:
+        """The same request with another `max_tokens` in its params. The body stays as it came."""
+        content = self.content
+        params = msgspec.structs.replace(content.params, max_tokens=max_tokens)
+        return msgspec.structs.replace(
+            self, content=Content(content.body, params, content.turns, content.chat, content.extra)
+        )
 
 
 def renamed(data: bytes, model: str, read: Callable[[bytes], str]) -> bytes:
-    """`data` with its model's name changed to `model`, by slice. `read` finds the name where it counts, so that the same
-    words elsewhere (in a tool's input, say) are left alone."""
+    """Return `data` with its model name changed to `model`, by slice.
+
+    `read` returns the name that counts in the changed data, so that the same words elsewhere (in the input of a tool,
+    for example) stay as they are.
+    """
     value = _encode(model)
-    for found in islice(_NAME.finditer(data), _TRIES):
-        changed = b"%b%b%b%b" % (data[: found.start()], found[1], value, data[found.end() :])
+    for match in islice(_NAME.finditer(data), _TRIES):
+        changed = b"%b%b%b%b" % (data[: match.start()], match[1], value, data[match.end() :])
         if read(changed) == model:
             return changed
-    # So many of these words that each try would cost more than to take it apart.
+    # With this many occurrences decoding the fields once costs less than another try.
     fields = msgspec.json.decode(data, type=dict[str, Raw])
     if "model" in fields:
         fields["model"] = Raw(value)
@@ -270,9 +320,9 @@ def renamed(data: bytes, model: str, read: Callable[[bytes], str]) -> bytes:
 
 
 def parse(body: bytes, headers: Mapping[str, str], id: str) -> Request:
-    """Read a request as far as routing needs it; the conversation is decoded when a backend asks for it.
+    """Read a request as far as routing needs it; the conversation is decoded when a backend needs it.
 
-    `headers` has lower-case names. Raises Problem `invalid_request` for what the official API refuses for its shape.
+    `headers` has lower-case names. Raises Problem `invalid_request` for a shape that the official API refuses.
     """
     params: _Typed | _Loose
     try:
@@ -280,74 +330,104 @@ def parse(body: bytes, headers: Mapping[str, str], id: str) -> Request:
             params = _typed.decode(body)
         except msgspec.ValidationError:
             params = _loose.decode(body)
-    except msgspec.ValidationError as error:
-        _wrong("", str(error))
-    except RecursionError:
-        raise Problem("invalid_request", "The request body is nested too deeply.") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Problem("invalid_request", f"The request body is not valid JSON: {error}") from None
+    except Exception as error:
+        raise invalid(error, body="The request body") from None
     if not params.messages:
-        _wrong("messages", "at least one message is required")
-    return Request(id, body, params, headers, len(body))
+        _reject("messages", "at least one message is required")
+    turns = params.messages if isinstance(params, _Typed) else None
+    return Request(
+        id, params.model, bool(params.stream), len(body), headers, Content(body, params, turns), turns is None
+    )
+
+
+def invalid(error: Exception, path: str = "", body: str = "This part of the request") -> Problem:
+    """The Problem `invalid_request` for an error of a JSON decoder, with the path of what is wrong.
+
+    Raises `error` again when it is not an error of a decoder.
+    """
+    if isinstance(error, msgspec.ValidationError):
+        return _complaint(path, str(error))
+    at = f"{path}: " if path else ""
+    if isinstance(error, RecursionError):
+        return Problem("invalid_request", f"{at}{body} is nested too deeply.")
+    if isinstance(error, UnicodeDecodeError):
+        return Problem("invalid_request", f"{at}{body} is not valid UTF-8: {error.reason} at byte {error.start}.")
+    if isinstance(error, msgspec.DecodeError):
+        return Problem("invalid_request", f"{at}{body} is not valid JSON: {error}")
+    raise error
 
 
 def unopened(raw: Raw, path: str) -> bytes:
-    """The bytes of a part that is passed on as it came; none when it is absent or null.
+    """The bytes of a part that is passed on as it came; empty when it is absent or null.
 
-    The decoder has looked at its escapes. Here: is it UTF-8, and no number in it so long that servers choke on it?
+    The decoder has checked its structure only. So this checks that it is UTF-8, and that it has no number so long that
+    servers fail on it.
     """
     data = bytes(raw)
     if not data.isascii():
         try:
             data.decode()
         except UnicodeDecodeError:
-            _wrong(path, "Input should be valid UTF-8")
+            _reject(path, "Input should be valid UTF-8")
     if len(data) > _DIGITS and b"0" * _DIGITS in data.translate(_ONLY_DIGITS):
-        _wrong(path, f"Input should not hold a number of more than {_DIGITS} digits")
+        _reject(path, f"Input should not hold a number of more than {_DIGITS} digits")
     return b"" if data == b"null" else data
 
 
-def _loose_turn(raw: Raw, path: str) -> Turn:
-    """One message whose blocks, or whose role, are not all known; raises the complaint with its place."""
+def _decode_turn(raw: Raw, path: str) -> Turn:
+    """Decode one message of a loose request; raises Problem with the path of what is wrong in it."""
     try:
         turn = _turn.decode(raw)
-    except msgspec.ValidationError as error:
-        _wrong(path, str(error))
+    except Exception as error:
+        raise invalid(error, path) from None
     role = _ROLES.get(turn.role)
     if role is None:
-        _wrong(f"{path}.role", "Input should be 'user' or 'assistant'")
+        _reject(f"{path}.role", "Input should be 'user' or 'assistant'")
     content = turn.content
     if not isinstance(content, str):
-        blocks = [_decoded(item, f"{path}.content.{at}") for at, item in enumerate(content)]
+        blocks = [_decode_block(item, f"{path}.content.{index}") for index, item in enumerate(content)]
         return Turn(role, blocks, turn.output_config)
     return Turn(role, content, turn.output_config)
 
 
-def _decoded(raw: Raw, path: str) -> Block:
-    """One block; of an unknown type it is kept whole."""
+def _decode_block(raw: Raw, path: str) -> Block:
+    """Decode one block; a block of an unknown type is kept whole."""
     try:
         block: Block = _block.decode(raw)
     except msgspec.ValidationError as error:
-        try:
-            kind = _type.decode(raw).type
-        except msgspec.ValidationError:
-            _wrong(f"{path}.type", "Field required, a string")
-        if kind not in KNOWN:
-            return Unknown(kind, raw)
-        if kind == "tool_result":
-            try:
-                result = _result.decode(raw)
-            except msgspec.ValidationError as inner:
-                _wrong(path, str(inner))
-            if isinstance(result.content, list):
-                content = [_decoded(item, f"{path}.content.{at}") for at, item in enumerate(result.content)]
-                return ToolResult(result.tool_use_id, content, result.is_error)
-        _wrong(path, str(error))
+        return _decode_other(raw, path, error)
+    except Exception as error:
+        raise invalid(error, path) from None
     return block
 
 
-def _wrong(path: str, message: str) -> NoReturn:
-    """Raise the 400 that names the place, from msgspec's words (`Expected ... - at `$.x`) or ours."""
+def _decode_other(raw: Raw, path: str, error: msgspec.ValidationError) -> Block:
+    """A block that is no known block as it should be; `error` is what the decoder said of it."""
+    try:
+        kind = _type.decode(raw).type
+    except msgspec.ValidationError:
+        _reject(f"{path}.type", "Field required, a string")
+    except Exception as other:
+        raise invalid(other, path) from None
+    if kind not in KNOWN:
+        return Unknown(kind, Raw(unopened(raw, path)))
+    if kind == "tool_result":
+        try:
+            result = _result.decode(raw)
+        except Exception as other:
+            raise invalid(other, path) from None
+        if isinstance(result.content, list):
+            content = [_decode_block(item, f"{path}.content.{index}") for index, item in enumerate(result.content)]
+            return ToolResult(result.tool_use_id, content, result.is_error)
+    raise invalid(error, path)
+
+
+def _complaint(path: str, message: str) -> Problem:
+    """The 400 that names the place, from msgspec's words (`Expected ... - at `$.x`) or ours."""
     text, _, where = message.partition(" - at `$")
     place = (path + re.sub(r"\[(\w+|\.\.\.)\]", r".\1", where.rstrip("`"))).lstrip(".")
-    raise Problem("invalid_request", f"{place}: {text}" if place else text)
+    return Problem("invalid_request", f"{place}: {text}" if place else text)
+
+
+def _reject(path: str, message: str) -> NoReturn:
+    raise _complaint(path, message)

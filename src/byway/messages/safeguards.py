@@ -66,7 +66,7 @@ _FORM: Final = {
 _MOST: Final = 2_000
 
 
-class Call(Struct):
+class ToolCall(Struct):
     """A tool call of an answer."""
 
     id: str
@@ -80,12 +80,12 @@ class _Safeguard(Struct):
     classifier_context: Raw = Raw()
 
 
-def asked(params: Params) -> list[str]:
-    """The kinds of verdicts that a request asks for."""
+def kinds(params: Params) -> list[str]:
+    """The kinds of verdicts that a request wants."""
     return [_read(raw).type for raw in params.safeguards or ()]
 
 
-def question(request: Request, call: Call, model: str) -> bytes | None:
+def question(request: Request, call: ToolCall, model: str) -> bytes | None:
     """The Messages request that asks `model` about `call`; None for a call that is too long to be judged.
 
     What tools gave back is not shown: files and web pages must not have a say in it. The call stands last, so that what
@@ -203,16 +203,7 @@ UNAVAILABLE: Final = {"type": "unavailable", "reason": "error"}
 SKIPPED: Final = {"type": "skipped"}
 
 
-def results(kinds: list[str], verdicts: dict[str, dict[str, Any]]) -> Raw:
-    """`safeguard_results`, for each kind that was asked for. `verdicts`: by the id of the call."""
-    return Raw(
-        _encode(
-            [
-                {
-                    "type": kind,
-                    "status": {"type": "available", "tool_uses": verdicts} if kind == KIND else {"type": "unsupported"},
-                }
-                for kind in kinds
-            ]
-        )
-    )
+def results(kinds: list[str], verdicts: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """`safeguard_results`, for each kind that the request named. `verdicts`: by the id of the call."""
+    available = {"type": "available", "tool_uses": verdicts}
+    return [{"type": kind, "status": available if kind == KIND else {"type": "unsupported"}} for kind in kinds]

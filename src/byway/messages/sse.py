@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from byway.messages.events import Event, Frame
+from byway.messages.events import Part, Passthrough
 from byway.problems import Problem
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -19,12 +19,12 @@ CR: Final = 13
 EVENT_LIMIT: Final = 32 << 20
 
 
-def encode(events: Iterable[Event]) -> bytes:
-    """The bytes of `events`, to be written at once."""
+def encode(parts: Iterable[Part]) -> bytes:
+    """The bytes of a stream's `parts`, to be written at once."""
     return b"".join(
         [
-            event.data if type(event) is Frame else b"event: %b\ndata: %b\n\n" % (event.name.encode(), _encode(event))
-            for event in events
+            part.data if type(part) is Passthrough else b"event: %b\ndata: %b\n\n" % (part.name.encode(), _encode(part))  # type: ignore[union-attr]
+            for part in parts
         ]
     )
 

@@ -1,4 +1,4 @@
-"""Writer keeps an event stream grammatical whatever a backend sends; fold makes the one answer of a stream. Pure."""
+"""Builds and converts answers. Writer makes a valid event stream; fold makes a message of a stream, unfold a stream of one."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ import msgspec
 
 from byway.messages.blocks import Text
 from byway.messages.events import (
+    TOKENS,
     BlockDelta,
     BlockStart,
     BlockStop,
+    CitationsDelta,
     Event,
-    Frame,
     InputDelta,
     MessageDelta,
     MessageStart,
     MessageStop,
+    Part,
+    Passthrough,
+    ServerBlock,
     SignatureDelta,
     Started,
     Stop,
@@ -26,39 +30,44 @@ from byway.messages.events import (
     ThinkingStart,
     ToolStart,
     Usage,
+    WholeAnswer,
 )
 from byway.messages.signature import Signer
 from byway.messages.sse import Decoder
 from byway.problems import Problem
 
 _encode: Final = msgspec.json.Encoder().encode
+_Delta = TextDelta | InputDelta | CitationsDelta
 
 
 class Writer:
     """Builds the events of one answer: start first, one open block at a time, indices in order, stop last.
 
-    Every method appends to `events`; `take` hands them over. Nothing is written for empty text, and no block for white
-    space alone (the official API refuses such a block when it comes back): it waits for what it stands before. A block
-    of thinking ends with its signature.
+    Every method appends to `events`; `take` returns them. Empty text writes nothing. White space alone opens no text
+    block, because the official API rejects such a block in the next request: it is kept until other text follows. A
+    block of thinking ends with its signature.
     """
 
-    __slots__ = ("_blank", "_index", "_open", "_signer", "_start", "events", "started")
+    __slots__ = ("_blanks", "_index", "_open", "_signer", "_start", "events", "started")
 
     def __init__(self, id: str, model: str, usage: Usage) -> None:
         self.events: list[Event] = []
         self.started = False
         self._start = MessageStart(Started(id, model, usage))
         self._index = -1
-        self._open = self._blank = ""
-        """`_blank`: white space that waits for what it stands before."""
+        self._open = ""
+        """The kind of the open block; empty when none is open."""
+        self._blanks: list[str] = []
+        """White space before a text block that is not open yet."""
         self._signer: Signer | None = None
 
     def take(self) -> list[Event]:
+        """Return the events written since the last call."""
         events, self.events = self.events, []
         return events
 
     def expect(self, usage: Usage) -> None:
-        """What `message_start` is to say of the tokens, unless it has gone out."""
+        """Set the usage of `message_start`; no effect after it was written."""
         self._start.message.usage = usage
 
     def start(self) -> None:
@@ -71,7 +80,7 @@ class Writer:
             self.start()
         if self._open:
             self.end()
-        self._blank = ""
+        self._blanks.clear()
         self._index += 1
         self._open = kind
         self.events.append(BlockStart(self._index, block))
@@ -79,10 +88,11 @@ class Writer:
     def text(self, text: str) -> None:
         if text:
             if self._open != "text":
-                text = self._blank + text
                 if text.isspace():
-                    self._blank = text
+                    self._blanks.append(text)
                     return
+                if self._blanks:
+                    text = "".join([*self._blanks, text])
                 self._begin("text", Text(""))
             self.events.append(BlockDelta(self._index, TextDelta(text)))
 
@@ -97,7 +107,7 @@ class Writer:
             self.events.append(BlockDelta(self._index, ThinkingDelta(text)))
 
     def tool(self, id: str, name: str) -> None:
-        """Open the block of a tool call; its input follows as pieces of JSON."""
+        """Open the block of a tool call; `input` adds its input as pieces of JSON."""
         self._begin("tool", ToolStart(id, name))
 
     def input(self, piece: str) -> None:
@@ -120,167 +130,142 @@ class Writer:
         self.events += (MessageDelta(stop, usage), MessageStop())
 
 
-def fold(events: Iterable[Event]) -> bytes:
-    """The answer as one JSON message, equal to what the same stream would build in a client.
+_FIELD: Final = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
 
-    A Frame named "message" is that answer already. Raises Problem `broken` for events that do not make a message.
+
+def fold(parts: Iterable[Part]) -> bytes:
+    """Return the answer as one JSON message, equal to what a client builds from the same stream.
+
+    Every field of a passed-through event is kept. Raises Problem `broken` for parts that do not make a message.
     """
-    message: Started | None = None
-    content: list[Text | ThinkingStart | ToolStart] = []
-    pieces: list[list[str]] = []
-    for event in events:
-        if type(event) is BlockDelta:
-            delta = event.delta
-            if type(delta) is TextDelta:
-                pieces[event.index].append(delta.text)
-            elif type(delta) is InputDelta:
-                pieces[event.index].append(delta.partial_json)
-            elif type(delta) is ThinkingDelta:
-                pieces[event.index].append(delta.thinking)
-            elif type(delta) is SignatureDelta:
-                content[event.index] = ThinkingStart("", delta.signature)
-        elif type(event) is BlockStart:
-            content.append(event.content_block)
-            pieces.append([])
-        elif type(event) is MessageStart:
-            start = event.message
-            message = Started(start.id, start.model, start.usage)
-        elif type(event) is MessageDelta and message is not None:
-            message.stop_reason = event.delta.stop_reason
-            message.stop_sequence = event.delta.stop_sequence
-            message.usage = event.usage
-            message.safeguard_results = event.delta.safeguard_results
-        elif type(event) is Frame:
-            return event.data if event.name == "message" else _whole(_fold_frames, events)
-    if message is None:
+    return _checked(_fold, parts)
+
+
+def _fold(parts: Iterable[Part]) -> bytes:
+    message: dict[str, Any] = {}
+    pieces: dict[int, list[str]] = {}
+    decoder = Decoder()
+    for part in parts:
+        if type(part) is WholeAnswer:
+            return part.data
+        for item in fields(part, decoder):
+            match item["type"]:
+                case "content_block_delta":
+                    delta = item["delta"]
+                    match delta["type"]:
+                        case "signature_delta":
+                            message["content"][item["index"]]["signature"] = delta["signature"]
+                        case "citations_delta":
+                            block = message["content"][item["index"]]
+                            if not block.get("citations"):
+                                block["citations"] = []
+                            block["citations"].append(delta["citation"])
+                        case kind if kind in _FIELD:
+                            pieces.setdefault(item["index"], []).append(delta[_FIELD[kind]])
+                case "content_block_start":
+                    message["content"].append(item["content_block"])
+                case "message_start":
+                    message = item["message"]
+                case "message_delta":
+                    message.update(item["delta"])
+                    message["usage"].update({name: count for name, count in item["usage"].items() if count is not None})
+    if "content" not in message:
         raise Problem("broken", "The backend's answer has no beginning.")
-    message.content = [_filled(block, "".join(said)) for block, said in zip(content, pieces, strict=True)]
+    for index, texts in pieces.items():
+        block = message["content"][index]
+        match block["type"]:
+            case "text" | "thinking" as field:
+                block[field] += "".join(texts)
+            case _:
+                block["input"] = tool_input("".join(texts))
     return _encode(message)
 
 
-def _filled(block: Text | ThinkingStart | ToolStart, said: str) -> Text | ThinkingStart | ToolStart:
-    """The block with all that its deltas said; the one that `block` came in is left as it is."""
-    if type(block) is Text:
-        return Text(block.text + said)
-    if type(block) is ToolStart:
-        return ToolStart(block.id, block.name, tool_input(said))
-    return ThinkingStart(said, block.signature) if type(block) is ThinkingStart else block
-
-
-_FIELD: Final = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
+def fields(part: Part, decoder: Decoder | None = None) -> list[dict[str, Any]]:
+    """The JSON objects of the events in a part of a stream. A `decoder` keeps an event that ends in a later part."""
+    if type(part) is Passthrough:
+        decoder = decoder or Decoder()
+        return [msgspec.json.decode(data) for _, data in decoder.feed(part.data)]
+    item: dict[str, Any] = msgspec.to_builtins(part)
+    return [item]
 
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-def _whole(make: Callable[[T], R], given: T) -> R:
-    """What `make` makes of an answer in another's words; raises Problem `broken` where those are not as they should be."""
+def _checked(make: Callable[[T], R], value: T) -> R:
+    """Return `make(value)`; raises Problem `broken` when the backend's answer does not have the shape of a message."""
     try:
-        return make(given)
+        return make(value)
     except (LookupError, TypeError, AttributeError, ValueError, RecursionError):
         raise Problem("broken", "The backend's answer is not a message of the Messages API.") from None
 
 
-def _fold_frames(events: Iterable[Event]) -> bytes:
-    """The same for the frames of an Anthropic backend, whose fields are more than Byway knows: all of them are kept."""
-    message: dict[str, Any] = {}
-    pieces: dict[int, list[str]] = {}
-    decoder = Decoder()
-    for _, data in decoder.feed(b"".join(event.data for event in events if isinstance(event, Frame))) + decoder.close():
-        item = msgspec.json.decode(data)
-        match item["type"]:
-            case "message_start":
-                message = item["message"]
-            case "content_block_start":
-                message["content"].append(item["content_block"])
-            case "content_block_delta":
-                block, delta = message["content"][item["index"]], item["delta"]
-                match delta["type"]:
-                    case "signature_delta":
-                        block["signature"] = delta["signature"]
-                    case "citations_delta":
-                        if not block.get("citations"):
-                            block["citations"] = []
-                        block["citations"].append(delta["citation"])
-                    case kind if kind in _FIELD:
-                        pieces.setdefault(item["index"], []).append(delta[_FIELD[kind]])
-            case "message_delta":
-                message.update(item["delta"])
-                message["usage"].update({name: count for name, count in item["usage"].items() if count is not None})
-    if "content" not in message:
-        raise Problem("broken", "The backend's answer has no beginning.")
-    for index, said in pieces.items():
-        block = message["content"][index]
-        match block["type"]:
-            case "text" | "thinking" as field:
-                block[field] += "".join(said)
-            case _:
-                block["input"] = tool_input("".join(said))
-    return _encode(message)
-
-
 def tool_input(text: str) -> dict[str, Any]:
-    """A tool call's input from its JSON text; what is no object is kept in the form that Claude Code itself gives it."""
+    """The input of a tool call from its JSON text; text that is no JSON object gets the form that Claude Code gives it."""
     if not text.strip():
         return {}
     try:
-        found = msgspec.json.decode(text)
+        value = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):
-        found = None
-    return found if isinstance(found, dict) else {"__unparsedToolInput": {"raw": text, "len": len(text)}}
+        value = None
+    return value if isinstance(value, dict) else {"__unparsedToolInput": {"raw": text, "len": len(text)}}
 
 
-def unfold(data: bytes) -> list[Event]:
-    """The events of a whole Messages answer, for a client that asked for a stream and a backend that did not stream.
+def unfold(data: bytes) -> list[Part]:
+    """The stream of a whole Messages answer, for a client that wants a stream and a backend that did not stream.
 
-    Raises Problem `broken` for what is no such answer.
+    Raises Problem `broken` for JSON that is no Messages answer.
     """
-    return _whole(_unfold, data)
+    return _checked(_unfold, data)
 
 
-def _unfold(data: bytes) -> list[Event]:
+def _unfold(data: bytes) -> list[Part]:
     message = msgspec.json.decode(data)
     content, usage = message.get("content") or [], message.get("usage") or {}
-    events: list[Event] = []
-
-    counted = Usage(**{name: usage.get(name) or 0 for name in Usage.__struct_fields__})
-
-    def frame(name: str, **fields: Any) -> None:
-        body = _encode({"type": name, **fields})
-        ends = name == "message_delta"
-        events.append(
-            Frame(
-                name,
-                b"event: %b\ndata: %b\n\n" % (name.encode(), body),
-                counted if ends else None,
-                message.get("stop_reason") if ends else None,
-            )
-        )
-
+    counted = msgspec.convert({name: usage.get(name) or 0 for name in TOKENS}, Usage)
     opening = {**message, "content": [], "stop_reason": None, "stop_sequence": None}
-    frame("message_start", message=opening)
-    for index, block in enumerate(content):
-        events += block_frames(index, block)
+    blocks = [item for index, block in enumerate(content) for item in _block_items(index, block)]
     stop = {"stop_reason": message.get("stop_reason"), "stop_sequence": message.get("stop_sequence")}
     ended = msgspec.to_builtins(counted)
     if "server_tool_use" in usage:
         ended["server_tool_use"] = usage["server_tool_use"]
-    frame("message_delta", delta=stop, usage=ended)
-    frame("message_stop")
-    return events
+    return [
+        Passthrough(written({"type": "message_start", "message": opening}), "start"),
+        Passthrough(b"".join(map(written, blocks)), "content"),
+        Passthrough(
+            written({"type": "message_delta", "delta": stop, "usage": ended}),
+            "end",
+            usage=counted,
+            stop_reason=message.get("stop_reason"),
+        ),
+        Passthrough(written({"type": "message_stop"}), "end"),
+    ]
 
 
-def block_frames(index: int, block: dict[str, Any]) -> list[Event]:
-    """The events of a whole content block."""
+def written(item: dict[str, Any]) -> bytes:
+    """One event as the bytes of a stream, from its JSON object."""
+    return b"event: %b\ndata: %b\n\n" % (str(item["type"]).encode(), _encode(item))
+
+
+def block_events(index: int, block: ServerBlock) -> list[Event]:
+    """The events of a whole content block of Byway's server tools."""
+    first, *deltas, _ = _block_items(index, block)
+    made = [BlockDelta(index, msgspec.convert(item["delta"], _Delta)) for item in deltas]
+    return [BlockStart(index, first["content_block"]), *made, BlockStop(index)]
+
+
+def _block_items(index: int, block: dict[str, Any]) -> list[dict[str, Any]]:
+    """The JSON objects of the events of a whole content block."""
     deltas: list[dict[str, Any]] = []
     match block.get("type"):
         case "text":
             deltas = [{"type": "text_delta", "text": block.get("text") or ""}]
-            cited = block.get("citations") or []
-            deltas += [{"type": "citations_delta", "citation": citation} for citation in cited]
+            citations = block.get("citations") or []
+            deltas += [{"type": "citations_delta", "citation": citation} for citation in citations]
             block = {**block, "text": ""}
-            if cited:
+            if citations:
                 block["citations"] = []
         case "thinking":
             deltas = [{"type": "thinking_delta", "thinking": block.get("thinking") or ""}]
@@ -290,12 +275,8 @@ def block_frames(index: int, block: dict[str, Any]) -> list[Event]:
         case "tool_use" | "server_tool_use":
             deltas = [{"type": "input_json_delta", "partial_json": _encode(block.get("input") or {}).decode()}]
             block = {**block, "input": {}}
-    items = [
+    return [
         {"type": "content_block_start", "index": index, "content_block": block},
         *({"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas),
         {"type": "content_block_stop", "index": index},
-    ]
-    return [
-        Frame(str(item["type"]), b"event: %b\ndata: %b\n\n" % (str(item["type"]).encode(), _encode(item)))
-        for item in items
     ]

@@ -16,7 +16,6 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from msgspec import Raw, Struct
 
-from byway.backends.protocol import Target
 from byway.messages.request import Request
 from byway.problems import Problem
 
@@ -289,17 +288,16 @@ class Counter:
             known = self._models[model] = _Model()
         return known
 
-    def estimate(self, request: Request, target: Target, body: bytes = b"") -> Estimate:
-        """A quick guess by the request's size: what `message_start` says, and what `learn` wants back with the truth.
+    def estimate(self, request: Request, model: str, body: bytes = b"", *, tools: bool = True) -> Estimate:
+        """A quick guess by the request's size. `learn` takes it back with the true count.
 
-        With the `body` that is sent, a prompt is weighed now and then, as long as there is something to learn from it.
+        With the `body` that is sent, some prompts are weighed too, to learn from. `tools`: the template shows tools.
         """
-        known = self._models.get(target.model) or self._model(target.model)
+        known = self._models.get(model) or self._model(model)
         size = request.size
-        if size < _SMALL and target.tools is not False:
+        if size < _SMALL and tools:
             return Estimate(int(size * _PER_BYTE * known.sizes.factor) or 1, 0)
-        shown = target.tools is not False
-        if not shown:
+        if not tools:
             size -= sum(len(tool.description) + len(tool.input_schema) for tool in request.params.tools or ())
         text = True
         if size > _LARGE and b"base64" in request.body:
@@ -311,7 +309,7 @@ class Counter:
         if body and text and size * _PER_BYTE * _MOST > _ENOUGH:
             known.asked += 1
             if known.asked <= _KEPT or known.asked % _SOMETIMES == 0:
-                weighed = weigh(body, shown)
+                weighed = weigh(body, tools)
                 tokens = max(1, round(weighed.text * known.weights.factor) + weighed.media)
                 text = weighed.media == 0
                 weight = weighed.text if text else 0.0

@@ -1,10 +1,11 @@
-"""When one turn of the model is not enough: pure steps that look at its events and either ask again or are done.
+"""Forced tool choices at servers that ignore them: pure steps from the parts of one model turn to the next request.
 
-The loop is `exchange`'s. Here: a forced tool choice at a server that passes over it.
+The loop over the turns is in `exchange`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -14,7 +15,7 @@ from byway.backends.openai import definedtools
 from byway.backends.openai.schema import adapt
 from byway.backends.protocol import Target
 from byway.messages import claudecode
-from byway.messages.events import BlockDelta, BlockStart, Event, MessageDelta, Stop, TextDelta, ToolStart, Usage
+from byway.messages.events import BlockDelta, BlockStart, Event, MessageDelta, Part, Stop, TextDelta, ToolStart, Usage
 from byway.messages.request import Format, OutputConfig, Request, Tool, Turn, unopened
 from byway.messages.stream import Writer
 
@@ -23,95 +24,95 @@ _ANY: Final = Raw(b'{"type":"object"}')
 
 
 class Step(Protocol):
-    """A request that may take several turns of the model. Its answer is held back until it is done."""
+    """A request that may take several turns of the model. Its answer is held back until the last turn."""
 
     @property
     def request(self) -> Request:
-        """What to ask first."""
+        """The request of the first turn."""
 
-    def next(self, events: list[Event]) -> Request | list[Event]:
-        """From a turn's events: what to ask now, or the events of the answer."""
+    def next(self, parts: Sequence[Part]) -> Request | Sequence[Part]:
+        """From the parts of a turn: the request of the next turn, or the parts of the answer."""
 
 
 def step(request: Request, target: Target) -> Step | None:
-    """The step that `request` needs at `target`; None for nearly all: they are streamed as they come."""
+    """The step for `request` at `target`; None when its choice is free or the server obeys it, which is the usual case."""
     choice = request.params.tool_choice
     if choice is None or choice.type not in ("any", "tool") or target.vendor.forces_tools:
         return None
     wanted = [tool for tool in claudecode.tools(request) if choice.type == "any" or tool.name == choice.name]
     tools = [function for tool in wanted if (function := definedtools.function(tool)) is not None]
-    # Tools that a server would have to run are refused where the request is made.
+    # Tools that a server would have to run are rejected where the call is built.
     if not tools or len(tools) < len(wanted):
         return None
-    return Forced(request, tools, blind=target.tools is False)
+    return ForcedChoice(request, tools, hidden=target.tools is False)
 
 
-class _Called(Struct):
+class _JsonCall(Struct):
+    """A tool call that the model wrote as JSON text."""
+
     name: str
     arguments: dict[str, Any]
 
 
-_called: Final = msgspec.json.Decoder(_Called)
+_json_call: Final = msgspec.json.Decoder(_JsonCall)
 
 
-class Forced:
-    """A forced tool choice. llama.cpp takes a named one as `auto`, and a template without tools drops them all without a
-    word (recorded, b11549); a JSON schema is kept by both. So: ask as usual, unless the template is known to be `blind`
-    to tools; when no call comes, ask for the call as JSON, and make a call of that.
+class ForcedChoice:
+    """A forced tool choice. llama.cpp treats a named tool as `auto`, and a chat template without tools drops all of them
+    (recorded with b11549); both obey a JSON schema. So the first turn is the client's own request, unless the template
+    is known to hide tools. When it gives no call, the next turn requests the call as JSON, which becomes a tool call.
     """
 
-    def __init__(self, request: Request, tools: list[Tool], *, blind: bool) -> None:
-        self._own = request
+    def __init__(self, request: Request, tools: list[Tool], *, hidden: bool) -> None:
+        """`hidden`: the model's template does not show tools."""
+        self._client = request
         self._tools = tools
         self._names = {tool.name for tool in tools}
-        self._first: list[Event] = []
-        self._as_json = blind
-        self.request = self._json() if blind else request
+        self._first: Sequence[Part] = []
+        self._as_json = hidden
+        self.request = self._json_request() if hidden else request
 
-    def next(self, events: list[Event]) -> Request | list[Event]:
+    def next(self, parts: Sequence[Part]) -> Request | Sequence[Part]:
         if self._as_json:
-            return self._made(events) or self._first or events
-        if any(_starts_tool(event, self._names) for event in events):
-            return events
-        self._first = events
+            return self._tool_call(parts) or self._first or parts
+        if any(_starts_tool(part, self._names) for part in parts):
+            return parts
+        self._first = parts
         self._as_json = True
-        return self._json()
+        return self._json_request()
 
-    def _json(self) -> Request:
-        """The same conversation, with the call asked for as the form of the answer."""
+    def _json_request(self) -> Request:
+        """The same conversation, with a JSON schema of the call as the format of the answer."""
         params = msgspec.structs.replace(
-            self._own.params,
+            self._client.params,
             tools=None,
             tool_choice=None,
             thinking=None,
             output_format=None,
             output_config=OutputConfig(format=Format("json_schema", Raw(_encode(_one_of(self._tools))))),
         )
-        asked = self._own.asking([*self._own.turns, Turn("user", _words(self._tools))], params)
-        asked.stream = False
-        return asked
+        turns = [*self._client.turns, Turn("user", _instructions(self._tools))]
+        return self._client.followed(turns, params, stream=False)
 
-    def _made(self, events: list[Event]) -> list[Event] | None:
-        """The answer as a tool call; None when it is no call of a tool that was offered."""
-        text = "".join(
-            event.delta.text for event in events if type(event) is BlockDelta and type(event.delta) is TextDelta
-        )
+    def _tool_call(self, parts: Sequence[Part]) -> list[Event] | None:
+        """The JSON answer as a tool call; None when it does not call an offered tool."""
+        text = "".join(part.delta.text for part in parts if type(part) is BlockDelta and type(part.delta) is TextDelta)
         try:
-            called = _called.decode(text)
+            call = _json_call.decode(text)
         except (msgspec.MsgspecError, RecursionError):
             return None
-        if called.name not in self._names:
+        if call.name not in self._names:
             return None
-        usage = next((event.usage for event in reversed(events) if type(event) is MessageDelta), Usage())
-        writer = Writer(self._own.id, self._own.model, usage)
-        writer.tool(f"toolu_{self._own.id[4:]}_0", called.name)
-        writer.input(_encode(called.arguments).decode())
+        usage = next((part.usage for part in reversed(parts) if type(part) is MessageDelta), Usage())
+        writer = Writer(self._client.id, self._client.model, usage)
+        writer.tool(f"toolu_{self._client.id[4:]}_0", call.name)
+        writer.input(_encode(call.arguments).decode())
         writer.finish(Stop("tool_use"), usage)
         return writer.take()
 
 
-def _starts_tool(event: Event, names: set[str]) -> bool:
-    return type(event) is BlockStart and type(event.content_block) is ToolStart and event.content_block.name in names
+def _starts_tool(part: Part, names: set[str]) -> bool:
+    return type(part) is BlockStart and type(part.content_block) is ToolStart and part.content_block.name in names
 
 
 def _one_of(tools: list[Tool]) -> dict[str, Any]:
@@ -119,7 +120,7 @@ def _one_of(tools: list[Tool]) -> dict[str, Any]:
     forms = [
         {
             "type": "object",
-            "properties": {"name": {"enum": [tool.name]}, "arguments": _formed(tool)},
+            "properties": {"name": {"enum": [tool.name]}, "arguments": _part_schema(tool)},
             "required": ["name", "arguments"],
             "additionalProperties": False,
         }
@@ -132,19 +133,19 @@ def _schema(tool: Tool) -> Raw:
     return tool.input_schema if unopened(tool.input_schema, "tools.input_schema") else _ANY
 
 
-def _formed(tool: Tool) -> Raw:
+def _part_schema(tool: Tool) -> Raw:
     """The schema as a part of another: its references would lead nowhere, so it is one without any, which all servers take."""
     return Raw(adapt(bytes(_schema(tool)), "plain", "tools.input_schema"))
 
 
-def _words(tools: list[Tool]) -> str:
-    """What the model has to know, since its template shows it no tools now."""
+def _instructions(tools: list[Tool]) -> str:
+    """The tools and how to call them, in words: the request has no tools that a template could show."""
     lines = [
         "Call one of these tools now. Answer with one JSON object and nothing else: "
         '{"name": <the tool>, "arguments": <its input>}.'
     ]
     for tool in tools:
-        said = unopened(tool.description, "tools.description")
-        text = f": {msgspec.json.decode(said)}" if said.startswith(b'"') else ""
+        description = unopened(tool.description, "tools.description")
+        text = f": {msgspec.json.decode(description)}" if description.startswith(b'"') else ""
         lines.append(f"- {tool.name}{text}\n  arguments: {bytes(_schema(tool)).decode()}")
     return "\n".join(lines)

@@ -1,38 +1,38 @@
-"""The turns in which Byway itself searches the web, or fetches a page, for a request: who is asked when, and what the answer is.
+"""Server tools that Byway runs itself: `web_search` and `web_fetch`, with as many turns of the model as they need.
 
-The content of the blocks is made by `search/blocks.py` and `web/blocks.py`; `exchange.py` calls `served` and `look`.
+The contents of their blocks are made in `search.blocks` and `web.blocks`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, Protocol
 
 import msgspec
 from msgspec import Raw, Struct
 
 from byway.backends.vendors import Vendor
 from byway.logs import log
-from byway.messages import sse
 from byway.messages.blocks import Text, ToolResult, ToolUse
 from byway.messages.events import (
+    TOKENS,
     BlockDelta,
     BlockStart,
     BlockStop,
-    Event,
-    Frame,
     InputDelta,
     MessageDelta,
     MessageStart,
     MessageStop,
-    Started,
+    Part,
+    Stop,
     TextDelta,
     ToolStart,
     Usage,
 )
 from byway.messages.request import Request, Tool, Turn
-from byway.messages.stream import block_frames, tool_input
+from byway.messages.stream import block_events, tool_input
+from byway.pipeline.reply import Record, Reply, opening
 from byway.runtime import Runtime
 from byway.search.blocks import (
     SEARCH_FUNCTION,
@@ -50,11 +50,8 @@ from byway.web.blocks import FETCH_FUNCTION, FETCH_TOOL_PREFIX, check_fetch_tool
 from byway.web.fetch import FetchError
 from byway.web.provenance import parse_sources, url_appeared
 
-if TYPE_CHECKING:
-    from byway.pipeline.exchange import Record, Reply
-
-Ask = Callable[["Request", "_Relay"], Awaitable[None]]
-"""One turn of the model."""
+TakeTurn = Callable[[Request, Reply], Awaitable[None]]
+"""Takes one turn of the model: sends a request and passes its answer to a reply."""
 #: Pages of one answer where the request does not say.
 _PAGES: Final = 10
 
@@ -111,15 +108,17 @@ def _managed(runtime: Runtime, request: Request, always: bool) -> list[Served]:
     return [_Managed(runtime, request, 0, Tool(SEARCH_FUNCTION.name))] if free else []
 
 
-async def look(request: Request, tools: list[Served], reply: Reply, ask: Ask, record: Record) -> None:
-    """Answer a request with `tools` through `reply`, as the answer is said. Raises Problem.
+async def answer(request: Request, tools: list[Served], reply: Reply, take_turn: TakeTurn, record: Record) -> bool:
+    """Answer a request with `tools` through `reply`. Raises Problem. Returns whether the model was called.
 
-    Claude Code's own sentence says what to search for, and its model reads what was found: no turn of a model is wasted on
-    that. Any other request gets the tools as functions, and as many turns as the model wants and `max_uses` lets it.
+    The WebSearch tool of Claude Code names its query in a sentence, and its model reads the results: there no turn of a
+    model is needed. Any other request gets the tools as functions, and as many turns as the model takes and `max_uses`
+    allows.
     """
-    relay = _Relay(reply, request, {one.function.name for one in tools})
+    relay = _Relay(reply, request, {tool.function.name for tool in tools})
     first = tools[0]
     text = claude_code_query(request) if isinstance(first, _Searching) and first.shown else None
+    called = text is None or not isinstance(first, _Searching)
     if text is not None and isinstance(first, _Searching):
         log("Anthropic web_search server-tool emulation: extracting query", by="the client's sentence")
         blocks = [*await first.run({"query": text}, []), *first.findings]
@@ -129,16 +128,18 @@ async def look(request: Request, tools: list[Served], reply: Reply, ask: Ask, re
     else:
         if first.shown:
             log("Anthropic web_search server-tool emulation: extracting query", by="the model")
-        total, stop = await _turns(request, tools, relay, ask)
+        total, stop = await _turns(request, tools, relay, take_turn)
     record.usage, record.stop_reason = total, stop
-    await relay.finish(_usage(total, tools), total, stop)
+    total.server_tool_use = _uses(tools)
+    await relay.finish(total, stop)
+    return called
 
 
-def _usage(usage: Usage, tools: list[Served]) -> dict[str, Any]:
-    searches = sum(one.done for one in tools if isinstance(one, _Searching))
-    fetches = sum(one.done for one in tools if isinstance(one, _Fetching))
-    counts = {"web_search_requests": searches, "web_fetch_requests": fetches}
-    return {**msgspec.to_builtins(usage), "server_tool_use": counts}
+def _uses(tools: list[Served]) -> dict[str, int]:
+    """How often each kind of server tool was used."""
+    searches = sum(tool.done for tool in tools if isinstance(tool, _Searching))
+    fetches = sum(tool.done for tool in tools if isinstance(tool, _Fetching))
+    return {"web_search_requests": searches, "web_fetch_requests": fetches}
 
 
 class _Searching:
@@ -219,7 +220,7 @@ class _Fetching:
         self._asked += 1
         call = fetch_call(id, address)
         # An address that nobody has named may carry the conversation to somebody: the official rule.
-        so_far = self._request.asking(turns, self._request.params)
+        so_far = self._request.followed(turns, self._request.params)
         try:
             if not left:
                 raise FetchError("max_uses_exceeded", "no more pages are allowed for this answer")
@@ -239,41 +240,42 @@ class _Fetching:
         return [call, fetched_page(id, page, self.tool)]
 
 
-async def _turns(request: Request, served: list[Served], relay: _Relay, ask: Ask) -> tuple[Usage, str]:
-    """Let the model use the tools until it answers; all tokens together, and why it stopped."""
+async def _turns(request: Request, served: list[Served], relay: _Relay, take_turn: TakeTurn) -> tuple[Usage, str]:
+    """Let the model use the tools until it answers. Returns the tokens of all turns, and the last stop reason."""
     params = request.params
-    by_name = {one.function.name: one for one in served}
-    instead = {id(one.tool): one.function for one in served}
-    tools = [instead.get(id(tool), tool) for tool in params.tools or ()]
-    tools += [one.function for one in served if one.function not in tools]
+    by_name = {tool.function.name: tool for tool in served}
+    replaced = {id(tool.tool): tool.function for tool in served}
+    tools = [replaced.get(id(tool), tool) for tool in params.tools or ()]
+    tools += [tool.function for tool in served if tool.function not in tools]
     turns = list(request.turns)
     total = Usage()
     choice = params.tool_choice
     while True:
         relay.begin()
-        await ask(request.asking(turns, msgspec.structs.replace(params, tools=tools, tool_choice=choice)), relay)
-        for name in total.__struct_fields__:
+        following = request.followed(turns, msgspec.structs.replace(params, tools=tools, tool_choice=choice))
+        await take_turn(following, relay)
+        for name in TOKENS:
             setattr(total, name, getattr(total, name) + getattr(relay.usage, name))
         if not relay.calls or relay.others:
-            # What the client has to run comes first; the model can ask again when it has the results.
+            # The client's own tools come first; the model can use Byway's again when it has their results.
             return total, relay.stop
-        spoken: list[Any] = [Text("".join(relay.texts))] if relay.texts else []
-        heard: list[Any] = []
+        calls: list[Any] = [Text("".join(relay.texts))] if relay.texts else []
+        results: list[Any] = []
         for call in relay.calls:
-            given = tool_input("".join(call.pieces))
+            arguments = tool_input("".join(call.pieces))
             tool = by_name[call.name]
-            blocks = await tool.run(given, turns)
+            blocks = await tool.run(arguments, turns)
             if tool.shown:
                 await relay.add(blocks)
-            spoken.append(ToolUse(call.id, call.name, Raw(msgspec.json.encode(given))))
-            heard.append(ToolResult(call.id, tool.told))
-        turns += [Turn("assistant", spoken), Turn("user", heard)]
-        # A forced choice is for the first turn; and a tool that may not be used again is not offered any more.
+            calls.append(ToolUse(call.id, call.name, Raw(msgspec.json.encode(arguments))))
+            results.append(ToolResult(call.id, tool.told))
+        turns += [Turn("assistant", calls), Turn("user", results)]
+        # A forced choice is for the first turn only; a tool that is used up is not offered again.
         choice = None
         tools = [tool for tool in tools if tool.name not in by_name or by_name[tool.name].left]
 
 
-class _Call(Struct):
+class _ServedCall(Struct):
     """A call of a tool that Byway runs."""
 
     id: str
@@ -282,9 +284,9 @@ class _Call(Struct):
 
 
 class _Relay:
-    """Makes one answer of several turns: passes on what is said as it is said, but for calls of Byway's own tools."""
+    """Makes one answer of several turns: passes on every event but the calls of Byway's own tools."""
 
-    # The conversation is still needed when its answer has begun.
+    # The conversation is still needed after its answer has started.
     sent = False
 
     def __init__(self, reply: Reply, request: Request, names: set[str]) -> None:
@@ -293,50 +295,50 @@ class _Relay:
         self._names = names
         self._started = False
         self._next = 0
-        """The index of the next block that goes out."""
+        """The index of the next block of the answer."""
         self.begin()
 
     def begin(self) -> None:
-        """A turn of the model begins."""
+        """Begin a turn of the model."""
         self.texts: list[str] = []
-        self.calls: list[_Call] = []
+        self.calls: list[_ServedCall] = []
         self.others = False
-        """The client's own tools were called."""
+        """The model has called tools of the client."""
         self.usage = Usage()
         self.stop = "end_turn"
-        self._places: dict[int, int | None] = {}
-        """The index of a block in its turn -> in the answer; None: it is not passed on."""
+        self._indices: dict[int, int | None] = {}
+        """The index of a block in its turn -> its index in the answer; None: it is not passed on."""
 
     def aim(self, backend: str, model: str) -> None:
-        """It was aimed when the exchange was."""
+        """The target was named when the attempt began."""
 
-    async def send(self, events: list[Event]) -> None:
-        out: list[Event] = []
-        for event in events:
+    async def send(self, parts: Sequence[Part]) -> None:
+        out: list[Part] = []
+        for event in parts:
             if isinstance(event, MessageStart):
                 self._start(out, event)
             elif isinstance(event, BlockStart):
                 block = event.content_block
                 if isinstance(block, ToolStart) and block.name in self._names:
-                    self.calls.append(_Call(block.id, block.name, []))
-                    self._places[event.index] = None
+                    self.calls.append(_ServedCall(block.id, block.name, []))
+                    self._indices[event.index] = None
                     continue
                 self.others = self.others or isinstance(block, ToolStart)
-                self._places[event.index] = self._next
-                out.append(_frame(BlockStart(self._next, block)))
+                self._indices[event.index] = self._next
+                out.append(BlockStart(self._next, block))
                 self._next += 1
             elif isinstance(event, BlockDelta):
-                place = self._places[event.index]
-                if place is not None:
-                    out.append(_frame(BlockDelta(place, event.delta)))
+                index = self._indices[event.index]
+                if index is not None:
+                    out.append(BlockDelta(index, event.delta))
                     if isinstance(event.delta, TextDelta):
                         self.texts.append(event.delta.text)
                 elif isinstance(event.delta, InputDelta):
                     self.calls[-1].pieces.append(event.delta.partial_json)
             elif isinstance(event, BlockStop):
-                place = self._places[event.index]
-                if place is not None:
-                    out.append(_frame(BlockStop(place)))
+                index = self._indices[event.index]
+                if index is not None:
+                    out.append(BlockStop(index))
             elif isinstance(event, MessageDelta):
                 self.usage, self.stop = event.usage, event.delta.stop_reason or "end_turn"
         if out:
@@ -344,27 +346,20 @@ class _Relay:
 
     async def add(self, blocks: list[dict[str, Any]]) -> None:
         """Send blocks of Byway's own."""
-        out: list[Event] = []
+        out: list[Part] = []
         self._start(out, None)
         for block in blocks:
-            out += block_frames(self._next, block)
+            out += block_events(self._next, block)
             self._next += 1
         await self._reply.send(out)
 
-    async def finish(self, usage: dict[str, Any], total: Usage, stop: str) -> None:
-        """Send the end."""
-        out: list[Event] = []
+    async def finish(self, usage: Usage, stop: str) -> None:
+        """Send the end of the answer."""
+        out: list[Part] = []
         self._start(out, None)
-        delta = {"type": "message_delta", "delta": {"stop_reason": stop, "stop_sequence": None}, "usage": usage}
-        data = b"event: message_delta\ndata: %b\n\n" % msgspec.json.encode(delta)
-        await self._reply.send([*out, Frame("message_delta", data, total, stop), _frame(MessageStop())])
+        await self._reply.send([*out, MessageDelta(Stop(stop), usage), MessageStop()])
 
-    def _start(self, out: list[Event], event: MessageStart | None) -> None:
+    def _start(self, out: list[Part], event: MessageStart | None) -> None:
         if not self._started:
             self._started = True
-            request = self._request
-            out.append(_frame(event or MessageStart(Started(request.id, request.model, Usage(request.estimate)))))
-
-
-def _frame(event: Event) -> Frame:
-    return Frame(event.name, sse.encode([event]))
+            out.append(event or opening(self._request))

@@ -20,7 +20,7 @@ async def create(context: RequestContext) -> None:
 
 class _Whole(Whole):
     async def finish(self) -> None:
-        await self._ask.answer(chat.completion(self._events, int(time.time())), headers=self._headers)
+        await self._ask.answer(chat.completion(self._parts, int(time.time())), headers=self._headers)
 
 
 class _Stream(Stream):

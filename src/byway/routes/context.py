@@ -12,8 +12,7 @@ import msgspec
 from byway.access.keys import ANONYMOUS
 from byway.fronts.chat import envelope as chat_envelope
 from byway.gateway import Gateway
-from byway.messages.events import Frame
-from byway.pipeline.exchange import Record
+from byway.pipeline.reply import Record
 from byway.problems import MESSAGE_LIMIT, Problem
 from byway.runtime import Runtime
 
@@ -226,9 +225,9 @@ def envelope(problem: Problem, id: str, runtime: Runtime) -> bytes:
     )
 
 
-def error_frame(problem: Problem, id: str, runtime: Runtime) -> Frame:
+def error_event(problem: Problem, id: str, runtime: Runtime) -> bytes:
     """A Problem as the event that ends a stream."""
-    return Frame("error", b"event: error\ndata: %b\n\n" % envelope(problem, id, runtime))
+    return b"event: error\ndata: %b\n\n" % envelope(problem, id, runtime)
 
 
 Endpoint = Callable[[RequestContext], Awaitable[None]]

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
 from byway.logs import log_exception
 from byway.messages import request as messages
 from byway.messages import sse, stream
-from byway.messages.events import Event, Ping
+from byway.messages.events import Part, Ping, has_content, starts
 from byway.messages.request import Request
 from byway.pipeline import exchange
+from byway.pipeline.reply import opening
 from byway.pipeline.watch import ClientGone
 from byway.problems import Problem
-from byway.routes.context import Header, RequestContext, answerer, api, broken, error_frame
+from byway.routes.context import Header, RequestContext, answerer, api, broken, error_event
 
 _STREAM: Final = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -68,23 +69,23 @@ async def serve(context: RequestContext, request: Request, reply: Stream | Whole
 class Whole:
     """The reply to a client that did not ask for a stream: nothing goes out before the answer is whole."""
 
-    __slots__ = ("_ask", "_events", "_headers")
+    __slots__ = ("_ask", "_headers", "_parts")
     sent = False
 
     def __init__(self, context: RequestContext) -> None:
         self._ask = context
-        self._events: list[Event] = []
+        self._parts: list[Part] = []
         self._headers: tuple[Header, ...] = ()
 
     def aim(self, backend: str, model: str) -> None:
-        self._events = []
+        self._parts = []
         self._headers = answerer(backend, model)
 
-    async def send(self, events: list[Event]) -> None:
-        self._events += events
+    async def send(self, parts: Sequence[Part]) -> None:
+        self._parts += parts
 
     def finish(self) -> Awaitable[None]:
-        return self._ask.answer(stream.fold(self._events), headers=self._headers)
+        return self._ask.answer(stream.fold(self._parts), headers=self._headers)
 
     async def fail(self, problem: Problem) -> None:
         raise problem
@@ -107,13 +108,13 @@ class Stream:
     def __init__(self, context: RequestContext, request: Request) -> None:
         self.sent = False
         self._ask = context
-        self._encode: Callable[[Iterable[Event]], bytes] = sse.encode
-        self._opening = exchange.opening(request)
+        self._encode: Callable[[Iterable[Part]], bytes] = sse.encode
+        self._opening = opening(request)
         self._committed = False
         self._began = False
         """`message_start` has gone out."""
         self._closed = False
-        self._pending: list[Event] = []
+        self._pending: list[Part] = []
         self._headers: tuple[Header, ...] = ()
         self._spoke = True
         """Something went out since the last beat."""
@@ -125,19 +126,19 @@ class Stream:
         self._pending = []
         self._headers = answerer(backend, model)
 
-    async def send(self, events: list[Event]) -> None:
+    async def send(self, parts: Sequence[Part]) -> None:
         if not self.sent:
-            self._pending += events
-            if not exchange.has_content(events):
+            self._pending += parts
+            if not has_content(parts):
                 return
             self.sent = True
-            events, self._pending = self._pending, []
+            parts, self._pending = self._pending, []
             if self._began:
-                events = [event for event in events if event.name != "message_start"]
+                parts = [part for part in parts if not starts(part)]
             await self._head()
             self._began = True
         self._spoke = True
-        await self._ask.send({"type": "http.response.body", "body": self._encode(events), "more_body": True})
+        await self._ask.send({"type": "http.response.body", "body": self._encode(parts), "more_body": True})
 
     async def _head(self) -> None:
         if not self._committed:
@@ -164,9 +165,9 @@ class Stream:
             self._began = True
             await self._show([self._opening, Ping()])
 
-    async def _show(self, events: list[Event]) -> None:
+    async def _show(self, parts: list[Part]) -> None:
         self._spoke = True
-        await self._ask.send({"type": "http.response.body", "body": self._encode(events), "more_body": True})
+        await self._ask.send({"type": "http.response.body", "body": self._encode(parts), "more_body": True})
 
     async def finish(self) -> None:
         self.close()
@@ -182,7 +183,7 @@ class Stream:
 
     def _failure(self, problem: Problem) -> bytes:
         """The last event of a stream that failed."""
-        return error_frame(problem, self._ask.id, self._ask.runtime).data
+        return error_event(problem, self._ask.id, self._ask.runtime)
 
     def close(self) -> None:
         self._closed = True

@@ -4,30 +4,46 @@ from __future__ import annotations
 
 import msgspec
 
+from byway.backend import Backend
+from byway.backends.protocol import Target
+from byway.messages.request import Request
+from byway.pipeline import targets
+from byway.problems import Problem
 from byway.routes.context import RequestContext, api, latin
 from byway.routes.messages import read
 
 
 async def count(context: RequestContext) -> None:
     """`{"input_tokens": n}`; `x-byway-count` says whether the backend counted or Byway estimated."""
-    request = read(context, await context.body())
-    context.record.asked = request.model
-    route = await context.runtime.route(request.model, context.header(b"x-claude-code-session-id"))
-    context.record.alias = route.alias
-    place = context.runtime.targets(route)[0]
-    live = context.runtime.backends[place.backend]
-    target = live.registry.target(place.model)
-    context.record.backend, context.record.model = target.backend, target.model
-    # A count need not say how long the answer may be; the request that is made for it must.
-    request.params.max_tokens = 1
-    tokens, counted = await live.count_tokens(request, target)
+    # A count need not name `max_tokens`; the request that it is translated to needs it.
+    call = _CountCall(read(context, await context.body()).limited(1))
+    session = context.header(b"x-claude-code-session-id")
+    await targets.run(context.runtime, call.request.model, call, context.record, session)
     await context.answer(
-        msgspec.json.encode({"input_tokens": tokens}),
+        msgspec.json.encode({"input_tokens": call.tokens}),
         headers=[
-            (b"x-byway-backend", latin(target.backend)),
-            (b"x-byway-count", b"backend" if counted else b"estimate"),
+            (b"x-byway-backend", latin(context.record.backend)),
+            (b"x-byway-count", b"backend" if call.counted else b"estimate"),
         ],
     )
+
+
+class _CountCall:
+    """A token count as a call for `targets.run`."""
+
+    started = False
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.tokens = 0
+        self.counted = False
+
+    async def attempt(self, backend: Backend, target: Target) -> bool:
+        self.tokens, self.counted = await backend.count_tokens(self.request, target)
+        return self.counted
+
+    def repair(self, backend: Backend, target: Target, problem: Problem) -> bool:
+        return False
 
 
 ROUTES = api("POST", "/v1/messages/count_tokens", count, "read")

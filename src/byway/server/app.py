@@ -127,7 +127,7 @@ class App:
 
     def _log(self, context: RequestContext, seconds: float) -> None:
         record, problem = context.record, context.problem
-        if not record.asked and (context.caller is PERSON or (problem is None and _is_routine(context.path))):
+        if not record.requested and (context.caller is PERSON or (problem is None and _is_routine(context.path))):
             return
         usage = record.usage
         line = RequestLine(
@@ -138,7 +138,7 @@ class App:
             _milliseconds(seconds),
             context.caller.key,
             context.session[:64],
-            record.asked,
+            record.requested,
             record.alias,
             record.backend,
             record.model,

@@ -17,7 +17,7 @@ from byway.backends.openai import passthrough
 from byway.backends.openai.discovery import describe, models, read_description, read_models
 from byway.backends.openai.reader import ChatReader
 from byway.backends.openai.request import request as _made
-from byway.backends.protocol import AnswerReader, Call, Target
+from byway.backends.protocol import FIRST, AnswerReader, Attempt, Call, Target
 from byway.messages.request import Request
 from byway.problems import Problem
 
@@ -38,12 +38,12 @@ __all__ = [
 ]
 
 
-def request(request: Request, target: Target) -> Call:
-    return passthrough.request(request, target) if request.chat else _made(request, target)
+def request(request: Request, target: Target, attempt: Attempt = FIRST) -> Call:
+    return passthrough.request(request, target) if request.chat else _made(request, target, attempt)
 
 
-def reader(request: Request, target: Target) -> AnswerReader:
-    return passthrough.Reader(request, target) if request.chat else ChatReader(request, target)
+def reader(request: Request, target: Target, attempt: Attempt = FIRST) -> AnswerReader:
+    return (passthrough.Reader if request.chat else ChatReader)(request, target, attempt)
 
 
 def problem(status: int, headers: Mapping[str, str], body: bytes, target: Target) -> Problem:

@@ -9,8 +9,8 @@ from msgspec import Raw, Struct
 
 from byway.backends import errors
 from byway.backends.openai.usage import Counts, UsageIn
-from byway.backends.protocol import Call, Target
-from byway.messages.events import Event, Frame
+from byway.backends.protocol import FIRST, Attempt, Call, Target
+from byway.messages.events import Part, Passthrough, Usage, WholeAnswer
 from byway.messages.request import Request, renamed
 from byway.messages.sse import Decoder
 from byway.problems import Problem
@@ -66,13 +66,13 @@ def request(request: Request, target: Target) -> Call:
 class Reader:
     """Passes an answer on as frames, and notices what the meter wants, errors, and an end that is none."""
 
-    def __init__(self, request: Request, target: Target) -> None:
+    def __init__(self, request: Request, target: Target, attempt: Attempt = FIRST) -> None:
         self.finished = False
         self._model = request.model
         self._target = target
         self._streams = request.stream
         self._counted = _asked(request.chat).counted
-        self._counts = Counts(request.estimate)
+        self._counts = Counts(attempt.estimate or request.estimate)
         self._whole: list[bytes] | None = None if request.stream else []
         self._begun = False
         """The first bytes have said whether it streams: any later piece may begin with a brace too."""
@@ -84,7 +84,7 @@ class Reader:
     def estimated(self) -> bool:
         return self._counts.estimated
 
-    def feed(self, data: bytes) -> list[Event]:
+    def feed(self, data: bytes) -> list[Part]:
         if not self._begun and (start := data.lstrip()[:1]):
             self._begun = True
             if start in (b"{", b"<"):
@@ -94,13 +94,13 @@ class Reader:
             return []
         return self._eat(self._sse.feed(data))
 
-    def _eat(self, found: list[tuple[str, bytes]]) -> list[Event]:
-        events: list[Event] = []
+    def _eat(self, found: list[tuple[str, bytes]]) -> list[Part]:
+        events: list[Part] = []
         for _, data in found:
             if data == b"[DONE]":
                 self.finished = True
                 self._reason = self._reason or "stop"
-                events.append(Frame("chat", b"data: [DONE]\n\n"))
+                events.append(self._done())
                 break
             if data.strip():
                 frame = self._frame(data)
@@ -125,10 +125,18 @@ class Reader:
                 self._reason = str(choice.finish_reason)
         return chunk
 
-    def _frame(self, data: bytes) -> Frame | None:
+    def _done(self) -> Passthrough:
+        """The end of the stream, with the usage of the whole answer."""
+        return Passthrough(b"data: [DONE]\n\n", "end", True, *self._report())
+
+    def _report(self) -> tuple[Usage, str]:
+        return self._counts.total(self._written), _STOPS.get(self._reason, "end_turn")
+
+    def _frame(self, data: bytes) -> Passthrough | None:
         chunk = self._read(data)
         if not chunk.choices and not self._counted:
-            return Frame("ping", b"", self._counts.total(self._written), _STOPS.get(self._reason, "end_turn"))
+            # The client did not want the usage; the end of the stream reports it for the record.
+            return None
         # Whatever stands there beside the role is an answer's beginning: also what only newer servers and clients know.
         deltas = [choice.delta for choice in chunk.choices or () if choice.delta]
         said = [one for delta in deltas for name, one in delta.items() if name != "role"]
@@ -136,21 +144,20 @@ class Reader:
         ended = bool(self._reason)
         if chunk.model != self._model and isinstance(chunk.model, str):
             data = renamed(data, self._model, lambda changed: msgspec.json.decode(changed, type=_Model).model)
-        name = "chat" if any(said) or ended else "message_start"
-        return Frame(
-            name,
-            # Between two lines of data stands a line end, which inside JSON is as good as a blank.
+        return Passthrough(
+            # Several lines of data are joined by line ends, which inside JSON are equal to blanks.
             b"data: %b\n\n" % data.replace(b"\n", b" "),
-            self._counts.total(self._written) if ended else None,
-            _STOPS.get(self._reason, "end_turn") if ended else None,
+            "content" if any(said) or ended else "start",
+            True,
+            *(self._report() if ended else ()),
         )
 
-    def close(self) -> list[Event]:
+    def close(self) -> list[Part]:
         """The end; raises Problem when the answer was cut short or is none."""
         if self._whole is None:
             events = [] if self.finished else self._eat(self._sse.close())
             if not self.finished and self._reason:
-                events.append(Frame("chat", b"data: [DONE]\n\n"))
+                events.append(self._done())
             elif not self._reason:
                 self._cut()
             return events
@@ -164,9 +171,10 @@ class Reader:
             self._cut()
         if isinstance(chunk.model, str):
             data = renamed(data, self._model, lambda changed: msgspec.json.decode(changed, type=_Model).model)
+        self._written = len(data)
         if self._streams:
-            data = b"data: %b\n\ndata: [DONE]\n\n" % _streamed(data)
-        return [Frame("chat", data, self._counts.total(len(data)), _STOPS.get(self._reason, "end_turn"))]
+            return [Passthrough(b"data: %b\n\ndata: [DONE]\n\n" % _streamed(data), "content", True, *self._report())]
+        return [WholeAnswer(data, True, *self._report())]
 
     def _cut(self) -> None:
         raise Problem(

@@ -18,7 +18,7 @@ from byway.backends.openai.toolcalls import CallIn, Calls
 from byway.backends.openai.toolformats import Types, types
 from byway.backends.openai.toolparser import Spoken
 from byway.backends.openai.usage import Counts, Progress, Timings, UsageIn
-from byway.backends.protocol import Target
+from byway.backends.protocol import FIRST, Attempt, Target
 from byway.messages import claudecode
 from byway.messages.blocks import Wire
 from byway.messages.events import Event, Stop, Usage
@@ -108,7 +108,7 @@ _NO_TOOLS: Final[tuple[Types, dict[str, str]]] = ({}, {})
 class ChatReader:
     """Reads one chat-completions answer, streamed or whole (told by its first byte, whatever its content-type says)."""
 
-    def __init__(self, request: Request, target: Target) -> None:
+    def __init__(self, request: Request, target: Target, attempt: Attempt = FIRST) -> None:
         self.finished = False
         """Nothing more is wanted from the backend: `close` gives the rest or raises."""
         self._whole: list[bytes] | None = None
@@ -124,8 +124,9 @@ class ChatReader:
         """Is a count of the usage given out a guess, since the backend has not said it?"""
         params = request.params
         self._target = target
-        self._counts = Counts(request.estimate)
-        self._writer = Writer(request.id, request.model, Usage(request.estimate))
+        estimate = attempt.estimate or request.estimate
+        self._counts = Counts(estimate)
+        self._writer = Writer(request.id, request.model, Usage(estimate))
         self._stops = params.stop_sequences or ()
         self._most = None if isinstance(params.max_tokens, UnsetType) else params.max_tokens
         vendor, choice = target.vendor, params.tool_choice

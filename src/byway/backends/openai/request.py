@@ -11,7 +11,7 @@ from byway.backends.openai.conversation import ChatMessage, chat_messages, prefi
 from byway.backends.openai.schema import Dialect, adapt
 from byway.backends.openai.thinking import accepts_effort, thinking_fields
 from byway.backends.openai.tools import tool_choice, tool_list
-from byway.backends.protocol import Call, Target
+from byway.backends.protocol import FIRST, Attempt, Call, Target
 from byway.backends.vendors import Vendor
 from byway.messages.request import Params, Request, unopened
 from byway.problems import Problem
@@ -19,7 +19,7 @@ from byway.problems import Problem
 _encode: Final = msgspec.json.Encoder().encode
 
 
-def request(request: Request, target: Target) -> Call:
+def request(request: Request, target: Target, attempt: Attempt = FIRST) -> Call:
     """The call for `request`. Only what the protocol knows is sent: no cache marks, no metadata, no betas.
 
     The order of the keys is that of a prompt: tools, then messages, so that a server which hashes the body sees the
@@ -27,7 +27,7 @@ def request(request: Request, target: Target) -> Call:
     """
     params, vendor = request.params, target.vendor
     if len(params.mcp_servers) or len(params.container) or params.safeguards:
-        _check(request)
+        _check(request, attempt)
     tools = tool_list(request, target)
     form, words = None, ""
     if params.output_config is not None or params.output_format is not None:
@@ -44,8 +44,8 @@ def request(request: Request, target: Target) -> Call:
         if request.extra is None:
             raise Problem("invalid_request", "max_tokens: Field required")
     else:
-        if target.max_output is not None or request.room is not None:
-            most = min(limit for limit in (most, target.max_output, request.room) if limit is not None)
+        if target.max_output is not None or attempt.room is not None:
+            most = min(limit for limit in (most, target.max_output, attempt.room) if limit is not None)
         # 0 asks Anthropic to fill its cache; the smallest that others take is 1.
         body[vendor.max_tokens_field] = most if most > 0 else 1
     if not (params.temperature is params.top_p is params.top_k is None):
@@ -87,12 +87,12 @@ def _tell(messages: list[ChatMessage], words: str) -> None:
 _JSON: Final = (("content-type", "application/json"),)
 
 
-def _check(request: Request) -> None:
+def _check(request: Request, attempt: Attempt) -> None:
     """Refuse what only Anthropic's own servers can do, by the name of its field, so that the client can leave it out.
 
     Claude Code 2.1.329 sends `safeguards` in auto mode and goes on without it (measured); a verdict is never made up.
     """
-    if request.params.safeguards and not request.judged:
+    if request.params.safeguards and not attempt.judged:
         raise Problem(
             "invalid_request",
             "safeguards: the backend that answers here gives no verdicts on tool calls. Leave 'safeguards' out: Claude Code does "

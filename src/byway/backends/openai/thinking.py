@@ -13,8 +13,8 @@ from byway.messages.request import Request
 _EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 # Templates differ in the word: `enable_thinking` in Qwen's and GLM's, `thinking` in DeepSeek's and Granite's. They pass
 # over what they do not know.
-_ON: Final = {"enable_thinking": True, "thinking_fields": True}
-_OFF: Final = {"enable_thinking": False, "thinking_fields": False}
+_ON: Final = {"enable_thinking": True, "thinking": True}
+_OFF: Final = {"enable_thinking": False, "thinking": False}
 
 
 def thinking_fields(request: Request, target: Target) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def thinking_fields(request: Request, target: Target) -> dict[str, Any]:
                 fields["reasoning_effort"] = effort
         return fields
     if vendor.thinking == "switch":
-        return {"thinking_fields": {"type": "enabled" if on else "disabled"}}
+        return {"thinking": {"type": "enabled" if on else "disabled"}}
     if vendor.thinking == "reasoning":
         effort = nearest_effort(_effort(request), vendor.efforts)
         return {"reasoning": {"effort": effort} if on else {"enabled": False}}

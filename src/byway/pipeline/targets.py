@@ -1,0 +1,95 @@
+"""The loop over targets, the same for every kind of call: order, failover, one retry, cool-down, and the record.
+
+A TargetCall makes one attempt at one target. Another attempt may follow until it reports that content has started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Final, Protocol
+
+from byway.backend import Backend
+from byway.backends.protocol import Target
+from byway.pipeline.reply import Record
+from byway.problems import Problem
+from byway.runtime import Runtime
+from byway.secrets.names import Scrubber
+
+#: Seconds before the one retry of the last target, unless the backend names a time with `retry-after`.
+_PAUSE: Final = 0.25
+#: A `retry-after` above this many seconds is left to the client.
+_PATIENCE: Final = 2.0
+#: Repairs of one request, over all its targets.
+_REPAIRS: Final = 3
+#: Characters of each earlier problem that are quoted in the last one.
+_QUOTED: Final = 200
+
+
+class TargetCall(Protocol):
+    """One kind of call: a Messages request, a token count, and so on."""
+
+    @property
+    def started(self) -> bool:
+        """Content has reached the client: no other attempt may follow."""
+
+    async def attempt(self, backend: Backend, target: Target) -> bool:
+        """Make one attempt at `target`; raises Problem. Returns whether the backend itself has answered."""
+
+    def repair(self, backend: Backend, target: Target, problem: Problem) -> bool:
+        """Change the next attempt at `target` by what `problem` says; returns False when it says nothing useful."""
+
+
+async def run(runtime: Runtime, model: str, call: TargetCall, record: Record, session: str = "") -> None:
+    """Make `call` at the targets of `model`, in order, until one has answered.
+
+    A failure of the backend starts its cool-down, which puts it last for other requests. When the last target fails
+    with a failed connection, 429 or 5xx, it is tried once more. Raises the last target's Problem when all have failed.
+    """
+    record.requested = model
+    route = runtime.remembered_route(model) or await runtime.route(model, session)
+    record.alias = route.alias
+    places = list(runtime.targets(route))
+    failed: list[Problem] = []
+    retried = False
+    repairs = index = 0
+    while True:
+        place = places[index]
+        backend = runtime.backends[place.backend]
+        target = backend.registry.target(place.model)
+        record.tries += 1
+        record.backend, record.model = target.backend, target.model
+        try:
+            answered = await call.attempt(backend, target)
+        except Problem as problem:
+            if not call.started and repairs < _REPAIRS and call.repair(backend, target, problem):
+                repairs += 1
+                continue
+            if problem.row.blame == "backend":
+                runtime.cooldown.failed(backend.name, time.monotonic())
+            if call.started or not problem.row.failover:
+                raise
+            failed.append(problem)
+            index += 1
+            if index < len(places):
+                continue
+            pause = _PAUSE if problem.retry_after is None else problem.retry_after
+            if retried or not problem.row.again or pause > _PATIENCE:
+                raise _with_earlier(failed, runtime.scrubber) from None
+            retried = True
+            places.append(place)
+            await asyncio.sleep(pause)
+        else:
+            if answered:
+                runtime.cooldown.succeeded(backend.name)
+            return
+
+
+def _with_earlier(failed: list[Problem], scrubber: Scrubber) -> Problem:
+    """The last Problem, with the messages of the earlier ones added."""
+    last = failed[-1]
+    earlier = dict.fromkeys(problem.message for problem in failed[:-1] if problem.message != last.message)
+    if earlier:
+        quoted = " / ".join(scrubber.scrub(text)[:_QUOTED] for text in earlier)
+        last.message = f"{last.message} (tried before: {quoted})"
+    return last
