@@ -15,10 +15,11 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 SETTLED := --exclude-newer '7 days'
 
 .DELETE_ON_ERROR:
-.PHONY: help up test check format bench lock clean
+.PHONY: help up unit test check format bench lock clean
 
 help: ## this list
 	@echo "make up      start Byway; installs it first       make up ARGS='--port 9000'"
+	@echo "make unit    tests that run in one process        make unit ARGS='-k sse'"
 	@echo "make test    every test                           make test ARGS='tests/test_sse.py -x'"
 	@echo "make check   style and types (ruff, mypy)         make format puts the style right"
 	@echo "make bench   measure, beside nginx                make bench ARGS='--quick'"
@@ -26,6 +27,9 @@ help: ## this list
 
 up: $(VENV)/.model $(VENV)/.keychain ## start Byway
 	@exec $(BIN)/byway up $(ARGS)
+
+unit: $(VENV)/.dev ## tests that run in one process
+	@$(BIN)/python -m pytest -q --ignore tests/e2e $(ARGS)
 
 test: $(VENV)/.dev $(VENV)/.model ## every test
 	@$(BIN)/python tests/older.py

@@ -74,7 +74,7 @@ class Expected:
     rules: list[tuple[str, str]]
 
 
-@dataclass
+@dataclass(eq=False)
 class Turn:
     body: bytes
     headers: dict[str, str] = field(default_factory=dict)

@@ -1,4 +1,7 @@
-"""What every test runs in: a scratch home, no credentials, no way out of this machine, no silent skip in CI."""
+"""The environment of every test: a scratch home, no credentials, loopback only, no skip in CI.
+
+Tests in `tests/e2e` may start processes, the others may not.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,12 @@ from typing import Any
 
 import pytest
 
-#: `all`: a test that is skipped because something is not installed has failed.
+#: With `all` a test that is skipped because a program is not installed fails.
 STRICT = os.environ.get("BYWAY_TEST_REQUIRE") == "all"
-#: A skip that starts with these words is about the system, not about what is installed on it.
+#: A skip whose reason starts with these words depends on the operating system and stays a skip.
 ELSEWHERE = "only on "
+#: Tests in this folder start processes; they carry the marker `e2e`.
+E2E = Path(__file__).parent / "e2e"
 
 _OURS = re.compile(
     r"(ANTHROPIC|OPENAI|CLAUDE|BYWAY|LITELLM|OLLAMA|HF|AWS|GOOGLE|AZURE)_.*|CLAUDECODE|(.*_)?(API_KEY|TOKEN|PROXY)",
@@ -27,7 +32,7 @@ _SCRATCH = tempfile.TemporaryDirectory(prefix="byway-test-", ignore_cleanup_erro
 
 
 def pytest_configure() -> None:
-    """Before any module is imported: programs that tests start inherit this environment too."""
+    """Set the environment before any module is imported; processes that tests start inherit it."""
     for name in [name for name in os.environ if _OURS.fullmatch(name)]:
         if name != "BYWAY_TEST_REQUIRE":
             del os.environ[name]
@@ -46,19 +51,28 @@ def pytest_configure() -> None:
     }.items():
         (home / folder).mkdir(mode=0o700, parents=True, exist_ok=True)
         os.environ[name] = str(home / folder)
-    # A test may never come near the keychain of whoever runs it.
+    # No test reaches the keychain of the person who runs it.
     os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.fail.Keyring"
     os.environ.pop("DBUS_SESSION_BUS_ADDRESS", None)
     sys.addaudithook(_watch)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(E2E):
+            item.add_marker("e2e")
 
 
 def pytest_unconfigure() -> None:
     _SCRATCH.cleanup()
 
 
-# --- no way out -------------------------------------------------------------------------------------------------------
+# --- loopback only -------------------------------------------------------------------------------------------------------
 
 _outward: list[str] = []
+_started: list[str] = []
+#: Audit events of a new process.
+_PROCESS_EVENTS = frozenset(("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn"))
 
 
 def _local(host: object) -> bool:
@@ -74,7 +88,7 @@ def _local(host: object) -> bool:
 
 
 def _watch(event: str, arguments: tuple[Any, ...]) -> None:
-    """Refuse what would leave this machine. Sees every socket of the standard library, in any thread."""
+    """Refuse connections to other machines and note new processes, in any thread."""
     if event in ("socket.connect", "socket.sendto"):
         address = arguments[1]
         if isinstance(address, tuple) and not _local(address[0]):
@@ -86,22 +100,33 @@ def _watch(event: str, arguments: tuple[Any, ...]) -> None:
         except ValueError:
             _outward.append(f"a look-up of {arguments[0]}")
             raise ConnectionRefusedError(f"a test may not look up {arguments[0]}") from None
+    elif event in _PROCESS_EVENTS:
+        _started.append(str(arguments[0]) if arguments else event)
 
 
 @pytest.fixture(autouse=True)
 def loopback_only() -> Iterator[None]:
-    """Fails the test that tried to reach another machine, even when its code swallowed the refusal."""
+    """Fail a test that tried to reach another machine, even when its code suppressed the error."""
     _outward.clear()
     yield
     assert not _outward, f"this test tried to leave the machine: {', '.join(dict.fromkeys(_outward))}"
 
 
-# --- programs beside Byway --------------------------------------------------------------------------------------------
+@pytest.fixture(autouse=True)
+def one_process(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test outside `tests/e2e` that started a process."""
+    _started.clear()
+    yield
+    if not request.path.is_relative_to(E2E):
+        assert not _started, f"this test started a process, so it belongs in tests/e2e: {', '.join(_started)}"
+
+
+# --- other programs --------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
 def program() -> Callable[[str], str]:
-    """`program("nginx")` is its path; where it is not installed the test is skipped with a line that names it."""
+    """`program("nginx")` returns the path of nginx, or skips the test with a reason that names it."""
 
     def find(name: str) -> str:
         path = shutil.which(name) or shutil.which(name, path=os.pathsep.join(("/usr/sbin", "/usr/local/sbin")))
@@ -127,7 +152,7 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
 
 
 def _no_skip(report: pytest.TestReport | pytest.CollectReport, expected: bool = False) -> None:
-    """With BYWAY_TEST_REQUIRE=all a skip is a failure that says what is missing."""
+    """Turn a skip into a failure that names what is missing, with BYWAY_TEST_REQUIRE=all."""
     if not STRICT or not report.skipped or expected or not isinstance(report.longrepr, tuple):
         return
     reason = str(report.longrepr[2]).removeprefix("Skipped: ")

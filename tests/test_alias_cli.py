@@ -1,4 +1,4 @@
-"""`byway alias`: where names lead, alone and beside a Byway that runs."""
+"""`byway alias`: list, set and remove aliases, without a running Byway."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from beside import command
 from click.testing import CliRunner, Result
-from gateway import Gateway, config
-from scripted import Say, Scripted
 
 from byway.cli.main import byway
 
@@ -113,25 +110,3 @@ def test_try_says_by_what_and_where_then(file: Path) -> None:
     assert lines[0] == "haiku, by model_aliases.haiku:"
     assert lines[1].startswith("  1. work/gpt-4.1  failed: ") and lines[2].startswith("  2. work/big  failed")
     assert run(file, "try", "big").stdout.startswith("big, which is a model's own name:\n")
-
-
-def test_a_running_byway_follows() -> None:
-    with Scripted(lambda asked: Say("Hi")) as server:
-        settings = config(server)
-        settings["model_aliases"] = {"haiku": "one/local"}
-        with Gateway(settings) as gateway:
-            asked = {"model": "blue", "max_tokens": 5, "messages": [{"role": "user", "content": "Hi"}]}
-            assert gateway.post(asked).status == 404
-            done = command(gateway, "alias", "set", "blue", "one/local")
-            assert done.returncode == 0 and "running Byway takes it" in done.stderr
-            gateway.wait(lambda: gateway.post(asked).status == 200, what="the alias leads")
-            listed = command(gateway, "alias").stdout
-    assert "ready" in listed and "blue" in listed
-
-
-def test_a_model_of_our_own_is_told_of_by_the_byway_that_runs_it() -> None:
-    with Gateway({"backends": [{"name": "own", "type": "builtin"}]}) as gateway:
-        found = {one["name"]: one for one in json.loads(command(gateway, "alias", "--json").stdout)}
-        assert found["default"]["answers"] == "own/smollm2-135m-instruct" and found["default"]["state"] != "ready"
-        gateway.stop()
-    assert found["sonnet"]["by"] == "default"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shlex
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -31,9 +33,13 @@ ALL = [case for protocol in MODULES for case in cases(protocol)]
 ANSWERED = [case for case in ALL if case.turns[-1].replies and case.turns[-1].replies[-1].status == 200]
 ENDED = [case for case in ANSWERED if case.turns[-1].problem is None]
 
-#: Every byte is a cut up to this length; longer answers are cut at this many places, and byte by byte.
-EVERY = 3000
-MANY = 120
+#: Every byte of an answer is a cut once. Cuts this far apart share one reading.
+APART = 200
+#: Longer answers are not read byte by byte.
+LONG = 20_000
+#: An answer is cut off at every byte of its last lines, and at one byte in `STRIDE` before them.
+LAST = 300
+STRIDE = 7
 
 ID = "msg_case"
 PRIVATE = {"authorization", "x-api-key", "cookie", "host", "connection", "content-length", "x-app"}
@@ -49,6 +55,7 @@ def target(case: Case) -> Target:
     return Target("box", case.target.get("model", "local"), VENDORS[vendor], int(window) if window else None)
 
 
+@cache
 def asked(turn: Turn) -> Request:
     return messages.parse(turn.body, turn.headers, ID)
 
@@ -287,8 +294,10 @@ def _tight(data: bytes) -> bytes:
 # --------------------------------------------------------------------------------------------- any cut, any line ending
 
 
-def cuts(length: int) -> Iterable[int]:
-    return range(1, length) if length <= EVERY else range(1, length, max(1, length // MANY))
+def pieces(body: bytes, start: int, apart: int = APART) -> list[bytes]:
+    """`body` cut at `start` and then every `apart` bytes."""
+    places = [0, *range(start, len(body), apart), len(body)]
+    return [body[begin:end] for begin, end in itertools.pairwise(places)]
 
 
 def outcome(case: Case, chunks: Iterable[bytes]) -> Any:
@@ -301,9 +310,10 @@ def test_cut_anywhere_it_is_the_same_answer(case: Case) -> None:
     for reply in [case.turns[-1].replies[-1], *case.turns[-1].others]:
         body = reply.body
         once = outcome(case, [body])
-        for cut in cuts(len(body)):
-            assert outcome(case, [body[:cut], body[cut:]]) == once, body[:cut]
-        if len(body) <= 20_000:
+        apart = max(APART, len(body) // 100)
+        for start in range(1, min(apart + 1, len(body)), 1 if len(body) <= LONG else apart // 100):
+            assert outcome(case, pieces(body, start, apart)) == once, body[:start]
+        if len(body) <= LONG:
             assert outcome(case, [body[at : at + 1] for at in range(len(body))]) == once
 
 
@@ -314,9 +324,9 @@ def test_line_ends_and_bom_make_no_difference(case: Case, end: bytes, bom: bytes
     once = outcome(case, [case.turns[-1].replies[-1].body])
     body = bom + case.turns[-1].replies[-1].body.replace(b"\n", end)
     assert outcome(case, [body]) == once
-    for cut in range(1, len(body), max(1, len(body) // 40)):
-        assert outcome(case, [body[:cut], body[cut:]]) == once
-    if len(body) <= EVERY:
+    for start in range(1, min(APART, len(body)), 5):
+        assert outcome(case, pieces(body, start)) == once
+    if len(body) <= LONG:
         assert outcome(case, [body[at : at + 1] for at in range(len(body))]) == once
 
 
@@ -347,7 +357,9 @@ def test_cut_before_the_finish_is_a_problem(case: Case) -> None:
     for reply in [case.turns[-1].replies[-1], *case.turns[-1].others]:
         before, sure = finished_at(case, reply)
         whole = without_counts(outcome(case, [reply.body])[0])
-        for cut in [*cuts(len(reply.body)), before - 1]:
+        length = len(reply.body)
+        step = max(STRIDE, length // 300)
+        for cut in {*range(1, length, step), *range(max(1, before - LAST), min(length, sure + LAST)), before - 1}:
             events, problem = read(case, [reply.body[:cut]])
             lines = told(plain(events), ended=problem is None)
             if cut < before:

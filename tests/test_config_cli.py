@@ -1,25 +1,18 @@
-"""`byway config`: settings read, changed and brought back, alone and beside a Byway that runs; and what may go wrong."""
+"""`byway config`: list, get, set, unset, history and restore, without a running Byway."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from beside import command
 from click.testing import CliRunner, Result
-from gateway import SOURCE, Gateway, config
-from scripted import Say, Scripted
 
 from byway.cli.main import byway
 from byway.config import load
-from byway.config.file import ConfigFile
 from byway.store import Store, StoreError
 
 SECRET = "sk-of-the-backend-0123456789abcdef"
@@ -68,9 +61,6 @@ class Place:
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
-
-
-# --- get --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -145,9 +135,6 @@ def test_a_config_that_is_not_good_is_told_with_all_that_is_wrong(place: Place) 
     place.file.write_text("timeouts: {connect: soon}\n")
     assert place("config", "set", "timeouts.connect", "5s").exit_code == 0, "so a bad one can be mended"
     assert place.json("config", "check")["good"]
-
-
-# --- set and unset ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -252,9 +239,6 @@ def test_the_first_set_makes_the_file(tmp_path: Path) -> None:
     assert place.file.stat().st_mode & 0o777 == 0o600
 
 
-# --- history, show, rollback ------------------------------------------------------------------------------------------
-
-
 def test_history_shows_and_brings_back(place: Place) -> None:
     assert "no version yet" not in place("config", "history").output
     place("config", "set", "timeouts.connect", "9s")
@@ -302,27 +286,6 @@ def test_show_hides_secrets_however_they_are_written(place: Place) -> None:
     assert not [one for one in secrets if one in place("config", "show", "1", "--json").stdout]
 
 
-# --- beside a Byway that runs -----------------------------------------------------------------------------------------
-
-
-def test_a_running_byway_takes_it_and_that_is_said() -> None:
-    with Scripted(lambda asked: Say("Hi")) as server, Gateway(config(server)) as gateway:
-        done = command(gateway, "config", "set", "model_aliases.blue", "one/local")
-        assert done.returncode == 0 and "running Byway takes it" in done.stderr
-        gateway.wait(lambda: "Config loaded" in gateway.text, what="it takes the change")
-        asked = command(gateway, "config", "set", "server.bind_address", "127.0.0.1:1", "--json")
-        told = json.loads(asked.stdout)
-        assert told["running"] is True and told["restart"] == ["server.bind_address"]
-        assert "started anew" in command(gateway, "config", "rollback", "2").stderr
-        other = gateway.home / "other.yaml"
-        other.write_text("local_only: false\n")
-        elsewhere = command(gateway, "config", "set", "timeouts.drain", "1", "--config", str(other), "--json")
-        assert json.loads(elsewhere.stdout)["running"] is False, "that one has another file"
-
-
-# --- what may go wrong ------------------------------------------------------------------------------------------------
-
-
 def test_a_link_is_not_written_through_and_the_way_out_is_said(place: Place, tmp_path: Path) -> None:
     real = tmp_path / "real.yaml"
     place.file.rename(real)
@@ -355,47 +318,6 @@ def test_the_file_stays_its_owners(place: Place) -> None:
     assert (facts.st_uid, facts.st_gid) == (12345, 12345)
 
 
-FULL = """
-import resource, sys
-from pathlib import Path
-from byway.config import load
-from byway.config.editing import Set
-from byway.config.file import ConfigFile
-from byway.store import Store
-folder = Path(sys.argv[1])
-with Store(folder) as store:
-    filing = ConfigFile(folder / "byway.yaml", lambda text: load(text, {}), store, folder)
-    filing.read()
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20, 20))
-    try:
-        filing.change([Set(("local_only",), False)], "Ada", "x")
-    except OSError as error:
-        print(error.strerror)
-"""
-
-
-def script(text: str, *arguments: object, **options: Any) -> subprocess.Popen[str]:
-    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCE)}
-    words = [sys.executable, "-c", text, *map(str, arguments)]
-    return subprocess.Popen(words, env=environ, stdout=subprocess.PIPE, text=True, **options)
-
-
-def test_a_full_disk_leaves_the_old_file(place: Place, tmp_path: Path) -> None:
-    out, _ = script(FULL, tmp_path).communicate(timeout=30)
-    assert "large" in out
-    assert place.text == TEXT and not list(tmp_path.glob(".byway.yaml.*")), "no draft stays"
-    full = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20, 20)); {MAIN}"
-    child = script(
-        full, "config", "set", "local_only", "false", "--config", place.file, "--data-dir", tmp_path, stderr=-1
-    )
-    out, told = child.communicate(timeout=30)
-    assert (child.returncode, out) == (1, "") and "disk full" in told and "Traceback" not in told
-    assert place.text == TEXT
-
-
-MAIN = "import sys; from byway.cli.main import main; main()"
-
-
 def test_a_change_that_the_history_has_no_room_for_is_made_and_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -412,97 +334,3 @@ def test_a_change_that_the_history_has_no_room_for_is_made_and_said(
     done = place("config", "set", "local_only", "false")
     assert done.exit_code == 0 and "the change is made, but the history does not have it" in done.stderr
     assert place.text.endswith("local_only: false\n")
-
-
-def test_many_writers_at_once_are_all_in(place: Place) -> None:
-    environ = {
-        **{"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCE)},
-        **{"BYWAY_CONFIG": str(place.file), "BYWAY_HOME": str(place.data)},
-    }
-    writers = []
-    for number in range(12):
-        # Half of them extend the same list.
-        words = (
-            [f"model_aliases.a{number}", "work/big"] if number % 2 else ["backends.0.models", f"m{number}", "--append"]
-        )
-        words = [sys.executable, "-m", "byway", "config", "set", *words]
-        writers.append(
-            subprocess.Popen(words, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        )
-    told = [writer.communicate(timeout=60)[0] for writer in writers]
-    assert [writer.returncode for writer in writers] == [0] * 12, told
-    found = load(place.text, {"WORK_KEY": SECRET})
-    assert set(found.model_aliases) == {"gpt-4.1", *(f"a{number}" for number in range(1, 12, 2))}
-    assert set(found.backends[0].models) == {"gpt-4.1", "big", *(f"m{number}" for number in range(0, 12, 2))}
-    assert re.findall("#.*", place.text) == re.findall("#.*", TEXT)
-    who = [one["who"] for one in place.json("config", "history")]
-    assert len(who) == 13 and who[-1] == "somebody else" and "somebody else" not in who[:-1]
-
-
-KILLED = """
-import os, random, signal, sys, time
-from pathlib import Path
-from byway.config import load
-from byway.config.editing import Set
-from byway.config.file import ConfigFile
-from byway.store import Store
-
-folder, kills = Path(sys.argv[1]), int(sys.argv[2])
-file = folder / "byway.yaml"
-template = file.read_text()
-chance = random.Random(7)
-
-def save_for_ever(number):
-    with Store(folder) as store:
-        filing = ConfigFile(file, lambda text: load(text, {}), store, folder)
-        while True:
-            number += 1
-            filing.change([Set(("timeouts", "connect"), number)], "Ada", "one more")
-
-def some_saves():
-    with Store(folder) as store:
-        filing = ConfigFile(file, lambda text: load(text, {}), store, folder)
-        for connect in (2, 3, 1):
-            filing.change([Set(("timeouts", "connect"), connect)], "Ada", "to see how fast this machine is")
-    os._exit(0)
-
-began = time.monotonic()
-child = os.fork()
-if not child:
-    some_saves()
-assert os.waitpid(child, 0)[1] == 0
-pace = time.monotonic() - began
-
-number, cut, advanced = 1, 0, 0
-for _ in range(kills):
-    child = os.fork()
-    if not child:
-        save_for_ever(number)
-    time.sleep(chance.uniform(0.1, 1.5) * pace)
-    os.kill(child, signal.SIGKILL)
-    assert os.waitpid(child, 0)[1] == signal.SIGKILL
-    cut += 1
-    text = file.read_text()
-    now = int(load(text, {}).timeouts.connect)
-    assert text == template.replace("connect: 1 ", f"connect: {now} "), text
-    assert now >= number, (now, number)
-    advanced += now > number
-    number = now
-print(cut, advanced, number)
-"""
-
-
-def test_a_save_that_is_killed_leaves_the_old_file_or_the_new_one(tmp_path: Path) -> None:
-    text = "# mine\ntimeouts:\n  connect: 1 # counts up\n" + "# and more\n" * 300
-    (tmp_path / "byway.yaml").write_text(text)
-    child = script(KILLED, tmp_path, 200, stderr=-1)
-    out, told = child.communicate(timeout=60)
-    assert child.returncode == 0, told
-    cut, advanced, number = map(int, out.split())
-    assert cut == 200 and advanced >= 20 and number > advanced, "it was really killed between saves and in them"
-    for draft in tmp_path.glob(".byway.yaml.*"):
-        os.utime(draft, (time.time() - 120,) * 2)
-    with Store(tmp_path) as store:
-        assert 20 < len(store.versions(str(tmp_path / "byway.yaml"))) <= 100
-        ConfigFile(tmp_path / "byway.yaml", lambda text: load(text, {}), store, tmp_path).write(text, "Ada", "at rest")
-    assert not list(tmp_path.glob(".byway.yaml.*")), "what the killed ones left is swept up"

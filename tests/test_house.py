@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
-import os
 import re
-import subprocess
-import sys
 import types
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -654,48 +651,3 @@ def test_public_functions_say_what_they_do(module: str) -> None:
         if not node.name.startswith("_") and node.name not in contract and not ast.get_docstring(node)
     ]
     assert not silent, f"{module}: no docstring: {silent}"
-
-
-# --- the tests' own walls ---------------------------------------------------------------------------------------------
-
-LEAVING = """
-import asyncio, contextlib, socket, pytest
-
-def test_connects():
-    with contextlib.suppress(OSError):
-        socket.create_connection(("192.0.2.1", 9), timeout=1)
-
-def test_looks_up():
-    async def go():
-        with contextlib.suppress(OSError):
-            await asyncio.open_connection("byway.example", 9)
-    asyncio.run(go())
-
-def test_stays():
-    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()):
-        pass
-
-def test_needs(program):
-    program("a-program-that-nobody-has")
-
-def test_elsewhere():
-    pytest.skip("only on another system")
-"""
-
-
-def test_conftest_keeps_tests_on_this_machine_and_from_skipping(tmp_path: Path) -> None:
-    (tmp_path / "conftest.py").write_text((ROOT / "tests/conftest.py").read_text(encoding="utf-8"), encoding="utf-8")
-    (tmp_path / "test_leaving.py").write_text(LEAVING, encoding="utf-8")
-    (tmp_path / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
-
-    def run(**more: str) -> str:
-        command = [sys.executable, "-m", "pytest", "-q", "-ra", "-p", "no:cacheprovider", str(tmp_path)]
-        return subprocess.run(command, cwd=tmp_path, env=os.environ | more, capture_output=True, text=True).stdout
-
-    lenient, strict = run(BYWAY_TEST_REQUIRE=""), run(BYWAY_TEST_REQUIRE="all")
-    assert "tried to leave the machine: a connection to 192.0.2.1:9" in lenient
-    assert "tried to leave the machine: a look-up of byway.example" in lenient
-    assert re.search(r"^3 passed, 2 skipped, 2 errors in", lenient, re.MULTILINE), lenient
-    assert "a-program-that-nobody-has is not installed" in lenient
-    assert re.search(r"^1 failed, 3 passed, 1 skipped, 2 errors in", strict, re.MULTILINE), strict
-    assert "allows no skip, and this test was skipped: a-program-that-nobody-has is not installed" in strict

@@ -1,4 +1,4 @@
-"""What Byway asks of the system, tried on the one that runs the tests."""
+"""What depends on the operating system, tested on the one that runs the tests."""
 
 from __future__ import annotations
 
@@ -8,26 +8,12 @@ import os
 import signal
 import socket
 import stat
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from byway import platform
-
-SOURCE = Path(__file__).parent.parent / "src"
-
-
-def python(code: str, *arguments: str) -> subprocess.Popen[str]:
-    """Another process that has Byway."""
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *arguments],
-        env={**os.environ, "PYTHONPATH": str(SOURCE)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
 
 
 def test_a_file_is_replaced_whole_and_is_its_owners_alone(tmp_path: Path) -> None:
@@ -70,23 +56,6 @@ def test_a_private_folder_opens_for_its_owner_only(tmp_path: Path) -> None:
     shared.chmod(0o755)
     platform.private_folder(shared)
     assert stat.S_IMODE(shared.stat().st_mode) == 0o755
-
-
-def test_a_lock_names_who_holds_it_and_is_let_go_when_that_process_is_killed(tmp_path: Path) -> None:
-    code = "import sys\nfrom pathlib import Path\nfrom byway import platform\n"
-    code += "with platform.lock(Path(sys.argv[1])):\n    print('held', flush=True)\n    sys.stdin.read()\n"
-    other = python(code, str(tmp_path))
-    with other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == "held\n"
-        with pytest.raises(platform.Held, match=f"process {other.pid}.*--data-dir") as held, platform.lock(tmp_path):
-            raise AssertionError("two have the same lock")
-        assert held.value.pid == other.pid
-        other.kill()
-    with platform.lock(tmp_path):
-        assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
-    with platform.lock(tmp_path):
-        pass
 
 
 def test_the_data_folder_is_the_one_that_was_chosen(tmp_path: Path) -> None:
@@ -162,14 +131,6 @@ def test_a_unix_socket_that_nobody_listens_at_is_replaced_and_nothing_else(unix:
 def test_a_child_gets_no_secrets() -> None:
     given = {"PATH": "/bin", "HOME": "/home/x", "OPENAI_API_KEY": "k", "PYTHONPATH": "src", "BYWAY_KEY": "k"}
     assert platform.plain_environment(given) == {"PATH": "/bin", "HOME": "/home/x", "PYTHONPATH": "src"}
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="only on systems with such limits")
-def test_a_server_may_open_as_many_files_as_the_system_gives() -> None:
-    code = "import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (256, 4096))\nfrom byway import platform\n"
-    code += "platform.prepare()\nprint(resource.getrlimit(resource.RLIMIT_NOFILE))"
-    with python(code) as other:
-        assert other.communicate()[0] == "(4096, 4096)\n"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="only on systems with these signals")

@@ -1,4 +1,4 @@
-"""What a backend is asked about its models and its tokens, and what is made of the answers."""
+"""Windows, model lists and token counts: what the runtime queries from backends and how it uses the answers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from gateway import Gateway, config
 from scripted import Asked, Reply, Scripted, llamacpp_overflow, said
 
 from byway import config as settings
@@ -60,11 +59,8 @@ def request(text: str = "hi", **fields: Any) -> messages.Request:
     return messages.parse(json.dumps(asked).encode(), {}, "msg_1")
 
 
-# --- windows ----------------------------------------------------------------------------------------------------------
-
 SHOW = {"capabilities": ["completion", "tools", "vision"], "model_info": {"qwen3.context_length": 262144}}
 LISTED = {"id": "local", "object": "model"}
-
 WINDOWS: dict[str, tuple[str, dict[str, Any], ModelFacts]] = {
     "llama.cpp says the window of one slot": (
         "llamacpp",
@@ -271,17 +267,6 @@ def test_a_client_does_not_wait_for_a_backend_that_lists_nothing(monkeypatch: py
     asyncio.run(act())
 
 
-def test_the_overflow_of_a_real_exchange_teaches_the_window() -> None:
-    with (
-        Scripted(lambda _: llamacpp_overflow(23016, 8192)) as server,
-        Gateway(config(server)) as gateway,
-    ):
-        assert "max_input_tokens" not in gateway.get("/v1/models/local").json
-        answer = gateway.post({"model": "sonnet", "max_tokens": 10, "messages": [{"role": "user", "content": "hi"}]})
-        assert answer.json["error"]["message"] == "prompt is too long: 23016 tokens > 8192 maximum"
-        assert gateway.get("/v1/models/local").json["max_input_tokens"] == 8192
-
-
 def test_a_list_is_asked_for_once_each_page_once_and_20_models_at_most() -> None:
     async def act(runtime: Runtime, live: Backend) -> None:
         await runtime.refresh()
@@ -324,8 +309,6 @@ def test_what_is_known_of_a_used_model_is_kept_fresh() -> None:
     with Server({"/api/ps": {"models": []}, "/api/show": SHOW}) as server:
         live_with(server, act, type="ollama")
 
-
-# --- counts -----------------------------------------------------------------------------------------------------------
 
 COUNTERS = {
     "llamacpp": ("/v1/chat/completions/input_tokens", {"input_tokens": 1234, "object": "response.input_tokens"}),
@@ -427,20 +410,6 @@ def test_26_counts_at_once_take_300_ms(vendor: str) -> None:
     path, page = COUNTERS["llamacpp"]
     with Server({path: page}) as server:
         live_with(server, act, type=vendor, models=["local"])
-
-
-def test_the_client_is_told_who_counted() -> None:
-    path, page = COUNTERS["llamacpp"]
-    ask = {"model": "sonnet", "messages": [{"role": "user", "content": "hi"}]}
-    with Server({path: page}) as server, Gateway(config(server, type="llamacpp")) as gateway:
-        answer = gateway.post(ask, "/v1/messages/count_tokens")
-        assert (answer.json, answer.headers["x-byway-count"]) == ({"input_tokens": 1234}, "backend")
-    with Server({}) as server, Gateway(config(server)) as gateway:
-        answer = gateway.post(ask, "/v1/messages/count_tokens")
-        assert answer.headers["x-byway-count"] == "estimate" and 5 < answer.json["input_tokens"] < 50
-
-
-# --- refusals ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_prompt_that_surely_does_not_fit_is_refused_without_asking() -> None:

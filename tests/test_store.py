@@ -1,4 +1,4 @@
-"""What Byway remembers: keys, versions, audit; and that the file outlives kills, full disks, other processes and time."""
+"""The store: keys, config versions and audit, old files, damaged files and time."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import contextlib
 import datetime
 import hashlib
 import os
-import random
 import re
 import sqlite3
 import stat
-import subprocess
 import sys
 import threading
 import time
@@ -18,10 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from gateway import SOURCE
 
 from byway import store as module
-from byway.store import FILE_NAME, MAX_AUDIT_ENTRIES, MAX_VERSIONS, AuditEntry, Store, StoreError, etag
+from byway.store import FILE_NAME, MAX_AUDIT_ENTRIES, MAX_VERSIONS, Store, StoreError, etag
 
 SCOPES = ("read", "write")
 
@@ -34,9 +31,6 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def digest(key: str) -> bytes:
     return hashlib.sha256(key.encode()).digest()
-
-
-# --- versions and audit -----------------------------------------------------------------------------------------------
 
 
 def test_versions_come_newest_first_and_give_their_text_one_by_one(store: Store) -> None:
@@ -75,9 +69,6 @@ def test_what_is_noted_is_bounded(store: Store) -> None:
     store.add_audit_entry("w" * 1000, "x" * 1000, "d" * 100_000)
     entry = store.audit_entries()[0]
     assert (len(entry.who), len(entry.what), len(entry.detail)) == (200, 200, 2000)
-
-
-# --- keys -------------------------------------------------------------------------------------------------------------
 
 
 def test_a_key_is_given_once_and_only_its_hash_is_kept(store: Store, tmp_path: Path) -> None:
@@ -208,9 +199,6 @@ def test_the_stamp_changes_with_keys_that_change_here_or_elsewhere(store: Store,
     assert store.keys_stamp() != after
 
 
-# --- the file ---------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="only on systems with such permissions")
 def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
     before = os.umask(0)
@@ -301,9 +289,6 @@ def test_a_change_that_fails_leaves_nothing(store: Store, monkeypatch: pytest.Mo
     store.revoke_key(made.id, "ann")
 
 
-# --- migrations -------------------------------------------------------------------------------------------------------
-
-
 def form(folder: Path) -> int:
     with contextlib.closing(sqlite3.connect(folder / FILE_NAME)) as file:
         return int(file.execute("PRAGMA user_version").fetchone()[0])
@@ -344,9 +329,6 @@ def test_a_newer_file_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert form(tmp_path) == len(module.MIGRATIONS) + 1
 
 
-# --- other threads, other processes -----------------------------------------------------------------------------------
-
-
 def test_threads_share_a_store(store: Store) -> None:
     def work(name: str) -> None:
         for at in range(20):
@@ -362,136 +344,6 @@ def test_threads_share_a_store(store: Store) -> None:
     assert len(found) == 60
     for name in "abc":
         assert [one.detail for one in reversed(found) if one.who == name] == [str(at) for at in range(20)]
-
-
-def python(program: str, *arguments: object) -> subprocess.Popen[str]:
-    """A process that runs `program` with the folder in `sys.argv[1]`."""
-    return subprocess.Popen(
-        [sys.executable, "-c", program, *map(str, arguments)],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCE)},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-
-
-TOGETHER = """
-import sys
-from pathlib import Path
-from byway.store import Store
-who = sys.argv[2]
-for at in range(3):
-    with Store(Path(sys.argv[1])) as store:
-        for turn in range(8):
-            made, _ = store.add_key(f"{who}{at}.{turn}", ["read"], None, who)
-            store.add_version(f"{who}: {at}.{turn}", who, "test")
-            if turn % 2:
-                store.revoke_key(made.id, who)
-            store.record_key_use({made.id: 1.0})
-"""
-
-
-def test_processes_open_a_new_file_and_write_at_the_same_time(tmp_path: Path) -> None:
-    with contextlib.ExitStack() as stack:
-        running = [stack.enter_context(python(TOGETHER, tmp_path, who)) for who in ("a", "b", "c")]
-        assert [one.wait(60) for one in running] == [0, 0, 0]
-    with Store(tmp_path) as store:
-        for who in ("a", "b", "c"):
-            keys = [one for one in store.keys() if one.name.startswith(who)]
-            assert (len(keys), sum(one.live for one in keys)) == (24, 12)
-        assert len(store.audit_entries(1000)) == 3 * (24 + 12)
-        assert [one.number for one in store.versions()] == list(range(72, 0, -1))
-
-
-KILLED = """
-import sys
-from pathlib import Path
-from byway.store import Store
-store = Store(Path(sys.argv[1]))
-at = int(sys.argv[2])
-print("ready", flush=True)
-while True:
-    at += 1
-    number = store.add_version(f"turn: {at}\\n" * 500, "writer", str(at))
-    print("kept", number, at, flush=True)
-    made, _ = store.add_key(f"k{at}", ["read"], None, "writer")
-    print("made", made.id, at, flush=True)
-    store.revoke_key(made.id, "writer")
-    print("gone", made.id, at, flush=True)
-"""
-
-
-def test_kill_9_in_the_middle_of_writes_leaves_a_file_that_opens_and_is_old_or_new(tmp_path: Path) -> None:
-    chance = random.Random(5)
-    done: list[list[str]] = []
-    for turn in range(30):
-        with python(KILLED, tmp_path, turn * 10_000) as writer:
-            assert writer.stdout is not None
-            assert writer.stdout.readline() == "ready\n"
-            time.sleep(chance.uniform(0, 0.06))
-            writer.kill()
-            # The last line may be half of one: what it would have said may have happened or not.
-            done += [line.split() for line in writer.stdout.read().splitlines(keepends=True) if line.endswith("\n")]
-        with Store(tmp_path) as store:
-            assert store._rows("PRAGMA integrity_check") == [("ok",)]
-            kept = store.versions()
-            for one in kept[:3]:
-                text = store.version(one.number).text
-                assert text == f"turn: {one.why}\n" * 500, "a version is whole"
-                assert etag(text) == one.etag
-            revoked = {one.id: one.revoked for one in store.key_records()}
-            noted = {(entry.what, entry.detail[:12]) for entry in store.audit_entries(MAX_AUDIT_ENTRIES)}
-            said = {(kind, name) for kind, name, _ in done}
-            # Of what was done all is there, and of what was begun all or nothing.
-            assert all(name in revoked for kind, name in said if kind == "made")
-            assert all(revoked[name] for kind, name in said if kind == "gone")
-            assert {name for what, name in noted if what == "key created"} == set(revoked)
-            assert {name for what, name in noted if what == "key revoked"} == {id for id in revoked if revoked[id]}
-            numbers = [int(name) for kind, name in said if kind == "kept"]
-            assert not numbers or kept[0].number >= max(numbers)
-    assert len(done) > 100, "it was killed while it worked"
-
-
-FULL = """
-import resource, sys
-from pathlib import Path
-from byway.store import Store, StoreError
-store = Store(Path(sys.argv[1]))
-made, _ = store.add_key("before", ["read"], None, "ann")
-size = 200_000
-resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
-count = 0
-try:
-    while True:
-        store.add_version(f"{count}: " + "x" * 5000, "ann", "")
-        count += 1
-except StoreError as error:
-    print(error)
-# What a change that did not fit leaves free may hold a small one.
-resource.setrlimit(resource.RLIMIT_FSIZE, (1024, resource.RLIM_INFINITY))
-try:
-    store.revoke_key(made.id, "ann")
-except StoreError as error:
-    print(error)
-assert [one.name for one in store.keys()] == ["before"], "what is there can be read"
-assert len(store.versions()) == count > 2, (len(store.versions()), count)
-resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-store.revoke_key(made.id, "ann")
-print(store.add_version("after", "ann", ""))
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="only on systems with limits to files")
-def test_a_full_disk_is_said_and_what_was_there_stays(tmp_path: Path) -> None:
-    with python(FULL, tmp_path) as writer:
-        said, _ = writer.communicate(timeout=30)
-    assert writer.returncode == 0, said
-    lines = said.splitlines()
-    assert len(lines) == 3
-    assert all(re.search(r"byway\.db cannot be written .*disk full\? Make room", line) for line in lines[:2]), said
-    with Store(tmp_path) as store:
-        assert not store.keys()[0].live
-        assert store.versions()[0].number == int(lines[2])
-        assert isinstance(store.audit_entries()[0], AuditEntry)
 
 
 def test_another_process_that_does_not_end_its_change_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The secrets that Byway keeps: where they go, what wins, what is refused. No test reaches a keychain of this machine."""
+"""The vault: where secrets are stored, which source wins, what is refused. No test reaches a keychain of this machine."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import stat
-import subprocess
 import sys
 import threading
 import time
@@ -34,9 +33,7 @@ from byway.secrets.vault import (
 )
 from byway.store import Store
 
-keyring = pytest.importorskip("keyring", reason="keyring is not installed")
 chain = pytest.importorskip("chain")
-
 VALUE = "serper-0123456789abcdef"
 OTHER = "serper-fedcba9876543210"
 USES = "x: ${BYWAY_SERPER_API_KEY}"
@@ -78,9 +75,6 @@ def files(folder: Path) -> dict[str, str]:
     return {path.name: path.read_text() for path in folder.iterdir()} if folder.exists() else {}
 
 
-# --- what there is ----------------------------------------------------------------------------------------------------
-
-
 def test_every_provider_and_cloud_has_an_entry() -> None:
     clouds = {row.name for row in VENDORS.values() if not row.self_hosted}
     assert {"serper", "brave", "exa", "tavily", "openrouter"} | clouds == ENTRIES.keys()
@@ -93,9 +87,6 @@ def test_every_provider_and_cloud_has_an_entry() -> None:
 
 def test_names_are_found_as_they_are_expanded() -> None:
     assert variables_in("a: ${ONE}, ${ TWO }, ${THREE:-x}, $${FOUR}, $FIVE") == {"ONE", "TWO", "THREE"}
-
-
-# --- reading ----------------------------------------------------------------------------------------------------------
 
 
 def test_what_is_kept_is_the_value_of_each_of_its_variables(folder: Path, kept: Any) -> None:
@@ -140,21 +131,6 @@ def test_each_is_read_once_until_something_changes(folder: Path, kept: Any) -> N
     assert Vault(folder, {}).clear("serper")
     vault.fetch(USES)
     assert "BYWAY_SERPER_API_KEY" not in vault and vault.problems == ()
-
-
-def test_a_config_that_names_none_touches_no_keychain(tmp_path: Path) -> None:
-    """Nor does it import the library: that would be a tenth of a second at every start."""
-    file = tmp_path / "byway.yaml"
-    file.write_text("backends: [{type: ollama, api_key: '${SOME_KEY:-none}'}]")
-    code = (
-        "import os, sys; from byway.cli.source import find; find(sys.argv[1], os.environ).read();"
-        "print([name for name in sys.modules if name.split('.')[0] == 'keyring'])"
-    )
-    done = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-
-
-# --- keeping ----------------------------------------------------------------------------------------------------------
 
 
 def test_the_keychain_has_it_under_our_name_and_no_file_does(folder: Path, kept: Any) -> None:
@@ -292,9 +268,6 @@ def test_without_the_library_it_says_how_to_get_it(folder: Path, monkeypatch: py
     assert vault["BYWAY_SERPER_API_KEY"] == VALUE and vault.problems == ()
 
 
-# --- the file ---------------------------------------------------------------------------------------------------------
-
-
 def _widened(path: Path) -> None:
     path.chmod(0o640)
 
@@ -354,9 +327,6 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, none: Any) -> None:
     (tmp_path / "data").write_text("in the way")
     with pytest.raises(VaultError, match=r"secrets\.json cannot be (read|written)"):
         Vault(tmp_path / "data", {}).set("serper", VALUE, file_accepted=True)
-
-
-# --- a keychain that does not answer ----------------------------------------------------------------------------------
 
 
 def keychain_waits(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
@@ -445,8 +415,6 @@ def test_a_silent_keychain_may_still_hold_what_is_to_be_forgotten(folder: Path, 
     kept.locked.unlink()
 
 
-# --- the config -------------------------------------------------------------------------------------------------------
-
 CONFIG = 'web_search: {enabled: true, provider: serper, api_key: "${BYWAY_SERPER_API_KEY}"}\n'
 
 
@@ -489,9 +457,6 @@ def test_a_changed_secret_changes_the_stamp(tmp_path: Path, folder: Path, kept: 
     assert len(set(stamps)) == 3
 
 
-# --- the command ------------------------------------------------------------------------------------------------------
-
-
 def run(*arguments: str, input: str | bytes | None = None, **environ: str) -> Result:
     return CliRunner().invoke(byway, ["secret", *arguments], input=input, env=environ)
 
@@ -516,41 +481,6 @@ def test_what_is_told_to_put_into_the_config_is_good(home: Path, kept: Any, entr
     done = run("set", entry, input=VALUE)
     config = load(done.stdout.partition("\n\n")[2], {ENTRIES[entry].variable: VALUE})
     assert not config.warnings and VALUE in config.secrets
-
-
-def test_a_secret_is_typed_without_being_seen(home: Path, kept: Any) -> None:
-    if sys.platform == "win32":
-        pytest.skip("only on systems with terminals that a program can be")
-    import pty
-
-    ours, theirs = pty.openpty()
-    environ = {
-        **os.environ,
-        "PYTHON_KEYRING_BACKEND": "chain.Chain",
-        "CHAIN": str(kept.path),
-        "PYTHONPATH": os.pathsep.join(sys.path),
-    }
-    process = subprocess.Popen(
-        [sys.executable, "-m", "byway", "secret", "set", "serper"],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env=environ,
-    )
-    os.close(theirs)
-    seen = b""
-    while b"not shown" not in seen:
-        seen += os.read(ours, 1000)
-    time.sleep(0.1)
-    os.write(ours, VALUE.encode() + b"\n")
-    try:
-        while data := os.read(ours, 1000):
-            seen += data
-    except OSError:
-        pass
-    os.close(ours)
-    assert process.wait(10) == 0 and kept.get_password("byway", "serper") == VALUE
-    assert b"kept in the system's keychain" in seen and VALUE.encode() not in seen
 
 
 @pytest.mark.parametrize(

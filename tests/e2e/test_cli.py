@@ -1,0 +1,400 @@
+"""The command line as a process: output, exit codes, ports and environment."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+import pytest
+from gateway import Gateway, config
+from scripted import Say, Scripted
+
+from byway import __version__
+from byway.cli.main import COMMANDS
+from byway.cli.main import byway as group
+
+SOURCE = Path(__file__).parents[2] / "src"
+
+
+def byway(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """The command, run to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "byway", *arguments],
+        env={**os.environ, "PYTHONPATH": str(SOURCE), **environ},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_the_version_is_said_fast() -> None:
+    took = []
+    for _ in range(5):
+        began = time.monotonic()
+        done = byway("version")
+        took.append(time.monotonic() - began)
+        assert done.stdout.startswith(f"byway {__version__} (Python 3.")
+    assert min(took) < 0.15 or sys.gettrace() is not None, took
+
+
+def test_the_version_imports_nothing_that_serves() -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "byway", "version"],
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        capture_output=True,
+        text=True,
+    )
+    loaded = set(re.findall(r"\| +([\w.]+)$", done.stderr, re.MULTILINE))
+    assert not loaded & {"uvicorn", "msgspec", "asyncio", "ruamel.yaml", "byway.config", "byway.server.app"}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"], *([name, "--help"] for name in COMMANDS)])
+def test_every_command_has_help_that_fits_a_terminal(arguments: list[str]) -> None:
+    done = byway(*arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(len(line) <= 110 for line in done.stdout.splitlines())
+    if len(arguments) == 1:
+        assert all(name in done.stdout and says in done.stdout for name, says in COMMANDS.items())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["nonsense"], ["up", "--nonsense"], ["up", "--port", "many"], ["up", "--host", "a b"], ["completion", "x"]],
+)
+def test_misuse_ends_with_2_and_is_said_on_stderr(arguments: list[str]) -> None:
+    done = byway(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Error:" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def every(group: click.Group, *names: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Every command that does something, with its words."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        one = group.get_command(context, name)
+        assert one is not None
+        if isinstance(one, click.Group):
+            yield from every(one, *names, name)
+        if not isinstance(one, click.Group) or one.invoke_without_command:
+            yield (*names, name), one
+
+
+def test_every_command_speaks_to_programs_too() -> None:
+    found = dict(every(group))
+    assert len(found) > 30
+    silent = [
+        " ".join(words) for words, one in found.items() if "--json" not in {o for p in one.params for o in p.opts}
+    ]
+    assert silent == ["up", "completion"]
+    assert set(json.loads(byway("version", "--json").stdout)) == {"version", "python", "system", "machine"}
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_completes(shell: str) -> None:
+    done = byway("completion", shell)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "_BYWAY_COMPLETE" in done.stdout
+    program = shutil.which(shell)
+    if program:
+        assert subprocess.run([program, "-n"], input=done.stdout, text=True).returncode == 0
+    words = {
+        "bash": {"COMP_WORDS": "byway co", "COMP_CWORD": "1"},
+        "zsh": {"COMP_WORDS": "byway co", "COMP_CWORD": "1"},
+    }
+    asked = words.get(shell, {"COMP_WORDS": "byway co", "COMP_CWORD": "co"})
+    answer = byway(_BYWAY_COMPLETE=f"{shell}_complete", **asked)
+    assert "config" in answer.stdout
+    assert "completion" in answer.stdout
+    assert "version" not in answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("config se", ["set"]),
+        ("config get time", ["timeouts"]),
+        ("config set timeouts.con", ["timeouts.connect"]),
+        ("config get backends.0.w", ["backends.0.weight", "backends.0.window"]),
+        ("config unset model_aliases.", ["model_aliases.haiku", "model_aliases.gpt-4.1"]),
+        ("config get nonsense.x", []),
+        ("alias try ha", ["haiku"]),
+        ("alias set gp", ["gpt-4.1"]),
+        ("alias set opus wo", ["work/big"]),
+    ],
+)
+def test_settings_and_names_are_completed(tmp_path: Path, typed: str, offered: list[str]) -> None:
+    file = tmp_path / "byway.yaml"
+    text = "backends: [{name: work, type: vllm, url: 'http://x', models: [big]}]\n"
+    file.write_text(text + "model_aliases: {haiku: work/big, gpt-4.1: work/big}\n")
+    words = {"COMP_WORDS": f"byway {typed}", "COMP_CWORD": str(len(typed.split()))}
+    places = {"BYWAY_CONFIG": str(file), "BYWAY_HOME": str(tmp_path)}
+    done = byway(_BYWAY_COMPLETE="bash_complete", **words, **places)
+    assert [line.partition(",")[2] for line in done.stdout.split()] == offered
+    file.write_text("nonsense: [")
+    assert byway(_BYWAY_COMPLETE="bash_complete", **words, **places).stderr == ""
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str], Path]:
+    def write(text: str) -> Path:
+        path = tmp_path / "byway.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_check_says_ok_and_what_the_config_comes_to(write: Callable[[str], Path]) -> None:
+    file = write(
+        "backends: [{name: local, type: ollama, models: [qwen3]}, {type: openai, api_key: '${NOT_THERE}'}]\n"
+        "model_aliases: {default: [local/qwen3, openai/gpt]}\napi_keys: {api_keys: [{key: a-key-0123456789}]}\n"
+    )
+    done = byway("config", "check", str(file))
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"{file}: ok\n")
+    for part in (
+        "127.0.0.1:38080",
+        "local (ollama",
+        "qwen3",
+        "default -> local/qwen3, then openai/gpt",
+        "1, asked for",
+    ):
+        assert part in done.stdout, part
+    assert f"{file}:1: backends.1" in done.stderr
+    assert "NOT_THERE" in done.stderr
+    assert "a-key-0123456789" not in done.stdout + done.stderr
+
+
+def test_check_says_everything_that_is_wrong_with_path_and_line(write: Callable[[str], Path]) -> None:
+    file = write("backends:\n  - type: nonsense\n    colour: red\ntimeouts:\n  connect: soon\n")
+    done = byway("config", "check", str(file))
+    assert (done.returncode, done.stdout) == (2, "")
+    for part in (
+        f"{file}:2: backends.0.type",
+        f"{file}:3: backends.0",
+        f"{file}:5: timeouts.connect",
+        "3 errors",
+    ):
+        assert part in done.stderr, part
+    up = byway("up", "--config", str(file))
+    assert up.returncode == 2
+    assert f"{file}:5: timeouts.connect" in up.stderr
+
+
+def test_a_file_that_is_not_there_or_not_text_is_said_so(tmp_path: Path) -> None:
+    for command in (["config", "check"], ["up", "--config"], ["models", "--config"]):
+        done = byway(*command, str(tmp_path / "absent.yaml"))
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "There is no config file at" in done.stderr
+    assert byway("up", BYWAY_CONFIG=str(tmp_path / "absent.yaml")).returncode == 2
+    binary = tmp_path / "binary.yaml"
+    binary.write_bytes(b"a: 1\nb: \xff\xfe\n")
+    done = byway("config", "check", str(binary))
+    assert done.returncode == 2
+    assert f"{binary}:2: this is not UTF-8 text" in done.stderr
+    keys = tmp_path / "keys.yaml"
+    keys.write_text("api_keys: {api_keys_file: gone.yaml}\n")
+    done = byway("config", "check", str(keys))
+    assert done.returncode == 2
+    assert "api_keys.api_keys_file" in done.stderr
+    assert str(tmp_path / "gone.yaml") in done.stderr
+    keys.write_text(
+        "api_keys: {api_keys_file: ~nobody-of-this-name/keys.yaml}\nlocal_models: {paths: [~nobody-of-this-name]}\n"
+    )
+    done = byway("config", "check", str(keys))
+    assert done.returncode == 2
+    assert "~nobody-of-this-name/keys.yaml cannot be read" in done.stderr
+
+
+def test_models_asks_the_backends_themselves(write: Callable[[str], Path]) -> None:
+    with Scripted(models=("qwen3", "small"), window=32768) as server, socket.create_server(("127.0.0.1", 0)) as silent:
+        gone = silent.getsockname()[1]
+        silent.close()
+        file = write(
+            f"backends:\n- {{name: box, type: llamacpp, url: '{server.url}'}}\n"
+            f"- {{name: gone, type: generic, url: 'http://127.0.0.1:{gone}'}}\n"
+            "model_aliases: {default: qwen3, haiku: [box/small, qwen3]}\n"
+        )
+        done = byway("models", "--config", str(file))
+        assert done.returncode == 0, done.stderr
+        assert re.search(r"^qwen3 +box +32,768 \(backend\) +ready$", done.stdout, re.MULTILINE)
+        assert re.search(r"^- +gone +- +failed$", done.stdout, re.MULTILINE)
+        assert re.search(r"^haiku +box/small, then box/qwen3$", done.stdout, re.MULTILINE)
+        assert "gone: " in done.stderr
+        found = json.loads(byway("models", "--json", "--config", str(file)).stdout)
+        qwen = next(one for one in found["targets"] if one["model"] == "qwen3")
+        assert (qwen["backend"], qwen["state"]) == ("box", "ready")
+        assert (qwen["window"], qwen["window_source"]) == (32768, "backend")
+        assert {"alias": "default", "targets": ["box/qwen3"]} in found["aliases"]
+        assert [one["state"] for one in found["backends"]] == ["ready", "failed"]
+
+
+@pytest.fixture
+def page() -> Iterator[str]:
+    """The address of a page on loopback."""
+
+    class Site(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path == "/old":
+                self.send_response(301)
+                self.send_header("location", "/")
+                self.end_headers()
+                return
+            self.send_response(200)
+            self.send_header("content-type", "text/markdown")
+            self.end_headers()
+            self.wfile.write("# Grün\n\n\x1b[31mwords\n".encode() * 200)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Site) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_fetch_prints_a_page_and_its_facts(write: Callable[[str], Path], page: str) -> None:
+    file = str(write("web_fetch: {allow_private: [127.0.0.1], max_content_tokens: 5000}"))
+    done = byway("fetch", f"{page}/old", "--config", file)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "# Grün\n\n[31mwords\n" * 200
+    assert re.search(rf"^url +{page}/$", done.stderr, re.MULTILINE)
+    assert re.search(rf"^redirects +{page}/old$", done.stderr, re.MULTILINE)
+    assert re.search(r"^type +text/markdown$", done.stderr, re.MULTILINE)
+    assert re.search(r"^tokens +about [\d,]+$", done.stderr, re.MULTILINE)
+    done = byway("fetch", page, "--config", file, "--tokens", "20")
+    assert len(done.stdout) < 200
+    assert "cut at about 20" in done.stderr
+    told = json.loads(byway("fetch", f"{page}/old", "--config", file, "--json").stdout)
+    assert (
+        told["url"] == f"{page}/" and told["trail"] == [f"{page}/old", f"{page}/"] and told["text"].startswith("# Gr")
+    )
+
+
+def test_fetch_says_the_code_and_what_to_do(write: Callable[[str], Path], page: str) -> None:
+    done = byway("fetch", page)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("byway: url_not_allowed: This is not fetched: 127.0.0.1 is not a public address")
+    assert "web_fetch.allow_private" in done.stderr
+    assert byway("fetch", "example.com").stderr.startswith("byway: invalid_tool_input: The URL must begin with http://")
+    local = str(write("local_only: true"))
+    assert "`local_only` is on" in byway("fetch", "https://example.com/", "--config", local).stderr
+
+
+def test_models_without_a_config_names_the_built_in_one() -> None:
+    found = json.loads(byway("models", "--json").stdout)
+    assert [(one["backend"], one["model"], one["window"]) for one in found["targets"]] == [
+        ("builtin", "smollm2-135m-instruct", 8192)
+    ]
+    assert found["aliases"] == [{"alias": "default", "targets": ["builtin/smollm2-135m-instruct"]}]
+
+
+def test_up_is_ready_within_a_second_without_the_model() -> None:
+    took: list[float] = []
+    # The machine may be busy with something else for a moment.
+    while len(took) < 3 and min(took, default=2) > 1:
+        began = time.monotonic()
+        with Gateway() as gateway:
+            took.append(time.monotonic() - began)
+            assert f"Byway {__version__} listens at {gateway.url}" in gateway.text
+    assert min(took) < 1, took
+
+
+def test_a_port_in_use_ends_with_1_and_says_who_holds_it(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        done = byway("up", "--no-model", "--port", str(port), BYWAY_HOME=str(tmp_path))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"127.0.0.1:{port} is in use" in done.stderr
+    assert f"--port {port + 1}" in done.stderr
+    if sys.platform == "linux":
+        assert f"(process {os.getpid()})" in done.stderr
+
+
+def test_a_second_byway_on_the_same_data_is_told_who_has_it() -> None:
+    with Gateway() as gateway:
+        done = byway("up", "--no-model", "--port", "0", "--data-dir", str(gateway.home / "data"))
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"process {gateway.process.pid}" in done.stderr
+        assert "--data-dir" in done.stderr
+
+
+def test_data_that_cannot_be_kept_is_said_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = byway("up", "--no-model", "--port", "0", "--data-dir", str(tmp_path / "file"))
+    assert done.returncode == 1
+    assert "cannot be used" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_up_prints_works_when_it_is_pasted() -> None:
+    with (
+        Scripted(lambda _: Say("hello there"), window=32768) as server,
+        Gateway(config(server, type="llamacpp")) as gateway,
+    ):
+        gateway.wait(lambda: "Ready." in gateway.text)
+        command = re.search(r"  (curl .*\\\n.*)", gateway.text)
+        assert command is not None
+        if shutil.which("curl"):
+            done = subprocess.run(["sh", "-c", command[1]], capture_output=True, text=True)
+            assert "hello there" in done.stdout, done
+        for line in (
+            f"export ANTHROPIC_BASE_URL={gateway.url}/anthropic",
+            "export ANTHROPIC_API_KEY=byway-local",
+            "export CLAUDE_CODE_MAX_CONTEXT_TOKENS=32768",
+            "claude --permission-mode acceptEdits",
+        ):
+            assert f"  {line}\n" in gateway.text, line
+        assert "\x1b" not in gateway.text
+
+
+def test_host_and_port_replace_what_the_config_says() -> None:
+    with Scripted() as server:
+        with Gateway(config(server, server={"bind_address": "127.0.0.1:1"})) as gateway:
+            assert gateway.port != 1
+        with Gateway(config(server), arguments=["--host", "localhost"]) as gateway:
+            assert gateway.get("/livez").status == 200
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="only on systems with pseudo-terminals")
+@pytest.mark.parametrize("plain", [False, True])
+def test_on_a_terminal_it_is_coloured_unless_somebody_minds(tmp_path: Path, plain: bool) -> None:
+    import pty
+
+    ours, theirs = pty.openpty()
+    environ = {**os.environ, "PYTHONPATH": str(SOURCE), "BYWAY_HOME": str(tmp_path), "TERM": "xterm"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "byway", "up", "--no-model", "--port", "0"],
+        env={**environ, "NO_COLOR": "1"} if plain else environ,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    text = b""
+    try:
+        while b"Ctrl-C" not in text:
+            text += os.read(ours, 4096)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+    assert (b"\x1b[" not in text) == plain

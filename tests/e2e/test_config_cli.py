@@ -1,0 +1,220 @@
+"""`byway config` beside a running Byway, with many writers, a full disk and kill -9."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from beside import command
+from click.testing import CliRunner, Result
+from gateway import SOURCE, Gateway, config
+from scripted import Say, Scripted
+
+from byway.cli.main import byway
+from byway.config import load
+from byway.config.file import ConfigFile
+from byway.store import Store
+
+SECRET = "sk-of-the-backend-0123456789abcdef"
+TEXT = """\
+# mine
+backends:
+  # the first one
+  - name: work
+    type: openai
+    api_key: ${WORK_KEY}   # from the environment
+    models: [gpt-4.1, {id: big, window: 4096}]
+    headers: {x-team: red}
+  - {name: far.away, type: ollama, url: "http://127.0.0.1:1"}   # asleep
+model_aliases:
+  gpt-4.1: work/big   # dots are fine
+timeouts: {connect: 7s}
+"""
+
+
+class Place:
+    """A config and a data folder, and commands that use them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "byway.yaml"
+        self.data = folder / "data"
+        self.file.write_text(TEXT)
+        self.file.chmod(0o600)
+
+    def __call__(self, *arguments: str, stdin: str = "") -> Result:
+        environ = {"BYWAY_CONFIG": str(self.file), "BYWAY_HOME": str(self.data), "WORK_KEY": SECRET}
+        done = CliRunner().invoke(byway, list(arguments), env=environ, input=stdin)
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.output
+        assert SECRET not in done.output
+        return done
+
+    def json(self, *arguments: str) -> Any:
+        done = self(*arguments, "--json")
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout)
+
+    @property
+    def text(self) -> str:
+        return self.file.read_text()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def test_a_running_byway_takes_it_and_that_is_said() -> None:
+    with Scripted(lambda asked: Say("Hi")) as server, Gateway(config(server)) as gateway:
+        done = command(gateway, "config", "set", "model_aliases.blue", "one/local")
+        assert done.returncode == 0 and "running Byway takes it" in done.stderr
+        gateway.wait(lambda: "Config loaded" in gateway.text, what="it takes the change")
+        asked = command(gateway, "config", "set", "server.bind_address", "127.0.0.1:1", "--json")
+        told = json.loads(asked.stdout)
+        assert told["running"] is True and told["restart"] == ["server.bind_address"]
+        assert "started anew" in command(gateway, "config", "rollback", "2").stderr
+        other = gateway.home / "other.yaml"
+        other.write_text("local_only: false\n")
+        elsewhere = command(gateway, "config", "set", "timeouts.drain", "1", "--config", str(other), "--json")
+        assert json.loads(elsewhere.stdout)["running"] is False, "that one has another file"
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from byway.config import load
+from byway.config.editing import Set
+from byway.config.file import ConfigFile
+from byway.store import Store
+folder = Path(sys.argv[1])
+with Store(folder) as store:
+    filing = ConfigFile(folder / "byway.yaml", lambda text: load(text, {}), store, folder)
+    filing.read()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20, 20))
+    try:
+        filing.change([Set(("local_only",), False)], "Ada", "x")
+    except OSError as error:
+        print(error.strerror)
+"""
+
+
+def script(text: str, *arguments: object, **options: Any) -> subprocess.Popen[str]:
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCE)}
+    words = [sys.executable, "-c", text, *map(str, arguments)]
+    return subprocess.Popen(words, env=environ, stdout=subprocess.PIPE, text=True, **options)
+
+
+def test_a_full_disk_leaves_the_old_file(place: Place, tmp_path: Path) -> None:
+    out, _ = script(FULL, tmp_path).communicate(timeout=30)
+    assert "large" in out
+    assert place.text == TEXT and not list(tmp_path.glob(".byway.yaml.*")), "no draft stays"
+    full = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20, 20)); {MAIN}"
+    child = script(
+        full, "config", "set", "local_only", "false", "--config", place.file, "--data-dir", tmp_path, stderr=-1
+    )
+    out, told = child.communicate(timeout=30)
+    assert (child.returncode, out) == (1, "") and "disk full" in told and "Traceback" not in told
+    assert place.text == TEXT
+
+
+MAIN = "import sys; from byway.cli.main import main; main()"
+
+
+def test_many_writers_at_once_are_all_in(place: Place) -> None:
+    environ = {
+        **{"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCE)},
+        **{"BYWAY_CONFIG": str(place.file), "BYWAY_HOME": str(place.data)},
+    }
+    writers = []
+    for number in range(12):
+        # Half of them extend the same list.
+        words = (
+            [f"model_aliases.a{number}", "work/big"] if number % 2 else ["backends.0.models", f"m{number}", "--append"]
+        )
+        words = [sys.executable, "-m", "byway", "config", "set", *words]
+        writers.append(
+            subprocess.Popen(words, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        )
+    told = [writer.communicate(timeout=60)[0] for writer in writers]
+    assert [writer.returncode for writer in writers] == [0] * 12, told
+    found = load(place.text, {"WORK_KEY": SECRET})
+    assert set(found.model_aliases) == {"gpt-4.1", *(f"a{number}" for number in range(1, 12, 2))}
+    assert set(found.backends[0].models) == {"gpt-4.1", "big", *(f"m{number}" for number in range(0, 12, 2))}
+    assert re.findall("#.*", place.text) == re.findall("#.*", TEXT)
+    who = [one["who"] for one in place.json("config", "history")]
+    assert len(who) == 13 and who[-1] == "somebody else" and "somebody else" not in who[:-1]
+
+
+KILLED = """
+import os, random, signal, sys, time
+from pathlib import Path
+from byway.config import load
+from byway.config.editing import Set
+from byway.config.file import ConfigFile
+from byway.store import Store
+
+folder, kills = Path(sys.argv[1]), int(sys.argv[2])
+file = folder / "byway.yaml"
+template = file.read_text()
+chance = random.Random(7)
+
+def save_for_ever(number):
+    with Store(folder) as store:
+        filing = ConfigFile(file, lambda text: load(text, {}), store, folder)
+        while True:
+            number += 1
+            filing.change([Set(("timeouts", "connect"), number)], "Ada", "one more")
+
+def some_saves():
+    with Store(folder) as store:
+        filing = ConfigFile(file, lambda text: load(text, {}), store, folder)
+        for connect in (2, 3, 1):
+            filing.change([Set(("timeouts", "connect"), connect)], "Ada", "to see how fast this machine is")
+    os._exit(0)
+
+began = time.monotonic()
+child = os.fork()
+if not child:
+    some_saves()
+assert os.waitpid(child, 0)[1] == 0
+pace = time.monotonic() - began
+
+number, cut, advanced = 1, 0, 0
+for _ in range(kills):
+    child = os.fork()
+    if not child:
+        save_for_ever(number)
+    time.sleep(chance.uniform(0.1, 1.5) * pace)
+    os.kill(child, signal.SIGKILL)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    cut += 1
+    text = file.read_text()
+    now = int(load(text, {}).timeouts.connect)
+    assert text == template.replace("connect: 1 ", f"connect: {now} "), text
+    assert now >= number, (now, number)
+    advanced += now > number
+    number = now
+print(cut, advanced, number)
+"""
+
+
+def test_a_save_that_is_killed_leaves_the_old_file_or_the_new_one(tmp_path: Path) -> None:
+    text = "# mine\ntimeouts:\n  connect: 1 # counts up\n" + "# and more\n" * 300
+    (tmp_path / "byway.yaml").write_text(text)
+    child = script(KILLED, tmp_path, 200, stderr=-1)
+    out, told = child.communicate(timeout=60)
+    assert child.returncode == 0, told
+    cut, advanced, number = map(int, out.split())
+    assert cut == 200 and advanced >= 20 and number > advanced, "it was really killed between saves and in them"
+    for draft in tmp_path.glob(".byway.yaml.*"):
+        os.utime(draft, (time.time() - 120,) * 2)
+    with Store(tmp_path) as store:
+        assert 20 < len(store.versions(str(tmp_path / "byway.yaml"))) <= 100
+        ConfigFile(tmp_path / "byway.yaml", lambda text: load(text, {}), store, tmp_path).write(text, "Ada", "at rest")
+    assert not list(tmp_path.glob(".byway.yaml.*")), "what the killed ones left is swept up"

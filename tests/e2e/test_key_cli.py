@@ -1,0 +1,201 @@
+"""`byway key` beside a running Byway: created and revoked keys take effect while it runs."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from gateway import SOURCE, Gateway, config
+from scripted import Say, Scripted
+
+from byway.cli.main import byway
+from byway.store import FILE_NAME, Store
+
+ASK: dict[str, Any] = {"model": "any", "max_tokens": 100, "messages": [{"role": "user", "content": "hello"}]}
+
+
+def run(folder: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(byway, ["key", *arguments, "--data-dir", str(folder)])
+
+
+def test_the_list_and_the_history_are_read_by_people(tmp_path: Path) -> None:
+    assert "byway key create" in run(tmp_path, "list").output
+    assert "Nothing" in run(tmp_path, "history").output
+    run(tmp_path, "create", "laptop")
+    key = run(tmp_path, "create", "my phone", "--scope", "read", "--expires", "2099-01-01").stdout.strip()
+    with Store(tmp_path) as store:
+        phone, laptop = store.keys()
+    run(tmp_path, "revoke", laptop.id)
+    head, first, second = run(tmp_path, "list").stdout.splitlines()
+    assert head.split() == ["ID", "NAME", "KEY", "SCOPES", "STATE", "LAST", "USED"]
+    assert all(word in first for word in (phone.id, "my phone", f"…{key[-4:]}", "read", "ends 2099-01-01", "never"))
+    assert laptop.id in second and "revoked 20" in second
+    history = run(tmp_path, "history").stdout.splitlines()
+    assert len(history) == 3
+    assert "key revoked" in history[0] and laptop.id in history[0] and "byway key" in history[0]
+    assert key not in run(tmp_path, "list").output + run(tmp_path, "history").output
+
+
+def key(gateway: Gateway, *arguments: str) -> str:
+    """What `byway key`, a process of its own, writes to stdout."""
+    done = subprocess.run(
+        [sys.executable, "-m", "byway", "key", *arguments],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCE), "BYWAY_HOME": str(gateway.home / "data")},
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def until(gateway: Gateway, status: int, key: str) -> float:
+    """Wait until a request with `key` gets `status`; returns the seconds."""
+    began = time.monotonic()
+    gateway.wait(lambda: gateway.post(ASK, headers={"x-api-key": key}).status == status, 5)
+    return time.monotonic() - began
+
+
+class Stream(threading.Thread):
+    """A client that reads a stream to its end."""
+
+    def __init__(self, gateway: Gateway, key: str) -> None:
+        super().__init__(daemon=True)
+        self.gateway, self.key = gateway, key
+        self.began = threading.Event()
+        self.got = b""
+        self.start()
+        assert self.began.wait(10)
+
+    def run(self) -> None:
+        body = json.dumps({**ASK, "stream": True}).encode()
+        headers = {"content-type": "application/json", "authorization": f"Bearer {self.key}"}
+        with self.gateway.open("POST", "/v1/messages", body, headers) as answer:
+            while data := answer.read1():
+                self.got += data
+                self.began.set()
+
+
+def test_a_key_opens_the_door_at_once_and_its_end_drops_no_stream() -> None:
+    def answer(asked: Any) -> Say:
+        return Say(" ".join(["word"] * 60), gap=0.05) if asked.stream else Say("hi")
+
+    with Scripted(answer) as server, Gateway(config(server)) as gateway:
+        assert gateway.post(ASK).status == 200, "no key, open door"
+        first = key(gateway, "create", "laptop")
+        assert until(gateway, 401, "") < 1, "a key somewhere: the door is shut"
+        assert until(gateway, 200, first) < 1
+        stream = Stream(gateway, first)
+        # This process is another one too, and it is quicker than a command.
+        with Store(gateway.home / "data") as store:
+            id = store.keys()[0].id
+            second = store.rotate_key(id, "a test")[1]
+            assert until(gateway, 401, first) < 1
+            assert until(gateway, 200, second) < 1
+            store.revoke_key(id, "a test")
+            assert until(gateway, 401, second) < 1
+        refused = [gateway.post(ASK, headers={"x-api-key": one}) for one in (first, second, "sk-byway-nobody", "")]
+        assert {one.status for one in refused} == {401}
+        assert len({one.json["error"]["message"] for one in refused}) == 1
+        assert gateway.post(ASK).status == 401, "the door stays shut"
+
+        assert stream.is_alive(), "it was under way all the time"
+        stream.join(10)
+        assert stream.got.endswith(b'event: message_stop\ndata: {"type":"message_stop"}\n\n')
+
+        assert any(line["message"] == "From now on a key is asked for" for line in gateway.logs)
+        gateway.wait(lambda: any(line.get("key") == id for line in gateway.requests()))
+        written = gateway.text.encode() + b"".join(
+            path.read_bytes() for path in (gateway.home / "data").iterdir() if path.is_file()
+        )
+        process = Path(f"/proc/{gateway.process.pid}")
+        if process.exists():
+            written += (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+        for one in (first, second):
+            assert one.removeprefix("sk-byway-").encode() not in written
+
+
+def test_a_scope_is_all_that_a_key_may_do() -> None:
+    with Scripted(lambda _: Say("hi")) as server:
+        gateway = Gateway(config(server))
+        reads = {"x-api-key": key(gateway, "create", "reads", "--scope", "read")}
+        with gateway:
+            refused = gateway.post(ASK, headers=reads)
+            assert refused.status == 403
+            assert "`write`" in refused.json["error"]["message"]
+            assert gateway.get("/v1/models", reads).status == 200
+            assert gateway.post(ASK, "/v1/messages/count_tokens", reads).status == 200
+
+
+def test_last_used_is_written_in_the_background_and_at_the_end() -> None:
+    with Scripted(lambda _: Say("hi")) as server:
+        gateway = Gateway(config(server))
+        headers = {"x-api-key": key(gateway, "create", "laptop")}
+        with gateway:
+            began = time.time()
+            assert gateway.post(ASK, headers=headers).status == 200
+
+            def used() -> float:
+                at = json.loads(key(gateway, "list", "--json"))[0]["used_at"]
+                return datetime.datetime.fromisoformat(at).timestamp() if at else 0.0
+
+            gateway.wait(lambda: used() >= began, 10, "last used is written")
+            before = used()
+            time.sleep(0.01)
+            assert gateway.post(ASK, headers=headers).status == 200
+            gateway.process.send_signal(signal.SIGTERM)
+            assert gateway.process.wait(10) == 0
+            assert used() > before, "what was not yet written is written at the end"
+
+
+def test_a_key_of_the_store_opens_a_wide_bind_and_keeps_it_shut() -> None:
+    with Scripted(lambda _: Say("hi")) as server:
+        gateway = Gateway(config(server), arguments=["--host", "0.0.0.0"])
+        made = key(gateway, "create", "laptop")
+        with gateway:
+            assert f"http://0.0.0.0:{gateway.port}" in gateway.text, "it listens as wide as it was told to"
+            id = json.loads(key(gateway, "list", "--json"))[0]["id"]
+            assert gateway.post(ASK).status == 401
+            gateway.write(config(server, logging={"level": "debug"}))
+            gateway.wait(lambda: any(line["message"] == "Config loaded" for line in gateway.logs))
+            assert gateway.post(ASK).status == 401
+            assert gateway.post(ASK, headers={"x-api-key": made}).status == 200
+            gateway.write(config(server, api_keys={"mode": "permissive"}))
+            gateway.wait(lambda: "keys cannot be given up" in gateway.text)
+            key(gateway, "revoke", id)
+            assert until(gateway, 401, made) < 1
+            assert gateway.post(ASK).status == 401
+
+
+def test_a_store_that_fails_while_byway_runs_is_said_once_and_the_keys_stay() -> None:
+    with Scripted(lambda _: Say("hi")) as server:
+        gateway = Gateway(config(server))
+        headers = {"x-api-key": key(gateway, "create", "laptop")}
+        with gateway:
+            data = gateway.home / "data" / FILE_NAME
+            with Store(data.parent) as other:
+                other._file.execute("DROP TABLE keys")
+            gateway.wait(lambda: any("cannot be read" in line["message"] for line in gateway.logs))
+            time.sleep(0.6)
+            assert gateway.post(ASK, headers=headers).status == 200
+            assert gateway.post(ASK).status == 401
+            said = [line["message"] for line in gateway.logs if line["level"] == "error"]
+            assert said.count("The store of keys cannot be read; the running keys stay") == 1
+
+
+def test_byway_does_not_start_with_a_store_that_it_cannot_read() -> None:
+    gateway = Gateway("{}")
+    (gateway.home / "data").mkdir()
+    (gateway.home / "data" / FILE_NAME).write_bytes(b"something else " * 100)
+    with pytest.raises(AssertionError, match=r"byway ended with 1[\s\S]*byway\.db is damaged"):
+        gateway.start()

@@ -1,0 +1,44 @@
+"""The repository as git and make see it: committed files, the make targets, quiet installation."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_committed_files_name_no_registry_and_no_path_of_a_machine() -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+    )
+    if listed.returncode:
+        pytest.skip("only on a git checkout")
+    host = re.compile(
+        rb"pypi\.org|pythonhosted\.org|registry\.npmjs|deb\.debian\.org|/root/|/work/(?:main|shared)|/opt/wheels|/tmp/w/"
+    )
+    named = [
+        name
+        for name in listed.stdout.decode().split("\0")
+        if name
+        and name != "tests/e2e/test_repository.py"
+        and (ROOT / name).is_file()
+        and host.search((ROOT / name).read_bytes())
+    ]
+    assert not named
+
+
+def test_make_help_lists_each_target() -> None:
+    if sys.platform == "win32":
+        pytest.skip("only on systems with make")
+    listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert {"up", "test", "check", "bench", "lock", "clean"} <= set(targets)
+    assert all(f"make {target}" in listed for target in targets if target != "help")

@@ -1,0 +1,107 @@
+"""`byway requests`: the requests of a running Byway as a table, as JSON and as they come."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from beside import command
+from click.testing import CliRunner
+from gateway import SOURCE, Gateway, config
+from scripted import Asked, Reply, Say, Scripted, openai_error
+
+from byway.cli.main import byway
+
+
+def reply(asked: Asked) -> Reply | Say:
+    if "fail" in asked.body.decode():
+        return openai_error(400, "this \x1b[31mcannot be", "x")
+    return Say("Hi")
+
+
+@pytest.fixture
+def gateway() -> Iterator[Gateway]:
+    with Scripted(reply) as server, Gateway(config(server)) as gateway:
+        yield gateway
+
+
+def ask(gateway: Gateway, model: str, text: str = "Hi") -> None:
+    body = {"model": model, "max_tokens": 5, "messages": [{"role": "user", "content": text}]}
+    gateway.post(body, headers={"x-claude-code-session-id": "abcdef0123456789"})
+
+
+def test_the_table_and_json(gateway: Gateway) -> None:
+    none = command(gateway, "requests")
+    assert (none.returncode, none.stdout) == (0, "") and "No request yet" in none.stderr
+    ask(gateway, "first")
+    ask(gateway, "second", "fail")
+    done = command(gateway, "requests")
+    head, first, second = done.stdout.splitlines()
+    assert head.split()[:5] == ["TIME", "SESSION", "ASKED", "ANSWERED", "STATUS"]
+    assert first.split()[1:5] == ["abcdef01", "first", "one/local", "200"]
+    assert " 400 " in second and "cannot be" in second and "\x1b" not in second
+    told = json.loads(command(gateway, "requests", "--json").stdout)
+    assert [(one["number"], one["asked"], one["status"]) for one in told] == [(1, "first", 200), (2, "second", 400)]
+    assert "Hi" not in json.dumps(told), "no prompts, no answers"
+    assert [one["number"] for one in json.loads(command(gateway, "requests", "--limit", "1", "--json").stdout)] == [2]
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_follow_goes_on_until_it_is_stopped(gateway: Gateway, as_json: bool) -> None:
+    ask(gateway, "first")
+    child = subprocess.Popen(
+        [sys.executable, "-m", "byway", "requests", "--follow", *(["--json"] if as_json else [])],
+        env={
+            **{"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCE), "PYTHONUNBUFFERED": "1"},
+            "BYWAY_HOME": str(gateway.home / "data"),
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdout is not None
+    lines = [child.stdout.readline() for _ in range(1 if as_json else 2)]
+    ask(gateway, "second")
+    ask(gateway, "third")
+    lines += [child.stdout.readline(), child.stdout.readline()]
+    child.send_signal(signal.SIGINT)
+    _, told = child.communicate(timeout=10)
+    assert child.returncode == 0 and "Traceback" not in told
+    if as_json:
+        assert [json.loads(line)["asked"] for line in lines] == ["first", "second", "third"]
+    else:
+        assert [line.split()[2] for line in lines] == ["ASKED", "first", "second", "third"]
+
+
+def test_follow_goes_on_with_a_byway_that_began_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def told(*numbers: int) -> dict[str, object]:
+        return {"requests": [{"number": number} for number in reversed(numbers)], "count": max(numbers, default=0)}
+
+    answers = iter([told(7, 8), told(9), None, told(), told(1), told(2)])
+    asked = []
+
+    def ask(data: Path, path: str) -> dict[str, object] | None:
+        asked.append(path.partition("=")[2])
+        try:
+            return next(answers)
+        except StopIteration:
+            raise KeyboardInterrupt from None
+
+    monkeypatch.setattr("byway.cli.running.ask", ask)
+    monkeypatch.setattr("byway.cli.requests._LOOK_EVERY", 0.0)
+    done = CliRunner().invoke(byway, ["requests", "--follow", "--json", "--data-dir", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert [json.loads(line)["number"] for line in done.stdout.splitlines()] == [7, 8, 9, 1, 2]
+    assert asked == ["0", "8", "9", "9", "0", "1", "2"]
+
+
+def test_one_without_a_socket_points_to_the_page(gateway: Gateway) -> None:
+    (gateway.home / "data" / "byway.sock").unlink()
+    done = command(gateway, "requests")
+    assert done.returncode == 1 and "byway page" in done.stderr
