@@ -122,7 +122,7 @@ class Gateway:
         """Save the config as editors do: a new file, moved into place."""
         text = config if isinstance(config, str) else json.dumps(config, indent=1)
         new = self.file.with_suffix(".new")
-        new.write_text(text)
+        new.write_text(text if text.endswith("\n") else f"{text}\n")
         new.chmod(0o600)
         new.replace(self.file)
 

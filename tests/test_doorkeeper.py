@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from byway.access.keys import KeyRecord
 from byway.access.sync import KeySync
 from byway.config import Config
 from byway.gateway import Gateway
 from byway.runtime import Runtime
-from byway.store import Store
+from byway.store import KeyRecord, Store
 
 
 def test_keys_that_were_read_before_the_page_changed_them_are_not_taken(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ LAYERS = (
     "config",
     "backends fronts access",
     "messages routing secrets store",
-    "platform problems urls domains logs bounded",
+    "platform problems urls domains logs bounded scopes",
 )
 #: Names that do not say what a variable holds.
 VAGUE_NAMES = frozenset("one found said told asked heard".split())
@@ -140,13 +140,10 @@ IN_CYCLES: frozenset[str] = frozenset(
 )
 UPWARD: frozenset[tuple[str, str]] = frozenset(
     {
-        ("access", "server"),
         ("domains", "urls"),
         ("messages", "backends"),
         ("routes", "server"),
         ("secrets", "backends"),
-        ("store", "access"),
-        ("store", "config"),
     }
 )
 REPEATED_CLASSES: frozenset[str] = frozenset(
@@ -227,7 +224,6 @@ VAGUE_NAMES_LEFT: frozenset[str] = frozenset(
         "bench/search.py",
         "bench/tap.py",
         "docs/generate.py",
-        "src/byway/access/keys.py",
         "src/byway/access/login.py",
         "src/byway/access/sync.py",
         "src/byway/admin/exports.py",

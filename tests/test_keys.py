@@ -8,11 +8,16 @@ import sys
 
 import pytest
 
-from byway.access.keys import ANONYMOUS, KeyRecord, Keyring, key_required
+from byway.access.keys import (
+    ANONYMOUS,
+    Keyring,
+    key_required,
+)
 from byway.config import ApiKeysSettings, KeySettings, load
 from byway.gateway import Gateway
 from byway.problems import Problem
 from byway.runtime import Runtime
+from byway.store import KeyRecord
 
 GOOD = "sk-byway-0123456789abcdef"
 

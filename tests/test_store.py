@@ -78,7 +78,7 @@ def test_a_key_is_given_once_and_only_its_hash_is_kept(store: Store, tmp_path: P
     assert (made.name, made.hint, made.scopes, made.live) == ("laptop", key[-4:], SCOPES, True)
     assert store.keys() == [made]
     [stored] = store.key_records()
-    assert (stored.id, stored.digest, stored.scopes, stored.ends, stored.revoked) == (
+    assert (stored.id, stored.digest, stored.scopes, stored.expires, stored.revoked) == (
         made.id,
         digest(key),
         SCOPES,

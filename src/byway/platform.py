@@ -332,6 +332,18 @@ def on_stop(loop: asyncio.AbstractEventLoop, stop: Callable[[int], None]) -> Non
             loop.add_signal_handler(number, stop, int(number))
 
 
+def on_hangup(loop: asyncio.AbstractEventLoop, reload: Callable[[], None]) -> None:
+    """Call `reload()` in the loop for each SIGHUP, where the system has that signal. It never ends the process."""
+    if sys.platform != "win32":
+        loop.add_signal_handler(signal.SIGHUP, reload)
+
+
+def ignore_hangup() -> None:
+    """Ignore SIGHUP, whose default is to end the process, until `on_hangup` handles it."""
+    if sys.platform != "win32":
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
 def again(arguments: list[str]) -> None:
     """Begin this process anew, with the same arguments; does not return."""
     command = [sys.executable, *(["-P"] if sys.flags.safe_path else []), "-m", "byway", *arguments]

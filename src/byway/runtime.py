@@ -11,7 +11,7 @@ import time
 from collections.abc import Coroutine, Sequence
 from typing import Any, Final, NamedTuple
 
-from byway.access.keys import KeyRecord, Keyring, key_required
+from byway.access.keys import Keyring, key_required
 from byway.backend import Backend, BackendState, UnloadedModel
 from byway.bounded import BoundedDict
 from byway.config import Config
@@ -21,6 +21,7 @@ from byway.routing.cooldown import CoolDown
 from byway.routing.route import RoutingTable, ServedModels, TargetName, TargetRoute
 from byway.search.chain import Searcher
 from byway.secrets.names import Scrubber
+from byway.store import KeyRecord
 from byway.upstream.client import Upstream
 from byway.web.fetch import Fetcher
 

@@ -16,13 +16,12 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, Self, get_args
+from typing import Final, NamedTuple, Self
 
 import msgspec
 
 from byway import platform
-from byway.access.keys import KeyRecord
-from byway.config.settings import Scope
+from byway.scopes import SCOPES
 
 FILE_NAME: Final = "byway.db"
 KEY_PREFIX: Final = "sk-byway-"
@@ -38,7 +37,6 @@ _DETAIL_LIMIT: Final = 2_000
 _PATIENCE: Final = 5.0
 #: "Bywy" in the head of the file says whose it is (https://www.sqlite.org/pragma.html#pragma_application_id, seen 2026-11-21).
 _OURS: Final = 0x42797779
-_SCOPES: Final[tuple[str, ...]] = get_args(Scope)
 _LETTERS: Final = string.ascii_letters + string.digits
 #: Without letters that look like others: ids are read aloud and typed.
 _ID_LETTERS: Final = "abcdefghjkmnpqrstuvwxyz23456789"
@@ -84,6 +82,17 @@ class AuditEntry(msgspec.Struct, frozen=True):
     who: str
     what: str
     detail: str
+
+
+class KeyRecord(NamedTuple):
+    """A key as it is checked. `digest`: its SHA-256; `expires`: seconds since the epoch."""
+
+    id: str
+    name: str
+    digest: bytes
+    scopes: tuple[str, ...]
+    expires: float | None
+    revoked: bool
 
 
 class StoredKey(msgspec.Struct, frozen=True):
@@ -422,16 +431,16 @@ def _checked(
     name = name.strip()
     if not name or len(name) > _NAME_LIMIT or not name.isprintable():
         raise ValueError(f"A key needs a name of 1 to {_NAME_LIMIT} printable letters, such as laptop or ada.")
-    wrong = [one for one in scopes if one not in _SCOPES]
+    wrong = [one for one in scopes if one not in SCOPES]
     if wrong or not scopes:
         what = f"{wrong[0]!r} is no scope" if wrong else "A key needs a scope"
-        raise ValueError(f"{what}; there are {', '.join(_SCOPES)}.")
+        raise ValueError(f"{what}; there are {', '.join(SCOPES)}.")
     ends = None
     if expires_at is not None:
         ends = (expires_at if expires_at.tzinfo else expires_at.replace(tzinfo=datetime.UTC)).timestamp()
         if ends <= time.time():
             raise ValueError("A key's end lies in the future; this one is over already.")
-    return name, tuple(one for one in _SCOPES if one in scopes), ends
+    return name, tuple(one for one in SCOPES if one in scopes), ends
 
 
 def _new() -> tuple[str, bytes]:

@@ -123,7 +123,7 @@ def test_what_is_broken_is_red_and_green_when_it_is_mended(page: Page, server: S
         assert state(page, "Clients reach this Byway") == "good"
         # A config that cannot be read: the last good one stays, and every page says so.
         gateway.file.write_text("backends: [")
-        gateway.wait(lambda: "not good" in gateway.text, 5, "it has seen the file")
+        gateway.wait(lambda: "config was rejected" in gateway.text, 10, "it has read the file")
         press(page.locator("#all"), "Check again")
         assert state(page, "The config file is good") == "bad"
         for path in ("/", "/api", "/secrets", "/requests"):

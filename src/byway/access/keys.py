@@ -1,36 +1,40 @@
-"""Clients' keys: hash and check. Only hashes are kept, and no answer tells an unknown key from a malformed, revoked or
-ended one. Where keys come from is not known here: from the config, and from the store."""
+"""Checks clients' keys. Only hashes are kept, and no answer tells an unknown key from a malformed, revoked or expired one.
+
+Keys come from the config (`byway.config`) and from the store (`byway.store`).
+"""
 
 from __future__ import annotations
 
 import datetime
 import hashlib
 import math
-from collections.abc import Collection, Iterable, Mapping
-from typing import Final, NamedTuple, Protocol
+from collections.abc import Collection, Iterable, Mapping, Sized
+from typing import Final, Protocol
 
 from msgspec import Struct
 
 from byway.problems import Problem
+from byway.scopes import DEFAULT_SCOPES
+from byway.store import KeyRecord
 
 
 class Caller(Struct, frozen=True):
-    """Who asks: the id of a key, "" for anybody in permissive mode."""
+    """The client of a request: the id of its key, or "" when it sent no valid key and none is required."""
 
     key: str = ""
-    scopes: tuple[str, ...] = ("read", "write", "files")
+    scopes: tuple[str, ...] = DEFAULT_SCOPES
 
 
 ANONYMOUS: Final = Caller()
-#: One body for every refusal, so that nothing can be learned from it.
+#: The same text for every refusal, so that nothing can be learned from it.
 REFUSAL: Final = (
-    "This Byway needs a key, and the one given is not valid here. Set ANTHROPIC_API_KEY (or ANTHROPIC_AUTH_TOKEN) to one "
-    "that `byway key create` has made, or that stands under `api_keys` in byway.yaml."
+    "Byway requires a valid API key, and this request has none. Set ANTHROPIC_API_KEY (or ANTHROPIC_AUTH_TOKEN) to a key "
+    "from `byway key create`, or to one of `api_keys` in byway.yaml."
 )
 
 
 class ConfiguredKey(Protocol):
-    """A key as the config holds it."""
+    """A key as the config has it."""
 
     @property
     def key(self) -> str: ...
@@ -44,41 +48,61 @@ class ConfiguredKey(Protocol):
     def expires_at(self) -> datetime.datetime | None: ...
 
 
-class KeyRecord(NamedTuple):
-    """A key as the store holds it. `digest`: its SHA-256; `ends`: seconds since the epoch."""
-
-    id: str
-    name: str
-    digest: bytes
-    scopes: tuple[str, ...]
-    ends: float | None
-    revoked: bool
-
-
 class KeyPolicy(Protocol):
-    """What the config says of keys."""
+    """The section `api_keys` of the config."""
 
     @property
     def mode(self) -> str | None: ...
     @property
+    def api_keys(self) -> Sized: ...
+    @property
     def closed(self) -> bool: ...
 
 
-def key_required(config: KeyPolicy, stored: Collection[KeyRecord]) -> bool:
-    """Must a client show a key? One that was revoked or has ended still counts: the door stays shut."""
-    return config.closed or (config.mode is None and bool(stored))
+def key_required(policy: KeyPolicy, stored: Collection[KeyRecord]) -> bool:
+    """Return whether a client must send a key. Revoked and expired keys count, so the last one to expire opens nothing."""
+    return policy.closed or (policy.mode is None and bool(stored))
 
 
-#: What is found for a key that nobody has: like one that has ended, so that both take the same way.
-_NOTHING: Final = (ANONYMOUS, 0.0)
+TURNS_KEYS_OFF: Final = (
+    "api_keys: this change would let clients in without a key. Restore the keys, or set api_keys.mode to permissive "
+    "if any client may use Byway"
+)
+REMOVES_LAST_KEY: Final = (
+    "api_keys: this change removes the last key while keys are required. Create another key first (byway key create NAME), "
+    "or set api_keys.mode to permissive if any client may use Byway"
+)
+#: They contain nothing of the config, so `/readyz` may show them to clients without a key.
+PUBLIC_REASONS: Final = frozenset((TURNS_KEYS_OFF, REMOVES_LAST_KEY))
+
+
+def weakened_access(before: KeyPolicy, after: KeyPolicy, stored: Collection[KeyRecord]) -> str:
+    """Return why a changed config must not replace the running one, or "" when it may.
+
+    A config that was truncated or half written looks like one without keys. So a change that requires no key any more,
+    or removes the last key, is accepted only when the new config has `mode: permissive` in words. `stored` are the keys
+    of the store.
+    """
+    if after.mode == "permissive" or not key_required(before, stored):
+        return ""
+    if not key_required(after, stored):
+        return TURNS_KEYS_OFF
+    usable = any(not record.revoked for record in stored)
+    if len(before.api_keys) and not len(after.api_keys) and not usable:
+        return REMOVES_LAST_KEY
+    return ""
+
+
+#: The entry of an unknown key. It has expired, so that unknown and expired keys take the same steps.
+_UNKNOWN: Final = (ANONYMOUS, 0.0)
 
 
 class Keyring:
-    """The keys that open the door. `blocking`: nobody comes in without one; else anybody does, and a key only names them
-    and adds its scopes.
+    """The keys that are accepted now. `blocking`: a request without a valid key is rejected; otherwise a key only names its
+    client and adds its scopes.
 
-    A key is looked up by its hash. How long that takes tells nothing of the keys that there are: who could choose a hash's
-    first bytes would have broken SHA-256, and unknown, revoked and ended keys take the same steps.
+    A key is looked up by its SHA-256. The time that takes reveals nothing about the accepted keys: nobody can choose the
+    first bytes of a hash, and unknown, revoked and expired keys take the same steps.
     """
 
     def __init__(
@@ -88,49 +112,51 @@ class Keyring:
         stored: Iterable[KeyRecord] = (),
         used: dict[str, float] | None = None,
     ) -> None:
-        """In `used` it writes when each key last opened the door, by its id."""
+        """`used` receives the time of each key's last use, by id."""
         self.blocking = blocking
         self._keys: dict[bytes, tuple[Caller, float]] = {}
         self._used = {} if used is None else used
-        for one in stored:
-            if not one.revoked:
-                self._add(one.digest, one.id, one.scopes, one.ends)
-        for at, configured in enumerate(keys):
+        for record in stored:
+            if not record.revoked:
+                self._add(record.digest, record.id, record.scopes, record.expires)
+        for index, configured in enumerate(keys):
             if configured.enabled and configured.key:
-                ends = configured.expires_at
-                if ends is not None and ends.tzinfo is None:
-                    ends = ends.replace(tzinfo=datetime.UTC)
-                digest = hashlib.sha256(configured.key.encode()).digest()
+                expires = configured.expires_at
+                if expires is not None and expires.tzinfo is None:
+                    expires = expires.replace(tzinfo=datetime.UTC)
                 self._add(
-                    digest, configured.id or f"key-{at + 1}", configured.scopes, ends.timestamp() if ends else None
+                    hashlib.sha256(configured.key.encode()).digest(),
+                    configured.id or f"key-{index + 1}",
+                    configured.scopes,
+                    expires.timestamp() if expires else None,
                 )
 
-    def _add(self, digest: bytes, id: str, scopes: tuple[str, ...], ends: float | None) -> None:
+    def _add(self, digest: bytes, id: str, scopes: tuple[str, ...], expires: float | None) -> None:
         if not self.blocking:
-            # Who shows no key may do this much; a key must not make it less.
+            # A client without a key has these scopes; a key must not take any of them away.
             scopes = tuple(dict.fromkeys((*ANONYMOUS.scopes, *scopes)))
-        ends = math.inf if ends is None else ends
+        expires = math.inf if expires is None else expires
         known = self._keys.get(digest)
-        if known is None or known[1] < ends:
-            self._keys[digest] = (Caller(id, scopes), ends)
+        if known is None or known[1] < expires:
+            self._keys[digest] = (Caller(id, scopes), expires)
 
     def check(self, headers: Mapping[bytes, bytes], now: float) -> Caller:
-        """The caller of a request; `now` is seconds since the epoch. Raises Problem `authentication`.
+        """Return the caller of a request; `now` is in seconds since the epoch. Raises Problem `authentication`.
 
-        `x-api-key` wins over `Authorization: Bearer` as in the official API, but either may be the valid one: Claude Code
-        sends both, with different values, when both variables are set (measured, 2.1.329).
+        `x-api-key` is tried before `Authorization: Bearer`, and either may be the valid one: Claude Code sends both, with
+        different values, when both of its variables are set (measured, 2.1.329).
         """
         if self._keys or self.blocking:
-            given = headers.get(b"x-api-key")
-            if given:
-                caller, ends = self._keys.get(hashlib.sha256(given).digest(), _NOTHING)
-                if now < ends:
+            sent = headers.get(b"x-api-key")
+            if sent:
+                caller, expires = self._keys.get(hashlib.sha256(sent).digest(), _UNKNOWN)
+                if now < expires:
                     self._used[caller.key] = now
                     return caller
-            given = headers.get(b"authorization")
-            if given is not None and given[:7].lower() == b"bearer ":
-                caller, ends = self._keys.get(hashlib.sha256(given[7:].strip()).digest(), _NOTHING)
-                if now < ends:
+            sent = headers.get(b"authorization")
+            if sent is not None and sent[:7].lower() == b"bearer ":
+                caller, expires = self._keys.get(hashlib.sha256(sent[7:].strip()).digest(), _UNKNOWN)
+                if now < expires:
                     self._used[caller.key] = now
                     return caller
             if self.blocking:

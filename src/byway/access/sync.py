@@ -7,9 +7,9 @@ import logging
 from collections.abc import Hashable, Sequence
 from typing import Final, Protocol
 
-from byway.access.keys import KeyRecord, Keyring
+from byway.access.keys import Keyring
 from byway.logs import log, log_exception
-from byway.store import Store, StoreError
+from byway.store import KeyRecord, Store, StoreError
 
 
 class KeyedRuntime(Protocol):

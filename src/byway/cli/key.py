@@ -13,7 +13,7 @@ import click
 from byway import platform
 from byway.cli.output import Failure, Misuse
 from byway.config import KeySettings, validators
-from byway.config.settings import Scope
+from byway.scopes import Scope
 
 if TYPE_CHECKING:
     from byway.store import Store, StoredKey

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import time
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Final
@@ -12,9 +14,13 @@ import msgspec
 
 from byway import platform
 from byway.config import Config, ConfigError, ConfigProblem, load, load_keys
+from byway.config.watch import SETTLE_SECONDS, FileStamp, looks_complete
 from byway.secrets.vault import Vault
 
 VARIABLE: Final = "BYWAY_CONFIG"
+#: How often a file that changes while it is read is read again, and the seconds between two reads.
+_READS: Final = 20
+_PAUSE: Final = 0.05
 
 CONFIG: Final = click.option(
     "--config", "file", metavar="FILE", help="The config file. [default: $BYWAY_CONFIG, else the user's own]"
@@ -38,6 +44,8 @@ class Source:
         self._needed = needed
         self._keys: Path | None = None
         self._read = False
+        self._loaded_stamps: dict[Path, FileStamp] = {}
+        """The state of each file that was loaded last."""
 
     @property
     def there(self) -> bool:
@@ -52,7 +60,7 @@ class Source:
             if self._read and self.path.exists() and not self.there:
                 # At the start a pipe may stand here; later nobody writes into it, and to read it would be to wait.
                 raise OSError(0, "it is no file any more", str(self.path))
-            data = self.path.read_bytes()
+            data = self._bytes(self.path)
         except FileNotFoundError:
             if self._needed:
                 raise
@@ -98,17 +106,52 @@ class Source:
         try:
             if path.exists() and not path.is_file():
                 raise OSError(0, "it is no file")
-            data = path.read_bytes()
+            data = self._bytes(path)
         except OSError as error:
             message = f"{path} cannot be read: {error.strerror}. Create it, or take `api_keys_file` out"
             raise ConfigError([ConfigProblem("api_keys.api_keys_file", None, message)], str(self.path)) from None
         keys = (*config.api_keys.api_keys, *load_keys(_text(data, path), self.vault, file=str(path)))
         return msgspec.structs.replace(config, api_keys=msgspec.structs.replace(config.api_keys, api_keys=keys))
 
+    def _bytes(self, path: Path) -> bytes:
+        """The content of a file. One that changes while it is read is read again; raises OSError when it keeps changing."""
+        for _ in range(_READS):
+            before = _stamp(path)
+            data = path.read_bytes()
+            if before == _stamp(path):
+                if before is not None:
+                    self._loaded_stamps[path] = before
+                return data
+            time.sleep(_PAUSE)
+        raise OSError(0, "it keeps changing while it is read", str(path))
+
     def stamp(self) -> tuple[Hashable, ...]:
-        """Time, size and identity of each file that was read, None for one that is not there; and the vault's changes."""
+        """The state of each file that was read, None for one that does not exist, and the changes of the vault."""
         files = (self.path, self.vault.mark, self._keys)
         return (self.vault.late, *(_stamp(path) for path in files if path is not None))
+
+    def looks_complete(self) -> bool:
+        """Return False while one of the files may be in the middle of a save. Raises nothing."""
+        return all(self._is_complete(path) for path in (self.path, self._keys) if path is not None)
+
+    def _is_complete(self, path: Path) -> bool:
+        stamp = _stamp(path)
+        if stamp is None or not path.is_file():
+            # There is nothing to wait for: reading reports it.
+            return True
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            file.seek(max(0, stamp.size - 1))
+            return looks_complete(stamp, file.read(1), self._loaded_stamps.get(path))
+        return True
+
+    def wait_until_complete(self) -> None:
+        """Wait while the config file looks as if it was being saved now: incomplete, and changed a moment ago."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while time.monotonic() < deadline and not self._is_complete(self.path):
+            stamp = _stamp(self.path)
+            if stamp is None or not 0 <= time.time() - stamp.modified / 1e9 < SETTLE_SECONDS:
+                return
+            time.sleep(_PAUSE)
 
 
 def find(given: str | None, environ: Mapping[str, str], folder: str | None = None) -> Source:
@@ -149,9 +192,9 @@ def _text(data: bytes, path: Path) -> str:
         raise ConfigError([ConfigProblem("", line, "this is not UTF-8 text")], str(path)) from None
 
 
-def _stamp(path: Path) -> tuple[int, int, int] | None:
+def _stamp(path: Path) -> FileStamp | None:
     try:
         facts = path.stat()
     except OSError:
         return None
-    return facts.st_mtime_ns, facts.st_size, facts.st_ino
+    return FileStamp(facts.st_mtime_ns, facts.st_size, facts.st_ino)

@@ -44,7 +44,9 @@ def command(
     file: str | None, host: str | None, port: int | None, insecure: bool, folder: str | None, no_model: bool
 ) -> None:
     """Start Byway, and say how to use it. Ctrl-C ends it once running answers are out; a second one ends it at once."""
+    platform.ignore_hangup()
     source = find(file, os.environ, folder)
+    source.wait_until_complete()
     config = read(source)
     for line in warnings(source, config):
         click.echo(line, err=True)

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from byway.backends.vendors import VENDORS
+from byway.scopes import DEFAULT_SCOPES, Scope
 from byway.secrets.names import mask
 
 Format = Literal[
@@ -232,9 +233,6 @@ class BackendSettings(MaskedStruct, frozen=True, kw_only=True):
         return (self.name,) if self.path else (BUILTIN_MODEL,)
 
 
-Scope = Literal["read", "write", "files", "admin"]
-
-
 class RateLimitSettings(msgspec.Struct, frozen=True, kw_only=True):
     """A token bucket."""
 
@@ -250,11 +248,7 @@ class KeySettings(MaskedStruct, frozen=True, kw_only=True):
     user_id: Annotated[str | None, Note("Whose it is.")] = None
     organization_id: Annotated[str | None, Note("To whom its owner belongs.")] = None
     name: Annotated[str | None, Note("What people call it.")] = None
-    scopes: Annotated[tuple[Scope, ...], Note("What it opens; `admin` opens the settings.")] = (
-        "read",
-        "write",
-        "files",
-    )
+    scopes: Annotated[tuple[Scope, ...], Note("What it opens; `admin` opens the settings.")] = DEFAULT_SCOPES
     rate_limit: Annotated[int | RateLimitSettings | None, Note("Requests per minute.", implemented=False)] = None
     enabled: Annotated[bool, Note("`false` turns it away.")] = True
     expires_at: Annotated[

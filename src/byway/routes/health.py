@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from byway import platform
+from byway.access.keys import PUBLIC_REASONS
 from byway.backend import Backend
 from byway.routes.context import RequestContext, Route
 
@@ -52,7 +53,7 @@ def _config(context: RequestContext) -> str:
     """Where there are keys, those who show none hear only that there is something: it names files and quotes values."""
     problem = context.gateway.config_problem
     if problem and context.runtime.keyring.blocking:
-        return "the changed file is not good; the log says why"
+        return problem if problem in PUBLIC_REASONS else "the changed file was rejected; the log has the reason"
     return problem or "good"
 
 

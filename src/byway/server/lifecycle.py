@@ -19,11 +19,12 @@ import uvicorn.config
 from uvicorn.server import ServerState
 
 from byway import logs, platform
-from byway.access.keys import key_required
+from byway.access.keys import key_required, weakened_access
 from byway.access.sync import KeySync
 from byway.backend import UnloadedModel
 from byway.config import BackendSettings, Config, ConfigError, static_changes
 from byway.config import listen as parts
+from byway.config.watch import ChangeTracker
 from byway.gateway import Gateway
 from byway.logs import log, log_exception
 from byway.server.app import App
@@ -74,6 +75,9 @@ class Source(Protocol):
 
     def stamp(self) -> Hashable:
         """Something that changes when the config may have changed; raises nothing."""
+
+    def looks_complete(self) -> bool:
+        """Return False while the file may be in the middle of a save; raises nothing."""
 
 
 def listen(
@@ -242,6 +246,7 @@ class Service:
         self.restarting = False
         """It stops to begin anew."""
         self._reloading = asyncio.Lock()
+        self._reloads: set[asyncio.Task[None]] = set()
         self.models: dict[str, Kept] = {}
         """The local models that the config wants, by backend."""
         self._unwanted: list[Kept] = []
@@ -256,6 +261,7 @@ class Service:
         """Serve until a signal comes, then drain and return. `ready` runs beside it once clients can come in."""
         loop = asyncio.get_running_loop()
         platform.on_stop(loop, self._stop)
+        platform.on_hangup(loop, self._hangup)
         config = uvicorn.config.Config(
             self._app,
             http=Connection,
@@ -341,20 +347,28 @@ class Service:
     # ----------------------------------------------------------------------------------------------------- a new config
 
     async def _watch(self) -> None:
-        """Read the config again when its file has changed and come to rest."""
-        read = seen = self._source.stamp()
+        """Reload the config when its file has changed and the change is complete."""
+        changes = ChangeTracker(self._source.stamp())
         while True:
             await asyncio.sleep(LOOK_EVERY)
-            now = self._source.stamp()
-            if now == seen and now != read:
-                read = now
-                try:
-                    await self.reload()
-                except Exception:
-                    log_exception("Byway failed on the changed config: please report this")
-                    self._keep("Byway itself failed on it; its log says more")
-            seen = now
+            if changes.is_due(self._source.stamp(), self._source.looks_complete, time.monotonic()):
+                await self._reload_safely()
             self._look_after_models()
+
+    async def _reload_safely(self) -> None:
+        """Reload the config. An unexpected error is logged, and the running config stays in force."""
+        try:
+            await self.reload()
+        except Exception:
+            log_exception("Reloading the config failed unexpectedly: please report this")
+            self._keep("Byway failed to load it because of an internal error; the log has the details")
+
+    def _hangup(self) -> None:
+        """SIGHUP: reload the config."""
+        log("Reloading the config after SIGHUP")
+        task = asyncio.get_running_loop().create_task(self._reload_safely())
+        self._reloads.add(task)
+        task.add_done_callback(self._reloads.discard)
 
     async def reload(self) -> None:
         """Take the config as its file is now; one that is not good changes nothing."""
@@ -371,8 +385,12 @@ class Service:
         except OSError as error:
             self._keep(f"{error.filename or 'the file'}: {error.strerror or error}")
             return
+        stored = self.gateway.runtime.stored
+        if refusal := weakened_access(self.gateway.runtime.config.api_keys, config.api_keys, stored):
+            self._keep(refusal)
+            return
         wide = next((one for one in self.listeners if one.wide), None)
-        if wide and not self._insecure and not key_required(config.api_keys, self.gateway.runtime.stored):
+        if wide and not self._insecure and not key_required(config.api_keys, stored):
             self._keep(
                 f"api_keys: {wide} can be reached by other machines, so keys cannot be given up without a restart"
             )
@@ -390,7 +408,7 @@ class Service:
         self.gateway.config_problem = None
 
     def _keep(self, problem: str) -> None:
-        log("The changed config is not good; the running one stays", logging.ERROR, problem=problem)
+        log("The changed config was rejected; the running one stays in force", logging.ERROR, problem=problem)
         self.gateway.config_problem = problem
 
     # ------------------------------------------------------------------------------------------------- the local models

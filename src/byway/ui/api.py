@@ -8,10 +8,10 @@ from typing import Any, Final, NamedTuple
 
 from byway.config import static_changes, validators
 from byway.config.editing import Edit, Set
-from byway.config.settings import Scope
 from byway.problems import Problem
 from byway.routes.context import RequestContext, Route
 from byway.routes.settings import lines, who, work
+from byway.scopes import Scope
 from byway.ui.page import Said, changed, etag, failed, form, go, number, part, seen, show, status, tried, wants_part
 
 _ANYWHERE: Final = ("0.0.0.0", "::", "[::]", "*")

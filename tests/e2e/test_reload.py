@@ -1,0 +1,73 @@
+"""A running Byway and changes of its config file: unsafe ones are rejected, and SIGHUP reloads."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+from gateway import Gateway
+
+KEY = "client-key-0123456789"
+HEAD = "# The gateway of the team.\nlogging: {format: json}\nbackends: []\n"
+CONFIG = f"{HEAD}api_keys:\n  api_keys:\n  - key: {KEY}\n"
+REJECTED = "config was rejected"
+
+
+@pytest.fixture
+def gateway() -> Iterator[Gateway]:
+    with Gateway(CONFIG) as started:
+        yield started
+
+
+def is_closed(gateway: Gateway) -> bool:
+    return gateway.get("/v1/models").status == 401
+
+
+def accepts_key(gateway: Gateway) -> bool:
+    return gateway.get("/v1/models", {"x-api-key": KEY}).status == 200
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "# only a comment\n", HEAD, f"{HEAD}api_keys:\n", f"{HEAD}api_keys:\n  api_keys: []\n"],
+    ids=["empty", "comment", "cut before the keys", "cut after the section's name", "empty list"],
+)
+def test_a_file_that_lost_its_keys_is_rejected_and_readyz_says_why(gateway: Gateway, text: str) -> None:
+    gateway.file.write_text(text)
+    gateway.wait(lambda: REJECTED in gateway.text, 10, "the file was rejected")
+    assert is_closed(gateway) and accepts_key(gateway)
+    reason = gateway.get("/readyz").json["config"]
+    assert "api_keys: this change would let clients in without a key" in reason and "permissive" in reason
+    gateway.file.write_text(f"{CONFIG}timeouts: {{drain: 5}}\n")
+    gateway.wait(lambda: gateway.get("/readyz").json["config"] == "good", 10, "the repaired file is in force")
+    assert is_closed(gateway) and accepts_key(gateway)
+
+
+@pytest.mark.parametrize("cut", [HEAD, CONFIG[: len(HEAD) + 7], ""], ids=["at a line", "in a word", "at the start"])
+def test_a_save_in_two_halves_never_opens_the_gateway(gateway: Gateway, cut: str) -> None:
+    with gateway.file.open("w") as file:
+        file.write(cut)
+        file.flush()
+        until = time.monotonic() + 0.7
+        while time.monotonic() < until:
+            assert is_closed(gateway)
+        file.write(f"{CONFIG}timeouts: {{drain: 7}}\n"[len(cut) :])
+    gateway.wait(lambda: "Config loaded" in gateway.text, 10, "the whole file was loaded")
+    assert is_closed(gateway) and accepts_key(gateway)
+    assert REJECTED not in gateway.text, "the first half was not even loaded"
+
+
+def test_a_file_that_says_permissive_opens_the_gateway(gateway: Gateway) -> None:
+    gateway.write(f"{HEAD}api_keys: {{mode: permissive}}\n")
+    gateway.wait(lambda: not is_closed(gateway), 10, "no key is required any more")
+
+
+def test_sighup_reloads_the_config_and_does_not_end_the_process(gateway: Gateway) -> None:
+    gateway.process.send_signal(signal.SIGHUP)
+    gateway.wait(lambda: "after SIGHUP" in gateway.text, 10, "the signal was handled")
+    gateway.file.write_text("backends: [")
+    gateway.process.send_signal(signal.SIGHUP)
+    gateway.wait(lambda: REJECTED in gateway.text, 10, "the file was rejected")
+    assert accepts_key(gateway) and gateway.process.poll() is None
