@@ -11,7 +11,7 @@ import ruamel.yaml
 
 from byway.admin.exports import launch
 from byway.admin.exports import variables as exports
-from byway.cli.source import find, left_out
+from byway.cli.configfile import find, left_out
 from byway.cli.welcome import Answerer, Facts, offer, welcome, wrap
 from byway.config import ConfigError, load
 from byway.local.discovery import Found

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from byway.cli import source as module
-from byway.cli.source import Source, find
+from byway.cli import configfile as module
+from byway.cli.configfile import ConfigSource, find
 from byway.config.watch import SETTLE_SECONDS, ChangeTracker, FileStamp, looks_complete
 
 LOADED = FileStamp(modified=1, size=100, inode=7)
@@ -60,7 +60,7 @@ def test_an_incomplete_change_that_goes_on_starts_to_settle_again() -> None:
     assert changes.is_due("part 19", lambda: True, 19.25)
 
 
-def source(tmp_path: Path, text: str) -> Source:
+def source(tmp_path: Path, text: str) -> ConfigSource:
     file = tmp_path / "byway.yaml"
     file.write_text(text)
     return find(str(file), {"BYWAY_HOME": str(tmp_path / "data")})

@@ -14,7 +14,7 @@ import pytest
 from byway import platform
 from byway.backend import UnloadedModel
 from byway.backends.protocol import Call
-from byway.cli.source import Source
+from byway.cli.configfile import ConfigSource
 from byway.config import Config, ConfigError, TimeoutSettings, load
 from byway.config.editing import edit
 from byway.local import edits
@@ -55,7 +55,7 @@ def test_a_relative_path_lies_beside_the_config(tmp_path: Path) -> None:
     file.write_text(
         "backends: [{name: a, type: builtin, path: m/a.gguf}, {name: b, type: builtin, path: ~/b.gguf}]\nlocal_models: {paths: m}"
     )
-    found = Source(file, Vault(tmp_path / "data", {}), needed=True).read()
+    found = ConfigSource(file, Vault(tmp_path / "data", {}), needed=True).read()
     assert found.local_models.paths == (str(tmp_path / "m"),)
     paths = [one.path for one in found.backends]
     assert paths == [str(tmp_path / "m/a.gguf"), str(Path("~/b.gguf").expanduser())]

@@ -28,12 +28,5 @@ def test_templates_hold_nothing_that_the_policy_forbids(path: Path) -> None:
     assert not re.search(r"<style|\sstyle=|\son[a-z]+=|javascript:|<script(?![^>]*\ssrc=)|hx-on|\|\s*safe\b", text)
 
 
-@pytest.mark.parametrize(
-    ("count", "shown"), [(None, "unknown"), (12, "12 B"), (98_000_000, "98 MB"), (1_240_000_000, "1.2 GB")]
-)
-def test_sizes(count: float | None, shown: str) -> None:
-    assert ui.size(count) == shown
-
-
 def test_words_in_backticks_are_code_and_all_else_is_escaped() -> None:
     assert ui.words("see `a<b>` & <i>") == "see <code>a&lt;b&gt;</code> &amp; &lt;i&gt;"

@@ -18,8 +18,8 @@ from click.testing import CliRunner, Result
 
 from byway.admin.services import AdminServices
 from byway.backends.vendors import VENDORS
+from byway.cli.configfile import ConfigSource, find
 from byway.cli.main import byway
-from byway.cli.source import Source, find
 from byway.config import ConfigError, load
 from byway.config.file import ConfigFile
 from byway.secrets.names import ENTRIES, ENTRY_OF_VARIABLE, Scrubber, variables_in
@@ -418,7 +418,7 @@ def test_a_silent_keychain_may_still_hold_what_is_to_be_forgotten(folder: Path, 
 CONFIG = 'web_search: {enabled: true, provider: serper, api_key: "${BYWAY_SERPER_API_KEY}"}\n'
 
 
-def source(tmp_path: Path, text: str = CONFIG) -> Source:
+def source(tmp_path: Path, text: str = CONFIG) -> ConfigSource:
     file = tmp_path / "byway.yaml"
     file.write_text(text)
     return find(str(file), {"BYWAY_HOME": str(tmp_path / "data")})

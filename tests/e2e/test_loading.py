@@ -13,8 +13,9 @@ import pytest
 from gateway import SOURCE, Gateway
 from models import PAIRS, gguf, hub
 
-from byway.cli import running
+from byway.cli import client
 from byway.config import load
+from byway.display import size
 from byway.local import supervisor
 from byway.local.supervisor import Missing
 
@@ -79,7 +80,7 @@ def test_a_download_says_what_came_and_how_to_run_it(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         assert done.stderr == "", "without a terminal nothing is written again and again"
         path = tmp_path / "data/models/owner/repo/Tiny-Q8_0.gguf"
-        assert f"{path}: 0 MB, its checksum is right" in done.stdout
+        assert f"{path}: {size(path.stat().st_size)}, its checksum is right" in done.stdout
         assert "byway models load Tiny-Q8_0" in done.stdout
         again = json.loads(byway(tmp_path, "download", "owner/repo", "--json").stdout)
         assert again == {"path": str(path), "size": path.stat().st_size, "checked": False, "fresh": False}
@@ -90,22 +91,22 @@ def test_a_download_says_what_came_and_how_to_run_it(tmp_path: Path) -> None:
 
 
 def test_a_command_finds_the_byway_that_has_the_data_folder(tmp_path: Path) -> None:
-    assert running.address(tmp_path / "nothing") is None
-    (tmp_path / running.ADDRESS).write_text("http://127.0.0.1:9\n")
-    assert running.address(tmp_path) is None, "nobody holds the folder"
+    assert client.address(tmp_path / "nothing") is None
+    (tmp_path / client.ADDRESS).write_text("http://127.0.0.1:9\n")
+    assert client.address(tmp_path) is None, "nobody holds the folder"
     with Gateway("backends: [{name: own, type: builtin}]") as gateway:
-        url = running.address(gateway.home / "data")
+        url = client.address(gateway.home / "data")
         assert url == gateway.url
-        told = running.report(url)
+        told = client.report(url)
         assert told is not None
         assert told["config"] == "good"
-        found = running.backend(told, "own")
+        found = client.backend(told, "own")
         assert found == {"name": "own", "state": "off", "message": "Byway was started with --no-model."}
         gateway.write(
             "backends: [{name: own, type: builtin}]\napi_keys: {api_keys: [{key: byway-test-key-0123456789}]}"
         )
-        gateway.wait(lambda: "message" not in (running.backend(running.report(url) or told, "own") or {}))
-    assert running.report(url) is None
+        gateway.wait(lambda: "message" not in (client.backend(client.report(url) or told, "own") or {}))
+    assert client.report(url) is None
 
 
 def test_gpus_are_asked_of_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,7 +93,7 @@ def test_follow_goes_on_with_a_byway_that_began_anew(tmp_path: Path, monkeypatch
         except StopIteration:
             raise KeyboardInterrupt from None
 
-    monkeypatch.setattr("byway.cli.running.ask", ask)
+    monkeypatch.setattr("byway.cli.client.ask", ask)
     monkeypatch.setattr("byway.cli.requests._LOOK_EVERY", 0.0)
     done = CliRunner().invoke(byway, ["requests", "--follow", "--json", "--data-dir", str(tmp_path)])
     assert done.exit_code == 0, done.output

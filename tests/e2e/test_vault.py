@@ -45,7 +45,7 @@ def test_a_config_that_names_none_touches_no_keychain(tmp_path: Path) -> None:
     file = tmp_path / "byway.yaml"
     file.write_text("backends: [{type: ollama, api_key: '${SOME_KEY:-none}'}]")
     code = (
-        "import os, sys; from byway.cli.source import find; find(sys.argv[1], os.environ).read();"
+        "import os, sys; from byway.cli.configfile import find; find(sys.argv[1], os.environ).read();"
         "print([name for name in sys.modules if name.split('.')[0] == 'keyring'])"
     )
     done = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True, check=True)

@@ -9,6 +9,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from byway.display import latency
+
 #: So many are remembered.
 MOST: Final = 500
 
@@ -93,15 +95,11 @@ def row(seen: RecentRequest) -> RequestRow:
         "" if prompt is None else f"{guess}{prompt:,}",
         "" if line.output_tokens is None else f"{guess}{line.output_tokens:,}",
         cached,
-        "" if line.first_ms is None else _time(line.first_ms),
-        _time(line.ms),
+        "" if line.first_ms is None else latency(line.first_ms),
+        latency(line.ms),
         seen.error or ("the client left before the answer was whole" if line.status == 499 else ""),
         line.path,
     )
-
-
-def _time(ms: float) -> str:
-    return f"{ms:,.0f} ms" if ms < 10_000 else f"{ms / 1000:,.1f} s"
 
 
 class RecentRequests:

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from byway import platform
-from byway.cli import running
-from byway.cli.config import read
-from byway.cli.output import Failure, Misuse
-from byway.cli.source import CONFIG, JSON, data_dir, find, glimpse
+from byway.cli import client
+from byway.cli.configfile import CONFIG, JSON, data_dir, find, glimpse, read
+from byway.cli.output import Failure, Misuse, print_json, print_table
 from byway.routing import route as routing
 
 if TYPE_CHECKING:
@@ -104,7 +103,6 @@ def attempt(name: str, file: str | None, folder: str | None, as_json: bool) -> N
 
     By which alias it goes, to which model, and to which one when that fails.
     """
-    from byway.cli import saving
     from byway.problems import Problem
 
     config = read(find(file, os.environ, folder))
@@ -121,7 +119,7 @@ def attempt(name: str, file: str | None, folder: str | None, as_json: bool) -> N
     except Problem as problem:
         raise Failure(problem.message) from None
     if as_json:
-        saving.print_json(found)
+        print_json(found)
         return
     by = f"by model_aliases.{found['alias']}" if found["alias"] else "which is a model's own name"
     click.echo(f"{name}, {by}:")
@@ -134,7 +132,6 @@ def attempt(name: str, file: str | None, folder: str | None, as_json: bool) -> N
 
 
 def _list(file: str | None, folder: str | None, as_json: bool) -> None:
-    from byway.cli import saving
 
     config = read(find(file, os.environ, folder))
     data = platform.data_folder(folder, os.environ)
@@ -146,7 +143,7 @@ def _list(file: str | None, folder: str | None, as_json: bool) -> None:
 
     found = _asked(config, ask)
     if as_json:
-        saving.print_json(found)
+        print_json(found)
         return
     rows = [("NAME", "LEADS TO", "ANSWERS NOW", "STATE")]
     for one in found:
@@ -156,7 +153,7 @@ def _list(file: str | None, folder: str | None, as_json: bool) -> None:
     def looks(row: int, column: int, cell: str) -> str:
         return click.style(cell, fg=_COLOURS.get(cell)) if row and column == 3 else cell
 
-    saving.table(rows, looks)
+    print_table(rows, looks)
     for message in dict.fromkeys(f"{one['backend']}: {one['message']}" for one in found if one["message"]):
         click.echo(message, err=True)
 
@@ -185,13 +182,13 @@ def _row(runtime: Runtime, name: str, states: dict[str, dict[str, str]]) -> dict
 
 def _states(runtime: Runtime, data: Path) -> dict[str, dict[str, str]]:
     """How each backend is doing, by name: `state`, and `message` where there is one. A running Byway knows its own models."""
-    url = running.address(data)
-    told = running.report(url) if url else None
+    url = client.address(data)
+    told = client.report(url) if url else None
     states = {}
     for live in runtime.backends.values():
         state: dict[str, str] = {"state": live.state, "message": live.message}
         if live.vendor.managed:
-            own = running.backend(told, live.name) if told else None
+            own = client.backend(told, live.name) if told else None
             state = {"state": "starts with byway up", "message": ""}
             if own is not None:
                 state = {"state": str(own.get("state")), "message": str(own.get("message", ""))}
@@ -237,7 +234,7 @@ def _change(name: str, edits: Sequence[Edit], file: str | None, folder: str | No
         saved = saving.save(filing, checked, "byway alias", f"alias {name} {'set' if kept else 'taken out'}")
     targets = saved.outcome.config.model_aliases.get(name, ())
     if as_json:
-        saving.print_json({"name": name, "targets": list(targets), **saving.told(saved, source, data)})
+        print_json({"name": name, "targets": list(targets), **saving.told(saved, source, data)})
         return
     saving.say(
         saved,

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from byway import platform
-from byway.cli.output import Failure, Misuse
-from byway.cli.source import CONFIG, JSON, Source, data_dir, find, glimpse
+from byway.cli.configfile import CONFIG, JSON, ConfigSource, data_dir, find, glimpse, read, warnings
+from byway.cli.output import Failure, Misuse, print_json, print_table
 from byway.config import Config, ConfigError
 from byway.secrets.names import ENTRIES
 
@@ -50,7 +50,6 @@ def get(path: str, everything: bool, file: str | None, folder: str | None, as_js
 
     PATH has dots: server.bind_address, backends.0.url, backends.work.url, model_aliases.claude-*
     """
-    from byway.cli.saving import print_json
     from byway.config import editing, paths
 
     source = find(file, os.environ, folder)
@@ -157,8 +156,7 @@ def check(file: str | None, folder: str | None, as_json: bool) -> None:
         click.echo(f"  {name:<12}{value}")
 
 
-def _check_for_programs(source: Source) -> None:
-    from byway.cli.saving import print_json
+def _check_for_programs(source: ConfigSource) -> None:
 
     try:
         found, good = source.read().warnings, True
@@ -191,7 +189,7 @@ def history(limit: int, file: str | None, folder: str | None, as_json: bool) -> 
         now, found = filing.read().etag, filing.versions()[:limit]
     if as_json:
         plain = [{**msgspec.to_builtins(one), "current": one.etag == now} for one in found]
-        saving.print_json([{key: value for key, value in one.items() if key != "text"} for one in plain])
+        print_json([{key: value for key, value in one.items() if key != "text"} for one in plain])
         return
     if not found:
         click.echo("There is no version yet: each change makes one.", err=True)
@@ -202,7 +200,7 @@ def history(limit: int, file: str | None, folder: str | None, as_json: bool) -> 
         rows.append(
             (f"{one.number}{' *' if one.number == current else ''}", f"{one.at:%Y-%m-%d %H:%M} UTC", one.who, one.why)
         )
-    saving.table(rows)
+    print_table(rows)
     if current is not None:
         click.echo("* is what the file says now. What one changed: byway config show VERSION", err=True)
 
@@ -224,7 +222,7 @@ def show(version: int, file: str | None, folder: str | None, as_json: bool) -> N
         one, changes = filing.version(version), filing.changes(version)
     if as_json:
         plain = {key: value for key, value in msgspec.to_builtins(one).items() if key != "text"}
-        saving.print_json({**plain, "changes": changes})
+        print_json({**plain, "changes": changes})
         return
     click.echo(click.style(f"Version {one.number}, {one.at:%Y-%m-%d %H:%M} UTC, {one.who}: {one.why}", bold=True))
     colours = {"+": "green", "-": "red"}
@@ -254,7 +252,7 @@ def rollback(version: int, file: str | None, folder: str | None, as_json: bool) 
             outcome = filing.rollback(version, saving.who("byway config"), before.etag)
     saved = saving.Saved(before, outcome, was)
     if as_json:
-        saving.print_json({"version": version, **saving.told(saved, source, data)})
+        print_json({"version": version, **saving.told(saved, source, data)})
         return
     saving.say(saved, source, data, f"{source.path} is what it was in version {version}")
     if saved.changed and kept is not None:
@@ -329,7 +327,7 @@ def _whose(config: Config, at: tuple[str | int, ...], given: Any) -> str:
 
 
 def _say_changed(
-    saved: Saved, source: Source, data: Path, place: SettingLocation, as_json: bool, done: str, given: Any = None
+    saved: Saved, source: ConfigSource, data: Path, place: SettingLocation, as_json: bool, done: str, given: Any = None
 ) -> None:
     """Tell of a change at a place; `done` is what was done, where its values are too much for a line."""
     from byway.cli import saving
@@ -338,7 +336,7 @@ def _say_changed(
     before, after = _value(saved.was, place), _value(saved.outcome.config, place)
     path = paths.dotted(place.path)
     if as_json:
-        saving.print_json({"path": path, "value": after, "before": before, **saving.told(saved, source, data)})
+        print_json({"path": path, "value": after, "before": before, **saving.told(saved, source, data)})
         return
     if place.note.format == "secret" and isinstance(given, str):
         # The name that was typed says more than the mask of what stands behind it.
@@ -357,25 +355,6 @@ def _value(config: Config, place: SettingLocation) -> Any:
     except paths.PathError:
         return None
     return paths.table(found, None, everything=False).values
-
-
-def read(source: Source) -> Config:
-    """The config, or the end of the command with every complaint (exit code 2)."""
-    try:
-        return source.read()
-    except ConfigError as error:
-        count = sum(one.severity == "error" for one in error.problems)
-        click.echo(str(error), err=True)
-        raise Misuse(f"{source.path}: {count} error{'s' if count != 1 else ''}, see above") from None
-    except FileNotFoundError:
-        raise Misuse(f"There is no config file at {source.path}") from None
-    except OSError as error:
-        raise Failure(f"{source.path} cannot be read: {error.strerror}") from None
-
-
-def warnings(source: Source, config: Config) -> list[str]:
-    """What is odd about a good config, one line each, in the form of complaints."""
-    return [f"{source.path}{f':{one.line}' if one.line else ''}: {one}" for one in config.warnings]
 
 
 def summary(config: Config) -> list[tuple[str, str]]:

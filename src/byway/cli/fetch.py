@@ -9,9 +9,8 @@ import time
 import click
 import msgspec
 
-from byway.cli.config import read
+from byway.cli.configfile import CONFIG, JSON, data_dir, find, read
 from byway.cli.output import Failure
-from byway.cli.source import CONFIG, JSON, data_dir, find
 
 #: What to do, by code; a code that is not here says it all.
 _ADVICE = {

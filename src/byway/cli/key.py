@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
 from byway import platform
-from byway.cli.output import Failure, Misuse
+from byway.cli.output import Failure, Misuse, print_json, print_table
 from byway.config import KeySettings, validators
+from byway.display import moment
 from byway.scopes import Scope
 
 if TYPE_CHECKING:
@@ -66,16 +67,16 @@ def show(data_dir: str | None, as_json: bool) -> None:
     with _store(data_dir) as store:
         keys = store.keys()
     if as_json:
-        _json([_plain(one) for one in keys])
+        print_json([_plain(one) for one in keys])
     elif not keys:
         _say("There is no key yet. `byway key create NAME` makes one.")
     else:
         head = ("ID", "NAME", "KEY", "SCOPES", "STATE", "LAST USED")
         rows = [
-            (one.id, one.name, f"…{one.hint}", " ".join(one.scopes), _state(one), _when(one.used_at) or "never")
+            (one.id, one.name, f"…{one.hint}", " ".join(one.scopes), _state(one), moment(one.used_at) or "never")
             for one in keys
         ]
-        _table([head, *rows])
+        print_table([head, *rows])
 
 
 @command.command()
@@ -96,7 +97,7 @@ def revoke(id: str, data_dir: str | None, as_json: bool) -> None:
     with _store(data_dir) as store:
         gone = store.revoke_key(id, _who())
     if as_json:
-        _json(_plain(gone))
+        print_json(_plain(gone))
     else:
         click.echo(f"{gone.id} ({gone.name}) is revoked.")
 
@@ -109,11 +110,11 @@ def history(limit: int, data_dir: str | None, as_json: bool) -> None:
     with _store(data_dir) as store:
         entries = store.audit_entries(limit)
     if as_json:
-        _json(entries)
+        print_json(entries)
     elif not entries:
         _say("Nothing has been noted yet.")
     else:
-        _table([(_when(one.at), one.who, one.what, one.detail) for one in entries])
+        print_table([(moment(one.at), one.who, one.what, one.detail) for one in entries])
 
 
 @contextlib.contextmanager
@@ -153,7 +154,7 @@ def _moment(text: str) -> datetime.datetime:
 def _hand_over(made: StoredKey, key: str, as_json: bool) -> None:
     """The key alone to stdout, so that it can be piped; what is to be said of it to stderr."""
     if as_json:
-        _json({**_plain(made), "key": key})
+        print_json({**_plain(made), "key": key})
     else:
         click.echo(key)
     _say(f"{made.id} ({made.name}): {', '.join(made.scopes)}; {_state(made)}.")
@@ -162,32 +163,16 @@ def _hand_over(made: StoredKey, key: str, as_json: bool) -> None:
 
 def _state(one: StoredKey) -> str:
     if one.revoked_at is not None:
-        return f"revoked {_when(one.revoked_at)}"
+        return f"revoked {moment(one.revoked_at)}"
     if one.expires_at is None:
         return "never ends"
-    return f"{'ends' if one.live else 'ended'} {_when(one.expires_at)}"
-
-
-def _when(at: datetime.datetime | None) -> str:
-    return "" if at is None else f"{at:%Y-%m-%d %H:%M} UTC"
+    return f"{'ends' if one.live else 'ended'} {moment(one.expires_at)}"
 
 
 def _plain(one: StoredKey) -> dict[str, Any]:
     import msgspec
 
     return {**msgspec.structs.asdict(one), "live": one.live}
-
-
-def _json(value: object) -> None:
-    import msgspec
-
-    click.echo(msgspec.json.format(msgspec.json.encode(value)).decode())
-
-
-def _table(rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        click.echo("  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _say(text: str) -> None:

@@ -11,9 +11,10 @@ import click
 
 from byway import platform
 from byway.backends.vendors import VENDORS
-from byway.cli import loading, running
-from byway.cli.config import read
-from byway.cli.source import CONFIG, JSON, data_dir, find
+from byway.cli import client, localmodels
+from byway.cli.configfile import CONFIG, JSON, data_dir, find, read
+from byway.cli.output import print_table
+from byway.display import size
 
 if TYPE_CHECKING:
     from byway.config import BackendSettings, Config
@@ -40,7 +41,7 @@ def listing(file: str | None, folder: str | None, as_json: bool) -> None:
     _show(file, folder, as_json)
 
 
-for _one in (loading.add, loading.download, loading.load, loading.unload):
+for _one in (localmodels.add, localmodels.download, localmodels.load, localmodels.unload):
     command.add_command(_one)
 
 
@@ -67,7 +68,7 @@ def _show(file: str | None, folder: str | None, as_json: bool) -> None:
         return
     rows: list[tuple[str, ...]] = [("MODEL", "BACKEND", "WINDOW", "STATE")]
     rows += [(one["model"] or "-", one["backend"], _window(one), one["state"]) for one in found["targets"]]
-    _table(rows)
+    print_table(rows)
     for one in found["backends"]:
         if one["message"]:
             click.echo(f"{one['name']}: {one['message']}", err=True)
@@ -75,19 +76,21 @@ def _show(file: str | None, folder: str | None, as_json: bool) -> None:
         click.echo("Tell an unknown window in the config: models: [{id: NAME, window: TOKENS}]", err=True)
     if found["aliases"]:
         click.echo()
-        _table([("ALIAS", "TARGETS"), *((one["alias"], ", then ".join(one["targets"])) for one in found["aliases"])])
+        print_table(
+            [("ALIAS", "TARGETS"), *((one["alias"], ", then ".join(one["targets"])) for one in found["aliases"])]
+        )
     if found["files"]:
         click.echo()
         head = ("FILE", "SIZE", "QUANTISATION", "CONTEXT", "FROM")
-        _table([head, *(_file_row(one) for one in found["files"])])
+        print_table([head, *(_file_row(one) for one in found["files"])])
 
 
 def _told_by_it(found: dict[str, Any], data: Path) -> None:
     """How the models are that Byway runs itself: a running one knows better than what can be seen from here."""
-    url = running.address(data)
-    told = running.report(url) if url else None
+    url = client.address(data)
+    told = client.report(url) if url else None
     for one in found["backends"] if told else ():
-        live = running.backend(told, one["name"]) if told and VENDORS[one["type"]].managed else None
+        live = client.backend(told, one["name"]) if told and VENDORS[one["type"]].managed else None
         if live is not None:
             one |= {"state": live.get("state"), "message": live.get("message", ""), "memory": live.get("memory")}
             for target in found["targets"]:
@@ -132,15 +135,13 @@ def files(config: Config, folder: Path) -> list[dict[str, Any]]:
 
 
 def _file_row(one: dict[str, Any]) -> tuple[str, ...]:
-    from byway.local.download import amount
-
     origin = {"byway": "Byway", "lmstudio": "LM Studio", "ollama": "Ollama", "huggingface": "Hugging Face cache"}
     where = origin.get(one["origin"], one["path"])
     if "problem" in one:
-        return one["name"], amount(one["size"]), "-", "-", f"{where}: {one['problem']}"
+        return one["name"], size(one["size"]), "-", "-", f"{where}: {one['problem']}"
     window = f"{one['window']:,}" if one["window"] else "-"
     loaded = f" (loaded as {one['backend']})" if one["backend"] else ""
-    return one["name"], amount(one["size"]), one["quantisation"] or "-", window, f"{where}{loaded}"
+    return one["name"], size(one["size"]), one["quantisation"] or "-", window, f"{where}{loaded}"
 
 
 def _window(target: dict[str, Any]) -> str:
@@ -203,9 +204,3 @@ def _own(settings: BackendSettings) -> tuple[str, str, int | None]:
     except (Missing, Unusable) as error:
         return "failed", str(error), None
     return "ready", "starts with `byway up`", settings.window or own
-
-
-def _table(rows: list[tuple[str, ...]]) -> None:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -14,9 +14,9 @@ import click
 
 from byway import platform
 from byway.access.login import KEY_FILE, LINK_SECONDS, SECRET_SIZE, Logins
-from byway.cli import running
-from byway.cli.output import Failure
-from byway.cli.source import JSON, data_dir
+from byway.cli import client
+from byway.cli.configfile import JSON, data_dir
+from byway.cli.output import Failure, print_json
 
 #: The file by which a browser is sent to the page: a program's arguments can be read by everybody on the machine.
 _DOOR: Final = "open.html"
@@ -31,8 +31,6 @@ def command(start: bool, folder: str | None, as_json: bool) -> None:
     data = platform.data_folder(folder, os.environ)
     url = link(data)
     if as_json:
-        from byway.cli.saving import print_json
-
         print_json({"url": url, "seconds": LINK_SECONDS})
     else:
         click.echo(url)
@@ -42,9 +40,9 @@ def command(start: bool, folder: str | None, as_json: bool) -> None:
 
 def link(data: Path) -> str:
     """A link for the Byway with this data folder; raises Failure when there is none that has a page."""
-    base = running.address(data)
+    base = client.address(data)
     if base is None:
-        if running.ask(data, "/byway/config") is not None:
+        if client.ask(data, "/byway/config") is not None:
             raise Failure(
                 "Byway listens at a unix socket only, which browsers do not open. For the page give it an address too: "
                 "byway config set server.bind_address 127.0.0.1:38080 --append, and start it anew."

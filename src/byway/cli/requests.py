@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from byway import platform
-from byway.cli import running
+from byway.cli import client
+from byway.cli.configfile import JSON, data_dir
 from byway.cli.output import Failure
-from byway.cli.source import JSON, data_dir
 
 if TYPE_CHECKING:
     from byway.admin.requests import RequestRow
@@ -61,7 +61,7 @@ def command(limit: int, follow: bool, folder: str | None, as_json: bool) -> None
 
 def _asked(data: Path, after: int = 0) -> tuple[list[dict[str, Any]], int] | None:
     """The requests behind number `after`, oldest first, and how many there have been; None when no Byway answers."""
-    told = running.ask(data, f"/byway/requests?after={after}")
+    told = client.ask(data, f"/byway/requests?after={after}")
     return None if told is None else (told["requests"][::-1], told["count"])
 
 
@@ -85,8 +85,8 @@ def _follow(data: Path, show: _Lines | _Rows, last: int) -> None:
 
 
 def _none(data: Path) -> str:
-    if running.address(data):
-        return f"A Byway runs, but {data / running.SOCKET} does not answer: its requests are on the page (byway page)."
+    if client.address(data):
+        return f"A Byway runs, but {data / client.SOCKET} does not answer: its requests are on the page (byway page)."
     return f"No Byway runs with the data folder {data}. Start it: byway up"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -12,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import click
 
 from byway import platform
-from byway.cli import running
+from byway.cli import client
+from byway.cli.configfile import ConfigSource, find, read
 from byway.cli.output import Failure, Misuse
-from byway.cli.source import Source, find
 from byway.config import Config, ConfigError, static_changes
 
 if TYPE_CHECKING:
@@ -25,22 +24,20 @@ if TYPE_CHECKING:
 _TRIES: Final = 5
 
 
-def sourced(file: str | None, folder: str | None) -> Source:
+def sourced(file: str | None, folder: str | None) -> ConfigSource:
     """The config file that a command works on; one that is named need not be there, since it is about to be made."""
     source = find(file, os.environ, folder)
-    return source if source.path.exists() else Source(source.path, source.vault, needed=False)
+    return source if source.path.exists() else ConfigSource(source.path, source.vault, needed=False)
 
 
-def config(file: str | None, folder: str | None) -> tuple[Source, Config]:
+def config(file: str | None, folder: str | None) -> tuple[ConfigSource, Config]:
     """That file and what it says now."""
-    from byway.cli.config import read
-
     source = sourced(file, folder)
     return source, read(source)
 
 
 @contextlib.contextmanager
-def opened(source: Source, data: Path) -> Iterator[ConfigFile]:
+def opened(source: ConfigSource, data: Path) -> Iterator[ConfigFile]:
     """The file with its history; whatever goes wrong with them ends the command, in words and with nothing written."""
     from byway.config.editing import EditError
     from byway.config.file import ConfigChanged, ConfigFile
@@ -110,7 +107,7 @@ def config_of(filing: ConfigFile, text: str) -> Config:
         return Config()
 
 
-def told(saved: Saved, source: Source, data: Path) -> dict[str, Any]:
+def told(saved: Saved, source: ConfigSource, data: Path) -> dict[str, Any]:
     """What programs are told of every change."""
     from byway.config.paths import new_warnings
 
@@ -120,11 +117,11 @@ def told(saved: Saved, source: Source, data: Path) -> dict[str, Any]:
         "etag": saved.outcome.etag,
         "warnings": [str(one) for one in new_warnings(saved.was.warnings, saved.outcome.config.warnings)],
         "restart": list(saved.restart),
-        "running": running.takes(data, source.path),
+        "running": client.takes(data, source.path),
     }
 
 
-def say(saved: Saved, source: Source, data: Path, text: str) -> None:
+def say(saved: Saved, source: ConfigSource, data: Path, text: str) -> None:
     """Tell people of a change: `text`, new warnings, and when it counts."""
     known = told(saved, source, data)
     for one in known["warnings"]:
@@ -139,22 +136,3 @@ def say(saved: Saved, source: Source, data: Path, text: str) -> None:
         click.echo("The running Byway takes it within a second.", err=True)
     elif known["running"] is None:
         click.echo(f"A Byway runs; if it uses {source.path}, it takes it within a second.", err=True)
-
-
-def print_json(value: Any) -> None:
-    """A value for programs."""
-    click.echo(json.dumps(value, indent=2, default=str, ensure_ascii=False))
-
-
-def table(
-    rows: Sequence[Sequence[str]], looks: Callable[[int, int, str], str] = lambda row, column, cell: cell
-) -> None:
-    """Rows in columns, the first one as head. `looks` may colour a cell that has its width already."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for at, row in enumerate(rows):
-        last = max((place for place, cell in enumerate(row) if cell), default=0)
-        cells = (
-            looks(at, place, cell if place == last else cell.ljust(width))
-            for place, (cell, width) in enumerate(zip(row[: last + 1], widths, strict=False))
-        )
-        click.echo("  ".join(cells))

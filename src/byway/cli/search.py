@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, get_args
 
 import click
 
-from byway.cli.config import read
+from byway.cli.configfile import data_dir, find, read
 from byway.cli.output import Failure, Misuse
-from byway.cli.source import data_dir, find
 from byway.config.settings import ProviderName
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import click
 
 from byway import platform
 from byway.backends.vendors import VENDORS
-from byway.cli.output import Failure, Misuse
-from byway.cli.source import JSON, data_dir
+from byway.cli.configfile import JSON, data_dir
+from byway.cli.output import Failure, Misuse, print_json
 from byway.secrets.names import ENTRIES, SecretEntry
 from byway.secrets.vault import InvalidSecret, KeychainUnavailable, Vault, VaultError
 
@@ -64,7 +64,7 @@ def keep(entry: str, rest: tuple[str, ...], file_accepted: bool, folder: str | N
     except VaultError as error:
         raise Failure(str(error)) from None
     if as_json:
-        _print_json({"entry": one.name, "where": where, "variable": one.variable})
+        print_json({"entry": one.name, "where": where, "variable": one.variable})
     else:
         click.echo(f"{one.title}: kept in {_PLACES[where]}.")
     if given := next((name for name in one.variables if os.environ.get(name)), ""):
@@ -85,7 +85,7 @@ def clear(entry: str, rest: tuple[str, ...], folder: str | None, as_json: bool) 
     except VaultError as error:
         raise Failure(str(error)) from None
     if as_json:
-        _print_json({"entry": one.name, "cleared": there})
+        print_json({"entry": one.name, "cleared": there})
     else:
         click.echo(f"{one.title}: {'forgotten' if there else 'there was none'}.")
     if given := next((name for name in one.variables if os.environ.get(name)), ""):
@@ -100,7 +100,7 @@ def status(as_json: bool, folder: str | None) -> None:
     vault = _vault(folder)
     found = vault.status()
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         rows = [("ENTRY", "FROM", "VALUE", "VARIABLE")]
         rows += [(one.entry, one.where or "-", one.hint or "-", one.variable) for one in found]
@@ -109,12 +109,6 @@ def status(as_json: bool, folder: str | None) -> None:
             click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     for complaint in vault.problems:
         click.echo(complaint, err=True)
-
-
-def _print_json(value: object) -> None:
-    import msgspec
-
-    click.echo(msgspec.json.format(msgspec.json.encode(value)).decode())
 
 
 def _entry(name: str, rest: tuple[str, ...]) -> SecretEntry:

@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from byway import __version__, logs, platform
-from byway.cli.config import read, warnings
+from byway.cli.client import ADDRESS, SOCKET
+from byway.cli.configfile import ConfigSource, data_dir, find, left_out, read, warnings
 from byway.cli.output import Failure
-from byway.cli.running import ADDRESS, SOCKET
-from byway.cli.source import Source, data_dir, find, left_out
 
 if TYPE_CHECKING:
     from byway.admin.services import AdminServices
@@ -137,7 +136,7 @@ def _addresses(config: Config, host: str | None, port: int | None) -> tuple[str,
 
 async def _serve(
     config: Config,
-    source: Source,
+    source: ConfigSource,
     listeners: Sequence[Listener],
     own: Listener | None,
     notes: Sequence[str],
@@ -242,7 +241,7 @@ def _progress(what: str) -> Iterator[Callable[[float], None]]:
             clear()
 
 
-async def _facts(service: Service, source: Source, notes: Sequence[str], services: AdminServices) -> Facts:
+async def _facts(service: Service, source: ConfigSource, notes: Sequence[str], services: AdminServices) -> Facts:
     """What the welcome has to know, from the runtime as it is now and the servers found on this machine."""
     from byway.admin.exports import answering
     from byway.cli.welcome import Answerer, Facts

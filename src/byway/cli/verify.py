@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 import click
 
 from byway import platform
-from byway.cli import running
+from byway.cli import client
+from byway.cli.configfile import JSON, data_dir
 from byway.cli.output import Failure, Misuse
-from byway.cli.source import JSON, data_dir
 
 _USUAL: Final = "http://127.0.0.1:38080"
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
@@ -63,12 +63,12 @@ def command(url: str | None, model: str, ask_key: bool, folder: str | None, as_j
 
 def _found(data: Path, environ: Mapping[str, str]) -> str:
     """The base URL of the Byway that runs, else where clients of this machine are told to go, else the usual one."""
-    here = running.address(data)
+    here = client.address(data)
     if here:
         return f"{here}/anthropic"
-    if running.ask(data, "/byway/config") is not None:
+    if client.ask(data, "/byway/config") is not None:
         # It has no address of TCP; what is asked is the same.
-        return f"unix:{data / running.SOCKET}"
+        return f"unix:{data / client.SOCKET}"
     told = environ.get("ANTHROPIC_BASE_URL", "").strip()
     try:
         loopback = urlsplit(told).hostname in _LOOPBACK

@@ -13,13 +13,14 @@ from byway.backends.vendors import VENDORS
 from byway.config import BackendSettings
 from byway.config.editing import Append, Edit, edit
 from byway.config.settings import BUILTIN
+from byway.display import window
 from byway.local import discovery
 from byway.problems import Problem
 from byway.routes.context import RequestContext, Route
 from byway.routes.settings import work
 from byway.secrets.names import ENTRIES, Scrubber
 from byway.secrets.vault import SecretStatus
-from byway.ui.backends import HINTS, answer, models, tokens
+from byway.ui.backends import HINTS, answer, models
 from byway.ui.claude import work_vault
 from byway.ui.page import Form, Said, changed, failed, form, query, variable
 
@@ -282,7 +283,7 @@ def _listed(live: Backend) -> tuple[str, ...]:
     lines = []
     for model in served[:_LISTED]:
         facts = live.registry.get(model)
-        lines.append(f"{model}  {tokens(facts.window)}" if facts.window else model)
+        lines.append(f"{model}  {window(facts.window)}" if facts.window else model)
     return (*lines, f"and {len(served) - _LISTED} more") if len(served) > _LISTED else tuple(lines)
 
 

@@ -14,6 +14,7 @@ from byway.backend import Backend
 from byway.config import Config
 from byway.config.editing import Edit, Remove, Set, meaning, value_at
 from byway.config.settings import BUILTIN
+from byway.display import window
 from byway.local import edits
 from byway.problems import Kind, Problem
 from byway.routes.context import RequestContext, Route
@@ -184,12 +185,7 @@ async def _row(context: RequestContext, live: Backend, implied: bool) -> Row:
 
 def _window(live: Backend, model: str) -> str:
     facts = live.registry.get(model)
-    return tokens(facts.window) if facts.window else ""
-
-
-def tokens(count: int) -> str:
-    """A window for people: `32k` where it is one, `1,000,000` else."""
-    return f"{count // 1024:,}k" if count % 1024 == 0 else f"{count:,}"
+    return window(facts.window) if facts.window else ""
 
 
 async def rows(context: RequestContext) -> None:

@@ -13,15 +13,16 @@ from byway import platform
 from byway.backend import Backend
 from byway.config.editing import Append
 from byway.config.settings import BUILTIN, BUILTIN_MODEL
+from byway.display import size, window
 from byway.local import edits, gguf, library, supervisor
 from byway.local.downloads import prune
 from byway.problems import Problem
 from byway.routes.context import RequestContext, Route
 from byway.routes.settings import who, work
 from byway.secrets.names import literal
-from byway.ui.backends import answer, file, tokens
+from byway.ui.backends import answer, file
 from byway.ui.claude import STATES
-from byway.ui.page import Said, changed, failed, form, part, size
+from byway.ui.page import Said, changed, failed, form, part
 
 ORIGINS: Final = {
     "byway": "Byway's folder",
@@ -97,7 +98,7 @@ def _files(folder: Path, paths: tuple[str, ...], own: list[Backend]) -> tuple[tu
         "",
         bytes_,
         "135M Q4_1",
-        tokens(supervisor.WINDOW),
+        window(supervisor.WINDOW),
         "comes with Byway",
         weights,
         _runs(own, ""),
@@ -131,7 +132,7 @@ def _file(one: library.Found, own: list[Backend]) -> File | None:
         path,
         one.size,
         f"{model.size} {model.quantisation}".strip(),
-        tokens(model.window) if model.window else "",
+        window(model.window) if model.window else "",
         origin,
         "" if model.template else "It has no chat template: made to complete text, not to answer.",
         runs,

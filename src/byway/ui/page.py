@@ -19,6 +19,7 @@ from byway import __version__
 from byway.config import Config, static_changes
 from byway.config.editing import Edit
 from byway.config.file import ConfigText, SaveResult
+from byway.display import duration, size
 from byway.problems import Problem
 from byway.routes.context import Header, RequestContext, Route
 from byway.routes.settings import who, work
@@ -95,7 +96,7 @@ def _templates() -> Environment:
     )
     environment.filters["count"] = lambda number: f"{number:,}"
     environment.filters["size"] = size
-    environment.filters["span"] = span
+    environment.filters["span"] = duration
     environment.filters["words"] = words
     return environment
 
@@ -108,24 +109,6 @@ def words(text: str) -> Markup:
 
 
 _CODE: Final = re.compile(r"`([^`\n]{1,200})`")
-
-
-def size(count: float | None) -> str:
-    """Bytes for people: 98 MB, 1.2 GB."""
-    if count is None:
-        return "unknown"
-    for unit, least in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= least:
-            shown = count / least
-            return f"{shown:.1f} {unit}" if shown < 10 and unit == "GB" else f"{shown:.0f} {unit}"
-    return f"{count:.0f} B"
-
-
-def span(seconds: float) -> str:
-    """A time for people: 42 s, 3 min 5 s, 1 h 20 min."""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 class Form(dict[str, str]):

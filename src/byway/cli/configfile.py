@@ -13,6 +13,7 @@ import click
 import msgspec
 
 from byway import platform
+from byway.cli.output import Failure, Misuse
 from byway.config import Config, ConfigError, ConfigProblem, load, load_keys
 from byway.config.watch import SETTLE_SECONDS, FileStamp, looks_complete
 from byway.secrets.vault import Vault
@@ -34,7 +35,7 @@ data_dir = click.option(
 )
 
 
-class Source:
+class ConfigSource:
     """A config file, or the place where one would be."""
 
     def __init__(self, path: Path, vault: Vault, *, needed: bool) -> None:
@@ -154,7 +155,7 @@ class Source:
             time.sleep(_PAUSE)
 
 
-def find(given: str | None, environ: Mapping[str, str], folder: str | None = None) -> Source:
+def find(given: str | None, environ: Mapping[str, str], folder: str | None = None) -> ConfigSource:
     """The file that `--config` or `$BYWAY_CONFIG` names, else the user's own; the secrets are those of the data `folder`.
 
     Never `./byway.yaml`: a cloned repository must not choose where keys go.
@@ -162,8 +163,27 @@ def find(given: str | None, environ: Mapping[str, str], folder: str | None = Non
     vault = Vault(platform.data_folder(folder, environ), environ)
     named = given or environ.get(VARIABLE)
     if named:
-        return Source(platform.expanded(named), vault, needed=True)
-    return Source(platform.config_folder() / platform.CONFIG_NAME, vault, needed=False)
+        return ConfigSource(platform.expanded(named), vault, needed=True)
+    return ConfigSource(platform.config_folder() / platform.CONFIG_NAME, vault, needed=False)
+
+
+def read(source: ConfigSource) -> Config:
+    """The config, or the end of the command with every complaint (exit code 2)."""
+    try:
+        return source.read()
+    except ConfigError as error:
+        count = sum(one.severity == "error" for one in error.problems)
+        click.echo(str(error), err=True)
+        raise Misuse(f"{source.path}: {count} error{'s' if count != 1 else ''}, see above") from None
+    except FileNotFoundError:
+        raise Misuse(f"There is no config file at {source.path}") from None
+    except OSError as error:
+        raise Failure(f"{source.path} cannot be read: {error.strerror}") from None
+
+
+def warnings(source: ConfigSource, config: Config) -> list[str]:
+    """What is odd about a good config, one line each, in the form of complaints."""
+    return [f"{source.path}{f':{one.line}' if one.line else ''}: {one}" for one in config.warnings]
 
 
 def glimpse(ctx: click.Context) -> Config:
@@ -176,7 +196,7 @@ def glimpse(ctx: click.Context) -> Config:
         return Config()
 
 
-def left_out(source: Source) -> str | None:
+def left_out(source: ConfigSource) -> str | None:
     """What to say when a `byway.yaml` lies in the working directory and is not the one that was loaded."""
     here = Path(platform.CONFIG_NAME)
     if not here.is_file() or (source.there and os.path.samefile(here, source.path)):

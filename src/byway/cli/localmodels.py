@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,9 +13,10 @@ import click
 
 from byway import platform
 from byway.cli import saving
-from byway.cli.output import Failure
-from byway.cli.running import address, backend, report
-from byway.cli.source import CONFIG, JSON, Source, data_dir
+from byway.cli.client import address, backend, report
+from byway.cli.configfile import CONFIG, JSON, ConfigSource, data_dir
+from byway.cli.output import Failure, StatusLine, print_json
+from byway.display import duration, size
 
 if TYPE_CHECKING:
     from byway.config import Config
@@ -53,7 +52,7 @@ def add(path: Path, file: str | None, folder: str | None, as_json: bool) -> None
     if fresh:
         _save(source, data, [Append(("local_models", "paths"), literal(str(path)))], f"{path.name} added")
     if as_json:
-        _print_json({"path": str(path), "models": [one.name for one in found], "added": bool(fresh)})
+        print_json({"path": str(path), "models": [one.name for one in found], "added": bool(fresh)})
         return
     names = ", ".join(one.name for one in found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
     what = f"{path} is remembered in {source.path}; it stays where it is." if fresh else f"Byway knows {path} already."
@@ -81,11 +80,11 @@ def download(what: str, file: str | None, folder: str | None, as_json: bool) -> 
     says one. HF_TOKEN is used for repositories that want it.
     """
     _, config = saving.config(file, folder)
-    from byway.local.download import Failed, amount
+    from byway.local.download import Failed
     from byway.local.download import download as fetch
 
     models = platform.private_folder(platform.data_folder(folder, os.environ)) / "models"
-    line = _Line()
+    line = StatusLine()
     try:
         done = asyncio.run(
             fetch(
@@ -100,30 +99,22 @@ def download(what: str, file: str | None, folder: str | None, as_json: bool) -> 
         raise Failure("Stopped. What has come is kept: call it again to go on from there.") from None
     line.clear()
     if as_json:
-        _print_json({"path": str(done.path), "size": done.size, "checked": done.checked, "fresh": done.fresh})
+        print_json({"path": str(done.path), "size": done.size, "checked": done.checked, "fresh": done.fresh})
         return
     from byway.local.library import called
 
     checked = "its checksum is right" if done.checked else "nobody has said its checksum, so it was not verified"
-    click.echo(f"{done.path}: {amount(done.size)}, {checked if done.fresh else 'it was there already'}")
+    click.echo(f"{done.path}: {size(done.size)}, {checked if done.fresh else 'it was there already'}")
     click.echo(f"To run it: byway models load {called(done.path.name)}")
 
 
 def _told(one: Progress) -> str:
-    from byway.local.download import amount
-
     if one.checking:
-        return f"{one.name}: checking {amount(one.done)}"
-    share = f" of {amount(one.total)} ({one.done * 100 // max(1, one.total)} %)" if one.total is not None else ""
-    speed = f", {amount(int(one.speed))}/s" if one.speed else ""
-    left = f", {_span(one.left)} left" if one.left is not None else ""
-    return f"{one.name}: {amount(one.done)}{share}{speed}{left}"
-
-
-def _span(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+        return f"{one.name}: checking {size(one.done)}"
+    share = f" of {size(one.total)} ({one.done * 100 // max(1, one.total)} %)" if one.total is not None else ""
+    speed = f", {size(int(one.speed))}/s" if one.speed else ""
+    left = f", {duration(one.left)} left" if one.left is not None else ""
+    return f"{one.name}: {size(one.done)}{share}{speed}{left}"
 
 
 @click.command()
@@ -179,7 +170,7 @@ def load(
             "path": str(path),
             "state": state["state"] if state else "not running",
         }
-        _print_json({**told, "memory_before": before, "memory_after": after, "memory_free": spare})
+        print_json({**told, "memory_before": before, "memory_after": after, "memory_free": spare})
         return
     if state is None:
         click.echo(f"{served} is in {source.path}; it loads when Byway starts: byway up")
@@ -220,7 +211,7 @@ def unload(model: str, file: str | None, folder: str | None, as_json: bool) -> N
     if running:
         _await(running, settings.name, gone=True)
     if as_json:
-        _print_json({"backend": settings.name, "memory_before": before, "memory_free": platform.spare()})
+        print_json({"backend": settings.name, "memory_before": before, "memory_free": platform.spare()})
         return
     aliases = ", ".join(str(one.path[1]) for one in changes[1:])
     changed = f"; changed aliases: {aliases}" if aliases else ""
@@ -231,7 +222,7 @@ def unload(model: str, file: str | None, folder: str | None, as_json: bool) -> N
 # ---------------------------------------------------------------------------------------------------------- the settings
 
 
-def _save(source: Source, data: Path, edits: Sequence[Edit], why: str) -> bool:
+def _save(source: ConfigSource, data: Path, edits: Sequence[Edit], why: str) -> bool:
     """Edit the config file; False when there was nothing to change. What would not be a good config is not written."""
     with saving.opened(source, data) as filing:
         before = filing.read().etag
@@ -287,7 +278,7 @@ def _memory(running: str | None, name: str) -> int | None:
 def _await(running: str, name: str, *, gone: bool) -> dict[str, Any] | None:
     """Wait until the running Byway has loaded a model (or has it no more); raises Failure when it cannot."""
     began = time.monotonic()
-    line = _Line()
+    line = StatusLine()
     try:
         while (spent := time.monotonic() - began) < _LIMIT:
             told = report(running)
@@ -313,30 +304,6 @@ def _await(running: str, name: str, *, gone: bool) -> dict[str, Any] | None:
 
 
 def _say_memory(before: int | None, after: int | None, spare: int | None) -> None:
-    from byway.local.download import amount
-
     if before is not None and after is not None:
-        free = f"; {amount(spare)} of this machine's memory are free" if spare is not None else ""
-        click.echo(f"Memory: {amount(before)} before, {amount(after)} now{free}.")
-
-
-class _Line:
-    """One line on a person's terminal that is written again and again, and then removed."""
-
-    def __init__(self) -> None:
-        self._at_terminal = platform.is_terminal(sys.stderr)
-        self._shown = 0
-
-    def show(self, text: str) -> None:
-        if self._at_terminal:
-            click.echo(f"\r{text:<{self._shown}}", nl=False, err=True)
-            self._shown = len(text)
-
-    def clear(self) -> None:
-        if self._shown:
-            click.echo(f"\r{'':<{self._shown}}\r", nl=False, err=True)
-            self._shown = 0
-
-
-def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2))
+        free = f"; {size(spare)} of this machine's memory are free" if spare is not None else ""
+        click.echo(f"Memory: {size(before)} before, {size(after)} now{free}.")

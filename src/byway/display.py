@@ -1,0 +1,49 @@
+"""Quantities as text for people: bytes, durations, token counts, times. Shared by the CLI, the page and error messages."""
+
+from __future__ import annotations
+
+import datetime
+
+
+def size(count: float | None) -> str:
+    """Bytes in decimal units: `98 MB`, `1.2 GB`; `unknown` for None."""
+    if count is None:
+        return "unknown"
+    for unit, least in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= least:
+            shown = count / least
+            return f"{shown:.1f} {unit}" if shown < 10 and unit == "GB" else f"{shown:.0f} {unit}"
+    return f"{count:.0f} B"
+
+
+def duration(seconds: float) -> str:
+    """A duration of at least seconds: `42 s`, `3 min 5 s`, `1 h 20 min`."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def latency(ms: float) -> str:
+    """Milliseconds, from ten seconds on in seconds: `1,234 ms`, `12.3 s`."""
+    return f"{ms:,.0f} ms" if ms < 10_000 else f"{ms / 1000:,.1f} s"
+
+
+def window(tokens: int) -> str:
+    """A context window: `32k` for a multiple of 1024, `1,000,000` for any other number."""
+    return f"{tokens // 1024:,}k" if tokens % 1024 == 0 else f"{tokens:,}"
+
+
+def moment(at: datetime.datetime | None) -> str:
+    """A UTC time to the minute: `2026-11-21 14:05 UTC`; empty for None."""
+    return "" if at is None else f"{at:%Y-%m-%d %H:%M} UTC"
+
+
+def count(number: int, noun: str) -> str:
+    """A number with its noun: `1 model`, `3 models`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def listing(names: list[str] | tuple[str, ...], limit: int = 5) -> str:
+    """The first `limit` names with commas, and how many more there are."""
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
