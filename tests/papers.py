@@ -5,6 +5,18 @@ from __future__ import annotations
 import base64
 import zlib
 
+import msgspec
+
+from byway.backends.protocol import Target
+from byway.messages.pdf import PdfText, embedded_pdfs
+from byway.messages.request import Request
+from byway.parsing.job import Parsed, ParseJob
+from byway.parsing.pdf import parse_base64
+from byway.parsing.pool import ParseError, ParserPool
+
+#: Takes about 3 CPU seconds: pypdf stops at its limit of operations for a page.
+HEAVY = b"q Q " * 400_000
+
 
 def pdf(*pages: str | bytes) -> bytes:
     """A PDF with these pages: a text, or the bytes of a content stream."""
@@ -35,3 +47,23 @@ def pdf(*pages: str | bytes) -> bytes:
 
 def encoded(data: bytes) -> str:
     return base64.b64encode(data).decode()
+
+
+def with_pdfs(request: Request, target: Target) -> Target:
+    """What `pipeline.resolve` does, in this process."""
+    texts = {}
+    for data in embedded_pdfs(request.turns):
+        parsed = parse_base64(data.encode())
+        texts[data] = PdfText(parsed.pages, parsed.text, parsed.problem)
+    return msgspec.structs.replace(target, pdfs=texts or None)
+
+
+class InProcess(ParserPool):
+    """A pool that parses in this process and counts its runs."""
+
+    async def run(self, job: ParseJob, data: bytes) -> Parsed:
+        self.started += 1
+        parsed = parse_base64(data)
+        if parsed.problem:
+            raise ParseError("unreadable", parsed.problem)
+        return parsed

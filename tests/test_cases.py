@@ -15,14 +15,15 @@ import pytest
 from casefile import CASES, SHORT, Case, Expected, Reply, Turn, cases
 from grammar import Line, input_of, plain, told
 from msgspec import Raw
+from papers import with_pdfs
 from strict import check_event, check_message
 
 from byway.backends import anthropic
 from byway.backends.openai import completions
 from byway.backends.protocol import BackendProtocol, Call, Target
 from byway.backends.vendors import VENDORS
-from byway.messages import pdf, signature
 from byway.messages import request as messages
+from byway.messages import signature
 from byway.messages.events import Part, Passthrough, WholeAnswer
 from byway.messages.request import Request
 from byway.messages.stream import fold
@@ -61,11 +62,8 @@ def asked(turn: Turn) -> Request:
 
 
 def calls(case: Case, turn: Turn) -> Call:
-    while True:
-        try:
-            return MODULES[case.protocol].request(asked(turn), target(case))
-        except pdf.Unread as unread:
-            pdf.remember(unread, unread.read())
+    request = asked(turn)
+    return MODULES[case.protocol].request(request, with_pdfs(request, target(case)))
 
 
 def read(case: Case, chunks: Iterable[bytes]) -> tuple[list[Part], Problem | None]:

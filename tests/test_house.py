@@ -41,6 +41,7 @@ PURE = (
     "byway.domains",
     "byway.web.provenance",
     "byway.web.guard",
+    "byway.web.content",
     "byway.local.gguf",
 )
 IMPURE = {
@@ -52,8 +53,9 @@ IMPURE = {
 WALLS = {
     "httptools": {"byway.upstream.client", "byway.server.connection"},
     "sqlite3": {"byway.store"},
-    "trafilatura": {"byway.web.extract"},
-    "lxml": {"byway.web.extract"},
+    "trafilatura": {"byway.parsing.html"},
+    "lxml": {"byway.parsing.html"},
+    "pypdf": {"byway.parsing.pdf"},
     "keyring": {"byway.secrets.vault"},
     "fcntl": {"byway.platform"},
     "msvcrt": {"byway.platform"},
@@ -76,7 +78,7 @@ LAYERS = (
     "search web",
     "upstream",
     "config",
-    "backends fronts access",
+    "parsing backends fronts access",
     "messages routing secrets store",
     "platform problems urls domains logs bounded scopes display",
 )
@@ -100,7 +102,6 @@ BOUNDED = {
     "byway.config.settings._NOTES": "one entry for each class of settings",
     "byway.backends.openai.toolformats._seen": "cleared at its limit",
     "byway.backends.openai.tools._seen": "cleared at its limit",
-    "byway.messages.pdf._remembered": "a limit in bytes",
     "byway.backends.openai.toolparser._pattern": "one entry for each set of marks in the code",
     "byway.backends.openai.thinking._pattern": "one entry for each setting in the config",
 }
@@ -284,7 +285,6 @@ VAGUE_NAMES_LEFT: frozenset[str] = frozenset(
         "src/byway/local/worker.py",
         "src/byway/logs.py",
         "src/byway/messages/claudecode.py",
-        "src/byway/messages/pdf.py",
         "src/byway/messages/request.py",
         "src/byway/messages/safeguards.py",
         "src/byway/messages/sse.py",
@@ -332,10 +332,8 @@ VAGUE_NAMES_LEFT: frozenset[str] = frozenset(
         "src/byway/upstream/credentials.py",
         "src/byway/urls.py",
         "src/byway/web/blocks.py",
-        "src/byway/web/extract.py",
         "src/byway/web/fetch.py",
         "src/byway/web/guard.py",
-        "src/byway/web/parser.py",
         "src/byway/web/provenance.py",
     }
 )

@@ -10,12 +10,14 @@ import msgspec
 import pytest
 from casefile import Case, Reply, Turn, cases
 from grammar import told
+from papers import InProcess
 from strict import check_error, check_event, check_message
 from test_cases import compare
 
 from byway import config
 from byway.backends.protocol import Call, ModelFacts
 from byway.gateway import Gateway
+from byway.parsing.cache import PdfCache
 from byway.runtime import Runtime
 from byway.server.app import App
 
@@ -66,6 +68,7 @@ async def ask(case: Case, turn: Turn, network: Network) -> tuple[int, dict[str, 
     runtime = Runtime(
         config.load(json.dumps({"backends": [backend], "model_aliases": {"default": ["box/" + model]}}), {})
     )
+    runtime.pdfs = PdfCache(InProcess())
     live = runtime.backends["box"]
     live.upstream = cast(Any, network)
     live.registry.report(model, ModelFacts(int(case.target["window"]) if "window" in case.target else None))

@@ -1,134 +1,211 @@
-"""PDFs in a request: what is read of them, how often, and that nobody waits for another's."""
+"""PDFs in requests: their text, the cache of texts, and requests that wait for them."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import time
 from typing import Any
 
 import pytest
 from casefile import CASES, Case, Reply, Turn
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from papers import encoded, pdf
+from papers import HEAVY, InProcess, encoded, pdf
 from test_line import Network, ask
 
-from byway.messages import pdf as module
-from byway.messages.pdf import Unread, pages, read, remember
+from byway.messages import request as messages
+from byway.messages.pdf import embedded_pdfs
+from byway.parsing import pdf as module
+from byway.parsing.cache import PdfCache
+from byway.parsing.job import Parsed, ParseJob
+from byway.parsing.pdf import parse_base64, parse_pdf
+from byway.pipeline import resolve
 
 ANSWER = json.dumps(
     {"choices": [{"message": {"content": "Yes."}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 9}}
 ).encode()
 
 
-@pytest.fixture(autouse=True)
-def _nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_remembered", type(module._remembered)())
+def document(data: str) -> dict[str, Any]:
+    return {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": data}}
 
 
 def turn(*files: bytes) -> Turn:
-    sources = [{"type": "base64", "media_type": "application/pdf", "data": encoded(file)} for file in files]
-    content: list[dict[str, Any]] = [{"type": "document", "source": source} for source in sources]
-    content.append({"type": "text", "text": "So?"})
+    content = [*(document(encoded(file)) for file in files), {"type": "text", "text": "So?"}]
     body = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": content}]}
     return Turn(json.dumps(body).encode(), replies=[Reply(200, {}, ANSWER)])
 
 
-def test_each_page_is_its_text_behind_its_number() -> None:
-    found = read(pdf("One", "", "Three"))
-    assert found.total == 3 and not found.flaw
-    assert found.text == "[page 1]\nOne\n\n[page 2]\n\n[page 3]\nThree"
+def send(*files: bytes) -> Any:
+    """One request with these PDFs through the gateway: status, headers, body."""
+    request = turn(*files)
+    return ask(Case(CASES / "openai" / "a_pdf.case", "", {}, [request]), request, Network(request.replies))
 
 
-def test_a_file_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = encoded(pdf("Hello"))
-    with pytest.raises(Unread) as unread:
-        pages(data)
-    remember(unread.value, unread.value.read())
-    monkeypatch.setattr(module, "read", None)
-    assert pages(data).text == "[page 1]\nHello"
+# ---------------------------------------------------------------------------------------------------------------- parser
 
 
-def test_what_is_remembered_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_MOST_REMEMBERED", 2)
-    files = [encoded(pdf(f"file {at}")) for at in range(3)]
-    for data in (files[0], files[1], files[0], files[2]):
-        try:
-            pages(data)
-        except Unread as unread:
-            remember(unread, unread.read())
-    assert pages(files[0]).text and pages(files[2]).text
-    with pytest.raises(Unread):
-        pages(files[1])
+def test_text_of_each_page_follows_its_number() -> None:
+    parsed = parse_pdf(pdf("One", "", "Three"))
+    assert parsed.pages == 3 and not parsed.problem
+    assert parsed.text == "[page 1]\nOne\n\n[page 2]\n\n[page 3]\nThree"
 
 
 @pytest.mark.parametrize(
-    ("data", "flaw"),
+    ("data", "problem"),
     [
-        ("no base64!", "its data is not base64"),
-        (encoded(b"junk" * 100), "it is broken, or no PDF at all"),
-        (encoded(pdf("a")[:200]), "it is broken, or no PDF at all"),
+        (b"no base64!", "its data is not base64"),
+        (b"\xff\xfe", "its data is not base64"),
+        (encoded(b"junk" * 100).encode(), "it is broken, or no PDF at all"),
+        (encoded(pdf("a")[:200]).encode(), "it is broken, or no PDF at all"),
     ],
 )
-def test_a_file_that_cannot_be_read_says_why(data: str, flaw: str) -> None:
-    with pytest.raises(Unread) as unread:
-        pages(data)
-    assert unread.value.read().flaw == flaw
+def test_file_that_cannot_be_parsed_has_a_problem(data: bytes, problem: str) -> None:
+    assert parse_base64(data).problem == problem
 
 
-def test_a_page_that_never_ends_is_left_and_the_others_are_read() -> None:
-    endless = b"q Q " * 400_000
-    found = read(pdf("first", endless, "last"))
-    assert found.total == 3 and "first" in found.text and "last" in found.text
-    assert "(this page could not be read)" in found.text
+def test_base64_may_contain_line_breaks() -> None:
+    data = encoded(pdf("Hello"))
+    assert parse_base64("\n".join(data[at : at + 76] for at in range(0, len(data), 76)).encode()).text.endswith("Hello")
 
 
-def test_a_long_file_ends_with_a_word_on_what_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_MOST_PAGES", 2)
-    assert read(pdf("a", "b", "c", "d")).text.endswith("[the pages from 3 to 4 are left out: the file is too long]")
+def test_page_over_the_operation_limit_is_skipped() -> None:
+    parsed = parse_pdf(pdf("first", HEAVY, "last"))
+    assert parsed.pages == 3 and "first" in parsed.text and "last" in parsed.text
+    assert "(this page could not be read)" in parsed.text
+
+
+def test_long_file_ends_with_the_pages_that_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MAX_PAGES", 2)
+    assert parse_pdf(pdf("a", "b", "c", "d")).text.endswith(
+        "[the pages from 3 to 4 are left out: the file is too long]"
+    )
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-def test_no_file_breaks_the_reader(data: st.DataObject) -> None:
+def test_no_file_breaks_the_parser(data: st.DataObject) -> None:
     whole = bytearray(pdf("One", "Two"))
     for _ in range(data.draw(st.integers(0, 12))):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
-    found = read(bytes(whole[: data.draw(st.integers(0, len(whole)))]))
-    assert found.flaw or found.total >= 0
-    found.text.encode()
+    parsed = parse_pdf(bytes(whole[: data.draw(st.integers(0, len(whole)))]))
+    assert parsed.problem or parsed.pages >= 0
+    parsed.text.encode()
 
 
-def test_others_are_answered_while_a_file_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    def slow(data: bytes) -> Any:
-        time.sleep(0.4)
-        return read(data)
-
-    monkeypatch.setattr(module.Unread, "read", lambda self: slow(pdf("Slow")))
-
-    async def both() -> list[str]:
-        done: list[str] = []
-
-        async def one(name: str, *files: bytes) -> None:
-            await asyncio.sleep(0 if files else 0.05)
-            asked = turn(*files)
-            status, _, _ = await ask(
-                Case(CASES / "openai" / "a_pdf.case", "", {}, [asked]), asked, Network(asked.replies)
-            )
-            assert status == 200
-            done.append(name)
-
-        await asyncio.gather(one("with a file", pdf("Slow")), one("without"))
-        return done
-
-    assert asyncio.run(both()) == ["without", "with a file"]
+# ------------------------------------------------------------------------------------------------------ PDFs of a request
 
 
-def test_files_with_more_text_than_is_remembered_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_MOST_REMEMBERED", 2)
-    asked = turn(pdf("a"), pdf("b"), pdf("c"))
-    status, _, body = asyncio.run(
-        ask(Case(CASES / "openai" / "a_pdf.case", "", {}, [asked]), asked, Network(asked.replies))
+def turns(*contents: Any, role: str = "user") -> Any:
+    body = {"model": "m", "max_tokens": 9, "messages": [{"role": role, "content": content} for content in contents]}
+    return messages.parse(json.dumps(body).encode(), {}, "msg_1").turns
+
+
+def test_pdfs_are_found_in_documents_results_and_server_blocks() -> None:
+    inside = {"type": "tool_result", "tool_use_id": "t", "content": [document("bbb=")]}
+    part = {"type": "document", "source": {"type": "content", "content": [{"type": "text", "text": "x"}]}}
+    fetched = {
+        "type": "web_fetch_tool_result",
+        "tool_use_id": "t",
+        "content": {"type": "web_fetch_result", "url": "https://a.b", "content": document("ccc=")},
+    }
+    content = [document("aaa="), inside, part, fetched, document("aaa=")]
+    assert sorted(embedded_pdfs(turns("text", content))) == ["aaa=", "bbb=", "ccc="]
+
+
+def test_backend_with_files_needs_the_text_of_server_blocks_only() -> None:
+    fetched = {"type": "web_fetch_tool_result", "tool_use_id": "t", "content": document("ccc=")}
+    assert embedded_pdfs(turns([document("aaa="), fetched]), files=True) == ["ccc="]
+
+
+def test_media_type_written_with_escapes_is_found() -> None:
+    raw = (
+        '{"type":"web_fetch_tool_result","tool_use_id":"t","content":{"media_type":"application/\\u0070df","data":"x"}}'
     )
+    body = f'{{"model":"m","max_tokens":9,"messages":[{{"role":"user","content":[{raw}]}}]}}'
+    assert embedded_pdfs(messages.parse(body.encode(), {}, "msg_1").turns) == ["x"]
+
+
+def test_request_with_too_many_pdfs_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolve, "_MAX_PDFS", 2)
+    status, _, body = asyncio.run(send(pdf("a"), pdf("b"), pdf("c")))
     assert status == 400 and b"Send fewer of them" in body
+
+
+def test_request_with_too_much_text_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolve, "_MAX_CHARACTERS", 30)
+    status, _, body = asyncio.run(send(pdf("a" * 20), pdf("b" * 20)))
+    assert status == 400 and b"Send fewer of them" in body
+
+
+# ----------------------------------------------------------------------------------------------------------------- cache
+
+
+def texts(cache: PdfCache, *files: str) -> Any:
+    return cache.texts(files, 1000)
+
+
+def test_same_file_is_parsed_once() -> None:
+    async def go() -> None:
+        pool = InProcess()
+        cache = PdfCache(pool)
+        for _ in range(2):
+            assert (await texts(cache, encoded(pdf("Hello"))))[encoded(pdf("Hello"))].text == "[page 1]\nHello"
+        assert pool.started == 1
+
+    asyncio.run(go())
+
+
+def test_problem_is_remembered_like_a_text() -> None:
+    async def go() -> None:
+        pool = InProcess()
+        cache = PdfCache(pool)
+        for _ in range(2):
+            assert (await texts(cache, "!"))["!"].problem == "its data is not base64"
+        assert pool.started == 1
+
+    asyncio.run(go())
+
+
+def test_requests_that_wait_for_the_same_file_parse_it_once() -> None:
+    async def go() -> None:
+        pool = InProcess(1)
+        cache = PdfCache(pool)
+        await asyncio.gather(*(texts(cache, encoded(pdf("Hello"))) for _ in range(5)))
+        assert pool.started == 1
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize("limit", [{"max_files": 2}, {"max_characters": 30}])
+def test_least_recently_used_text_is_forgotten_first(limit: dict[str, int]) -> None:
+    async def go() -> None:
+        pool = InProcess()
+        cache = PdfCache(pool, **limit)
+        files = [encoded(pdf(f"file {at}")) for at in range(3)]
+        await texts(cache, files[0], files[1], files[0], files[2])
+        assert pool.started == 3
+        await texts(cache, files[0], files[2])
+        assert pool.started == 3
+        await texts(cache, files[1])
+        assert pool.started == 4
+
+    asyncio.run(go())
+
+
+def test_request_without_pdfs_is_answered_while_another_waits_for_its_pdf(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def go() -> None:
+        parsed = asyncio.Event()
+
+        async def wait(self: InProcess, job: ParseJob, data: bytes) -> Parsed:
+            await parsed.wait()
+            return Parsed("text", pages=1)
+
+        monkeypatch.setattr(InProcess, "run", wait)
+        waiting = asyncio.create_task(send(pdf("Slow")))
+        assert (await send())[0] == 200
+        assert not waiting.done()
+        parsed.set()
+        assert (await waiting)[0] == 200
+
+    asyncio.run(go())

@@ -18,13 +18,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
+from papers import with_pdfs
 
 from bench import prefix as bench
 from bench import tap
 from byway.backends.openai.request import request
 from byway.backends.protocol import Target
 from byway.backends.vendors import VENDORS
-from byway.messages import claudecode, pdf
+from byway.messages import claudecode
 from byway.messages.request import Turn, parse
 
 FOLDER = Path(__file__).parent / "recorded" / "prefix"
@@ -57,11 +58,7 @@ class Sent:
 
     def __init__(self, body: dict[str, Any]) -> None:
         asked = parse(json.dumps(body).encode(), {}, "msg_1")
-        try:
-            call = request(asked, TARGET)
-        except pdf.Unread as unread:
-            pdf.remember(unread, unread.read())
-            call = request(asked, TARGET)
+        call = request(asked, with_pdfs(asked, TARGET))
         fields = msgspec.json.decode(call.body, type=dict[str, Raw])
         self.tools = bytes(fields.get("tools", Raw(b"[]")))
         self.prompt = self.tools + bytes(fields["messages"])

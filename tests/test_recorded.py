@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from papers import with_pdfs
 
 from byway.backends.openai.completions import request
 from byway.backends.protocol import Target
 from byway.backends.vendors import VENDORS
-from byway.messages import pdf
 from byway.messages.request import parse
 from byway.problems import Problem
 
@@ -29,12 +29,8 @@ def bodies(name: str) -> list[dict[str, Any]]:
 
 def sent(body: dict[str, Any], target: Target) -> dict[str, Any]:
     asked = parse(json.dumps(body).encode(), {}, "msg_1")
-    while True:
-        try:
-            found: dict[str, Any] = json.loads(request(asked, target).body)
-            return found
-        except pdf.Unread as unread:
-            pdf.remember(unread, unread.read())
+    found: dict[str, Any] = json.loads(request(asked, with_pdfs(asked, target)).body)
+    return found
 
 
 def texts(content: Any) -> list[str]:

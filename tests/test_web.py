@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from byway import urls
 from byway.config import WebFetchSettings
-from byway.web.extract import decoded
+from byway.parsing.html import decode_text
 from byway.web.fetch import Fetcher, FetchError, FetchErrorCode, _bound
 from byway.web.guard import AddressPolicy, never, public
 
@@ -581,4 +581,4 @@ def test_a_long_text_is_cut_where_the_request_or_the_settings_say() -> None:
     ],
 )
 def test_letters_are_read_by_mark_charset_meta_tag_or_as_utf_8(data: bytes, charset: str, text: str) -> None:
-    assert decoded(data, charset, html=True).lstrip("\ufeff") == text
+    assert decode_text(data, charset, html=True).lstrip("\ufeff") == text

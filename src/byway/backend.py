@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final, Literal, NamedTuple, TypeVar
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
@@ -18,7 +18,6 @@ from byway.backends.protocol import Attempt, BackendProtocol, Call, ModelFacts, 
 from byway.backends.vendors import VENDORS, ProtocolName, Vendor
 from byway.bounded import BoundedDict
 from byway.config import BackendSettings, TimeoutSettings
-from byway.messages import pdf
 from byway.messages.request import Request
 from byway.messages.tokens import Counter, may_exceed, refuses
 from byway.problems import Kind, Problem
@@ -45,25 +44,6 @@ _FAILURE_PAUSE: Final = 5.0
 #: Kinds of problem that mean that nothing listens at the address.
 _UNREACHABLE: Final = frozenset(("unreachable", "timeout"))
 _NO_FACTS: Final = ModelFacts()
-
-T = TypeVar("T")
-
-
-async def after_reading(
-    unread: pdf.Unread, make: Callable[[Request, Target], T], request: Request, target: Target
-) -> T:
-    """Return `make(request, target)` after reading the PDFs that it needs, `unread` first. Raises Problem."""
-    seen: set[bytes] = set()
-    while unread.digest not in seen:
-        seen.add(unread.digest)
-        pdf.remember(unread, await asyncio.to_thread(unread.read))
-        try:
-            return make(request, target)
-        except pdf.Unread as another:
-            unread = another
-    raise Problem(
-        "invalid_request", "The PDFs of this request contain more text than any model accepts. Send fewer of them."
-    )
 
 
 class UnloadedModel(NamedTuple):
@@ -328,10 +308,7 @@ class Backend:
         now = time.monotonic()
         call = None
         if now >= self._count_pauses.get(target.model, 0):
-            try:
-                call = self.protocol.count(request, target)
-            except pdf.Unread as unread:
-                call = await after_reading(unread, self.protocol.count, request, target)
+            call = self.protocol.count(request, target)
         if call is not None:
             try:
                 async with asyncio.timeout(_COUNT_TIMEOUT):
@@ -346,10 +323,7 @@ class Backend:
                 if problem.row.blame == "client" and not missing:
                     raise
                 self._count_pauses[target.model] = now + (_NO_PAGE_PAUSE if missing else _FAILURE_PAUSE)
-        try:
-            body = self.protocol.request(request, target).body
-        except pdf.Unread as unread:
-            body = (await after_reading(unread, self.protocol.request, request, target)).body
+        body = self.protocol.request(request, target).body
         return self.counter.tokens(target.model, body, target.tools is not False), False
 
     def too_long(self, target: Target, body: bytes) -> Problem | None:

@@ -177,8 +177,6 @@ def start(level: str = "info", form: str = "auto", stream: TextIO | None = None,
         logger.handlers[:] = [_Others()]
         logger.propagate = False
         logger.setLevel(logging.WARNING)
-    # What is wrong with somebody's PDF stands in its text; pypdf would say it on stderr.
-    logging.getLogger("pypdf").setLevel(logging.CRITICAL + 1)
 
 
 atexit.register(flush)

@@ -383,6 +383,18 @@ def go_first() -> None:
             Path("/proc/self/oom_score_adj").write_text("500")
 
 
+def lower_priority() -> None:
+    """In a child: give way to the other processes, the parent among them."""
+    if sys.platform == "win32":
+        import ctypes
+
+        below_normal = 0x4000
+        ctypes.windll.kernel32.SetPriorityClass(ctypes.windll.kernel32.GetCurrentProcess(), below_normal)
+    else:
+        with contextlib.suppress(OSError):
+            os.nice(10)
+
+
 def bound(memory: int, seconds: int) -> None:
     """In a child: end it when it takes more than `memory` bytes or `seconds` of a processor, where the system can."""
     if sys.platform != "win32":

@@ -16,6 +16,7 @@ from byway.backend import Backend, BackendState, UnloadedModel
 from byway.bounded import BoundedDict
 from byway.config import Config
 from byway.logs import log
+from byway.parsing.cache import PdfCache
 from byway.problems import Problem
 from byway.routing.cooldown import CoolDown
 from byway.routing.route import RoutingTable, ServedModels, TargetName, TargetRoute
@@ -67,6 +68,7 @@ class Runtime:
         if not self.aliases and len(local) == len(self.backends):
             # There is no alias and no other server: every name leads to the models that Byway runs.
             self.aliases = {"default": tuple(f"{backend.name}/{backend.settings.names[0]}" for backend in local)}
+        self.pdfs: PdfCache = before.pdfs if before else PdfCache()
         self.searcher: Searcher = (
             before.searcher
             if before is not None and before.config.web_search == config.web_search

@@ -208,7 +208,7 @@ def test_without_the_reader_it_says_what_to_install(monkeypatch: pytest.MonkeyPa
     async def bare(program: str, *arguments: str, **more: Any) -> Any:
         code = (
             "import sys; sys.modules['trafilatura'] = sys.modules['lxml'] = None; "
-            "from byway.web import extract; extract.main()"
+            "from byway.parsing import worker; worker.main()"
         )
         return await asked(program, "-P", "-c", code, **more)
 

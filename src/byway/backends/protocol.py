@@ -12,6 +12,7 @@ import msgspec
 
 from byway.backends.vendors import Vendor
 from byway.messages.events import Part
+from byway.messages.pdf import PdfText
 from byway.messages.request import Request
 from byway.problems import Problem
 
@@ -46,6 +47,8 @@ class Target(msgspec.Struct, frozen=True, gc=False):
     """Does the model see images? None: nobody said."""
     max_output: int | None = None
     """The most tokens that one answer may have, where it is known."""
+    pdfs: Mapping[str, PdfText] | None = None
+    """The texts of the request's PDFs by their base64 data, for a backend that takes no files."""
 
 
 class Attempt(msgspec.Struct, frozen=True, gc=False):

@@ -14,15 +14,15 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from byway.backend import Backend, after_reading
+from byway.backend import Backend
 from byway.backends.protocol import FIRST, Attempt, Target
 from byway.logs import log
-from byway.messages import pdf
 from byway.messages.events import Part, has_content, reported
 from byway.messages.request import Request
 from byway.messages.stream import fold
 from byway.pipeline import forced, servertools, targets, verdicts
 from byway.pipeline.reply import HeldReply, Record, Reply
+from byway.pipeline.resolve import resolve
 from byway.problems import Problem
 from byway.runtime import Runtime
 
@@ -76,6 +76,7 @@ class _Exchange:
         if at != self._at:
             self._at, self._attempt = at, FIRST
         reply.aim(target.backend, target.model)
+        target = await resolve(request, target, self._runtime.pdfs)
         judging: verdicts.JudgedReply | None = None
         if config.safeguards.classifier and request.params.safeguards and not target.vendor.runs_classifier:
             self._attempt = replace(self._attempt, judged=True)
@@ -128,11 +129,7 @@ class _ModelTurn:
     async def run(self, request: Request, reply: Reply) -> None:
         """Send `request` and pass its answer to `reply`; raises Problem."""
         backend, target, record = self._backend, self._target, self._record
-        try:
-            call = backend.protocol.request(request, target, self._attempt)
-        except pdf.Unread as unread:
-            make = partial(backend.protocol.request, attempt=self._attempt)
-            call = await after_reading(unread, make, request, target)
+        call = backend.protocol.request(request, target, self._attempt)
         if request.loose and not backend.protocol.NATIVE and request.unknown:
             log(
                 "Blocks of types that Byway does not know go on as text",

@@ -7,7 +7,9 @@ import msgspec
 from byway.backend import Backend
 from byway.backends.protocol import Target
 from byway.messages.request import Request
+from byway.parsing.cache import PdfCache
 from byway.pipeline import targets
+from byway.pipeline.resolve import resolve
 from byway.problems import Problem
 from byway.routes.context import RequestContext, api, latin
 from byway.routes.messages import read
@@ -16,7 +18,7 @@ from byway.routes.messages import read
 async def count(context: RequestContext) -> None:
     """`{"input_tokens": n}`; `x-byway-count` says whether the backend counted or Byway estimated."""
     # A count need not name `max_tokens`; the request that it is translated to needs it.
-    call = _CountCall(read(context, await context.body()).limited(1))
+    call = _CountCall(read(context, await context.body()).limited(1), context.runtime.pdfs)
     session = context.header(b"x-claude-code-session-id")
     await targets.run(context.runtime, call.request.model, call, context.record, session)
     await context.answer(
@@ -33,12 +35,14 @@ class _CountCall:
 
     started = False
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, pdfs: PdfCache) -> None:
         self.request = request
+        self._pdfs = pdfs
         self.tokens = 0
         self.counted = False
 
     async def attempt(self, backend: Backend, target: Target) -> bool:
+        target = await resolve(self.request, target, self._pdfs)
         self.tokens, self.counted = await backend.count_tokens(self.request, target)
         return self.counted
 

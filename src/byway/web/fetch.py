@@ -12,7 +12,7 @@ import ipaddress
 import socket
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Literal, NamedTuple
 
@@ -21,11 +21,14 @@ from byway.backends.protocol import Call
 from byway.config import TimeoutSettings, WebFetchSettings
 from byway.domains import permitted
 from byway.messages.tokens import text_tokens
+from byway.parsing.html import decode_text
+from byway.parsing.job import ParseJob
+from byway.parsing.pool import ParseError, ParseReason, ParserPool
 from byway.problems import Problem
 from byway.upstream.client import Answer, Upstream
 from byway.urls import Url
+from byway.web.content import ContentKind, content_kind, sniff
 from byway.web.guard import AddressPolicy, IPAddress
-from byway.web.parser import Kind, Readers, Unreadable, kind_of, sniffed
 
 #: The official codes, of the `anthropic` SDK 2.11.0 (`web_fetch_tool_result_error_code.py`, seen 2026-11-21).
 FetchErrorCode = Literal[
@@ -49,6 +52,11 @@ _MOVED: Final = frozenset((301, 302, 303, 307, 308))
 _ACCEPT: Final = (
     "text/markdown, text/html;q=0.9, application/xhtml+xml;q=0.9, text/plain;q=0.8, application/pdf;q=0.8, */*;q=0.1"
 )
+_PARSE_CODES: Final[Mapping[ParseReason, FetchErrorCode]] = {
+    "unreadable": "unsupported_content_type",
+    "limit": "content_too_large",
+    "missing": "unavailable",
+}
 _AT_ONCE: Final = 16
 _REMEMBERED: Final = 256
 _REMEMBERED_BYTES: Final = 32 << 20
@@ -104,7 +112,7 @@ class Fetcher:
         self._reach = AddressPolicy(settings.allow_private, local_only=local_only)
         self._resolve = resolve or _resolved
         self._clock = clock
-        self._readers = Readers()
+        self._parsers = ParserPool()
         self._free = asyncio.Semaphore(_AT_ONCE)
         self._kept: OrderedDict[str, tuple[float, FetchedPage]] = OrderedDict()
         limit = settings.timeout
@@ -217,22 +225,26 @@ class Fetcher:
             raise FetchError("too_many_requests", f"{url.host} asks for fewer requests (HTTP 429). Try again later.")
         if not 200 <= answer.status < 300:
             raise FetchError("url_not_accessible", f"{url.host} answers with HTTP {answer.status}.")
-        media, charset, kind = kind_of(answer.headers.get("content-type", ""))
+        media, charset, kind = content_kind(answer.headers.get("content-type", ""))
         if kind is None:
             raise _unsupported(media)
         data = await self._body(answer, url)
         if not media:
-            media, kind = sniffed(data)
+            media, kind = sniff(data)
             if kind is None:
                 raise _unsupported(media)
         return await self._read(kind, data, charset, media, trail)
 
-    async def _read(self, kind: Kind, data: bytes, charset: str, media: str, trail: list[Url]) -> FetchedPage:
+    async def _read(self, kind: ContentKind, data: bytes, charset: str, media: str, trail: list[Url]) -> FetchedPage:
         url = str(trail[-1])
         try:
-            title, text = await self._readers.read(kind, data, charset, url)
-        except Unreadable as error:
-            raise FetchError(error.code, str(error)) from None
+            if kind == "text" or not data:
+                title, text = "", decode_text(data, charset)
+            else:
+                parsed = await self._parsers.parse(ParseJob(kind, charset, url), data)
+                title, text = parsed.title, parsed.text
+        except ParseError as error:
+            raise FetchError(_PARSE_CODES[error.reason], f"The document cannot be read: {error.message}") from None
         text = text.replace("\0", "").strip()
         if not text:
             raise FetchError(

@@ -11,7 +11,6 @@ import msgspec
 from msgspec import Raw
 
 from byway.backends.protocol import Target
-from byway.messages import pdf
 from byway.messages.blocks import (
     Base64Source,
     Block,
@@ -31,12 +30,16 @@ from byway.messages.blocks import (
     UrlSource,
     Wire,
 )
+from byway.messages.pdf import PDF, PdfText
 from byway.messages.request import unopened
 from byway.problems import Problem
 
-PDF: Final = "application/pdf"
 #: What the Messages API takes: https://docs.anthropic.com/en/docs/build-with-claude/vision (seen 2026-11-21).
 _IMAGES: Final = ("image/jpeg", "image/png", "image/gif", "image/webp")
+
+
+#: A PDF where `messages/pdf.py` does not look.
+_NOT_PARSED: Final = PdfText(0, "", "its text was not extracted")
 
 
 class ContentPart(Wire, omit_defaults=True):
@@ -148,14 +151,14 @@ def _pdf(title: str | None, context: str | None, data: str, target: Target) -> S
         name = name if name.lower().endswith(".pdf") else f"{name}.pdf"
         file = ContentPart("file", file={"filename": name, "file_data": f"data:{PDF};base64,{data}"})
         return (context, file) if context else (file,)
-    found = pdf.pages(data)
+    pdf = (target.pdfs or {}).get(data, _NOT_PARSED)
     name = f"PDF{_named(title)}"
-    if found.flaw:
-        return (_joined(f"[{name}: {found.flaw}]", context),)
-    count = f"{found.total} page{'' if found.total == 1 else 's'}"
-    if not found.text:
+    if pdf.problem:
+        return (_joined(f"[{name}: {pdf.problem}]", context),)
+    count = f"{pdf.pages} page{'' if pdf.pages == 1 else 's'}"
+    if not pdf.text:
         return (_joined(f"[{name}, {count}, without text: its pages are images]", context),)
-    return (_joined(f"[{name}, {count}]", context, found.text),)
+    return (_joined(f"[{name}, {count}]", context, pdf.text),)
 
 
 def _named(title: str | None) -> str:

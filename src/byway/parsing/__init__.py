@@ -1,0 +1,1 @@
+"""Parsers of documents that others wrote: HTML and PDF. They run in child processes with limits."""
