@@ -161,7 +161,7 @@ class _Others(logging.Handler):
     """Takes the lines of the libraries that log by the standard library into the same log."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        fields = {"log_exception": logging.Formatter().formatException(record.exc_info)} if record.exc_info else {}
+        fields = {"trace": logging.Formatter().formatException(record.exc_info)} if record.exc_info else {}
         log(record.getMessage(), record.levelno, logger=record.name, **fields)
 
 
@@ -171,7 +171,7 @@ def start(level: str = "info", form: str = "auto", stream: TextIO | None = None,
     terminal = stream.isatty()
     pretty = form == "pretty" or (form == "auto" and terminal)
     _state.sink = LogWriter(stream, pretty, terminal if colour is None else colour)
-    _state.level = {"log_exception": logging.DEBUG}.get(level) or logging.getLevelNamesMapping()[level.upper()]
+    _state.level = {"trace": logging.DEBUG}.get(level) or logging.getLevelNamesMapping()[level.upper()]
     for name in ("uvicorn", "asyncio"):
         logger = logging.getLogger(name)
         logger.handlers[:] = [_Others()]
