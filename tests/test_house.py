@@ -222,8 +222,6 @@ VAGUE_NAMES_LEFT: frozenset[str] = frozenset(
         "bench/search.py",
         "bench/tap.py",
         "docs/generate.py",
-        "src/byway/access/login.py",
-        "src/byway/access/sync.py",
         "src/byway/admin/exports.py",
         "src/byway/admin/requests.py",
         "src/byway/admin/services.py",

@@ -168,3 +168,29 @@ def test_only_a_terminal_that_wants_it_gets_colour() -> None:
     closed = Terminal()
     closed.close()
     assert not platform.is_terminal(io.TextIOWrapper(io.BytesIO()))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions of files")
+def test_a_data_folder_that_others_can_write_is_closed_to_them(tmp_path: Path) -> None:
+    for mode, after in ((0o777, 0o755), (0o775, 0o755), (0o1777, 0o1755), (0o755, 0o755), (0o700, 0o700)):
+        tmp_path.chmod(mode)
+        remark = platform.close_to_others(tmp_path)
+        assert stat.S_IMODE(tmp_path.stat().st_mode) == after
+        assert bool(remark) == (mode != after), oct(mode)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions of files")
+@pytest.mark.parametrize(("mode", "refused"), [(0o777, True), (0o770, False)])
+def test_a_folder_of_another_user_that_everybody_can_write_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, refused: bool
+) -> None:
+    def not_permitted(path: Path, mode: int) -> None:
+        raise PermissionError(1, "Operation not permitted", str(path))
+
+    tmp_path.chmod(mode)
+    monkeypatch.setattr(Path, "chmod", not_permitted)
+    if refused:
+        with pytest.raises(platform.Exposed, match="chmod go-w"):
+            platform.close_to_others(tmp_path)
+    else:
+        assert "written by its group" in platform.close_to_others(tmp_path)

@@ -58,7 +58,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> App:
 
 def credentials(app: App) -> dict[str, Credential]:
     services = app.gateway.services
-    cookie = services.enter(services.link())
+    cookie = asyncio.run(services.enter(services.link()))
     assert cookie is not None
     login = (b"cookie", f"{services.login.cookie}={cookie}".encode())
     everything = frozenset(("read", "write", "files", "admin"))

@@ -281,7 +281,7 @@ def test_a_change_that_fails_leaves_nothing(store: Store, monkeypatch: pytest.Mo
     def fails(*_: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr(store, "_note", fails)
+    monkeypatch.setattr(store, "_audit", fails)
     with pytest.raises(RuntimeError):
         store.rotate_key(made.id, "ann")
     assert [one.digest for one in store.key_records()] == [digest(key)]

@@ -65,6 +65,31 @@ def private_folder(path: Path) -> Path:
     return path
 
 
+def close_to_others(folder: Path) -> str:
+    """Take the right to write in `folder` from other users, who could replace the files in it.
+
+    Returns what a person should know about it, or "". Raises Exposed when every user can write there and the system does
+    not let this process change that.
+    """
+    if sys.platform == "win32":
+        # The user's profile has an access list that keeps others out.
+        return ""
+    mode = folder.stat().st_mode
+    if not mode & 0o022:
+        return ""
+    try:
+        folder.chmod(stat.S_IMODE(mode) & ~0o022)
+    except OSError:
+        how = f"permissions {stat.S_IMODE(mode):04o}"
+        if mode & 0o002:
+            raise Exposed(
+                f"{folder} can be written by every user of this machine ({how}), and belongs to another user. "
+                f"Close it: chmod go-w {folder}. Or name another folder: --data-dir DIR"
+            ) from None
+        return f"{folder} can be written by its group ({how})"
+    return f"{folder} could be written by other users; its permissions are {stat.S_IMODE(mode) & ~0o022:04o} now"
+
+
 def write(path: Path, data: bytes, *, like: os.stat_result | None = None, mode: int = 0o600) -> None:
     """Replace the file whole or not at all, readable by its owner only, on the disk when this returns.
 

@@ -30,6 +30,7 @@ MAX_VERSIONS: Final = 100
 MAX_AUDIT_ENTRIES: Final = 10_000
 MAX_KEYS: Final = 10_000
 MAX_REVOKED_KEYS: Final = 1_000
+MAX_LOGINS: Final = 100
 #: Letters of a name and of a detail.
 _NAME_LIMIT: Final = 100
 _DETAIL_LIMIT: Final = 2_000
@@ -55,6 +56,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         "ALTER TABLE versions ADD COLUMN file TEXT NOT NULL DEFAULT ''",
         "CREATE INDEX versions_of_file ON versions (file, number)",
+    ),
+    # `secrets`: how many secrets of the text are masked; NULL in a version that may still have some.
+    (
+        "CREATE TABLE logins (id TEXT PRIMARY KEY, digest BLOB NOT NULL UNIQUE, created REAL NOT NULL,"
+        " expires REAL NOT NULL, agent TEXT NOT NULL)",
+        "ALTER TABLE versions ADD COLUMN secrets INTEGER",
     ),
 )
 
@@ -93,6 +100,17 @@ class KeyRecord(NamedTuple):
     scopes: tuple[str, ...]
     expires: float | None
     revoked: bool
+
+
+class LoginRecord(NamedTuple):
+    """A login of the settings page. `digest`: the SHA-256 of its cookie; times are seconds since the epoch."""
+
+    id: str
+    digest: bytes
+    created: float
+    expires: float
+    agent: str
+    """The browser, as it describes itself."""
 
 
 class StoredKey(msgspec.Struct, frozen=True):
@@ -202,14 +220,14 @@ class Store:
     def add_audit_entry(self, who: str, what: str, detail: str = "") -> None:
         """Write down that `who` did `what`. No secret belongs in here."""
         with self._change():
-            self._note(who, what, detail)
+            self._audit(who, what, detail)
 
     def audit_entries(self, limit: int = 200) -> list[AuditEntry]:
         """The last `limit` things that were noted, newest first."""
         rows = self._rows("SELECT at, who, what, detail FROM audit ORDER BY number DESC LIMIT ?", (max(0, limit),))
         return [AuditEntry(_moment(at), who, what, detail) for at, who, what, detail in rows]
 
-    def _note(self, who: str, what: str, detail: str) -> None:
+    def _audit(self, who: str, what: str, detail: str) -> None:
         number = self._insert(
             "INSERT INTO audit (at, who, what, detail) VALUES (?, ?, ?, ?)",
             (time.time(), _cut(who), _cut(what), _cut(detail, _DETAIL_LIMIT)),
@@ -236,7 +254,7 @@ class Store:
                 "INSERT INTO keys (id, name, hint, digest, scopes, made, ends) VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (id, name, key[-4:], digest, " ".join(scopes), time.time(), ends),
             )
-            self._note(who, "key created", f"{id} ({name}): {', '.join(scopes)}; {_until(ends)}")
+            self._audit(who, "key created", f"{id} ({name}): {', '.join(scopes)}; {_until(ends)}")
             self._changes += 1
             return self._key(id), key
 
@@ -256,7 +274,7 @@ class Store:
                 why = "was revoked" if old.revoked_at else "has ended"
                 raise ValueError(f"{id} ({old.name}) {why}. Create a new key instead: byway key create {old.name!r}")
             self._run("UPDATE keys SET digest = ?, hint = ? WHERE id = ?", (digest, key[-4:], id))
-            self._note(who, "key rotated", f"{id} ({old.name})")
+            self._audit(who, "key rotated", f"{id} ({old.name})")
             self._changes += 1
             return self._key(id), key
 
@@ -271,7 +289,7 @@ class Store:
                     " ORDER BY revoked DESC, rowid DESC LIMIT -1 OFFSET ?)",
                     (MAX_REVOKED_KEYS,),
                 )
-                self._note(who, "key revoked", f"{id} ({old.name})")
+                self._audit(who, "key revoked", f"{id} ({old.name})")
                 self._changes += 1
             return self._key(id)
 
@@ -288,6 +306,47 @@ class Store:
             KeyRecord(id, name, digest, tuple(scopes.split()), ends, revoked is not None)
             for id, name, digest, scopes, ends, revoked in rows
         ]
+
+    # ----------------------------------------------------------------------------------------------------------- the logins
+
+    def add_login(self, record: LoginRecord) -> None:
+        """Keep a login over restarts. The oldest go when there are more than MAX_LOGINS."""
+        with self._change():
+            self._run(
+                "INSERT OR REPLACE INTO logins (id, digest, created, expires, agent) VALUES (?, ?, ?, ?, ?)", record
+            )
+            self._run("DELETE FROM logins WHERE expires <= ?", (time.time(),))
+            self._run(
+                "DELETE FROM logins WHERE id IN (SELECT id FROM logins ORDER BY created DESC LIMIT -1 OFFSET ?)",
+                (MAX_LOGINS,),
+            )
+
+    def logins(self) -> list[LoginRecord]:
+        """The logins that have not expired, the newest first."""
+        rows = self._rows(
+            "SELECT id, digest, created, expires, agent FROM logins WHERE expires > ? ORDER BY created DESC",
+            (time.time(),),
+        )
+        return [LoginRecord(*row) for row in rows]
+
+    def remove_login(self, id: str, who: str) -> bool:
+        """End a login; False when there is none with this id. A running Byway notices within a second."""
+        with self._change():
+            if self._row("SELECT 1 FROM logins WHERE id = ?", (id,)) is None:
+                return False
+            self._run("DELETE FROM logins WHERE id = ?", (id,))
+            self._audit(who, "login revoked", id)
+            return True
+
+    def remove_logins(self, who: str) -> int:
+        """End every login; return how many there were. A running Byway notices within a second."""
+        with self._change():
+            row = self._row("SELECT count(*) FROM logins")
+            count = int(row[0]) if row else 0
+            if count:
+                self._run("DELETE FROM logins")
+                self._audit(who, "logins revoked", f"all {count}")
+            return count
 
     def keys_stamp(self) -> tuple[int, int]:
         """Something that changes when keys may have changed, here or in another process. Takes some microseconds."""

@@ -144,10 +144,12 @@ def test_only_cookies_and_links_of_this_data_folder_open_it(gateway: Gateway) ->
         assert entered is not None
         return entered
 
-    good = given(ours, now)
+    opened = gateway.get(f"/login?token={ours.link(now, nonce)}")
+    good = opened.headers["set-cookie"].partition("=")[2].partition(";")[0]
     assert gateway.get("/api", {"cookie": f"a=b; {ours.cookie}={good}"}).status == 200
     ends, rest = good.split(".", 1)
     bad = [
+        given(ours, now),
         given(theirs, now),
         given(ours, now - LOGIN_SECONDS - 1),
         f"{int(ends) + 1}.{rest}",
@@ -173,6 +175,15 @@ def test_only_cookies_and_links_of_this_data_folder_open_it(gateway: Gateway) ->
         "a" * 3000,
     ]:
         assert gateway.get(f"/login?token={token}", {"accept": "text/html"}).status == 401, token
+
+
+def test_a_copied_cookie_opens_nothing_after_logging_out(gateway: Gateway) -> None:
+    login = Logins((gateway.home / "data" / "login.key").read_bytes())
+    opened = gateway.get(f"/login?token={login.link(time.time(), os.urandom(16))}")
+    cookie = {"cookie": opened.headers["set-cookie"].partition(";")[0]}
+    assert gateway.get("/byway/config", cookie).status == 200
+    assert gateway.post(b"", "/logout", {**cookie, "origin": gateway.url}).status in (200, 303)
+    assert gateway.get("/byway/config", cookie).status == 401
 
 
 def test_two_byways_on_one_machine_keep_their_logins(page: Page, gateway: Gateway, server: Scripted) -> None:

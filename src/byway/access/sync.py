@@ -1,15 +1,24 @@
-"""From the store to the door and back, while Byway runs: which keys there are now, and when each was last used."""
+"""Keeps a running Byway and its store in sync: changed keys and revoked logins come in, times of last use go out."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Hashable, Sequence
-from typing import Final, Protocol
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 from byway.access.keys import Keyring
+from byway.access.login import Logins
 from byway.logs import log, log_exception
 from byway.store import KeyRecord, Store, StoreError
+
+T = TypeVar("T")
+
+#: Seconds between two reads of the store: how soon a key that another process revoked is rejected.
+_READ_INTERVAL: Final = 0.25
+#: Seconds between two writes of the times at which keys were used.
+_WRITE_INTERVAL: Final = 3.0
 
 
 class KeyedRuntime(Protocol):
@@ -22,6 +31,13 @@ class KeyedRuntime(Protocol):
     def take_keys(self, stored: Sequence[KeyRecord]) -> None: ...
 
 
+class LoginService(Protocol):
+    """What holds the logins of the settings page: `byway.admin.services.AdminServices`."""
+
+    @property
+    def login(self) -> Logins: ...
+
+
 class KeyedGateway(Protocol):
     """The process whose keys are kept in sync: `byway.gateway.Gateway`."""
 
@@ -29,93 +45,113 @@ class KeyedGateway(Protocol):
     def store(self) -> Store | None: ...
     @property
     def runtime(self) -> KeyedRuntime: ...
+    @property
+    def admin(self) -> LoginService | None: ...
 
 
-#: Seconds between two looks at the store: how soon a revoked key opens nothing any more.
-_LOOK_EVERY: Final = 0.25
-#: Seconds between two times at which the store is told when keys were last used.
-_TELL_EVERY: Final = 3.0
+class _Contents(NamedTuple):
+    """What the store has now. `stamp` changes with it; the rest is None when the stamp is that of the last read."""
+
+    stamp: Hashable
+    keys: list[KeyRecord] | None
+    logins: frozenset[str] | None
 
 
 class KeySync:
-    """Lets in whom the store lets in: a key that was made, rotated or revoked anywhere counts from the next look on.
+    """Keeps the keyring in memory in sync with the store, so that a key that any process creates or revokes counts at once.
 
-    The store is read and written in a thread: a disk that is slow, or another process that writes, holds up no request.
+    The store is used in a thread of its own: neither a slow disk nor other work in threads delays a revoked key.
     """
 
     def __init__(self, gateway: KeyedGateway) -> None:
         self._gateway = gateway
         self._stamp: Hashable = None
-        self._failing: set[str] = set()
-        """What has failed and was said: it is not said again."""
+        self._login_ids: frozenset[str] = frozenset()
+        self._reported: set[str] = set()
+        """Failures that were logged: they are not logged again until they are over."""
+        self._thread = ThreadPoolExecutor(1, "keys")
 
     async def run(self) -> None:
-        """Look after the door until cancelled."""
+        """Sync until cancelled."""
         clock = asyncio.get_running_loop().time
-        told = clock()
+        written = clock()
         while self._gateway.store is not None:
             try:
-                await self.look()
-                if clock() - told >= _TELL_EVERY:
-                    told = clock()
-                    await self.tell()
+                await self.read()
+                if clock() - written >= _WRITE_INTERVAL:
+                    written = clock()
+                    await self.write()
             except Exception:
-                if "" not in self._failing:
-                    self._failing.add("")
-                    log_exception("Byway failed on the store of keys: please report this")
-            await asyncio.sleep(_LOOK_EVERY)
+                if "" not in self._reported:
+                    self._reported.add("")
+                    log_exception("Syncing keys with the store failed unexpectedly: please report this")
+            await asyncio.sleep(_READ_INTERVAL)
 
-    async def look(self) -> None:
-        """Take the store's keys when they have changed since the last look."""
-        known = self._gateway.runtime.stored
+    async def read(self) -> None:
+        """Take over the keys of the store, and end logins that were removed from it, when they changed since the last read."""
+        before = self._gateway.runtime.stored
         try:
-            stamp, stored = await asyncio.to_thread(self._read)
+            contents = await self._in_thread(self._read)
         except StoreError as error:
-            self._cannot("read", error)
+            self._failed("read", error)
             return
-        self._can("read")
+        self._succeeded("read")
         runtime = self._gateway.runtime
-        if runtime.stored is not known:
-            # The page has brought newer ones meanwhile: what was read may be from before a key was made or revoked there.
+        if runtime.stored is not before:
+            # The page changed the keys during the read, which may be older.
             return
-        self._stamp = stamp
-        if stored is not None and stored != runtime.stored:
-            shut = runtime.keyring.blocking
-            runtime.take_keys(stored)
-            if runtime.keyring.blocking and not shut:
-                log("From now on a key is asked for")
+        self._stamp = contents.stamp
+        if contents.keys is not None and contents.keys != runtime.stored:
+            was_blocking = runtime.keyring.blocking
+            runtime.take_keys(contents.keys)
+            if runtime.keyring.blocking and not was_blocking:
+                log("Clients need a key from now on")
+        if contents.logins is not None and self._gateway.admin is not None:
+            for id in self._login_ids - contents.logins:
+                self._gateway.admin.login.revoke(id)
+            self._login_ids = contents.logins
 
-    def _read(self) -> tuple[Hashable, list[KeyRecord] | None]:
+    def _read(self) -> _Contents:
         store = self._gateway.store
         if store is None:
-            return None, None
+            return _Contents(None, None, None)
         stamp = store.keys_stamp()
-        return stamp, store.key_records() if stamp != self._stamp else None
+        if stamp == self._stamp:
+            return _Contents(stamp, None, None)
+        return _Contents(stamp, store.key_records(), frozenset(record.id for record in store.logins()))
 
-    async def tell(self) -> None:
-        """Tell the store when keys were last used."""
+    async def write(self) -> None:
+        """Write to the store when keys were last used."""
         store, used = self._gateway.store, self._gateway.runtime.used
         if store is None or not used:
             return
         times = dict(used)
         used.clear()
         try:
-            await asyncio.to_thread(store.record_key_use, times)
+            await self._in_thread(lambda: store.record_key_use(times))
         except StoreError as error:
-            self._cannot("written", error)
-            # Kept for the next time; what has come meanwhile is newer.
-            for id, at in times.items():
-                used.setdefault(id, at)
+            self._failed("written", error)
+            # Kept for the next write, except where the key was used again since.
+            for id, time in times.items():
+                used.setdefault(id, time)
         else:
-            self._can("written")
+            self._succeeded("written")
 
-    def _cannot(self, what: str, error: StoreError) -> None:
-        """Say once that the store cannot be read or written."""
-        if what not in self._failing:
-            self._failing.add(what)
-            log(f"The store of keys cannot be {what}; the running keys stay", logging.ERROR, problem=str(error))
+    async def close(self) -> None:
+        """Write what is left and end the thread."""
+        await self.write()
+        self._thread.shutdown(wait=False)
 
-    def _can(self, what: str) -> None:
-        if what in self._failing:
-            self._failing.discard(what)
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _failed(self, what: str, error: StoreError) -> None:
+        """Log once that the store cannot be read or written."""
+        if what not in self._reported:
+            self._reported.add(what)
+            log(f"The store of keys cannot be {what}; the keys in memory stay valid", logging.ERROR, problem=str(error))
+
+    def _succeeded(self, what: str) -> None:
+        if what in self._reported:
+            self._reported.discard(what)
             log(f"The store of keys can be {what} again")

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import secrets
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from byway import platform
-from byway.access.login import KEY_FILE, SECRET_SIZE, Logins
+from byway.access.login import Logins
+from byway.access.signingkey import load_signing_key
 from byway.config.file import ConfigFile
 from byway.local.downloads import Downloads
+from byway.logs import log
 from byway.secrets.vault import Vault
-from byway.store import Store
+from byway.store import LoginRecord, Store, StoreError
 
 
 class AdminServices:
@@ -35,7 +37,7 @@ class AdminServices:
         self.store = store
         self.reload = reload
         self.restart = restart
-        self.login = Logins(_secret(folder), time.time())
+        self.login = Logins(load_signing_key(folder), time.time(), store.logins())
         self.downloads = Downloads(folder)
         self.vault = Vault(folder, os.environ)
         """The secrets, to be looked at. Its calls block, but for a locked keychain not long: each wait holds one of the few
@@ -57,19 +59,45 @@ class AdminServices:
         """A token that opens the page once."""
         return self.login.link(time.time(), secrets.token_bytes(16))
 
-    def enter(self, token: str) -> str | None:
-        """The cookie for a link's token; None when it opens nothing."""
-        return self.login.enter(token, time.time(), secrets.token_bytes(16))
+    async def enter(self, token: str, agent: str = "") -> str | None:
+        """Return the cookie for a link's token, or None when it opens nothing. `agent`: the browser, for the list of logins."""
+        now = time.time()
+        cookie = self.login.enter(token, now, secrets.token_bytes(16), agent)
+        record = self.login.check(cookie, now) if cookie else None
+        if record is not None:
+            await self._store(lambda: self.store.add_login(record))
+        return cookie
 
+    def logins(self) -> list[LoginRecord]:
+        """The logins that are valid now, the newest first."""
+        return self.login.current(time.time())
 
-def _secret(folder: Path) -> bytes:
-    """What logins are signed with: made once, and gone with the data folder."""
-    path = folder / KEY_FILE
-    try:
-        found = path.read_bytes()
-    except FileNotFoundError:
-        found = b""
-    if len(found) != SECRET_SIZE:
-        found = os.urandom(SECRET_SIZE)
-        platform.write(path, found)
-    return found
+    async def revoke_login(self, id: str, who: str) -> bool:
+        """End one login; return False when there is none with this id."""
+        known = self.login.revoke(id)
+        if known:
+            await self._store(lambda: self.store.remove_login(id, who))
+        return known
+
+    async def revoke_logins(self, who: str) -> int:
+        """End every login; return how many there were."""
+        count = self.login.revoke_all()
+        await self._store(lambda: self.store.remove_logins(who))
+        return count
+
+    async def logout(self, cookie: str) -> None:
+        """End the login of a cookie."""
+        record = self.login.check(cookie, time.time())
+        if record is not None:
+            await self.revoke_login(record.id, "the settings page")
+
+    async def _store(self, change: Callable[[], object]) -> None:
+        """Write to the store in a thread. A failure is logged: the change counts in this process."""
+        try:
+            await asyncio.to_thread(change)
+        except StoreError as error:
+            log(
+                "A change of the logins was not stored; it counts until the next restart",
+                logging.WARNING,
+                problem=str(error),
+            )

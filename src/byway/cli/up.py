@@ -85,9 +85,13 @@ def command(
 def _held(folder: Path) -> Iterator[None]:
     """Have the data folder for this process alone, or end the command."""
     try:
-        platform.private_folder(folder)
+        remark = platform.close_to_others(platform.private_folder(folder))
+        if remark:
+            click.echo(f"warning: {remark}", err=True)
         with platform.lock(folder):
             yield
+    except platform.Exposed as error:
+        raise Failure(str(error)) from None
     except platform.Held as error:
         raise Failure(str(error)) from None
     except OSError as error:

@@ -36,7 +36,7 @@ def require_admin(context: RequestContext) -> None:
     if from_owner(context):
         context.caller = PERSON
         return
-    cookie = _cookie(context.header(b"cookie"), login.cookie)
+    cookie = cookie_value(context.header(b"cookie"), login.cookie)
     if cookie and login.check(cookie, time.time()):
         if context.scope["method"] not in _SAFE_METHODS and (context.origin or not context.headers.get(b"origin")):
             # A browser names the page that sent a form, and the Origin check has accepted it.
@@ -65,7 +65,7 @@ def from_owner(context: RequestContext) -> bool:
     return bool(server and server[1] is None and admin and server[0] == admin.socket)
 
 
-def _cookie(header: str, name: str) -> str:
+def cookie_value(header: str, name: str) -> str:
     """The value of a cookie, or ""."""
     for part in header.split(";"):
         key, _, value = part.strip().partition("=")

@@ -255,7 +255,7 @@ class Service:
         self._make_child = child
         self._began: Config = gateway.runtime.config
         self._state = ServerState()
-        self._doorkeeper = KeySync(gateway)
+        self._key_sync = KeySync(gateway)
 
     async def run(self, ready: Callable[[], Awaitable[None]]) -> None:
         """Serve until a signal comes, then drain and return. `ready` runs beside it once clients can come in."""
@@ -285,9 +285,7 @@ class Service:
             bind = loop.create_unix_server if one.port is None else loop.create_server
             servers.append(await bind(connection, sock=one.socket, backlog=platform.BACKLOG))
         self._fit_models()
-        beside = [
-            asyncio.create_task(one) for one in (self._watch(), self._doorkeeper.run(), self._tick(), _told(ready))
-        ]
+        beside = [asyncio.create_task(one) for one in (self._watch(), self._key_sync.run(), self._tick(), _told(ready))]
         try:
             await self.stopping.wait()
             self.gateway.draining = True
@@ -300,7 +298,7 @@ class Service:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await self._doorkeeper.tell()
+            await self._key_sync.close()
             await self.gateway.runtime.close()
 
     # ---------------------------------------------------------------------------------------------------------- the end

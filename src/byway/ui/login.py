@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 
 from byway.access import login
+from byway.routes.authorize import cookie_value
 from byway.routes.context import Header, RequestContext, Route
 from byway.ui.page import Said, go, query, send, show, wants_part
 
@@ -15,7 +16,7 @@ async def enter(context: RequestContext) -> None:
     if not token:
         await closed(context, status=200)
         return
-    cookie = context.gateway.services.enter(token)
+    cookie = await context.gateway.services.enter(token, context.header(b"user-agent"))
     if cookie is None:
         await closed(context, Said("bad", "This link was used before, or is older than a quarter of an hour."))
         return
@@ -31,7 +32,9 @@ async def enter(context: RequestContext) -> None:
 
 
 async def leave(context: RequestContext) -> None:
-    """Forget the login in this browser."""
+    """End the login of this browser."""
+    services = context.gateway.services
+    await services.logout(cookie_value(context.header(b"cookie"), services.login.cookie))
     await go(context, "/login", [_cookie(context, "", 0)])
 
 
