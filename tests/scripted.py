@@ -27,6 +27,10 @@ class Wait(float):
     """So many seconds of silence."""
 
 
+class Gate(threading.Event):
+    """Silence until the test calls `set()`."""
+
+
 class End(enum.Enum):
     """How a connection ends otherwise than the protocol wants."""
 
@@ -35,7 +39,7 @@ class End(enum.Enum):
     HANG = "nothing more comes until the peer leaves"
 
 
-Step = bytes | Wait | End
+Step = bytes | Wait | Gate | End
 
 
 @dataclass(frozen=True)
@@ -614,6 +618,9 @@ class Connection(asyncio.Protocol):
                     self.transport.write(b"%x\r\n%b\r\n" % (len(step), step) if reply.chunked else step)
                     # Each step is a write of its own, and the peer gets a chance to read it as such.
                     await asyncio.sleep(0)
+                case Gate():
+                    while not step.is_set():  # noqa: ASYNC110 - another thread opens it
+                        await asyncio.sleep(0.002)
                 case Wait():
                     await asyncio.sleep(step)
                 case End.HANG:

@@ -6,7 +6,6 @@ import gzip
 import http.client
 import json
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 from scripted import (
     End,
+    Gate,
     Reply,
     Say,
     Scripted,
@@ -178,28 +178,24 @@ def test_a_connection_can_end_before_the_head() -> None:
             ask.__enter__()
 
 
-def test_silence_lasts_as_long_as_it_says() -> None:
-    with Scripted([Reply(wait=0.2, steps=(b"{}",)), Say("a b", gap=0.1)]) as server:
-        began = time.monotonic()
-        with posted(server, CHAT, ASK) as response:
-            assert time.monotonic() - began >= 0.2
-            response.read()
-        began = time.monotonic()
-        with posted(server, CHAT, {**ASK, "stream": True}) as response:
-            response.read()
-        assert time.monotonic() - began >= 0.4
+def test_a_gate_holds_the_answer_until_it_opens() -> None:
+    gate = Gate()
+    reply = Reply(steps=(b"before ", gate, b"after"), headers={"content-length": "12"})
+    with Scripted([reply]) as server, posted(server, CHAT, ASK) as response:
+        assert response.read(7) == b"before "
+        gate.set()
+        assert response.read() == b"after"
 
 
-def test_the_moment_when_the_peer_leaves_is_known() -> None:
+def test_a_peer_that_leaves_is_noticed() -> None:
     with Scripted([Say("a b", edit=cut(1, End.HANG))]) as server:
         peer = socket.create_connection(("127.0.0.1", server.port))
         body = json.dumps({**ASK, "stream": True}).encode()
         peer.sendall(b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (CHAT.encode(), len(body), body))
         asked = server.wait_for(1)
         assert b"200" in peer.recv(65536) and asked.held
-        left = time.monotonic()
         peer.close()
-        assert 0 <= asked.left() - left < 0.1
+        asked.left()
         assert not asked.held
 
 

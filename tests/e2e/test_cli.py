@@ -12,7 +12,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -40,23 +39,15 @@ def byway(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_version_is_said_fast() -> None:
-    took = []
-    for _ in range(5):
-        began = time.monotonic()
-        done = byway("version")
-        took.append(time.monotonic() - began)
-        assert done.stdout.startswith(f"byway {__version__} (Python 3.")
-    assert min(took) < 0.15 or sys.gettrace() is not None, took
-
-
-def test_the_version_imports_nothing_that_serves() -> None:
+def test_version_imports_no_module_of_the_server() -> None:
+    """So it prints in the time of a bare Python start."""
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "byway", "version"],
         env={**os.environ, "PYTHONPATH": str(SOURCE)},
         capture_output=True,
         text=True,
     )
+    assert done.stdout.startswith(f"byway {__version__} (Python 3.")
     loaded = set(re.findall(r"\| +([\w.]+)$", done.stderr, re.MULTILINE))
     assert not loaded & {"uvicorn", "msgspec", "asyncio", "ruamel.yaml", "byway.config", "byway.server.app"}
 
@@ -304,15 +295,10 @@ def test_models_without_a_config_names_the_built_in_one() -> None:
     assert found["aliases"] == [{"alias": "default", "targets": ["builtin/smollm2-135m-instruct"]}]
 
 
-def test_up_is_ready_within_a_second_without_the_model() -> None:
-    took: list[float] = []
-    # The machine may be busy with something else for a moment.
-    while len(took) < 3 and min(took, default=2) > 1:
-        began = time.monotonic()
-        with Gateway() as gateway:
-            took.append(time.monotonic() - began)
-            assert f"Byway {__version__} listens at {gateway.url}" in gateway.text
-    assert min(took) < 1, took
+def test_up_prints_its_address_and_is_ready() -> None:
+    with Gateway() as gateway:
+        assert f"Byway {__version__} listens at {gateway.url}" in gateway.text
+        assert gateway.get("/readyz").status == 200
 
 
 def test_a_port_in_use_ends_with_1_and_says_who_holds_it(tmp_path: Path) -> None:

@@ -204,17 +204,20 @@ print(cut, advanced, number)
 """
 
 
-def test_a_save_that_is_killed_leaves_the_old_file_or_the_new_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [20, pytest.param(200, marks=pytest.mark.long)])
+def test_a_save_that_is_killed_leaves_the_old_file_or_the_new_one(tmp_path: Path, kills: int) -> None:
     text = "# mine\ntimeouts:\n  connect: 1 # counts up\n" + "# and more\n" * 300
     (tmp_path / "byway.yaml").write_text(text)
-    child = script(KILLED, tmp_path, 200, stderr=-1)
-    out, told = child.communicate(timeout=60)
+    child = script(KILLED, tmp_path, kills, stderr=-1)
+    out, told = child.communicate(timeout=300)
     assert child.returncode == 0, told
     cut, advanced, number = map(int, out.split())
-    assert cut == 200 and advanced >= 20 and number > advanced, "it was really killed between saves and in them"
+    assert cut == kills and advanced >= kills // 10 and number > advanced, (
+        "it was really killed between saves and in them"
+    )
     for draft in tmp_path.glob(".byway.yaml.*"):
         os.utime(draft, (time.time() - 120,) * 2)
     with Store(tmp_path) as store:
-        assert 20 < len(store.versions(str(tmp_path / "byway.yaml"))) <= 100
+        assert kills // 10 < len(store.versions(str(tmp_path / "byway.yaml"))) <= 100
         ConfigFile(tmp_path / "byway.yaml", lambda text: load(text, {}), store, tmp_path).write(text, "Ada", "at rest")
     assert not list(tmp_path.glob(".byway.yaml.*")), "what the killed ones left is swept up"

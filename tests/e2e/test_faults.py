@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import http.client
-import itertools
 import json
 import signal
 import socket
-import statistics
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -17,12 +15,10 @@ import pytest
 import scripted
 from e2e.conftest import ASK, Wire
 from gateway import Answer, Gateway, config
-from scripted import Edit, End, Reply, Say, Scripted, Tool, Wait, cut, put
+from scripted import Edit, End, Gate, Reply, Say, Scripted, Tool, Wait, cut, put
 from strict import check_error, check_event, check_message
 
 STREAM: Final = {**ASK, "stream": True}
-#: A client that has gone must be noticed within this, measured at the backend.
-GONE: Final = 0.25
 ROUNDS: Final = 20
 
 
@@ -58,14 +54,12 @@ def raw(gateway: Gateway, data: bytes) -> Answer:
 
 
 class Flow:
-    """A stream as it comes: events, each with the moment when it came."""
+    """A stream as it arrives, event by event."""
 
     def __init__(self, gateway: Gateway, body: Mapping[str, Any] = STREAM) -> None:
-        self.began = time.monotonic()
         self._connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=30)
         self._connection.request("POST", "/v1/messages", json.dumps(body), {"content-type": "application/json"})
         self.response = self._connection.getresponse()
-        self.head = time.monotonic() - self.began
         self._rest = b""
 
     def __enter__(self) -> Flow:
@@ -75,15 +69,14 @@ class Flow:
         self.response.close()
         self._connection.close()
 
-    def events(self) -> Iterator[tuple[float, dict[str, Any]]]:
-        """Seconds since the request began, and the event."""
+    def events(self) -> Iterator[dict[str, Any]]:
         while data := self.response.read1():
             self._rest += data
             *frames, self._rest = self._rest.split(b"\n\n")
             for frame in frames:
-                for one in frame.split(b"\n"):
-                    if one.startswith(b"data: "):
-                        yield time.monotonic() - self.began, json.loads(one[6:])
+                for field in frame.split(b"\n"):
+                    if field.startswith(b"data: "):
+                        yield json.loads(field[6:])
 
 
 def texts(events: list[dict[str, Any]]) -> str:
@@ -97,9 +90,8 @@ def types(events: list[dict[str, Any]]) -> list[str]:
 # -------------------------------- the client leaves
 
 
-def leaves(wire: Wire, say: Say, body: Mapping[str, Any], first: bytes) -> list[float]:
-    """How long after the client left the backend's connection was closed, round for round."""
-    took = []
+def leaves(wire: Wire, say: Say, body: Mapping[str, Any], first: bytes) -> None:
+    """Let clients leave once `first` has arrived; fails when a backend connection stays open, which `say` would allow."""
     wire.play([say] * ROUNDS)
     for at in range(ROUNDS):
         with line(wire.gateway, request(body)) as peer:
@@ -108,24 +100,19 @@ def leaves(wire: Wire, say: Say, body: Mapping[str, Any], first: bytes) -> list[
             while first not in seen:
                 seen += peer.recv(65536)
             assert asked.held
-            left = time.monotonic()
-        took.append(asked.left() - left)
-    return took
+        asked.left()
 
 
 def test_a_client_that_leaves_before_the_first_byte_ends_the_call(wire: Wire) -> None:
-    took = leaves(wire, Say("x", wait=60), STREAM, b"")
-    assert max(took) < GONE, took
+    leaves(wire, Say("x", wait=60), STREAM, b"")
 
 
 def test_a_client_that_leaves_in_mid_stream_ends_the_call(wire: Wire) -> None:
-    took = leaves(wire, Say("one two three", edit=cut(3, End.HANG)), STREAM, b"one ")
-    assert max(took) < GONE, took
+    leaves(wire, Say("one two three", edit=cut(3, End.HANG)), STREAM, b"one ")
 
 
 def test_a_client_that_leaves_while_it_waits_for_a_whole_answer_ends_the_call(wire: Wire) -> None:
-    took = leaves(wire, Say("x", wait=60), ASK, b"")
-    assert max(took) < GONE, took
+    leaves(wire, Say("x", wait=60), ASK, b"")
 
 
 def test_a_client_that_leaves_after_pings_ends_the_call(wire: Wire) -> None:
@@ -135,8 +122,7 @@ def test_a_client_that_leaves_after_pings_ends_the_call(wire: Wire) -> None:
         seen = b""
         while b"event: ping" not in seen:
             seen += peer.recv(65536)
-        left = time.monotonic()
-    assert asked.left() - left < GONE
+    asked.left()
 
 
 def test_a_client_that_leaves_is_logged_as_such(wire: Wire) -> None:
@@ -263,41 +249,59 @@ def test_a_late_error_is_an_event(wire: Wire) -> None:
     assert events[-1]["error"]["type"] == "invalid_request_error"
 
 
-def test_silence_is_filled_with_pings(wire: Wire) -> None:
-    say = Say("one two three", wait=2.0, edit=put(3, Wait(1.5)))
-    wire.play([say])
+def test_pings_are_sent_while_the_backend_is_silent(wire: Wire) -> None:
+    before, between = Gate(), Gate()
+    wire.play([Say("one two three", edit=lambda steps: [before, *steps[:3], between, *steps[3:]])])
     with Flow(wire.gateway) as flow:
-        came = list(flow.events())
-    assert 0.5 < flow.head < 1.2, "the head goes out when `commit_after` has passed"
-    moments = [flow.head, *(at for at, _ in came)]
-    gaps = [after - before for before, after in itertools.pairwise(moments)]
-    assert max(gaps) < 1.2, gaps
-    events = [event for _, event in came]
-    for event in events:
+        seen: list[dict[str, Any]] = []
+        pings = 0
+        for event in flow.events():
+            seen.append(event)
+            pings += event["type"] == "ping"
+            # Each gate opens because of pings: without them the answer would not go on.
+            if pings == 2:
+                before.set()
+            if pings == 4:
+                between.set()
+    for event in seen:
         check_event(event)
-    assert [event["type"] for event in events].count("ping") >= 4
-    names = types(events)
+    names = types(seen)
     assert names.count("message_start") == 1 and names[0] == "message_start" and names[-1] == "message_stop"
-    assert texts(events) == "one two three"
-    assert events[0]["message"]["model"] == ASK["model"]
+    assert texts(seen) == "one two three"
+    assert seen[0]["message"]["model"] == ASK["model"]
 
 
-def test_no_first_byte_is_a_timeout(wire: Wire) -> None:
+def test_a_backend_that_sends_no_first_byte_is_a_timeout(wire: Wire) -> None:
     wire.play([Say("x", wait=60)])
-    began = time.monotonic()
     answer = wire.post()
     assert answer.status == 504 and answer.json["error"]["type"] == "timeout_error"
-    assert 2.9 < time.monotonic() - began < 5
-    assert wire.asked[0].left(1)
+    assert wire.asked[0].left()
 
 
-def test_text_arrives_as_it_is_said(wire: Wire) -> None:
-    wire.play([Say(["a"] * 10, gap=0.1)])
+def test_each_piece_of_text_is_sent_when_it_arrives(wire: Wire) -> None:
+    gates = [Gate() for _ in range(10)]
+
+    def gated(steps: list[scripted.Step]) -> list[scripted.Step]:
+        """A gate before each piece of text."""
+        edited: list[scripted.Step] = []
+        rest = iter(gates)
+        for step in steps:
+            if isinstance(step, bytes) and b'"a"' in step:
+                edited.append(next(rest))
+            edited.append(step)
+        return edited
+
+    wire.play([Say(["a"] * 10, edit=gated)])
+    gates[0].set()
+    received = 0
     with Flow(wire.gateway) as flow:
-        came = [at for at, event in flow.events() if event["type"] == "content_block_delta"]
-    assert len(came) == 10
-    gaps = [after - before for before, after in itertools.pairwise(came)]
-    assert statistics.median(gaps) > 0.05
+        for event in flow.events():
+            if event["type"] == "content_block_delta":
+                received += 1
+                # The next piece is written only now that this one has arrived.
+                if received < len(gates):
+                    gates[received].set()
+    assert received == 10
 
 
 # -------------------------------- failover
@@ -394,11 +398,9 @@ def test_when_all_fail_the_last_is_told_with_a_word_on_the_others() -> None:
 
 
 def test_a_body_that_says_it_is_too_long_is_not_read(wire: Wire) -> None:
-    began = time.monotonic()
     answer = raw(wire.gateway, request(b"", content_length=str((32 << 20) + 1)))
     assert answer.status == 413 and answer.json["error"]["type"] == "request_too_large"
     check_error(answer.json)
-    assert time.monotonic() - began < 2
 
 
 def test_a_body_that_grows_too_long_is_cut_off(wire: Wire) -> None:
@@ -492,13 +494,11 @@ NOT_COUNTED: Final = (
 @pytest.mark.parametrize("name", BAD)
 def test_what_is_no_request_is_a_400(wire: Wire, name: str) -> None:
     wire.play([])
-    began = time.monotonic()
     answer = wire.gateway.post(BAD[name])
     assert answer.status == 400, (answer.status, answer.body)
     check_error(answer.json)
     assert answer.json["error"]["type"] == "invalid_request_error"
     assert wire.asked == [], "the backend was not asked"
-    assert time.monotonic() - began < 2
     counted = wire.gateway.post(BAD[name], "/v1/messages/count_tokens")
     assert counted.status == 400 or (counted.status == 200 and name in NOT_COUNTED), counted.body
 
@@ -771,11 +771,11 @@ def test_an_edit_is_swapped_in_without_dropping_a_stream() -> None:
         after["model_aliases"] = {"default": "two/local"}
         with Gateway(before) as gateway, Flow(gateway) as flow:
             events = flow.events()
-            seen = [next(events)[1] for _ in range(5)]
+            seen = [next(events) for _ in range(5)]
             gateway.write(after)
             gateway.wait(lambda: gateway.post(ASK, "/v1/messages/count_tokens").headers["x-byway-backend"] == "two", 10)
             assert gateway.post(ASK).json["content"][0]["text"] == "new"
-            seen += [event for _, event in events]
+            seen += events
             assert texts(seen) == "a" * 30 and seen[-1]["type"] == "message_stop"
             assert (len(one.requests), len(two.requests)) == (1, 1)
 
@@ -819,12 +819,12 @@ def test_sigterm_lets_streams_end_and_takes_no_more() -> None:
         with Gateway(config(server)) as gateway:
             with Flow(gateway) as flow:
                 events = flow.events()
-                seen = [next(events)[1] for _ in range(4)]
+                seen = [next(events) for _ in range(4)]
                 gateway.process.send_signal(signal.SIGTERM)
                 time.sleep(0.3)
                 with suppress(OSError, http.client.HTTPException):
                     assert gateway.post(ASK).status in (503, 529)
-                seen += [event for _, event in events]
+                seen += events
             assert texts(seen) == "a" * 15 and seen[-1]["type"] == "message_stop"
             assert gateway.process.wait(3) == 0
         assert len(server.requests) == 1
@@ -838,12 +838,10 @@ def test_a_stream_that_does_not_end_is_ended_with_an_error() -> None:
         Flow(gateway) as flow,
     ):
         events = flow.events()
-        while next(events)[1]["type"] != "content_block_delta":
+        while next(events)["type"] != "content_block_delta":
             pass
-        told = time.monotonic()
         gateway.process.send_signal(signal.SIGTERM)
-        rest = [event for _, event in events]
-        assert 0.8 < time.monotonic() - told < 3
+        rest = list(events)
         assert types(rest)[-1] == "error" and rest[-1]["error"]["type"] == "overloaded_error"
         assert gateway.process.wait(3) == 0
         assert server.last.left(1)
@@ -859,9 +857,8 @@ def test_a_second_signal_ends_at_once() -> None:
                 time.sleep(0.3)
                 assert gateway.process.poll() is None, "it waits for the stream"
                 gateway.process.send_signal(signal.SIGTERM)
-                told = time.monotonic()
-                gateway.process.wait(2)
-                assert time.monotonic() - told < 1
+                # The stream hangs, and draining it would take 30 s.
+                gateway.process.wait(20)
         finally:
             with suppress(AssertionError):
                 gateway.stop(1)

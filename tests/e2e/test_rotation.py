@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -135,8 +133,6 @@ class Slow(threading.Thread):
     def __init__(self, gateway: Gateway) -> None:
         super().__init__(daemon=True)
         self._gateway, self._began, self.got = gateway, threading.Event(), b""
-        self.times: list[float] = []
-        """When something came."""
         self.start()
         assert self._began.wait(10)
 
@@ -145,7 +141,6 @@ class Slow(threading.Thread):
         with self._gateway.open("POST", "/v1/messages", body, headers) as answer:
             while data := answer.read1():
                 self.got += data
-                self.times.append(time.monotonic())
                 self._began.set()
 
 
@@ -209,9 +204,8 @@ def test_a_locked_keychain_keeps_nobody_waiting_and_is_read_when_it_opens(stage:
     stage.keep(FIRST)
     locked = tmp_path / "chain.locked"
     locked.touch()
-    began = time.monotonic()
+    # The keychain stays locked until the start is over: a start that waited for it would fail.
     with stage.gateway as gateway:
-        assert time.monotonic() - began < 10
         assert gateway.post({**ASK, "tools": SEARCH}).status == 400 and gateway.post(ASK).status == 200
         assert "Perhaps it waits for its password" in gateway.text
         locked.unlink()
@@ -228,8 +222,9 @@ def test_a_keychain_that_falls_silent_stalls_no_stream_and_loses_no_key(stage: S
         locked.touch()
         (stage.data / "secrets.stamp").write_text("changed")
         gateway.wait(lambda: "Perhaps it waits for its password" in gateway.text)
-        assert client.is_alive() and stage.finds()
+        received = len(client.got)
+        gateway.wait(lambda: len(client.got) > received, 10, "the stream goes on while the keychain is locked")
+        assert stage.finds()
         locked.unlink()
         client.join(20)
         assert client.got.count(b"word ") == WORDS
-        assert max(later - earlier for earlier, later in itertools.pairwise(client.times)) < 1.5
