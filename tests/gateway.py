@@ -81,6 +81,9 @@ class Gateway:
         self.port = 0
         self.lines: list[str] = []
         """What it has written so far, to stdout and stderr."""
+        self.reading = threading.Event()
+        """While it is cleared, Byway's output is not read."""
+        self.reading.set()
         self._arguments = ["--port", "0", *([] if model else ["--no-model"]), *arguments]
         if config is not None:
             self.write(config)
@@ -154,6 +157,7 @@ class Gateway:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.lines.append(line.rstrip("\n"))
+            self.reading.wait()
 
     def _lives(self) -> bool:
         try:
@@ -183,6 +187,7 @@ class Gateway:
         return code
 
     def _kill(self) -> None:
+        self.reading.set()
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()

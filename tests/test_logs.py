@@ -1,8 +1,14 @@
-"""The log: one line per event, nothing that can draw on a terminal, nothing empty."""
+"""The log: one line per event, safe for a terminal, and never in the way of requests."""
 
+import asyncio
 import io
 import json
 import logging
+import os
+import subprocess
+import sys
+import threading
+from typing import Any
 
 import pytest
 
@@ -11,9 +17,9 @@ from byway import logs
 
 @pytest.fixture
 def out():
-    before = logs._state.sink, logs._state.level
+    before = logs._state.writer, logs._state.level
     yield io.StringIO()
-    logs._state.sink, logs._state.level = before
+    logs._state.writer, logs._state.level = before
 
 
 def test_json_lines_hold_message_and_fields(out):
@@ -59,3 +65,68 @@ def test_a_failure_carries_its_trace(out):
     except RuntimeError:
         logs.log_exception("failed")
     assert "boom" in json.loads(out.getvalue())["trace"]
+
+
+class Blocked(io.StringIO):
+    """A stream whose writes block until `open` is set, as a pipe that is not read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open = threading.Event()
+
+    def write(self, text: str) -> int:
+        self.open.wait()
+        return super().write(text)
+
+
+def lines_of(stream: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_a_log_that_is_not_read_never_blocks_and_reports_what_was_dropped(out, monkeypatch):
+    monkeypatch.setattr(logs, "QUEUE_LIMIT", 5000)
+    monkeypatch.setattr(logs, "GATHER_LIMIT", 1000)
+    stream = Blocked()
+    logs.start("info", "json", stream)
+
+    async def work() -> None:
+        for number in range(3000):
+            logs.log("Request", logging.WARNING if number % 2 else logging.INFO, number=number)
+            await asyncio.sleep(0)
+        stream.open.set()
+        writer = logs.writer(logging.INFO)
+        assert writer is not None
+        writer.flush()
+        await asyncio.to_thread(writer.wait, 5)
+        logs.log("After")
+        writer.flush()
+        await asyncio.to_thread(writer.wait, 5)
+
+    asyncio.run(work())
+    lines = lines_of(stream)
+    assert lines[-1]["message"] == "After"
+    dropped = sum(line["lines"] for line in lines if line["message"].startswith("Log lines were dropped"))
+    written = sum(line["message"] == "Request" for line in lines)
+    assert dropped > 0 and written + dropped == 3000
+
+
+def test_a_line_outside_the_event_loop_is_written_at_once(out):
+    logs.start("info", "json", out)
+    logs.log("Now")
+    assert lines_of(out)[0]["message"] == "Now"
+
+
+def test_a_reader_that_is_gone_does_not_change_the_exit_code():
+    script = (
+        "import sys\n"
+        "from byway import logs\n"
+        "logs.start('info', 'json', sys.stderr)\n"
+        "sys.stdin.read()\n"
+        "for number in range(200): logs.log('Request', text='x' * 500)\n"
+    )
+    read, write = os.pipe()
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stderr=write) as process:
+        os.close(write)
+        os.close(read)
+        process.communicate()
+    assert process.returncode == 0

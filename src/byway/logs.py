@@ -1,4 +1,7 @@
-"""The log: one structured line per event, JSON or (on a terminal) for people. Prompts, answers and secrets never."""
+"""The log: one structured line per event, JSON or (on a terminal) for people. It never contains prompts, answers or secrets.
+
+A thread writes the lines, so that a pipe that is not read or a slow disk never stops the event loop.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,13 @@ import asyncio
 import atexit
 import contextlib
 import logging
+import os
 import re
 import sys
+import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, Final, TextIO
@@ -18,16 +24,22 @@ import msgspec
 
 _encode: Final = msgspec.json.Encoder(enc_hook=str).encode
 _LINE_LIMIT: Final = 8192
-#: Control characters, and those that turn the direction of text: a log line must not be able to draw on a terminal.
+#: Characters that wait for the writing thread; further lines are dropped and counted.
+QUEUE_LIMIT: Final = 1 << 20
+#: Lines that wait for their turn to be formatted. They are formatted every 50 ms.
+GATHER_LIMIT: Final = 20_000
+#: Seconds that the end of the process waits for the last lines.
+_LAST_SECONDS: Final = 1.0
+#: Control characters, and those that change the direction of text: a log line must not be able to draw on a terminal.
 _UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _COLOURS: Final = {"warning": "33", "error": "31"}
 _NAMES: Final = {logging.DEBUG: "debug", logging.WARNING: "warning", logging.ERROR: "error", logging.CRITICAL: "error"}
-#: Seconds that lines are gathered before they are written.
-_GATHER: Final = 0.05
+#: Seconds for which lines are gathered before they are formatted and written together.
+_GATHER_SECONDS: Final = 0.05
 
 
 def safe(text: str) -> str:
-    """`text` on one line, with what could draw on a terminal escaped."""
+    """`text` on one line, with characters that could draw on a terminal escaped."""
     return _UNSAFE.sub(_escape, text)
 
 
@@ -44,10 +56,10 @@ Fields = dict[str, Any] | msgspec.Struct
 
 
 class LogWriter:
-    """Where lines go. They are gathered for a moment while the loop runs, so that a busy server does not write one by one."""
+    """Formats lines and writes them to a stream. Lines are gathered for 50 ms while the event loop runs."""
 
     def __init__(self, stream: TextIO, pretty: bool, colour: bool) -> None:
-        self._stream = stream
+        self._output = _Output(stream)
         self._pretty = pretty
         self._colour = colour
         self._lines: list[tuple[float, str, str, Fields]] = []
@@ -56,34 +68,48 @@ class LogWriter:
         self._clock = ""
 
     def put(self, level: str, message: str, fields: Fields) -> None:
-        """Take a line; it gets its form when it is written. A struct of fields costs a busy server less than a dictionary."""
+        """Add a line. A struct of fields costs a busy server less than a dictionary."""
+        if len(self._lines) >= GATHER_LIMIT:
+            self._output.dropped(1)
+            return
         self._lines.append((time.time(), level, message, fields))
         if self._loop is not None and self._loop.is_running() and level not in _COLOURS:
-            # It will be written with those before it.
+            # It is written with the lines before it.
             return
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             self.flush()
+            self._output.wait(_LAST_SECONDS)
             return
         if level in _COLOURS:
-            # What went wrong is not kept back: the next thing may be the end.
+            # A problem is passed on at once: the process may be about to end.
             self.flush()
         elif self._loop is not loop:
             self._loop = loop
-            loop.call_later(_GATHER, self.flush)
+            loop.call_later(_GATHER_SECONDS, self.flush)
 
     def flush(self) -> None:
-        """Write what was gathered. A log that cannot be written must not stop the work."""
+        """Pass the gathered lines to the writing thread."""
         self._loop = None
         if self._lines:
             lines, self._lines = self._lines, []
-            form = self._people if self._pretty else self._json
-            with contextlib.suppress(OSError, ValueError):
-                self._stream.write("".join([form(*line)[:_LINE_LIMIT] + "\n" for line in lines]))
-                self._stream.flush()
+            form = self._for_people if self._pretty else self._json
+            self._output.write("".join([form(*line)[:_LINE_LIMIT] + "\n" for line in lines]), len(lines), self._dropped)
 
-    def _at(self, now: float, form: str, zone: Any) -> str:
+    def wait(self, seconds: float) -> None:
+        """Wait until every line is written, at most `seconds`."""
+        self._output.wait(seconds)
+
+    def _dropped(self, count: int) -> str:
+        """The line that says how many lines were dropped."""
+        form = self._for_people if self._pretty else self._json
+        return (
+            form(time.time(), "warning", "Log lines were dropped: the log is not read fast enough", {"lines": count})
+            + "\n"
+        )
+
+    def _time(self, now: float, form: str, zone: Any) -> str:
         second = int(now)
         if second != self._second:
             self._second = second
@@ -91,7 +117,7 @@ class LogWriter:
         return self._clock
 
     def _json(self, now: float, level: str, message: str, fields: Fields) -> str:
-        clock = self._at(now, "%Y-%m-%dT%H:%M:%S", time.gmtime)
+        clock = self._time(now, "%Y-%m-%dT%H:%M:%S", time.gmtime)
         text = _encode(fields).decode()
         if not text.isascii() or "\x7f" in text:
             # JSON escapes control characters below 0x20 itself; the others are escaped here.
@@ -99,11 +125,11 @@ class LogWriter:
         head = f'{{"time":"{clock}.{str(int(now * 1000))[-3:]}Z","level":"{level}","message":{_quoted(message)}'
         return f"{head}}}" if text == "{}" else f"{head},{text[1:]}"
 
-    def _people(self, now: float, level: str, message: str, said: Fields) -> str:
-        fields: dict[str, Any] = msgspec.to_builtins(said)
-        clock = self._at(now, "%H:%M:%S", time.localtime)
-        text = safe(" ".join(f"{name}={value}" for name, value in fields.items() if name != "trace"))
-        trace = "\n" + "\n".join(safe(line) for line in fields["trace"].splitlines()) if "trace" in fields else ""
+    def _for_people(self, now: float, level: str, message: str, fields: Fields) -> str:
+        values: dict[str, Any] = msgspec.to_builtins(fields)
+        clock = self._time(now, "%H:%M:%S", time.localtime)
+        text = safe(" ".join(f"{name}={value}" for name, value in values.items() if name != "trace"))
+        trace = "\n" + "\n".join(safe(line) for line in values["trace"].splitlines()) if "trace" in values else ""
         if not self._colour:
             return f"{clock} {level} {safe(message)} {text}".rstrip() + trace
         code = _COLOURS.get(level)
@@ -111,54 +137,115 @@ class LogWriter:
         return f"\x1b[2m{clock}\x1b[0m {shown} \x1b[2m{text}\x1b[0m{trace}"
 
 
+class _Output:
+    """A bounded queue of text and the thread that writes it. A write that fails or blocks costs lines, never requests."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._queue: deque[str] = deque()
+        self._size = 0
+        self._lost = 0
+        self._writing = False
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def write(self, text: str, lines: int, lost: Callable[[int], str]) -> None:
+        """Queue `text`, which has `lines` lines. When the queue is full they are dropped, and `lost(count)` says so later."""
+        with self._changed:
+            if self._size + len(text) > QUEUE_LIMIT:
+                self._lost += lines
+                return
+            if self._lost:
+                text = lost(self._lost) + text
+                self._lost = 0
+            self._queue.append(text)
+            self._size += len(text)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+
+    def dropped(self, lines: int) -> None:
+        """Count lines that were dropped before they were formatted."""
+        self._lost += lines
+
+    def wait(self, seconds: float) -> None:
+        """Wait until the queue is written, at most `seconds`."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._queue and not self._writing, seconds)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: bool(self._queue))
+                text = "".join(self._queue)
+                self._queue.clear()
+                self._writing = True
+            with contextlib.suppress(OSError, ValueError):
+                self._stream.write(text)
+                self._stream.flush()
+            with self._changed:
+                self._size -= len(text)
+                self._writing = False
+                self._changed.notify_all()
+
+
 def log(message: str, level: int = logging.INFO, **fields: Any) -> None:
     """Log `message` with `fields`; a field that is None or "" is left out."""
-    sink = writer(level)
-    if sink is not None:
+    output = writer(level)
+    if output is not None:
         for name in [name for name, value in fields.items() if value is None or value == ""]:
             del fields[name]
-        sink.put(_NAMES.get(level, "info"), message, fields)
+        output.put(_NAMES.get(level, "info"), message, fields)
 
 
 def writer(level: int) -> LogWriter | None:
-    """What takes a line of `level` now; None: there is to be none."""
-    if level < _state.level or (_state.look is not None and not _state.look(level)):
+    """The writer for a line of `level`; None when such lines are not logged."""
+    if level < _state.level or (_state.filter is not None and not _state.filter(level)):
         return None
-    return _state.sink
+    return _state.writer
 
 
 def log_exception(message: str, **fields: Any) -> None:
-    """Log an exception that is being handled, with its trace."""
+    """Log the exception that is being handled, with its traceback."""
     log(message, logging.ERROR, **fields, trace=traceback.format_exc())
 
 
 def flush() -> None:
-    """Write at once what is gathered: before the process ends."""
-    if _state.sink is not None:
-        _state.sink.flush()
+    """Write what is gathered before the process ends, or give up after a second when the log is not read."""
+    if _state.writer is not None:
+        _state.writer.flush()
+        _state.writer.wait(_LAST_SECONDS)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            # The reader is gone. Python's own flush at exit would fail too, and end the process with code 120.
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextlib.contextmanager
-def looking(look: Callable[[int], bool]) -> Iterator[None]:
-    """While this lasts `look(level)` is asked before each line, and a line is left out when it says False."""
-    _state.look = look
+def filtering(accept: Callable[[int], bool]) -> Iterator[None]:
+    """Within this context a line is logged only when `accept(level)` is true."""
+    _state.filter = accept
     try:
         yield
     finally:
-        _state.look = None
+        _state.filter = None
 
 
 class _State:
-    look: Callable[[int], bool] | None = None
-    sink: LogWriter | None = None
+    filter: Callable[[int], bool] | None = None
+    writer: LogWriter | None = None
     level: int = logging.INFO
 
 
 _state: Final = _State()
 
 
-class _Others(logging.Handler):
-    """Takes the lines of the libraries that log by the standard library into the same log."""
+class _LibraryHandler(logging.Handler):
+    """Passes the lines of libraries that use the standard library's logging to the same log."""
 
     def emit(self, record: logging.LogRecord) -> None:
         fields = {"trace": logging.Formatter().formatException(record.exc_info)} if record.exc_info else {}
@@ -170,13 +257,14 @@ def start(level: str = "info", form: str = "auto", stream: TextIO | None = None,
     stream = stream or sys.stderr
     terminal = stream.isatty()
     pretty = form == "pretty" or (form == "auto" and terminal)
-    _state.sink = LogWriter(stream, pretty, terminal if colour is None else colour)
+    if _state.writer is not None:
+        _state.writer.flush()
+    _state.writer = LogWriter(stream, pretty, terminal if colour is None else colour)
     _state.level = {"trace": logging.DEBUG}.get(level) or logging.getLevelNamesMapping()[level.upper()]
-    for name in ("uvicorn", "asyncio"):
-        logger = logging.getLogger(name)
-        logger.handlers[:] = [_Others()]
-        logger.propagate = False
-        logger.setLevel(logging.WARNING)
+    logger = logging.getLogger("asyncio")
+    logger.handlers[:] = [_LibraryHandler()]
+    logger.propagate = False
+    logger.setLevel(logging.WARNING)
 
 
 atexit.register(flush)

@@ -237,8 +237,8 @@ def _progress(what: str) -> Iterator[Callable[[float], None]]:
         click.echo(f"\r{'':<{len(what) + 20}}\r", nl=False)
         return level > logging.INFO
 
-    # What goes well is said by the progress and the welcome; a warning must not be written behind the progress.
-    with logs.looking(clear):
+    # The progress line and the welcome report success; a warning must not be written behind the progress line.
+    with logs.filtering(clear):
         try:
             yield show
         finally:
