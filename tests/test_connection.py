@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
+import socket
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
-import uvicorn.config
-from uvicorn.server import ServerState
 
+from byway import platform
 from byway.server import connection as module
-from byway.server.connection import Connection, tick
+from byway.server.connection import HttpServer
 
 HEAD = b"POST /v1/messages HTTP/1.1\r\nhost: 127.0.0.1\r\n"
 
@@ -48,19 +49,17 @@ Talk = Callable[..., bytes]
 def talk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Talk]:
     """Send pieces, a moment apart, and read until the server closes or is silent for `patience` seconds. To the connection
     a second is a tenth of one."""
-    monkeypatch.setattr(module, "LINGER", 10 * module.LINGER)
+    monkeypatch.setattr(module, "LINGER_SECONDS", 10 * module.LINGER_SECONDS)
 
     async def conversation(pieces: tuple[bytes, ...], patience: float) -> bytes:
         loop = asyncio.get_running_loop()
-        config = uvicorn.config.Config(echo, log_config=None, lifespan="off", proxy_headers=False, http=Connection)
-        config.load()
-        state = ServerState()
-        server = await loop.create_server(lambda: Connection(config, state, {}, loop), "127.0.0.1", 0)
+        state = HttpServer(echo)
+        server = await loop.create_server(state.connection, "127.0.0.1", 0)
 
         async def seconds() -> None:
             while True:
                 await asyncio.sleep(0.1)
-                tick(state.connections)
+                state.tick()
 
         ticking = asyncio.create_task(seconds())
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
@@ -74,7 +73,7 @@ def talk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Talk]:
             heard += b"<closed>"
         except TimeoutError:
             pass
-        except ConnectionResetError:
+        except (ConnectionResetError, BrokenPipeError):
             heard += b"<reset>"
         writer.close()
         server.close()
@@ -134,9 +133,9 @@ def test_a_wish_for_another_protocol_is_passed_over_and_the_body_read(talk: Talk
         assert heard.startswith(b"HTTP/1.1 200 OK") and heard.endswith(b"POST /v1/messages  5"), cut
 
 
-def test_connect_is_told_that_this_is_no_proxy(talk: Talk) -> None:
+def test_connect_is_refused_with_a_hint_at_the_base_url(talk: Talk) -> None:
     heard = talk(b"CONNECT example.com:443 HTTP/1.1\r\nhost: example.com\r\n\r\n")
-    assert heard.startswith(b"HTTP/1.1 400") and b"no proxy" in heard and heard.endswith(b"<closed>")
+    assert heard.startswith(b"HTTP/1.1 400") and b"not a proxy" in heard and heard.endswith(b"<closed>")
 
 
 @pytest.mark.parametrize("pieces", [1, 40])
@@ -167,24 +166,23 @@ def test_what_is_not_http_is_refused_in_the_envelope(talk: Talk) -> None:
 def test_a_head_that_never_ends_does_not_hold_its_connection(
     talk: Talk, monkeypatch: pytest.MonkeyPatch, before: bytes
 ) -> None:
-    monkeypatch.setattr(module, "HEAD_WITHIN", 2)
-    monkeypatch.setattr(module, "IDLE_FOR", 3)
-    monkeypatch.setattr(Connection, "_left", 2)
+    monkeypatch.setattr(module, "HEAD_SECONDS", 2)
+    monkeypatch.setattr(module, "IDLE_SECONDS", 3)
     first, _, second = before.partition(b"\r\n\r\n")
     pieces = (first + b"\r\n\r\n", second) if second else (first,)
     assert talk(*pieces, patience=4).endswith(b"<closed>")
 
 
 def test_a_body_that_never_comes_does_not_hold_its_connection(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BODY_WITHIN", 3)
+    monkeypatch.setattr(module, "BODY_SECONDS", 3)
     assert talk(HEAD + b"content-length: 3\r\n\r\n", b"a", b"b", patience=2) == b"<closed>"
 
 
 def test_a_connection_that_lies_idle_is_closed_and_one_that_works_is_not(
     talk: Talk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "IDLE_FOR", 3)
-    monkeypatch.setattr(module, "BODY_WITHIN", 2)
+    monkeypatch.setattr(module, "IDLE_SECONDS", 3)
+    monkeypatch.setattr(module, "BODY_SECONDS", 2)
     assert talk(b"GET /a HTTP/1.1\r\nhost: x\r\n\r\n", patience=2).endswith(b"GET /a  0<closed>")
     assert talk(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n", patience=2).endswith(b"GET /slow  0<closed>")
 
@@ -228,10 +226,8 @@ def test_a_client_that_leaves_is_noticed_though_it_has_sent_requests_ahead() -> 
 
     async def leave() -> None:
         loop = asyncio.get_running_loop()
-        config = uvicorn.config.Config(wait, log_config=None, lifespan="off", proxy_headers=False, http=Connection)
-        config.load()
-        state = ServerState()
-        server = await loop.create_server(lambda: Connection(config, state, {}, loop), "127.0.0.1", 0)
+        state = HttpServer(wait)
+        server = await loop.create_server(state.connection, "127.0.0.1", 0)
         _, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
         writer.write(b"GET /a HTTP/1.1\r\nhost: x\r\n\r\n" * 3)
         await asyncio.sleep(0.05)
@@ -265,10 +261,8 @@ def test_fields_of_one_name_are_a_list() -> None:
 
     async def ask() -> None:
         loop = asyncio.get_running_loop()
-        config = uvicorn.config.Config(keep, log_config=None, lifespan="off", proxy_headers=False, http=Connection)
-        config.load()
-        state = ServerState()
-        server = await loop.create_server(lambda: Connection(config, state, {}, loop), "127.0.0.1", 0)
+        state = HttpServer(keep)
+        server = await loop.create_server(state.connection, "127.0.0.1", 0)
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
         writer.write(
             b"GET /a HTTP/1.1\r\nHost: x\r\nAnthropic-Beta: one\r\nanthropic-beta: two\r\nconnection: close\r\n\r\n"
@@ -281,3 +275,149 @@ def test_fields_of_one_name_are_a_list() -> None:
 
     asyncio.run(ask())
     assert seen == [{b"host": b"x", b"anthropic-beta": b"one, two", b"connection": b"close"}]
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (b"GET /%s HTTP/1.1\r\nhost: x\r\n\r\n" % (b"a" * 9000), 414),
+        (HEAD + b"".join(b"x-%d: y\r\n" % number for number in range(300)) + b"\r\n", 431),
+        (HEAD + b"x: yes\r\n" * 300 + b"\r\n", 431),
+        (HEAD + b"x-large: %s\r\n\r\n" % (b"a" * (70 << 10)), 431),
+        (HEAD + b"transfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501),
+    ],
+    ids=["long URL", "many fields", "a repeated field", "a large head in one read", "a transfer coding"],
+)
+def test_a_head_over_the_limits_is_refused_with_a_request_id(talk: Talk, request_bytes: bytes, status: int) -> None:
+    received = talk(request_bytes, patience=3)
+    assert received.startswith(b"HTTP/1.1 %d " % status) and b"\r\nrequest-id: req_" in received
+    error = json.loads(received.partition(b"\r\n\r\n")[2].removesuffix(b"<closed>"))
+    assert error["type"] == "error" and error["request_id"].startswith("req_")
+
+
+def test_the_time_of_a_body_is_extended_only_by_progress(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BODY_SECONDS", 3)
+    monkeypatch.setattr(module, "BODY_STEP", 1000)
+    head = HEAD + b"content-length: 40000\r\n\r\n"
+    assert talk(head, *[b"a" * 1000] * 40, patience=2).endswith(b" 40000"), "0.8 s of steady progress"
+    assert talk(head, *[b"a" * 10] * 40, patience=2) in (b"<closed>", b"<reset>"), "bytes that only drip"
+
+
+@dataclasses.dataclass
+class Silent:
+    """A client that sends one request and does not read."""
+
+    server: HttpServer
+    ended: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
+    sent: int = 0
+
+
+async def with_silent_client(check: Callable[[Silent], Awaitable[None]]) -> None:
+    async def flood(scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]) -> None:
+        watch = asyncio.create_task(receive_disconnect(receive))
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while not watch.done():
+            await send({"type": "http.response.body", "body": b"x" * 16384, "more_body": True})
+            client.sent += 16384
+            await asyncio.sleep(0)
+        client.ended.set()
+
+    async def receive_disconnect(receive: Callable[[], Awaitable[Any]]) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    client = Silent(HttpServer(flood))
+    listener = platform.listen_tcp(socket.AF_INET, "127.0.0.1", 0)
+    listening = await client.server.loop.create_server(client.server.connection, sock=listener)
+    with socket.create_connection(listener.getsockname()[:2]) as peer:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        peer.sendall(b"GET /a HTTP/1.1\r\nhost: x\r\n\r\n")
+        await asyncio.sleep(0.2)
+        await check(client)
+    listening.close()
+    client.server.abort()
+    await asyncio.sleep(0.01)
+
+
+def test_a_client_that_does_not_read_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "STALL_SECONDS", 3)
+
+    async def check(client: Silent) -> None:
+        for _ in range(3):
+            client.server.tick()
+            await asyncio.sleep(0.01)
+            assert not client.ended.is_set()
+        client.server.tick()
+        await asyncio.wait_for(client.ended.wait(), 5)
+
+    asyncio.run(with_silent_client(check))
+
+
+def test_a_client_that_does_not_read_costs_less_than_a_mebibyte_and_a_half() -> None:
+    async def check(client: Silent) -> None:
+        """What the application could send is what Byway, the kernel's send buffer and the client's hold together."""
+        assert client.sent < 1536 << 10
+
+    asyncio.run(with_silent_client(check))
+
+
+def test_a_client_that_reads_slowly_is_not_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "STALL_SECONDS", 3)
+
+    async def check(client: Silent) -> None:
+        unsent = iter(range(1_000_000, 0, -10))
+        (connection,) = client.server.connections
+        real = connection.transport
+
+        class Draining:
+            def get_write_buffer_size(self) -> int:
+                return next(unsent)
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(real, name)
+
+        connection.transport = Draining()  # type: ignore[assignment]
+        for _ in range(50):
+            client.server.tick()
+        assert connection in client.server.connections and not real.is_closing()
+        connection.transport = real
+
+    asyncio.run(with_silent_client(check))
+
+
+def test_connections_over_the_limit_get_a_503_and_are_logged_once() -> None:
+    logged: list[dict[str, Any]] = []
+
+    async def connect() -> list[bytes]:
+        server = HttpServer(echo, max_connections=2)
+        listening = await server.loop.create_server(server.connection, "127.0.0.1", 0)
+        address = listening.sockets[0].getsockname()[:2]
+        held = [await asyncio.open_connection(*address) for _ in range(2)]
+        answers = []
+        for _ in range(3):
+            reader, writer = await asyncio.open_connection(*address)
+            answers.append(await asyncio.wait_for(reader.read(), 5))
+            writer.close()
+            await asyncio.sleep(0.02)
+        held[0][1].close()
+        await asyncio.sleep(0.05)
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(b"GET /again HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        answers.append(await asyncio.wait_for(reader.read(), 5))
+        listening.close()
+        for _, open_writer in (*held, (reader, writer)):
+            open_writer.close()
+        server.abort()
+        await asyncio.sleep(0.05)
+        return answers
+
+    def log(message: str, level: int, **fields: Any) -> None:
+        logged.append({"message": message, **fields})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "log", log)
+        *refused, served = asyncio.run(connect())
+    for answer in refused:
+        assert answer.startswith(b"HTTP/1.1 503 ") and b"retry-after: 1" in answer and b"overloaded_error" in answer
+    assert served.startswith(b"HTTP/1.1 200 OK")
+    assert len(logged) == 1 and logged[0]["limit"] == 2

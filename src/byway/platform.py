@@ -32,6 +32,12 @@ else:
 CONFIG_NAME: Final = "byway.yaml"
 #: So many connections may wait to be accepted.
 BACKLOG: Final = 2048
+#: Bytes that the kernel buffers of a response that its client does not read; Linux takes twice as much for its bookkeeping.
+SEND_BUFFER: Final = 256 << 10
+#: Client connections at most.
+_CONNECTIONS: Final = 4096
+#: File descriptors that are not for requests: listeners, the store, the log, child processes, and a reserve.
+_RESERVED_FILES: Final = 128
 _FILES: Final = 65536
 #: Seconds after which a draft of a file has nobody who writes it any more.
 _ABANDONED: Final = 60.0
@@ -261,6 +267,8 @@ def listen_tcp(family: socket.AddressFamily, host: str, port: int) -> socket.soc
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        # Accepted sockets inherit it. Left to itself the kernel buffers up to 2.5 MiB for a client that does not read.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         listener.bind((host, port))
         listener.listen(BACKLOG)
         listener.setblocking(False)
@@ -507,6 +515,16 @@ def cores() -> int:
         return len(os.sched_getaffinity(0))
     else:
         return os.cpu_count() or 1
+
+
+def connection_limit() -> int:
+    """How many client connections the limit of open files allows, when each may need a second file for its backend."""
+    if sys.platform == "win32":
+        return _CONNECTIONS
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return _CONNECTIONS
+    return max(16, min(_CONNECTIONS, (soft - _RESERVED_FILES) // 2))
 
 
 def prepare() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from functools import lru_cache
 from typing import Any, Final, Literal, NamedTuple
@@ -30,10 +31,26 @@ Header = tuple[bytes, bytes]
 _JSON: Final[Header] = (b"content-type", b"application/json")
 
 
+class Responder(ABC):
+    """What Byway's own server passes as ASGI `send`: whole bodies and responses in one call, without ASGI's messages, which
+    cost twice as much. Any other ASGI server works too, without it."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def whole_body(self) -> bytes | None:
+        """The request's whole body when it is there and unread; else None, and `receive` returns it."""
+
+    @abstractmethod
+    def respond(self, status: int, headers: list[Header], body: bytes) -> None:
+        """Send a whole response; `headers` hold its length and nothing about the connection."""
+
+
 class RequestContext:
     """One HTTP request: what the client sent, its caller, the runtime it keeps, and its outcome."""
 
     __slots__ = (
+        "_responder",
         "caller",
         "gateway",
         "headers",
@@ -53,7 +70,7 @@ class RequestContext:
     )
 
     def __init__(
-        self, gateway: Gateway, scope: AsgiScope, headers: dict[bytes, bytes], receive: Receive, send: Send, id: str
+        self, gateway: Gateway, scope: AsgiScope, headers: dict[bytes, bytes], receive: Receive, send: Any, id: str
     ) -> None:
         self.gateway = gateway
         self.scope = scope
@@ -62,7 +79,8 @@ class RequestContext:
         """The part of the path that the route's `*` matches."""
         self.headers = headers
         self.receive = receive
-        self.send = send
+        self.send: Send = send
+        self._responder: Responder | None = send if isinstance(send, Responder) else None
         self.id = id
         """24 random hex digits: `req_` and `msg_` ids are made of it."""
         self.runtime: Runtime = gateway.runtime
@@ -82,10 +100,7 @@ class RequestContext:
 
     async def body(self) -> bytes:
         """The whole body; raises Problem `too_large` above 32 MiB, without reading what says its length."""
-        # Byway's own connection gives and takes whole bodies at once. What ASGI has as messages costs twice.
-        taken = getattr(self.send, "taken", None)
-        body: bytes | None = None if taken is None else taken()
-        if body is not None:
+        if self._responder is not None and (body := self._responder.whole_body()) is not None:
             return body
         if int(self.headers.get(b"content-length") or 0) > BODY_LIMIT:
             raise _too_large()
@@ -122,9 +137,8 @@ class RequestContext:
         headed = self._headed(status, [_JSON, (b"content-length", b"%d" % len(body)), *headers])
         if self.scope["method"] == "HEAD":
             body = b""
-        whole = getattr(self.send, "whole", None)
-        if whole is not None:
-            whole(status, headed, body)
+        if self._responder is not None:
+            self._responder.respond(status, headed, body)
             return
         await self.send({"type": "http.response.start", "status": status, "headers": headed})
         await self.send({"type": "http.response.body", "body": body})

@@ -15,9 +15,6 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-import uvicorn.config
-from uvicorn.server import ServerState
-
 from byway import logs, platform
 from byway.access.keys import key_required, weakened_access
 from byway.access.sync import KeySync
@@ -28,7 +25,7 @@ from byway.config.watch import ChangeTracker
 from byway.gateway import Gateway
 from byway.logs import log, log_exception
 from byway.server.app import App
-from byway.server.connection import Connection, tick
+from byway.server.connection import HttpServer
 from byway.upstream.client import Upstream
 
 if TYPE_CHECKING:
@@ -254,7 +251,6 @@ class Service:
         self._insecure = insecure
         self._make_child = child
         self._began: Config = gateway.runtime.config
-        self._state = ServerState()
         self._key_sync = KeySync(gateway)
 
     async def run(self, ready: Callable[[], Awaitable[None]]) -> None:
@@ -262,37 +258,23 @@ class Service:
         loop = asyncio.get_running_loop()
         platform.on_stop(loop, self._stop)
         platform.on_hangup(loop, self._hangup)
-        config = uvicorn.config.Config(
-            self._app,
-            http=Connection,
-            ws="none",
-            lifespan="off",
-            interface="asgi3",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            date_header=False,
-            backlog=platform.BACKLOG,
-        )
-        config.load()
-
-        def connection() -> Connection:
-            return Connection(config, self._state, {}, loop)
-
-        servers = []
-        for one in self.listeners:
-            bind = loop.create_unix_server if one.port is None else loop.create_server
-            servers.append(await bind(connection, sock=one.socket, backlog=platform.BACKLOG))
+        server = HttpServer(self._app, platform.connection_limit())
+        bound = []
+        for listener in self.listeners:
+            bind = loop.create_unix_server if listener.port is None else loop.create_server
+            bound.append(await bind(server.connection, sock=listener.socket, backlog=platform.BACKLOG))
         self._fit_models()
-        beside = [asyncio.create_task(one) for one in (self._watch(), self._key_sync.run(), self._tick(), _told(ready))]
+        beside = [
+            asyncio.create_task(one)
+            for one in (self._watch(), self._key_sync.run(), server.run_clock(), _told(ready))
+        ]
         try:
             await self.stopping.wait()
             self.gateway.draining = True
-            for server in servers:
-                server.close()
+            for listening in bound:
+                listening.close()
             close(self.listeners)
-            await self._drain()
+            await self._drain(server)
         finally:
             tasks = [*beside, *(kept.task for kept in (*self.models.values(), *self._unwanted))]
             for task in tasks:
@@ -317,30 +299,23 @@ class Service:
         log("Restarting", running=len(self.gateway.exchanges))
         self.stopping.set()
 
-    async def _drain(self) -> None:
-        for connection in list(self._state.connections):
-            connection.shutdown()
-        if not await self._quiet(self.gateway.runtime.config.timeouts.drain):
+    async def _drain(self, server: HttpServer) -> None:
+        server.shut_down()
+        if not await self._quiet(server, self.gateway.runtime.config.timeouts.drain):
             log("Ending what still runs", logging.WARNING, running=len(self.gateway.exchanges))
             self.gateway.exchanges.abort()
-            await self._quiet(_LAST_WORDS)
-        for connection in list(self._state.connections):
-            connection.transport.abort()
+            await self._quiet(server, _LAST_WORDS)
+        server.abort()
 
-    async def _quiet(self, seconds: float) -> bool:
+    async def _quiet(self, server: HttpServer, seconds: float) -> bool:
         """Wait until every answer is out; False when that takes longer than `seconds`."""
         clock = asyncio.get_running_loop().time
         latest = clock() + seconds
-        while self._state.connections or self._state.tasks:
+        while server.busy:
             if clock() >= latest:
                 return False
             await asyncio.sleep(0.02)
         return True
-
-    async def _tick(self) -> None:
-        while True:
-            await asyncio.sleep(1)
-            tick(self._state.connections)
 
     # ----------------------------------------------------------------------------------------------------- a new config
 
