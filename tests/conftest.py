@@ -15,7 +15,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+
+# Neither a slow draw nor a slow example is a failure: a busy machine would decide it.
+hypothesis.settings.register_profile("byway", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("byway")
 
 #: With `all` a test that is skipped because a program is not installed fails.
 STRICT = os.environ.get("BYWAY_TEST_REQUIRE") == "all"

@@ -14,7 +14,7 @@ from byway.admin.exports import variables as exports
 from byway.cli.configfile import find, left_out
 from byway.cli.welcome import Answerer, Facts, offer, welcome, wrap
 from byway.config import ConfigError, load
-from byway.local.discovery import Found
+from byway.local.discovery import DiscoveredServer
 
 
 def test_the_installed_command_is_the_same() -> None:
@@ -137,20 +137,22 @@ def test_without_a_tcp_address_only_curl_is_offered() -> None:
 @pytest.mark.parametrize("model", ["qwen3-coder:30b", "Qwen/Qwen3-8B", "7b", "on", "a: b", "weird #name", "null", "x:"])
 def test_what_is_offered_for_a_found_server_is_a_config_that_uses_it(model: str) -> None:
     for url in ("http://127.0.0.1:11434", "http://127.0.0.1:9999"):
-        lines = offer(Found("ollama", url, (model,), "0.13"))
+        lines = offer(DiscoveredServer("ollama", url, (model,), "0.13"))
         assert len(lines) == 4
         loaded = load("\n".join(lines), {})
         assert loaded.backends[0].type == "ollama"
         assert loaded.backends[0].url in (None, url)
         assert loaded.model_aliases == {"default": (model,)}
         assert ruamel.yaml.YAML(typ="safe").load("\n".join(lines))["model_aliases"]["default"] == model
-    text = said(found=(Found("ollama", "http://127.0.0.1:11434", (model,), "0.13"),), config_file="~/byway.yaml")
+    text = said(
+        found=(DiscoveredServer("ollama", "http://127.0.0.1:11434", (model,), "0.13"),), config_file="~/byway.yaml"
+    )
     assert "Found Ollama 0.13 at http://127.0.0.1:11434" in text
     assert "~/byway.yaml" in text
 
 
 def test_a_found_server_without_models_is_not_offered() -> None:
-    assert "serves no model yet" in said(found=(Found("vllm", "http://127.0.0.1:8000", ()),))
+    assert "serves no model yet" in said(found=(DiscoveredServer("vllm", "http://127.0.0.1:8000", ()),))
 
 
 def test_long_words_stay_whole() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from byway.backends.protocol import Call
 from byway.backends.vendors import VENDORS
-from byway.upstream.credentials import Static, authorize, static
+from byway.upstream.credentials import StaticCredential, authorize, static_credential
 
 SECRET = "canary-secret"
 
@@ -29,12 +29,12 @@ SECRET = "canary-secret"
 def test_the_secret_goes_the_vendors_way(
     vendor: str, secret: str | None, headers: dict[str, str], expected: tuple[tuple[str, str], ...]
 ) -> None:
-    assert static(VENDORS[vendor], secret, headers).headers == expected
+    assert static_credential(VENDORS[vendor], secret, headers).headers == expected
 
 
 def test_a_call_gets_the_headers_and_its_own_are_replaced() -> None:
     call = Call("POST", "/x", (("Authorization", "Bearer client"), ("accept", "a"), ("x-team", "client")), b"body")
-    credential = Static((("authorization", "Bearer ours"), ("X-Team", "ours")))
+    credential = StaticCredential((("authorization", "Bearer ours"), ("X-Team", "ours")))
     made = asyncio.run(authorize(call, credential))
     assert made.headers == (("accept", "a"), ("authorization", "Bearer ours"), ("X-Team", "ours"))
     assert (made.method, made.path, made.body) == ("POST", "/x", b"body")
@@ -43,10 +43,10 @@ def test_a_call_gets_the_headers_and_its_own_are_replaced() -> None:
 
 def test_nothing_to_add_is_no_work() -> None:
     call = Call("GET", "/x", (("accept", "a"),))
-    assert asyncio.run(authorize(call, Static(()))) is call
+    assert asyncio.run(authorize(call, StaticCredential(()))) is call
 
 
 def test_it_is_shown_without_its_values() -> None:
-    credential = static(VENDORS["openai"], SECRET, {"X-Team": "canary-team"})
+    credential = static_credential(VENDORS["openai"], SECRET, {"X-Team": "canary-team"})
     assert repr(credential) == "Static(authorization, X-Team)"
     assert "canary" not in f"{credential} {credential!r}"

@@ -19,21 +19,21 @@ from models import gguf, hub, send, serve
 from byway import platform
 from byway.config import LocalModelSettings
 from byway.local import download as module
-from byway.local.download import Downloaded, Failed, Progress, download
-from byway.local.hub import Item, Repo, Unfound, choose, wanted
+from byway.local.download import DownloadedFile, DownloadError, DownloadProgress, download
+from byway.local.hub import NoSuchModel, RemoteFile, Repository, parse_source, select_files
 
 DATA = gguf(tail=b"\x01" * 300_000)
 NAME = "Tiny-Q4_K_M.gguf"
 ROOM = 1 << 50
 
 
-def get(at: Any, folder: Path, text: str = "owner/repo", **more: Any) -> Downloaded:
+def get(at: Any, folder: Path, text: str = "owner/repo", **more: Any) -> DownloadedFile:
     options: dict[str, Any] = {"environ": {}, "free": lambda _: ROOM, "pause": 0.01, **more}
     return asyncio.run(download(text, folder, LocalModelSettings(hub=at.url), **options))
 
 
 def refused(at: Any, folder: Path, text: str = "owner/repo", **more: Any) -> str:
-    with pytest.raises(Failed) as caught:
+    with pytest.raises(DownloadError) as caught:
         get(at, folder, text, **more)
     return str(caught.value)
 
@@ -42,14 +42,14 @@ def refused(at: Any, folder: Path, text: str = "owner/repo", **more: Any) -> str
 
 
 def test_a_url_or_a_repository_is_meant() -> None:
-    assert wanted("https://example.com/a/My%20Model.gguf?download=true") == Item(
+    assert parse_source("https://example.com/a/My%20Model.gguf?download=true") == RemoteFile(
         "https://example.com/a/My%20Model.gguf?download=true", "My Model.gguf"
     )
-    assert wanted("owner/repo") == Repo("owner", "repo")
-    assert wanted(" Qwen/Qwen3-8B-GGUF:Q8_0 ") == Repo("Qwen", "Qwen3-8B-GGUF", "Q8_0")
+    assert parse_source("owner/repo") == Repository("owner", "repo")
+    assert parse_source(" Qwen/Qwen3-8B-GGUF:Q8_0 ") == Repository("Qwen", "Qwen3-8B-GGUF", "Q8_0")
     for bad in ("", "qwen3", "a/b/c", "../..", "owner/..", "https://", "ftp://x/y.gguf", "https://x.example/model.bin"):
-        with pytest.raises(Unfound):
-            wanted(bad)
+        with pytest.raises(NoSuchModel):
+            parse_source(bad)
 
 
 def listing(*paths: str) -> bytes:
@@ -57,7 +57,7 @@ def listing(*paths: str) -> bytes:
 
 
 def chosen(which: str, *paths: str) -> list[str]:
-    return [item.name for item in choose(Repo("o", "r", which), listing(*paths), "https://hub.example")]
+    return [item.name for item in select_files(Repository("o", "r", which), listing(*paths), "https://hub.example")]
 
 
 def test_the_usual_quantisation_is_taken_when_nobody_says() -> None:
@@ -66,11 +66,11 @@ def test_the_usual_quantisation_is_taken_when_nobody_says() -> None:
     assert chosen("q8_0", *files) == ["o/r/m-Q8_0.gguf"]
     assert chosen("m-IQ4_XS.gguf", *files) == ["o/r/m-IQ4_XS.gguf"]
     assert chosen("", "only-one-F16.gguf") == ["o/r/only-one-F16.gguf"]
-    with pytest.raises(Unfound, match=r"has no 'Q2_K'. There are m-Q8_0.gguf, m-Q4_K_M.gguf, m-IQ4_XS.gguf"):
+    with pytest.raises(NoSuchModel, match=r"has no 'Q2_K'. There are m-Q8_0.gguf, m-Q4_K_M.gguf, m-IQ4_XS.gguf"):
         chosen("Q2_K", *files)
-    with pytest.raises(Unfound, match="has several models"):
+    with pytest.raises(NoSuchModel, match="has several models"):
         chosen("", "a-F16.gguf", "b-F16.gguf")
-    with pytest.raises(Unfound, match="has no GGUF files"):
+    with pytest.raises(NoSuchModel, match="has no GGUF files"):
         chosen("", "model.safetensors", "mmproj-m.gguf")
 
 
@@ -82,30 +82,30 @@ def test_all_parts_belong_to_a_model() -> None:
     paths = [f"Q4_K_M/m-Q4_K_M-0000{number}-of-00003.gguf" for number in (1, 2, 3)]
     assert chosen("Q4_K_M", *paths) == [f"o/r/{path}" for path in paths]
     assert chosen("", "../../x/..\\y/m-Q4_0.gguf") == ["o/r/_/_/x/_y/m-Q4_0.gguf"]
-    with pytest.raises(Unfound, match=r"the hub has no Q4_K_M/m-Q4_K_M-00003-of-00003\.gguf"):
+    with pytest.raises(NoSuchModel, match=r"the hub has no Q4_K_M/m-Q4_K_M-00003-of-00003\.gguf"):
         chosen("", *paths[:2])
 
 
 @pytest.mark.parametrize("body", [b"", b"null", b"{}", b"[[]]", b'[{"type":"file","path":5}]', b"[" * 100_000])
 def test_an_odd_listing_is_no_crash(body: bytes) -> None:
-    with pytest.raises(Unfound):
-        choose(Repo("o", "r"), body, "https://hub.example")
+    with pytest.raises(NoSuchModel):
+        select_files(Repository("o", "r"), body, "https://hub.example")
 
 
 # --- the way there ----------------------------------------------------------------------------------------------------
 
 
 def test_a_model_comes_whole_and_checked(tmp_path: Path) -> None:
-    seen: list[Progress] = []
+    seen: list[DownloadProgress] = []
     with hub({NAME: DATA, "README.md": b"x"}) as at:
         done = get(at, tmp_path, show=seen.append)
-        assert done == Downloaded(tmp_path / "owner/repo" / NAME, len(DATA), checked=True)
+        assert done == DownloadedFile(tmp_path / "owner/repo" / NAME, len(DATA), checked=True)
         assert done.path.read_bytes() == DATA
         assert [path.name for path in done.path.parent.iterdir()] == [NAME]
         assert seen[-1].checking and seen[-2].done == seen[-2].total == len(DATA)
         # There already: nothing is asked for but the list.
         before = len(at.asked)
-        assert get(at, tmp_path) == Downloaded(done.path, len(DATA), checked=False, fresh=False)
+        assert get(at, tmp_path) == DownloadedFile(done.path, len(DATA), checked=False, fresh=False)
         assert len(at.asked) == before + 1
 
 
@@ -120,7 +120,7 @@ def test_all_parts_come(tmp_path: Path) -> None:
 def test_a_url_has_no_checksum_unless_the_hub_says_one(tmp_path: Path) -> None:
     with hub({NAME: DATA}) as at:
         done = get(at, tmp_path, f"{at.url}/owner/repo/resolve/main/{NAME}")
-        assert done == Downloaded(tmp_path / NAME, len(DATA), checked=False)
+        assert done == DownloadedFile(tmp_path / NAME, len(DATA), checked=False)
 
         def answer(handler: BaseHTTPRequestHandler, path: str, data: bytes) -> bool:
             if path.startswith("/cdn/"):
@@ -358,15 +358,15 @@ def test_the_token_is_told_to_the_hub_alone(tmp_path: Path) -> None:
 
 def test_a_private_host_is_asked_only_when_it_is_the_hub(tmp_path: Path) -> None:
     for url in ("https://10.0.0.7/m.gguf", "https://localhost:1/m.gguf", "https://[fd00::1]/m.gguf"):
-        with pytest.raises(Failed, match="not on the open internet"):
+        with pytest.raises(DownloadError, match="not on the open internet"):
             asyncio.run(download(url, tmp_path, LocalModelSettings(), environ={}, resolve=_loopback))
-    with pytest.raises(Failed, match="not on the open internet"):
+    with pytest.raises(DownloadError, match="not on the open internet"):
         asyncio.run(
             download(
                 "https://rebound.example.com/m.gguf", tmp_path, LocalModelSettings(), environ={}, resolve=_loopback
             )
         )
-    with pytest.raises(Failed, match="without https"):
+    with pytest.raises(DownloadError, match="without https"):
         asyncio.run(
             download("http://example.com/m.gguf", tmp_path, LocalModelSettings(), environ={}, resolve=_loopback)
         )
@@ -379,7 +379,7 @@ async def _loopback(host: str, port: int) -> list[str]:
 def test_a_proxy_is_no_way_into_a_private_network(tmp_path: Path) -> None:
     environ = {"HTTPS_PROXY": "http://127.0.0.1:1"}
     for host in ("10.0.0.7", "127.0.0.2", "wiki", "printer.local", "169.254.169.254"):
-        with pytest.raises(Failed, match="not on the open internet"):
+        with pytest.raises(DownloadError, match="not on the open internet"):
             asyncio.run(
                 download(f"https://{host}/m.gguf", tmp_path, LocalModelSettings(), environ=environ, resolve=_loopback)
             )
@@ -392,7 +392,7 @@ def refused_by(folder: Path, environ: dict[str, str]) -> str:
     async def never(host: str, port: int) -> list[str]:
         raise AssertionError(host)
 
-    with pytest.raises(Failed) as caught:
+    with pytest.raises(DownloadError) as caught:
         url = "https://example.com/m.gguf"
         asyncio.run(
             download(url, folder, LocalModelSettings(), environ=environ, resolve=never, free=lambda _: ROOM, pause=0.01)
@@ -414,7 +414,7 @@ def test_local_only_downloads_from_nobody_but_a_private_hub(tmp_path: Path) -> N
         return ["192.0.2.1"]
 
     for text in ("owner/repo", "https://example.com/m.gguf"):
-        with pytest.raises(Failed, match="`local_only` is on"):
+        with pytest.raises(DownloadError, match="`local_only` is on"):
             asyncio.run(download(text, tmp_path, LocalModelSettings(), local_only=True, environ={}, resolve=resolve))
     assert asked == []
     with hub({NAME: DATA}) as at:
@@ -427,7 +427,7 @@ def test_local_only_downloads_from_nobody_but_a_private_hub(tmp_path: Path) -> N
 def test_a_disk_without_room_is_seen_before_anything_is_written(tmp_path: Path) -> None:
     with hub({NAME: DATA}) as at:
         said = refused(at, tmp_path, free=lambda _: 1000)
-    assert "Make room" in said
+    assert "Free some space" in said
     assert (tmp_path / "owner/repo" / f"{NAME}.part").stat().st_size == 0
 
 
@@ -436,7 +436,7 @@ def test_a_disk_that_fills_up_meanwhile_keeps_what_is_there(tmp_path: Path, monk
     monkeypatch.setattr(module, "_LOOK_EVERY", 1)
     room = [ROOM, 1000]
     with hub({NAME: DATA}) as at:
-        assert "Make room" in refused(at, tmp_path, free=lambda _: room.pop(0))
+        assert "Free some space" in refused(at, tmp_path, free=lambda _: room.pop(0))
         assert (tmp_path / "owner/repo" / f"{NAME}.part").stat().st_size > 0
         assert get(at, tmp_path).checked
 
@@ -448,16 +448,16 @@ def test_a_write_that_fails_says_that_the_disk_is_full(tmp_path: Path, monkeypat
                 raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fdopen", lambda number, mode="r", **_: Full(io.FileIO(number, "r+")))
-    monkeypatch.setattr(platform, "write", lambda path, data: None)
+    monkeypatch.setattr(platform, "write_private", lambda path, data: None)
     with hub({NAME: DATA}) as at:
-        assert "is full. Make room" in refused(at, tmp_path)
+        assert "is full. Free some space" in refused(at, tmp_path)
 
 
 def test_two_downloads_of_one_file_do_not_meet(tmp_path: Path) -> None:
     with hub({NAME: DATA}) as at:
         path = left(tmp_path, at, b"")
         with path.with_name(f"{NAME}.part").open("r+b") as file:
-            assert platform.claim(file.fileno())
+            assert platform.try_lock(file.fileno())
             assert "is being downloaded already" in refused(at, tmp_path)
 
 

@@ -14,7 +14,7 @@ import pytest
 from models import gguf, hub, send
 
 from byway.config import LocalModelSettings
-from byway.local.downloads import Downloads, Job
+from byway.local.downloads import BackgroundDownload, Downloads
 
 DATA = gguf(tail=b"\x01" * 300_000)
 NAME = "Tiny-Q4_K_M.gguf"
@@ -56,7 +56,7 @@ def files(folder: Path) -> list[Path]:
     return [one for one in (folder / "models").rglob("*") if one.is_file()]
 
 
-def half(job: Job) -> bool:
+def half(job: BackgroundDownload) -> bool:
     return job.progress is not None and job.progress.done > 0
 
 

@@ -138,7 +138,7 @@ def test_who_reads_in_the_middle_of_a_change_does_not_take_it_for_somebody_elses
     written = threading.Event()
 
     def change() -> None:
-        with Store(tmp_path) as store, platform.turn(tmp_path / "config.lock"):
+        with Store(tmp_path) as store, platform.exclusive(tmp_path / "config.lock"):
             filing.path.write_text(TEXT + "local_only: false\n")
             written.set()
             time.sleep(0.2)

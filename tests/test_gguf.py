@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from models import PAIRS, gguf, text
 
 from byway.local import supervisor
-from byway.local.gguf import Broken, Model, Short, read
-from byway.local.library import Found, describe, find, folders, parts
+from byway.local.gguf import InvalidFile, ModelHeader, TruncatedFile, parse_header
+from byway.local.library import ModelFile, find_models, model_folders, part_files, read_model_header
 
 HUGE = 1 << 60
 
 
 def test_a_header_is_read() -> None:
-    assert read(gguf()) == Model(
+    assert parse_header(gguf()) == ModelHeader(
         version=3,
         architecture="llama",
         name="Tiny Test",
@@ -35,28 +35,28 @@ def test_a_header_is_read() -> None:
         layers=2,
         template=True,
     )
-    assert read(gguf(version=2, tail=b"tensors")).version == 2
-    assert read(gguf({})) == Model(3, "")
+    assert parse_header(gguf(version=2, tail=b"tensors")).version == 2
+    assert parse_header(gguf({})) == ModelHeader(3, "")
 
 
 @pytest.mark.real
 def test_the_header_of_the_built_in_weights() -> None:
     try:
-        path = supervisor.weights()
-    except supervisor.Missing as missing:
+        path = supervisor.builtin_weights()
+    except supervisor.NotInstalled as missing:
         pytest.skip(str(missing))
-    model = describe(path)
+    model = read_model_header(path)
     assert (model.architecture, model.window, model.layers, model.quantisation) == ("llama", 8192, 30, "Q4_1")
     assert model.loadable and model.parts == 1
 
 
 def test_a_name_does_not_steer_a_terminal() -> None:
-    assert read(gguf({**PAIRS, "general.name": "\x1b[31mred\u202e"})).name == "[31mred"
+    assert parse_header(gguf({**PAIRS, "general.name": "\x1b[31mred\u202e"})).name == "[31mred"
 
 
 def test_values_of_another_type_than_they_should_have_are_no_crash() -> None:
     odd = {"general.architecture": 5, "general.name": True, "llama.context_length": "x", "general.file_type": "x"}
-    assert read(gguf(odd)) == Model(3, "")
+    assert parse_header(gguf(odd)) == ModelHeader(3, "")
 
 
 def header(pairs: int, body: bytes) -> bytes:
@@ -89,8 +89,8 @@ HOSTILE = {
 def test_a_hostile_header_is_refused_at_once_and_takes_no_memory(data: bytes) -> None:
     tracemalloc.start()
     began = time.perf_counter()
-    with pytest.raises(Broken) as caught:
-        read(data)
+    with pytest.raises(InvalidFile) as caught:
+        parse_header(data)
     assert time.perf_counter() - began < 0.5
     assert tracemalloc.get_traced_memory()[1] < 100_000
     tracemalloc.stop()
@@ -99,21 +99,21 @@ def test_a_hostile_header_is_refused_at_once_and_takes_no_memory(data: bytes) ->
 
 def test_many_empty_lists_come_to_an_end() -> None:
     lists = struct.pack("<IQ", 9, 5_000_000)
-    with pytest.raises(Broken, match="promises a list of 5,000,000"):
-        read(header(1, text("k") + struct.pack("<I", 9) + lists + bytes(1000)))
+    with pytest.raises(InvalidFile, match="promises a list of 5,000,000"):
+        parse_header(header(1, text("k") + struct.pack("<I", 9) + lists + bytes(1000)))
 
 
 @given(st.integers(0, len(gguf()) - 1))
 def test_a_header_that_is_cut_is_short(cut: int) -> None:
-    with pytest.raises(Short):
-        read(gguf()[:cut])
+    with pytest.raises(TruncatedFile):
+        parse_header(gguf()[:cut])
 
 
 @given(st.binary(max_size=200))
 def test_no_bytes_are_a_crash(data: bytes) -> None:
     for whole in (data, b"GGUF" + data, b"GGUF\x03\0\0\0" + bytes(8) + b"\x02" + bytes(7) + data):
-        with contextlib.suppress(Broken):
-            read(whole)
+        with contextlib.suppress(InvalidFile):
+            parse_header(whole)
 
 
 @given(
@@ -129,22 +129,22 @@ def test_no_bytes_are_a_crash(data: bytes) -> None:
 )  # fmt: skip
 def test_what_stands_between_the_settings_does_not_hide_them(between: dict[str, Any], flips: bytes) -> None:
     pairs = {**between, "general.architecture": "llama", "llama.context_length": 77}
-    assert read(gguf(pairs)).window == 77
+    assert parse_header(gguf(pairs)).window == 77
     data = bytearray(gguf(pairs))
     for at, flip in enumerate(flips):
         data[(flip * 31 + at * 7) % len(data)] ^= flip
-    with contextlib.suppress(Broken):
-        read(bytes(data))
+    with contextlib.suppress(InvalidFile):
+        parse_header(bytes(data))
 
 
 def test_a_header_larger_than_the_first_look_is_read_on(tmp_path: Path) -> None:
     path = tmp_path / "large.gguf"
     words = ["word" * 5] * 100_000
     path.write_bytes(gguf({"tokenizer.ggml.merges": words, **PAIRS}))
-    assert describe(path).name == "Tiny Test"
+    assert read_model_header(path).name == "Tiny Test"
     path.write_bytes(path.read_bytes()[:2_000_000])
-    with pytest.raises(Short):
-        describe(path)
+    with pytest.raises(TruncatedFile):
+        read_model_header(path)
 
 
 # --- where they lie ---------------------------------------------------------------------------------------------------
@@ -156,7 +156,7 @@ def put(path: Path, data: bytes = b"GGUF") -> Path:
     return path
 
 
-def names(found: list[Found]) -> dict[str, str]:
+def names(found: list[ModelFile]) -> dict[str, str]:
     return {one.name: one.origin for one in found}
 
 
@@ -174,7 +174,7 @@ def test_models_are_found_in_the_usual_folders(tmp_path: Path) -> None:
     other = home / ".cache/huggingface/hub/models--o--r/snapshots/a0/hub-Q4_K_M.gguf"
     other.parent.mkdir(parents=True)
     other.symlink_to(blob)
-    found = find(data, {}, home=home)
+    found = find_models(data, {}, home=home)
     assert names(found) == {
         "hub-Q4_K_M": "huggingface",
         "mine-Q8_0": "byway",
@@ -203,17 +203,17 @@ def test_ollamas_models_have_ollamas_names(tmp_path: Path) -> None:
     manifest(folder, "registry.ollama.ai/library/tensors/1b", f"sha256:{0:064x}", "application/vnd.ollama.image.tensor")
     put(folder / "manifests/registry.ollama.ai/library/broken/1b", b"[" * 100_000)
     put(folder / "manifests/registry.ollama.ai/library/odd/1b", b'{"layers": [5, {}, null]}')
-    found = find(tmp_path / "data", {}, home=tmp_path)
+    found = find_models(tmp_path / "data", {}, home=tmp_path)
     assert names(found) == dict.fromkeys(("qwen3:8b", "me/own:latest", "hf.co/o/r:Q4_0"), "ollama")
     assert all(one.path.is_file() for one in found)
 
 
 def test_the_environment_says_where_else(tmp_path: Path) -> None:
     environ = {"OLLAMA_MODELS": str(tmp_path / "o"), "HF_HUB_CACHE": str(tmp_path / "h"), "HF_HOME": "/elsewhere"}
-    at = folders(tmp_path, environ, tmp_path)
+    at = model_folders(tmp_path, environ, tmp_path)
     assert ("ollama", tmp_path / "o") in at and ("huggingface", tmp_path / "h") in at
     assert sum(origin == "ollama" for origin, _ in at) == 1
-    at = folders(tmp_path, {"HF_HOME": str(tmp_path / "hf")}, tmp_path)
+    at = model_folders(tmp_path, {"HF_HOME": str(tmp_path / "hf")}, tmp_path)
     assert ("huggingface", tmp_path / "hf/hub") in at
 
 
@@ -221,12 +221,12 @@ def test_parts_are_one_model(tmp_path: Path) -> None:
     for number in (1, 2, 3):
         put(tmp_path / f"data/models/big-Q4_0-0000{number}-of-00003.gguf", b"x" * number)
     put(tmp_path / "data/models/torn-00001-of-00002.gguf")
-    found = find(tmp_path / "data", {}, home=tmp_path)
+    found = find_models(tmp_path / "data", {}, home=tmp_path)
     assert [(one.name, one.size, one.parts, one.path.name) for one in found] == [
         ("big-Q4_0", 6, 3, "big-Q4_0-00001-of-00003.gguf")
     ]
-    assert len(parts(found[0].path)) == 3
-    assert parts(Path("joke-00001-of-99999.gguf")) == [Path("joke-00001-of-99999.gguf")]
+    assert len(part_files(found[0].path)) == 3
+    assert part_files(Path("joke-00001-of-99999.gguf")) == [Path("joke-00001-of-99999.gguf")]
 
 
 def test_a_search_comes_to_an_end(tmp_path: Path) -> None:
@@ -238,14 +238,14 @@ def test_a_search_comes_to_an_end(tmp_path: Path) -> None:
     if hasattr(os, "mkfifo"):
         os.mkfifo(folder / "pipe.gguf")
     (folder / "folder.gguf").mkdir()
-    assert names(find(tmp_path / "data", {}, home=tmp_path)) == {"m": "byway"}
+    assert names(find_models(tmp_path / "data", {}, home=tmp_path)) == {"m": "byway"}
 
 
 def test_what_somebody_added_is_found_once(tmp_path: Path) -> None:
     one = put(tmp_path / "disk/one.gguf")
     put(tmp_path / "more/two.gguf")
     given = [str(one), str(tmp_path / "more"), str(tmp_path / "disk"), str(tmp_path / "nothing")]
-    assert names(find(tmp_path / "data", {}, home=tmp_path, paths=given)) == {"one": "added", "two": "added"}
+    assert names(find_models(tmp_path / "data", {}, home=tmp_path, paths=given)) == {"one": "added", "two": "added"}
 
 
 def test_what_cannot_be_loaded_says_why(tmp_path: Path) -> None:
@@ -257,5 +257,5 @@ def test_what_cannot_be_loaded_says_why(tmp_path: Path) -> None:
         put(tmp_path / "big-00001-of-00002.gguf", gguf()): "big-00002-of-00002.gguf is not beside it",
         tmp_path: "Is a directory",
     }.items():
-        with pytest.raises(supervisor.Unusable, match=words):
-            supervisor.usable(path)
+        with pytest.raises(supervisor.UnusableFile, match=words):
+            supervisor.check_model_file(path)

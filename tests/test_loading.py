@@ -18,7 +18,7 @@ from byway.cli.configfile import ConfigSource
 from byway.config import Config, ConfigError, TimeoutSettings, load
 from byway.config.editing import edit
 from byway.local import edits
-from byway.local.supervisor import Child, Missing, Options, engine, options
+from byway.local.supervisor import ModelProcess, NotInstalled, ProcessOptions, process_options, require_engine
 from byway.problems import Problem
 from byway.runtime import Runtime
 from byway.secrets.vault import Vault
@@ -30,12 +30,12 @@ def test_a_local_model_is_a_backend_with_a_path() -> None:
         "idle_unload: 10m}\n- {name: named, type: builtin, path: /m/x.gguf, models: [qwen3, qwen]}\n- {type: builtin}"
     )
     big, named, own = load(text, {}).backends
-    assert options(big) == Options("/m/big.gguf", 8192, 0, 2)
+    assert process_options(big) == ProcessOptions("/m/big.gguf", 8192, 0, 2)
     assert big.idle_unload == 600
     assert (big.names, named.names, own.names) == (("big",), ("qwen3", "qwen"), ("smollm2-135m-instruct",))
     # What only says a name, or when it is unloaded, is no reason for another process.
     same = msgspec.structs.replace(big, models=("other",), idle_unload=5.0)
-    assert options(same) == options(big)
+    assert process_options(same) == process_options(big)
 
 
 @pytest.mark.parametrize("field", ["path: x.gguf", "window: 4096", "gpu_layers: 1", "threads: 1", "idle_unload: 1m"])
@@ -66,7 +66,9 @@ def config(text: str) -> Config:
 
 
 def test_a_model_is_put_into_an_empty_config_and_taken_out_again() -> None:
-    served, changes = edits.load(Config(), "/m/${x}.gguf", {"window": 512}, name="tiny", alias="default", fresh=True)
+    served, changes = edits.load_edits(
+        Config(), "/m/${x}.gguf", {"window": 512}, name="tiny", alias="default", fresh=True
+    )
     text = edit("", changes)
     found = config(text)
     assert served == "tiny"
@@ -74,18 +76,20 @@ def test_a_model_is_put_into_an_empty_config_and_taken_out_again() -> None:
         ("tiny", "builtin", "/m/${x}.gguf", 512)
     ]
     assert found.model_aliases == {"default": ("tiny/tiny",)}
-    assert config(edit(text, edits.unload(found, 0))) == Config()
+    assert config(edit(text, edits.unload_edits(found, 0))) == Config()
 
 
 def test_a_model_that_is_there_gets_other_options() -> None:
     text = "# mine\nbackends:\n  - name: tiny  # small\n    type: builtin\n    path: /m/a.gguf\n    models: [t]\n"
-    served, changes = edits.load(config(text), "/m/a.gguf", {"threads": 3, "window": None}, name="tiny", alias="haiku")
+    served, changes = edits.load_edits(
+        config(text), "/m/a.gguf", {"threads": 3, "window": None}, name="tiny", alias="haiku"
+    )
     after = edit(text, changes)
     assert served == "t"
     assert after.startswith("# mine\nbackends:\n  - name: tiny  # small\n")
     assert config(after).backends[0].threads == 3 and config(after).model_aliases == {"haiku": ("tiny/t",)}
-    with pytest.raises(edits.Taken, match="of type ollama"):
-        edits.load(config("backends: [{name: tiny, type: ollama}]"), "/m/a.gguf", {}, name="tiny")
+    with pytest.raises(edits.NameTaken, match="of type ollama"):
+        edits.load_edits(config("backends: [{name: tiny, type: ollama}]"), "/m/a.gguf", {}, name="tiny")
 
 
 def test_only_ways_to_the_unloaded_model_go() -> None:
@@ -93,23 +97,23 @@ def test_only_ways_to_the_unloaded_model_go() -> None:
         "backends: [{name: a, type: builtin, path: /a.gguf}, {name: b, type: builtin, path: /b.gguf}]\n"
         "model_aliases: {haiku: a/a, sonnet: [a, b/b], opus: b, default: [b, 'a/a']}"
     )
-    after = config(edit(text, edits.unload(config(text), 0)))
+    after = config(edit(text, edits.unload_edits(config(text), 0)))
     assert [one.name for one in after.backends] == ["b"]
     assert after.model_aliases == {"sonnet": ("b/b",), "opus": ("b",), "default": ("b",)}
 
 
 def test_a_name_is_made_that_a_backend_may_have() -> None:
-    assert edits.plain("hf.co/me/Own Model:Q4") == "hf.co-me-Own-Model:Q4"
-    assert edits.plain("///") == "model"
-    name = edits.plain("ü/x" * 99)
+    assert edits.backend_name("hf.co/me/Own Model:Q4") == "hf.co-me-Own-Model:Q4"
+    assert edits.backend_name("///") == "model"
+    name = edits.backend_name("ü/x" * 99)
     assert load(f"backends: [{{name: '{name}', type: builtin}}]", {}).backends[0].name == name
 
 
 def test_memory_is_known_where_the_system_tells_it() -> None:
-    own = platform.resident(os.getpid())
+    own = platform.resident_memory(os.getpid())
     assert own is None or 10 << 20 < own < 10 << 30
-    assert platform.resident(2**22 + 5) is None
-    spare = platform.spare()
+    assert platform.resident_memory(2**22 + 5) is None
+    spare = platform.available_memory()
     assert spare is None or spare > 1 << 20
     if sys.platform == "linux":
         assert own is not None and spare is not None
@@ -118,11 +122,11 @@ def test_memory_is_known_where_the_system_tells_it() -> None:
 def test_a_file_is_claimed_by_one(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (tmp_path / "file").open("r+b") as one:
-        assert platform.claim(one.fileno())
+        assert platform.try_lock(one.fileno())
         with (tmp_path / "file").open("r+b") as two:
-            assert not platform.claim(two.fileno())
+            assert not platform.try_lock(two.fileno())
     with (tmp_path / "file").open("r+b") as three:
-        assert platform.claim(three.fileno())
+        assert platform.try_lock(three.fileno())
 
 
 def unloaded(first_byte: float = 5.0) -> tuple[Runtime, list[str], asyncio.Event]:
@@ -186,12 +190,12 @@ def test_a_wrong_path_is_told_and_tried_again(tmp_path: Path) -> None:
     async def run() -> None:
         tried = asyncio.Event()
 
-        def tell(child: Child) -> None:
+        def tell(child: ModelProcess) -> None:
             told.append((child.state, child.message))
             if len(told) == 4:
                 tried.set()
 
-        child = Child("tiny", tmp_path, tell, Options(str(tmp_path / "m.gguf")))
+        child = ModelProcess("tiny", tmp_path, tell, ProcessOptions(str(tmp_path / "m.gguf")))
         child.unload()
         assert child.state == "loading", "what has not loaded is not unloaded"
         task = asyncio.create_task(child.run())
@@ -201,8 +205,8 @@ def test_a_wrong_path_is_told_and_tried_again(tmp_path: Path) -> None:
         await asyncio.wait([task])
 
     try:
-        engine()
-    except Missing as missing:
+        require_engine()
+    except NotInstalled as missing:
         pytest.skip(str(missing))
     asyncio.run(run())
     assert [state for state, _ in told] == ["loading", "failed", "loading", "failed"]
@@ -218,12 +222,12 @@ def test_a_process_that_cannot_be_started_is_tried_again(tmp_path: Path, monkeyp
     async def run() -> None:
         failed = asyncio.Event()
 
-        def tell(child: Child) -> None:
+        def tell(child: ModelProcess) -> None:
             told.append(child.message)
             if child.state == "failed":
                 failed.set()
 
-        child = Child("tiny", tmp_path, tell)
+        child = ModelProcess("tiny", tmp_path, tell)
         monkeypatch.setattr(child, "_prepare", dict)
         monkeypatch.setattr(asyncio, "create_subprocess_exec", refuse)
         task = asyncio.create_task(child.run())
@@ -237,7 +241,7 @@ def test_a_process_that_cannot_be_started_is_tried_again(tmp_path: Path, monkeyp
 
 
 def test_why_a_process_ended_is_said_in_words(tmp_path: Path) -> None:
-    child = Child("tiny", tmp_path, lambda _: None)
+    child = ModelProcess("tiny", tmp_path, lambda _: None)
 
     def reason(code: int, *lines: str, loaded: bool = False) -> str:
         child._said.clear()

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from byway.local import discovery, supervisor
-from byway.local.discovery import Found
-from byway.local.supervisor import Child, Missing
+from byway.local.discovery import DiscoveredServer
+from byway.local.supervisor import ModelProcess, NotInstalled
 
 
 def test_without_its_packages_it_says_how_to_install_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,7 +27,7 @@ def test_without_its_packages_it_says_how_to_install_them(tmp_path: Path, monkey
         monkeypatch.setattr(
             "importlib.util.find_spec", lambda name, absent=absent: None if name == absent else _Empty(tmp_path)
         )
-        child = Child("tiny", tmp_path, lambda child: told.append((child.state, child.message)))
+        child = ModelProcess("tiny", tmp_path, lambda child: told.append((child.state, child.message)))
         asyncio.run(child.run())
         assert told[-1][0] == "failed"
         assert word in told[-1][1]
@@ -44,18 +44,18 @@ def test_weights_that_are_not_the_known_ones_are_refused_and_good_ones_read_once
     file = tmp_path / "weights"
     file.write_bytes(b"weights")
     good = hashlib.sha256(b"weights").hexdigest()
-    with pytest.raises(Missing, match="not the known ones"):
-        supervisor.check(file, tmp_path)
+    with pytest.raises(NotInstalled, match="not the known ones"):
+        supervisor.verify_weights(file, tmp_path)
     assert not (tmp_path / "weights.json").exists()
-    supervisor.check(file, tmp_path, good)
+    supervisor.verify_weights(file, tmp_path, good)
     facts = file.stat()
     file.write_bytes(b"forgery")
     os.utime(file, ns=(facts.st_atime_ns, facts.st_mtime_ns))
     # Same size and time: only a reading could tell, and there is none.
-    supervisor.check(file, tmp_path, good)
+    supervisor.verify_weights(file, tmp_path, good)
     os.utime(file)
-    with pytest.raises(Missing, match="not the known ones"):
-        supervisor.check(file, tmp_path, good)
+    with pytest.raises(NotInstalled, match="not the known ones"):
+        supervisor.verify_weights(file, tmp_path, good)
 
 
 Pages = dict[str, tuple[int, dict[str, str], Any]]
@@ -133,8 +133,8 @@ def server(pages: Pages, delay: float = 0.0) -> Iterator[str]:
             thread.join()
 
 
-def found(**places: str) -> list[Found]:
-    return asyncio.run(discovery.find(places, limit=2.0))
+def found(**places: str) -> list[DiscoveredServer]:
+    return asyncio.run(discovery.discover(places, limit=2.0))
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def found(**places: str) -> list[Found]:
 )
 def test_a_server_is_known_by_its_own_api(vendor: str, pages: Pages, models: tuple[str, ...], version: str) -> None:
     with server(pages) as url:
-        assert found(**{vendor: url}) == [Found(vendor, url, models, version)]
+        assert found(**{vendor: url}) == [DiscoveredServer(vendor, url, models, version)]
 
 
 @pytest.mark.parametrize("vendor", ["ollama", "lmstudio", "llamacpp", "vllm"])
@@ -167,7 +167,7 @@ def test_all_are_asked_at_once_and_a_slow_one_is_left_out() -> None:
         places = {vendor: stack.enter_context(server(pages)) for vendor, pages in _ALL.items()}
         places["ollama"] = stack.enter_context(server(OLLAMA, delay=1.0))
         began = time.monotonic()
-        names = [one.vendor for one in asyncio.run(discovery.find(places, limit=0.8))]
+        names = [one.vendor for one in asyncio.run(discovery.discover(places, limit=0.8))]
         assert time.monotonic() - began < 1.6
     assert names == ["lmstudio", "llamacpp", "vllm"]
 

@@ -19,7 +19,7 @@ from byway import platform
 def test_a_file_is_replaced_whole_and_is_its_owners_alone(tmp_path: Path) -> None:
     file = tmp_path / "kept"
     file.write_text("old, and longer than the new one")
-    platform.write(file, b"new")
+    platform.write_private(file, b"new")
     assert file.read_bytes() == b"new"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert os.listdir(tmp_path) == ["kept"]
@@ -34,7 +34,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
-        platform.write(file, b"new")
+        platform.write_private(file, b"new")
     assert file.read_text() == "old"
     assert os.listdir(tmp_path) == ["kept"]
 
@@ -44,7 +44,7 @@ def test_a_symbolic_link_is_not_written_through(tmp_path: Path) -> None:
     theirs.write_text("theirs")
     (tmp_path / "ours").symlink_to(theirs)
     with pytest.raises(FileExistsError, match="symbolic link"):
-        platform.write(tmp_path / "ours", b"ours")
+        platform.write_private(tmp_path / "ours", b"ours")
     assert theirs.read_text() == "theirs"
 
 
@@ -72,13 +72,13 @@ def test_a_port_is_never_shared_and_its_holder_is_known() -> None:
         port = listener.getsockname()[1]
         with pytest.raises(OSError, match="in use"):
             platform.listen_tcp(socket.AF_INET, "127.0.0.1", port)
-        held = platform.holder(port)
+        held = platform.port_owner(port)
         if sys.platform == "linux":
             assert held is not None
             assert held.pid == os.getpid()
             assert f"(process {os.getpid()})" in str(held)
             assert not any(secret in held.name for secret in sys.argv[1:] if len(secret) > 3)
-    assert platform.holder(port) is None
+    assert platform.port_owner(port) is None
 
 
 def test_a_port_can_be_taken_again_at_once() -> None:
@@ -130,7 +130,7 @@ def test_a_unix_socket_that_nobody_listens_at_is_replaced_and_nothing_else(unix:
 
 def test_a_child_gets_no_secrets() -> None:
     given = {"PATH": "/bin", "HOME": "/home/x", "OPENAI_API_KEY": "k", "PYTHONPATH": "src", "BYWAY_KEY": "k"}
-    assert platform.plain_environment(given) == {"PATH": "/bin", "HOME": "/home/x", "PYTHONPATH": "src"}
+    assert platform.safe_environment(given) == {"PATH": "/bin", "HOME": "/home/x", "PYTHONPATH": "src"}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="only on systems with these signals")
@@ -144,7 +144,7 @@ def test_a_stop_is_told_in_the_loop() -> None:
             if len(told) == 2:
                 stopped.set()
 
-        platform.on_stop(asyncio.get_running_loop(), stop)
+        platform.on_stop_signal(asyncio.get_running_loop(), stop)
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGINT)
         await asyncio.wait_for(stopped.wait(), 5)
@@ -160,11 +160,11 @@ class Terminal(io.StringIO):
 
 
 def test_only_a_terminal_that_wants_it_gets_colour() -> None:
-    assert platform.has_colour(Terminal(), {"TERM": "xterm"})
-    assert not platform.has_colour(Terminal(), {"TERM": "xterm", "NO_COLOR": "1"})
-    assert platform.has_colour(Terminal(), {"TERM": "xterm", "NO_COLOR": ""})
-    assert not platform.has_colour(Terminal(), {"TERM": "dumb"})
-    assert not platform.has_colour(io.StringIO(), {"TERM": "xterm"})
+    assert platform.supports_colour(Terminal(), {"TERM": "xterm"})
+    assert not platform.supports_colour(Terminal(), {"TERM": "xterm", "NO_COLOR": "1"})
+    assert platform.supports_colour(Terminal(), {"TERM": "xterm", "NO_COLOR": ""})
+    assert not platform.supports_colour(Terminal(), {"TERM": "dumb"})
+    assert not platform.supports_colour(io.StringIO(), {"TERM": "xterm"})
     closed = Terminal()
     closed.close()
     assert not platform.is_terminal(io.TextIOWrapper(io.BytesIO()))
@@ -190,7 +190,7 @@ def test_a_folder_of_another_user_that_everybody_can_write_is_refused(
     tmp_path.chmod(mode)
     monkeypatch.setattr(Path, "chmod", not_permitted)
     if refused:
-        with pytest.raises(platform.Exposed, match="chmod go-w"):
+        with pytest.raises(platform.UnsafeFile, match="chmod go-w"):
             platform.close_to_others(tmp_path)
     else:
         assert "written by its group" in platform.close_to_others(tmp_path)

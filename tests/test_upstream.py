@@ -31,7 +31,7 @@ from byway import __version__
 from byway.backends.protocol import Call
 from byway.config import TimeoutSettings, TlsSettings
 from byway.problems import Problem
-from byway.upstream.address import Address, Proxy, proxy_for
+from byway.upstream.address import ProxyAddress, UpstreamAddress, proxy_for
 from byway.upstream.client import Upstream
 from byway.upstream.coding import Unpacker
 
@@ -293,7 +293,7 @@ def test_many_kinds_of_head_are_not_remembered_for_ever() -> None:
     ],
 )
 def test_a_url_is_parsed_once_and_shown_without_its_path(url: str, authority: str, shown: str, base: str) -> None:
-    address = Address(url)
+    address = UpstreamAddress(url)
     assert (address.authority, address.shown, address.base) == (authority, shown, base)
 
 
@@ -1550,7 +1550,7 @@ P, Q = "http://p.example:1", "http://q.example:2"
     ],
 )
 def test_which_proxy(url: str, setting: str | None, environ: dict[str, str], expected: str | None) -> None:
-    proxy = proxy_for(Address(url), setting, environ)
+    proxy = proxy_for(UpstreamAddress(url), setting, environ)
     assert (proxy and proxy.shown) == expected
 
 
@@ -1565,4 +1565,4 @@ def test_a_proxy_that_is_none_stops_only_those_who_need_it(run: Run) -> None:
 
     run(body)
     with pytest.raises(ValueError, match="must begin with"):
-        Proxy("ftp://x")
+        ProxyAddress("ftp://x")

@@ -143,7 +143,7 @@ class Backend:
         """When its list of models was requested last, in seconds of the monotonic clock."""
         self.latency: float | None = None
         """Seconds that the last list of models took."""
-        self.credential = credentials.static(self.vendor, settings.api_key, settings.headers)
+        self.credential = credentials.static_credential(self.vendor, settings.api_key, settings.headers)
         self.upstream: Upstream | None = None
         self.unloaded: UnloadedModel | None = None
         """Set while Byway has unloaded its local model."""
@@ -225,7 +225,7 @@ class Backend:
 
     def attach(self, url: str, secret: str, window: int, pid: int | None) -> Upstream:
         """Send calls to the local process that listens at `url` from now on. Returns the new connections."""
-        self.credential = credentials.static(self.vendor, secret, {})
+        self.credential = credentials.static_credential(self.vendor, secret, {})
         self.upstream = Upstream(url, name=self.name, timeouts=self.timeouts, proxy="none")
         self.set_state("ready", window=window)
         self.pid = pid

@@ -56,10 +56,10 @@ def config_folder() -> Path:
 def data_folder(chosen: str | None, environ: Mapping[str, str]) -> Path:
     """Where Byway keeps what it has to remember: `chosen`, else `$BYWAY_HOME`, else the user's folder for data."""
     named = chosen or environ.get("BYWAY_HOME")
-    return expanded(named).absolute() if named else Path(platformdirs.user_data_dir("byway", appauthor=False))
+    return expand_user(named).absolute() if named else Path(platformdirs.user_data_dir("byway", appauthor=False))
 
 
-def expanded(path: str | Path) -> Path:
+def expand_user(path: str | Path) -> Path:
     """The path with the home that a `~` or `~user` at its beginning means. Where nobody knows that home the name stays, as in
     a shell: such a path leads nowhere, and whoever looks there says so (`Path.expanduser` raises RuntimeError)."""
     return Path(os.path.expanduser(path))
@@ -88,7 +88,7 @@ def close_to_others(folder: Path) -> str:
     except OSError:
         how = f"permissions {stat.S_IMODE(mode):04o}"
         if mode & 0o002:
-            raise Exposed(
+            raise UnsafeFile(
                 f"{folder} can be written by every user of this machine ({how}), and belongs to another user. "
                 f"Close it: chmod go-w {folder}. Or name another folder: --data-dir DIR"
             ) from None
@@ -96,7 +96,7 @@ def close_to_others(folder: Path) -> str:
     return f"{folder} could be written by other users; its permissions are {stat.S_IMODE(mode) & ~0o022:04o} now"
 
 
-def write(path: Path, data: bytes, *, like: os.stat_result | None = None, mode: int = 0o600) -> None:
+def write_private(path: Path, data: bytes, *, like: os.stat_result | None = None, mode: int = 0o600) -> None:
     """Replace the file whole or not at all, readable by its owner only, on the disk when this returns.
 
     `like`: give it the owner and group of that file, and with them the permissions `mode`, where the system lets us. Raises
@@ -150,19 +150,19 @@ def _belong(file: int, like: os.stat_result, mode: int) -> None:
         os.fchmod(file, mode)
 
 
-def make(path: Path) -> None:
+def create_private(path: Path) -> None:
     """Make an empty file that only its owner may read; raises OSError, FileExistsError when there is one."""
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600))
 
 
-class Exposed(Exception):
+class UnsafeFile(Exception):
     """A file that should be its owner's alone and is not, or is no file: why, and what to do."""
 
 
 def read_private(path: Path) -> bytes:
     """A file that `write` wrote. Raises Exposed when it is none, or others may open it; OSError, FileNotFoundError."""
     if path.is_symlink():
-        raise Exposed(
+        raise UnsafeFile(
             f"{path} is a symbolic link; Byway reads secrets from plain files only. Put the file itself there"
         )
     # A pipe in its place would keep us waiting for a writer.
@@ -171,9 +171,9 @@ def read_private(path: Path) -> bytes:
     try:
         mode = os.fstat(opened).st_mode
         if not stat.S_ISREG(mode):
-            raise Exposed(f"{path} is no plain file. Move it away")
+            raise UnsafeFile(f"{path} is no plain file. Move it away")
         if sys.platform != "win32" and mode & 0o077:
-            raise Exposed(
+            raise UnsafeFile(
                 f"{path} can be opened by others (permissions {stat.S_IMODE(mode):04o}). Close it: chmod 600 {path}. "
                 "If somebody may have read it, have new keys made"
             )
@@ -182,7 +182,7 @@ def read_private(path: Path) -> bytes:
         os.close(opened)
 
 
-class Held(Exception):
+class FolderLocked(Exception):
     """Another Byway has the folder. `pid` is None where it cannot be read."""
 
     def __init__(self, folder: Path, pid: int | None) -> None:
@@ -194,7 +194,7 @@ class Held(Exception):
 
 
 @contextlib.contextmanager
-def lock(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path) -> Iterator[None]:
     """Have `folder` for this process alone; raises Held. The system lets go when the process ends, however it ends."""
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
     held = os.open(folder / "lock", flags, 0o600)
@@ -203,7 +203,7 @@ def lock(folder: Path) -> Iterator[None]:
             _grab(held)
         except OSError:
             text = os.read(held, 20)
-            raise Held(folder, int(text) if text.strip().isdigit() else None) from None
+            raise FolderLocked(folder, int(text) if text.strip().isdigit() else None) from None
         os.ftruncate(held, 0)
         os.write(held, f"{os.getpid()}\n".encode())
         yield
@@ -211,7 +211,7 @@ def lock(folder: Path) -> Iterator[None]:
         os.close(held)
 
 
-def claim(file: int) -> bool:
+def try_lock(file: int) -> bool:
     """Have an open file (its descriptor) for this process alone until it is closed; False when another has it."""
     try:
         _grab(file)
@@ -221,7 +221,7 @@ def claim(file: int) -> bool:
 
 
 @contextlib.contextmanager
-def turn(path: Path) -> Iterator[None]:
+def exclusive(path: Path) -> Iterator[None]:
     """Wait until no other process is between the same two lines for `path`. It blocks: not for an event loop."""
     held = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
     try:
@@ -312,7 +312,7 @@ def listen_unix(path: str, mode: int) -> socket.socket:
         return listener
 
 
-class Holder(NamedTuple):
+class PortOwner(NamedTuple):
     """The process that listens at a port."""
 
     pid: int
@@ -322,13 +322,13 @@ class Holder(NamedTuple):
         return f"{self.name} (process {self.pid})"
 
 
-def holder(port: int) -> Holder | None:
+def port_owner(port: int) -> PortOwner | None:
     """Who listens at a TCP port of this machine, where that can be known: on Linux, for processes of the same user."""
     sockets = {f"socket:[{inode}]" for inode in _listening(port)}
     for process in Path("/proc").glob("[0-9]*") if sockets else ():
         with contextlib.suppress(OSError):
             if any(os.readlink(entry) in sockets for entry in (process / "fd").iterdir()):
-                return Holder(int(process.name), _process_name(process))
+                return PortOwner(int(process.name), _process_name(process))
     return None
 
 
@@ -355,7 +355,7 @@ def _process_name(process: Path) -> str:
 # ------------------------------------------------------------------------------------------------ processes and signals
 
 
-def on_stop(loop: asyncio.AbstractEventLoop, stop: Callable[[int], None]) -> None:
+def on_stop_signal(loop: asyncio.AbstractEventLoop, stop: Callable[[int], None]) -> None:
     """Call `stop(number)` in the loop for each signal that asks this process to end."""
     if sys.platform == "win32":
         for number in (signal.SIGINT, signal.SIGBREAK):
@@ -377,18 +377,18 @@ def ignore_hangup() -> None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
-def again(arguments: list[str]) -> None:
+def restart_process(arguments: list[str]) -> None:
     """Begin this process anew, with the same arguments; does not return."""
     command = [sys.executable, *(["-P"] if sys.flags.safe_path else []), "-m", "byway", *arguments]
     os.execv(command[0], command)  # noqa: S606 - this very program
 
 
-def end(code: int) -> None:
+def exit_now(code: int) -> None:
     """End this process at once: nothing is waited for, nothing cleaned up."""
     os._exit(code)
 
 
-def apart() -> dict[str, Any]:
+def detached() -> dict[str, Any]:
     """Arguments that start a child outside the terminal's group of processes: Ctrl-C reaches only its parent."""
     if sys.platform == "win32":
         return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
@@ -396,7 +396,7 @@ def apart() -> dict[str, Any]:
         return {"start_new_session": True}
 
 
-def belong_to_parent() -> None:
+def end_with_parent() -> None:
     """In a child: leave the end to the parent, and (on Linux) end with it, even when it is killed."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
         if hasattr(signal, name):
@@ -409,7 +409,7 @@ def belong_to_parent() -> None:
             ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL, 0, 0, 0)
 
 
-def go_first() -> None:
+def kill_first_when_out_of_memory() -> None:
     """In a child: when memory runs out, be what the system (Linux) ends, and not Byway."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
@@ -428,7 +428,7 @@ def lower_priority() -> None:
             os.nice(10)
 
 
-def bound(memory: int, seconds: int) -> None:
+def limit_resources(memory: int, seconds: int) -> None:
     """In a child: end it when it takes more than `memory` bytes or `seconds` of a processor, where the system can."""
     if sys.platform != "win32":
         for limit, most in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_CPU, seconds)):
@@ -444,12 +444,12 @@ _PLAIN: Final = (
 ).split()
 
 
-def plain_environment(environ: Mapping[str, str]) -> dict[str, str]:
+def safe_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """The part of the environment that holds no secrets, for a child process."""
     return {name: environ[name] for name in _PLAIN if name in environ}
 
 
-def resident(pid: int) -> int | None:
+def resident_memory(pid: int) -> int | None:
     """Bytes of memory that a process takes, with those of files that it has mapped; None where that cannot be known."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         if sys.platform == "linux":
@@ -491,7 +491,7 @@ if sys.platform == "win32":
         return int(counters.size1) if done else None
 
 
-def spare() -> int | None:
+def available_memory() -> int | None:
     """Bytes of memory that programs could still take without others going to disk; None where that cannot be known."""
     with contextlib.suppress(OSError, ValueError):
         if sys.platform == "linux":
@@ -501,7 +501,7 @@ def spare() -> int | None:
     return None
 
 
-def user() -> str:
+def user_name() -> str:
     """The name of the user who runs this process, for people; "somebody" where the system knows none."""
     try:
         return getpass.getuser()
@@ -509,7 +509,7 @@ def user() -> str:
         return "somebody"
 
 
-def cores() -> int:
+def cpu_count() -> int:
     """How many processors this process may use."""
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
@@ -527,7 +527,7 @@ def connection_limit() -> int:
     return max(16, min(_CONNECTIONS, (soft - _RESERVED_FILES) // 2))
 
 
-def prepare() -> None:
+def prepare_server() -> None:
     """Ask the system for what a server needs: as many open files as it gives, and memory that stays where it is."""
     if sys.platform != "win32":
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -571,12 +571,12 @@ def is_terminal(stream: TextIO) -> bool:
         return False
 
 
-def has_colour(stream: TextIO, environ: Mapping[str, str]) -> bool:
+def supports_colour(stream: TextIO, environ: Mapping[str, str]) -> bool:
     """May `stream` be coloured? https://no-color.org (seen 2026-11-20): any value but the empty one says no."""
     return is_terminal(stream) and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
 
 
-def export(name: str, value: str) -> str:
+def export_command(name: str, value: str) -> str:
     """The line that sets an environment variable in this system's usual shell."""
     if sys.platform == "win32":
         return "$env:{} = '{}'".format(name, value.replace("'", "''"))

@@ -473,7 +473,7 @@ def _make_private(path: Path) -> None:
         raise FileExistsError(0, "it is a symbolic link, and what that leads to may be somebody else's")
     if not path.exists():
         with contextlib.suppress(FileExistsError):
-            platform.make(path)
+            platform.create_private(path)
     elif path.stat().st_mode & 0o077:
         path.chmod(0o600)
 

@@ -17,7 +17,7 @@ from byway.cli import client
 from byway.config import load
 from byway.display import size
 from byway.local import supervisor
-from byway.local.supervisor import Missing
+from byway.local.supervisor import NotInstalled
 
 
 def byway(home: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -110,7 +110,7 @@ def test_a_command_finds_the_byway_that_has_the_data_folder(tmp_path: Path) -> N
 
 
 def test_gpus_are_asked_of_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = asyncio.run(supervisor.devices())
+    found = asyncio.run(supervisor.list_gpus())
     assert all(found)
-    monkeypatch.setattr(supervisor, "engine", lambda: (_ for _ in ()).throw(Missing("no engine")))
-    assert asyncio.run(supervisor.devices()) == ()
+    monkeypatch.setattr(supervisor, "require_engine", lambda: (_ for _ in ()).throw(NotInstalled("no engine")))
+    assert asyncio.run(supervisor.list_gpus()) == ()

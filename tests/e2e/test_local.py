@@ -18,7 +18,7 @@ import pytest
 from gateway import Gateway
 
 from byway.local import supervisor
-from byway.local.supervisor import Child, Missing, Place
+from byway.local.supervisor import ModelProcess, NotInstalled, ProcessAddress
 
 SOURCE = Path(__file__).parents[2] / "src"
 
@@ -26,8 +26,8 @@ SOURCE = Path(__file__).parents[2] / "src"
 @pytest.fixture
 def installed() -> Path:
     try:
-        return supervisor.weights()
-    except Missing as missing:
+        return supervisor.builtin_weights()
+    except NotInstalled as missing:
         pytest.skip(str(missing))
 
 
@@ -66,12 +66,12 @@ def test_the_model_answers_those_who_have_its_key_and_starts_again_when_it_dies(
     told: list[str] = []
     changed = asyncio.Event()
 
-    def tell(child: Child) -> None:
+    def tell(child: ModelProcess) -> None:
         told.append(child.state)
         changed.set()
 
     async def run() -> None:
-        child = Child("tiny", tmp_path, tell)
+        child = ModelProcess("tiny", tmp_path, tell)
         running = asyncio.create_task(child.run())
 
         async def reach(state: str) -> None:
@@ -98,7 +98,7 @@ def test_the_model_answers_those_who_have_its_key_and_starts_again_when_it_dies(
             await asyncio.wait([running])
         assert not alive(pid)
 
-    def closed(place: Place) -> None:
+    def closed(place: ProcessAddress) -> None:
         assert fetch(f"{place.url}/v1/models")[0] == 401
         assert fetch(f"{place.url}/v1/models", authorization="Bearer guess")[0] == 401
         for path in ("/slots", "/metrics", "/"):
@@ -108,7 +108,7 @@ def test_the_model_answers_those_who_have_its_key_and_starts_again_when_it_dies(
         )
         assert headers.get("access-control-allow-origin", "") == ""
 
-    def answers(place: Place) -> None:
+    def answers(place: ProcessAddress) -> None:
         body = {"model": "tiny", "max_tokens": 5, "messages": [{"role": "user", "content": "Say hello"}]}
         status, _, data = fetch(
             f"{place.url}/v1/chat/completions",

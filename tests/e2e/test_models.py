@@ -19,7 +19,7 @@ from gateway import SOURCE, Gateway
 from models import PAIRS, gguf
 from strict import check_message
 
-from byway.local.supervisor import Missing, weights
+from byway.local.supervisor import NotInstalled, builtin_weights
 
 pytestmark = pytest.mark.real
 LINUX = pytest.mark.skipif(
@@ -30,8 +30,8 @@ LINUX = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def file() -> Path:
     try:
-        return weights()
-    except Missing as missing:
+        return builtin_weights()
+    except NotInstalled as missing:
         pytest.skip(str(missing))
 
 

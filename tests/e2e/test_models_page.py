@@ -20,7 +20,7 @@ from playwright.sync_api import Locator, Page, expect
 from scripted import Say, Scripted
 from strict import check_message
 
-from byway.local.supervisor import Missing, weights
+from byway.local.supervisor import NotInstalled, builtin_weights
 
 KEY = "sk-live-typed-key-0123456789abcdef"
 #: Milliseconds until a real model has loaded on a busy machine.
@@ -341,8 +341,8 @@ def test_a_download_that_fails_says_what_to_do(page: Page, server: Scripted) -> 
 @pytest.mark.real
 def test_a_model_is_loaded_asked_by_its_alias_and_unloaded(page: Page, server: Scripted) -> None:
     try:
-        file = weights()
-    except Missing as missing:
+        file = builtin_weights()
+    except NotInstalled as missing:
         pytest.skip(str(missing))
     with opened(page, config(server, local_models={"paths": [str(file)]}), model=True) as gateway:
         row(page, "SmolLM2", "files").get_by_role("link", name="Load").click()

@@ -27,24 +27,27 @@ def python(code: str, *arguments: str) -> subprocess.Popen[str]:
 
 def test_a_lock_names_who_holds_it_and_is_let_go_when_that_process_is_killed(tmp_path: Path) -> None:
     code = "import sys\nfrom pathlib import Path\nfrom byway import platform\n"
-    code += "with platform.lock(Path(sys.argv[1])):\n    print('held', flush=True)\n    sys.stdin.read()\n"
+    code += "with platform.lock_folder(Path(sys.argv[1])):\n    print('held', flush=True)\n    sys.stdin.read()\n"
     other = python(code, str(tmp_path))
     with other:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
-        with pytest.raises(platform.Held, match=f"process {other.pid}.*--data-dir") as held, platform.lock(tmp_path):
+        with (
+            pytest.raises(platform.FolderLocked, match=f"process {other.pid}.*--data-dir") as held,
+            platform.lock_folder(tmp_path),
+        ):
             raise AssertionError("two have the same lock")
         assert held.value.pid == other.pid
         other.kill()
-    with platform.lock(tmp_path):
+    with platform.lock_folder(tmp_path):
         assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
-    with platform.lock(tmp_path):
+    with platform.lock_folder(tmp_path):
         pass
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="only on systems with such limits")
 def test_a_server_may_open_as_many_files_as_the_system_gives() -> None:
     code = "import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (256, 4096))\nfrom byway import platform\n"
-    code += "platform.prepare()\nprint(resource.getrlimit(resource.RLIMIT_NOFILE))"
+    code += "platform.prepare_server()\nprint(resource.getrlimit(resource.RLIMIT_NOFILE))"
     with python(code) as other:
         assert other.communicate()[0] == "(4096, 4096)\n"

@@ -18,7 +18,7 @@ import pytest
 from gateway import Gateway, config
 from scripted import Asked, Say, Scripted
 
-from byway.local.supervisor import Missing, weights
+from byway.local.supervisor import NotInstalled, builtin_weights
 
 ASK = {"model": "any", "max_tokens": 100, "messages": [{"role": "user", "content": "hello"}]}
 STREAM = {**ASK, "stream": True}
@@ -198,8 +198,8 @@ def test_keys_come_from_a_file_of_their_own_too() -> None:
 @pytest.mark.real
 def test_the_built_in_model_comes_and_goes_with_the_config() -> None:
     try:
-        weights()
-    except Missing as missing:
+        builtin_weights()
+    except NotInstalled as missing:
         pytest.skip(str(missing))
 
     def backends() -> dict[str, str]:

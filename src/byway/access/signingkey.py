@@ -26,11 +26,11 @@ def load_signing_key(folder: Path) -> bytes:
         reason = f"{path} does not have {SECRET_SIZE} bytes"
     except FileNotFoundError:
         pass
-    except platform.Exposed as error:
+    except platform.UnsafeFile as error:
         reason = str(error)
     if reason:
         log("Replaced the key that signs logins; every login has ended", logging.WARNING, reason=reason)
         path.unlink(missing_ok=True)
     key = os.urandom(SECRET_SIZE)
-    platform.write(path, key)
+    platform.write_private(path, key)
     return key

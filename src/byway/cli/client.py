@@ -22,9 +22,9 @@ _MOST: Final = 16 << 20
 def address(folder: Path) -> str | None:
     """The URL of the Byway that has this data folder; None when none runs, or it listens at a unix socket only."""
     try:
-        with platform.lock(folder):
+        with platform.lock_folder(folder):
             return None
-    except platform.Held:
+    except platform.FolderLocked:
         pass
     except OSError:
         return None

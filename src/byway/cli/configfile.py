@@ -88,13 +88,13 @@ class ConfigSource:
 
     def _key_file(self, config: Config) -> Path | None:
         file = config.api_keys.api_keys_file
-        return self.path.parent / platform.expanded(file) if file else None
+        return self.path.parent / platform.expand_user(file) if file else None
 
     def _with_paths(self, config: Config) -> Config:
         """The config with the files of local models where they are: relative to this file."""
 
         def rooted(path: str) -> str:
-            return str(self.path.parent.absolute() / platform.expanded(path))
+            return str(self.path.parent.absolute() / platform.expand_user(path))
 
         backends = tuple(
             msgspec.structs.replace(one, path=rooted(one.path)) if one.path else one for one in config.backends
@@ -163,7 +163,7 @@ def find(given: str | None, environ: Mapping[str, str], folder: str | None = Non
     vault = Vault(platform.data_folder(folder, environ), environ)
     named = given or environ.get(VARIABLE)
     if named:
-        return ConfigSource(platform.expanded(named), vault, needed=True)
+        return ConfigSource(platform.expand_user(named), vault, needed=True)
     return ConfigSource(platform.config_folder() / platform.CONFIG_NAME, vault, needed=False)
 
 

@@ -137,7 +137,7 @@ def _store(chosen: str | None) -> Iterator[Store]:
 
 
 def _who() -> str:
-    return f"{platform.user()}, byway key"
+    return f"{platform.user_name()}, byway key"
 
 
 def _moment(text: str) -> datetime.datetime:

@@ -21,8 +21,8 @@ from byway.display import duration, size
 if TYPE_CHECKING:
     from byway.config import Config
     from byway.config.editing import Edit
-    from byway.local.download import Progress
-    from byway.local.library import Found
+    from byway.local.download import DownloadProgress
+    from byway.local.library import ModelFile
 
 #: Seconds between two looks at a running Byway, until it has noticed an edit for sure, and until it must have loaded.
 _LOOK_EVERY: Final = 0.2
@@ -44,8 +44,8 @@ def add(path: Path, file: str | None, folder: str | None, as_json: bool) -> None
     source, config = saving.config(file, folder)
     path = path.absolute()
     data = platform.data_folder(folder, os.environ)
-    there = {one.path for one in library.find(data, os.environ, paths=config.local_models.paths)}
-    found = library.find(data, {}, home=path, paths=[str(path)]) if path.is_dir() else [_described(path)]
+    there = {one.path for one in library.find_models(data, os.environ, paths=config.local_models.paths)}
+    found = library.find_models(data, {}, home=path, paths=[str(path)]) if path.is_dir() else [_described(path)]
     fresh = [one for one in found if one.path not in there]
     if not found:
         raise Failure(f"There is no model in {path}: no file in it ends in .gguf.")
@@ -61,11 +61,11 @@ def add(path: Path, file: str | None, folder: str | None, as_json: bool) -> None
     )
 
 
-def _described(path: Path) -> Found:
+def _described(path: Path) -> ModelFile:
     from byway.local import library
 
     _usable(path)
-    return library.Found(library.called(path.name), path, path.stat().st_size, "added")
+    return library.ModelFile(library.model_name(path.name), path, path.stat().st_size, "added")
 
 
 @click.command()
@@ -80,7 +80,7 @@ def download(what: str, file: str | None, folder: str | None, as_json: bool) -> 
     says one. HF_TOKEN is used for repositories that want it.
     """
     _, config = saving.config(file, folder)
-    from byway.local.download import Failed
+    from byway.local.download import DownloadError
     from byway.local.download import download as fetch
 
     models = platform.private_folder(platform.data_folder(folder, os.environ)) / "models"
@@ -91,7 +91,7 @@ def download(what: str, file: str | None, folder: str | None, as_json: bool) -> 
                 what, models, config.local_models, local_only=config.local_only, show=lambda one: line.show(_told(one))
             )
         )
-    except Failed as failed:
+    except DownloadError as failed:
         line.clear()
         raise Failure(str(failed)) from None
     except KeyboardInterrupt:
@@ -101,14 +101,14 @@ def download(what: str, file: str | None, folder: str | None, as_json: bool) -> 
     if as_json:
         print_json({"path": str(done.path), "size": done.size, "checked": done.checked, "fresh": done.fresh})
         return
-    from byway.local.library import called
+    from byway.local.library import model_name
 
     checked = "its checksum is right" if done.checked else "nobody has said its checksum, so it was not verified"
     click.echo(f"{done.path}: {size(done.size)}, {checked if done.fresh else 'it was there already'}")
-    click.echo(f"To run it: byway models load {called(done.path.name)}")
+    click.echo(f"To run it: byway models load {model_name(done.path.name)}")
 
 
-def _told(one: Progress) -> str:
+def _told(one: DownloadProgress) -> str:
     if one.checking:
         return f"{one.name}: checking {size(one.done)}"
     share = f" of {size(one.total)} ({one.done * 100 // max(1, one.total)} %)" if one.total is not None else ""
@@ -151,18 +151,20 @@ def load(
     data = platform.data_folder(folder, os.environ)
     found, path = _which(model, config, data)
     _usable(path)
-    name = name or edits.plain(found)
+    name = name or edits.backend_name(found)
     options = {"window": window, "gpu_layers": gpu_layers, "threads": threads, "idle_unload": idle_unload}
     try:
-        served, changes = edits.load(config, str(path), options, name=name, alias=alias or "", fresh=not source.there)
-    except edits.Taken as taken:
+        served, changes = edits.load_edits(
+            config, str(path), options, name=name, alias=alias or "", fresh=not source.there
+        )
+    except edits.NameTaken as taken:
         raise Failure(f"{taken} Choose another --name.") from None
     running = address(data)
     before = _memory(running, name)
     _save(source, data, changes, f"model {name} loaded")
     began = time.monotonic()
     state = _await(running, name, gone=False) if running else None
-    after, spare = _memory(running, name), platform.spare()
+    after, spare = _memory(running, name), platform.available_memory()
     if as_json:
         told = {
             "backend": name,
@@ -200,7 +202,7 @@ def unload(model: str, file: str | None, folder: str | None, as_json: bool) -> N
         names = ", ".join(one.name for _, one in own) or "none"
         raise Failure(f"No model that Byway runs is called {model}. There are: {names}.")
     at, settings = fitting[0]
-    changes = edits.unload(config, at)
+    changes = edits.unload_edits(config, at)
     running = address(data)
     before = _memory(running, settings.name)
     if not _save(source, data, changes, f"model {settings.name} unloaded"):
@@ -211,12 +213,12 @@ def unload(model: str, file: str | None, folder: str | None, as_json: bool) -> N
     if running:
         _await(running, settings.name, gone=True)
     if as_json:
-        print_json({"backend": settings.name, "memory_before": before, "memory_free": platform.spare()})
+        print_json({"backend": settings.name, "memory_before": before, "memory_free": platform.available_memory()})
         return
     aliases = ", ".join(str(one.path[1]) for one in changes[1:])
     changed = f"; changed aliases: {aliases}" if aliases else ""
     click.echo(f"{model} is unloaded{changed}.")
-    _say_memory(before, 0 if before else None, platform.spare())
+    _say_memory(before, 0 if before else None, platform.available_memory())
 
 
 # ---------------------------------------------------------------------------------------------------------- the settings
@@ -226,7 +228,7 @@ def _save(source: ConfigSource, data: Path, edits: Sequence[Edit], why: str) -> 
     """Edit the config file; False when there was nothing to change. What would not be a good config is not written."""
     with saving.opened(source, data) as filing:
         before = filing.read().etag
-        return filing.change(edits, f"{platform.user()}, byway models", why).etag != before
+        return filing.change(edits, f"{platform.user_name()}, byway models", why).etag != before
 
 
 def _which(model: str, config: Config, data: Path) -> tuple[str, Path]:
@@ -236,10 +238,10 @@ def _which(model: str, config: Config, data: Path) -> tuple[str, Path]:
     for one in config.backends:
         if one.path and model in (one.name, *one.names):
             return one.name, Path(one.path)
-    path = platform.expanded(model)
+    path = platform.expand_user(model)
     if path.is_file():
-        return library.called(path.name), path.absolute()
-    found = library.find(data, os.environ, paths=config.local_models.paths)
+        return library.model_name(path.name), path.absolute()
+    found = library.find_models(data, os.environ, paths=config.local_models.paths)
     asked = model.lower()
     fitting = [one for one in found if one.name.lower() == asked] or [one for one in found if asked in one.name.lower()]
     if len(fitting) == 1:
@@ -253,12 +255,12 @@ def _which(model: str, config: Config, data: Path) -> tuple[str, Path]:
 
 
 def _usable(path: Path) -> None:
-    from byway.local.supervisor import Missing, Unusable, engine, usable
+    from byway.local.supervisor import NotInstalled, UnusableFile, check_model_file, require_engine
 
     try:
-        engine()
-        usable(path)
-    except (Missing, Unusable) as error:
+        require_engine()
+        check_model_file(path)
+    except (NotInstalled, UnusableFile) as error:
         raise Failure(str(error)) from None
 
 

@@ -104,7 +104,7 @@ def files(config: Config, folder: Path) -> list[dict[str, Any]]:
 
     told = []
     loaded = {one.path: one.name for one in config.backends if one.path}
-    for one in library.find(folder, os.environ, paths=config.local_models.paths):
+    for one in library.find_models(folder, os.environ, paths=config.local_models.paths):
         about: dict[str, Any] = {
             "name": one.name,
             "path": str(one.path),
@@ -114,8 +114,8 @@ def files(config: Config, folder: Path) -> list[dict[str, Any]]:
             "backend": loaded.get(str(one.path)),
         }
         try:
-            model = library.describe(one.path)
-        except (gguf.Broken, OSError) as error:
+            model = library.read_model_header(one.path)
+        except (gguf.InvalidFile, OSError) as error:
             words = error.strerror if isinstance(error, OSError) else str(error)
             told.append({**about, "problem": words or "cannot be read"})
             continue
@@ -192,15 +192,23 @@ async def answers(runtime: Runtime) -> dict[str, Any]:
 
 def _own(settings: BackendSettings) -> tuple[str, str, int | None]:
     """State, message and window of a model that Byway would run itself."""
-    from byway.local.supervisor import MOST, WINDOW, Missing, Unusable, engine, usable, weights
+    from byway.local.supervisor import (
+        BUILTIN_WINDOW,
+        DEFAULT_WINDOW_LIMIT,
+        NotInstalled,
+        UnusableFile,
+        builtin_weights,
+        check_model_file,
+        require_engine,
+    )
 
     try:
         if settings.path:
-            engine()
-            own = min(usable(Path(settings.path)).window or MOST, MOST)
+            require_engine()
+            own = min(check_model_file(Path(settings.path)).window or DEFAULT_WINDOW_LIMIT, DEFAULT_WINDOW_LIMIT)
         else:
-            weights()
-            own = WINDOW
-    except (Missing, Unusable) as error:
+            builtin_weights()
+            own = BUILTIN_WINDOW
+    except (NotInstalled, UnusableFile) as error:
         return "failed", str(error), None
     return "ready", "starts with `byway up`", settings.window or own

@@ -66,7 +66,7 @@ def _open(data: Path, url: str) -> None:
     text = html.escape(url)
     page = f'<!doctype html><meta http-equiv="refresh" content="0;url={text}"><a href="{text}">Open Byway</a>\n'
     try:
-        platform.write(door, page.encode())
+        platform.write_private(door, page.encode())
         opened = webbrowser.open(door.as_uri())
     except (OSError, webbrowser.Error):
         opened = False

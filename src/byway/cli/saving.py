@@ -96,7 +96,7 @@ def save(filing: ConfigFile, edits: Callable[[Config], Sequence[Edit]], command:
 
 def who(command: str) -> str:
     """Who does something, in words for the history."""
-    return f"{platform.user()}, {command}"
+    return f"{platform.user_name()}, {command}"
 
 
 def config_of(filing: ConfigFile, text: str) -> Config:

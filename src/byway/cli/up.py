@@ -50,8 +50,8 @@ def command(
     for line in warnings(source, config):
         click.echo(line, err=True)
 
-    logs.start(config.logging.level, config.logging.format, colour=platform.has_colour(sys.stderr, os.environ))
-    platform.prepare()
+    logs.start(config.logging.level, config.logging.format, colour=platform.supports_colour(sys.stderr, os.environ))
+    platform.prepare_server()
     data = platform.data_folder(folder, os.environ)
     with _held(data), _opened(data) as store:
         stored = store.key_records()
@@ -78,7 +78,7 @@ def command(
             )
     if again:
         logs.flush()
-        platform.again(sys.argv[1:])
+        platform.restart_process(sys.argv[1:])
 
 
 @contextlib.contextmanager
@@ -88,11 +88,11 @@ def _held(folder: Path) -> Iterator[None]:
         remark = platform.close_to_others(platform.private_folder(folder))
         if remark:
             click.echo(f"warning: {remark}", err=True)
-        with platform.lock(folder):
+        with platform.lock_folder(folder):
             yield
-    except platform.Exposed as error:
+    except platform.UnsafeFile as error:
         raise Failure(str(error)) from None
-    except platform.Held as error:
+    except platform.FolderLocked as error:
         raise Failure(str(error)) from None
     except OSError as error:
         if error.filename is None or not str(error.filename).startswith(str(folder)):
@@ -106,7 +106,7 @@ def _tell_others(folder: Path, listeners: Sequence[Listener], root: str) -> None
     """Write down where other commands find this Byway; what is there of an earlier one must not lead elsewhere."""
     tcp = next((one for one in listeners if one.port is not None), None)
     with contextlib.suppress(OSError):
-        platform.write(folder / ADDRESS, f"{_base(tcp, root)}\n".encode() if tcp else b"")
+        platform.write_private(folder / ADDRESS, f"{_base(tcp, root)}\n".encode() if tcp else b"")
 
 
 @contextlib.contextmanager
@@ -154,7 +154,7 @@ async def _serve(
     from byway.admin.services import AdminServices
     from byway.config.file import ConfigFile
     from byway.gateway import Gateway
-    from byway.local.supervisor import Child, options
+    from byway.local.supervisor import ModelProcess, process_options
     from byway.runtime import Runtime
     from byway.server import lifecycle
 
@@ -166,7 +166,9 @@ async def _serve(
         [*listeners, *((own,) if own else ())],
         source,
         insecure=insecure,
-        child=None if no_model else lambda settings, tell: Child(settings.names[0], folder, tell, options(settings)),
+        child=None
+        if no_model
+        else lambda settings, tell: ModelProcess(settings.names[0], folder, tell, process_options(settings)),
     )
 
     filing = ConfigFile(source.path, source.check, store, folder)
@@ -204,7 +206,7 @@ _LOOKS: Final[dict[str, dict[str, bool | str]]] = {
 
 
 def _print(text: str, **looks: bool | str) -> None:
-    colour = platform.has_colour(sys.stdout, os.environ)
+    colour = platform.supports_colour(sys.stdout, os.environ)
     click.echo(click.style(text, **looks) if colour and text and looks else text)  # type: ignore[arg-type]
 
 
@@ -249,7 +251,7 @@ async def _facts(service: Service, source: ConfigSource, notes: Sequence[str], s
     """What the welcome has to know, from the runtime as it is now and the servers found on this machine."""
     from byway.admin.exports import answering
     from byway.cli.welcome import Answerer, Facts
-    from byway.local.discovery import find as servers
+    from byway.local.discovery import discover as servers
 
     runtime = service.gateway.runtime
     config = runtime.config

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from byway import platform
 from byway.admin.exports import LARGE, curl, launch, variables
 from byway.backends.vendors import VENDORS
-from byway.local.discovery import Found
+from byway.local.discovery import DiscoveredServer
 
 _BUILTIN: Final = (
     "The built-in model is for checking the wiring and for short answers: 135 million parameters, a window of 8k "
@@ -53,7 +53,7 @@ class Facts(NamedTuple):
     """That model is the built-in one."""
     keys: tuple[str, ...] | None = None
     """What the keys are called of which one is asked for; None when none is."""
-    found: tuple[Found, ...] = ()
+    found: tuple[DiscoveredServer, ...] = ()
     notes: tuple[str, ...] = ()
     page: str = ""
     """The link that opens the settings page once."""
@@ -103,7 +103,7 @@ def _state(facts: Facts) -> list[Line]:
 
 
 def _claude(facts: Facts) -> list[Line]:
-    lines = [Line(platform.export(name, value), "code") for name, value in variables(facts)]
+    lines = [Line(platform.export_command(name, value), "code") for name, value in variables(facts)]
     lines.append(Line(launch(facts), "code"))
     if facts.keys is not None:
         which = (
@@ -113,8 +113,8 @@ def _claude(facts: Facts) -> list[Line]:
     if facts.window is None and not facts.official:
         lines.append(Line(f"If its window is below {LARGE:,} tokens, say so too:", "dim"))
         if facts.claude:
-            lines.append(Line(platform.export("ANTHROPIC_MODEL", facts.main), "dim"))
-        lines.append(Line(platform.export("CLAUDE_CODE_MAX_CONTEXT_TOKENS", "WINDOW"), "dim"))
+            lines.append(Line(platform.export_command("ANTHROPIC_MODEL", facts.main), "dim"))
+        lines.append(Line(platform.export_command("CLAUDE_CODE_MAX_CONTEXT_TOKENS", "WINDOW"), "dim"))
     if not facts.official:
         # It asks that host before each page, whatever its base URL is (measured).
         lines.append(Line('Off-line, WebFetch needs "skipWebFetchPreflight": true in Claude Code\'s settings.', "dim"))
@@ -134,7 +134,7 @@ def _offers(facts: Facts) -> list[Line]:
     return lines
 
 
-def offer(found: Found) -> list[str]:
+def offer(found: DiscoveredServer) -> list[str]:
     """The lines of `byway.yaml` that use a server which was found."""
     usual = found.url == VENDORS[found.vendor].url
     return [

@@ -84,7 +84,7 @@ class ConfigFile:
         text = self._text()
         if text and etag(text) != self._store.newest_etag(self._name):
             # Perhaps somebody has written it this moment, and is about to say who it was.
-            with platform.turn(self._lock):
+            with platform.exclusive(self._lock):
                 return self._kept()
         return ConfigText(text, etag(text))
 
@@ -112,7 +112,7 @@ class ConfigFile:
 
         Changes of others in other places stay. Raises Stale where they are in the same place, and Unchangeable.
         """
-        with platform.turn(self._lock):
+        with platform.exclusive(self._lock):
             now = self._before()
             merged = base is not None and base != now.etag
             if merged:
@@ -128,7 +128,7 @@ class ConfigFile:
 
     def write(self, text: str, who: str, why: str, base: str | None = None) -> SaveResult:
         """Replace the file. `base`: the etag of what is replaced; raises Stale when it is another by now."""
-        with platform.turn(self._lock):
+        with platform.exclusive(self._lock):
             now = self._before()
             if base is not None and base != now.etag:
                 raise ConfigChanged(now.etag)
@@ -206,7 +206,9 @@ class ConfigFile:
             )
         # Who has closed the file to all but a group wants that group to go on reading it.
         shared = facts is not None and not facts.st_mode & _ALL
-        platform.write(self.path, data, like=facts, mode=0o600 | (facts.st_mode & _GROUP if facts and shared else 0))
+        platform.write_private(
+            self.path, data, like=facts, mode=0o600 | (facts.st_mode & _GROUP if facts and shared else 0)
+        )
 
     def _number(self, mark: str) -> int | None:
         """The number of the version that has this etag; None when it is kept no more."""

@@ -16,11 +16,11 @@ from byway.problems import Problem
 from byway.upstream.client import Upstream
 
 #: Seconds for all questions to one server. It is on this machine: one that is slower is busy, and offered another time.
-LIMIT: Final = 0.3
+TIMEOUT: Final = 0.3
 _BODY_LIMIT: Final = 4 << 20
 
 
-class Found(NamedTuple):
+class DiscoveredServer(NamedTuple):
     """A model server on this machine."""
 
     vendor: str
@@ -30,7 +30,7 @@ class Found(NamedTuple):
     version: str = ""
 
 
-class _Reply(NamedTuple):
+class _ServerReply(NamedTuple):
     status: int
     headers: Mapping[str, str]
     body: Any
@@ -47,7 +47,7 @@ class _Reply(NamedTuple):
         return [one for one in entries if isinstance(one, dict)] if isinstance(entries, list) else []
 
 
-_Get = Callable[[str], Awaitable[_Reply]]
+_Get = Callable[[str], Awaitable[_ServerReply]]
 
 
 async def _ollama(get: _Get) -> tuple[tuple[str, ...], str] | None:
@@ -89,38 +89,38 @@ async def _vllm(get: _Get) -> tuple[tuple[str, ...], str] | None:
     return models.names("data", "id"), version
 
 
-_ASK: Final = {"ollama": _ollama, "lmstudio": _lmstudio, "llamacpp": _llamacpp, "vllm": _vllm}
+_PROBES: Final = {"ollama": _ollama, "lmstudio": _lmstudio, "llamacpp": _llamacpp, "vllm": _vllm}
 
 
-async def find(places: Mapping[str, str] | None = None, limit: float = LIMIT) -> list[Found]:
+async def discover(places: Mapping[str, str] | None = None, limit: float = TIMEOUT) -> list[DiscoveredServer]:
     """The servers that answer, all asked at once. `places` gives URLs by vendor; their usual ones when not given."""
     if places is None:
-        places = {name: VENDORS[name].url or "" for name in _ASK}
-    found = await asyncio.gather(*(_find(vendor, url, limit) for vendor, url in places.items()))
+        places = {name: VENDORS[name].url or "" for name in _PROBES}
+    found = await asyncio.gather(*(_discover(vendor, url, limit) for vendor, url in places.items()))
     return [one for one in found if one is not None]
 
 
-async def _find(vendor: str, url: str, limit: float) -> Found | None:
+async def _discover(vendor: str, url: str, limit: float) -> DiscoveredServer | None:
     upstream = Upstream(
         url, timeouts=TimeoutSettings(connect=limit, first_byte=limit, between_chunks=limit), proxy="none"
     )
 
-    async def get(path: str) -> _Reply:
+    async def get(path: str) -> _ServerReply:
         answer = await upstream.open(Call("GET", path, (("accept", "application/json"),)))
         try:
             body = await answer.body(_BODY_LIMIT)
         finally:
             answer.close()
         try:
-            return _Reply(answer.status, answer.headers, msgspec.json.decode(body))
+            return _ServerReply(answer.status, answer.headers, msgspec.json.decode(body))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return _Reply(answer.status, answer.headers, None)
+            return _ServerReply(answer.status, answer.headers, None)
 
     try:
         async with asyncio.timeout(limit):
-            told = await _ASK[vendor](get)
+            told = await _PROBES[vendor](get)
     except (Problem, TimeoutError):
         return None
     finally:
         await upstream.close()
-    return None if told is None else Found(vendor, url, *told)
+    return None if told is None else DiscoveredServer(vendor, url, *told)

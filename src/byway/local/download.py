@@ -22,13 +22,13 @@ from typing import Any, Final, NamedTuple
 from byway import platform, urls
 from byway.config import LocalModelSettings
 from byway.local import hub, library
-from byway.local.gguf import Broken
-from byway.local.hub import Item, Repo, Unfound
-from byway.local.transfer import Again, Failed, Resolve, Web, number
+from byway.local.gguf import InvalidFile
+from byway.local.hub import NoSuchModel, RemoteFile, Repository
+from byway.local.transfer import DownloadError, HubClient, Interrupted, Resolve, parse_number
 from byway.problems import Problem
 from byway.upstream.client import Answer
 
-__all__ = ["Downloaded", "Failed", "Progress", "amount", "download"]
+__all__ = ["DownloadError", "DownloadProgress", "DownloadedFile", "download", "format_bytes"]
 
 #: Bytes that are gathered before they are written, and how often the disk is looked at while that goes on.
 _GATHERED: Final = 4 << 20
@@ -47,7 +47,7 @@ _UNKNOWN: Final = re.compile(r"bytes \*/(\d{1,19})")
 Free = Callable[[Path], int]
 
 
-class Progress(NamedTuple):
+class DownloadProgress(NamedTuple):
     """How far a download is."""
 
     name: str
@@ -62,7 +62,7 @@ class Progress(NamedTuple):
     """All is there and its checksum is being taken."""
 
 
-class Downloaded(NamedTuple):
+class DownloadedFile(NamedTuple):
     """A model that is on the disk now."""
 
     path: Path
@@ -81,31 +81,31 @@ async def download(
     *,
     local_only: bool = False,
     environ: Mapping[str, str] = os.environ,
-    show: Callable[[Progress], None] = lambda progress: None,
+    show: Callable[[DownloadProgress], None] = lambda progress: None,
     resolve: Resolve | None = None,
     free: Free = lambda path: shutil.disk_usage(path).free,
     pause: float = 1.0,
-) -> Downloaded:
+) -> DownloadedFile:
     """Get what `text` names (a URL, or `owner/repo[:quantisation or file]`) into `folder`; raises Failed.
 
     Cancelled, it leaves a `.part` beside the name, from which the next call goes on. `show` hears of it a few times a
     second. `resolve(host, port)` gives a name's IP addresses, `free(folder)` the bytes that a disk has left.
     """
-    web = Web(settings.hub, local_only=local_only, environ=environ, resolve=resolve)
+    web = HubClient(settings.hub, local_only=local_only, environ=environ, resolve=resolve)
     try:
-        wanted = hub.wanted(text)
-        if isinstance(wanted, Repo):
+        wanted = hub.parse_source(text)
+        if isinstance(wanted, Repository):
             listing = await web.page(wanted.tree, f"{wanted.owner}/{wanted.name}")
-            items = hub.choose(wanted, listing, settings.hub)
+            items = hub.select_files(wanted, listing, settings.hub)
         else:
-            items = [wanted._replace(url=hub.plain(wanted.url, settings.hub))]
-    except Unfound as unfound:
-        raise Failed(str(unfound)) from None
-    done: list[Downloaded] = []
+            items = [wanted._replace(url=hub.download_url(wanted.url, settings.hub))]
+    except NoSuchModel as unfound:
+        raise DownloadError(str(unfound)) from None
+    done: list[DownloadedFile] = []
     for item in items:
-        one = _Download(web, item, folder / item.name, show, free, pause)
+        one = _FileDownload(web, item, folder / item.name, show, free, pause)
         done.append(await one.run())
-    return Downloaded(
+    return DownloadedFile(
         done[0].path,
         sum(one.size for one in done),
         all(one.checked for one in done),
@@ -116,11 +116,17 @@ async def download(
 # -------------------------------------------------------------------------------------------------------------- one file
 
 
-class _Download:
+class _FileDownload:
     """One file on its way."""
 
     def __init__(
-        self, web: Web, item: Item, path: Path, show: Callable[[Progress], None], free: Free, pause: float
+        self,
+        web: HubClient,
+        item: RemoteFile,
+        path: Path,
+        show: Callable[[DownloadProgress], None],
+        free: Free,
+        pause: float,
     ) -> None:
         self._web = web
         self._item = item
@@ -137,33 +143,31 @@ class _Download:
         self._shown = 0.0
         self._seen: list[tuple[float, int]] = []
 
-    async def run(self) -> Downloaded:
+    async def run(self) -> DownloadedFile:
         """Get it; raises Failed."""
         if self._path.exists():
             size = self._path.stat().st_size
             if self._total is not None and size != self._total:
-                raise Failed(f"{self._path} is there with another size. Move it away, then download again.")
-            return Downloaded(self._path, size, checked=False, fresh=False)
+                raise DownloadError(f"{self._path} is there with another size. Move it away, then download again.")
+            return DownloadedFile(self._path, size, checked=False, fresh=False)
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
             with os.fdopen(os.open(self._part, flags, 0o600), "r+b") as file:
-                if not platform.claim(file.fileno()):
-                    raise Failed(f"{self._path.name} is being downloaded already.")
+                if not platform.try_lock(file.fileno()):
+                    raise DownloadError(f"{self._path.name} is being downloaded already.")
                 await self._fill(file)
                 await asyncio.to_thread(os.fsync, file.fileno())
                 await self._check(file)
             self._part.replace(self._path)
         except OSError as error:
-            raise Failed(self._words(error)) from None
+            raise DownloadError(self._words(error)) from None
         self._mark.unlink(missing_ok=True)
-        return Downloaded(self._path, self._done, checked=bool(self._sha256))
+        return DownloadedFile(self._path, self._done, checked=bool(self._sha256))
 
     def _words(self, error: OSError) -> str:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return (
-                f"The disk of {self._path.parent} is full. Make room, then call it again: it goes on from where it is."
-            )
+            return f"The disk of {self._path.parent} is full. Free some space, then download again: it resumes."
         return f"{error.filename or self._part} cannot be written: {error.strerror or error}."
 
     async def _fill(self, file: BufferedRandom) -> None:
@@ -175,12 +179,12 @@ class _Download:
             try:
                 await self._attempt(file)
                 return
-            except (Problem, Again) as problem:
-                why = str(problem) if isinstance(problem, Again) else problem.message
+            except (Problem, Interrupted) as problem:
+                why = str(problem) if isinstance(problem, Interrupted) else problem.message
             tries = 0 if self._done > before else tries + 1
             if tries >= _TRIES:
                 kept = f" {self._done:,} bytes are kept: call it again to go on from there." if self._done else ""
-                raise Failed(f"The download of {self._path.name} broke off: {why}.{kept}")
+                raise DownloadError(f"The download of {self._path.name} broke off: {why}.{kept}")
             await asyncio.sleep(min(self._pause * 2**tries, _LONGEST_PAUSE))
 
     def _begin(self, file: BufferedRandom) -> None:
@@ -236,21 +240,23 @@ class _Download:
     def _learn(self, sha256: str, size: int | None) -> None:
         """What the hub itself says of the file."""
         if sha256 and self._sha256 and sha256 != self._sha256:
-            raise Failed(f"{self._path.name} has changed on the hub while it was being downloaded. Call it again.")
+            raise DownloadError(
+                f"{self._path.name} has changed on the hub while it was being downloaded. Call it again."
+            )
         self._sha256 = sha256 or self._sha256
         self._total = size if self._total is None else self._total
 
     def _begun(self, file: BufferedRandom, answer: Answer) -> int | None:
         """What the head of an answer means for the file: how many bytes it will have, -1 when nobody says; None when it has
         them all."""
-        status, length = answer.status, number(answer.headers.get("content-length", ""))
+        status, length = answer.status, parse_number(answer.headers.get("content-length", ""))
         if status == 206:
             found = _RANGE.fullmatch(answer.headers.get("content-range", ""))
             etag = answer.headers.get("etag", "")
             changed = bool(self._etag and etag and etag != self._etag)
             if found is None or int(found[1]) != self._done or changed:
                 self._restart(file)
-                raise Again("the server gave another part than it was asked for")
+                raise Interrupted("the server gave another part than it was asked for")
             told = int(found[3]) if found[3] != "*" else -1
         elif status == 200:
             # It is another file by now, or the server knows no parts: all of it comes.
@@ -261,16 +267,16 @@ class _Download:
             if gone and int(gone[1]) == self._done and self._total in (None, self._done):
                 return None
             self._restart(file)
-            raise Again("the file has changed on the server")
+            raise Interrupted("the file has changed on the server")
         elif status in (408, 429) or status >= 500:
-            wait = number(answer.headers.get("retry-after", ""))
+            wait = parse_number(answer.headers.get("retry-after", ""))
             if status == 429 and (wait is None or wait > _LONGEST_PAUSE):
-                raise Failed(self._web.refusal(urls.parse(self._item.url), answer, self._path.name))
-            raise Again(f"the server answers with HTTP {status}")
+                raise DownloadError(self._web.refusal(urls.parse(self._item.url), answer, self._path.name))
+            raise Interrupted(f"the server answers with HTTP {status}")
         else:
-            raise Failed(self._web.refusal(urls.parse(self._item.url), answer, self._path.name))
+            raise DownloadError(self._web.refusal(urls.parse(self._item.url), answer, self._path.name))
         if told >= 0 and self._total is not None and told != self._total:
-            raise Failed(
+            raise DownloadError(
                 f"The server would send {told:,} bytes of {self._path.name}, and the hub says that it has {self._total:,}. "
                 "Nothing was kept; try again later."
             )
@@ -279,9 +285,9 @@ class _Download:
     def _room(self, needed: int) -> None:
         left = self._free(self._path.parent)
         if needed + _MARGIN > left:
-            raise Failed(
-                f"{self._path.name} needs {amount(needed)} more, and the disk of {self._path.parent} has {amount(left)} left "
-                f"({amount(_MARGIN)} of that stay free). Make room, then call it again."
+            raise DownloadError(
+                f"{self._path.name} needs {format_bytes(needed)} more, and the disk of {self._path.parent} has "
+                f"{format_bytes(left)} left, of which {format_bytes(_MARGIN)} stay free. Free some space, then download again."
             )
 
     def _note(self, answer: Answer) -> None:
@@ -289,7 +295,7 @@ class _Download:
         etag = answer.headers.get("etag", "")
         self._etag = "" if etag.startswith("W/") or len(etag) > 500 else etag
         mark = {"url": self._url_mark, "etag": self._etag, "sha256": self._sha256}
-        platform.write(self._mark, json.dumps(mark).encode())
+        platform.write_private(self._mark, json.dumps(mark).encode())
 
     async def _read(self, file: BufferedRandom, answer: Answer, total: int | None) -> None:
         gathered: list[bytes] = []
@@ -299,7 +305,7 @@ class _Download:
         try:
             while data := await answer.read():
                 if total is not None and self._done + size + len(data) > total:
-                    raise Failed(
+                    raise DownloadError(
                         f"The server sends more than the {total:,} bytes that it has told of {self._path.name}."
                     )
                 gathered.append(data)
@@ -318,7 +324,7 @@ class _Download:
             file.flush()
             self._done += size
         if total is not None and self._done < total:
-            raise Again("the server ended before all was there")
+            raise Interrupted("the server ended before all was there")
         self._total = self._done
         self._tell(self._total, self._done, last=True)
 
@@ -341,31 +347,31 @@ class _Download:
         began, before = self._seen[0]
         speed = (done - before) / (now - began) if now > began else 0.0
         left = (total - done) / speed if total is not None and speed > 0 else None
-        self._show(Progress(self._path.name, done, total, speed, left))
+        self._show(DownloadProgress(self._path.name, done, total, speed, left))
 
     async def _check(self, file: BufferedRandom) -> None:
         """Is it what the hub says, and a model at all? What is not goes."""
         if self._sha256:
-            self._show(Progress(self._path.name, self._done, self._done, checking=True))
+            self._show(DownloadProgress(self._path.name, self._done, self._done, checking=True))
             file.seek(0)
             found = await asyncio.to_thread(lambda: hashlib.file_digest(file, "sha256").hexdigest())
             if found != self._sha256:
                 self._discard()
-                raise Failed(
+                raise DownloadError(
                     f"{self._path.name} came with another checksum than the hub says (SHA-256 {found}, should be "
                     f"{self._sha256}). It was removed; download it again."
                 )
         try:
-            library.describe(self._part)
-        except Broken as broken:
+            library.read_model_header(self._part)
+        except InvalidFile as broken:
             self._discard()
-            raise Failed(f"What came as {self._path.name} {broken}. It was removed.") from None
+            raise DownloadError(f"What came as {self._path.name} {broken}. It was removed.") from None
 
     def _discard(self) -> None:
         self._part.unlink(missing_ok=True)
         self._mark.unlink(missing_ok=True)
 
 
-def amount(count: int) -> str:
+def format_bytes(count: int) -> str:
     """Bytes for people: `4.7 GB`."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

@@ -16,27 +16,27 @@ import msgspec
 from byway import platform
 from byway.config import LocalModelSettings
 from byway.local import hub
-from byway.local.download import Downloaded, Failed, Progress, download
-from byway.local.hub import Repo, Unfound
+from byway.local.download import DownloadedFile, DownloadError, DownloadProgress, download
+from byway.local.hub import NoSuchModel, Repository
 
-State = Literal["running", "stopped", "failed", "done"]
+DownloadState = Literal["running", "stopped", "failed", "done"]
 #: So many are remembered, and so many run at once.
 _MOST: Final = 20
 _AT_ONCE: Final = 3
 _ENDS: Final = (".part", ".part.json")
 
 
-class Job:
+class BackgroundDownload:
     """One download. `text` is what a person asked for: a URL, or `owner/repo[:quantisation]`."""
 
-    def __init__(self, number: int, text: str, state: State) -> None:
+    def __init__(self, number: int, text: str, state: DownloadState) -> None:
         self.number = number
         self.text = text
         self.state = state
         self.message = ""
         """Why it failed, in words."""
-        self.progress: Progress | None = None
-        self.done: Downloaded | None = None
+        self.progress: DownloadProgress | None = None
+        self.done: DownloadedFile | None = None
         self.began = time.time()
         self.task: asyncio.Task[None] | None = None
 
@@ -52,7 +52,7 @@ class Downloads:
     def __init__(self, folder: Path, **options: Any) -> None:
         """`folder`: Byway's data folder. `options` go to `download`."""
         self.folder = folder / "models"
-        self.jobs: list[Job] = []
+        self.jobs: list[BackgroundDownload] = []
         self._memory = folder / "downloads.json"
         self._options = options
         self._last = 0
@@ -70,12 +70,12 @@ class Downloads:
             return shutil.disk_usage(place).free
         return None
 
-    def begin(self, text: str, settings: LocalModelSettings, *, local_only: bool = False) -> Job:
+    def begin(self, text: str, settings: LocalModelSettings, *, local_only: bool = False) -> BackgroundDownload:
         """Start what `text` names, or go on with it. Raises ValueError in words for a person."""
         text = text.strip()
         try:
-            hub.wanted(text)
-        except Unfound as unfound:
+            hub.parse_source(text)
+        except NoSuchModel as unfound:
             raise ValueError(str(unfound)) from None
         job = next((one for one in self.jobs if one.text == text), None)
         if job is not None and job.state == "running":
@@ -89,18 +89,18 @@ class Downloads:
         self._remember()
         return fresh
 
-    def again(self, number: int, settings: LocalModelSettings, *, local_only: bool = False) -> Job:
+    def again(self, number: int, settings: LocalModelSettings, *, local_only: bool = False) -> BackgroundDownload:
         """Go on with a download that was stopped or has failed. Raises ValueError."""
         return self.begin(self.job(number).text, settings, local_only=local_only)
 
-    def job(self, number: int) -> Job:
+    def job(self, number: int) -> BackgroundDownload:
         """The download of that number; raises ValueError."""
         found = next((one for one in self.jobs if one.number == number), None)
         if found is None:
             raise ValueError("There is no such download any more.")
         return found
 
-    async def cancel(self, number: int) -> Job:
+    async def cancel(self, number: int) -> BackgroundDownload:
         """Stop it; what has come is kept. Raises ValueError."""
         job = self.job(number)
         if job.task is not None:
@@ -127,8 +127,8 @@ class Downloads:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _run(self, job: Job, settings: LocalModelSettings, local_only: bool) -> None:
-        def show(progress: Progress) -> None:
+    async def _run(self, job: BackgroundDownload, settings: LocalModelSettings, local_only: bool) -> None:
+        def show(progress: DownloadProgress) -> None:
             job.progress = progress
 
         try:
@@ -136,7 +136,7 @@ class Downloads:
                 job.text, self.folder, settings, local_only=local_only, show=show, **self._options
             )
             job.state = "done"
-        except Failed as failed:
+        except DownloadError as failed:
             job.state, job.message = "failed", str(failed)
         except asyncio.CancelledError:
             # It was wished for: by whoever cancels, and nobody waits for more of it.
@@ -151,23 +151,23 @@ class Downloads:
             job.task = None
             self._remember()
 
-    def _add(self, text: str, state: State) -> Job:
+    def _add(self, text: str, state: DownloadState) -> BackgroundDownload:
         self._last += 1
-        job = Job(self._last, text, state)
+        job = BackgroundDownload(self._last, text, state)
         self.jobs.insert(0, job)
         for old in [one for one in self.jobs if one.state == "done"][_MOST:]:
             self.jobs.remove(old)
         return job
 
-    def _sweep(self, job: Job) -> None:
+    def _sweep(self, job: BackgroundDownload) -> None:
         """Remove what has come of a download that is given up."""
         for part in self._parts(job):
             part.unlink(missing_ok=True)
-            prune(part.parent, self.folder)
+            remove_empty_folders(part.parent, self.folder)
 
-    def _parts(self, job: Job) -> list[Path]:
-        wanted = hub.wanted(job.text)
-        if not isinstance(wanted, Repo):
+    def _parts(self, job: BackgroundDownload) -> list[Path]:
+        wanted = hub.parse_source(job.text)
+        if not isinstance(wanted, Repository):
             path = self.folder / wanted.name
             return [path.with_name(f"{path.name}{end}") for end in _ENDS]
         begins = job.progress.name if job.progress else ""
@@ -179,8 +179,8 @@ class Downloads:
         with contextlib.suppress(OSError, ValueError, RecursionError):
             found = msgspec.json.decode(self._memory.read_bytes(), type=list[str])
         for text in reversed(found[:_MOST]):
-            with contextlib.suppress(Unfound):
-                hub.wanted(text)
+            with contextlib.suppress(NoSuchModel):
+                hub.parse_source(text)
                 self._add(text, "stopped")
 
     def _remember(self) -> None:
@@ -188,10 +188,10 @@ class Downloads:
         kept = [one.text for one in self.jobs if one.state != "done" and one.text == one.shown]
         with contextlib.suppress(OSError):
             if kept or self._memory.exists():
-                platform.write(self._memory, msgspec.json.encode(kept[:_MOST]))
+                platform.write_private(self._memory, msgspec.json.encode(kept[:_MOST]))
 
 
-def prune(folder: Path, root: Path) -> None:
+def remove_empty_folders(folder: Path, root: Path) -> None:
     """Remove `folder` and those above it that are empty, up to `root`, which stays."""
     with contextlib.suppress(OSError):
         while folder != root and root in folder.parents:

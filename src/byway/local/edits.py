@@ -14,11 +14,11 @@ from byway.secrets.names import literal
 _LONGEST: Final = 100
 
 
-class Taken(ValueError):
+class NameTaken(ValueError):
     """A backend of another type has the name already."""
 
 
-def load(
+def load_edits(
     config: Config, path: str, options: Mapping[str, Any], *, name: str, alias: str = "", fresh: bool = False
 ) -> tuple[str, list[Edit]]:
     """The name that a model will answer to, and the edits that have Byway run the file at `path` as the backend `name`.
@@ -36,13 +36,13 @@ def load(
         served = config.backends[at].models[0] if config.backends[at].models else name
         edits += [Set(("backends", at, key), value) for key, value in given.items()]
     else:
-        raise Taken(f"There is a backend called {name} already, of type {config.backends[at].type}.")
+        raise NameTaken(f"There is a backend called {name} already, of type {config.backends[at].type}.")
     if alias:
         edits.append(Set(("model_aliases", alias), literal(f"{name}/{served}")))
     return served, edits
 
 
-def unload(config: Config, at: int) -> list[Edit]:
+def unload_edits(config: Config, at: int) -> list[Edit]:
     """The edits that take out the backend at the index `at`, and every alias' way to it; an alias without another way goes."""
     settings = config.backends[at]
     edits: list[Edit] = [Remove(("backends", at))]
@@ -55,7 +55,7 @@ def unload(config: Config, at: int) -> list[Edit]:
     return edits
 
 
-def plain(name: str) -> str:
+def backend_name(name: str) -> str:
     """A backend's name made of a model's: `owner/model:8b` as `owner-model:8b`."""
     return re.sub(r"[^A-Za-z0-9._:+-]+", "-", name).strip("-")[:_LONGEST] or "model"
 

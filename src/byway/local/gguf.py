@@ -10,7 +10,7 @@ import struct
 from typing import Any, Final, NamedTuple
 
 #: No header is larger; those of vocabularies with 256,000 entries have about 15 MB.
-LONGEST: Final = 64 << 20
+HEADER_LIMIT: Final = 64 << 20
 #: llama.cpp b11549 reads these versions.
 _VERSIONS: Final = (2, 3)
 #: More elements in all arrays together than any vocabulary and its merges have.
@@ -36,15 +36,15 @@ _QUANTISATIONS: Final = {
 }  # fmt: skip
 
 
-class Broken(ValueError):
+class InvalidFile(ValueError):
     """It cannot be read. The words follow the file's name."""
 
 
-class Short(Broken):
+class TruncatedFile(InvalidFile):
     """The header goes on behind the bytes that were given."""
 
 
-class Model(NamedTuple):
+class ModelHeader(NamedTuple):
     """What a header says; empty or None where it says nothing."""
 
     version: int
@@ -68,31 +68,31 @@ class Model(NamedTuple):
         return self.kind in ("", "model")
 
 
-def read(data: bytes) -> Model:
+def parse_header(data: bytes) -> ModelHeader:
     """The facts in the first bytes of a file. Raises Broken; Short when more bytes may help."""
     if data[:4] != b"GGUF":
         if len(data) < 4 and b"GGUF".startswith(data):
-            raise Short("is cut off")
-        raise Broken("is no GGUF file (it does not begin with GGUF)")
-    cursor = _Cursor(data, 4)
+            raise TruncatedFile("is cut off")
+        raise InvalidFile("is no GGUF file (it does not begin with GGUF)")
+    cursor = _HeaderCursor(data, 4)
     version = cursor.number("<I")
     if version not in _VERSIONS:
         swapped = version > 0xFFFF
         what = (
             "was made for big-endian machines" if swapped else f"is GGUF version {version}, and llama.cpp reads 2 and 3"
         )
-        raise Broken(what)
+        raise InvalidFile(what)
     cursor.number("<Q")
     pairs = cursor.number("<Q")
     if pairs > _PAIRS:
-        raise Broken(f"promises {pairs:,} settings in its header, which no model has")
+        raise InvalidFile(f"promises {pairs:,} settings in its header, which no model has")
     found: dict[str, Any] = {}
     for _ in range(pairs):
         key = cursor.text(_LONGEST_KEY)
         found[key] = cursor.value(cursor.number("<I"))
     architecture = _text(found, "general.architecture")
     file_type = _whole(found, "general.file_type")
-    return Model(
+    return ModelHeader(
         version,
         architecture,
         _text(found, "general.name"),
@@ -117,7 +117,7 @@ def _whole(found: dict[str, Any], key: str) -> int | None:
     return value if isinstance(value, int) and 0 <= value < 1 << 40 else None
 
 
-class _Cursor:
+class _HeaderCursor:
     """A place in the bytes. Nothing is taken that is not there."""
 
     def __init__(self, data: bytes, at: int) -> None:
@@ -129,18 +129,20 @@ class _Cursor:
         """Go on by `size` bytes; gives where they begin."""
         began = self._at
         if size > len(self._data) - began:
-            raise Short("is cut off within its header" if size < LONGEST else "promises more than a header holds")
+            raise TruncatedFile(
+                "is cut off within its header" if size < HEADER_LIMIT else "promises more than a header holds"
+            )
         self._at = began + size
         return began
 
     def number(self, form: str) -> Any:
         return struct.unpack_from(form, self._data, self._skip(struct.calcsize(form)))[0]
 
-    def text(self, longest: int = LONGEST) -> str:
+    def text(self, longest: int = HEADER_LIMIT) -> str:
         """A text, of which no more than a person would read is kept."""
         size = self.number("<Q")
         if size > longest:
-            raise Broken(f"promises a text of {size:,} bytes in its header")
+            raise InvalidFile(f"promises a text of {size:,} bytes in its header")
         began = self._skip(size)
         kept = min(size, longest if longest == _LONGEST_KEY else _LONGEST_TEXT)
         return self._data[began : began + kept].decode("utf-8", "replace")
@@ -153,24 +155,24 @@ class _Cursor:
             self._array(depth + 1)
             return None
         if kind not in _FIXED:
-            raise Broken(f"has a value of the type {kind}, which GGUF does not know")
+            raise InvalidFile(f"has a value of the type {kind}, which GGUF does not know")
         value = self.number(_FIXED[kind])
         return bool(value) if kind == _BOOL else value
 
     def _array(self, depth: int) -> None:
         if depth > _NESTED:
-            raise Broken("has lists within lists within lists in its header")
+            raise InvalidFile("has lists within lists within lists in its header")
         kind, count = self.number("<I"), self.number("<Q")
         if kind in _SIZES:
-            if count > LONGEST:
-                raise Broken(f"promises a list of {count:,} values in its header")
+            if count > HEADER_LIMIT:
+                raise InvalidFile(f"promises a list of {count:,} values in its header")
             self._skip(_SIZES[kind] * count)
             return
         if kind not in (_STRING, _ARRAY):
-            raise Broken(f"has a list of the type {kind}, which GGUF does not know")
+            raise InvalidFile(f"has a list of the type {kind}, which GGUF does not know")
         self._elements -= count
         if self._elements < 0:
-            raise Broken(f"promises a list of {count:,} values in its header")
+            raise InvalidFile(f"promises a list of {count:,} values in its header")
         if kind == _STRING:
             self._strings(count)
         else:
@@ -184,7 +186,7 @@ class _Cursor:
             for _ in range(count):
                 at += 8 + size(data, at)[0]
         except (struct.error, OverflowError):
-            raise Short("is cut off within its header") from None
+            raise TruncatedFile("is cut off within its header") from None
         if at > len(data):
-            raise Short("is cut off within its header")
+            raise TruncatedFile("is cut off within its header")
         self._at = at

@@ -26,11 +26,11 @@ _LONGEST_NAME: Final = 200
 _SHOWN: Final = 12
 
 
-class Unfound(Exception):
+class NoSuchModel(Exception):
     """There is nothing to download by what was said; the words say what to say instead."""
 
 
-class Repo(NamedTuple):
+class Repository(NamedTuple):
     """A repository of a hub, and which of its files are wanted: a file's name, a quantisation, or "" for the usual one."""
 
     owner: str
@@ -43,7 +43,7 @@ class Repo(NamedTuple):
         return f"/api/models/{self.owner}/{self.name}/tree/main?recursive=true"
 
 
-class Item(NamedTuple):
+class RemoteFile(NamedTuple):
     """A file to download."""
 
     url: str
@@ -53,48 +53,48 @@ class Item(NamedTuple):
     sha256: str = ""
 
 
-def wanted(text: str) -> Repo | Item:
+def parse_source(text: str) -> Repository | RemoteFile:
     """What `text` names. Raises Unfound."""
     text = text.strip()
     if re.match(r"(?i)[a-z][a-z0-9+.-]*://", text):
         try:
             url = urls.parse(text)
         except ValueError as error:
-            raise Unfound(f"The URL {error}.") from None
-        return Item(str(url), _file_name(unquote(url.path.rpartition("/")[2])))
+            raise NoSuchModel(f"The URL {error}.") from None
+        return RemoteFile(str(url), _file_name(unquote(url.path.rpartition("/")[2])))
     name, _, file = text.partition(":")
     owner, slash, repo = name.partition("/")
     if not slash or not _WORD.fullmatch(owner) or not _WORD.fullmatch(repo):
-        raise Unfound(
+        raise NoSuchModel(
             f"{text[:100]!r} is neither a URL nor the name of a repository. "
             "Give https://… or owner/repo, with :QUANTISATION or :FILE behind it if you like."
         )
-    return Repo(owner, repo, file.strip())
+    return Repository(owner, repo, file.strip())
 
 
-def plain(url: str, hub: str) -> str:
+def download_url(url: str, hub: str) -> str:
     """The address of a file's bytes, where somebody has copied that of the hub's page about it (`/blob/`)."""
     return re.sub(rf"^({re.escape(hub)}/[^/]+/[^/]+)/blob/", r"\1/resolve/", url)
 
 
-def choose(repo: Repo, listing: bytes, hub: str) -> list[Item]:
+def select_files(repo: Repository, listing: bytes, hub: str) -> list[RemoteFile]:
     """The files of a repository that are wanted, by its listing: all parts of one model. Raises Unfound."""
     try:
         entries: Any = msgspec.json.decode(listing)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise Unfound("The hub's list of files cannot be read.") from None
+        raise NoSuchModel("The hub's list of files cannot be read.") from None
     files = {path: entry for path, entry in _files(entries if isinstance(entries, list) else ())}
-    models = [path for path in files if library.counts(path.rpartition("/")[2])]
+    models = [path for path in files if library.is_model_file(path.rpartition("/")[2])]
     if not models:
-        raise Unfound(
+        raise NoSuchModel(
             f"{repo.owner}/{repo.name} has no GGUF files. Look for a repository of the same model whose name ends in GGUF."
         )
     first = _chosen(repo, models)
     folder, slash, name = first.rpartition("/")
-    paths = [f"{folder}{slash}{part.name}" for part in library.parts(PurePosixPath(name))]
+    paths = [f"{folder}{slash}{part.name}" for part in library.part_files(PurePosixPath(name))]
     absent = [path for path in paths if path not in files]
     if absent:
-        raise Unfound(f"{first} is one of several parts, and the hub has no {absent[0]}.")
+        raise NoSuchModel(f"{first} is one of several parts, and the hub has no {absent[0]}.")
     return [_item(repo, path, files[path], hub) for path in paths]
 
 
@@ -104,7 +104,7 @@ def _files(entries: Iterable[Any]) -> Iterable[tuple[str, dict[str, Any]]]:
             yield entry["path"], entry
 
 
-def _chosen(repo: Repo, models: Sequence[str]) -> str:
+def _chosen(repo: Repository, models: Sequence[str]) -> str:
     """The model that is meant."""
     asked = repo.wanted.lower()
     if asked.endswith(".gguf"):
@@ -125,7 +125,7 @@ def _chosen(repo: Repo, models: Sequence[str]) -> str:
     there = ", ".join(path.rpartition("/")[2] for path in models[:_SHOWN])
     more = f" and {len(models) - _SHOWN} more" if len(models) > _SHOWN else ""
     what = f"has no {repo.wanted[:80]!r}" if asked else "has several models"
-    raise Unfound(
+    raise NoSuchModel(
         f"{repo.owner}/{repo.name} {what}. There are {there}{more}: say which, as in {repo.owner}/{repo.name}:FILE."
     )
 
@@ -135,7 +135,7 @@ def _has(path: str, quantisation: str) -> bool:
     return re.search(rf"(?i)(^|[-._/]){re.escape(quantisation)}([-._/]|$)", path) is not None
 
 
-def _item(repo: Repo, path: str, entry: dict[str, Any], hub: str) -> Item:
+def _item(repo: Repository, path: str, entry: dict[str, Any], hub: str) -> RemoteFile:
     lfs = entry.get("lfs")
     facts = lfs if isinstance(lfs, dict) else {}
     size = facts.get("size", entry.get("size"))
@@ -144,15 +144,15 @@ def _item(repo: Repo, path: str, entry: dict[str, Any], hub: str) -> Item:
     name = "/".join([*map(_safe, folders), _file_name(file)])
     url = f"{hub}/{repo.owner}/{repo.name}/resolve/main/{quote(path)}"
     known = size if isinstance(size, int) and size >= 0 else None
-    return Item(url, f"{repo.owner}/{repo.name}/{name}", known, digest[1] if digest else "")
+    return RemoteFile(url, f"{repo.owner}/{repo.name}/{name}", known, digest[1] if digest else "")
 
 
 def _file_name(text: str) -> str:
     """A name that is safe as a file's; raises Unfound."""
-    plain = _safe(text)
-    if not plain.lower().endswith(".gguf") or len(plain) <= len(".gguf"):
-        raise Unfound(f"{text[:100]!r} is no GGUF file: the name of one ends in .gguf.")
-    return plain
+    download_url = _safe(text)
+    if not download_url.lower().endswith(".gguf") or len(download_url) <= len(".gguf"):
+        raise NoSuchModel(f"{text[:100]!r} is no GGUF file: the name of one ends in .gguf.")
+    return download_url
 
 
 def _safe(text: str) -> str:

@@ -31,7 +31,7 @@ _DIGEST: Final = re.compile(r"sha256[:-]([0-9a-f]{64})")
 _WEIGHTS: Final = "application/vnd.ollama.image.model"
 
 
-class Found(NamedTuple):
+class ModelFile(NamedTuple):
     """A model's file."""
 
     name: str
@@ -44,7 +44,7 @@ class Found(NamedTuple):
     parts: int = 1
 
 
-def folders(data: Path, environ: Mapping[str, str], home: Path) -> list[tuple[Origin, Path]]:
+def model_folders(data: Path, environ: Mapping[str, str], home: Path) -> list[tuple[Origin, Path]]:
     """Where model files usually lie. `data` is Byway's own folder.
 
     LM Studio: https://lmstudio.ai/docs/basics/import-model (`publisher/model/file`; earlier versions had
@@ -62,47 +62,49 @@ def folders(data: Path, environ: Mapping[str, str], home: Path) -> list[tuple[Or
         ("lmstudio", home / ".lmstudio" / "models"),
         ("lmstudio", cache / "lm-studio" / "models"),
         *(("ollama", one) for one in ollama),
-        ("huggingface", platform.expanded(hub)),
+        ("huggingface", platform.expand_user(hub)),
     ]
 
 
-def find(data: Path, environ: Mapping[str, str], *, home: Path | None = None, paths: Sequence[str] = ()) -> list[Found]:
+def find_models(
+    data: Path, environ: Mapping[str, str], *, home: Path | None = None, paths: Sequence[str] = ()
+) -> list[ModelFile]:
     """The models in the usual folders and at `paths` (files or folders), each once, by name. What cannot be read is left out."""
-    home = platform.expanded("~") if home is None else home
-    found: list[Found] = []
+    home = platform.expand_user("~") if home is None else home
+    found: list[ModelFile] = []
     for given in paths:
-        path = platform.expanded(given)
+        path = platform.expand_user(given)
         found += _file(path, "added") if path.is_file() else _walk(path, "added")
-    for origin, folder in folders(data, environ, home):
+    for origin, folder in model_folders(data, environ, home):
         found += _ollama(folder) if origin == "ollama" else _walk(folder, origin)
-    once: dict[tuple[int, int] | Path, Found] = {}
+    once: dict[tuple[int, int] | Path, ModelFile] = {}
     for one in found:
         once.setdefault(_identity(one.path), one)
     return sorted(once.values(), key=lambda one: (one.name.lower(), str(one.path)))
 
 
-def describe(path: Path) -> gguf.Model:
+def read_model_header(path: Path) -> gguf.ModelHeader:
     """What the header of a file says; raises gguf.Broken, or OSError. Reads as little as that takes."""
     with path.open("rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise gguf.Broken("is no file")
+            raise gguf.InvalidFile("is no file")
         data = b""
         more = _FIRST_BYTES
         while True:
             piece = file.read(more)
             data += piece
             try:
-                return gguf.read(data)
-            except gguf.Short:
-                if len(piece) < more or len(data) >= gguf.LONGEST:
+                return gguf.parse_header(data)
+            except gguf.TruncatedFile:
+                if len(piece) < more or len(data) >= gguf.HEADER_LIMIT:
                     raise
-            more = min(3 * len(data), gguf.LONGEST - len(data))
+            more = min(3 * len(data), gguf.HEADER_LIMIT - len(data))
 
 
 P = TypeVar("P", bound=PurePath)
 
 
-def parts(path: P) -> list[P]:
+def part_files(path: P) -> list[P]:
     """All files of a model: itself, or the parts that its name counts, whether they are there or not."""
     stem, count = _whole(path)
     if count == 1:
@@ -110,12 +112,12 @@ def parts(path: P) -> list[P]:
     return [path.with_name(f"{stem}-{number:05}-of-{count:05}{path.suffix}") for number in range(1, count + 1)]
 
 
-def called(name: str) -> str:
+def model_name(name: str) -> str:
     """What a model file is called without its end and the count of its parts."""
     return _PART.sub("", name.removesuffix(".gguf").removesuffix(".GGUF"))
 
 
-def counts(name: str) -> bool:
+def is_model_file(name: str) -> bool:
     """Is a file of this name a model, or the first part of one?"""
     part = _PART.search(name.removesuffix(".gguf"))
     if not name.lower().endswith(".gguf") or _BESIDE.search(name):
@@ -131,19 +133,19 @@ def _whole(path: PurePath) -> tuple[str, int]:
     return path.stem[: found.start()], int(found[2])
 
 
-def _file(path: Path, origin: Origin) -> Iterator[Found]:
+def _file(path: Path, origin: Origin) -> Iterator[ModelFile]:
     """The model that begins with this file, if it does."""
-    if not counts(path.name):
+    if not is_model_file(path.name):
         return
-    files = parts(path)
+    files = part_files(path)
     try:
         size = sum(one.stat().st_size for one in files)
     except OSError:
         return
-    yield Found(called(path.name), path.absolute(), size, origin, len(files))
+    yield ModelFile(model_name(path.name), path.absolute(), size, origin, len(files))
 
 
-def _walk(folder: Path, origin: Origin) -> Iterator[Found]:
+def _walk(folder: Path, origin: Origin) -> Iterator[ModelFile]:
     """The models below a folder. Links to folders are not followed, links to files are: the Hugging Face cache has them."""
     left = _ENTRIES
     waiting = [(folder, 0)]
@@ -161,13 +163,13 @@ def _walk(folder: Path, origin: Origin) -> Iterator[Found]:
                 if entry.is_dir(follow_symlinks=False):
                     if depth < _DEPTH:
                         waiting.append((Path(entry.path), depth + 1))
-                elif counts(entry.name) and entry.is_file():
+                elif is_model_file(entry.name) and entry.is_file():
                     yield from _file(Path(entry.path), origin)
             except OSError:
                 continue
 
 
-def _ollama(folder: Path) -> Iterator[Found]:
+def _ollama(folder: Path) -> Iterator[ModelFile]:
     """Ollama's models: `manifests/HOST/NAMESPACE/MODEL/TAG` names the blob that holds the weights (seen 2026-11-21:
     https://github.com/ollama/ollama/blob/main/server/internal/manifest/manifest.go)."""
     for path in _manifests(folder / "manifests"):
@@ -179,7 +181,7 @@ def _ollama(folder: Path) -> Iterator[Found]:
         owner = "" if space == "library" else f"{space}/"
         place = "" if host == "registry.ollama.ai" else f"{host}/"
         try:
-            yield Found(f"{place}{owner}{model}:{tag}", blob.absolute(), blob.stat().st_size, "ollama")
+            yield ModelFile(f"{place}{owner}{model}:{tag}", blob.absolute(), blob.stat().st_size, "ollama")
         except OSError:
             continue
 

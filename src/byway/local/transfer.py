@@ -16,7 +16,7 @@ from byway.backends.protocol import Call
 from byway.config import TimeoutSettings
 from byway.config.settings import HUB
 from byway.problems import Problem
-from byway.upstream.address import Address, proxy_for
+from byway.upstream.address import UpstreamAddress, proxy_for
 from byway.upstream.client import Answer, Upstream
 from byway.urls import Url
 from byway.web.guard import AddressPolicy, never, public
@@ -30,15 +30,15 @@ _LINKED: Final = re.compile(r'(?:W/)?"?([0-9a-f]{64})"?')
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 
-class Failed(Exception):
+class DownloadError(Exception):
     """Nothing was downloaded, or not all of it: why, and what to do."""
 
 
-class Again(Exception):
+class Interrupted(Exception):
     """It broke off, and may go on from there at another try."""
 
 
-class Web:
+class HubClient:
     """Asks servers, each only as far as the settings let."""
 
     def __init__(self, hub: str, *, local_only: bool, environ: Mapping[str, str], resolve: Resolve | None) -> None:
@@ -59,12 +59,12 @@ class Web:
             async with asyncio.timeout(120):
                 upstream, answer, *_ = await self.open(url, {})
                 if answer.status != 200:
-                    raise Failed(self.refusal(url, answer, what))
+                    raise DownloadError(self.refusal(url, answer, what))
                 return await answer.body(_LISTING)
         except TimeoutError:
-            raise Failed(f"{url.host} gave no list of files within two minutes. Try again later.") from None
-        except (Problem, Again) as problem:
-            raise Failed(f"{url.host} gave no list of files: {problem}") from None
+            raise DownloadError(f"{url.host} gave no list of files within two minutes. Try again later.") from None
+        except (Problem, Interrupted) as problem:
+            raise DownloadError(f"{url.host} gave no list of files: {problem}") from None
         finally:
             if answer is not None:
                 answer.close()
@@ -87,7 +87,7 @@ class Web:
                 # own answer carries the facts of the file, before it points to where the bytes are.
                 found = _LINKED.fullmatch(answer.headers.get("x-linked-etag", ""))
                 sha256 = found[1] if found else sha256
-                size = number(answer.headers.get("x-linked-size", "")) if size is None else size
+                size = parse_number(answer.headers.get("x-linked-size", "")) if size is None else size
             if answer.status not in _MOVED:
                 return upstream, answer, sha256, size
             location = answer.headers.get("location", "")
@@ -96,8 +96,8 @@ class Web:
             try:
                 url = urls.join(url, location)
             except ValueError as error:
-                raise Failed(f"{url.host} redirects to a URL that {error}.") from None
-        raise Failed(f"{url.host} redirects more than {_REDIRECTS} times.")
+                raise DownloadError(f"{url.host} redirects to a URL that {error}.") from None
+        raise DownloadError(f"{url.host} redirects more than {_REDIRECTS} times.")
 
     def refusal(self, url: Url, answer: Answer, what: str) -> str:
         """What a status other than success means."""
@@ -129,26 +129,26 @@ class Web:
         named = self._own and url.host == self._hub.host
         loopback = url.host == "localhost" or (url.number is not None and url.number.is_loopback)
         if url.scheme != "https" and not loopback:
-            raise Failed(
+            raise DownloadError(
                 f"{url.host} would be asked without https, where anybody on the way could put in another file."
             )
         if not self._local_only and self._proxied(url):
             # The proxy looks the name up; what it may reach is its own affair, but nothing of a private network is named.
             if not named and AddressPolicy().refuses(url):
-                raise Failed(_private(url.host))
+                raise DownloadError(_private(url.host))
             return Upstream(url.origin, timeouts=_TIMEOUTS, pool=0, environ=self._environ)
         return Upstream(url.origin, timeouts=_TIMEOUTS, pool=0, pinned=await self._addresses(url, named=named))
 
     def _proxied(self, url: Url) -> bool:
         try:
-            return proxy_for(Address(url.origin), None, self._environ) is not None
+            return proxy_for(UpstreamAddress(url.origin), None, self._environ) is not None
         except ValueError as error:
-            raise Failed(f"{url.host} cannot be reached: {error}.") from None
+            raise DownloadError(f"{url.host} cannot be reached: {error}.") from None
 
     async def _addresses(self, url: Url, *, named: bool) -> tuple[str, ...]:
         """The addresses that may be connected to: public ones, and any of a hub that the settings name."""
         if self._local_only and not (named and (url.number is not None or url.host == "localhost")):
-            raise Failed(
+            raise DownloadError(
                 f"`local_only` is on, and {url.host} is not provably on this machine or a private network: nothing is "
                 "downloaded from it."
             )
@@ -158,13 +158,13 @@ class Web:
             try:
                 found = await self._resolve(url.host, url.port)
             except (OSError, UnicodeError):
-                raise Again(f"the name {url.host} cannot be looked up; is there a network?") from None
+                raise Interrupted(f"the name {url.host} cannot be looked up; is there a network?") from None
         numbers = [ipaddress.ip_address(one.partition("%")[0]) for one in dict.fromkeys(found)]
         good = [one for one in numbers if not never(one) and (named or public(one))]
         if self._local_only:
             good = [one for one in good if not public(one)]
         if not good:
-            raise Failed(_private(url.host))
+            raise DownloadError(_private(url.host))
         return tuple(map(str, good))
 
 
@@ -180,6 +180,6 @@ async def _resolved(host: str, port: int) -> Sequence[str]:
     return [str(address[4][0]) for address in found]
 
 
-def number(text: str) -> int | None:
+def parse_number(text: str) -> int | None:
     """A header that is a number of bytes or seconds; None for anything else."""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None

@@ -19,8 +19,8 @@ from byway import platform
 
 def main() -> None:
     """Serve one GGUF file with llama.cpp on a free port of loopback, closed to everybody without the key."""
-    platform.belong_to_parent()
-    platform.go_first()
+    platform.end_with_parent()
+    platform.kill_first_when_out_of_memory()
     options = json.loads(sys.stdin.readline())
     # llama.cpp may print: stdout is kept for the one line that the parent reads.
     answer = os.dup(1)
@@ -81,7 +81,7 @@ def _end_with_parent() -> None:
     with contextlib.suppress(OSError):
         while os.read(0, 4096):
             pass
-    platform.end(0)
+    platform.exit_now(0)
 
 
 if __name__ == "__main__":

@@ -58,8 +58,8 @@ class ParserPool:
             stdin=pipe,
             stdout=pipe,
             stderr=asyncio.subprocess.DEVNULL,
-            env=platform.plain_environment(os.environ),
-            **platform.apart(),
+            env=platform.safe_environment(os.environ),
+            **platform.detached(),
         )
         try:
             async with asyncio.timeout(self._time_limit):

@@ -38,15 +38,15 @@ def parse(job: ParseJob, data: bytes) -> Parsed:
 
 def main() -> None:
     """Parse one document and exit."""
-    platform.belong_to_parent()
+    platform.end_with_parent()
     platform.lower_priority()
-    platform.bound(_MEMORY, _CPU_SECONDS)
+    platform.limit_resources(_MEMORY, _CPU_SECONDS)
     job = msgspec.json.decode(sys.stdin.buffer.readline(), type=ParseJob)
     result = parse(job, sys.stdin.buffer.read())
     sys.stdout.buffer.write(msgspec.json.encode(result))
     sys.stdout.buffer.flush()
     # No clean-up: freeing a deeply nested tree takes long.
-    platform.end(0)
+    platform.exit_now(0)
 
 
 if __name__ == "__main__":

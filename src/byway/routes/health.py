@@ -44,7 +44,7 @@ async def _backend(context: RequestContext, live: Backend) -> dict[str, Any]:
     told: dict[str, Any] = {"name": live.name, "state": live.state}
     if live.message and not context.runtime.keyring.blocking:
         told["message"] = context.runtime.scrubber.scrub(live.message)
-    if live.pid is not None and (memory := await asyncio.to_thread(platform.resident, live.pid)) is not None:
+    if live.pid is not None and (memory := await asyncio.to_thread(platform.resident_memory, live.pid)) is not None:
         told["memory"] = memory
     return told
 

@@ -242,7 +242,9 @@ class Vault(Mapping[str, str]):
     def _changed(self) -> None:
         self._fresh.clear()
         with _told(self.mark):
-            platform.write(platform.private_folder(self._folder) / self.mark.name, secrets.token_hex(16).encode())
+            platform.write_private(
+                platform.private_folder(self._folder) / self.mark.name, secrets.token_hex(16).encode()
+            )
 
     def _marked(self) -> bytes:
         with contextlib.suppress(OSError):
@@ -256,7 +258,7 @@ class Vault(Mapping[str, str]):
             return msgspec.json.decode(platform.read_private(self._path), type=dict[str, str])
         except FileNotFoundError:
             return {}
-        except platform.Exposed as error:
+        except platform.UnsafeFile as error:
             raise SecretsFileError(f"{error}. Until then what it holds is not used.") from None
         except OSError as error:
             raise SecretsFileError(f"{self._path} cannot be read: {error.strerror}.") from None
@@ -270,13 +272,13 @@ class Vault(Mapping[str, str]):
         click at the page."""
         if value is None and name not in self._file():
             return False
-        with _told(self._path), platform.turn(platform.private_folder(self._folder) / "secrets.lock"):
+        with _told(self._path), platform.exclusive(platform.private_folder(self._folder) / "secrets.lock"):
             kept = self._file()
             there = kept.pop(name, None) is not None
             if value is not None:
                 kept[name] = value
             if kept:
-                platform.write(self._path, msgspec.json.format(msgspec.json.encode(kept)) + b"\n")
+                platform.write_private(self._path, msgspec.json.format(msgspec.json.encode(kept)) + b"\n")
             else:
                 self._path.unlink(missing_ok=True)
         return there

@@ -29,7 +29,7 @@ from byway.server.connection import HttpServer
 from byway.upstream.client import Upstream
 
 if TYPE_CHECKING:
-    from byway.local.supervisor import Child
+    from byway.local.supervisor import ModelProcess
 
 #: Seconds between two looks at the config file. A change is read once it has stayed the same from one look to the next.
 LOOK_EVERY: Final = 0.25
@@ -163,7 +163,7 @@ def _at_port(family: socket.AddressFamily, host: str, port: int) -> Listener:
     except OSError as error:
         shown = f"[{host}]:{port}" if family == socket.AF_INET6 else f"{host}:{port}"
         if error.errno == errno.EADDRINUSE:
-            who = platform.holder(port)
+            who = platform.port_owner(port)
             message = (
                 f"{shown} is in use{f' by {who}' if who else ''}. Stop that, or choose another port: --port {port + 1}"
             )
@@ -188,7 +188,10 @@ class Kept:
     """A local model's process, and who reads from it."""
 
     def __init__(
-        self, settings: BackendSettings, make: Callable[[BackendSettings, Callable[[Child], None]], Child], tell: Tell
+        self,
+        settings: BackendSettings,
+        make: Callable[[BackendSettings, Callable[[ModelProcess], None]], ModelProcess],
+        tell: Tell,
     ) -> None:
         self.idle = settings.idle_unload
         self.child = make(settings, lambda _: tell(self))
@@ -233,7 +236,7 @@ class Service:
         source: Source,
         *,
         insecure: bool = False,
-        child: Callable[[BackendSettings, Callable[[Child], None]], Child] | None = None,
+        child: Callable[[BackendSettings, Callable[[ModelProcess], None]], ModelProcess] | None = None,
     ) -> None:
         """`child` makes the keeper of a local model, given its settings and whom to tell; None: there are to be none."""
         self.gateway = gateway
@@ -256,7 +259,7 @@ class Service:
     async def run(self, ready: Callable[[], Awaitable[None]]) -> None:
         """Serve until a signal comes, then drain and return. `ready` runs beside it once clients can come in."""
         loop = asyncio.get_running_loop()
-        platform.on_stop(loop, self._stop)
+        platform.on_stop_signal(loop, self._stop)
         platform.on_hangup(loop, self._hangup)
         server = HttpServer(self._app, platform.connection_limit())
         bound = []
@@ -265,8 +268,7 @@ class Service:
             bound.append(await bind(server.connection, sock=listener.socket, backlog=platform.BACKLOG))
         self._fit_models()
         beside = [
-            asyncio.create_task(one)
-            for one in (self._watch(), self._key_sync.run(), server.run_clock(), _told(ready))
+            asyncio.create_task(one) for one in (self._watch(), self._key_sync.run(), server.run_clock(), _told(ready))
         ]
         try:
             await self.stopping.wait()
@@ -289,7 +291,7 @@ class Service:
         """A signal: the first one asks running exchanges to finish, the second one asks nobody."""
         if self.stopping.is_set():
             close(self.listeners)
-            platform.end(128 + number)
+            platform.exit_now(128 + number)
         log("Stopping", running=len(self.gateway.exchanges), drain_s=self.gateway.runtime.config.timeouts.drain)
         self.stopping.set()
 
@@ -399,10 +401,10 @@ class Service:
             for name in wanted:
                 self.gateway.runtime.set_process_state(name, "off", "Byway was started with --no-model.")
             return
-        from byway.local.supervisor import options
+        from byway.local.supervisor import process_options
 
         for name, kept in list(self.models.items()):
-            if name not in wanted or options(wanted[name]) != kept.child.options:
+            if name not in wanted or process_options(wanted[name]) != kept.child.options:
                 kept.since = time.monotonic()
                 self._unwanted.append(self.models.pop(name))
         for name, settings in wanted.items():

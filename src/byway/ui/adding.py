@@ -98,7 +98,7 @@ async def servers(context: RequestContext) -> Servers:
     ours = {
         address.rpartition(":")[2] for address in context.gateway.services.addresses if not address.startswith("unix:")
     }
-    found = [one for one in await discovery.find() if one.url.rpartition(":")[2] not in ours]
+    found = [one for one in await discovery.discover() if one.url.rpartition(":")[2] not in ours]
     fresh = [
         Server(one.vendor, VENDORS[one.vendor].title, one.url, one.models, one.version)
         for one in found

@@ -146,7 +146,7 @@ async def table(context: RequestContext) -> Table:
     rows = tuple([await _row(context, one, implied) for one in live])
     moving = any(one.state in ("loading", "unknown") for one in live)
     retried = any(row.own and row.word == "failed" for row in rows)
-    return Table(rows, 2 if moving else 5 if retried else 0, platform.spare())
+    return Table(rows, 2 if moving else 5 if retried else 0, platform.available_memory())
 
 
 async def _row(context: RequestContext, live: Backend, implied: bool) -> Row:
@@ -157,7 +157,7 @@ async def _row(context: RequestContext, live: Backend, implied: bool) -> Row:
     hint = HINTS.get(live.problem_kind, "") if live.problem_kind and live.state == "failed" else ""
     if live.settings.missing and live.state == "off":
         hint = "Keep it under Secrets, or set it where Byway starts."
-    memory = await asyncio.to_thread(platform.resident, live.pid) if live.pid is not None else None
+    memory = await asyncio.to_thread(platform.resident_memory, live.pid) if live.pid is not None else None
     models = tuple(Model(name, _window(live, name)) for name in live.models or ())
     latency = f"{live.latency * 1000:,.0f} ms" if live.latency is not None and live.state == "ready" else ""
     path = live.settings.path or ""
@@ -256,7 +256,7 @@ async def remove(context: RequestContext) -> None:
         )
         await _card(context, Said("warn", f"{name} is not in the config.", why))
         return
-    changes = edits.unload(paper.config, at)
+    changes = edits.unload_edits(paper.config, at)
     said = await changed(context, changes, f"backend {name} removed", paper.etag, f"{name} is removed")
     if said.kind == "good":
         hint = said.hint

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from byway.local.downloads import Job
+from byway.local.downloads import BackgroundDownload
 from byway.routes.context import RequestContext, Route
 from byway.ui.backends import answer
 from byway.ui.page import Form, Said, form, part, query, wants_part
@@ -14,7 +14,7 @@ from byway.ui.page import Form, Said, form, part, query, wants_part
 class Jobs(NamedTuple):
     """The downloads, and the free space that they have."""
 
-    jobs: tuple[Job, ...]
+    jobs: tuple[BackgroundDownload, ...]
     running: int
     spare: int | None
     ended: bool = False
@@ -61,7 +61,7 @@ async def again(context: RequestContext) -> None:
     await answer(context, "downloads", "downloads", "downloads", said, jobs=jobs(context))
 
 
-def _begun(begin: Callable[[], Job]) -> Said | None:
+def _begun(begin: Callable[[], BackgroundDownload]) -> Said | None:
     try:
         begin()
     except ValueError as error:

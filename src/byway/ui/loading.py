@@ -88,7 +88,7 @@ async def _loader(context: RequestContext, path: str, name: str) -> Loader | Non
         return None
     gpus = context.gateway.services.gpus
     return Loader(
-        name if at is not None else edits.plain(found.name if found else path),
+        name if at is not None else edits.backend_name(found.name if found else path),
         path,
         found.facts if found else "",
         found.window if found else "",
@@ -97,7 +97,7 @@ async def _loader(context: RequestContext, path: str, name: str) -> Loader | Non
         at is not None,
         await gpus if gpus is not None else (),
         paper.fresh and at is None,
-        spare=platform.spare(),
+        spare=platform.available_memory(),
         size=found.size if found else None,
         etag=paper.etag,
     )
@@ -121,13 +121,13 @@ async def load(context: RequestContext) -> None:
         return
     name = view.name if view.loaded else fields["name"] or view.name
     live = context.runtime.backends.get(name)
-    before = platform.spare(), await _memory(live)
+    before = platform.available_memory(), await _memory(live)
     try:
         changes = await _changes(context, view, fields, name)
         base = fields["etag"] if view.loaded else ""
         what = f"model {name} {'changed' if view.loaded else 'loaded'}"
         said = await changed(context, changes, what, base, f"{name} is saved")
-    except (ValueError, edits.Taken) as error:
+    except (ValueError, edits.NameTaken) as error:
         said = Said("bad", str(error))
     except Problem as problem:
         said = failed(context, problem)
@@ -163,7 +163,7 @@ async def _changes(context: RequestContext, view: Loader, fields: Form, name: st
         raise ValueError(f"There is a backend called {name} already. Choose another name.")
     if view.path:
         builtin_beside = [Append(("backends",), {"name": BUILTIN.name, "type": BUILTIN.type})]
-        _, made = edits.load(paper.config, view.path, options, name=name, alias=alias, fresh=paper.fresh)
+        _, made = edits.load_edits(paper.config, view.path, options, name=name, alias=alias, fresh=paper.fresh)
         return [made[0], *(builtin_beside if paper.fresh and fields["keep"] == "on" else []), *made[1:]]
     value: dict[str, Any] = {"name": name, "type": BUILTIN.type}
     value |= {key: one for key, one in options.items() if one is not None}
@@ -196,7 +196,7 @@ async def _memory(live: Backend | None) -> int | None:
     """What its process takes; 0 while it has none."""
     if live is None or live.pid is None:
         return 0
-    return await asyncio.to_thread(platform.resident, live.pid)
+    return await asyncio.to_thread(platform.resident_memory, live.pid)
 
 
 async def loaded(context: RequestContext) -> None:
@@ -231,7 +231,7 @@ async def _follow(
         said = Said("good", f"{name} is asleep.", "The next request loads it.")
     else:
         run = Run(name, *STATES[live.state])
-    after = platform.spare(), await _memory(live)
+    after = platform.available_memory(), await _memory(live)
     view = Loader(name, said=said, run=run, before=before, after=after, alias=alias)
     await answer(context, "loading", "loader", card, said, loader=view)
 

@@ -15,7 +15,7 @@ from byway.config.editing import Append
 from byway.config.settings import BUILTIN, BUILTIN_MODEL
 from byway.display import size, window
 from byway.local import edits, gguf, library, supervisor
-from byway.local.downloads import prune
+from byway.local.downloads import remove_empty_folders
 from byway.problems import Problem
 from byway.routes.context import RequestContext, Route
 from byway.routes.settings import who, work
@@ -75,7 +75,7 @@ class Shelf(NamedTuple):
 async def shelved(context: RequestContext) -> Shelf:
     """The files of this machine, and which of them run."""
     if context.gateway.services.gpus is None:
-        context.gateway.services.gpus = asyncio.create_task(supervisor.devices())
+        context.gateway.services.gpus = asyncio.create_task(supervisor.list_gpus())
     folder = context.gateway.services.folder
     own = [live for live in context.runtime.backends.values() if live.vendor.managed]
     paths = (*context.runtime.config.local_models.paths, *(live.settings.path for live in own if live.settings.path))
@@ -88,9 +88,9 @@ def _files(folder: Path, paths: tuple[str, ...], own: list[Backend]) -> tuple[tu
     missing, weights = "", ""
     bytes_ = None
     try:
-        supervisor.engine()
-        bytes_ = supervisor.weights().stat().st_size
-    except (supervisor.Missing, OSError) as error:
+        supervisor.require_engine()
+        bytes_ = supervisor.builtin_weights().stat().st_size
+    except (supervisor.NotInstalled, OSError) as error:
         weights = str(error)
         missing = weights if "engine" in weights else ""
     small = File(
@@ -98,13 +98,13 @@ def _files(folder: Path, paths: tuple[str, ...], own: list[Backend]) -> tuple[tu
         "",
         bytes_,
         "135M Q4_1",
-        window(supervisor.WINDOW),
+        window(supervisor.BUILTIN_WINDOW),
         "comes with Byway",
         weights,
         _runs(own, ""),
         ours=False,
     )
-    found = [_file(one, own) for one in library.find(folder, os.environ, paths=paths)]
+    found = [_file(one, own) for one in library.find_models(folder, os.environ, paths=paths)]
     return (small, *(one for one in found if one is not None)), missing
 
 
@@ -112,7 +112,7 @@ def _runs(own: list[Backend], path: str) -> tuple[Run, ...]:
     return tuple(Run(live.name, *STATES[live.state]) for live in own if (live.settings.path or "") == path)
 
 
-def _file(one: library.Found, own: list[Backend]) -> File | None:
+def _file(one: library.ModelFile, own: list[Backend]) -> File | None:
     """A file as the table shows it; None for what goes with a model and is none."""
     path = str(one.path)
     origin = ORIGINS[one.origin]
@@ -120,7 +120,7 @@ def _file(one: library.Found, own: list[Backend]) -> File | None:
     try:
         facts = one.path.stat()
         model = _described(path, facts.st_size, facts.st_mtime_ns)
-    except (gguf.Broken, OSError) as error:
+    except (gguf.InvalidFile, OSError) as error:
         problem = error.strerror if isinstance(error, OSError) else str(error)
         return File(
             one.name, path, one.size, "", "", origin, f"It {problem}" if problem else "", runs, one.origin == "byway"
@@ -141,9 +141,9 @@ def _file(one: library.Found, own: list[Backend]) -> File | None:
 
 
 @lru_cache(256)
-def _described(path: str, size: int, changed_ns: int) -> gguf.Model:
+def _described(path: str, size: int, changed_ns: int) -> gguf.ModelHeader:
     """A header's facts, read once for a file of this size and time; raises gguf.Broken or OSError."""
-    return library.describe(Path(path))
+    return library.read_model_header(Path(path))
 
 
 async def _card(context: RequestContext, said: Said | None) -> None:
@@ -160,7 +160,7 @@ async def unload(context: RequestContext) -> None:
     """End a model's process, and forget its settings and aliases. Its file stays."""
     name = (await form(context))["name"]
     live = context.runtime.backends.get(name)
-    took = await asyncio.to_thread(platform.resident, live.pid) if live is not None and live.pid else None
+    took = await asyncio.to_thread(platform.resident_memory, live.pid) if live is not None and live.pid else None
     try:
         paper = await file(context)
     except Problem as problem:
@@ -173,7 +173,7 @@ async def unload(context: RequestContext) -> None:
             context, Said("warn", f"{name} cannot be unloaded.", why if paper.fresh else "It is there no more.")
         )
         return
-    changes = edits.unload(paper.config, at)
+    changes = edits.unload_edits(paper.config, at)
     said = await changed(context, changes, f"model {name} unloaded", paper.etag, f"{name} is unloaded")
     if said.kind == "good":
         hints = [said.hint, "Its file stays."]
@@ -201,9 +201,9 @@ async def delete(context: RequestContext) -> None:
     folder, store = context.gateway.services.folder / "models", context.gateway.services.store
 
     def gone() -> None:
-        for one in library.parts(Path(path)):
+        for one in library.part_files(Path(path)):
             one.unlink(missing_ok=True)
-        prune(Path(path).parent, folder)
+        remove_empty_folders(Path(path).parent, folder)
         store.add_audit_entry(who(context), "model file deleted", found.name)
 
     try:
@@ -219,12 +219,12 @@ async def delete(context: RequestContext) -> None:
 async def add(context: RequestContext) -> None:
     """Remember a file or folder that lies elsewhere."""
     fields = await form(context)
-    path = await work(lambda: platform.expanded(fields["path"]))
+    path = await work(lambda: platform.expand_user(fields["path"]))
     if not path.is_absolute():
         await _card(context, Said("bad", "Type a whole path, such as /data/models or ~/models/qwen3.gguf."))
         return
     known = context.runtime.config.local_models.paths
-    found = await work(lambda: library.find(path, {}, home=path, paths=[str(path)]) if path.exists() else [])
+    found = await work(lambda: library.find_models(path, {}, home=path, paths=[str(path)]) if path.exists() else [])
     if not found:
         hint = "No file in it ends in .gguf." if await work(path.exists) else "There is no such file or folder."
         await _card(context, Said("bad", f"There is no model at {path}.", hint))

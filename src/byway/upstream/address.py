@@ -16,7 +16,7 @@ from byway.problems import Problem
 _PORTS: Final = {"http": 80, "https": 443}
 
 
-class Address:
+class UpstreamAddress:
     """A URL, parsed once: what is checked is what is connected to. Raises Problem `internal` for anything odd."""
 
     def __init__(self, url: str) -> None:
@@ -49,7 +49,7 @@ class Address:
         return number is not None and number.is_loopback
 
 
-class Proxy:
+class ProxyAddress:
     """`http://[user:password@]host:port`. Raises ValueError with words that follow the setting's name."""
 
     def __init__(self, text: str) -> None:
@@ -63,7 +63,7 @@ class Proxy:
             self.credential = f"proxy-authorization: Basic {base64.b64encode(pair.encode()).decode()}\r\n"
 
 
-def proxy_for(address: Address, setting: str | None, environ: Mapping[str, str]) -> Proxy | None:
+def proxy_for(address: UpstreamAddress, setting: str | None, environ: Mapping[str, str]) -> ProxyAddress | None:
     """The proxy that leads to `address`: the setting, else HTTP(S)_PROXY of `environ` unless NO_PROXY names it.
 
     "" or "none" as the setting is no proxy at all. The environment's is never used for this machine. Raises ValueError.
@@ -82,7 +82,7 @@ def proxy_for(address: Address, setting: str | None, environ: Mapping[str, str])
     return None
 
 
-def context(tls: TlsSettings) -> ssl.SSLContext:
+def tls_context(tls: TlsSettings) -> ssl.SSLContext:
     """What our side of TLS insists on. Raises Problem when a file that the settings name cannot be used."""
     field = "ca"
     try:
@@ -120,14 +120,14 @@ def _split(text: str) -> tuple[SplitResult, str, int]:
     return parts, host, port or _PORTS[parts.scheme]
 
 
-def _named(name: str, text: str) -> Proxy:
+def _named(name: str, text: str) -> ProxyAddress:
     try:
-        return Proxy(text)
+        return ProxyAddress(text)
     except ValueError as error:
         raise ValueError(f"{name} {error}; it must be an HTTP proxy such as http://proxy.example.org:3128") from None
 
 
-def _listed(address: Address, unwanted: str) -> bool:
+def _listed(address: UpstreamAddress, unwanted: str) -> bool:
     """Does NO_PROXY name `address`? Entries: `*`, a domain with all below it, an address, a network, some with a port."""
     number = _number(address.host)
     for entry in unwanted.lower().replace(",", " ").split():

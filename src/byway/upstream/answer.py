@@ -10,7 +10,7 @@ from byway.problems import Problem
 from byway.upstream.coding import Unpacker
 
 if TYPE_CHECKING:
-    from byway.upstream.client import Connection, Upstream
+    from byway.upstream.client import Upstream, UpstreamConnection
 
 #: Bytes that may come without a byte of content among them: headers, trailers, the framing of chunks.
 _FRAMING_LIMIT: Final = 64 << 10
@@ -22,7 +22,7 @@ _IDLE_FOR: Final = 60.0
 _PACKED: Final = {"gzip": "gzip", "x-gzip": "gzip", "deflate": "deflate"}
 
 
-class Stale(Exception):
+class StaleConnection(Exception):
     """The connection died before a byte of the answer had come. Says so in words that follow the backend's name."""
 
 
@@ -39,7 +39,7 @@ class Answer:
         "_upstream", "_waiter", "headers", "on_body", "status",
     )  # fmt: skip
 
-    def __init__(self, upstream: Upstream, connection: Connection, method: str) -> None:
+    def __init__(self, upstream: Upstream, connection: UpstreamConnection, method: str) -> None:
         self.status = 0
         self.headers: dict[str, str] = {}
         self._upstream = upstream
@@ -208,7 +208,7 @@ class Answer:
         elif self._framing:
             self._fail(self._broken(f"{how} in the middle of its headers"))
         else:
-            self._fail(Stale(f"{how} without an answer"))
+            self._fail(StaleConnection(f"{how} without an answer"))
 
     # --------------------------------------------------------------------------------------------- called by the parser
 

@@ -20,8 +20,8 @@ from byway import __version__
 from byway.backends.protocol import Call
 from byway.config import TimeoutSettings, TlsSettings
 from byway.problems import Problem
-from byway.upstream.address import Address, Proxy, context, proxy_for
-from byway.upstream.answer import Answer, Stale
+from byway.upstream.address import ProxyAddress, UpstreamAddress, proxy_for, tls_context
+from byway.upstream.answer import Answer, StaleConnection
 
 __all__ = ["Answer", "Upstream"]
 
@@ -56,11 +56,11 @@ class Upstream:
         `name` is what Problems call the backend; `pool` is how many idle connections are kept. Raises Problem
         `internal` for a URL that is none.
         """
-        self.address = Address(url)
+        self.address = UpstreamAddress(url)
         self.timeouts = timeouts
         self._tls = tls or TlsSettings()
         self._context: ssl.SSLContext | None = None
-        self._proxy: Proxy | None = None
+        self._proxy: ProxyAddress | None = None
         self._misled = ""
         try:
             self._proxy = None if pinned else proxy_for(self.address, proxy, environ)
@@ -70,7 +70,7 @@ class Upstream:
         self._pool = pool
         self.opened = 0
         """How many calls it was asked to send so far."""
-        self._idle: list[Connection] = []
+        self._idle: list[UpstreamConnection] = []
         self._active: set[Answer] = set()
         self._ticking = False
         # How exact the limits are kept: one timer a backend looks at all its answers, so a chunk costs no timestamp.
@@ -91,13 +91,13 @@ class Upstream:
         if connection is not None:
             try:
                 return await Answer(self, connection, call.method).begin(head, call.body)
-            except Stale:
+            except StaleConnection:
                 # The server closed it just as we began; nothing was received. Once only, and on a fresh connection.
                 pass
         connection = await self._connect()
         try:
             return await Answer(self, connection, call.method).begin(head, call.body)
-        except Stale as stale:
+        except StaleConnection as stale:
             raise Problem("unreachable", f"{self.shown} {stale}. Look in its log.") from None
 
     @property
@@ -122,7 +122,7 @@ class Upstream:
             self._ticking = True
             asyncio.get_running_loop().call_later(self._tick_every, self._tick)
 
-    def ended(self, answer: Answer, connection: Connection, idle_for: float) -> None:
+    def ended(self, answer: Answer, connection: UpstreamConnection, idle_for: float) -> None:
         """Forget `answer`; keep its connection for `idle_for` seconds, or drop it when that is 0."""
         self._active.discard(answer)
         connection.release()
@@ -189,7 +189,7 @@ class Upstream:
 
     # ------------------------------------------------------------------------------------------------------ connections
 
-    def _rested(self) -> Connection | None:
+    def _rested(self) -> UpstreamConnection | None:
         """The idle connection that was used last, if there is one."""
         while self._idle:
             connection = self._idle.pop()
@@ -198,13 +198,13 @@ class Upstream:
             connection.abort()
         return None
 
-    async def _connect(self) -> Connection:
+    async def _connect(self) -> UpstreamConnection:
         """A fresh connection, with tunnel and TLS where they belong. Raises Problem."""
         if self._misled:
             raise Problem("unreachable", f"{self.shown} cannot be reached: {self._misled}.")
         if self.address.secure and self._context is None:
-            self._context = context(self._tls)
-        connection = Connection()
+            self._context = tls_context(self._tls)
+        connection = UpstreamConnection()
         try:
             async with asyncio.timeout(self.timeouts.connect):
                 await self._dial(connection)
@@ -215,7 +215,7 @@ class Upstream:
                 raise
             raise self._unreachable(error) from None
 
-    async def _dial(self, connection: Connection) -> None:
+    async def _dial(self, connection: UpstreamConnection) -> None:
         loop = asyncio.get_running_loop()
         address, proxy = self.address, self._proxy
         if address.unix:
@@ -236,7 +236,7 @@ class Upstream:
                 await self._tunnel(connection, proxy)
             await connection.secure(self._context, address.host)
 
-    async def _reach(self, connection: Connection) -> None:
+    async def _reach(self, connection: UpstreamConnection) -> None:
         """Connect to the first pinned address that answers. One that is silent leaves time for the others."""
         loop = asyncio.get_running_loop()
         for at, host in enumerate(self._pinned, 1):
@@ -248,13 +248,13 @@ class Upstream:
                 if at == len(self._pinned):
                     raise
 
-    async def _tunnel(self, connection: Connection, proxy: Proxy) -> None:
+    async def _tunnel(self, connection: UpstreamConnection, proxy: ProxyAddress) -> None:
         """Ask the proxy for a way through (CONNECT, RFC 9110 section 9.3.6)."""
         aim = self.address.shown
         head = f"CONNECT {aim} HTTP/1.1\r\nhost: {aim}\r\n{proxy.credential}\r\n".encode()
         try:
             answer = await Answer(self, connection, "CONNECT").begin(head, b"")
-        except Stale as stale:
+        except StaleConnection as stale:
             raise Problem("unreachable", f"The proxy {proxy.shown} {stale}. Is it an HTTP proxy?") from None
         connection.release()
         self._active.discard(answer)
@@ -298,7 +298,7 @@ class Upstream:
         return Problem("unreachable", words)
 
 
-class Connection(asyncio.Protocol):
+class UpstreamConnection(asyncio.Protocol):
     """One socket and the answer that it carries now."""
 
     __slots__ = ("_transport", "answer", "loop", "parser", "pool", "until")
@@ -307,7 +307,7 @@ class Connection(asyncio.Protocol):
         # Kept: to ask for the running loop is a system call (Python 3.11 looks whether it has been forked).
         self.loop = asyncio.get_running_loop()
         self.answer: Answer | None = None
-        self.pool: list[Connection] | None = None
+        self.pool: list[UpstreamConnection] | None = None
         """Where it lies while it is idle."""
         self.until = 0.0
         """When it has lain idle long enough, by the loop's clock."""

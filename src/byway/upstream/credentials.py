@@ -11,7 +11,7 @@ from byway.backends.vendors import Vendor
 _REMEMBERED: Final = 64
 
 
-class Static:
+class StaticCredential:
     """Headers that never change. Its repr shows their names alone."""
 
     __slots__ = ("_joined", "headers", "names")
@@ -34,15 +34,15 @@ class Static:
         return f"Static({', '.join(name for name, _ in self.headers)})"
 
 
-def static(vendor: Vendor, secret: str | None, headers: Mapping[str, str]) -> Static:
+def static_credential(vendor: Vendor, secret: str | None, headers: Mapping[str, str]) -> StaticCredential:
     """The configured secret in the vendor's way, and the configured headers, which win over it."""
     name, value = ("x-api-key", secret) if vendor.auth == "x-api-key" else ("authorization", f"Bearer {secret}")
     given = {one.lower() for one in headers}
     own = ((name, value),) if secret and value and name not in given else ()
-    return Static((*own, *headers.items()))
+    return StaticCredential((*own, *headers.items()))
 
 
-async def authorize(call: Call, credential: Static) -> Call:
+async def authorize(call: Call, credential: StaticCredential) -> Call:
     """`call` with what `credential` adds; a header that the credential names replaces the call's own."""
     if not credential.headers:
         return call
