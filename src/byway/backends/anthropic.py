@@ -189,7 +189,6 @@ class AnthropicReader:
         if self._first:
             start = data.lstrip(b"\xef\xbb\xbf \t\r\n")
             if not start:
-                self._rest = data
                 return []
             self._first = False
             self._sse = start[:1] not in (b"{", b"[", b"<")

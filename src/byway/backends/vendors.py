@@ -43,7 +43,7 @@ class Vendor(msgspec.Struct, frozen=True):
     """Fields that those models refuse."""
     budget_field: str = ""
     """Its name for the most tokens to think."""
-    format: Literal["json_schema", "json_object", "told"] = "json_schema"
+    format: Literal["json_schema", "json_object", "prompt"] = "json_schema"
     """How it is told the form of an answer; `told`: in words alone."""
     format_with_tools: bool = True
     """It takes tools and a form of the answer in one request."""

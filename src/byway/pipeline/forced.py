@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from byway.backends.openai import definedtools
-from byway.backends.openai.schema import adapt
+from byway.backends.openai.schema import Budget, adapt
 from byway.backends.protocol import Target
 from byway.messages import claudecode
 from byway.messages.events import BlockDelta, BlockStart, Event, MessageDelta, Part, Stop, TextDelta, ToolStart, Usage
@@ -117,10 +117,11 @@ def _starts_tool(part: Part, names: set[str]) -> bool:
 
 def _one_of(tools: list[Tool]) -> dict[str, Any]:
     """The schema of a call of one of `tools`."""
+    budget = Budget()
     forms = [
         {
             "type": "object",
-            "properties": {"name": {"enum": [tool.name]}, "arguments": _part_schema(tool)},
+            "properties": {"name": {"enum": [tool.name]}, "arguments": _part_schema(tool, budget)},
             "required": ["name", "arguments"],
             "additionalProperties": False,
         }
@@ -133,9 +134,9 @@ def _schema(tool: Tool) -> Raw:
     return tool.input_schema if unopened(tool.input_schema, "tools.input_schema") else _ANY
 
 
-def _part_schema(tool: Tool) -> Raw:
+def _part_schema(tool: Tool, budget: Budget) -> Raw:
     """The schema as a part of another: its references would lead nowhere, so it is one without any, which all servers take."""
-    return Raw(adapt(bytes(_schema(tool)), "plain", "tools.input_schema"))
+    return Raw(adapt(bytes(_schema(tool)), "plain", "tools.input_schema", budget=budget))
 
 
 def _instructions(tools: list[Tool]) -> str:

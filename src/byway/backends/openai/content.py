@@ -1,4 +1,4 @@
-"""What one block says in chat form: texts, images and files. Where they stand in the conversation is `conversation`'s."""
+"""Converts one content block to chat form: texts, images and files. `conversation` puts them in order."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from byway.messages.pdf import PDF, PdfText
 from byway.messages.request import unopened
 from byway.problems import Problem
 
-#: What the Messages API takes: https://docs.anthropic.com/en/docs/build-with-claude/vision (seen 2026-11-21).
+#: The types that the Messages API accepts: https://docs.anthropic.com/en/docs/build-with-claude/vision (seen 2026-11-21).
 _IMAGES: Final = ("image/jpeg", "image/png", "image/gif", "image/webp")
 
 
@@ -52,16 +52,19 @@ class ContentPart(Wire, omit_defaults=True):
 
 
 class BlockRefused(Exception):
-    """A block that cannot be passed on: the field of it that is wrong, and why."""
+    """A block that cannot be sent: the field that is wrong, and why."""
 
-    def __init__(self, block: Block, field: str, why: str) -> None:
+    def __init__(self, block: Block, field: str, reason: str) -> None:
         self.block = block
         self.field = field
-        self.why = why
+        self.reason = reason
 
 
 def block_parts(block: Block, target: Target) -> Sequence[str | ContentPart]:
-    """What a block says. What chat has no form for is told in words; raises Refused for what the Messages API refuses too."""
+    """Return a block as texts and parts. A block without a chat form becomes text.
+
+    Raises BlockRefused for a block that the Messages API refuses too.
+    """
     match block:
         case Text():
             return (block.text,) if block.text else ()
@@ -70,25 +73,25 @@ def block_parts(block: Block, target: Target) -> Sequence[str | ContentPart]:
         case Document():
             return _document(block, target)
         case SearchResult():
-            return (_joined(block.title, block.source, *[text.text for text in block.content]),)
+            return (_paragraphs(block.title, block.source, *[text.text for text in block.content]),)
         case ToolReference():
             return (f"Tool {block.tool_name} is loaded.",)
         case Unknown():
             data = raw_bytes(block, "", block.raw)
-            text = data.decode() if block.foreign else _served(block, data, target)
+            text = data.decode() if block.foreign else _server_block(block, data, target)
             return (text,) if text else ()
         case ToolUse():
             return (f"[{block.name}]\n{raw_bytes(block, 'input', block.input).decode()}",)
         case ToolResult():
             content = block.content
-            said = (content,) if isinstance(content, str) else content_parts(content or (), target)
-            return (f"Result of the tool call {block.tool_use_id}:", *said)
+            parts = (content,) if isinstance(content, str) else content_parts(content or (), target)
+            return (f"Result of the tool call {block.tool_use_id}:", *parts)
         case Thinking() | RedactedThinking():
             return ()
 
 
 def raw_bytes(block: Block, field: str, raw: Raw) -> bytes:
-    """The bytes of a part of `block` that is passed on unopened; raises Refused for what servers choke on."""
+    """Return the bytes of a part of `block` that is not decoded; raises BlockRefused for bytes that servers cannot parse."""
     try:
         return unopened(raw, "")
     except Problem as problem:
@@ -96,8 +99,8 @@ def raw_bytes(block: Block, field: str, raw: Raw) -> bytes:
 
 
 def content_parts(blocks: Sequence[Block], target: Target) -> list[str | ContentPart]:
-    """What several blocks say."""
-    return [said for block in blocks for said in block_parts(block, target)]
+    """Return several blocks as texts and parts."""
+    return [part for block in blocks for part in block_parts(block, target)]
 
 
 def _image(block: Image, target: Target) -> str | ContentPart:
@@ -116,26 +119,26 @@ def _image(block: Image, target: Target) -> str | ContentPart:
             return ContentPart("image_url", image_url={"url": url})
 
 
-_NO_FILES: Final = "'file' comes with the Files API, which Byway does not have yet. Send the data itself, as 'base64'."
+_NO_FILES: Final = "'file' needs the Files API, which Byway does not have yet. Send the data itself as 'base64'."
 
 
 def _document(block: Document, target: Target) -> Sequence[str | ContentPart]:
-    """A document, with its title and context before it. Its setting `citations` asks for what no chat server can give."""
+    """A document after its title and context. `citations` is ignored: no chat server has them."""
     title, context = block.title, block.context
     match block.source:
         case TextSource(data):
-            return (_joined(title, context, data),)
+            return (_paragraphs(title, context, data),)
         case ContentSource(content):
-            said = [content] if isinstance(content, str) else content_parts(content or [], target)
-            head = _joined(title, context)
-            return [head, *said] if head else said
+            parts = [content] if isinstance(content, str) else content_parts(content or [], target)
+            head = _paragraphs(title, context)
+            return [head, *parts] if head else parts
         case UrlSource(url):
-            return (_joined(f"[document{_named(title)}: {url}]", context),)
+            return (_paragraphs(f"[document{_quoted(title)}: {url}]", context),)
         case Base64Source(kind, data) if kind == PDF:
             return _pdf(title, context, data, target)
         case Base64Source(kind, data) if kind.startswith("text/"):
             try:
-                return (_joined(title, context, base64.b64decode(data).decode("utf-8", "replace")),)
+                return (_paragraphs(title, context, base64.b64decode(data).decode("utf-8", "replace")),)
             except (binascii.Error, ValueError):
                 raise BlockRefused(block, "source.data", "Input should be base64") from None
         case Base64Source():
@@ -145,89 +148,112 @@ def _document(block: Document, target: Target) -> Sequence[str | ContentPart]:
 
 
 def _pdf(title: str | None, context: str | None, data: str, target: Target) -> Sequence[str | ContentPart]:
-    """A PDF: itself where the server takes files and its model sees, else its text."""
+    """A PDF as a file where the server accepts files and the model sees images, else its text."""
     if target.vendor.files and target.vision is not False:
         name = title or "document"
         name = name if name.lower().endswith(".pdf") else f"{name}.pdf"
         file = ContentPart("file", file={"filename": name, "file_data": f"data:{PDF};base64,{data}"})
         return (context, file) if context else (file,)
     pdf = (target.pdfs or {}).get(data, _NOT_PARSED)
-    name = f"PDF{_named(title)}"
+    name = f"PDF{_quoted(title)}"
     if pdf.problem:
-        return (_joined(f"[{name}: {pdf.problem}]", context),)
+        return (_paragraphs(f"[{name}: {pdf.problem}]", context),)
     count = f"{pdf.pages} page{'' if pdf.pages == 1 else 's'}"
     if not pdf.text:
-        return (_joined(f"[{name}, {count}, without text: its pages are images]", context),)
-    return (_joined(f"[{name}, {count}]", context, pdf.text),)
+        return (_paragraphs(f"[{name}, {count}, without text: its pages are images]", context),)
+    return (_paragraphs(f"[{name}, {count}]", context, pdf.text),)
 
 
-def _named(title: str | None) -> str:
+def _quoted(title: str | None) -> str:
     return f" '{title}'" if title else ""
 
 
-def _joined(*texts: str | None) -> str:
+def _paragraphs(*texts: str | None) -> str:
     return "\n\n".join([text for text in texts if text])
 
 
-# ------------------------------------------------------------------------------- what Anthropic's servers did themselves
+# --- blocks that Anthropic's servers added -------------------------------------------------------------------------------
 
 
-def _served(block: Unknown, data: bytes, target: Target) -> str:
-    """A block that Anthropic's servers made, in words: what was asked for, and what came of it. Empty when it says nothing."""
+def _server_block(block: Unknown, data: bytes, target: Target) -> str:
+    """A block that Anthropic's servers added, as text: what was called, and its result. Empty when it has no content."""
     try:
-        return _words(block.kind, msgspec.json.decode(data), target)
+        return _server_text(block.kind, msgspec.json.decode(data), target)
     except RecursionError:
         raise BlockRefused(block, "", "Input is nested too deeply") from None
 
 
-def _words(kind: str, fields: dict[str, Any], target: Target) -> str:
+def _server_text(kind: str, fields: dict[str, Any], target: Target) -> str:
     match kind:
         case "server_tool_use" | "mcp_tool_use":
             name = ".".join([str(fields[key]) for key in ("server_name", "name") if key in fields])
-            return f"[{name}]\n{_told(fields.get('input'), target)}".rstrip()
+            return f"[{name}]\n{_as_text(fields.get('input'), target)}".rstrip()
         case "compaction":
-            return _told(fields.get("content"), target)
+            return _as_text(fields.get("content"), target)
         case "container_upload":
             return f"[file {fields.get('file_id')}, for code that Anthropic's servers run]"
         case "tool_addition" | "tool_removal":
-            return f"[{kind.replace('_', ' ')}]\n{_told(fields.get('tool'), target)}".rstrip()
+            return f"[{kind.replace('_', ' ')}]\n{_as_text(fields.get('tool'), target)}".rstrip()
         case "fallback" | "mcp_tool_listing":
-            # Marks for Anthropic's servers, which show them to no model either.
+            # Marks for Anthropic's servers. They do not reach a model there either.
             return ""
         case _:
-            return f"[{kind.removesuffix('_tool_result')} result]\n{_told(fields.get('content'), target)}".rstrip()
+            return f"[{kind.removesuffix('_tool_result')} result]\n{_as_text(fields.get('content'), target)}".rstrip()
 
 
-#: What says nothing to a model. What begins with `encrypted` is for Anthropic's servers alone.
-_SILENT: Final = frozenset("type id tool_use_id cache_control caller citations signature".split())
+#: Fields without meaning for a model. Fields that begin with `encrypted` are for Anthropic's servers only.
+_IGNORED: Final = frozenset("type id tool_use_id cache_control caller citations signature".split())
 
 
-def _told(value: Any, target: Target) -> str:
-    """JSON as lines for a model: texts as they are, fields with their names."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list):
-        return "\n".join([text for one in value if (text := _told(one, target))])
-    if not isinstance(value, dict):
-        return "" if value is None else msgspec.json.encode(value).decode()
-    if value.get("type") == "text":
-        return _told(value.get("text"), target)
-    if value.get("type") in ("document", "image"):
-        try:
-            block = msgspec.convert(value, Document | Image)
-            return "\n\n".join([said for said in block_parts(block, without_vision(target)) if isinstance(said, str)])
-        except (msgspec.ValidationError, BlockRefused):
-            return f"[{value['type']}]"
-    lines = []
-    for key, inner in value.items():
-        if key in _SILENT or key.startswith("encrypted"):
-            continue
-        text = _told(inner, target)
-        if text:
-            lines.append(f"{key}:\n{text}" if isinstance(inner, dict | list) or "\n" in text else f"{key}: {text}")
+def _as_text(value: Any, target: Target) -> str:
+    """JSON as lines for a model: texts as they are, other fields with their names."""
+    lines: list[str] = []
+    _add_lines(value, target, lines)
     return "\n".join(lines)
 
 
+def _add_lines(value: Any, target: Target, lines: list[str]) -> None:
+    if isinstance(value, str):
+        if value:
+            lines.append(value)
+    elif isinstance(value, list):
+        for item in value:
+            _add_lines(item, target, lines)
+    elif not isinstance(value, dict):
+        if value is not None:
+            lines.append(msgspec.json.encode(value).decode())
+    elif value.get("type") == "text":
+        _add_lines(value.get("text"), target, lines)
+    elif value.get("type") in ("document", "image"):
+        text = _media_text(value, target)
+        if text:
+            lines.append(text)
+    else:
+        for key, inner in value.items():
+            if key not in _IGNORED and not key.startswith("encrypted"):
+                _add_field(key, inner, target, lines)
+
+
+def _media_text(fields: dict[str, Any], target: Target) -> str:
+    try:
+        block = msgspec.convert(fields, Document | Image)
+        return "\n\n".join([part for part in block_parts(block, without_vision(target)) if isinstance(part, str)])
+    except (msgspec.ValidationError, BlockRefused):
+        return f"[{fields['type']}]"
+
+
+def _add_field(key: str, value: Any, target: Target, lines: list[str]) -> None:
+    """Add a field with its name: on one line if its text is one line, else above its lines. A field without text is left out."""
+    if isinstance(value, dict | list) or (isinstance(value, str) and "\n" in value):
+        at = len(lines)
+        lines.append(f"{key}:")
+        _add_lines(value, target, lines)
+        if len(lines) == at + 1:
+            lines.pop()
+    elif value is not None and value != "":
+        lines.append(f"{key}: {value if isinstance(value, str) else msgspec.json.encode(value).decode()}")
+
+
 def without_vision(target: Target) -> Target:
-    """The same target, told only texts: for the places of a conversation where chat has no images and files."""
+    """Return the target with `vision` False: for the places of a conversation where chat accepts only text."""
     return target if target.vision is False else msgspec.structs.replace(target, vision=False)

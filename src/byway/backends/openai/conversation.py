@@ -1,4 +1,4 @@
-"""The conversation in chat form: which message says what, in which order. What one block says is `content`'s."""
+"""Converts the conversation to chat messages and their order. `content` converts one block."""
 
 from __future__ import annotations
 
@@ -24,23 +24,25 @@ from byway.messages.request import Request, Turn
 from byway.problems import Problem
 
 
-class _Function(Wire):
+class _CalledFunction(Wire):
     name: str
     arguments: str
 
 
-class _CallOut(Wire):
+class ChatToolCall(Wire):
+    """One tool call of an assistant message."""
+
     id: str
-    function: _Function
+    function: _CalledFunction
     type: str = "function"
 
 
 class ChatMessage(Wire):
-    """One message."""
+    """One message of a chat request."""
 
     role: str
     content: str | list[ContentPart] | UnsetType | None = UNSET
-    tool_calls: list[_CallOut] | UnsetType = UNSET
+    tool_calls: list[ChatToolCall] | UnsetType = UNSET
     tool_call_id: str | UnsetType = UNSET
     reasoning: str | UnsetType = UNSET
     reasoning_content: str | UnsetType = UNSET
@@ -50,144 +52,144 @@ _NO_RESULT: Final = "(no result: the call was interrupted)"
 
 
 def chat_messages(request: Request, target: Target) -> list[ChatMessage]:
-    """The conversation in chat form; raises Problem with the path of a block that cannot be passed on.
+    """Convert the conversation; raises Problem with the path of a block that cannot be sent.
 
-    All that stands between two assistant turns is one group: first the results of the calls before it, since servers
-    refuse a call without one right behind it; then one user message, since many templates want turns to alternate. A
-    group's messages depend on it and what stands before it, never on what comes later.
+    Everything between two assistant turns is one group: first the results of the tool calls before it, because servers
+    refuse a call without a result directly after it; then one user message, because many templates require alternating
+    roles. The messages of a group depend on the group and on what precedes it, never on later turns.
     """
-    out: list[ChatMessage] = []
+    messages: list[ChatMessage] = []
     system, turns = claudecode.opening(request)
-    heard: list[Turn] = []
-    spoken: list[Block] = []
+    group: list[Turn] = []
+    assistant: list[Block] = []
     try:
         for turn in turns:
             if turn.role == "assistant":
-                if heard:
-                    _hear(out, heard, target, system)
-                    heard = []
-                spoken += turn.blocks
+                if group:
+                    _add_group(messages, group, target, system)
+                    group = []
+                assistant += turn.blocks
             else:
-                if spoken:
-                    out.append(_assistant(spoken, target))
-                    spoken = []
-                heard.append(turn)
-        if heard:
-            _hear(out, heard, target, system)
-        if spoken:
-            out.append(_assistant(spoken, target))
+                if assistant:
+                    messages.append(_assistant(assistant, target))
+                    assistant = []
+                group.append(turn)
+        if group:
+            _add_group(messages, group, target, system)
+        if assistant:
+            messages.append(_assistant(assistant, target))
     except BlockRefused as refused:
-        place = ".".join(filter(None, (_place(request.turns, refused.block), refused.field)))
-        raise Problem("invalid_request", f"{place}: {refused.why}") from None
+        path = ".".join(filter(None, (_path(request.turns, refused.block), refused.field)))
+        raise Problem("invalid_request", f"{path}: {refused.reason}") from None
     text = "\n\n".join(filter(None, system))
-    return [ChatMessage("system", text), *out] if text else out
+    return [ChatMessage("system", text), *messages] if text else messages
 
 
 def prefill(messages: Sequence[ChatMessage], vendor: Vendor) -> dict[str, Any]:
-    """The fields beside the messages that have the server go on with an assistant message at the end; none without one."""
+    """Return the fields that make the server continue an assistant message at the end; none without such a message."""
     if vendor.prefill and messages and messages[-1].role == "assistant" and messages[-1].tool_calls is UNSET:
         return {"add_generation_prompt": False, "continue_final_message": True}
     return {}
 
 
-def _hear(out: list[ChatMessage], group: Sequence[Turn], target: Target, system: list[str]) -> None:
-    """Add the messages for the turns after an assistant's, up to the next one. At the very start there is none: what the
-    system says before anybody else is added to `system`."""
-    waiting: dict[str, None] = {}
-    made = out[-1].tool_calls if out else UNSET
-    if not isinstance(made, UnsetType):
-        for call in made:
-            waiting[call.id] = None
-    said: list[str | ContentPart] = []
+def _add_group(messages: list[ChatMessage], group: Sequence[Turn], target: Target, system: list[str]) -> None:
+    """Add the messages for the turns between two assistant turns. System turns before any other turn go to `system`."""
+    unanswered: dict[str, None] = {}
+    calls = messages[-1].tool_calls if messages else UNSET
+    if not isinstance(calls, UnsetType):
+        for call in calls:
+            unanswered[call.id] = None
+    parts: list[str | ContentPart] = []
     for turn in group:
         if turn.role == "system":
-            texts = _words(turn.blocks, target)
-            if out or said:
-                said += [claudecode.reminder(text) for text in texts]
+            texts = _texts(turn.blocks, target)
+            if messages or parts:
+                parts += [claudecode.reminder(text) for text in texts]
             else:
                 system += texts
             continue
         if isinstance(turn.content, str):
             if turn.content:
-                said.append(turn.content)
+                parts.append(turn.content)
             continue
         for block in turn.content:
             if type(block) is Text:
                 if block.text:
-                    said.append(block.text)
+                    parts.append(block.text)
             elif type(block) is not ToolResult:
-                said += block_parts(block, target)
+                parts += block_parts(block, target)
             else:
-                text, shown = _result(block, target)
-                if block.tool_use_id in waiting:
-                    del waiting[block.tool_use_id]
-                    out.append(ChatMessage("tool", text, tool_call_id=block.tool_use_id))
+                text, media = _tool_result(block, target)
+                if block.tool_use_id in unanswered:
+                    del unanswered[block.tool_use_id]
+                    messages.append(ChatMessage("tool", text, tool_call_id=block.tool_use_id))
                 else:
-                    said.append(f"Result of the tool call {block.tool_use_id}:\n{text}")
-                if shown:
-                    what = "Files" if any(part.file for part in shown) else "Images"
-                    said += [f"{what} in the result of {block.tool_use_id}:", *shown]
-    if waiting:
-        out += [ChatMessage("tool", _NO_RESULT, tool_call_id=id) for id in waiting]
-    if said:
-        out.append(_user(said))
+                    parts.append(f"Result of the tool call {block.tool_use_id}:\n{text}")
+                if media:
+                    what = "Files" if any(part.file for part in media) else "Images"
+                    parts += [f"{what} in the result of {block.tool_use_id}:", *media]
+    if unanswered:
+        messages += [ChatMessage("tool", _NO_RESULT, tool_call_id=id) for id in unanswered]
+    if parts:
+        messages.append(_user(parts))
 
 
-def _user(said: list[str | ContentPart]) -> ChatMessage:
+def _user(parts: list[str | ContentPart]) -> ChatMessage:
     try:
-        return ChatMessage("user", "\n\n".join(said))  # type: ignore[arg-type]
+        return ChatMessage("user", "\n\n".join(parts))  # type: ignore[arg-type]
     except TypeError:
-        # Not all of it is text.
-        return ChatMessage("user", [ContentPart("text", one) if isinstance(one, str) else one for one in said])
+        # There are images or files too.
+        return ChatMessage("user", [ContentPart("text", part) if isinstance(part, str) else part for part in parts])
 
 
-def _result(block: ToolResult, target: Target) -> tuple[str, list[ContentPart]]:
-    """A tool result's text, and its images and files: the `tool` role takes text alone."""
-    shown: list[ContentPart] = []
+def _tool_result(block: ToolResult, target: Target) -> tuple[str, list[ContentPart]]:
+    """The text of a tool result, and its images and files: the role `tool` accepts only text."""
+    media: list[ContentPart] = []
     if isinstance(block.content, str):
         text = block.content
     else:
-        said = content_parts(block.content or [], target)
-        text = "\n\n".join([one for one in said if isinstance(one, str)])
-        shown = [one for one in said if not isinstance(one, str)]
+        parts = content_parts(block.content or [], target)
+        text = "\n\n".join([part for part in parts if isinstance(part, str)])
+        media = [part for part in parts if not isinstance(part, str)]
     if block.is_error and not text.startswith(("Error", "<tool_use_error>")):
         text = f"Error: {text}" if text else "Error"
     if not text:
-        text = "(see below)" if shown else "(no output)"
-    return text, shown
+        text = "(see below)" if media else "(no output)"
+    return text, media
 
 
-def _words(blocks: Sequence[Block], target: Target) -> list[str]:
-    """What blocks say, in words alone."""
+def _texts(blocks: Sequence[Block], target: Target) -> list[str]:
+    """The blocks as texts only."""
     if all([type(block) is Text for block in blocks]):
         return [block.text for block in blocks if type(block) is Text and block.text]
-    return [one for one in content_parts(blocks, without_vision(target)) if isinstance(one, str)]
+    return [part for part in content_parts(blocks, without_vision(target)) if isinstance(part, str)]
 
 
 def _assistant(blocks: list[Block], target: Target) -> ChatMessage:
-    """One assistant message. Thinking is the model's own and over: it goes back only where the server wants it."""
+    """One assistant message. Thinking goes back only to a server that wants it."""
     paragraphs: list[str] = []
     thoughts: list[str] = []
-    calls: list[_CallOut] = []
+    calls: list[ChatToolCall] = []
     field = target.vendor.reasoning_field
-    running = False
+    pieces: list[str] = []
     for block in blocks:
         if type(block) is Text:
-            # Citations cut a text into several blocks.
-            if running:
-                paragraphs[-1] += block.text
-            elif block.text:
-                paragraphs.append(block.text)
-                running = True
+            # Citations cut one text into several blocks.
+            if block.text:
+                pieces.append(block.text)
             continue
-        running = False
+        if pieces:
+            paragraphs.append("".join(pieces))
+            pieces = []
         if type(block) is ToolUse:
             arguments = raw_bytes(block, "input", block.input).decode() or "{}"
-            calls.append(_CallOut(block.id, _Function(wire_name(block.name), arguments)))
+            calls.append(ChatToolCall(block.id, _CalledFunction(wire_name(block.name), arguments)))
         elif type(block) is not Thinking:
-            paragraphs += _words([block], target)
-        elif field and _own(block):
+            paragraphs += _texts([block], target)
+        elif field and _may_return(block):
             thoughts.append(block.thinking)
+    if pieces:
+        paragraphs.append("".join(pieces))
     text = "\n\n".join(paragraphs)
     message = ChatMessage("assistant", text or (None if calls else ""), calls or UNSET)
     if field and (thoughts or (calls and target.vendor.reasoning_required)):
@@ -195,28 +197,27 @@ def _assistant(blocks: list[Block], target: Target) -> ChatMessage:
     return message
 
 
-def _own(block: Thinking) -> bool:
-    """May this be passed back as the model's own thinking? Not when Byway signed it and its words were changed."""
+def _may_return(block: Thinking) -> bool:
+    """Return whether the thinking may go back as the model's own: not when Byway signed it and its text was changed."""
     return bool(block.thinking) and (
         not signature.ours(block.signature) or signature.holds(block.thinking, block.signature)
     )
 
 
-def _place(turns: list[Turn], wanted: Block) -> str:
-    """The path of a block in the request."""
+def _path(turns: list[Turn], wanted: Block) -> str:
+    """The path of a block in the request, for an error."""
 
     def search(blocks: Any, path: str) -> str:
         for at, block in enumerate(blocks if isinstance(blocks, list) else ()):
             here = f"{path}.{at}"
             inner = block.content if isinstance(block, ToolResult) else None
+            inner_path = f"{here}.content"
             if isinstance(block, Document):
                 inner = getattr(block.source, "content", None)
                 inner_path = f"{here}.source.content"
-            else:
-                inner_path = f"{here}.content"
-            found = here if block is wanted else search(inner, inner_path)
-            if found:
-                return found
+            result = here if block is wanted else search(inner, inner_path)
+            if result:
+                return result
         return ""
 
     paths = (search(turn.content, f"messages.{at}.content") for at, turn in enumerate(turns))

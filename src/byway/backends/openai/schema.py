@@ -1,10 +1,11 @@
-"""JSON schemas of tools as a server takes them. What is left out of one is told in its description, in words.
+"""Adapts the JSON schemas of tools to what each kind of server accepts. Keywords that a server refuses move into the description.
 
-A dialect says what to leave out; which server has which stands in its vendor's row. Nothing is sent from here.
+A dialect names what to leave out. The row of a vendor names its dialect.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final, Literal
 
 import msgspec
@@ -15,78 +16,94 @@ from byway.problems import Problem
 Dialect = Literal["open", "grammar", "openai", "plain"]
 
 
-class _Rules(Struct, frozen=True):
-    """What is particular to one dialect."""
+class _DialectRules(Struct, frozen=True):
+    """What one dialect accepts."""
 
-    told: frozenset[str] = frozenset()
-    """Keywords that it refuses."""
-    known: frozenset[str] | None = None
-    """The only keywords that it takes."""
-    longest: int | None = None
-    """The largest count of characters or items that it takes."""
+    refused: frozenset[str] = frozenset()
+    """Keywords that the server refuses."""
+    allowed: frozenset[str] | None = None
+    """The only keywords that the server accepts; None: all but those in `refused`."""
+    max_count: int | None = None
+    """The largest count of characters or items that the server accepts."""
     typed: bool = False
-    """Each schema has exactly one type, and enums hold texts alone."""
-    flat: bool = False
-    """At the top it takes an object and no choice among several."""
+    """Each schema has exactly one type, and enums contain only strings."""
+    object_at_top: bool = False
+    """The top schema is an object, not a choice among several."""
     references: bool = True
 
 
-_KNOWN: Final = frozenset(
+_ALLOWED: Final = frozenset(
     "type format title description nullable enum default items minItems maxItems properties required minProperties"
     " maxProperties minimum maximum minLength maxLength pattern anyOf".split()
 )
-#: What no model and no server needs.
-_GONE: Final = frozenset("$schema $id $anchor $comment $vocabulary deprecated readOnly writeOnly".split())
-_RULES: Final[dict[str, _Rules]] = {
-    # llama.cpp makes a grammar of all tools together: one schema that it cannot convert fails the request. Run with b11549
-    # (2026-11-21): minLength of 3000, references that lead nowhere or in a circle, empty enums, unknown types, `true` as a
-    # schema, values of another kind than a keyword has; and minItems above maxItems takes all memory until the server dies.
-    # Older ones, and LM Studio and Ollama with them: https://github.com/ggml-org/llama.cpp/issues/25746 (patterns),
+#: Keywords that mean nothing to a model or a server.
+_DROPPED: Final = frozenset("$schema $id $anchor $comment $vocabulary deprecated readOnly writeOnly".split())
+_RULES: Final[dict[str, _DialectRules]] = {
+    # llama.cpp makes one grammar of all tools: one schema that it cannot convert fails the request. Run with b11549
+    # (2026-11-21), it fails on: minLength of 3000, references without a target or in a circle, empty enums, unknown types,
+    # `true` as a schema, values of the wrong type. minItems above maxItems uses all memory until the server dies.
+    # Older versions, LM Studio and Ollama: https://github.com/ggml-org/llama.cpp/issues/25746 (patterns),
     # /issues/27087 and unslothai/unsloth/pull/9923 (counts near 2000; all seen 2026-11-21).
-    "grammar": _Rules(told=frozenset(("pattern", "not")), longest=1000),
+    "grammar": _DialectRules(refused=frozenset(("pattern", "not")), max_count=1000),
     # https://github.com/langchain-ai/langchainjs/issues/9804 and spring-projects/spring-ai/issues/4776 (seen 2026-11-21).
-    "openai": _Rules(flat=True),
+    "openai": _DialectRules(object_at_top=True),
     # https://ai.google.dev/api/caching#Schema and https://github.com/theopenco/llmgateway/issues/1763 (seen 2026-11-21):
-    # what Gemini's endpoint takes, and llama.cpp too, so that a server of an unknown kind may be either.
-    "plain": _Rules(frozenset(("pattern",)), _KNOWN, 1000, typed=True, flat=True, references=False),
+    # what both Gemini's endpoint and llama.cpp accept, because a server of an unknown kind may be either.
+    "plain": _DialectRules(frozenset(("pattern",)), _ALLOWED, 1000, typed=True, object_at_top=True, references=False),
 }
-_MAPS: Final = frozenset(("properties", "$defs", "definitions", "patternProperties", "dependentSchemas"))
-_LISTS: Final = frozenset(("anyOf", "oneOf", "allOf", "prefixItems"))
-_ONES: Final = frozenset("items additionalProperties not contains propertyNames if then else".split())
-_COUNTED: Final = (("minLength", "maxLength"), ("minItems", "maxItems"), ("minProperties", "maxProperties"))
-_COUNTS: Final = frozenset(key for pair in _COUNTED for key in pair)
+#: Keywords whose value is a map of schemas, a list of schemas, or one schema.
+_SCHEMA_MAPS: Final = frozenset(("properties", "$defs", "definitions", "patternProperties", "dependentSchemas"))
+_SCHEMA_LISTS: Final = frozenset(("anyOf", "oneOf", "allOf", "prefixItems"))
+_SCHEMAS: Final = frozenset("items additionalProperties not contains propertyNames if then else".split())
+_COUNT_PAIRS: Final = (("minLength", "maxLength"), ("minItems", "maxItems"), ("minProperties", "maxProperties"))
+_COUNTS: Final = frozenset(key for pair in _COUNT_PAIRS for key in pair)
 _BOUNDS: Final = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 _CHOICES: Final = ("anyOf", "oneOf", "allOf")
-#: What a keyword's value must be; one with another value says nothing, and servers refuse it.
-_SHAPES: Final[dict[str, tuple[type, ...]]] = {
-    **dict.fromkeys(_MAPS, (dict,)),
-    **dict.fromkeys((*_LISTS, "enum", "required"), (list,)),
-    **dict.fromkeys(_ONES, (dict, bool)),
+#: The types of a keyword's value. A keyword with another value means nothing, and servers refuse it.
+_VALUE_TYPES: Final[dict[str, tuple[type, ...]]] = {
+    **dict.fromkeys(_SCHEMA_MAPS, (dict,)),
+    **dict.fromkeys((*_SCHEMA_LISTS, "enum", "required"), (list,)),
+    **dict.fromkeys(_SCHEMAS, (dict, bool)),
     "items": (dict, bool, list),
     "type": (str, list),
     **dict.fromkeys(("title", "description", "format", "pattern", "$ref"), (str,)),
     **dict.fromkeys(_COUNTS, (int,)),
     **dict.fromkeys(_BOUNDS, (int, float)),
 }
-_AT_TOP: Final = (*_CHOICES, "enum", "const", "not")
+_NOT_AT_TOP: Final = (*_CHOICES, "enum", "const", "not")
 _TYPES: Final = frozenset(("string", "number", "integer", "boolean", "object", "array", "null"))
-_DEEPEST: Final = 64
-#: References can make a small schema endless.
-_MOST: Final = 5000
-_MOST_STEPS: Final = 20_000
-_LONGEST_WORDS: Final = 300
-#: Numbers that floats hold exactly: beyond them a bound means none.
+_MAX_DEPTH: Final = 64
+#: Units of work for followed references. A schema of 1 KB can grow to gigabytes by references that double at each level.
+_REFERENCE_BUDGET: Final = 60_000
+_MAX_MOVED_LENGTH: Final = 300
+#: The largest number that a float holds exactly. A larger bound means none.
 _EXACT: Final = 1 << 53
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder().decode
 _fields: Final = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
-def adapt(schema: bytes, dialect: Dialect, path: str, *, tool: bool = True) -> bytes:
-    """The JSON of `schema` in the words of `dialect`, its keys in the order they had.
+class Budget:
+    """Limits the work of following references, for all schemas of one request together. A unit takes about 0.5 microseconds."""
 
-    A `tool`'s becomes an object with properties, since templates and servers ask for both; an answer's may be anything.
-    Raises Problem `invalid_request` with `path` for what is no object, or nested deeper than anybody reads.
+    __slots__ = ("left",)
+
+    def __init__(self, units: int = _REFERENCE_BUDGET) -> None:
+        self.left = units
+
+    def spend(self, units: int) -> None:
+        """Raise _TooLarge when less than `units` are left."""
+        self.left -= units
+        if self.left < 0:
+            raise _TooLarge
+
+
+def adapt(schema: bytes, dialect: Dialect, path: str, *, tool: bool = True, budget: Budget | None = None) -> bytes:
+    """Return the JSON of `schema` in `dialect`. Keys keep their order.
+
+    The schema of a `tool` becomes an object with properties, because templates and servers require both; the schema of an
+    answer may have any type. `budget` is shared by the schemas of one request. Raises Problem `invalid_request` with
+    `path` for a schema that is not an object, is nested too deeply, or exceeds the budget.
     """
     if not schema.startswith(b"{"):
         raise Problem("invalid_request", f"{path}: Input should be an object")
@@ -98,41 +115,45 @@ def adapt(schema: bytes, dialect: Dialect, path: str, *, tool: bool = True) -> b
         return _encode(fields)
     try:
         root = _decode(schema)
-        cleaner = _Cleaner(_RULES[dialect], root)
-        return _encode(cleaner.top() if tool else cleaner.node(root))
-    except (_Endless, RecursionError):
-        raise Problem("invalid_request", f"{path}: The schema is nested too deeply, or its references are") from None
+        adapter = _SchemaAdapter(_RULES[dialect], root, budget or Budget())
+        return _encode(adapter.tool_schema() if tool else adapter.convert(root))
+    except (_TooLarge, RecursionError):
+        raise Problem(
+            "invalid_request",
+            f"{path}: The schema is nested too deeply, or its references expand to too many schemas. Remove levels or "
+            "references, or leave the tool out.",
+        ) from None
     except msgspec.MsgspecError as error:
         raise Problem("invalid_request", f"{path}: {error}") from None
 
 
 def allows_strict(schema: bytes) -> bool:
-    """May it be sent with `strict: true`? Every object is closed and asks for all that it has.
+    """Return whether the schema may be sent with `strict: true`: every object is closed and requires all its properties.
 
     https://platform.openai.com/docs/guides/structured-outputs#supported-schemas (seen 2026-11-21).
     """
     try:
         root = _decode(schema)
-        return isinstance(root, dict) and root.get("type") == "object" and "anyOf" not in root and _closed(root)
+        return isinstance(root, dict) and root.get("type") == "object" and "anyOf" not in root and _is_closed(root)
     except (msgspec.MsgspecError, RecursionError):
         return False
 
 
-_LOOSE: Final = frozenset(
+_NOT_STRICT: Final = frozenset(
     "allOf oneOf not if then else dependentRequired dependentSchemas patternProperties propertyNames contains"
     " prefixItems unevaluatedProperties unevaluatedItems uniqueItems minProperties maxProperties default".split()
 )
 
 
-def _closed(schema: Any) -> bool:
-    """Is there nothing in it that a strict server refuses?"""
-    if not isinstance(schema, dict) or _LOOSE & schema.keys():
+def _is_closed(schema: Any) -> bool:
+    """Return whether a strict server accepts the schema."""
+    if not isinstance(schema, dict) or _NOT_STRICT & schema.keys():
         return False
-    inner = [*_list(schema.get("anyOf"))]
+    inner = [*_as_list(schema.get("anyOf"))]
     properties = schema.get("properties")
     if schema.get("type") == "object" or properties is not None:
-        asked = _list(schema.get("required"))
-        if not isinstance(properties, dict) or sorted(map(str, asked)) != sorted(properties):
+        required = _as_list(schema.get("required"))
+        if not isinstance(properties, dict) or sorted(map(str, required)) != sorted(properties):
             return False
         if schema.get("additionalProperties") is not False:
             return False
@@ -141,149 +162,186 @@ def _closed(schema: Any) -> bool:
         inner += schema[key].values() if isinstance(schema.get(key), dict) else ()
     if schema.get("type") == "array":
         inner.append(schema.get("items"))
-    return all(_closed(one) for one in inner)
+    return all(_is_closed(child) for child in inner)
 
 
-class _Endless(Exception):
-    pass
+class _TooLarge(Exception):
+    """The schema exceeds the depth or the budget."""
 
 
-class _Cleaner:
-    """One walk over one schema."""
+class _SchemaAdapter:
+    """Converts one schema to a dialect. `moved` is what moves from a schema into its description: keyword -> value."""
 
-    def __init__(self, rules: _Rules, root: dict[str, Any]) -> None:
+    def __init__(self, rules: _DialectRules, root: dict[str, Any], budget: Budget) -> None:
         self._rules = rules
         self._root = root
-        self._seen = 0
-        self._within: list[str] = []
-        """The references that are being followed."""
-        self._circles: dict[str, bool] = {}
-        self._steps = 0
+        self._budget = budget
+        self._followed: list[str] = []
+        """The references that lead to the current schema."""
+        self._sizes: dict[int, tuple[Any, int]] = {}
+        self._circles = _ReferenceCircles(self._lookup)
 
-    def top(self) -> dict[str, Any]:
-        """The schema of a tool: always an object with properties."""
+    def tool_schema(self) -> dict[str, Any]:
+        """Convert the schema of a tool: always an object with properties."""
         root = {**self._root, "type": "object"} if "type" in self._root else {"type": "object", **self._root}
-        told: dict[str, Any] = {}
-        if self._rules.flat:
+        moved: dict[str, Any] = {}
+        if self._rules.object_at_top:
             properties = root.get("properties")
             merged = dict(properties) if isinstance(properties, dict) else {}
-            for key in _AT_TOP:
+            for key in _NOT_AT_TOP:
                 if key in root:
-                    told[key] = root.pop(key)
-            for one in [one for key in _CHOICES for one in _list(told.get(key))]:
-                inner = self._followed(one).get("properties") if isinstance(one, dict) else None
-                for name, value in (inner if isinstance(inner, dict) else {}).items():
-                    merged.setdefault(name, value)
+                    moved[key] = root.pop(key)
+            self._merge_properties([part for key in _CHOICES for part in _as_list(moved.get(key))], merged)
             root["properties"] = merged
         if not isinstance(root.get("properties"), dict):
             root["properties"] = {}
-        return self.node(root, 0, told)
+        return self.convert(root, 0, moved)
 
-    def node(self, schema: Any, depth: int = 0, told: dict[str, Any] | None = None) -> dict[str, Any]:
-        """One schema. `told`: what was left out of it already."""
-        self._seen += 1
-        if depth > _DEEPEST or (self._within and self._seen > _MOST):
-            raise _Endless
+    def _merge_properties(self, parts: list[Any], merged: dict[str, Any]) -> None:
+        """Add the properties of all `parts` to `merged`; the first definition of a property counts."""
+        done: set[int] = set()
+        for part in parts:
+            properties = self._target_of(part).get("properties") if isinstance(part, dict) else None
+            # Several parts may refer to the same schema.
+            if isinstance(properties, dict) and id(properties) not in done:
+                done.add(id(properties))
+                for name, value in properties.items():
+                    merged.setdefault(name, value)
+
+    def convert(self, schema: Any, depth: int = 0, moved: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Convert one schema and those inside it."""
+        if depth > _MAX_DEPTH:
+            raise _TooLarge
         if not isinstance(schema, dict):
-            # `true` is any value.
+            # `true` accepts any value.
             return {"anyOf": _ANY} if self._rules.typed else {}
-        told = {} if told is None else told
-        schema = _modern(self._referred(schema, told))
+        moved = {} if moved is None else moved
+        schema = _with_modern_bounds(self._resolve(schema, moved))
+        reference = schema.pop(_REFERENCE, "")
+        if reference:
+            self._followed.append(reference)
+        if self._followed:
+            self._budget.spend(self._cost(schema))
         if self._rules.typed:
-            schema = self._one(schema, told)
-        followed = schema.pop(_FOLLOWED, "")
-        if followed:
-            self._within.append(followed)
+            schema = self._simplify(schema, moved)
         out: dict[str, Any] = {}
         for key, value in schema.items():
-            if self._kept(key, value, told):
-                out[key] = self._value(key, value, depth + 1)
-        self._mend(out, told, depth)
-        if followed:
-            self._within.pop()
-        return _with_words(out, told)
+            if self._is_kept(key, value, moved):
+                out[key] = self._convert_value(key, value, depth + 1)
+        self._repair(out, moved, depth)
+        out = self._describe(out, moved)
+        if reference:
+            self._followed.pop()
+        return out
 
-    def _kept(self, key: str, value: Any, told: dict[str, Any]) -> bool:
-        """Does this keyword stay? If it does not, and means something, it is told."""
+    def _cost(self, schema: dict[str, Any]) -> int:
+        """The units of work that one schema takes, without those inside it."""
+        units = 1
+        for key, value in schema.items():
+            units += 1
+            if isinstance(value, str):
+                units += len(value) >> 6
+            elif isinstance(value, list | dict):
+                inner = key in _SCHEMA_MAPS or key in _SCHEMA_LISTS or key in _SCHEMAS
+                units += len(value) if inner else self._size(value) >> 4
+        return units
+
+    def _size(self, value: Any) -> int:
+        """The bytes of a value as JSON. The value is measured once, however many references lead to it."""
+        known = self._sizes.get(id(value))
+        if known is None:
+            # The value is kept too, so that its id stays its own.
+            known = self._sizes[id(value)] = (value, len(_encode(value)))
+        return known[1]
+
+    def _is_kept(self, key: str, value: Any, moved: dict[str, Any]) -> bool:
+        """Return whether the keyword stays. One that goes and has a meaning is added to `moved`."""
         rules = self._rules
-        if key in _GONE or not _shaped(key, value):
+        if key in _DROPPED or not _has_valid_value(key, value):
             return False
-        if key in rules.told or (rules.known is not None and key not in rules.known):
+        if key in rules.refused or (rules.allowed is not None and key not in rules.allowed):
             if key not in ("$defs", "definitions") and not (key == "additionalProperties" and type(value) is bool):
-                told[key] = value
+                moved[key] = value
             return False
-        if key in _COUNTS and rules.longest is not None and value > rules.longest:
-            told[key] = value
+        if key in _COUNTS and rules.max_count is not None and value > rules.max_count:
+            moved[key] = value
             return False
         return True
 
-    def _value(self, key: str, value: Any, depth: int) -> Any:
-        """The value of a keyword that stays, with the schemas in it cleaned."""
-        if key in _MAPS:
-            return {name: self.node(one, depth) for name, one in value.items()}
-        if key in _LISTS or (key == "items" and isinstance(value, list)):
-            return [self.node(one, depth) for one in value]
-        if key in _ONES and (isinstance(value, dict) or key == "items"):
-            return self.node(value, depth)
+    def _convert_value(self, key: str, value: Any, depth: int) -> Any:
+        """The value of a keyword that stays, with the schemas inside it converted."""
+        if key in _SCHEMA_MAPS:
+            return {name: self.convert(child, depth) for name, child in value.items()}
+        if key in _SCHEMA_LISTS or (key == "items" and isinstance(value, list)):
+            return [self.convert(child, depth) for child in value]
+        if key in _SCHEMAS and (isinstance(value, dict) or key == "items"):
+            return self.convert(value, depth)
         return value
 
-    def _mend(self, out: dict[str, Any], told: dict[str, Any], depth: int) -> None:
-        """What servers refuse by its value: types nobody knows, counts that contradict each other."""
+    def _repair(self, out: dict[str, Any], moved: dict[str, Any], depth: int) -> None:
+        """Remove values that servers refuse: unknown types, and counts that contradict each other."""
         if "type" in out:
-            kinds = [kind for kind in _list(out["type"]) if isinstance(kind, str) and kind in _TYPES]
+            kinds = [kind for kind in _as_list(out["type"]) if isinstance(kind, str) and kind in _TYPES]
             if not kinds:
-                told["type"] = out.pop("type")
+                moved["type"] = out.pop("type")
             elif isinstance(out["type"], list):
                 out["type"] = kinds
         if "required" in out:
-            named = out.get("properties", {}) if self._rules.typed else None
+            properties = out.get("properties", {}) if self._rules.typed else None
             out["required"] = [
-                one for one in out["required"] if isinstance(one, str) and (named is None or one in named)
+                name for name in out["required"] if isinstance(name, str) and (properties is None or name in properties)
             ]
-            if named is not None and not out["required"]:
+            if properties is not None and not out["required"]:
                 del out["required"]
-        for least, most in _COUNTED:
+        for least, most in _COUNT_PAIRS:
             if least in out and most in out and out[least] > out[most]:
-                told[least], told[most] = out.pop(least), out.pop(most)
-        if out.get("type") == "array" and "items" not in out and self._rules.flat:
-            out["items"] = self.node(True, depth + 1)
+                moved[least], moved[most] = out.pop(least), out.pop(most)
+        if out.get("type") == "array" and "items" not in out and self._rules.object_at_top:
+            out["items"] = self.convert(True, depth + 1)
         if self._rules.typed:
-            _as_typed(out, told)
+            _set_one_type(out, moved)
             if depth and out.get("properties") == {}:
                 del out["properties"]
 
-    def _referred(self, schema: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
-        """`schema` with its reference followed where the dialect has none; without one that leads nowhere."""
+    def _describe(self, out: dict[str, Any], moved: dict[str, Any]) -> dict[str, Any]:
+        """Add what `moved` contains to the end of the description."""
+        words = []
+        for key, value in moved.items():
+            text = _encode(value).decode()
+            if self._followed:
+                self._budget.spend(len(text) >> 4)
+            if len(text) <= _MAX_MOVED_LENGTH:
+                words.append(f"{key}: {text}")
+        if words:
+            description = out.get("description")
+            more = f"({', '.join(words)})"
+            out["description"] = f"{description} {more}" if isinstance(description, str) and description else more
+        return out
+
+    def _resolve(self, schema: dict[str, Any], moved: dict[str, Any]) -> dict[str, Any]:
+        """Return `schema` with its reference replaced where the dialect has none, and without a reference that has no target."""
         name = schema.get("$ref")
         if name is None:
             return dict(schema)
         rest = {key: value for key, value in schema.items() if key != "$ref"}
-        found = self._found(name)
+        target = self._lookup(name)
         if self._rules.references:
             # llama.cpp does not read the escapes of a reference.
-            if found is None or "~" in name or self._circular(name):
-                told["$ref"] = name
+            if target is None or "~" in name or self._circles.contain(name):
+                moved["$ref"] = name
                 return rest
             return dict(schema)
-        if found is None or name in self._within:
-            told["$ref"] = name
-            return rest if "type" in rest or found is None else {"type": "object", **rest}
-        return {**found, **rest, _FOLLOWED: name}
+        if target is None or name in self._followed:
+            moved["$ref"] = name
+            return rest if "type" in rest or target is None else {"type": "object", **rest}
+        return {**target, **rest, _REFERENCE: name}
 
-    def _one(self, schema: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
-        """`oneOf` as `anyOf`, `allOf` as one schema, `const` as `enum`, a whole number's open bounds as closed ones."""
+    def _simplify(self, schema: dict[str, Any], moved: dict[str, Any]) -> dict[str, Any]:
+        """Write `oneOf` as `anyOf`, `allOf` as one schema, `const` as `enum`, and exclusive integer bounds as inclusive ones."""
         schema = dict(schema)
-        for part in _list(schema.pop("allOf", None)):
-            for key, value in (self._followed(part) if isinstance(part, dict) else {}).items():
-                mine = schema.get(key)
-                if isinstance(mine, dict) and isinstance(value, dict):
-                    schema[key] = {**value, **mine}
-                elif key == "required" and isinstance(mine, list):
-                    schema[key] = [*mine, *(name for name in _list(value) if name not in mine)]
-                elif key not in schema:
-                    schema[key] = value
-                elif mine != value and key not in ("description", "title"):
-                    told[key] = value
+        parts = schema.pop("allOf", None)
+        if parts is not None:
+            self._merge_all(schema, _as_list(parts), moved)
         if "oneOf" in schema and "anyOf" not in schema:
             schema["anyOf"] = schema.pop("oneOf")
         if isinstance(schema.get("items"), list):
@@ -295,37 +353,43 @@ class _Cleaner:
                 schema[other] = schema.pop(key) + step
         return schema
 
-    def _followed(self, schema: dict[str, Any]) -> dict[str, Any]:
-        return (self._found(schema.get("$ref")) or schema) if "$ref" in schema else schema
-
-    def _circular(self, name: str) -> bool:
-        """Does the reference lead back to itself, with nothing but choices on the way? No grammar can be made of that."""
-        if name not in self._circles:
-            self._circles[name] = self._leads_back(name)
-        return self._circles[name]
-
-    def _leads_back(self, name: str) -> bool:
-        reached: set[str] = set()
-        left: list[Any] = [self._found(name)]
-        while left:
-            self._steps += 1
-            if self._steps > _MOST_STEPS:
-                return True
-            one = left.pop()
-            if not isinstance(one, dict):
+    def _merge_all(self, schema: dict[str, Any], parts: list[Any], moved: dict[str, Any]) -> None:
+        """Merge the parts of an `allOf` into `schema`. Values of `schema`, then of the first part, count first."""
+        maps: dict[str, list[dict[str, Any]]] = {}
+        required: dict[Any, None] | None = None
+        merged: set[int] = set()
+        for part in parts:
+            part = self._target_of(part) if isinstance(part, dict) else {}
+            # Several parts may refer to the same schema.
+            if id(part) in merged:
                 continue
-            other = one.get("$ref")
-            if other == name:
-                return True
-            if isinstance(other, str) and other not in reached:
-                reached.add(other)
-                left.append(self._found(other))
-            for key in _CHOICES:
-                left += _list(one.get(key))
-        return False
+            merged.add(id(part))
+            for key, value in part.items():
+                own = schema.get(key)
+                if isinstance(own, dict) and isinstance(value, dict):
+                    maps.setdefault(key, [own]).append(value)
+                elif key == "required" and isinstance(own, list):
+                    if required is None:
+                        required = dict.fromkeys(name for name in own if isinstance(name, str))
+                    required.update(dict.fromkeys(name for name in _as_list(value) if isinstance(name, str)))
+                elif key not in schema:
+                    schema[key] = value
+                elif own != value and key not in ("description", "title"):
+                    moved[key] = value
+        for key, values in maps.items():
+            joined: dict[str, Any] = {}
+            for value in reversed(values):
+                joined.update(value)
+            schema[key] = joined
+        if required is not None:
+            schema["required"] = [*required]
 
-    def _found(self, name: Any) -> dict[str, Any] | None:
-        """The part of this schema that `#/a/b` means."""
+    def _target_of(self, schema: dict[str, Any]) -> dict[str, Any]:
+        """The schema that a reference leads to; `schema` itself when it is not a reference."""
+        return (self._lookup(schema.get("$ref")) or schema) if "$ref" in schema else schema
+
+    def _lookup(self, name: Any) -> dict[str, Any] | None:
+        """The part of the root schema that a reference such as `#/a/b` names."""
         if not isinstance(name, str) or not name.startswith("#/"):
             return None
         part: Any = self._root
@@ -337,42 +401,106 @@ class _Cleaner:
         return part if isinstance(part, dict) else None
 
 
-#: No client sends this key: where a schema came from.
-_FOLLOWED: Final = "\0followed"
+class _ReferenceCircles:
+    """Finds references that lead back to themselves with nothing but choices on the way: no grammar exists for those.
+
+    These are the strongly connected components of the graph of references, found by Tarjan's algorithm: each reference is
+    followed once.
+    """
+
+    def __init__(self, lookup: Any) -> None:
+        self._lookup = lookup
+        self._order: dict[str, int] = {}
+        self._lowest: dict[str, int] = {}
+        self._circular: set[str] = set()
+
+    def contain(self, name: str) -> bool:
+        """Return whether the reference `name` is part of a circle."""
+        if name not in self._order:
+            self._search(name)
+        return name in self._circular
+
+    def _search(self, start: str) -> None:
+        order, lowest = self._order, self._lowest
+        open_names: dict[str, None] = {}
+        path: list[tuple[str, Iterator[str]]] = []
+
+        def enter(name: str) -> None:
+            order[name] = lowest[name] = len(order)
+            open_names[name] = None
+            path.append((name, self._references(name)))
+
+        enter(start)
+        while path:
+            name, references = path[-1]
+            for other in references:
+                if other not in order:
+                    enter(other)
+                    break
+                if other in open_names:
+                    lowest[name] = min(lowest[name], order[other])
+                    if other == name:
+                        self._circular.add(name)
+            else:
+                path.pop()
+                if path:
+                    lowest[path[-1][0]] = min(lowest[path[-1][0]], lowest[name])
+                if lowest[name] == order[name]:
+                    component: list[str] = []
+                    while not component or component[-1] != name:
+                        component.append(open_names.popitem()[0])
+                    if len(component) > 1:
+                        self._circular.update(component)
+
+    def _references(self, name: str) -> Iterator[str]:
+        """The references in the schema that `name` leads to, itself or in its choices."""
+        left: list[Any] = [self._lookup(name)]
+        while left:
+            schema = left.pop()
+            if isinstance(schema, dict):
+                reference = schema.get("$ref")
+                if isinstance(reference, str):
+                    yield reference
+                for key in _CHOICES:
+                    left += _as_list(schema.get(key))
+
+
+#: The key for the name of a followed reference. No client sends it.
+_REFERENCE: Final = "\0reference"
 _ANY: Final = [{"type": kind} for kind in ("string", "number", "boolean", "object")]
 
 
-def _modern(schema: dict[str, Any]) -> dict[str, Any]:
-    """Draft 4's bounds as later drafts have them: there `exclusiveMinimum: true` said how `minimum` is meant."""
+def _with_modern_bounds(schema: dict[str, Any]) -> dict[str, Any]:
+    """Convert the bounds of draft 4, where `exclusiveMinimum: true` changes the meaning of `minimum`."""
     for key, other in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
         if type(schema.get(key)) is bool:
             schema = {
-                (key if one == other and schema[key] else one): value for one, value in schema.items() if one != key
+                (key if name == other and schema[key] else name): value for name, value in schema.items() if name != key
             }
     return schema
 
 
-def _as_typed(out: dict[str, Any], told: dict[str, Any]) -> None:
-    """One type and no list of them, enums of texts, and the one format of texts that is known."""
+def _set_one_type(out: dict[str, Any], moved: dict[str, Any]) -> None:
+    """Leave one type instead of a list, enums of strings only, and the only known format of strings."""
     kinds = out.get("type")
     if isinstance(kinds, list):
-        some = [kind for kind in kinds if kind != "null"]
-        if some and len(some) < len(kinds):
+        others = [kind for kind in kinds if kind != "null"]
+        if others and len(others) < len(kinds):
             out["nullable"] = True
-        if len(some) < 2 or "anyOf" in out:
-            out["type"] = some[0] if some else "null"
+        if len(others) < 2 or "anyOf" in out:
+            out["type"] = others[0] if others else "null"
         else:
             del out["type"]
-            out["anyOf"] = [{"type": kind} for kind in some]
+            out["anyOf"] = [{"type": kind} for kind in others]
     values = out.get("enum", [])
-    texts = [one for one in values if isinstance(one, str) and one]
+    texts = [value for value in values if isinstance(value, str) and value]
     if values == [None]:
         del out["enum"]
         out.setdefault("type", "null")
     elif None in values and len(texts) == len(values) - 1:
         out["enum"], out["nullable"] = texts, True
     elif len(texts) < len(values):
-        told["enum"] = out.pop("enum")
+        moved["enum"] = out.pop("enum")
     if "type" not in out:
         kind = "object" if "properties" in out else "array" if "items" in out else "string" if "enum" in out else ""
         if kind:
@@ -380,26 +508,12 @@ def _as_typed(out: dict[str, Any], told: dict[str, Any]) -> None:
         elif "anyOf" not in out:
             out["anyOf"] = _ANY
     if "format" in out and (out.get("type"), out["format"]) != ("string", "date-time"):
-        told["format"] = out.pop("format")
+        moved["format"] = out.pop("format")
 
 
-def _with_words(out: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
-    """`out` with what was left out told at the end of its description."""
-    words = []
-    for key, value in told.items():
-        text = _encode(value).decode()
-        if len(text) <= _LONGEST_WORDS:
-            words.append(f"{key}: {text}")
-    if words:
-        said = out.get("description")
-        more = f"({', '.join(words)})"
-        out["description"] = f"{said} {more}" if isinstance(said, str) and said else more
-    return out
-
-
-def _shaped(key: str, value: Any) -> bool:
-    """Is the value one that this keyword may have?"""
-    kinds = _SHAPES.get(key)
+def _has_valid_value(key: str, value: Any) -> bool:
+    """Return whether the keyword may have this value."""
+    kinds = _VALUE_TYPES.get(key)
     if kinds is None:
         return True
     if type(value) not in kinds:
@@ -408,8 +522,8 @@ def _shaped(key: str, value: Any) -> bool:
         return bool(value >= 0)
     if key in _BOUNDS:
         return bool(abs(value) <= _EXACT)
-    return bool(value) or (key != "enum" and key not in _LISTS)
+    return bool(value) or (key != "enum" and key not in _SCHEMA_LISTS)
 
 
-def _list(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]

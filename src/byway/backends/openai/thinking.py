@@ -1,4 +1,4 @@
-"""How hard to think: the Messages settings `thinking` and `output_config.effort` in each vendor's own words."""
+"""Converts the Messages settings `thinking` and `output_config.effort` to the fields of each vendor."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from typing import Any, Final
 from byway.backends.protocol import Target
 from byway.messages.request import Request
 
-#: From least to most, over all servers.
+#: From the least to the most, over all servers.
 _EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
-# Templates differ in the word: `enable_thinking` in Qwen's and GLM's, `thinking` in DeepSeek's and Granite's. They pass
-# over what they do not know.
+# The argument is `enable_thinking` in the templates of Qwen and GLM, and `thinking` in those of DeepSeek and Granite. A
+# template ignores unknown arguments.
 _ON: Final = {"enable_thinking": True, "thinking": True}
 _OFF: Final = {"enable_thinking": False, "thinking": False}
 
 
 def thinking_fields(request: Request, target: Target) -> dict[str, Any]:
-    """The fields that say whether to think, and how hard; none for a server that may refuse what it does not know.
+    """Return the fields that set whether and how hard to think; none for a server that may refuse unknown fields.
 
-    As in the Messages API no `thinking` means none: the client's small calls (titles, hooks) must not wait for thoughts.
+    As in the Messages API, a request without `thinking` gets none: titles and hooks must not wait for thoughts.
     """
     vendor = target.vendor
     if vendor.thinking == "none":
         return {}
-    asked = request.params.thinking
-    on = asked is not None and asked.type != "disabled"
+    setting = request.params.thinking
+    on = setting is not None and setting.type != "disabled"
     if vendor.thinking == "template":
         fields: dict[str, Any] = {"chat_template_kwargs": _ON if on else _OFF}
-        if on and vendor.budget_field and asked is not None and asked.budget_tokens:
-            fields[vendor.budget_field] = asked.budget_tokens
+        if on and vendor.budget_field and setting is not None and setting.budget_tokens:
+            fields[vendor.budget_field] = setting.budget_tokens
         if on and vendor.efforts and accepts_effort(target):
             effort = nearest_effort(_effort(request), vendor.efforts)
             if vendor.effort_in_template:
@@ -51,7 +51,7 @@ def thinking_fields(request: Request, target: Target) -> dict[str, Any]:
 
 
 def nearest_effort(effort: str, known: tuple[str, ...]) -> str:
-    """The word of `known` (from least to most) that is closest to `effort`; the higher one of two."""
+    """Return the value of `known` (from the least to the most) that is closest to `effort`; the higher of two."""
     if effort in known:
         return effort
     at = _EFFORTS.index(effort) if effort in _EFFORTS else _EFFORTS.index("medium")
@@ -59,10 +59,10 @@ def nearest_effort(effort: str, known: tuple[str, ...]) -> str:
 
 
 def _effort(request: Request) -> str:
-    """The effort that holds for the next answer: a message may set it anew."""
-    said = [turn.output_config.effort for turn in request.turns if turn.output_config and turn.output_config.effort]
-    if said:
-        return said[-1]
+    """The effort for the next answer: a message may change it."""
+    for turn in reversed(request.turns):
+        if turn.output_config and turn.output_config.effort:
+            return turn.output_config.effort
     config = request.params.output_config
     return (config.effort if config else None) or "high"
 
@@ -73,5 +73,5 @@ def _pattern(text: str) -> re.Pattern[str]:
 
 
 def accepts_effort(target: Target) -> bool:
-    """Is the model one that takes an effort?"""
+    """Return whether the model accepts an effort."""
     return bool(target.vendor.effort_models) and _pattern(target.vendor.effort_models).search(target.model) is not None

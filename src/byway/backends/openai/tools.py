@@ -1,4 +1,4 @@
-"""The tools of a request in chat form: names, descriptions, schemas, and the choice among them."""
+"""Converts the tools of a Messages request to chat form: names, descriptions, schemas, and the tool choice."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Raw
 
 from byway.backends.openai import definedtools
-from byway.backends.openai.schema import adapt, allows_strict
+from byway.backends.openai.schema import Budget, adapt, allows_strict
 from byway.backends.protocol import Target
 from byway.backends.vendors import Vendor
 from byway.messages import claudecode
@@ -20,7 +20,7 @@ from byway.messages.request import Request, Tool, unopened
 from byway.problems import Problem
 
 
-class ToolOut(Wire):
+class ChatTool(Wire):
     """One entry of `tools`."""
 
     function: dict[str, Any]
@@ -28,131 +28,139 @@ class ToolOut(Wire):
 
 
 _NO_SCHEMA: Final = b'{"type":"object","properties":{}}'
-#: OpenAI's rule for names, and that of many others: https://platform.openai.com/docs/api-reference/chat/create (seen
-#: 2026-11-21). MCP servers may offer longer ones.
-_FITS: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
-_UNFIT: Final = re.compile(r"[^a-zA-Z0-9_-]+")
-#: The tools of one client are the same request after request: comparing their bytes is cheaper than reading them.
-_seen: Final[dict[tuple[str, bool, str], tuple[Raw, Raw, ToolOut]]] = {}
-_SEEN_MOST: Final = 512
-_KEPT_MOST: Final = 1 << 15
+#: OpenAI's rule for names, and that of many other servers: https://platform.openai.com/docs/api-reference/chat/create (seen
+#: 2026-11-21). MCP servers may offer longer names.
+_VALID_NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
+_INVALID: Final = re.compile(r"[^a-zA-Z0-9_-]+")
+#: Names of more characters are not cached, so that the cache stays small.
+_CACHED_NAME: Final = 256
+#: Converted tools, because a client sends the same tools with each request: comparing their bytes is faster than converting.
+_converted: Final[dict[tuple[str, bool, str], tuple[Raw, Raw, ChatTool]]] = {}
+_CACHED_TOOLS: Final = 512
+_CACHED_BYTES: Final = 1 << 15
 
 
-@lru_cache(1024)
 def wire_name(name: str) -> str:
-    """The name of a tool as it is sent: itself where it may be, else what is left of it and a mark that tells it apart."""
-    if _FITS.match(name):
+    """Return the name of a tool as the server gets it: `name` if it is valid there, else its valid characters and a hash."""
+    return _cached_wire_name(name) if len(name) <= _CACHED_NAME else _wire_name(name)
+
+
+def _wire_name(name: str) -> str:
+    if _VALID_NAME.match(name):
         return name
     mark = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=5).hexdigest()
-    return f"{_UNFIT.sub('_', name)[:53]}_{mark}"
+    return f"{_INVALID.sub('_', name)[:53]}_{mark}"
 
 
-def tool_list(request: Request, target: Target) -> list[ToolOut]:
-    """The tools that the model may call now; raises Problem `invalid_request` for one that this backend cannot have."""
+_cached_wire_name: Final = lru_cache(1024)(_wire_name)
+
+
+def tool_list(request: Request, target: Target, budget: Budget) -> list[ChatTool]:
+    """Return the tools that the model may call now. `budget` limits the work on the schemas of this request.
+
+    Raises Problem `invalid_request` for a tool that this backend cannot have.
+    """
     vendor = target.vendor
     tools = claudecode.tools(request)
-    found: dict[str, ToolOut] = {}
+    paths: dict[int, str] | None = None
+    by_name: dict[str, ChatTool] = {}
     for tool in tools:
-        plain = tool.type in (None, "custom") and not len(tool.input_examples)
+        cacheable = tool.type in (None, "custom") and not len(tool.input_examples)
         key = vendor.schema, bool(tool.strict and vendor.strict_tools), tool.name
-        known = _seen.get(key) if plain else None
-        if known is not None and known[0] == tool.description and known[1] == tool.input_schema:
-            out = known[2]
+        cached = _converted.get(key) if cacheable else None
+        if cached is not None and cached[0] == tool.description and cached[1] == tool.input_schema:
+            chat_tool = cached[2]
         else:
-            out = _made(tool, vendor, _path(request, tool))
-            if plain and len(tool.description) + len(tool.input_schema) < _KEPT_MOST:
-                if len(_seen) >= _SEEN_MOST:
-                    _seen.clear()
-                # Copies: what is kept must not keep the request alive, whose bytes these are.
-                said = tool.description.copy()
-                if "description" in out.function:
-                    out.function["description"] = said
-                _seen[key] = (said, tool.input_schema.copy(), out)
-        found[out.function["name"]] = out
-    if len(found) < len(tools):
+            if paths is None:
+                paths = {id(declared): f"tools.{at}" for at, declared in enumerate(request.params.tools or ())}
+            chat_tool = _convert(tool, vendor, paths.get(id(tool), "messages: tool"), budget)
+            if cacheable and len(tool.description) + len(tool.input_schema) < _CACHED_BYTES:
+                if len(_converted) >= _CACHED_TOOLS:
+                    _converted.clear()
+                # Copies: these are slices of the request's bytes, which the cache must not keep alive.
+                description = tool.description.copy()
+                if "description" in chat_tool.function:
+                    chat_tool.function["description"] = description
+                _converted[key] = (description, tool.input_schema.copy(), chat_tool)
+        by_name[chat_tool.function["name"]] = chat_tool
+    if len(by_name) < len(tools):
         raise Problem("invalid_request", "tools: Tool names must be unique.")
-    return list(found.values())
+    return list(by_name.values())
 
 
-def _path(request: Request, tool: Tool) -> str:
-    """Where the client has declared it: among the tools, or in a message."""
-    return next((f"tools.{at}" for at, one in enumerate(request.params.tools or ()) if one is tool), "messages: tool")
-
-
-_SWITCHED_OFF: Final = {
-    "web_search_": "web search is switched off in Byway: set `web_search.enabled: true` and `web_search.provider` in byway.yaml.",
-    "web_fetch_": "web fetch is switched off in Byway: set `web_fetch.enabled: true` in byway.yaml.",
+_DISABLED: Final = {
+    "web_search_": "web search is disabled: set `web_search.enabled: true` and `web_search.provider` in byway.yaml",
+    "web_fetch_": "web fetch is disabled: set `web_fetch.enabled: true` in byway.yaml",
 }
 
 
-def _made(tool: Tool, vendor: Vendor, path: str) -> ToolOut:
+def _convert(tool: Tool, vendor: Vendor, path: str, budget: Budget) -> ChatTool:
     if not tool.name:
         raise Problem("invalid_request", f"{path}.name: Field required")
     function: dict[str, Any] = {"name": wire_name(tool.name)}
-    written = definedtools.function(tool)
-    if written is None:
+    definition = definedtools.function(tool)
+    if definition is None:
         kind = tool.type or ""
-        what = next(
-            (words for prefix, words in _SWITCHED_OFF.items() if kind.startswith(prefix)),
-            "Byway does not run it. Leave the tool out, or send this request to an Anthropic backend.",
+        reason = next(
+            (text for prefix, text in _DISABLED.items() if kind.startswith(prefix)),
+            "Byway does not run it: leave the tool out, or send this request to an Anthropic backend",
         )
         raise Problem(
             "invalid_request",
-            f"{path}.type: {kind[:100]!r} is a tool that Anthropic's servers run, or none that is known; this backend cannot, "
-            f"and {what}",
+            f"{path}.type: {kind[:100]!r} is not a client tool. This backend runs no server tools, and {reason}.",
         )
-    said = _description(written, path)
-    if said is not None:
-        function["description"] = said
-    schema = unopened(written.input_schema, f"{path}.input_schema") or _NO_SCHEMA
-    schema = adapt(schema, vendor.schema, f"{path}.input_schema")
+    description = _description(definition, path)
+    if description is not None:
+        function["description"] = description
+    schema = unopened(definition.input_schema, f"{path}.input_schema") or _NO_SCHEMA
+    schema = adapt(schema, vendor.schema, f"{path}.input_schema", budget=budget)
     function["parameters"] = Raw(schema)
-    # A schema that is not closed is refused with `strict`; without it the tool works all the same.
+    # The server refuses an open schema with `strict`, and accepts it without.
     if tool.strict and vendor.strict_tools and allows_strict(schema):
         function["strict"] = True
-    return ToolOut(function)
+    return ChatTool(function)
 
 
 def _description(tool: Tool, path: str) -> Raw | str | None:
-    """What the tool is for, with the examples of its input behind it: chat has no place for them."""
-    said = unopened(tool.description, f"{path}.description")
-    if said and not said.startswith(b'"'):
+    """The description of the tool, followed by the examples of its input: the chat protocol has no field for them."""
+    description = unopened(tool.description, f"{path}.description")
+    if description and not description.startswith(b'"'):
         raise Problem("invalid_request", f"{path}.description: Input should be a string")
     examples = unopened(tool.input_examples, f"{path}.input_examples")
     if not examples:
-        return tool.description if said else None
+        return tool.description if description else None
     try:
-        listed = msgspec.json.decode(examples, type=list[Raw])
+        inputs = msgspec.json.decode(examples, type=list[Raw])
     except msgspec.MsgspecError:
         raise Problem("invalid_request", f"{path}.input_examples: Input should be a list of inputs") from None
-    lines = "\n".join(bytes(one).decode() for one in listed)
-    text = msgspec.json.decode(said) if said else ""
-    return f"{text}\n\nExamples of its input:\n{lines}".strip() if listed else text
+    lines = "\n".join(bytes(example).decode() for example in inputs)
+    text = msgspec.json.decode(description) if description else ""
+    return f"{text}\n\nExamples of its input:\n{lines}".strip() if inputs else text
 
 
-def tool_choice(request: Request, tools: list[ToolOut], target: Target) -> dict[str, Any]:
-    """The fields that say which of the tools to call; none when that is left to the model, or there are none."""
-    asked = request.params.tool_choice
-    if asked is None or (asked.type != "tool" and not tools):
+def tool_choice(request: Request, tools: list[ChatTool], target: Target) -> dict[str, Any]:
+    """Return the fields that say which of the tools to call; none when the model decides, or there are no tools."""
+    choice = request.params.tool_choice
+    if choice is None or (choice.type != "tool" and not tools):
         return {}
     fields: dict[str, Any] = {}
-    match asked.type:
+    match choice.type:
         case "any":
             fields["tool_choice"] = "required"
         case "tool":
-            if asked.name is None:
+            if choice.name is None:
                 raise Problem("invalid_request", "tool_choice.name: Field required when type is 'tool'")
-            name = wire_name(asked.name)
+            name = wire_name(choice.name)
             if not any(tool.function["name"] == name for tool in tools):
-                raise Problem("invalid_request", f"tool_choice.name: Tool {asked.name!r} not found in provided tools")
+                raise Problem("invalid_request", f"tool_choice.name: Tool {choice.name!r} not found in provided tools")
             fields["tool_choice"] = {"type": "function", "function": {"name": name}}
         case _:
-            fields["tool_choice"] = asked.type
-    if asked.disable_parallel_tool_use and not _one_by_one(target.vendor.no_parallel_flag, target.model):
+            fields["tool_choice"] = choice.type
+    if choice.disable_parallel_tool_use and not _refuses_parallel_flag(target.vendor.no_parallel_flag, target.model):
         fields["parallel_tool_calls"] = False
     return fields
 
 
 @lru_cache(256)
-def _one_by_one(models: str, model: str) -> bool:
-    return bool(models and re.search(models, model))
+def _refuses_parallel_flag(pattern: str, model: str) -> bool:
+    return bool(pattern and re.search(pattern, model))
