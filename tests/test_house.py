@@ -80,6 +80,7 @@ LAYERS = (
     "config",
     "parsing backends fronts access",
     "messages routing secrets store",
+    "largebodies",
     "platform problems urls domains logs bounded scopes display",
 )
 #: Names that do not say what a variable holds.

@@ -18,6 +18,7 @@ from byway.backends.protocol import Attempt, BackendProtocol, Call, ModelFacts, 
 from byway.backends.vendors import VENDORS, ProtocolName, Vendor
 from byway.bounded import BoundedDict
 from byway.config import BackendSettings, TimeoutSettings
+from byway.largebodies import off_loop
 from byway.messages.request import Request
 from byway.messages.tokens import Counter, may_exceed, refuses
 from byway.problems import Kind, Problem
@@ -308,7 +309,7 @@ class Backend:
         now = time.monotonic()
         call = None
         if now >= self._count_pauses.get(target.model, 0):
-            call = self.protocol.count(request, target)
+            call = await off_loop(request.size, self.protocol.count, request, target)
         if call is not None:
             try:
                 async with asyncio.timeout(_COUNT_TIMEOUT):
@@ -323,8 +324,9 @@ class Backend:
                 if problem.row.blame == "client" and not missing:
                     raise
                 self._count_pauses[target.model] = now + (_NO_PAGE_PAUSE if missing else _FAILURE_PAUSE)
-        body = self.protocol.request(request, target).body
-        return self.counter.tokens(target.model, body, target.tools is not False), False
+        body = (await off_loop(request.size, self.protocol.request, request, target)).body
+        tokens = await off_loop(request.size, self.counter.tokens, target.model, body, target.tools is not False)
+        return tokens, False
 
     def too_long(self, target: Target, body: bytes) -> Problem | None:
         """Return the Problem for a prompt that certainly exceeds the window, or None when the backend should decide.

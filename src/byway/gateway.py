@@ -6,6 +6,7 @@ from byway import runtime as runtimes
 from byway.admin.requests import RecentRequests
 from byway.admin.services import AdminServices
 from byway.config import Config
+from byway.largebodies import LargeBodies
 from byway.pipeline.watch import Exchanges
 from byway.problems import Problem
 from byway.runtime import Runtime
@@ -24,6 +25,7 @@ class Gateway:
         """The config at process start. Settings that differ from it may need a restart."""
         self.requests = RecentRequests()
         self.exchanges = Exchanges()
+        self.large_bodies = LargeBodies()
         self.config_problem: str | None = None
         """Why the config file was rejected; None while it is valid."""
         self.draining = False

@@ -146,6 +146,8 @@ _result: Final = msgspec.json.Decoder(_LooseResult)
 _type: Final = msgspec.json.Decoder(_Type)
 _encode: Final = msgspec.json.Encoder().encode
 _FORWARDED: Final = ("anthropic-version", "anthropic-beta")
+#: Bytes of a body that is decoded in one call: about 25 ms.
+_WHOLE: Final = 8 << 20
 #: The longest number that Python's own decoder takes.
 _DIGITS: Final = 4300
 _ONLY_DIGITS: Final = bytes(48 if 48 <= byte <= 57 else 32 for byte in range(256))
@@ -327,7 +329,8 @@ def parse(body: bytes, headers: Mapping[str, str], id: str) -> Request:
     params: _Typed | _Loose
     try:
         try:
-            params = _typed.decode(body)
+            # One call of the decoder holds the interpreter; a very large body is decoded block by block instead.
+            params = (_typed if len(body) <= _WHOLE else _loose).decode(body)
         except msgspec.ValidationError:
             params = _loose.decode(body)
     except Exception as error:

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from byway.backend import Backend
 from byway.backends.protocol import FIRST, Attempt, Target
+from byway.largebodies import off_loop
 from byway.logs import log
 from byway.messages.events import Part, has_content, reported
 from byway.messages.request import Request
@@ -129,14 +130,16 @@ class _ModelTurn:
     async def run(self, request: Request, reply: Reply) -> None:
         """Send `request` and pass its answer to `reply`; raises Problem."""
         backend, target, record = self._backend, self._target, self._record
-        call = backend.protocol.request(request, target, self._attempt)
+        call = await off_loop(request.size, backend.protocol.request, request, target, self._attempt)
         if request.loose and not backend.protocol.NATIVE and request.unknown:
             log(
                 "Blocks of types that Byway does not know go on as text",
                 logging.WARNING,
                 types=" ".join(request.unknown),
             )
-        problem = None if target.window is None else backend.too_long(target, call.body)
+        problem = None
+        if target.window is not None:
+            problem = await off_loop(request.size, backend.too_long, target, call.body)
         if problem is not None:
             raise problem
         guess = backend.counter.estimate(request, target.model, call.body, tools=target.tools is not False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from byway.fronts import chat
+from byway.largebodies import off_loop
 from byway.messages.request import Request
 from byway.problems import Problem
 from byway.routes.context import RequestContext, api, client_message
@@ -13,7 +14,8 @@ from byway.routes.messages import Stream, Whole, serve
 
 async def create(context: RequestContext) -> None:
     """Answer a chat completion, as a stream when it asks for one."""
-    request, asked = chat.read(await context.body(), {}, f"msg_{context.id}")
+    body = await context.body()
+    request, asked = await off_loop(len(body), chat.read, body, {}, f"msg_{context.id}")
     reply = _Stream(context, request, counted=asked.counted) if request.stream else _Whole(context)
     await serve(context, request, reply)
 

@@ -13,6 +13,7 @@ import msgspec
 from byway.access.keys import ANONYMOUS
 from byway.fronts.chat import envelope as chat_envelope
 from byway.gateway import Gateway
+from byway.largebodies import LARGE
 from byway.pipeline.reply import Record
 from byway.problems import MESSAGE_LIMIT, Problem
 from byway.runtime import Runtime
@@ -50,6 +51,7 @@ class RequestContext:
     """One HTTP request: what the client sent, its caller, the runtime it keeps, and its outcome."""
 
     __slots__ = (
+        "_reserved",
         "_responder",
         "caller",
         "gateway",
@@ -92,6 +94,8 @@ class RequestContext:
         self.origin = b""
         """The request's Origin when `server.allowed_origins` contains it."""
         self.problem: Problem | None = None
+        self._reserved = 0
+        """Bytes that this request holds of the budget for large bodies."""
         self.session = ""
         """Claude Code's id of the conversation, from `x-claude-code-session-id`."""
 
@@ -102,8 +106,11 @@ class RequestContext:
         """The whole body; raises Problem `too_large` above 32 MiB, without reading what says its length."""
         if self._responder is not None and (body := self._responder.whole_body()) is not None:
             return body
-        if int(self.headers.get(b"content-length") or 0) > BODY_LIMIT:
+        length = int(self.headers.get(b"content-length") or 0)
+        if length > BODY_LIMIT:
             raise _too_large()
+        if length > LARGE:
+            await self._reserve(length)
         message = await self.receive()
         if not message.get("more_body"):
             if message["type"] == "http.disconnect":
@@ -119,7 +126,20 @@ class RequestContext:
             size += len(message["body"])
             if size > BODY_LIMIT:
                 raise _too_large()
+            if size > LARGE and not self._reserved:
+                # A chunked body does not declare its length.
+                await self._reserve(BODY_LIMIT)
         return b"".join(parts)
+
+    async def _reserve(self, size: int) -> None:
+        await self.gateway.large_bodies.reserve(size)
+        self._reserved = size
+
+    def release_body(self) -> None:
+        """Return the body's share of the budget for large bodies: its memory is free, or about to be."""
+        if self._reserved:
+            self.gateway.large_bodies.release(self._reserved)
+            self._reserved = 0
 
     async def begin(self, status: int, headers: list[Header]) -> None:
         """Send the head; every answer carries `request-id`."""

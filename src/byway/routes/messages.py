@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
+from byway.largebodies import off_loop
 from byway.logs import log_exception
 from byway.messages import request as messages
 from byway.messages import sse, stream
@@ -28,11 +29,12 @@ _STREAM: Final = (
 _EARLY: Final = 0.2
 
 
-def read(context: RequestContext, body: bytes) -> Request:
-    """The Messages request in `body`."""
+async def read(context: RequestContext) -> Request:
+    """Read the body as a Messages request."""
+    body = await context.body()
     given = context.headers
     headers = _forwarded(given.get(b"anthropic-version"), given.get(b"anthropic-beta"))
-    return messages.parse(body, headers, f"msg_{context.id}")
+    return await off_loop(len(body), messages.parse, body, headers, f"msg_{context.id}")
 
 
 @lru_cache(64)
@@ -44,7 +46,7 @@ def _forwarded(version: bytes | None, beta: bytes | None) -> Mapping[str, str]:
 
 async def create(context: RequestContext) -> None:
     """Answer a Messages request, as a stream when it asks for one."""
-    request = read(context, await context.body())
+    request = await read(context)
     await serve(context, request, Stream(context, request) if request.stream else Whole(context))
 
 
@@ -132,6 +134,7 @@ class Stream:
             if not has_content(parts):
                 return
             self.sent = True
+            self._ask.release_body()
             parts, self._pending = self._pending, []
             if self._began:
                 parts = [part for part in parts if not starts(part)]

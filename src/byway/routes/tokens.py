@@ -18,7 +18,7 @@ from byway.routes.messages import read
 async def count(context: RequestContext) -> None:
     """`{"input_tokens": n}`; `x-byway-count` says whether the backend counted or Byway estimated."""
     # A count need not name `max_tokens`; the request that it is translated to needs it.
-    call = _CountCall(read(context, await context.body()).limited(1), context.runtime.pdfs)
+    call = _CountCall((await read(context)).limited(1), context.runtime.pdfs)
     session = context.header(b"x-claude-code-session-id")
     await targets.run(context.runtime, call.request.model, call, context.record, session)
     await context.answer(

@@ -86,6 +86,7 @@ class App:
             if not context.status:
                 await _refuse(context, context.problem)
         finally:
+            context.release_body()
             self._log(context, time.monotonic() - started)
 
     def _more_ids(self) -> list[str]:

@@ -1,0 +1,143 @@
+"""Large bodies: bounded memory, order, and no work on the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from growth import assert_linear
+
+from byway import largebodies
+from byway.backends.openai import completions
+from byway.backends.protocol import FIRST, Target
+from byway.backends.vendors import VENDORS
+from byway.largebodies import LARGE, LargeBodies, off_loop
+from byway.messages.request import Request, parse
+from byway.messages.tokens import Counter, text_tokens
+from byway.problems import Problem
+
+TARGET = Target("box", "m", VENDORS["generic"], window=1_000_000)
+
+
+def body(size: int, block: int = 150) -> bytes:
+    """A request of about `size` bytes in messages of `block` characters."""
+    text = ("hello world, " * (block // 13 + 1))[:block]
+    turns = [
+        {"role": "user" if index % 2 == 0 else "assistant", "content": [{"type": "text", "text": text}]}
+        for index in range(size // (block + 60) + 1)
+    ]
+    return json.dumps({"model": "m", "max_tokens": 5, "messages": turns}).encode()
+
+
+def run(work: Callable[[], Any]) -> None:
+    asyncio.run(work())
+
+
+def test_requests_wait_for_the_budget_in_order() -> None:
+    async def work() -> None:
+        bodies, served = LargeBodies(100), []
+
+        async def request(name: str, size: int) -> None:
+            await bodies.reserve(size)
+            served.append(name)
+
+        await request("first", 60)
+        waiting = [asyncio.create_task(request(name, size)) for name, size in (("second", 60), ("third", 10))]
+        await asyncio.sleep(0)
+        assert served == ["first"], "the third would fit, but it does not overtake"
+        bodies.release(60)
+        await asyncio.gather(*waiting)
+        assert served == ["first", "second", "third"]
+        bodies.release(70)
+        await bodies.reserve(100)
+
+    run(work)
+
+
+@pytest.mark.parametrize("granted", [False, True], ids=["while it waits", "when it has just been admitted"])
+def test_a_client_that_disconnects_leaves_nothing_reserved(granted: bool) -> None:
+    async def work() -> None:
+        bodies = LargeBodies(100)
+        await bodies.reserve(100)
+        waiting = asyncio.create_task(bodies.reserve(80))
+        behind = asyncio.create_task(bodies.reserve(30))
+        await asyncio.sleep(0)
+        if granted:
+            bodies.release(100)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        if not granted:
+            bodies.release(100)
+        await behind
+        bodies.release(30)
+        await bodies.reserve(100)
+
+    run(work)
+
+
+def test_a_large_request_that_waits_too_long_is_refused_with_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(largebodies, "WAIT_SECONDS", 0.01)
+
+    async def work() -> None:
+        bodies = LargeBodies(100)
+        await bodies.reserve(100)
+        with pytest.raises(Problem) as refusal:
+            await bodies.reserve(1)
+        assert refusal.value.kind == "overloaded" and refusal.value.retry_after
+        bodies.release(100)
+        await bodies.reserve(100)
+
+    run(work)
+
+
+def translate(data: bytes) -> Request:
+    """What a request costs until it is sent."""
+    request = parse(data, {}, "msg_1")
+    call = completions.request(request, TARGET, FIRST)
+    Counter().estimate(request, "m", call.body)
+    return request
+
+
+def test_the_event_loop_does_not_work_on_a_large_body() -> None:
+    """CPU time of the loop's own thread, which waiting for the interpreter does not count as."""
+    data = body(12 << 20)
+
+    async def work() -> tuple[float, float]:
+        start, start_all = time.thread_time(), time.process_time()
+        await off_loop(len(data), translate, data)
+        return time.thread_time() - start, time.process_time() - start_all
+
+    on_loop, everywhere = asyncio.run(work())
+    assert on_loop < everywhere / 10
+
+
+def test_a_small_body_costs_no_thread() -> None:
+    async def work() -> None:
+        thread = await off_loop(LARGE, time.thread_time)
+        assert thread <= time.thread_time()
+
+    run(work)
+
+
+@pytest.mark.parametrize("block", [20, 100_000], ids=["many messages", "long texts"])
+def test_translating_grows_with_the_body(block: int) -> None:
+    assert_linear(lambda size: body(size, block), translate, 100_000)
+
+
+def test_a_very_large_body_gives_the_same_call_as_a_smaller_one_would(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above 8 MiB blocks are decoded one by one."""
+    data = body(300_000)
+    whole = completions.request(parse(data, {}, "msg_1"), TARGET, FIRST)
+    monkeypatch.setattr("byway.messages.request._WHOLE", 1000)
+    assert completions.request(parse(data, {}, "msg_1"), TARGET, FIRST) == whole
+
+
+def test_long_texts_are_estimated_from_samples() -> None:
+    text = b"".join(b"Sentence number %d of a long text, with some words. " % number for number in range(100_000))
+    part = text[: 1 << 20]
+    assert text_tokens(text) == pytest.approx(text_tokens(part) * len(text) / len(part), rel=0.05)
