@@ -16,11 +16,22 @@ from e2e.claude import Claude, OldClaude
 from gateway import Answer, Gateway, config
 from scripted import Asked, Script, Scripted
 
+from byway.local import supervisor
+
 #: A small Messages request.
 ASK: dict[str, Any] = {"model": "claude-opus-5-5", "max_tokens": 100, "messages": [{"role": "user", "content": "hi"}]}
 
 #: What Byway shows its backend; no client may ever see it.
 SECRET = "sk-secret-of-the-backend-0123456789"
+
+
+@pytest.fixture
+def installed() -> Path:
+    """The weights of the built-in model; skips the test where they are not installed."""
+    try:
+        return supervisor.builtin_weights()
+    except supervisor.NotInstalled as missing:
+        pytest.skip(str(missing))
 
 
 @dataclass

@@ -132,11 +132,12 @@ def test_the_verdict_compares_with_what_the_limit_names() -> None:
 def test_the_command_measures_byway_and_says_who_is_missing(
     tiny: None, capsys: pytest.CaptureFixture[str], programs: peers.Programs
 ) -> None:
-    code = command.main(["--only", "1k,burst,chunk,first,same-60k,idle,start", "--json"])
+    # Without the pace of single chunks: on a busy machine chunks merge, which makes a run invalid.
+    code = command.main(["--only", "1k,burst,first,same-60k,idle,start", "--json"])
     said = capsys.readouterr()
     assert code == 0, said.err
     result = json.loads(said.out)
-    for metric in ("1k", "burst", "chunk", "first", "same-60k", "idle", "start"):
+    for metric in ("1k", "burst", "first", "same-60k", "idle", "start"):
         assert result["values"][metric]["byway"], metric
     assert "direct" in result["values"]["first"]
     nginx = shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin:/usr/local/sbin")

@@ -18,17 +18,9 @@ import pytest
 from gateway import Gateway
 
 from byway.local import supervisor
-from byway.local.supervisor import ModelProcess, NotInstalled, ProcessAddress
+from byway.local.supervisor import ModelProcess, ProcessAddress
 
 SOURCE = Path(__file__).parents[2] / "src"
-
-
-@pytest.fixture
-def installed() -> Path:
-    try:
-        return supervisor.builtin_weights()
-    except NotInstalled as missing:
-        pytest.skip(str(missing))
 
 
 def alive(pid: int) -> bool:
