@@ -1,4 +1,4 @@
-"""`python -m bench`: measures, prints the table, keeps the figures in `bench/results/`; judges, but fails nothing."""
+"""`python -m bench`: measures, prints a table with limits, and stores the figures in `bench/results/`."""
 
 from __future__ import annotations
 
@@ -122,16 +122,16 @@ def profile(programs: peers.Programs, pace: runs.Pace, wanted: list[str]) -> str
 
 def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments[:1] in (["prefix"], ["search"], ["page"]):
-        # What the tests have of servers and of a started Byway is what is measured with, too.
+    if arguments[:1] in (["prefix"], ["search"], ["page"], ["pairs"]):
+        # These measure with the servers and the started Byway of the tests.
         sys.path[:0] = [str(peers.HERE.parent / "tests"), str(peers.HERE.parent / "src")]
         return int(importlib.import_module(f"bench.{arguments[0]}").main(arguments[1:]))
     names = ", ".join(BY_NAME)
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description=__doc__,
-        epilog="python -m bench prefix: prompts that are not read again; python -m bench search: what a search turn costs; "
-        "python -m bench page: how soon the settings page is seen",
+        epilog="python -m bench prefix: prompt prefixes that servers reuse; python -m bench search: cost of a search turn; "
+        "python -m bench page: load time of the settings page; python -m bench pairs COMMIT: compare with an older commit",
     )
     parser.add_argument(
         "--quick", action="store_true", help="one short round of everything, in less than a minute; not kept"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from bench import __main__ as command
-from bench import bodies, meter, peers, runs
+from bench import bodies, meter, pairs, peers, runs
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="the benchmark needs Linux: it reads /proc, and uses epoll"
@@ -157,3 +157,9 @@ def test_a_metric_that_is_not_there_is_a_usage_error(capsys: pytest.CaptureFixtu
         command.main(["--only", "60kb"])
     assert ended.value.code == 2
     assert "there is no '60kb'" in capsys.readouterr().err
+
+
+def test_pairs_compare_medians_and_name_what_became_worse() -> None:
+    text, worse = pairs.table({"1k": [100, 102, 98], "idle": [40.0]}, {"1k": [107, 90, 107], "idle": [44.0]})
+    rows = text.splitlines()
+    assert worse and "1.070" in rows[1] and "worse" not in rows[1] and rows[2].endswith("1.100  worse")
