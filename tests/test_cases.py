@@ -20,8 +20,9 @@ from strict import check_event, check_message
 
 from byway.backends import anthropic
 from byway.backends.openai import completions
-from byway.backends.protocol import BackendProtocol, Call, Target
+from byway.backends.protocol import BackendProtocol, Target
 from byway.backends.vendors import VENDORS
+from byway.call import Call
 from byway.messages import request as messages
 from byway.messages import signature
 from byway.messages.events import Part, Passthrough, WholeAnswer

@@ -693,7 +693,7 @@ def test_what_may_be_fetched_is_read_into_one_form():
     [
         ("allow_private: [127.1]", "allow_private.0: expected an IP address, a network such as 10.0.0.0/8, or"),
         ("allow_private: ['http://x']", "allow_private.0: expected an IP address"),
-        ("allowed_domains: ['https://example.com']", "allowed_domains.0: this must come without http:// or https://"),
+        ("allowed_domains: ['https://example.com']", "allowed_domains.0: this must not start with http:// or https://"),
         ("blocked_domains: ['*.example.com']", "blocked_domains.0: this must not have * in the domain"),
         ("max_bytes: 0", "max_bytes: expected a whole number from 1"),
     ],

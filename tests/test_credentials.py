@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from byway.backends.protocol import Call
 from byway.backends.vendors import VENDORS
+from byway.call import Call
 from byway.upstream.credentials import StaticCredential, authorize, static_credential
 
 SECRET = "canary-secret"

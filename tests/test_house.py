@@ -39,6 +39,8 @@ PURE = (
     "byway.secrets.names",
     "byway.urls",
     "byway.domains",
+    "byway.providers",
+    "byway.call",
     "byway.web.provenance",
     "byway.web.guard",
     "byway.web.content",
@@ -81,7 +83,9 @@ LAYERS = (
     "parsing backends fronts access",
     "messages routing secrets store",
     "largebodies",
-    "platform problems urls domains logs bounded scopes display",
+    "providers",
+    "platform problems domains logs bounded scopes display call",
+    "urls",
 )
 #: Names that do not say what a variable holds.
 VAGUE_NAMES = frozenset("one found said told asked heard".split())
@@ -140,7 +144,6 @@ IN_CYCLES: frozenset[str] = frozenset(
 )
 UPWARD: frozenset[tuple[str, str]] = frozenset(
     {
-        ("domains", "urls"),
         ("messages", "backends"),
         ("routes", "server"),
         ("secrets", "backends"),
@@ -264,7 +267,6 @@ VAGUE_NAMES_LEFT: frozenset[str] = frozenset(
         "src/byway/config/reading.py",
         "src/byway/config/settings.py",
         "src/byway/config/validators.py",
-        "src/byway/domains.py",
         "src/byway/fronts/chat.py",
         "src/byway/local/discovery.py",
         "src/byway/local/download.py",
@@ -294,14 +296,6 @@ VAGUE_NAMES_LEFT: frozenset[str] = frozenset(
         "src/byway/routes/models.py",
         "src/byway/routes/settings.py",
         "src/byway/routes/tokens.py",
-        "src/byway/search/blocks.py",
-        "src/byway/search/brave.py",
-        "src/byway/search/chain.py",
-        "src/byway/search/exa.py",
-        "src/byway/search/provider.py",
-        "src/byway/search/searxng.py",
-        "src/byway/search/serper.py",
-        "src/byway/search/tavily.py",
         "src/byway/secrets/names.py",
         "src/byway/secrets/vault.py",
         "src/byway/server/app.py",

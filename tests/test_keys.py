@@ -8,11 +8,7 @@ import sys
 
 import pytest
 
-from byway.access.keys import (
-    ANONYMOUS,
-    Keyring,
-    key_required,
-)
+from byway.access.keys import ANONYMOUS, Keyring, key_required
 from byway.config import ApiKeysSettings, KeySettings, load
 from byway.gateway import Gateway
 from byway.problems import Problem

@@ -15,7 +15,8 @@ from strict import check_error, check_event, check_message
 from test_cases import compare
 
 from byway import config
-from byway.backends.protocol import Call, ModelFacts
+from byway.backends.protocol import ModelFacts
+from byway.call import Call
 from byway.gateway import Gateway
 from byway.parsing.cache import PdfCache
 from byway.runtime import Runtime

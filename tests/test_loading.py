@@ -13,7 +13,7 @@ import pytest
 
 from byway import platform
 from byway.backend import UnloadedModel
-from byway.backends.protocol import Call
+from byway.call import Call
 from byway.cli.configfile import ConfigSource
 from byway.config import Config, ConfigError, TimeoutSettings, load
 from byway.config.editing import edit

@@ -53,7 +53,7 @@ def test_too_much_and_nothing(tmp_path: Path, given: Given, words: str) -> None:
 def test_domains_that_are_none_are_a_misuse(tmp_path: Path) -> None:
     with Provided() as server:
         done = run(tmp_path, server, "rust", "--allow", "https://a.com")
-    assert done.exit_code == 2 and "without http" in done.output
+    assert done.exit_code == 2 and "must not start with http" in done.output
 
 
 def test_without_a_provider_it_says_what_to_set(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_fallback_does_not_hide_what_has_failed(tmp_path: Path) -> None:
         done = CliRunner().invoke(byway, ["search", "rust", "--config", str(file)])
     assert done.exit_code == 0
     assert (
-        "brave failed (unavailable). Brave refuses the key (HTTP 422" in done.stderr
+        "brave failed (unavailable). Brave rejected the API key (HTTP 422" in done.stderr
         and "2 results by exa" in done.stderr
     )
 

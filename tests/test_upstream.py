@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from byway import __version__
-from byway.backends.protocol import Call
+from byway.call import Call
 from byway.config import TimeoutSettings, TlsSettings
 from byway.problems import Problem
 from byway.upstream.address import ProxyAddress, UpstreamAddress, proxy_for

@@ -437,7 +437,7 @@ def test_what_is_missing_is_said_with_the_command_that_keeps_it(tmp_path: Path, 
     assert not config.web_search.enabled
     (warning,) = config.warnings
     assert "BYWAY_SERPER_API_KEY is not set" in warning.message and "byway secret set serper" in warning.message
-    with pytest.raises(ConfigError, match=r"byway secret set exa, and api_key: \$\{BYWAY_EXA_API_KEY\}"):
+    with pytest.raises(ConfigError, match=r"byway secret set exa` and set api_key: \$\{BYWAY_EXA_API_KEY\}"):
         load("web_search: {enabled: true, provider: exa}", {})
 
 

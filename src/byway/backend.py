@@ -14,9 +14,10 @@ import msgspec
 
 from byway.backends import anthropic
 from byway.backends.openai import completions
-from byway.backends.protocol import Attempt, BackendProtocol, Call, ModelFacts, Target
+from byway.backends.protocol import Attempt, BackendProtocol, ModelFacts, Target
 from byway.backends.vendors import VENDORS, ProtocolName, Vendor
 from byway.bounded import BoundedDict
+from byway.call import Call
 from byway.config import BackendSettings, TimeoutSettings
 from byway.largebodies import off_loop
 from byway.messages.request import Request

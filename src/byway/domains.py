@@ -1,99 +1,128 @@
-"""Which addresses `allowed_domains` and `blocked_domains` mean, for web search and web fetch alike.
+"""Domain lists (`allowed_domains`, `blocked_domains`) of web search and web fetch.
 
 The rules are those of https://platform.claude.com/docs/en/agents-and-tools/tool-use/server-tools (seen 2026-11-21).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, NamedTuple
 
 from byway import urls
 from byway.urls import Url
 
+#: Entries of one list in a request.
+_MAX_ENTRIES: Final = 1_000
+
 
 class DomainPattern(NamedTuple):
-    """One entry: a host with all below it, and perhaps the beginning of a path."""
+    """One entry: a host with its subdomains, and optionally the beginning of a path."""
 
     host: str
     path: str
-    """Empty for any path; may hold `*`."""
+    """Empty for any path; may contain `*`."""
 
-    def covers(self, url: Url) -> bool:
-        """Does it mean `url`? `example.com` means `docs.example.com` too; `/blog` means `/blog/post`, not `/blogger`."""
-        if url.host != self.host and not (url.number is None and url.host.endswith(f".{self.host}")):
-            return False
-        return not self.path or _begins(_single(url.path), self.path)
+
+class DomainFilter:
+    """Decides which URLs two domain lists permit. An absent or empty list restricts nothing."""
+
+    def __init__(self, allowed: Iterable[str] | None, blocked: Iterable[str] | None) -> None:
+        """Raises ValueError like `parse_domain`."""
+        self._allowed = _by_host(allowed or ())
+        self._blocked = _by_host(blocked or ())
+
+    def permits(self, url: Url) -> bool:
+        """`example.com` matches `docs.example.com` too; `/blog` matches `/blog/post`, not `/blogger`."""
+        return (not self._allowed or _matches(self._allowed, url)) and not _matches(self._blocked, url)
 
 
 def parse_domain(entry: str) -> DomainPattern:
-    """Read one entry: `example.com`, `docs.example.com`, `example.com/blog`, `example.com/*/articles`.
+    """Parse one entry: `example.com`, `docs.example.com`, `example.com/blog`, `example.com/*/articles`.
 
-    Raises ValueError with words that follow the entry.
+    Raises ValueError with a message that continues a sentence about the entry.
     """
     if "://" in entry:
-        raise ValueError("must come without http:// or https://")
+        raise ValueError("must not start with http:// or https://")
     name, slash, path = entry.partition("/")
     if "*" in name:
-        raise ValueError("must not have * in the domain; subdomains are included anyway")
+        raise ValueError("must not have * in the domain; subdomains are included without it")
     if "?" in entry or "#" in entry or "@" in entry:
-        raise ValueError("must be a domain, with a path at most")
+        raise ValueError("must be a domain, optionally with a path")
     try:
-        found = urls.parse(f"http://{name}/{path}")
+        url = urls.parse(f"http://{name}/{path}")
     except ValueError:
         raise ValueError("is not a domain such as example.com") from None
-    if found.port != 80 or name.endswith(":80"):
-        raise ValueError("must come without a port")
-    return DomainPattern(found.host, _single(found.path).rstrip("/") if slash else "")
-
-
-def permitted(url: Url, allowed: Sequence[str] | None, blocked: Sequence[str] | None) -> bool:
-    """May `url` be used? An absent or empty list restricts nothing. Raises ValueError like `domain`."""
-    if allowed and not any(parse_domain(entry).covers(url) for entry in allowed):
-        return False
-    return not any(parse_domain(entry).covers(url) for entry in blocked or ())
+    if url.port != 80 or name.endswith(":80"):
+        raise ValueError("must not have a port")
+    return DomainPattern(url.host, _single_slashes(url.path).rstrip("/") if slash else "")
 
 
 def domains_error(allowed: Sequence[str] | None, blocked: Sequence[str] | None) -> str:
-    """What is wrong with the two lists of a tool, beginning with the name of the field; empty when nothing is."""
+    """What is wrong with the two lists of a tool, with the path of the field. Empty: nothing."""
     if allowed and blocked:
-        return "allowed_domains: cannot be used together with blocked_domains; give one of them"
-    for field, entries in (("allowed_domains", allowed), ("blocked_domains", blocked)):
-        for at, entry in enumerate(entries or ()):
+        return "allowed_domains: cannot be used together with blocked_domains; use one of them"
+    for field, entries in (("allowed_domains", allowed or ()), ("blocked_domains", blocked or ())):
+        if len(entries) > _MAX_ENTRIES:
+            return f"{field}: has {len(entries):,} entries; the limit is {_MAX_ENTRIES:,}"
+        for index, entry in enumerate(entries):
             try:
                 parse_domain(entry)
             except ValueError as error:
-                return f"{field}.{at}: {entry[:100]!r} {error}"
+                return f"{field}.{index}: {entry[:100]!r} {error}"
     return ""
 
 
-def _single(path: str) -> str:
-    """Servers read `//` as `/`: a path must not get past its entry by that."""
+def _by_host(entries: Iterable[str]) -> dict[str, set[str]]:
+    """The paths of each host."""
+    paths: dict[str, set[str]] = {}
+    for entry in entries:
+        pattern = parse_domain(entry)
+        paths.setdefault(pattern.host, set()).add(pattern.path)
+    return paths
+
+
+def _matches(paths: dict[str, set[str]], url: Url) -> bool:
+    path = _single_slashes(url.path)
+    return any(not pattern or _starts_with(path, pattern) for host in _parents(url) for pattern in paths.get(host, ()))
+
+
+def _parents(url: Url) -> Iterator[str]:
+    """The host and each domain above it."""
+    host = url.host
+    yield host
+    if url.number is None:
+        while "." in host:
+            host = host.partition(".")[2]
+            yield host
+
+
+def _single_slashes(path: str) -> str:
+    """Servers treat `//` as `/`: it must not get past an entry."""
     while "//" in path:
         path = path.replace("//", "/")
     return path
 
 
-def _begins(path: str, pattern: str) -> bool:
-    """Does `path` begin with `pattern`, up to the end of a part? `*` stands for any letters. Never goes back far."""
+def _starts_with(path: str, pattern: str) -> bool:
+    """True when `path` starts with `pattern` up to the end of a segment. `*` matches any characters. No backtracking."""
     first, *rest = pattern.split("*")
     if not path.startswith(first):
         return False
-    at = len(first)
+    position = len(first)
     if not rest:
-        return at == len(path) or path[at] == "/"
+        return position == len(path) or path[position] == "/"
     for piece in rest[:-1]:
-        found = path.find(piece, at)
-        if found < 0:
+        start = path.find(piece, position)
+        if start < 0:
             return False
-        at = found + len(piece)
+        position = start + len(piece)
     last = rest[-1]
     while last:
-        at = path.find(last, at)
-        if at < 0:
+        position = path.find(last, position)
+        if position < 0:
             return False
-        end = at + len(last)
+        end = position + len(last)
         if end == len(path) or path[end] == "/":
             return True
-        at += 1
+        position += 1
     return True

@@ -103,7 +103,7 @@ def test_a_search_without_results_says_so(stage: Stage, tmp_path: Path) -> None:
     stage.instead = (200, {"type": "search"})
     stage.server.play(agent)
     Claude(tmp_path, stage.gateway.url).ask("what is new in rust?", ALLOWED)
-    assert "Nothing was found" in results(stage.server.requests[-1])[0]["content"]
+    assert "No results for" in results(stage.server.requests[-1])[0]["content"]
 
 
 # -------------------------------- any client

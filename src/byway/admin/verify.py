@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec import Struct
 
-from byway.backends.protocol import Call
+from byway.call import Call
 from byway.config import TimeoutSettings
 from byway.problems import Problem
 from byway.upstream.client import Upstream

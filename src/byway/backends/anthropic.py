@@ -9,7 +9,8 @@ import msgspec
 from msgspec import Meta, Raw, Struct, UnsetType
 
 from byway.backends import errors
-from byway.backends.protocol import FIRST, Attempt, Call, ModelFacts, Target
+from byway.backends.protocol import FIRST, Attempt, ModelFacts, Target
+from byway.call import Call
 from byway.messages import signature
 from byway.messages.events import TOKENS, Part, Passthrough, Usage, WholeAnswer
 from byway.messages.request import Request, renamed

@@ -11,24 +11,11 @@ from typing import Final, Literal, Protocol
 import msgspec
 
 from byway.backends.vendors import Vendor
+from byway.call import Call
 from byway.messages.events import Part
 from byway.messages.pdf import PdfText
 from byway.messages.request import Request
 from byway.problems import Problem
-
-
-class Call(msgspec.Struct, frozen=True, gc=False):
-    """One HTTP request to a backend, without its address: the target's `url` and `secret` are joined in later."""
-
-    method: str
-    path: str
-    """Below the backend's base URL, with a leading slash: `/v1/chat/completions`."""
-    headers: tuple[tuple[str, str], ...] = ()
-    body: bytes = b""
-
-    def __repr__(self) -> str:
-        # Headers carry our secret, and the body the client's prompt.
-        return f"Call({self.method} {self.path}, {len(self.body)} bytes)"
 
 
 class Target(msgspec.Struct, frozen=True, gc=False):

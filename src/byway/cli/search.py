@@ -9,17 +9,17 @@ import sys
 import textwrap
 import time
 import unicodedata
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import click
 
 from byway.cli.configfile import data_dir, find, read
 from byway.cli.output import Failure, Misuse
-from byway.config.settings import ProviderName
+from byway.providers.registry import PROVIDERS
 
 if TYPE_CHECKING:
     from byway.config import WebSearchSettings
-    from byway.search.provider import Freshness, SearchError, WebResult
+    from byway.providers.protocol import Freshness, SearchError, WebResult
 
 _ADVICE = {
     "query_too_long": "Ask in fewer words.",
@@ -30,9 +30,7 @@ _ADVICE = {
 @click.command()
 @click.argument("query")
 @click.option("--config", "file", metavar="FILE", help="The config file. [default: $BYWAY_CONFIG, else the user's own]")
-@click.option(
-    "--provider", type=click.Choice(get_args(ProviderName)), help="Ask this one only. [default: as configured]"
-)
+@click.option("--provider", type=click.Choice(tuple(PROVIDERS)), help="Ask this one only. [default: as configured]")
 @click.option("--count", type=click.IntRange(1, 20), help="So many results. [default: as configured]")
 @click.option(
     "--allow",
@@ -64,8 +62,8 @@ def command(
     settings = config.web_search
     from byway.config import validators
     from byway.domains import domains_error
+    from byway.providers.protocol import SearchError, SearchQuery
     from byway.search.chain import SearchAnswer, Searcher
-    from byway.search.provider import SearchError, SearchQuery
 
     if wrong := domains_error(allowed, blocked):
         raise click.UsageError(wrong)

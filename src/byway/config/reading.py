@@ -24,12 +24,12 @@ from byway.config.settings import (
     KeySettings,
     MaskedStruct,
     Note,
-    ProviderName,
     SearchProviderSettings,
     TlsSettings,
     WebSearchSettings,
     notes,
 )
+from byway.providers.registry import PROVIDERS
 from byway.secrets.names import ENTRIES, ENTRY_OF_VARIABLE, Scrubber, expand
 
 
@@ -456,7 +456,7 @@ class _Reader:
             values["enabled"] = others
         if values.get("enabled"):
             if not values.get("provider"):
-                names = get_args(ProviderName)
+                names = tuple(PROVIDERS)
                 who = f"{', '.join(names[:-1])} or {names[-1]}"
                 self.complain(f"{path}.provider", node.line, f"who searches? Name {who}")
             self._provider(values, node, path)
@@ -468,12 +468,16 @@ class _Reader:
 
     def _provider(self, values: dict[str, Any], node: Node, path: str) -> None:
         name = values.get("provider")
-        if values.get("missing"):
+        if values.get("missing") or not name:
             return
-        if name == "searxng" and not values.get("base_url"):
-            self.complain(f"{path}.base_url", node.line, "where is your SearXNG? Give its address")
-        elif name and name != "searxng" and not values.get("api_key"):
-            message = f"{name} wants a key: byway secret set {name}, and api_key: ${{{ENTRIES[name].variable}}}"
+        info = PROVIDERS[name].INFO
+        if not info.url and not values.get("base_url"):
+            self.complain(f"{path}.base_url", node.line, f"required: the address of your {info.title} instance")
+        elif info.keyed and not values.get("api_key"):
+            message = (
+                f"{info.title} requires an API key: run `byway secret set {name}` "
+                f"and set api_key: ${{{ENTRIES[name].variable}}}"
+            )
             self.complain(f"{path}.api_key", node.line, message)
 
     def check_config(self, values: dict[str, Any], node: Node, path: str) -> None:

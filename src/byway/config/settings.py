@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from byway.backends.vendors import VENDORS
+from byway.providers.registry import ProviderName
 from byway.scopes import DEFAULT_SCOPES, Scope
 from byway.secrets.names import mask
 
@@ -317,9 +318,6 @@ class HealthCheckSettings(msgspec.Struct, frozen=True, kw_only=True):
         float, Note("Between checks of a loading model.", format="duration", minimum=0.1)
     ] = 1.0
     max_warmup_duration: Annotated[float, Note("So long a model may load.", format="duration")] = 300.0
-
-
-ProviderName = Literal["serper", "brave", "exa", "tavily", "searxng"]
 
 
 class SearchProviderSettings(MaskedStruct, frozen=True, kw_only=True):

@@ -9,8 +9,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from byway.backends.protocol import Call
 from byway.backends.vendors import VENDORS
+from byway.call import Call
 from byway.config import TimeoutSettings
 from byway.problems import Problem
 from byway.upstream.client import Upstream

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 from byway import __version__, urls
-from byway.backends.protocol import Call
+from byway.call import Call
 from byway.config import TimeoutSettings
 from byway.config.settings import HUB
 from byway.problems import Problem

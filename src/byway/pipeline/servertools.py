@@ -33,6 +33,7 @@ from byway.messages.events import (
 from byway.messages.request import Request, Tool, Turn
 from byway.messages.stream import block_events, tool_input
 from byway.pipeline.reply import Record, Reply, opening
+from byway.providers.protocol import SearchError
 from byway.runtime import Runtime
 from byway.search.blocks import (
     SEARCH_FUNCTION,
@@ -45,7 +46,6 @@ from byway.search.blocks import (
     search_query,
     search_results,
 )
-from byway.search.provider import SearchError
 from byway.web.blocks import FETCH_FUNCTION, FETCH_TOOL_PREFIX, check_fetch_tool, fetch_call, fetch_error, fetched_page
 from byway.web.fetch import FetchError
 from byway.web.provenance import parse_sources, url_appeared

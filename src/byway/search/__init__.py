@@ -1,1 +1,1 @@
-"""Web search: one module per provider, and the chain that asks them in order."""
+"""Web search: runs searches through the configured providers, and the blocks of the official web search tool."""

@@ -1,4 +1,4 @@
-"""The official server tool `web_search_...` in its own words: what a request asks for, and the blocks that answer it. Pure.
+"""The official server tool `web_search_...`: its query from a request, and the blocks of its answer. Pure.
 
 https://platform.claude.com/docs/en/agents-and-tools/tool-use/web-search-tool and the types of the `anthropic` SDK 2.11.0
 (seen 2026-11-21).
@@ -18,31 +18,36 @@ from byway.messages import claudecode
 from byway.messages.blocks import Text
 from byway.messages.request import Request, Tool
 from byway.problems import Problem
-from byway.search.provider import SearchError, SearchQuery, UserLocation, WebResult
+from byway.providers.protocol import SearchError, SearchQuery, UserLocation, WebResult
 
+#: The tool's `type` begins with it; a date follows.
 SEARCH_TOOL_PREFIX: Final = "web_search_"
-_CITED: Final = 150
+#: Characters of a snippet that a citation quotes.
+_CITED_CHARACTERS: Final = 150
 _encode: Final = msgspec.json.Encoder().encode
 
 
-def search_query(asked: Tool, at: int, text: str, count: int) -> SearchQuery:
-    """A query for `text` with the tool's own limits. Raises Problem `invalid_request` for lists that are none."""
-    wrong = domains_error(asked.allowed_domains, asked.blocked_domains)
-    if wrong:
-        raise Problem("invalid_request", f"tools.{at}.{wrong}")
+def search_query(tool: Tool, index: int, text: str, count: int) -> SearchQuery:
+    """The query `text` with the tool's domains and location. `index` is the tool's place in the request.
+
+    Raises Problem `invalid_request` for invalid domain lists or an invalid location.
+    """
+    error = domains_error(tool.allowed_domains, tool.blocked_domains)
+    if error:
+        raise Problem("invalid_request", f"tools.{index}.{error}")
     place = None
-    if len(asked.user_location):
+    if len(tool.user_location):
         try:
-            place = msgspec.json.decode(asked.user_location, type=UserLocation | None)
-        except msgspec.MsgspecError as error:
-            raise Problem("invalid_request", f"tools.{at}.user_location: {error}") from None
+            place = msgspec.json.decode(tool.user_location, type=UserLocation | None)
+        except msgspec.MsgspecError as decode_error:
+            raise Problem("invalid_request", f"tools.{index}.user_location: {decode_error}") from None
     return SearchQuery(
-        " ".join(text.split()), count, tuple(asked.allowed_domains or ()), tuple(asked.blocked_domains or ()), place
+        " ".join(text.split()), count, tuple(tool.allowed_domains or ()), tuple(tool.blocked_domains or ()), place
     )
 
 
 def claude_code_query(request: Request) -> str | None:
-    """What Claude Code's WebSearch asks for, in its one sentence: then no model has to say what to search for."""
+    """The query in a request of Claude Code's WebSearch, whose text has a fixed form. None for any other request."""
     if len(request.params.tools or ()) != 1 or len(request.turns) != 1:
         return None
     texts = [block.text for block in request.turns[0].blocks if type(block) is Text]
@@ -51,7 +56,7 @@ def claude_code_query(request: Request) -> str | None:
     return texts[0][len(claudecode.SEARCHES) :].strip() or None
 
 
-#: What a model is offered instead: a function, which Byway runs.
+#: The function that a model is offered instead of the server tool.
 SEARCH_FUNCTION: Final = Tool(
     "web_search",
     description=Raw(_encode("Searches the web. Use it for what you cannot know or what may have changed.")),
@@ -62,57 +67,57 @@ SEARCH_FUNCTION: Final = Tool(
 
 
 def search_call(id: str, text: str) -> dict[str, Any]:
-    """The block that says what is searched for."""
+    """The block that shows the query."""
     return {"type": "server_tool_use", "id": id, "name": "web_search", "input": {"query": text}}
 
 
 def search_results(id: str, results: Sequence[WebResult]) -> dict[str, Any]:
-    """The block with what was found."""
-    listed = [
+    """The block with the results."""
+    content = [
         {
             "type": "web_search_result",
-            "title": one.title,
-            "url": one.url,
-            "encrypted_content": _sealed(one.snippet),
-            "page_age": one.age or None,
+            "title": result.title,
+            "url": result.url,
+            "encrypted_content": _opaque(result.snippet),
+            "page_age": result.age or None,
         }
-        for one in results
+        for result in results
     ]
-    return {"type": "web_search_tool_result", "tool_use_id": id, "content": listed}
+    return {"type": "web_search_tool_result", "tool_use_id": id, "content": content}
 
 
-def search_error(id: str, failure: SearchError) -> dict[str, Any]:
-    """The block that says why nothing was found: HTTP stays 200."""
-    error = {"type": "web_search_tool_result_error", "error_code": failure.code}
-    return {"type": "web_search_tool_result", "tool_use_id": id, "content": error}
+def search_error(id: str, error: SearchError) -> dict[str, Any]:
+    """The block of a failed search. The HTTP status stays 200."""
+    content = {"type": "web_search_tool_result_error", "error_code": error.code}
+    return {"type": "web_search_tool_result", "tool_use_id": id, "content": content}
 
 
 def result_texts(text: str, results: Sequence[WebResult]) -> list[dict[str, Any]]:
-    """Text blocks with what was found, since Claude Code shows its model only titles, addresses and text."""
+    """Text blocks with the results: Claude Code gives its model only titles, URLs and text."""
     if not results:
-        return [{"type": "text", "text": f'Nothing was found for "{text}".'}]
-    blocks: list[dict[str, Any]] = [{"type": "text", "text": f'Found for "{text}":\n\n'}]
-    for rank, one in enumerate(results, 1):
-        lines = [f"{rank}. {one.title}{f' ({one.age})' if one.age else ''}", one.url, one.snippet]
-        said = "\n   ".join([line for line in lines if line]) + "\n\n"
-        cited = {
+        return [{"type": "text", "text": f'No results for "{text}".'}]
+    blocks: list[dict[str, Any]] = [{"type": "text", "text": f'Results for "{text}":\n\n'}]
+    for rank, result in enumerate(results, 1):
+        lines = [f"{rank}. {result.title}{f' ({result.age})' if result.age else ''}", result.url, result.snippet]
+        citation = {
             "type": "web_search_result_location",
-            "url": one.url,
-            "title": one.title,
-            "encrypted_index": _sealed(f"{rank} {one.url}"),
-            "cited_text": one.snippet[:_CITED],
+            "url": result.url,
+            "title": result.title,
+            "encrypted_index": _opaque(f"{rank} {result.url}"),
+            "cited_text": result.snippet[:_CITED_CHARACTERS],
         }
-        blocks.append({"type": "text", "text": said, "citations": [cited]})
+        content = "\n   ".join([line for line in lines if line]) + "\n\n"
+        blocks.append({"type": "text", "text": content, "citations": [citation]})
     return blocks
 
 
 def results_for_model(results: Sequence[WebResult]) -> str:
-    """What was found, as a tool's result for a model."""
+    """The results as the output of a tool for a model."""
     return _encode(
-        [{"title": one.title, "url": one.url, "age": one.age, "text": one.snippet} for one in results]
+        [{"title": result.title, "url": result.url, "age": result.age, "text": result.snippet} for result in results]
     ).decode()
 
 
-def _sealed(text: str) -> str:
-    """What the official API encrypts: nobody but its maker reads it."""
+def _opaque(text: str) -> str:
+    """A value where the official API has encrypted data, which clients return and never read."""
     return base64.b64encode(f"byway.{text}".encode()).decode()

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from urllib.parse import quote
 
 from byway.backends.vendors import VENDORS
+from byway.providers.registry import PROVIDERS
 
 _VARIABLE: Final = re.compile(r"\$\$\{|\$\{([^{}]*)\}")
 
@@ -62,13 +63,16 @@ class SecretEntry(NamedTuple):
 
 
 def _entries() -> Iterable[SecretEntry]:
-    # The reference's names: they mean the same secrets.
-    elsewhere = {"serper": ("BACKEND_AI_SERPER_API_KEY",), "brave": ("BACKEND_AI_BRAVE_API_KEY",)}
-    titles = {"serper": "Serper", "brave": "Brave Search", "exa": "Exa", "tavily": "Tavily"}
+    for name, provider in PROVIDERS.items():
+        if provider.INFO.keyed:
+            yield SecretEntry(name, provider.INFO.title, "search", (_variable(name), *provider.INFO.variables))
     clouds = {row.name: row.title for row in VENDORS.values() if not row.self_hosted} | {"openrouter": "OpenRouter"}
-    for kind, rows in (("search", titles), ("backend", clouds)):
-        for name, title in rows.items():
-            yield SecretEntry(name, title, kind, (f"BYWAY_{name.upper()}_API_KEY", *elsewhere.get(name, ())))
+    for vendor, title in clouds.items():
+        yield SecretEntry(vendor, title, "backend", (_variable(vendor),))
+
+
+def _variable(name: str) -> str:
+    return f"BYWAY_{name.upper()}_API_KEY"
 
 
 ENTRIES: Final[dict[str, SecretEntry]] = {entry.name: entry for entry in _entries()}

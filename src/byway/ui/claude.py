@@ -12,6 +12,8 @@ from byway.admin.verify import Verdict, verify
 from byway.config.editing import Edit, Remove, Set
 from byway.config.settings import SearchProviderSettings
 from byway.problems import Problem
+from byway.providers.protocol import SearchError, SearchQuery, WebResult
+from byway.providers.registry import PROVIDERS
 from byway.routes import health
 from byway.routes.authorize import require_admin
 from byway.routes.context import RequestContext, Route
@@ -19,7 +21,6 @@ from byway.routes.settings import who, work
 from byway.routing import route as routing
 from byway.runtime import Runtime
 from byway.search.chain import Searcher
-from byway.search.provider import SearchError, SearchQuery, WebResult
 from byway.secrets.names import ENTRIES, literal
 from byway.secrets.vault import KeychainUnavailable, VaultError
 from byway.ui.login import closed
@@ -53,34 +54,9 @@ _USES: Final = {
 }
 
 
-class Provider(NamedTuple):
-    """What helps to choose a search provider. Plans of 2026: prices change, so each links to its own page."""
-
-    name: str
-    title: str
-    free: str
-    signup: str
-    best: str
-
-
-PROVIDERS: Final = (
-    Provider(
-        "searxng",
-        "SearXNG",
-        "free: your own instance, no key",
-        "https://docs.searxng.org",
-        "privacy: nobody else learns who asks",
-    ),
-    Provider("serper", "Serper", "2,500 searches at sign-up", "https://serper.dev", "general search, Google's results"),
-    Provider(
-        "brave",
-        "Brave Search",
-        "2,000 a month, one a second",
-        "https://api-dashboard.search.brave.com/register",
-        "an index of its own, low cost",
-    ),
-    Provider("exa", "Exa", "a free trial", "https://dashboard.exa.ai", "technical content, by meaning"),
-    Provider("tavily", "Tavily", "1,000 a month", "https://app.tavily.com", "made for agents"),
+#: Name and facts of each search provider; those without an API key come first.
+_PROVIDER_ROWS: Final = sorted(
+    ((name, provider.INFO) for name, provider in PROVIDERS.items()), key=lambda row: row[1].keyed
 )
 
 
@@ -278,7 +254,7 @@ async def _search(context: RequestContext) -> dict[str, Any]:
     held = {one.entry: one for one in await work(context.gateway.services.vault.status) if one.entry in ENTRIES}
     return {
         "web": settings,
-        "providers": PROVIDERS,
+        "providers": _PROVIDER_ROWS,
         "held": held,
         "literal": bool(settings.api_key) and not settings.missing and not _from_variable(text, settings.provider),
         "results": None,
@@ -422,7 +398,7 @@ async def search(context: RequestContext) -> None:
 async def _saved(context: RequestContext, fields: Form) -> Said:
     services, settings = context.gateway.services, (await seen(context, fields["etag"])).web_search
     provider = fields["provider"]
-    if not any(one.name == provider for one in PROVIDERS):
+    if provider not in PROVIDERS:
         return Said("bad", "Choose a provider.")
     entry = ENTRIES.get(provider)
     edits: list[Edit] = []

@@ -17,7 +17,7 @@ from typing import Any, Final
 import httptools
 
 from byway import __version__
-from byway.backends.protocol import Call
+from byway.call import Call
 from byway.config import TimeoutSettings, TlsSettings
 from byway.problems import Problem
 from byway.upstream.address import ProxyAddress, UpstreamAddress, proxy_for, tls_context

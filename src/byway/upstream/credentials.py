@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from byway.backends.protocol import Call
 from byway.backends.vendors import Vendor
+from byway.call import Call
 
 _REMEMBERED: Final = 64
 

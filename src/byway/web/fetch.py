@@ -17,9 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Literal, NamedTuple
 
 from byway import __version__, urls
-from byway.backends.protocol import Call
+from byway.call import Call
 from byway.config import TimeoutSettings, WebFetchSettings
-from byway.domains import permitted
+from byway.domains import DomainFilter
 from byway.messages.tokens import text_tokens
 from byway.parsing.html import decode_text
 from byway.parsing.job import ParseJob
@@ -110,6 +110,7 @@ class Fetcher:
         """`resolve(host, port)` gives a name's IP addresses; None asks the system. `clock` counts seconds."""
         self.settings = settings
         self._reach = AddressPolicy(settings.allow_private, local_only=local_only)
+        self._domains = DomainFilter(settings.allowed_domains, settings.blocked_domains)
         self._resolve = resolve or _resolved
         self._clock = clock
         self._parsers = ParserPool()
@@ -147,13 +148,13 @@ class Fetcher:
                 "url_not_in_prior_context",
                 "The conversation has not named this URL before: only what the user, a tool or a search gave is fetched.",
             )
-        lists = ((self.settings.allowed_domains, self.settings.blocked_domains), (allowed, blocked))
+        filters = (self._domains, DomainFilter(allowed, blocked))
 
         def check(url: Url) -> None:
             reason = self._reach.refuses(url)
             if reason:
                 raise FetchError("url_not_allowed", f"This is not fetched: {reason}.")
-            if not all(permitted(url, *pair) for pair in lists):
+            if not all(domains.permits(url) for domains in filters):
                 raise FetchError("url_not_allowed", f"The domain lists do not permit {url.host}.")
 
         check(start)

@@ -17,7 +17,8 @@ from byway.backends.openai import passthrough
 from byway.backends.openai.discovery import describe, models, read_description, read_models
 from byway.backends.openai.reader import ChatReader
 from byway.backends.openai.request import request as _made
-from byway.backends.protocol import FIRST, AnswerReader, Attempt, Call, Target
+from byway.backends.protocol import FIRST, AnswerReader, Attempt, Target
+from byway.call import Call
 from byway.messages.request import Request
 from byway.problems import Problem
 

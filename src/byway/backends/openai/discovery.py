@@ -12,7 +12,8 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Struct
 
-from byway.backends.protocol import Call, ModelFacts, Target
+from byway.backends.protocol import ModelFacts, Target
+from byway.call import Call
 from byway.problems import Problem
 
 _JSON: Final = (("content-type", "application/json"),)

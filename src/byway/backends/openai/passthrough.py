@@ -9,7 +9,8 @@ from msgspec import Raw, Struct
 
 from byway.backends import errors
 from byway.backends.openai.usage import Counts, UsageIn
-from byway.backends.protocol import FIRST, Attempt, Call, Target
+from byway.backends.protocol import FIRST, Attempt, Target
+from byway.call import Call
 from byway.messages.events import Part, Passthrough, Usage, WholeAnswer
 from byway.messages.request import Request, renamed
 from byway.messages.sse import Decoder

@@ -11,8 +11,9 @@ from byway.backends.openai.conversation import ChatMessage, chat_messages, prefi
 from byway.backends.openai.schema import Budget, Dialect, adapt
 from byway.backends.openai.thinking import accepts_effort, thinking_fields
 from byway.backends.openai.tools import tool_choice, tool_list
-from byway.backends.protocol import FIRST, Attempt, Call, Target
+from byway.backends.protocol import FIRST, Attempt, Target
 from byway.backends.vendors import Vendor
+from byway.call import Call
 from byway.messages.request import Params, Request, unopened
 from byway.problems import Problem
 

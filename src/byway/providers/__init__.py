@@ -1,0 +1,1 @@
+"""Search providers: one pure module each, with its facts, its request and its response format."""
