@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, ParamSpec, TypeVar
 
+from byway import platform
 from byway.problems import Problem
 
 P = ParamSpec("P")
@@ -19,6 +20,8 @@ LARGE: Final = 1 << 20
 BUDGET: Final = 96 << 20
 #: Seconds that a large request waits for its share of the budget.
 WAIT_SECONDS: Final = 60.0
+#: Seconds after the last large body until its memory is returned to the system.
+_TRIM_AFTER: Final = 1.0
 _thread: Final = ThreadPoolExecutor(1, thread_name_prefix="large")
 
 
@@ -26,7 +29,7 @@ class LargeBodies:
     """The budget. Requests that exceed it wait in order; their bodies are not read meanwhile."""
 
     def __init__(self, budget: int = BUDGET) -> None:
-        self._free = budget
+        self._budget = self._free = budget
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     async def reserve(self, size: int) -> None:
@@ -58,6 +61,9 @@ class LargeBodies:
         """Return `size` bytes to the budget."""
         self._free += size
         self._admit()
+        if self._free == self._budget:
+            # The last one is done. What it held is freed when its request ends, a moment from now.
+            asyncio.get_running_loop().call_later(_TRIM_AFTER, _thread.submit, platform.trim_memory)
 
     def _admit(self) -> None:
         while self._waiting and self._waiting[0][0] <= self._free:

@@ -547,6 +547,15 @@ def prepare_server() -> None:
             library.mallopt(trim_threshold, 16 << 20)
 
 
+def trim_memory() -> None:
+    """Return freed memory to the system. The C library keeps it otherwise, in an arena for each thread."""
+    if sys.platform == "linux":
+        import ctypes
+
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
+
+
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     """The event loop for servers: uvloop where it is installed; None for Python's own."""
     if sys.platform == "win32":
