@@ -384,13 +384,17 @@ class Chunks:
 
     def encode(self, parts: Iterable[Part]) -> bytes:
         """The bytes of `parts`. Chunks of a backend that speaks chat pass through."""
-        return b"".join(map(self._encode_part, parts))
+        encoded: list[bytes] = []
+        for part in parts:
+            if type(part) is Passthrough and part.chat:
+                encoded.append(part.data)
+            elif type(part) is Ping:
+                encoded.append(b": ping\n\n")
+            else:
+                encoded.append(self._chunks(part))
+        return b"".join(encoded)
 
-    def _encode_part(self, part: Part) -> bytes:
-        if type(part) is Ping:
-            return b": ping\n\n"
-        if type(part) is Passthrough and part.chat:
-            return part.data
+    def _chunks(self, part: Part) -> bytes:
         try:
             return b"".join(map(self._event, fields(part)))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, LookupError, TypeError, AttributeError):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeVar
 
 import msgspec
+from msgspec import UNSET
 
 from byway.messages.blocks import Text
 from byway.messages.events import (
@@ -130,9 +131,6 @@ class Writer:
         self.events += (MessageDelta(stop, usage), MessageStop())
 
 
-_FIELD: Final = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
-
-
 def fold(parts: Iterable[Part]) -> bytes:
     """Return the answer as one JSON message, equal to what a client builds from the same stream.
 
@@ -143,42 +141,99 @@ def fold(parts: Iterable[Part]) -> bytes:
 
 def _fold(parts: Iterable[Part]) -> bytes:
     message: dict[str, Any] = {}
+    content: list[Any] = []
     pieces: dict[int, list[str]] = {}
-    decoder = Decoder()
+    decoder: Decoder | None = None
     for part in parts:
-        if type(part) is WholeAnswer:
+        if type(part) is BlockDelta:
+            delta = part.delta
+            if type(delta) is TextDelta:
+                pieces[part.index].append(delta.text)
+            elif type(delta) is InputDelta:
+                pieces[part.index].append(delta.partial_json)
+            elif type(delta) is ThinkingDelta:
+                pieces[part.index].append(delta.thinking)
+            elif type(delta) is SignatureDelta:
+                content[part.index] = ThinkingStart("", delta.signature)
+            elif type(delta) is CitationsDelta:
+                _cite(content[part.index], delta.citation)
+        elif type(part) is BlockStart:
+            pieces[part.index] = []
+            block = part.content_block
+            content.append(_copied(block) if type(block) is dict else block)
+        elif type(part) is MessageStart:
+            start = part.message
+            message = {"id": start.id, "type": "message", "role": start.role, "model": start.model, "content": content}
+        elif type(part) is MessageDelta:
+            message["stop_reason"], message["stop_sequence"] = part.delta.stop_reason, part.delta.stop_sequence
+            message["usage"] = part.usage
+            if part.delta.safeguard_results is not UNSET:
+                message["safeguard_results"] = part.delta.safeguard_results
+        elif type(part) is WholeAnswer:
             return part.data
-        for item in fields(part, decoder):
-            match item["type"]:
-                case "content_block_delta":
-                    delta = item["delta"]
-                    match delta["type"]:
-                        case "signature_delta":
-                            message["content"][item["index"]]["signature"] = delta["signature"]
-                        case "citations_delta":
-                            block = message["content"][item["index"]]
-                            if not block.get("citations"):
-                                block["citations"] = []
-                            block["citations"].append(delta["citation"])
-                        case kind if kind in _FIELD:
-                            pieces.setdefault(item["index"], []).append(delta[_FIELD[kind]])
-                case "content_block_start":
-                    message["content"].append(item["content_block"])
-                case "message_start":
+        elif type(part) is Passthrough:
+            decoder = decoder or Decoder()
+            for item in fields(part, decoder):
+                if item["type"] == "message_start":
                     message = item["message"]
-                case "message_delta":
-                    message.update(item["delta"])
-                    message["usage"].update({name: count for name, count in item["usage"].items() if count is not None})
+                    content = message["content"]
+                else:
+                    _fold_item(item, message, content, pieces)
     if "content" not in message:
         raise Problem("broken", "The backend's answer has no beginning.")
     for index, texts in pieces.items():
-        block = message["content"][index]
-        match block["type"]:
-            case "text" | "thinking" as field:
-                block[field] += "".join(texts)
-            case _:
-                block["input"] = tool_input("".join(texts))
+        content[index] = _filled(content[index], "".join(texts))
     return _encode(message)
+
+
+_FIELD: Final = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
+
+
+def _fold_item(item: dict[str, Any], message: dict[str, Any], content: list[Any], pieces: dict[int, list[str]]) -> None:
+    """Fold an event that passed through: it may have more fields than Byway knows, and all of them are kept."""
+    match item["type"]:
+        case "content_block_start":
+            content.append(item["content_block"])
+        case "content_block_delta":
+            block, delta = content[item["index"]], item["delta"]
+            match delta["type"]:
+                case "signature_delta":
+                    block["signature"] = delta["signature"]
+                case "citations_delta":
+                    _cite(block, delta["citation"])
+                case kind if kind in _FIELD:
+                    pieces.setdefault(item["index"], []).append(delta[_FIELD[kind]])
+        case "message_delta":
+            message.update(item["delta"])
+            message["usage"].update({name: count for name, count in item["usage"].items() if count is not None})
+
+
+def _copied(block: ServerBlock) -> ServerBlock:
+    """A block to which citations can be added while its event is still in use."""
+    return {**block, "citations": list(block["citations"])} if block.get("citations") is not None else dict(block)
+
+
+def _cite(block: ServerBlock, citation: Any) -> None:
+    if not block.get("citations"):
+        block["citations"] = []
+    block["citations"].append(citation)
+
+
+def _filled(
+    block: Text | ToolStart | ThinkingStart | ServerBlock, text: str
+) -> Text | ToolStart | ThinkingStart | ServerBlock:
+    """The block with the text of its deltas. A typed block is copied: its event may still be in use."""
+    if isinstance(block, Text):
+        return Text(block.text + text)
+    if isinstance(block, ToolStart):
+        return ToolStart(block.id, block.name, tool_input(text))
+    if isinstance(block, ThinkingStart):
+        return ThinkingStart(text, block.signature)
+    if block["type"] in ("text", "thinking"):
+        block[block["type"]] += text
+    elif text:
+        block["input"] = tool_input(text)
+    return block
 
 
 def fields(part: Part, decoder: Decoder | None = None) -> list[dict[str, Any]]:

@@ -181,6 +181,9 @@ def _server_block(block: Unknown, data: bytes, target: Target) -> str:
         return _server_text(block.kind, msgspec.json.decode(data), target)
     except RecursionError:
         raise BlockRefused(block, "", "Input is nested too deeply") from None
+    except msgspec.MsgspecError as error:
+        # A number that no Python float holds, for example: the block itself was kept without being decoded.
+        raise BlockRefused(block, "", str(error)) from None
 
 
 def _server_text(kind: str, fields: dict[str, Any], target: Target) -> str:

@@ -145,13 +145,11 @@ class Reader:
         ended = bool(self._reason)
         if chunk.model != self._model and isinstance(chunk.model, str):
             data = renamed(data, self._model, lambda changed: msgspec.json.decode(changed, type=_Model).model)
-        return Passthrough(
-            # Several lines of data are joined by line ends, which inside JSON are equal to blanks.
-            b"data: %b\n\n" % data.replace(b"\n", b" "),
-            "content" if any(said) or ended else "start",
-            True,
-            *(self._report() if ended else ()),
-        )
+        # Several lines of data are joined by line ends, which inside JSON are equal to blanks.
+        data = b"data: %b\n\n" % data.replace(b"\n", b" ")
+        if ended:
+            return Passthrough(data, "content", True, *self._report())
+        return Passthrough(data, "content" if any(said) else "start", True)
 
     def close(self) -> list[Part]:
         """The end; raises Problem when the answer was cut short or is none."""

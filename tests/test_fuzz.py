@@ -1,0 +1,221 @@
+"""Damaged requests through the whole app, without a network: each gets an answer or a 4xx, none an internal failure.
+
+The requests are recordings of Claude Code, made shorter; the damage is seeded, so that a failure can be repeated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from byway import config
+from byway.backends.openai import completions
+from byway.backends.protocol import Call, Target
+from byway.backends.vendors import VENDORS
+from byway.gateway import Gateway
+from byway.messages.request import parse
+from byway.problems import Problem
+from byway.routes.context import broken
+from byway.runtime import Runtime
+from byway.server.app import App
+
+FOLDER = Path(__file__).parent / "recorded" / "prefix"
+#: Damaged requests for each front. The whole file takes about 20 seconds of CPU.
+ROUNDS = 2500
+SEED = 11
+#: Characters that are kept of each text.
+KEPT = 60
+REPLIES = {
+    "openai": {
+        "choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 5, "completion_tokens": 1},
+    },
+    "anthropic": {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": "local",
+        "content": [{"type": "text", "text": "Hello"}],
+        "stop_reason": "end_turn",
+        "stop_sequence": None,
+        "usage": {"input_tokens": 5, "output_tokens": 1},
+    },
+}
+#: What takes the place of a value. A bytes value is written as it is: it may be no JSON.
+ODD: tuple[Any, ...] = (
+    *(None, True, 0, -1, 1.5, 10**30, "", "x", " \n", "\x00", "\ud83d\ude00", [], {}, [[]], [{}]),
+    *({"type": "zzz"}, {"type": 5}, {"type": None}, [{"type": "text", "text": "a"}]),
+    *(b'"\xff"', b'{"type":"zzz","x":"\xff"}', b'[{"type":"zzz"},{"type":"text","text":"\xc3"}]'),
+    *(b'"\\ud800"', b'"\\udc00x"', b"1e999", b"-", b"[" * 900, b"[" * 300 + b"]" * 300),
+    *(b'{"a":' * 200 + b"1" + b"}" * 200, b"9" * 5000, b"NaN", b'"a\nb"'),
+)
+
+
+def shortened(value: Any) -> Any:
+    """The JSON value with its texts cut, so that damage hits the structure."""
+    if isinstance(value, str):
+        return value[:KEPT]
+    if isinstance(value, list):
+        return [shortened(item) for item in value[:6]]
+    if isinstance(value, dict):
+        return {name: shortened(item) for name, item in value.items()}
+    return value
+
+
+@cache
+def requests() -> list[dict[str, Any]]:
+    """The recorded requests, each form once."""
+    bodies = [
+        shortened(item["body"])
+        for path in sorted(FOLDER.glob("*.json"))
+        if not path.stem.startswith("openings")
+        for item in json.loads(path.read_text())["requests"]
+    ]
+    forms = {json.dumps(body): body for body in bodies}
+    return list(forms.values())
+
+
+@cache
+def chats() -> list[dict[str, Any]]:
+    """The same requests as chat completions."""
+    target = Target("box", "local", VENDORS["generic"])
+    found = []
+    for body in requests():
+        try:
+            found.append(json.loads(completions.request(parse(json.dumps(body).encode(), {}, "msg_1"), target).body))
+        except Problem:
+            continue
+    return found
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The path of every value in a JSON value."""
+    yield path
+    items = enumerate(value) if isinstance(value, list) else value.items() if isinstance(value, dict) else ()
+    for key, item in items:
+        yield from places(item, (*path, key))
+
+
+def damaged(body: dict[str, Any], chance: random.Random) -> bytes:
+    """The request with one value replaced, or with a few bytes changed, left out or repeated."""
+    if chance.random() < 0.5:
+        mark = "a-mark-that-is-in-no-recording"
+        changed = json.loads(json.dumps(body))
+        path = chance.choice(list(places(changed))[1:])
+        inner = changed
+        for key in path[:-1]:
+            inner = inner[key]
+        inner[path[-1]] = mark
+        odd = chance.choice(ODD)
+        written = odd if isinstance(odd, bytes) else json.dumps(odd).encode()
+        return json.dumps(changed).encode().replace(b'"%b"' % mark.encode(), written)
+    data = bytearray(json.dumps(body, ensure_ascii=False).encode())
+    for _ in range(chance.randint(1, 2)):
+        at = chance.randrange(len(data))
+        match chance.randrange(4):
+            case 0:
+                data[at] = chance.randrange(256)
+            case 1:
+                data[at] ^= 1 << chance.randrange(8)
+            case 2:
+                del data[at : at + chance.randint(1, 4)]
+            case 3:
+                data[at:at] = data[at : at + chance.randint(1, 40)]
+        if not data:
+            break
+    return bytes(data)
+
+
+class Answered:
+    status = 200
+
+    def __init__(self, reply: Any) -> None:
+        self.headers: dict[str, str] = {}
+        self._data = [json.dumps(reply).encode()]
+
+    async def read(self) -> bytes:
+        return self._data.pop() if self._data else b""
+
+    async def body(self, limit: int = 0) -> bytes:
+        return self._data[0]
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class Network:
+    def __init__(self, protocol: str) -> None:
+        self._protocol = protocol
+
+    async def open(self, call: Call) -> Answered:
+        return Answered(
+            {"input_tokens": 7} if "count" in call.path or "token" in call.path else REPLIES[self._protocol]
+        )
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+async def send_all(vendor: str, path: str, bodies: list[bytes]) -> list[tuple[int, bytes]]:
+    backend = {"name": "box", "type": vendor, "url": "http://127.0.0.1:9", "models": ["local"]}
+    aliases = {"default": ["box/local"]}
+    text = json.dumps({"backends": [backend], "model_aliases": aliases, "safeguards": {"classifier": "judge"}})
+    runtime = Runtime(config.load(text, {}))
+    live = runtime.backends["box"]
+    live.upstream = cast(Any, Network(VENDORS[vendor].protocol))
+    app = App(Gateway(runtime))
+    answers = []
+    for body in bodies:
+        sent: list[Any] = []
+
+        messages = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def receive(messages: list[Any] = messages) -> Any:
+            return messages.pop() if messages else await asyncio.Event().wait()
+
+        async def send(message: Any, sent: list[Any] = sent) -> None:
+            sent.append(message)
+
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": path,
+            "query_string": b"",
+            "headers": [(b"host", b"127.0.0.1"), (b"content-length", str(len(body)).encode())],
+            "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", 38080),
+        }
+        await app(scope, receive, send)
+        answers.append((sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:])))
+    await runtime.close()
+    return answers
+
+
+@pytest.mark.parametrize(
+    ("vendor", "path"),
+    [
+        ("generic", "/v1/messages"),
+        ("llamacpp", "/v1/messages"),
+        ("anthropic", "/v1/messages"),
+        ("generic", "/v1/messages/count_tokens"),
+        ("vllm", "/v1/messages/count_tokens"),
+        ("generic", "/v1/chat/completions"),
+        ("anthropic", "/v1/chat/completions"),
+    ],
+)
+def test_a_damaged_request_is_answered_or_rejected(vendor: str, path: str) -> None:
+    chance = random.Random(f"{SEED} {vendor} {path}")
+    forms = chats() if "chat" in path else requests()
+    bodies = [damaged(chance.choice(forms), chance) for _ in range(ROUNDS)]
+    failure = broken().message.encode()
+    for body, (status, answer) in zip(bodies, asyncio.run(send_all(vendor, path, bodies)), strict=True):
+        assert status < 500, (status, answer[:300], body)
+        assert failure not in answer, body
+    assert ROUNDS
