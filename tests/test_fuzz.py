@@ -17,8 +17,9 @@ import pytest
 
 from byway import config
 from byway.backends.openai import completions
-from byway.backends.protocol import Call, Target
+from byway.backends.protocol import Target
 from byway.backends.vendors import VENDORS
+from byway.call import Call
 from byway.gateway import Gateway
 from byway.messages.request import parse
 from byway.problems import Problem
@@ -79,7 +80,8 @@ def requests() -> list[dict[str, Any]]:
         for item in json.loads(path.read_text())["requests"]
     ]
     forms = {json.dumps(body): body for body in bodies}
-    return list(forms.values())
+    # A PDF is read in a process of its own: `test_pdf` damages those.
+    return [body for text, body in forms.items() if "application/pdf" not in text]
 
 
 @cache
