@@ -201,8 +201,11 @@ class Runtime:
         """The route of `model` when it is remembered: it needs no other lookup and is the same for every session."""
         return self._routes.get(model)
 
-    async def route(self, model: str, session: str = "") -> TargetRoute:
-        """The route of a request for `model`. For an unknown name the backends are refreshed before it is rejected."""
+    async def route(self, model: str, session: str = "", *, probe: bool = False) -> TargetRoute:
+        """The route of a request for `model`. For an unknown name the backends are refreshed before it is rejected.
+
+        A `probe` of Byway itself is not logged, and the next request of a client is logged as the first one.
+        """
         remembered = self._routes.get(model)
         if remembered is not None:
             return remembered
@@ -214,6 +217,8 @@ class Runtime:
             await self.refresh(_REFRESH_PAUSE)
             route = self.resolve(model, turn)
         self._describe_new(route)
+        if probe:
+            return route
         if route.alias:
             first = route.targets[0]
             log(

@@ -81,7 +81,7 @@ class Answering(NamedTuple):
 async def answering(runtime: Runtime, url: str | None) -> Answering:
     """Who would answer Claude Code's main turns."""
     try:
-        route = await runtime.route(MAIN)
+        route = await runtime.route(MAIN, probe=True)
         place, claude = route.targets[0], True
         # An alias with several targets keeps its order of trying when it is asked for by its own name.
         main = place.model if len(route.targets) == 1 else f"{CLAUDE_PREFIX}{route.alias}"

@@ -38,6 +38,8 @@ class RequestLine(msgspec.Struct, omit_defaults=True, gc=False):
     """The tokens are Byway's guess: the backend gave no usage."""
     stop: str = ""
     tries: int = 1
+    probe: bool = False
+    """Byway itself has sent it, to test its own endpoint."""
     problem: str = ""
     upstream_status: int | str | None = None
     reason: str = ""
@@ -86,7 +88,7 @@ def row(seen: RecentRequest) -> RequestRow:
     return RequestRow(
         seen.number,
         at.strftime("%H:%M:%S"),
-        line.session[:8],
+        "probe" if line.probe else line.session[:8],
         line.asked,
         line.alias,
         f"{line.backend}/{line.model}" if line.model else line.backend,

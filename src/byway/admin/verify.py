@@ -17,6 +17,8 @@ from byway.config import TimeoutSettings
 from byway.problems import Problem
 from byway.upstream.client import Upstream
 
+#: Marks the request as Byway's own in the log and in the list of requests.
+PROBE_HEADER: Final = "x-byway-probe"
 #: Seconds that the answer may take.
 LIMIT: Final = 5.0
 _BODY_LIMIT: Final = 1 << 20
@@ -50,6 +52,7 @@ async def verify(base: str, key: str, model: str = "sonnet", limit: float = LIMI
     headers = (
         ("content-type", "application/json"),
         ("anthropic-version", "2023-06-01"),
+        (PROBE_HEADER, "verify"),
         *((("x-api-key", key),) if key else ()),
     )
     call = Call("POST", "/v1/messages", headers, msgspec.json.encode(body))

@@ -182,7 +182,7 @@ async def answers(runtime: Runtime) -> dict[str, Any]:
     aliases = []
     for alias, leads in runtime.aliases.items():
         try:
-            places = (await runtime.route(alias)).targets
+            places = (await runtime.route(alias, probe=True)).targets
         except Problem:
             places = ()
         shown = [f"{place.backend}/{place.model}" for place in places]

@@ -16,6 +16,8 @@ class Record(Struct, gc=False):
 
     requested: str = ""
     """The model name that the client sent."""
+    probe: bool = False
+    """The request comes from Byway itself, which tests its own endpoint."""
     alias: str = ""
     backend: str = ""
     model: str = ""

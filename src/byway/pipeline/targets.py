@@ -47,7 +47,7 @@ async def run(runtime: Runtime, model: str, call: TargetCall, record: Record, se
     with a failed connection, 429 or 5xx, it is tried once more. Raises the last target's Problem when all have failed.
     """
     record.requested = model
-    route = runtime.remembered_route(model) or await runtime.route(model, session)
+    route = runtime.remembered_route(model) or await runtime.route(model, session, probe=record.probe)
     record.alias = route.alias
     places = list(runtime.targets(route))
     failed: list[Problem] = []

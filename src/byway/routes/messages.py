@@ -27,6 +27,8 @@ _STREAM: Final = (
 )
 #: A ping goes out a little before it is due, since beats come every 50 ms.
 _EARLY: Final = 0.2
+#: Byway sends this header when it tests its own endpoint. Such a request is marked in the log and in the list of requests.
+PROBE: Final = b"x-byway-probe"
 
 
 async def read(context: RequestContext) -> Request:
@@ -53,6 +55,7 @@ async def create(context: RequestContext) -> None:
 async def serve(context: RequestContext, request: Request, reply: Stream | Whole) -> None:
     """Have the line answer `request` through `reply`; whatever happens, the client hears how it ended."""
     context.session = context.header(b"x-claude-code-session-id")
+    context.record.probe = PROBE in context.headers
     try:
         with context.gateway.exchanges.watch(context.receive, reply.beat):
             await exchange.answer(context.runtime, request, reply, context.record, context.session)

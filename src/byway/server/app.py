@@ -153,6 +153,7 @@ class App:
         scrub = self.gateway.runtime.scrubber.scrub
         if record.tries > 1:
             line.tries = record.tries
+        line.probe = record.probe
         if problem is not None:
             line.problem = problem.kind
             line.upstream_status = problem.facts.get("status")
