@@ -105,7 +105,7 @@ PYTHON = [
 #: Module-level collections that grow, and what bounds them.
 BOUNDED = {
     "byway.config.settings._NOTES": "one entry for each class of settings",
-    "byway.backends.openai.toolformats._seen": "cleared at its limit",
+    "byway.backends.openai.toolformats._cache": "cleared at its limit",
     "byway.backends.openai.tools._converted": "cleared at its limit",
     "byway.backends.openai.toolparser._pattern": "one entry for each set of marks in the code",
     "byway.backends.openai.thinking._pattern": "one entry for each setting in the config",

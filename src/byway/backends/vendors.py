@@ -76,6 +76,9 @@ class Vendor(msgspec.Struct, frozen=True):
     """Where in an assistant message it wants that turn's reasoning back; empty: nowhere, and some servers refuse it."""
     reasoning_required: bool = False
     """It refuses an assistant message that calls tools and does not have that field."""
+    tool_ids: Literal["native", "kimi", "nine", "forty"] = "native"
+    """The form of tool-call ids that it takes: any; `functions.NAME:N`; nine letters and digits; at most 40 characters.
+    `native`: Kimi's and Mistral's models get their form wherever they are served."""
     prefill: bool = False
     """It is told by `continue_final_message: true` to go on with an assistant message at the end."""
 
@@ -157,6 +160,8 @@ _ROWS: Final = (
         max_tokens_field="max_completion_tokens",
         schema="openai",
         strict_tools=True,
+        # OpenAI refuses a longer one: "string too long. Expected a string with maximum length 40".
+        tool_ids="forty",
         # https://github.com/run-llama/llama_index/issues/20865 (seen 2026-11-21).
         no_parallel_flag=r"^o\d",
         stop_limit=4,

@@ -44,7 +44,7 @@ def request(request: Request, target: Target, attempt: Attempt = FIRST) -> Call:
 
 
 def reader(request: Request, target: Target, attempt: Attempt = FIRST) -> AnswerReader:
-    return (passthrough.Reader if request.chat else ChatReader)(request, target, attempt)
+    return (passthrough.PassthroughReader if request.chat else ChatReader)(request, target, attempt)
 
 
 def problem(status: int, headers: Mapping[str, str], body: bytes, target: Target) -> Problem:

@@ -1,4 +1,4 @@
-"""Chat completions for a client that speaks them too: its own bytes go through, with only the model's name changed. Pure."""
+"""Chat completions between a client and a backend that both speak them: bytes pass through, the model's name is changed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from byway.backends import errors
-from byway.backends.openai.usage import Counts, UsageIn
+from byway.backends.openai.usage import ReportedUsage, TokenCounts
 from byway.backends.protocol import FIRST, Attempt, Target
 from byway.call import Call
 from byway.messages.events import Part, Passthrough, Usage, WholeAnswer
@@ -21,62 +21,64 @@ _encode: Final = msgspec.json.Encoder().encode
 _fields: Final = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
-class _Model(Struct):
+class ModelField(Struct):
     model: str
 
 
-class _Asked(Struct):
+class StreamFields(Struct):
+    """What of a chat request decides about the usage in its stream."""
+
     model: str
     stream_options: dict[str, Any] | None = None
 
     @property
-    def counted(self) -> bool:
-        """Does the client want the usage at the end of a stream?"""
+    def includes_usage(self) -> bool:
+        """The client wants the usage at the end of a stream."""
         return bool(self.stream_options and self.stream_options.get("include_usage"))
 
 
-class _Choice(Struct):
+class PassthroughChoice(Struct):
     delta: dict[str, Any] | None = None
     finish_reason: Any = None
 
 
-class _Chunk(Struct):
+class PassthroughChunk(Struct):
     model: Any = None
-    choices: list[_Choice] | None = None
-    usage: UsageIn | None = None
+    choices: list[PassthroughChoice] | None = None
+    usage: ReportedUsage | None = None
     error: Any = None
 
 
-_asked: Final = msgspec.json.Decoder(_Asked).decode
-_chunk: Final = msgspec.json.Decoder(_Chunk).decode
+_stream_fields: Final = msgspec.json.Decoder(StreamFields).decode
+_chunk: Final = msgspec.json.Decoder(PassthroughChunk).decode
 _STOPS: Final = {"length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
 
 
 def request(request: Request, target: Target) -> Call:
-    """The client's body. A stream is asked for its usage, which the meter wants; `same.Reader` keeps it from a client that did
-    not ask."""
-    body = renamed(request.chat, target.model, lambda data: msgspec.json.decode(data, type=_Model).model)
-    asked = _asked(body)
-    if request.stream and not asked.counted:
+    """The call with the client's body. A stream always includes its usage, for the statistics; `PassthroughReader` removes it
+    where the client did not request it."""
+    body = renamed(request.chat, target.model, lambda data: msgspec.json.decode(data, type=ModelField).model)
+    options = _stream_fields(body)
+    if request.stream and not options.includes_usage:
         fields = _fields(body)
-        fields["stream_options"] = Raw(_encode({**(asked.stream_options or {}), "include_usage": True}))
+        fields["stream_options"] = Raw(_encode({**(options.stream_options or {}), "include_usage": True}))
         body = _encode(fields)
     return Call("POST", "/v1/chat/completions", _JSON, body)
 
 
-class Reader:
-    """Passes an answer on as frames, and notices what the meter wants, errors, and an end that is none."""
+class PassthroughReader:
+    """Passes an answer on as frames. Reads from it the usage, the finish reason, errors, and whether it is complete."""
 
     def __init__(self, request: Request, target: Target, attempt: Attempt = FIRST) -> None:
         self.finished = False
         self._model = request.model
         self._target = target
         self._streams = request.stream
-        self._counted = _asked(request.chat).counted
-        self._counts = Counts(attempt.estimate or request.estimate)
+        self._includes_usage = _stream_fields(request.chat).includes_usage
+        self._counts = TokenCounts(attempt.estimate or request.estimate)
         self._whole: list[bytes] | None = None if request.stream else []
         self._begun = False
-        """The first bytes have said whether it streams: any later piece may begin with a brace too."""
+        """The first bytes have shown whether the answer streams. Later pieces may begin with a brace in both cases."""
         self._sse = Decoder()
         self._reason = ""
         self._written = 0
@@ -93,11 +95,11 @@ class Reader:
         if self._whole is not None:
             self._whole.append(data)
             return []
-        return self._eat(self._sse.feed(data))
+        return self._frames(self._sse.feed(data))
 
-    def _eat(self, found: list[tuple[str, bytes]]) -> list[Part]:
+    def _frames(self, read: list[tuple[str, bytes]]) -> list[Part]:
         events: list[Part] = []
-        for _, data in found:
+        for _, data in read:
             if data == b"[DONE]":
                 self.finished = True
                 self._reason = self._reason or "stop"
@@ -109,18 +111,18 @@ class Reader:
                     events.append(frame)
         return events
 
-    def _read(self, data: bytes) -> _Chunk:
+    def _read(self, data: bytes) -> PassthroughChunk:
         try:
             chunk = _chunk(data)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             raise Problem(
                 "broken",
-                f"Backend {self._target.backend!r} sent something that is not a chat completion, or only the beginning of one.",
+                f"Backend {self._target.backend!r} sent something that is not a chat completion, or only its beginning.",
             ) from None
         if chunk.error:
             raise errors.from_error(chunk.error, backend=self._target.backend, window=self._target.window)
         if chunk.usage is not None:
-            self._counts.usage(chunk.usage)
+            self._counts.add_usage(chunk.usage)
         for choice in chunk.choices or ():
             if choice.finish_reason:
                 self._reason = str(choice.finish_reason)
@@ -135,26 +137,26 @@ class Reader:
 
     def _frame(self, data: bytes) -> Passthrough | None:
         chunk = self._read(data)
-        if not chunk.choices and not self._counted:
-            # The client did not want the usage; the end of the stream reports it for the record.
+        if not chunk.choices and not self._includes_usage:
+            # The client did not request the usage; the end of the stream reports it for the record.
             return None
-        # Whatever stands there beside the role is an answer's beginning: also what only newer servers and clients know.
+        # Anything beside the role is content, also fields that only newer servers and clients know.
         deltas = [choice.delta for choice in chunk.choices or () if choice.delta]
-        said = [one for delta in deltas for name, one in delta.items() if name != "role"]
-        self._written += sum(len(one) for one in said if isinstance(one, str))
+        content = [value for delta in deltas for name, value in delta.items() if name != "role"]
+        self._written += sum(len(value) for value in content if isinstance(value, str))
         ended = bool(self._reason)
         if chunk.model != self._model and isinstance(chunk.model, str):
-            data = renamed(data, self._model, lambda changed: msgspec.json.decode(changed, type=_Model).model)
-        # Several lines of data are joined by line ends, which inside JSON are equal to blanks.
+            data = renamed(data, self._model, lambda changed: msgspec.json.decode(changed, type=ModelField).model)
+        # Several lines of data are joined by line ends, which JSON reads as spaces.
         data = b"data: %b\n\n" % data.replace(b"\n", b" ")
         if ended:
             return Passthrough(data, "content", True, *self._report())
-        return Passthrough(data, "content" if any(said) else "start", True)
+        return Passthrough(data, "content" if any(content) else "start", True)
 
     def close(self) -> list[Part]:
-        """The end; raises Problem when the answer was cut short or is none."""
+        """End the answer. Raises Problem when it was cut short or is no chat completion."""
         if self._whole is None:
-            events = [] if self.finished else self._eat(self._sse.close())
+            events = [] if self.finished else self._frames(self._sse.close())
             if not self.finished and self._reason:
                 events.append(self._done())
             elif not self._reason:
@@ -163,13 +165,15 @@ class Reader:
         data = b"".join(self._whole)
         if data.lstrip()[:1] == b"<":
             raise Problem(
-                "broken", f"Backend {self._target.backend!r} answered with a web page. Is its `url` that of the API?"
+                "broken",
+                f"Backend {self._target.backend!r} answered with a web page instead of JSON. Check that its `url` is that of "
+                "the API, and that no login page stands in front of it.",
             )
         chunk = self._read(data)
         if not chunk.choices:
             self._cut()
         if isinstance(chunk.model, str):
-            data = renamed(data, self._model, lambda changed: msgspec.json.decode(changed, type=_Model).model)
+            data = renamed(data, self._model, lambda changed: msgspec.json.decode(changed, type=ModelField).model)
         self._written = len(data)
         if self._streams:
             return [Passthrough(b"data: %b\n\ndata: [DONE]\n\n" % _streamed(data), "content", True, *self._report())]
@@ -184,14 +188,14 @@ class Reader:
 
 
 def _streamed(data: bytes) -> bytes:
-    """A whole answer as one chunk, from a server that was asked for a stream and did not stream."""
+    """A whole answer as one chunk, for a client that requested a stream from a server that did not stream."""
     body = msgspec.json.decode(data)
     body["object"] = "chat.completion.chunk"
     for choice in body["choices"]:
         message = choice.pop("message", None)
         choice["delta"] = delta = message if isinstance(message, dict) else {}
         calls = delta.get("tool_calls")
-        for at, call in enumerate(calls if isinstance(calls, list) else ()):
+        for index, call in enumerate(calls if isinstance(calls, list) else ()):
             if isinstance(call, dict):
-                call.setdefault("index", at)
+                call.setdefault("index", index)
     return _encode(body)

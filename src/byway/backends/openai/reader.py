@@ -1,8 +1,7 @@
-"""How to read a chat-completions answer, streamed or whole, leniently: servers differ in everything but the idea.
+"""Reads a chat-completions answer, streamed or whole: from bytes to chunks to events. Servers differ, so it is lenient.
 
-Bytes to chunks to what they say. Tool calls are put in order by `calls`, what models write as text is read by `spoken`,
-tokens are counted by `counts`. Reading never depends on the vendor, but for two fields of its row: whether a model's own
-marks may stand in the text.
+Tool calls are assembled in `toolcalls`, calls and thinking in the text are found by `toolparser`, tokens are counted in
+`usage`. Reading depends on the vendor in one point only: whether a model's own marks may stand in the text.
 """
 
 from __future__ import annotations
@@ -14,13 +13,15 @@ import msgspec
 from msgspec import UnsetType, field
 
 from byway.backends import errors
-from byway.backends.openai.toolcalls import CallIn, Calls
-from byway.backends.openai.toolformats import Types, types
-from byway.backends.openai.toolparser import Spoken
-from byway.backends.openai.usage import Counts, Progress, Timings, UsageIn
+from byway.backends.openai.repetition import TextPieces
+from byway.backends.openai.toolcalls import ToolCallDelta, ToolCalls
+from byway.backends.openai.toolformats import ArgumentTypes, argument_types
+from byway.backends.openai.toolids import ClientIds
+from byway.backends.openai.toolparser import ToolCallParser
+from byway.backends.openai.usage import PromptProgress, ReportedUsage, ServerTimings, TokenCounts
 from byway.backends.protocol import FIRST, Attempt, Target
 from byway.messages import claudecode
-from byway.messages.blocks import Wire
+from byway.messages.blocks import ToolUse, Wire
 from byway.messages.events import Event, Stop, Usage
 from byway.messages.request import Request
 from byway.messages.sse import Decoder
@@ -28,49 +29,53 @@ from byway.messages.stream import Writer
 from byway.problems import Problem
 
 
-class _Delta(Wire):
+class ChatDelta(Wire):
     content: Any = None
     reasoning_content: Any = None
     reasoning: Any = None
     reasoning_details: Any = None
     thinking: Any = None
     refusal: Any = None
-    tool_calls: list[CallIn] | None = None
+    tool_calls: list[ToolCallDelta] | None = None
 
 
-class _Choice(Wire):
+class ChatChoice(Wire):
     index: Any = None
-    delta: _Delta | None = None
-    message: _Delta | None = None
+    delta: ChatDelta | None = None
+    message: ChatDelta | None = None
     finish_reason: Any = None
-    # The stop sequence that was met: vLLM's word, and SGLang's.
+    # The stop sequence that ended the answer: vLLM's field, and SGLang's.
     stop_reason: Any = None
     matched_stop: Any = None
-    # Moonshot's place for it
-    usage: UsageIn | None = None
+    # Moonshot reports it here.
+    usage: ReportedUsage | None = None
 
 
-class _Verbose(Wire):
+class VerboseFields(Wire):
     stop_type: Any = None
     stopping_word: Any = None
 
 
-class _Chunk(Wire):
-    choices: list[_Choice] | None = None
-    usage: UsageIn | None = None
+class ChatChunk(Wire):
+    choices: list[ChatChoice] | None = None
+    usage: ReportedUsage | None = None
     error: Any = None
-    timings: Timings | None = None
-    prompt_progress: Progress | None = None
+    timings: ServerTimings | None = None
+    prompt_progress: PromptProgress | None = None
     stop_type: Any = None
     stopping_word: Any = None
-    verbose: _Verbose | None = field(default=None, name="__verbose")
+    verbose: VerboseFields | None = field(default=None, name="__verbose")
 
 
-#: How much of an answer's ends is looked at to tell what it is.
-_PEEK: Final = 256
-_any: Final = msgspec.json.Decoder()
-_chunk: Final = msgspec.json.Decoder(_Chunk)
-# By OpenAI, and by others: Text Generation Inference, Cohere, Mistral, Gemini, GLM, and proxies before Anthropic.
+#: Bytes at the end of a whole answer that show whether it is complete.
+_END: Final = 256
+#: White space and the byte order mark, which some servers send before the answer.
+_BLANK: Final = b"\xef\xbb\xbf \t\r\n"
+#: First letters of the channels with which gpt-oss may begin a call: `commentary`, `analysis`, `to=`.
+_CHANNEL_LETTERS: Final = "cat"
+_decode: Final = msgspec.json.Decoder().decode
+_decode_chunk: Final = msgspec.json.Decoder(ChatChunk).decode
+# Of OpenAI and of others: Text Generation Inference, Cohere, Mistral, Gemini, GLM, and proxies in front of Anthropic.
 _REASONS: Final = {
     "stop": "end_turn",
     "end_turn": "end_turn",
@@ -95,53 +100,78 @@ _REASONS: Final = {
 #: Finish reasons of an answer that was not finished: OpenRouter and Mistral, GLM, vLLM, DeepSeek.
 _FAILED: Final = frozenset(("error", "network_error", "abort", "insufficient_system_resource"))
 _CUT: Final = frozenset(("max_tokens", "model_context_window_exceeded"))
-#: An escaped half of a character that takes two. What hides it is matched first.
+#: An escaped half of a character that takes two. Whole characters and other escapes are matched first.
 _HALVES: Final = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89abAB][0-9a-fA-F]{2}|\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\.",
     re.DOTALL,
 )
 
 
-_NO_TOOLS: Final[tuple[Types, dict[str, str]]] = ({}, {})
+_NO_TOOLS: Final[tuple[ArgumentTypes, dict[str, str]]] = ({}, {})
 
 
 class ChatReader:
-    """Reads one chat-completions answer, streamed or whole (told by its first byte, whatever its content-type says)."""
+    """Reads one chat-completions answer, streamed or whole: its first byte decides which, not its content-type."""
+
+    __slots__ = (
+        "_begun", "_calls", "_client_names", "_counts", "_done", "_half", "_holds", "_id", "_ids", "_json_wanted", "_marked",
+        "_max_tokens", "_other_length", "_parser", "_pieces", "_problem", "_reason", "_refused", "_settled", "_sse",
+        "_started", "_stop", "_stops", "_streams", "_target", "_text_length", "_thinking_parser", "_thinking_settled",
+        "_thought_calls", "_thought_in_field", "_thought_in_tags", "_thoughts", "_types", "_whole", "_writer",
+        "_written_types", "estimated", "finished",
+    )  # fmt: skip
 
     def __init__(self, request: Request, target: Target, attempt: Attempt = FIRST) -> None:
         self.finished = False
-        """Nothing more is wanted from the backend: `close` gives the rest or raises."""
+        """Nothing more is wanted from the backend: `close` returns the rest or raises."""
         self._whole: list[bytes] | None = None
-        self._head = self._half = b""
+        self._started = False
+        self._half = b""
+        """Half of a character that takes two escapes, from the end of the last chunk."""
         self._sse: Decoder | None = None
-        self._spoken: Spoken | None = None
+        self._parser: ToolCallParser | None = None
+        self._thinking_parser: ToolCallParser | None = None
         self._reason: str | None = None
         self._stop: str | None = None
-        self._written = 0
+        self._text_length = self._other_length = 0
         self._refused = self._done = False
         self._problem: Problem | None = None
         self.estimated = False
-        """Is a count of the usage given out a guess, since the backend has not said it?"""
+        """A count of the final usage is an estimate, since the backend has not reported it."""
         params = request.params
         self._target = target
         estimate = attempt.estimate or request.estimate
-        self._counts = Counts(estimate)
+        self._counts = TokenCounts(estimate)
         self._writer = Writer(request.id, request.model, Usage(estimate))
         self._stops = params.stop_sequences or ()
-        self._most = None if isinstance(params.max_tokens, UnsetType) else params.max_tokens
+        self._max_tokens = None if isinstance(params.max_tokens, UnsetType) else params.max_tokens
         vendor, choice = target.vendor, params.tool_choice
         tools = claudecode.tools(request) if request.loose else params.tools
-        self._known, self._own = types(tools) if tools else _NO_TOOLS
+        self._types, self._client_names = argument_types(tools) if tools else _NO_TOOLS
         self._id = request.id
+        self._ids = _call_ids(request) if tools else set()
         self._streams = request.stream
-        self._calls: Calls | None = None
+        self._calls: ToolCalls | None = None
         """Made when the first tool is called: most answers call none."""
-        if not vendor.tools_as_text or (choice is not None and choice.type == "none"):
-            self._known = {}
-        self._marked = bool(self._known) or vendor.thinking_as_text
+        self._written_types = (
+            self._types if vendor.tools_as_text and (choice is None or choice.type != "none") else _NO_TOOLS[0]
+        )
+        """Of the tools that may be called in the text."""
+        self._marked = bool(self._written_types) or vendor.thinking_as_text
         """A model's own marks may stand in the text."""
-        self._formed = bool(params.output_format or (params.output_config and params.output_config.format))
+        self._json_wanted = bool(params.output_format or (params.output_config and params.output_config.format))
         self._begun = False
+        """Ordinary text has been passed on."""
+        self._pieces = TextPieces()
+        self._thoughts = TextPieces()
+        self._thinking_settled = False
+        self._holds = False
+        """Something of the text or the thinking may be held."""
+        self._settled = False
+        """Text is passed on piece by piece: it does not repeat itself, and no thinking in front of it is undecided."""
+        self._thought_in_field = self._thought_in_tags = False
+        self._thought_calls: list[tuple[list[tuple[str, str]], str]] = []
+        """Calls that the model wrote into its thinking. They count when nothing follows them."""
 
     # -------------------------------------------------------------------------------------------------- bytes to events
 
@@ -152,48 +182,48 @@ class ChatReader:
             if self._whole is not None:
                 self._whole.append(data)
                 return []
-            data = self._head + data
-            start = data[:_PEEK].lstrip(b"\xef\xbb\xbf \t\r\n")
-            if not start:
-                self._head = data
-                return []
-            if start.startswith((b"{", b"[", b"<")):
-                self._whole = [data]
-                return []
+            if not self._started:
+                data = data.lstrip(_BLANK)
+                if not data:
+                    return []
+                self._started = True
+                if data.startswith((b"{", b"[", b"<")):
+                    self._whole = [data]
+                    return []
             self._sse = Decoder()
-        self._eat(self._sse.feed(data))
+        self._read_events(self._sse.feed(data))
         return self._writer.take()
 
-    def _eat(self, found: list[tuple[str, bytes]]) -> None:
-        for name, data in found:
+    def _read_events(self, events: list[tuple[str, bytes]]) -> None:
+        for name, data in events:
             try:
                 if data == b"[DONE]":
                     self._done = True
                     self._finish()
                     return
-                if data.strip():
-                    self._read(data, name)
+                if data.strip() and self._read(data, name):
+                    return
             except (Problem, RecursionError) as problem:
-                # What was read before the failure still belongs to the client; `close` raises.
-                self._problem = problem if isinstance(problem, Problem) else self._nested()
+                # What was read before the failure still goes to the client; `close` raises.
+                self._problem = problem if isinstance(problem, Problem) else self._too_deep()
                 self.finished = True
                 return
 
     def close(self) -> list[Event]:
-        """The end of the answer; raises Problem when it was cut short or is no answer."""
+        """End the answer. Raises Problem when it was cut short or is no answer."""
         if not self.finished:
             if self._whole is not None:
                 whole = b"".join(self._whole)
-                if self._complete(whole):
+                if self._is_complete(whole):
                     try:
                         self._read(whole, "")
                     except RecursionError:
-                        raise self._nested() from None
+                        raise self._too_deep() from None
                     self._done = True
             elif self._sse is not None:
-                self._eat(self._sse.close())
+                self._read_events(self._sse.close())
                 if self._problem is not None and self._problem.kind == "broken":
-                    # Half a line: what stood before it decides whether the answer was finished.
+                    # Half a line: what came before it decides whether the answer was finished.
                     self._problem, self.finished = None, False
         if not self.finished:
             if not self._done and self._reason is None:
@@ -207,78 +237,187 @@ class ChatReader:
             raise self._problem
         return self._writer.take()
 
-    def _nested(self) -> Problem:
+    def _too_deep(self) -> Problem:
         return Problem("broken", f"The answer of backend {self._target.backend!r} is nested too deeply.")
 
-    def _complete(self, whole: bytes) -> bool:
-        start = whole[:_PEEK].lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
-        if start == b"<":
+    def _is_complete(self, whole: bytes) -> bool:
+        if whole.startswith(b"<"):
             raise Problem(
                 "broken",
-                f"Backend {self._target.backend!r} answered with a web page. Is its `url` that of the API, and not of a page "
-                "or a login in front of it?",
+                f"Backend {self._target.backend!r} answered with a web page instead of JSON. Check that its `url` is that of "
+                "the API, and that no login page stands in front of it.",
             )
-        return whole[-_PEEK:].rstrip().endswith((b"}", b"]"))
+        return whole[-_END:].rstrip().endswith((b"}", b"]"))
 
     # ------------------------------------------------------------------------------------------------- chunks to writer
 
-    def _called(self) -> Calls:
+    def _tool_calls(self) -> ToolCalls:
         if self._calls is None:
-            self._calls = Calls(self._writer, self._id, self._target.backend, self._own)
+            backend = self._target.backend
+            ids = ClientIds(self._id, backend, self._ids)
+            self._calls = ToolCalls(self._writer, ids, backend, self._types, self._client_names)
         return self._calls
 
-    def _say(self, kind: str, text: str) -> None:
-        """Text or thinking, to go out. In the middle of a tool call it waits."""
+    def _write(self, kind: str, text: str) -> None:
+        """Write text or thinking. In the middle of a tool call it waits."""
         if self._calls is not None:
-            self._calls.say(kind, text)
+            self._calls.write(kind, text)
         elif kind == "text":
             self._writer.text(text)
         else:
             self._writer.thinking(text)
 
-    def _hear(self, text: str) -> None:
-        """Text of the answer. It is looked at closely from the first piece on that may hold a mark."""
-        spoken = self._spoken
-        if spoken is None:
+    def _read_text(self, text: str) -> None:
+        """Read text of the answer. It is parsed from the first piece on that may hold a mark."""
+        parser = self._parser
+        if parser is None:
             if not self._marked or (
-                "<" not in text and "[" not in text and "`" not in text and (self._begun or text.lstrip()[:1].isalnum())
+                "<" not in text and "[" not in text and "`" not in text and (self._begun or _is_prose(text))
             ):
                 self._begun = True
                 if self._calls is None:
                     self._writer.text(text)
                 else:
-                    self._calls.say("text", text)
+                    self._calls.write("text", text)
                 return
-            spoken = self._spoken = self._listen()
-        spoken.feed(text)
+            parser = self._parser = self._new_parser()
+        parser.feed(text)
+        if parser.holds:
+            self._holds = True
 
-    def _listen(self) -> Spoken:
-        return Spoken(
-            self._say,
-            lambda name, input: self._called().add(name, input),
-            self._known,
+    def _release(self) -> None:
+        """Something other than text and thinking follows: what was held of them is complete."""
+        self._holds = False
+        self._end_pieces()
+        if self._parser is not None and self._parser.holds:
+            self._parser.flush(cut=False)
+        if self._thinking_parser is not None:
+            self._end_thinking()
+
+    def _end_pieces(self) -> None:
+        """Read what was held because it may have been a repetition."""
+        if thought := self._thoughts.end():
+            self._other_length += len(thought)
+            self._write_thinking(thought)
+        if text := self._pieces.end():
+            self._text_length += len(text)
+            self._read_text(text)
+
+    def _new_parser(self) -> ToolCallParser:
+        return ToolCallParser(
+            self._write_parsed,
+            self._add_calls,
+            self._written_types,
             tags=self._target.vendor.thinking_as_text,
-            bare=not self._formed,
+            bare=not self._json_wanted,
             begun=self._begun,
         )
 
-    def _read(self, data: bytes, name: str) -> None:
+    def _add_calls(self, calls: list[tuple[str, str]], written: str) -> None:
+        """Add the calls that the model wrote in its text."""
+        if self._thinking_parser is not None:
+            self._end_thinking()
+        for name, arguments in calls:
+            self._tool_calls().add(name, arguments)
+
+    def _write_parsed(self, kind: str, text: str) -> None:
+        """Write what the parser has found in the text."""
+        if kind == "thinking":
+            # MiniMax sends its thinking in a field and in tags.
+            if not self._thought_in_field:
+                self._thought_in_tags = self._thought_in_tags or not text.isspace()
+                self._write_thinking(text)
+            return
+        if self._thinking_parser is not None and not text.isspace():
+            self._end_thinking()
+        self._write(kind, text)
+
+    def _first_pieces(self, text: str) -> str:
+        """Text while it may still repeat itself, or follow thinking that is not decided yet. Returns what is new in it."""
+        if thought := self._thoughts.end():
+            self._other_length += len(thought)
+            self._write_thinking(thought)
+        if self._thinking_parser is not None and not text.isspace() and self._parser is None:
+            self._end_thinking()
+        self._holds = True
+        text = self._pieces.add(text)
+        self._settled = self._pieces.settled and self._thinking_parser is None
+        return text
+
+    # ---------------------------------------------------------------------------------------------------------- thinking
+
+    def _think(self, text: str) -> None:
+        """Read thinking that came in a field of its own."""
+        if not self._thinking_settled:
+            self._holds = True
+            text = self._thoughts.add(text) if not self._thought_in_tags else ""
+            self._thought_in_field = self._thought_in_field or bool(text.strip())
+            self._thinking_settled = self._thoughts.settled and self._thought_in_field
+            if not text:
+                return
+        if self._parser is not None and self._parser.holds:
+            self._parser.flush(cut=False)
+        self._other_length += len(text)
+        self._write_thinking(text)
+
+    def _write_thinking(self, text: str) -> None:
+        """Write thinking. Models write calls into it where their server's parser does not find its end (Kimi, Qwen)."""
+        if self._thinking_parser is None:
+            if not self._written_types or ("<" not in text and "[" not in text):
+                self._write("thinking", text)
+                return
+            self._settled, self._holds = False, True
+            self._thinking_parser = ToolCallParser(
+                self._write_thought,
+                lambda calls, written: self._thought_calls.append((calls, written)),
+                self._written_types,
+                tags=False,
+                bare=False,
+                begun=True,
+                kind="thinking",
+            )
+        self._thinking_parser.feed(text)
+
+    def _write_thought(self, kind: str, text: str) -> None:
+        if self._thought_calls and not text.isspace():
+            self._discard_thought_calls()
+        self._write(kind, text)
+
+    def _discard_thought_calls(self) -> None:
+        """Something follows the calls in the thinking: they were only thought of."""
+        calls, self._thought_calls = self._thought_calls, []
+        for _, written in calls:
+            self._write("thinking", written)
+
+    def _end_thinking(self) -> None:
+        """Text or a tool call follows the thinking."""
+        parser, self._thinking_parser = self._thinking_parser, None
+        if parser is not None and parser.holds:
+            parser.flush(cut=True)
+        self._discard_thought_calls()
+
+    # ------------------------------------------------------------------------------------------------------------ chunks
+
+    def _read(self, data: bytes, name: str) -> bool:
+        """Read one chunk. Returns whether it has finished the answer."""
         if data.startswith(b"\xef\xbb\xbf"):
             data = data[3:]
         try:
-            chunk = _chunk.decode(data)
+            chunk = _decode_chunk(data)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            chunk = self._odd(data, name)
+            chunk = self._repaired_chunk(data, name)
         if name == "error" and not chunk.error:
-            chunk.error = _any.decode(data)
+            chunk.error = _decode(data)
         if chunk.error:
+            if self._read_failed_generation(chunk.error):
+                return True
             raise errors.from_error(chunk.error, backend=self._target.backend, window=self._target.window)
         if chunk.usage is not None or chunk.prompt_progress is not None:
             self._count(chunk)
         if not chunk.choices:
             if self._whole is not None:
                 raise Problem("broken", f"The answer of backend {self._target.backend!r} has no choices.")
-            return
+            return False
         choice = chunk.choices[0]
         if choice.index != 0:
             for other in chunk.choices:
@@ -287,119 +426,164 @@ class ChatReader:
                     break
             else:
                 if choice.index:
-                    return
+                    return False
         delta = choice.delta
-        if delta is None and not self._written:
-            # Some end a stream with the whole message once more.
-            delta = choice.message
-        if delta is not None:
-            if not self._writer.started:
-                self._writer.start()
-            self._take(delta)
         if choice.finish_reason:
-            self._ended(choice, chunk)
+            if choice.message is not None and not self._holds and not self._text_length and not self._other_length:
+                # Some servers end a stream with the whole message, which counts where no pieces came.
+                delta = choice.message
+            if delta is not None:
+                if self._is_repetition(delta.content):
+                    delta.content = None
+                self._take(delta)
+            self._end(choice, chunk)
+        elif delta is not None:
+            self._take(delta)
+        return False
 
-    def _odd(self, data: bytes, name: str) -> _Chunk:
-        """What no decoder takes: an error in plain words, half a character, or nothing that can be read."""
+    def _is_repetition(self, text: Any) -> bool:
+        """Whether the last piece of text is all of the text once more."""
+        return isinstance(text, str) and self._pieces.is_whole_text(text, self._text_length)
+
+    def _repaired_chunk(self, data: bytes, name: str) -> ChatChunk:
+        """A chunk that is not valid JSON: an error in plain text, or text that was cut within a character."""
         if name == "error":
-            return _Chunk(error=data.decode(errors="replace"))
-        mended, self._half = _joined(data, self._half)
+            return ChatChunk(error=data.decode(errors="replace"))
+        joined, self._half = _joined(data, self._half)
         try:
-            return _chunk.decode(mended)
+            return _decode_chunk(joined)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             raise Problem(
                 "broken",
-                f"Backend {self._target.backend!r} sent something that is not a chat completion, or only the beginning of one.",
+                f"Backend {self._target.backend!r} sent something that is not a chat completion, or only its beginning.",
             ) from None
 
-    def _count(self, chunk: _Chunk) -> None:
+    def _read_failed_generation(self, error: Any) -> bool:
+        """Read the tool call that Groq could not parse, which its error holds. Returns whether there was one."""
+        if isinstance(error, dict) and isinstance(error.get("error"), dict):
+            error = error["error"]
+        text = error.get("failed_generation") if isinstance(error, dict) else None
+        if not isinstance(text, str) or self._calls is not None or not self._types:
+            return False
+        parts: list[tuple[str, str]] = []
+        calls: list[tuple[str, str]] = []
+        parser = ToolCallParser(
+            lambda kind, said: parts.append((kind, said)),
+            lambda found, written: calls.extend(found),
+            self._types,
+            tags=True,
+            bare=True,
+        )
+        parser.feed(text)
+        parser.flush(cut=False)
+        if not calls:
+            return False
+        for kind, said in parts:
+            self._write(kind, said)
+        self._add_calls(calls, text)
+        self._other_length += len(text)
+        self._reason = "tool_calls"
+        self._finish()
+        return True
+
+    def _count(self, chunk: ChatChunk) -> None:
         if chunk.usage is not None:
-            self._counts.usage(chunk.usage)
+            self._counts.add_usage(chunk.usage)
         if chunk.prompt_progress is not None:
-            self._counts.progress(chunk.prompt_progress)
+            self._counts.add_progress(chunk.prompt_progress)
         if self._streams and not self._writer.started:
             self._writer.expect(self._counts.total(0))
 
-    def _ended(self, choice: _Choice, chunk: _Chunk) -> None:
-        """A finish reason, and what comes with it: counts, and the stop sequence that was met where the server says which."""
+    def _end(self, choice: ChatChoice, chunk: ChatChunk) -> None:
+        """Take a finish reason and what comes with it: counts, and the stop sequence where the server names it."""
         self._reason = str(choice.finish_reason)
         if choice.usage is not None:
-            self._counts.usage(choice.usage)
+            self._counts.add_usage(choice.usage)
         if chunk.timings is not None:
-            self._counts.timings(chunk.timings)
+            self._counts.add_timings(chunk.timings)
         verbose = chunk.verbose or chunk
         if choice.stop_reason or choice.matched_stop or verbose.stopping_word:
             word = verbose.stopping_word if verbose.stop_type == "word" else None
-            for said in (choice.stop_reason, choice.matched_stop, word):
-                if isinstance(said, str) and said:
-                    self._stop = said
+            for stop in (choice.stop_reason, choice.matched_stop, word):
+                if isinstance(stop, str) and stop:
+                    self._stop = stop
 
-    def _take(self, delta: _Delta) -> None:
-        thought = delta.reasoning_content or delta.reasoning or delta.reasoning_details or delta.thinking
-        if thought:
-            # The same under two names counts once.
-            self._think(thought if isinstance(thought, str) else _text(thought))
+    def _take(self, delta: ChatDelta) -> None:
+        if not self._writer.started:
+            self._writer.start()
+        # The same thinking under two names counts once.
+        thinking = delta.reasoning_content or delta.reasoning or delta.reasoning_details or delta.thinking
+        if thinking:
+            self._think(thinking if isinstance(thinking, str) else _text(thinking))
         if text := delta.content:
             if isinstance(text, str):
-                self._written += len(text)
-                self._hear(text)
+                if not self._settled:
+                    text = self._first_pieces(text)
+                if text:
+                    self._text_length += len(text)
+                    self._read_text(text)
             else:
-                self._parts(text)
+                self._read_parts(text)
         if (refusal := delta.refusal) and (text := _text(refusal)):
             self._refused = True
-            self._written += len(text)
-            self._say("text", text)
+            self._other_length += len(text)
+            self._write("text", text)
         if delta.tool_calls:
-            if self._spoken is not None and self._spoken.holds:
-                # Something else than text comes: what was held of it is not going to be more.
-                self._spoken.flush(cut=False)
-            calls = self._called()
-            for call in delta.tool_calls:
-                self._written += calls.piece(call)
+            if self._holds:
+                self._release()
+            self._other_length += self._tool_calls().add_chunk(delta.tool_calls)
 
-    def _parts(self, parts: Any) -> None:
-        """`content` as a list of parts; Mistral's thinking is one of them."""
+    def _read_parts(self, parts: Any) -> None:
+        """Read `content` that is a list of parts. Mistral's thinking is one of them."""
         for part in parts if isinstance(parts, list) else (parts,):
             if isinstance(part, dict) and part.get("type") in ("thinking", "reasoning"):
                 self._think(_text(part))
             elif text := _text(part):
-                self._written += len(text)
-                self._hear(text)
-
-    def _think(self, text: str) -> None:
-        if text:
-            if self._spoken is not None and self._spoken.holds:
-                self._spoken.flush(cut=False)
-            self._written += len(text)
-            self._say("thinking", text)
+                if self._thinking_parser is not None and not text.isspace():
+                    self._end_thinking()
+                self._text_length += len(text)
+                self._read_text(text)
 
     # --------------------------------------------------------------------------------------------------------- the end
 
     def _finish(self) -> None:
         self.finished = True
-        said = (self._reason or "").lower()
-        if said in _FAILED:
+        wire_reason = (self._reason or "").lower()
+        if wire_reason in _FAILED:
             self._problem = Problem(
                 "broken",
-                f"Backend {self._target.backend!r} gave up in the middle of its answer ({said}). Look in its log.",
+                f"Backend {self._target.backend!r} gave up in the middle of its answer ({wire_reason}). Look in its log.",
             )
             return
-        reason = _REASONS.get(said, "end_turn")
+        reason = _REASONS.get(wire_reason, "end_turn")
         try:
-            if self._spoken is not None and self._spoken.holds:
-                self._spoken.flush(cut=reason in _CUT)
-            # It knows the reader, and the reader it: nothing of an answer should wait for the garbage collector.
-            self._spoken = None
-            if self._calls is not None:
-                self._calls.finish(cut=reason in _CUT)
+            self._finish_blocks(cut=reason in _CUT)
         except Problem as problem:
             self._problem = problem
             return
         self.estimated = self._counts.estimated
-        self._writer.finish(self._stopped(reason), self._counts.total(self._written))
+        self._writer.finish(self._stop_of(reason), self._counts.total(self._text_length + self._other_length))
 
-    def _stopped(self, reason: str) -> Stop:
-        """Why the answer ended, from what the server calls it and what is known besides."""
+    def _finish_blocks(self, *, cut: bool) -> None:
+        """Write all that was held. `cut`: the answer ended at its limit."""
+        self._end_pieces()
+        if self._parser is not None and self._parser.holds:
+            self._parser.flush(cut=cut)
+        if self._thinking_parser is not None:
+            self._thinking_parser.flush(cut=cut)
+            if cut or (self._calls is not None and self._calls.called):
+                self._discard_thought_calls()
+            calls, self._thought_calls = self._thought_calls, []
+            for found, _ in calls:
+                for name, arguments in found:
+                    self._tool_calls().add(name, arguments)
+        # They refer to the reader, and the reader to them: nothing of an answer should wait for the garbage collector.
+        self._parser = self._thinking_parser = None
+        if self._calls is not None:
+            self._calls.finish(cut=cut)
+
+    def _stop_of(self, reason: str) -> Stop:
+        """Why the answer ended, from the server's finish reason and what else is known."""
         if reason == "stop_sequence" and self._stop is None and len(self._stops) == 1:
             self._stop = self._stops[0]
         if reason in ("end_turn", "tool_use", "stop_sequence"):
@@ -410,46 +594,63 @@ class ChatReader:
             return Stop("stop_sequence", self._stop) if self._stop else Stop("end_turn")
         if reason == "max_tokens" and self._target.window:
             counts = self._counts
-            # The window's last token is left empty by some.
+            # Some servers leave the last token of the window empty.
             full = not counts.estimated and counts.prompt + counts.output >= self._target.window - 1
-            if full and (self._most is None or counts.output < self._most):
+            if full and (self._max_tokens is None or counts.output < self._max_tokens):
                 return Stop("model_context_window_exceeded")
         return Stop(reason)
 
 
-def _joined(data: bytes, half: bytes) -> tuple[bytes, bytes]:
-    """`data` without half characters, and the half that the next chunk may complete. `half`: the one before.
+def _is_prose(text: str) -> bool:
+    """Whether an answer that begins with `text` is ordinary text. gpt-oss may begin with the words of its channels."""
+    start = text.lstrip()[:1]
+    return start.isalnum() and start not in _CHANNEL_LETTERS
 
-    Servers that cut a character's two escapes apart send what no decoder takes (msgspec refuses it, as JSON's RFC 8259
-    lets it). The first half waits for the second; one that stays alone is a replacement character.
+
+def _call_ids(request: Request) -> set[str]:
+    """The ids of all tool calls in the conversation."""
+    return {
+        block.id
+        for turn in request.turns
+        if turn.role == "assistant" and not isinstance(turn.content, str)
+        for block in turn.content
+        if type(block) is ToolUse
+    }
+
+
+def _joined(data: bytes, half: bytes) -> tuple[bytes, bytes]:
+    """`data` without half characters, and the half that the next chunk may complete. `half`: that of the last chunk.
+
+    Servers that cut between a character's two escapes send JSON that msgspec refuses, although RFC 8259 allows it. The
+    first half waits for the second; one that stays alone becomes a replacement character.
     """
     waiting = b""
 
-    def one(found: re.Match[bytes]) -> bytes:
+    def join(match: re.Match[bytes]) -> bytes:
         nonlocal half, waiting
-        text = found[0]
+        text = match[0]
         if text[1:2] != b"u" or len(text) == 12:
             return text
         if text[3:4] in b"89abAB":
-            if found.string[found.end() : found.end() + 1] != b'"':
+            if match.string[match.end() : match.end() + 1] != b'"':
                 return b"\\ufffd"
             waiting = text
             return b""
         first, half = half, b""
         return first + text if first else b"\\ufffd"
 
-    return _HALVES.sub(one, data), waiting
+    return _HALVES.sub(join, data), waiting
 
 
 def _text(value: Any) -> str:
-    """Text from what servers put where text belongs: a string, null, a part, or a list of parts."""
+    """The text in what servers put where text belongs: a string, null, a part, or a list of parts."""
     if isinstance(value, str):
         return value
     if isinstance(value, list):
         return "".join([_text(part) for part in value])
     if isinstance(value, dict):
-        return next((said for name in _WORDS if (said := _text(value.get(name)))), "")
+        return next((text for name in _TEXT_FIELDS if (text := _text(value.get(name)))), "")
     return ""
 
 
-_WORDS: Final = ("text", "summary", "thinking", "reasoning", "content")
+_TEXT_FIELDS: Final = ("text", "summary", "thinking", "reasoning", "content")

@@ -1,4 +1,4 @@
-"""The tokens that servers report, under all their names, in the official API's terms."""
+"""Token counts as servers report them, under all their names, in the official API's terms."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from byway.messages.blocks import Wire
 from byway.messages.events import Usage
 
 
-class UsageIn(Wire):
-    """`usage`, by OpenAI's names and those of others."""
+class ReportedUsage(Wire):
+    """The field `usage`, with OpenAI's names and those of other servers."""
 
     prompt_tokens: Any = None
     completion_tokens: Any = None
@@ -20,94 +20,98 @@ class UsageIn(Wire):
     prompt_cache_hit_tokens: Any = None
     # Moonshot
     cached_tokens: Any = None
-    # Proxies before Anthropic's models
+    # Proxies in front of Anthropic's models
     input_tokens: Any = None
     output_tokens: Any = None
     cache_read_input_tokens: Any = None
     cache_creation_input_tokens: Any = None
 
 
-class Timings(Wire):
-    """llama.cpp's own measurements, there even when nobody asked for `usage`."""
+class ServerTimings(Wire):
+    """llama.cpp's measurements, which it sends even where `usage` was not requested."""
 
     cache_n: Any = None
     prompt_n: Any = None
     predicted_n: Any = None
 
 
-class Progress(Wire):
-    """llama.cpp's word on a long prompt that is still being read."""
+class PromptProgress(Wire):
+    """llama.cpp's progress while it reads a long prompt."""
 
     total: Any = None
     cache: Any = None
 
 
 _NUMBERS: Final = (int, float)
-_MOST: Final = 1 << 53
+_LARGEST: Final = 1 << 53
 
 
-def number(value: Any) -> int:
-    """A count of tokens; 0 for what is none."""
+def token_count(value: Any) -> int:
+    """A number of tokens; 0 for a value that is not one."""
     if value is None:
         return 0
-    return int(value) if isinstance(value, _NUMBERS) and 0 < value < _MOST else 0
+    return int(value) if isinstance(value, _NUMBERS) and 0 < value < _LARGEST else 0
 
 
-class Counts:
-    """What a server has said of the tokens so far: running totals, of which the latest that says something counts."""
+class TokenCounts:
+    """The counts of one answer. Servers report running totals: the latest report that is not zero counts."""
 
     __slots__ = ("_estimate", "cached", "created", "output", "prompt")
 
     def __init__(self, estimate: int) -> None:
+        """`estimate`: tokens of the prompt, used until the server reports them."""
         self._estimate = estimate
         self.prompt = 0
-        """With what the cache gave."""
+        """Includes what came from the cache."""
         self.cached = self.created = self.output = 0
 
-    def usage(self, said: UsageIn) -> None:
-        """From `usage`. A report of zeros takes nothing back."""
-        prompt, output = said.prompt_tokens or said.input_tokens, said.completion_tokens or said.output_tokens
-        if type(prompt) is not int or not 0 <= prompt < _MOST:
-            prompt = number(prompt)
-        if type(output) is not int or not 0 <= output < _MOST:
-            output = number(output)
+    def add_usage(self, usage: ReportedUsage) -> None:
+        """Take over a report. Zeros change nothing."""
+        prompt, output = usage.prompt_tokens or usage.input_tokens, usage.completion_tokens or usage.output_tokens
+        if type(prompt) is not int or not 0 <= prompt < _LARGEST:
+            prompt = token_count(prompt)
+        if type(output) is not int or not 0 <= output < _LARGEST:
+            output = token_count(output)
         if prompt:
             self.prompt = prompt
-            cached = said.prompt_cache_hit_tokens or said.cached_tokens or said.cache_read_input_tokens
-            created = said.cache_creation_input_tokens
-            details = said.prompt_tokens_details
+            cached = usage.prompt_cache_hit_tokens or usage.cached_tokens or usage.cache_read_input_tokens
+            created = usage.cache_creation_input_tokens
+            details = usage.prompt_tokens_details
             if isinstance(details, dict):
                 cached = details.get("cached_tokens") or cached
                 created = details.get("cache_write_tokens") or details.get("cache_creation_tokens") or created
-            self.cached = number(cached) if cached else 0
-            self.created = number(created) if created else 0
-        if isinstance(said.completion_tokens_details, dict):
-            reasoning = number(said.completion_tokens_details.get("reasoning_tokens"))
-            # Gemini and xAI count what was thought beside the answer; everybody else within it.
-            if reasoning and number(said.total_tokens) == prompt + output + reasoning:
+            self.cached = token_count(cached) if cached else 0
+            self.created = token_count(created) if created else 0
+        if isinstance(usage.completion_tokens_details, dict):
+            reasoning = token_count(usage.completion_tokens_details.get("reasoning_tokens"))
+            # Gemini and xAI count reasoning beside the answer, all other servers within it.
+            if reasoning and token_count(usage.total_tokens) == prompt + output + reasoning:
                 output += reasoning
             output = max(output, reasoning)
         self.output = output or self.output
 
-    def timings(self, said: Timings) -> None:
-        """From llama.cpp's `timings`, for what `usage` has not said."""
-        if said.cache_n is not None and not self.prompt:
-            self.cached = number(said.cache_n)
-            self.prompt = self.cached + number(said.prompt_n)
-        self.output = self.output or number(said.predicted_n)
+    def add_timings(self, timings: ServerTimings) -> None:
+        """Take from llama.cpp's `timings` what no `usage` has reported."""
+        if timings.cache_n is not None and not self.prompt:
+            self.cached = token_count(timings.cache_n)
+            self.prompt = self.cached + token_count(timings.prompt_n)
+        self.output = self.output or token_count(timings.predicted_n)
 
-    def progress(self, said: Progress) -> None:
-        """From llama.cpp's `prompt_progress`."""
+    def add_progress(self, progress: PromptProgress) -> None:
+        """Take the size of the prompt from llama.cpp's `prompt_progress`."""
         if not self.prompt:
-            self.prompt, self.cached = number(said.total), number(said.cache)
+            self.prompt, self.cached = token_count(progress.total), token_count(progress.cache)
 
     @property
     def estimated(self) -> bool:
-        """Is one of the two totals a guess?"""
+        """True while one of the two totals is an estimate."""
         return not self.prompt or not self.output
 
     def total(self, written: int) -> Usage:
-        """The tokens as the official API counts them, guessed where nobody counted. `written`: characters of the answer."""
+        """The counts in the official API's terms, estimated where the server reported none.
+
+        `written`: characters of the answer so far.
+        """
         prompt, cached, created = self.prompt or self._estimate, self.cached, self.created
         if cached or created:
             cached = min(cached, prompt)

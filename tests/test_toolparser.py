@@ -1,4 +1,4 @@
-"""What models say in their text that is no text (`spoken`), the input of calls (`arguments`), and counts, against hypothesis."""
+"""The parser of text, thinking and tool calls; the repair of arguments; token counts. Mostly against hypothesis."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from byway.backends.openai import completions
-from byway.backends.openai.arguments import Braces, mended
-from byway.backends.openai.toolformats import FORMS, Types, types
-from byway.backends.openai.toolparser import Spoken
-from byway.backends.openai.usage import Counts, Timings, UsageIn
+from byway.backends.openai.arguments import JsonTracker, repaired
+from byway.backends.openai.toolformats import FORMATS, OPENING_FORMATS, ArgumentTypes, argument_types
+from byway.backends.openai.toolparser import ToolCallParser
+from byway.backends.openai.usage import ReportedUsage, ServerTimings, TokenCounts
 from byway.backends.protocol import AnswerReader, Target
 from byway.backends.vendors import VENDORS
 from byway.messages import request as messages
@@ -24,7 +24,7 @@ from byway.messages.events import MessageStart
 from byway.messages.request import Tool
 
 steady = settings(max_examples=300, deadline=None, derandomize=True)
-KNOWN: Types = {"Read": {"limit": "number"}, "Bash": {}}
+KNOWN: ArgumentTypes = {"Read": {"limit": "number"}, "Bash": {}}
 CALL = '{"name": "Read", "arguments": {"file_path": "a"}}'
 
 #: What marks are made of, whole and broken, and what may stand around them.
@@ -33,88 +33,102 @@ PIECES = (
     "<parameter=limit> </parameter> [TOOL_CALLS] [ARGS] Read <|python_tag|> <|channel|> analysis final <|message|> "
     "<|end|> <|start|> <|call|> ; { } [ ] < > ` ``` a </ <t"
 ).split()
-said = st.lists(st.sampled_from([*PIECES, " ", "\n", CALL, '{"a": 1}', "to=functions.Read"]), max_size=14).map("".join)
+texts = st.lists(st.sampled_from([*PIECES, " ", "\n", CALL, '{"a": 1}', "to=functions.Read"]), max_size=14).map("".join)
 cuts = st.lists(st.integers(0, 12), max_size=40)
 
 
-class Heard:
-    """Collects what a Spoken says, adjacent pieces joined."""
+class Recorder:
+    """Collects what a ToolCallParser passes on, adjacent pieces joined."""
 
-    def __init__(self, known: Types = KNOWN) -> None:
+    def __init__(self, known: ArgumentTypes = KNOWN) -> None:
         self.lines: list[Line] = []
-        self.spoken = Spoken(
-            self.say, lambda name, input: self.lines.append(("tool", name, input)), known, tags=True, bare=True
-        )
+        self.parser = ToolCallParser(self.write, self.call, known, tags=True, bare=True)
 
-    def say(self, kind: str, text: str) -> None:
+    def call(self, calls: list[tuple[str, str]], written: str) -> None:
+        self.lines += [("tool", name, arguments) for name, arguments in calls]
+
+    def write(self, kind: str, text: str) -> None:
         if self.lines and self.lines[-1][0] == kind:
             text = self.lines.pop()[1] + text
         self.lines.append((kind, text))
 
 
-def heard(text: str, sizes: list[int], *, cut: bool = False, known: Types = KNOWN) -> list[Line]:
-    one = Heard(known)
+def parse(text: str, sizes: list[int], *, cut: bool = False, known: ArgumentTypes = KNOWN) -> list[Line]:
+    recorder = Recorder(known)
     at = 0
     for size in sizes:
-        one.spoken.feed(text[at : at + size])
+        recorder.parser.feed(text[at : at + size])
         at += size
-    one.spoken.feed(text[at:])
-    one.spoken.flush(cut=cut)
-    return one.lines
+    recorder.parser.feed(text[at:])
+    recorder.parser.flush(cut=cut)
+    return recorder.lines
 
 
 @steady
-@given(text=said, sizes=cuts, cut=st.booleans())
-def test_any_text_is_divided_the_same_however_it_is_cut(text: str, sizes: list[int], cut: bool) -> None:
-    assert heard(text, sizes, cut=cut) == heard(text, [], cut=cut) == heard(text, [1] * len(text), cut=cut)
+@given(text=texts, sizes=cuts, cut=st.booleans())
+def test_any_text_is_divided_the_same_wherever_it_is_cut(text: str, sizes: list[int], cut: bool) -> None:
+    assert parse(text, sizes, cut=cut) == parse(text, [], cut=cut) == parse(text, [1] * len(text), cut=cut)
 
 
 @steady
 @given(text=st.text(st.sampled_from("ab <>[]{}`\n|/tT"), max_size=60), sizes=cuts)
 def test_ordinary_text_comes_out_as_it_went_in(text: str, sizes: list[int]) -> None:
-    assert "".join(line[1] for line in heard(text, sizes)) == text
+    assert "".join(line[1] for line in parse(text, sizes)) == text
 
 
-MARKS = (*FORMS, "<think>", "</think>", "<thinking>", "<thought>", "<reasoning>", "[THINK]", "<|channel|>", "<|start|>")
+MARKS = (
+    *FORMATS,
+    *OPENING_FORMATS,
+    "<think>",
+    "</think>",
+    "<thinking>",
+    "<thought>",
+    "<reasoning>",
+    "[THINK]",
+    "<|channel|>",
+    "<|start|>",
+)
 
 
 @steady
 @given(text=st.text(st.sampled_from("ab <[`\n|/thinkcagTOL_"), max_size=60), sizes=cuts)
-def test_ordinary_text_waits_for_no_more_than_a_marks_beginning(text: str, sizes: list[int]) -> None:
-    one, at = Heard(), 0
+def test_ordinary_text_is_held_only_while_it_may_become_a_mark(text: str, sizes: list[int]) -> None:
+    recorder, at = Recorder(), 0
     for size in sizes:
-        one.spoken.feed(text[at : at + size])
+        recorder.parser.feed(text[at : at + size])
         at += size
-        waiting = text[:at].removeprefix("".join(line[1] for line in one.lines))
-        assert not waiting or any(mark.startswith(waiting) and mark != waiting for mark in MARKS), waiting
+        waiting = text[:at].removeprefix("".join(line[1] for line in recorder.lines))
+        # A code block that opens the answer waits until its first line is complete.
+        assert len(waiting) < 20 or text.lstrip().startswith("```")
+        assert not waiting or any(mark.startswith(waiting) or waiting.startswith("```") for mark in MARKS), waiting
 
 
-def test_in_the_middle_of_text_each_piece_goes_on_at_once() -> None:
-    one = Heard()
+def test_each_piece_in_the_middle_of_text_is_passed_on_at_once() -> None:
+    recorder = Recorder()
     for number in range(50):
-        one.spoken.feed(f" word{number} {{a: 1}}")
-        assert one.lines[-1][1].endswith(f" word{number} {{a: 1}}") and not one.spoken.holds
+        recorder.parser.feed(f" word{number} {{a: 1}}")
+        assert recorder.lines[-1][1].endswith(f" word{number} {{a: 1}}") and not recorder.parser.holds
 
 
 @pytest.mark.parametrize("opener", ["`", "```", "````", "``"])
-def test_nothing_in_code_is_a_mark(opener: str) -> None:
+def test_marks_in_code_are_text(opener: str) -> None:
     text = f"so {opener}<tool_call>{CALL}</tool_call>{opener}"
-    assert heard(text, []) == [("text", text)]
-    assert heard(f"{text} x <tool_call>{CALL}</tool_call>", [3] * 40)[-1][0] == "tool"
+    assert parse(text, []) == [("text", text)]
+    assert parse(f"{text} x <tool_call>{CALL}</tool_call>", [3] * 40)[-1][0] == "tool"
 
 
-def test_an_open_backtick_ends_with_its_line_and_a_fence_does_not() -> None:
+def test_inline_code_ends_with_its_line_and_a_code_block_does_not() -> None:
     call = f"<tool_call>{CALL}</tool_call>"
-    assert heard(f"don`t\n{call}", [])[-1][0] == "tool"
-    assert heard(f"```\n\n{call}", []) == [("text", f"```\n\n{call}")]
+    assert parse(f"don`t\n{call}", [])[-1][0] == "tool"
+    assert parse(f"x ```\n\n{call}", []) == [("text", f"x ```\n\n{call}")]
 
 
-def test_a_body_without_end_is_given_out_as_text() -> None:
+def test_a_call_without_an_end_is_passed_on_as_text() -> None:
     text = '<tool_call>{"name": "Read", "arguments": {"file_path": "' + "a" * 70_000
-    one = Heard()
+    recorder = Recorder()
     for at in range(0, len(text), 1000):
-        one.spoken.feed(text[at : at + 1000])
-    assert not one.spoken.holds and one.lines == [("text", text)]
+        recorder.parser.feed(text[at : at + 1000])
+    assert not recorder.parser.holds and recorder.lines == [("text", text)]
 
 
 @steady
@@ -134,8 +148,10 @@ def test_a_body_without_end_is_given_out_as_text() -> None:
     ),
     sizes=cuts,
 )
-def test_any_input_in_any_form_arrives(value: dict[str, Any], form: Callable[[str], str], sizes: list[int]) -> None:
-    (line,) = heard(form(json.dumps(value)), sizes)
+def test_any_arguments_arrive_in_each_format(
+    value: dict[str, Any], form: Callable[[str], str], sizes: list[int]
+) -> None:
+    (line,) = parse(form(json.dumps(value)), sizes)
     assert line[:2] == ("tool", "Bash") and json.loads(line[2]) == value
 
 
@@ -143,11 +159,11 @@ def test_the_types_of_a_schema_are_read_once_for_the_same_bytes() -> None:
     tool = Tool(
         "Odd", input_schema=msgspec.Raw(b'{"properties":{"a":{"type":"string"},"b":{"type":"integer"},"c":{}}}')
     )
-    first = types([tool])[0]["Odd"]
-    assert first == {"b": "integer", "c": "any"} and types([tool])[0]["Odd"] is first
+    first = argument_types([tool])[0]["Odd"]
+    assert first == {"b": "integer", "c": "any"} and argument_types([tool])[0]["Odd"] is first
     other = Tool("Odd", input_schema=msgspec.Raw(b'{"properties":{"b":{"type":"string"}}}'))
-    assert types([other])[0]["Odd"] == {}
-    assert types([Tool("Wrong", input_schema=msgspec.Raw(b'{"properties":3}'))])[0] == {"Wrong": {}}
+    assert argument_types([other])[0]["Odd"] == {}
+    assert argument_types([Tool("Wrong", input_schema=msgspec.Raw(b'{"properties":3}'))])[0] == {"Wrong": {}}
 
 
 # ------------------------------------------------------------------------------------------------------------ arguments
@@ -155,12 +171,12 @@ def test_the_types_of_a_schema_are_read_once_for_the_same_bytes() -> None:
 
 @steady
 @given(value=st.dictionaries(st.text(max_size=6), st.text(max_size=6) | st.integers(), max_size=3), data=st.data())
-def test_mending_leaves_what_is_whole_and_never_makes_another_value(value: dict[str, Any], data: st.DataObject) -> None:
+def test_repair_keeps_valid_json_and_never_changes_a_value(value: dict[str, Any], data: st.DataObject) -> None:
     text = json.dumps(value)
-    assert mended(text) == text
-    assert json.loads(mended(json.dumps(text))) == value
+    assert repaired(text) == text
+    assert json.loads(repaired(json.dumps(text))) == value
     at = data.draw(st.integers(0, len(text)))
-    better = mended(text[:at])
+    better = repaired(text[:at])
     if better != text[:at]:
         # Braces alone were added, so every field is one that was there.
         assert json.loads(better).keys() <= value.keys()
@@ -179,21 +195,23 @@ def test_mending_leaves_what_is_whole_and_never_makes_another_value(value: dict[
         ("", ""),
     ],
 )
-def test_what_is_mended(text: str, better: str) -> None:
-    assert mended(text) == better
+def test_what_is_repaired(text: str, better: str) -> None:
+    assert repaired(text) == better
 
 
 @steady
 @given(
     value=st.dictionaries(st.text(max_size=5), st.text(max_size=5), min_size=0), sizes=cuts, rest=st.text(max_size=3)
 )
-def test_braces_find_the_end_however_it_is_cut(value: dict[str, str], sizes: list[int], rest: str) -> None:
+def test_the_end_of_a_json_value_is_found_wherever_it_is_cut(
+    value: dict[str, str], sizes: list[int], rest: str
+) -> None:
     text = json.dumps(value)
-    braces, at, end = Braces(), 0, -1
+    tracker, at, end = JsonTracker(), 0, -1
     for size in [*sizes, len(text + rest)]:
         piece = (text + rest)[at : at + size]
-        if (found := braces.feed(piece)) >= 0:
-            end = at + found
+        if (inside := tracker.feed(piece)) >= 0:
+            end = at + inside
             break
         at += len(piece)
     assert end == len(text)
@@ -206,23 +224,23 @@ junk = st.none() | st.integers(-(2**60), 2**60) | st.floats() | st.booleans() | 
 
 @steady
 @given(
-    data=st.lists(st.dictionaries(st.sampled_from(UsageIn.__struct_fields__), junk), max_size=3),
+    data=st.lists(st.dictionaries(st.sampled_from(ReportedUsage.__struct_fields__), junk), max_size=3),
     written=st.integers(0, 99),
 )
-def test_no_count_is_negative_and_the_parts_make_the_prompt(data: list[dict[str, Any]], written: int) -> None:
-    counts = Counts(7)
+def test_no_count_is_negative_and_the_parts_add_up_to_the_prompt(data: list[dict[str, Any]], written: int) -> None:
+    counts = TokenCounts(7)
     for fields in data:
-        counts.usage(UsageIn(**fields))
+        counts.add_usage(ReportedUsage(**fields))
     usage = counts.total(written)
     parts = (usage.input_tokens, usage.cache_read_input_tokens, usage.cache_creation_input_tokens)
     assert all(part >= 0 for part in parts) and usage.output_tokens >= 0
     assert sum(parts) == (counts.prompt or 7)
 
 
-def test_timings_never_outdo_what_usage_said() -> None:
-    counts = Counts(7)
-    counts.usage(UsageIn(prompt_tokens=10, completion_tokens=2))
-    counts.timings(Timings(cache_n=1, prompt_n=1, predicted_n=9))
+def test_timings_do_not_replace_reported_usage() -> None:
+    counts = TokenCounts(7)
+    counts.add_usage(ReportedUsage(prompt_tokens=10, completion_tokens=2))
+    counts.add_timings(ServerTimings(cache_n=1, prompt_n=1, predicted_n=9))
     assert (counts.prompt, counts.output, counts.estimated) == (10, 2, False)
 
 
@@ -241,13 +259,13 @@ END = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
 COUNTED = {"choices": [], "usage": {"prompt_tokens": 40, "completion_tokens": 2}}
 
 
-def test_the_reader_says_whether_its_usage_is_a_guess() -> None:
+def test_the_reader_reports_whether_its_usage_is_estimated() -> None:
     assert reading(HI, END)[0].estimated
     assert not reading(HI, END | {"usage": COUNTED["usage"]})[0].estimated
     assert reading(HI, END | {"usage": {"prompt_tokens": 40}})[0].estimated
 
 
-def test_message_start_says_what_is_known_by_then() -> None:
+def test_message_start_has_the_counts_that_are_known_by_then() -> None:
     def begun(*chunks: dict[str, Any]) -> int:
         (start,) = [event for event in reading(*chunks)[1] if isinstance(event, MessageStart)]
         return start.message.usage.input_tokens
@@ -263,15 +281,15 @@ def test_message_start_says_what_is_known_by_then() -> None:
     text=st.text(st.characters(min_codepoint=0x1F600, max_codepoint=0x1F64F) | st.sampled_from('a\\"'), max_size=5),
     data=st.data(),
 )
-def test_characters_cut_between_their_escapes_are_whole_again(text: str, data: st.DataObject) -> None:
+def test_characters_that_were_cut_between_their_escapes_are_joined(text: str, data: st.DataObject) -> None:
     units = [part for letter in text for part in _units(letter)]
     at = data.draw(st.integers(0, len(units)))
     body = b'{"model":"sonnet","max_tokens":9,"stream":true,"messages":[{"role":"user","content":"Hi"}]}'
-    one = completions.reader(messages.parse(body, {}, "msg_x"), Target("box", "local", VENDORS["openai"]))
+    reader = completions.reader(messages.parse(body, {}, "msg_x"), Target("box", "local", VENDORS["openai"]))
     events: list[Any] = []
     for half in (units[:at], units[at:]):
-        events += one.feed(b'data: {"choices":[{"delta":{"content":"%b"}}]}\n\n' % "".join(half).encode())
-    events += one.feed(b"data: [DONE]\n\n")
+        events += reader.feed(b'data: {"choices":[{"delta":{"content":"%b"}}]}\n\n' % "".join(half).encode())
+    events += reader.feed(b"data: [DONE]\n\n")
     lines = told(plain(events))
     assert "".join(line[1] for line in lines if line[0] == "text") == text
 

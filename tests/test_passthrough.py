@@ -32,7 +32,7 @@ def stream(*chunks: dict[str, Any]) -> bytes:
 
 
 def frames(request: Request, *pieces: bytes) -> list[Passthrough]:
-    reader = passthrough.Reader(request, TARGET)
+    reader = passthrough.PassthroughReader(request, TARGET)
     events: list[Part] = []
     for piece in pieces:
         if not reader.finished:

@@ -1,0 +1,154 @@
+"""The ids of tool calls on both sides: unique and well-formed for the client, in the vendor's own form for the backend.
+
+An id that a client cannot take as it is (`functions.Read:0`, or one that the conversation already has) is written
+into an id of Byway's own, from which the backend's id is read back without any stored state.
+"""
+
+from __future__ import annotations
+
+import re
+from hashlib import blake2b
+from typing import Final
+
+from byway.backends.protocol import Target
+
+#: The official API takes `[a-zA-Z0-9_-]+`; 64 characters is what clients and other servers take.
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+_PREFIX: Final = "toolu_byway"
+#: Prefix, a mark of the backend, how often the conversation has the id, and the backend's id with escapes.
+_WRAPPED: Final = re.compile(rf"{_PREFIX}([0-9a-f]{{3}})_(\d{{1,4}})_((?:[A-Za-z0-9_]|-[0-9a-f]{{2}})+)\Z")
+_ESCAPED: Final = re.compile(r"-([0-9a-f]{2})")
+_UNSAFE: Final = re.compile(rb"[^A-Za-z0-9_]")
+_LONGEST: Final = 64
+_REPEATS_MOST: Final = 9999
+
+
+def _mark(backend: str) -> str:
+    """Tells backends apart: an id goes back in its own form only to the backend that made it."""
+    return blake2b(backend.encode("utf-8", "surrogatepass"), digest_size=2).hexdigest()[:3]
+
+
+class ClientIds:
+    """Gives each tool call of one answer an id that is new in the conversation."""
+
+    __slots__ = ("_answer", "_backend", "_number", "_repeats", "_taken")
+
+    def __init__(self, answer: str, backend: str, taken: set[str]) -> None:
+        """`answer`: the id of the answer (`msg_...`). `taken`: the ids of all earlier calls of the conversation."""
+        self._answer = answer
+        self._backend = backend
+        self._taken = taken
+        self._repeats: dict[str, int] = {}
+        self._number = 0
+
+    def new(self, native: str | None) -> str:
+        """The client's id of a call for which the backend's id is `native`."""
+        if native and native not in self._taken and _PLAIN.match(native) and not native.startswith(_PREFIX):
+            id = native
+        else:
+            id = (self._wrapped(native) if native else None) or self._made()
+        self._taken.add(id)
+        return id
+
+    def _made(self) -> str:
+        while (id := f"toolu_{self._answer[4:]}_{self._number}") in self._taken:
+            self._number += 1
+        self._number += 1
+        return id
+
+    def _wrapped(self, native: str) -> str | None:
+        """`native` inside an id of Byway's own; None where that would be too long."""
+        if len(native) > _LONGEST or not native.isprintable():
+            return None
+        escaped = _UNSAFE.sub(lambda match: b"-%02x" % match[0][0], native.encode("utf-8", "surrogatepass")).decode()
+        number = self._repeats.get(native, 0)
+        while number < _REPEATS_MOST:
+            number += 1
+            id = f"{_PREFIX}{_mark(self._backend)}_{number}_{escaped}"
+            if len(id) > _LONGEST:
+                return None
+            if id not in self._taken:
+                self._repeats[native] = number
+                return id
+        return None
+
+
+def native_id(id: str, backend: str) -> str:
+    """The backend's own form of an id that `ClientIds` has made for it; any other id unchanged."""
+    match = _WRAPPED.match(id) if id.startswith(_PREFIX) else None
+    if match is None or match[1] != _mark(backend):
+        return id
+    plain = _ESCAPED.sub(lambda escape: chr(int(escape[1], 16)), match[3])
+    try:
+        return plain.encode("latin-1").decode()
+    except UnicodeError:
+        return id
+
+
+#: Families whose templates or servers want ids of one form, wherever they are served: by the model's name.
+_KIMI: Final = re.compile(r"kimi|moonshot", re.IGNORECASE)
+_MISTRAL: Final = re.compile(r"mi[sx]tral|magistral|ministral|devstral|codestral|pixtral", re.IGNORECASE)
+_KIMI_ID: Final = re.compile(r"functions\.[\w.-]+:\d+\Z")
+_NINE: Final = re.compile(r"[A-Za-z0-9]{9}\Z")
+_ALPHANUMERIC: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_FORTY: Final = 40
+
+
+class BackendIds:
+    """Gives the calls of one conversation the ids that its backend takes. Calls are passed in order, results after them.
+
+    The id of a call depends on it and the calls before it, never on later ones, so a prompt stays a prefix of the next.
+    """
+
+    __slots__ = ("_backend", "_count", "_form", "_sent")
+
+    def __init__(self, target: Target) -> None:
+        form = target.vendor.tool_ids
+        if form == "native":
+            if _KIMI.search(target.model):
+                form = "kimi"
+            elif _MISTRAL.search(target.model):
+                form = "nine"
+        self._form = form
+        self._backend = target.backend
+        self._count = 0
+        self._sent: dict[str, str] = {}
+
+    def call(self, id: str, name: str, others: set[str]) -> str:
+        """The backend's id of a call. `others`: the ids of the same message, to which it is added."""
+        native = native_id(id, self._backend)
+        match self._form:
+            case "kimi":
+                # https://huggingface.co/moonshotai/Kimi-K2-Instruct/blob/main/docs/tool_call_guidance.md: the counter
+                # runs over the whole conversation. K2 stops calling tools where its history has other ids.
+                if not _KIMI_ID.match(native):
+                    native = f"functions.{name}:{self._count}"
+            case "nine":
+                if not _NINE.match(native):
+                    native = _hashed(id)
+            case "forty":
+                if len(native) > _FORTY:
+                    native = f"call_{blake2b(id.encode('utf-8', 'surrogatepass'), digest_size=12).hexdigest()}"
+            case _:
+                pass
+        if native in others:
+            # The same id twice in one message: results would be paired wrongly.
+            native = _hashed(id) if self._form == "nine" else id
+        self._count += 1
+        others.add(native)
+        self._sent[id] = native
+        return native
+
+    def result(self, id: str) -> str:
+        """The backend's id of the call that a result answers."""
+        return self._sent.get(id, id)
+
+
+def _hashed(id: str) -> str:
+    """Nine letters and digits, the same for the same id."""
+    number = int.from_bytes(blake2b(id.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
+    letters = []
+    for _ in range(9):
+        number, at = divmod(number, len(_ALPHANUMERIC))
+        letters.append(_ALPHANUMERIC[at])
+    return "".join(letters)
