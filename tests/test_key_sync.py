@@ -15,6 +15,7 @@ from byway.admin.services import AdminServices
 from byway.config import Config
 from byway.config.file import ConfigFile
 from byway.gateway import Gateway
+from byway.problems import Problem
 from byway.runtime import Runtime
 from byway.store import KeyRecord, Store
 
@@ -77,7 +78,7 @@ def services(folder: Path, store: Store) -> AdminServices:
 
 
 def enter(admin: AdminServices, agent: str = "") -> str:
-    cookie = asyncio.run(admin.enter(admin.link(), agent))
+    cookie = asyncio.run(admin.logins.enter(admin.logins.link(), agent))
     assert cookie is not None
     return cookie
 
@@ -90,17 +91,20 @@ def test_logins_are_listed_and_revoked_one_by_one_and_all_together(tmp_path: Pat
     with Store(tmp_path) as store:
         admin = services(tmp_path, store)
         first, second, third = (enter(admin, agent) for agent in ("Firefox", "Chrome", "Safari"))
-        listed = admin.logins()
-        assert sorted(login.agent for login in listed) == ["Chrome", "Firefox", "Safari"]
-        chrome = next(login for login in listed if login.agent == "Chrome")
-        assert asyncio.run(admin.revoke_login(chrome.id, "ann"))
-        assert not asyncio.run(admin.revoke_login(chrome.id, "ann"))
+        listed = admin.logins.current()
+        assert sorted(login.browser for login in listed) == ["Chrome", "Firefox", "Safari"]
+        chrome = next(login for login in listed if login.browser == "Chrome")
+        assert asyncio.run(admin.logins.revoke(chrome.id, "ann")) == chrome
+        with pytest.raises(Problem, match="There is no login"):
+            asyncio.run(admin.logins.revoke(chrome.id, "ann"))
         assert [valid(admin, cookie) for cookie in (first, second, third)] == [True, False, True]
-        asyncio.run(admin.logout(third))
+        asyncio.run(admin.logins.logout(third))
         assert [valid(admin, cookie) for cookie in (first, second, third)] == [True, False, False]
         fourth = enter(admin)
-        assert asyncio.run(admin.revoke_logins("ann")) == 2
-        assert not any(valid(admin, cookie) for cookie in (first, second, third, fourth)) and admin.logins() == []
+        assert asyncio.run(admin.logins.revoke_all("ann")) == 2
+        assert (
+            not any(valid(admin, cookie) for cookie in (first, second, third, fourth)) and admin.logins.current() == []
+        )
         assert [entry.what for entry in store.audit_entries()].count("login revoked") == 2
 
 
@@ -108,7 +112,7 @@ def test_logins_outlast_a_restart_unless_they_were_revoked(tmp_path: Path) -> No
     with Store(tmp_path) as store:
         admin = services(tmp_path, store)
         kept, revoked = enter(admin), enter(admin)
-        asyncio.run(admin.logout(revoked))
+        asyncio.run(admin.logins.logout(revoked))
     with Store(tmp_path) as store:
         admin = services(tmp_path, store)
         assert valid(admin, kept) and not valid(admin, revoked)
@@ -141,7 +145,7 @@ def test_a_signing_key_that_others_could_read_is_replaced_and_ends_every_login(t
         assert path.read_bytes() != known and path.stat().st_mode & 0o777 == 0o600
         assert not valid(admin, cookie)
         stolen = Logins(known).link(time.time(), b"n" * 16)
-        assert asyncio.run(admin.enter(stolen)) is None
+        assert asyncio.run(admin.logins.enter(stolen)) is None
 
 
 def test_a_signing_key_behind_a_symbolic_link_is_replaced(tmp_path: Path) -> None:

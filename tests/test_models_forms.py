@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from byway.admin.backends import KINDS, ModelSpec
 from byway.backends.vendors import VENDORS
 from byway.ui import backends
-from byway.ui.adding import KINDS
 from byway.ui.page import variable
 
 
@@ -19,8 +19,8 @@ from byway.ui.page import variable
         ("\n , \n", []),
         ("qwen3:8b", ["qwen3:8b"]),
         ("a, b\nc", ["a", "b", "c"]),
-        ("qwen3:8b 65536", [{"id": "qwen3:8b", "window": 65536}]),
-        ("a 65,536, b=32k", [{"id": "a", "window": 65536}, {"id": "b", "window": 32768}]),
+        ("qwen3:8b 65536", [ModelSpec("qwen3:8b", 65536)]),
+        ("a 65,536, b=32k", [ModelSpec("a", 65536), ModelSpec("b", 32768)]),
         ("owner/Model-7B-2.5", ["owner/Model-7B-2.5"]),
         ("Llama 3", ["Llama 3"]),
     ],
@@ -44,4 +44,4 @@ def test_a_variable_is_named_and_a_key_is_not_said_again() -> None:
 
 def test_there_is_a_form_for_each_type_but_the_builtin_one() -> None:
     assert {kind.type for kind in KINDS.values()} == set(VENDORS) - {"builtin"}
-    assert all(kind.url or kind.needs for kind in KINDS.values())
+    assert all(kind.url or kind.needs_url for kind in KINDS.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from typing import Any, NamedTuple
 
@@ -49,18 +50,17 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> App:
         await context.answer(b'{"reached": true}')
 
     # The endpoints of the page and of health decide nothing about access, except for the landing page at the root.
-    for table in (app._paths, app._below):
-        for by_method in table.values():
-            for method, route in by_method.items():
-                by_method[method] = route._replace(endpoint=endpoint)
+    for by_method in (*app._paths.values(), *app._below.values(), *app._templates.values()):
+        for method, route in by_method.items():
+            by_method[method] = route._replace(endpoint=endpoint)
     return app
 
 
 def credentials(app: App) -> dict[str, Credential]:
     services = app.gateway.services
-    cookie = asyncio.run(services.enter(services.link()))
+    cookie = asyncio.run(services.logins.enter(services.logins.link()))
     assert cookie is not None
-    login = (b"cookie", f"{services.login.cookie}={cookie}".encode())
+    login = (b"cookie", f"{services.logins.cookie_name}={cookie}".encode())
     everything = frozenset(("read", "write", "files", "admin"))
     return {
         "nothing": Credential((), frozenset()),
@@ -91,7 +91,7 @@ def send(app: App, route: Route, credential: Credential) -> int:
     scope = {
         "type": "http",
         "method": route.method,
-        "path": route.path.replace("*", "name"),
+        "path": re.sub(r"\*|\{\w+\}", "name", route.path),
         "query_string": b"",
         "headers": [(b"host", b"127.0.0.1:38080"), *credential.headers],
         "server": (socket, None) if credential.socket else ("127.0.0.1", 38080),

@@ -45,6 +45,16 @@ class RequestLine(msgspec.Struct, omit_defaults=True, gc=False):
     reason: str = ""
 
 
+class RequestEntry(RequestLine, frozen=False, kw_only=True, omit_defaults=True, gc=False):
+    """A request as the admin API returns it."""
+
+    number: int
+    at: float
+    """When it ended: seconds since the epoch."""
+    error: str
+    """The error that the client received; empty when all went well."""
+
+
 class RecentRequest(msgspec.Struct, frozen=True, gc=False):
     """A request that has ended. `error` is what the client was told, cleared of secrets; empty when all went well."""
 
@@ -122,3 +132,12 @@ class RecentRequests:
     def find(self, number: int) -> RecentRequest | None:
         """One of them; None when it is forgotten."""
         return next((one for one in self._kept if one.number == number), None)
+
+
+def recent_requests(recent: RecentRequests, after: int = 0) -> list[RequestEntry]:
+    """The last requests, newest first; with `after`, those with a higher number."""
+    return [
+        RequestEntry(**msgspec.structs.asdict(request.line), number=request.number, at=request.at, error=request.error)
+        for request in recent.newest()
+        if request.number > after
+    ]

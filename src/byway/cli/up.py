@@ -287,7 +287,7 @@ async def _facts(service: Service, source: ConfigSource, notes: Sequence[str], s
         keys=_keys(runtime),
         found=tuple(found),
         notes=(*notes, *((odd,) if odd else ())),
-        page=f"{base}/login?token={services.link()}" if base else "",
+        page=f"{base}/login?token={services.logins.link()}" if base else "",
     )
 
 

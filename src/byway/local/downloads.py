@@ -106,6 +106,10 @@ class Downloads:
         if job.task is not None:
             job.task.cancel()
             await asyncio.wait([job.task])
+            if job.state == "running":
+                # The task was cancelled before its first step, so nothing of it has run.
+                job.state, job.task = "stopped", None
+                self._remember()
         return job
 
     async def forget(self, number: int) -> None:

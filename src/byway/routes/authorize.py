@@ -32,12 +32,12 @@ def require(context: RequestContext, scope: Scope) -> None:
 
 def require_admin(context: RequestContext) -> None:
     """Require a login, a key with the scope `admin`, or the owner's socket. Sets `context.caller`."""
-    login = context.gateway.services.login
+    logins = context.gateway.services.logins
     if from_owner(context):
         context.caller = PERSON
         return
-    cookie = cookie_value(context.header(b"cookie"), login.cookie)
-    if cookie and login.check(cookie, time.time()):
+    cookie = cookie_value(context.header(b"cookie"), logins.cookie_name)
+    if cookie and logins.is_valid(cookie):
         if context.scope["method"] not in _SAFE_METHODS and (context.origin or not context.headers.get(b"origin")):
             # A browser names the page that sent a form, and the Origin check has accepted it.
             raise Problem("permission", "A change must come from the settings page itself: the request has no Origin.")

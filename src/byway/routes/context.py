@@ -78,7 +78,7 @@ class RequestContext:
         self.scope = scope
         self.path: str = scope["path"]
         self.tail = ""
-        """The part of the path that the route's `*` matches."""
+        """The part of the path that the route's `*` matches, or the decoded segment that its `{name}` matches."""
         self.headers = headers
         self.receive = receive
         self.send: Send = send
@@ -165,8 +165,11 @@ class RequestContext:
 
     def _error_body(self, problem: Problem) -> bytes:
         """The error in the envelope of the route; an unknown path gets the Messages API's."""
-        if self.route is not None and self.route.envelope == "chat":
+        kind = "messages" if self.route is None else self.route.envelope
+        if kind == "chat":
             return chat_envelope(problem.row.status, problem.row.type, client_message(problem, self.runtime))
+        if kind == "admin":
+            return admin_envelope(problem, self.id, self.runtime)
         return envelope(problem, self.id, self.runtime)
 
     async def refuse(self, problem: Problem) -> None:
@@ -264,21 +267,34 @@ def error_event(problem: Problem, id: str, runtime: Runtime) -> bytes:
     return b"event: error\ndata: %b\n\n" % envelope(problem, id, runtime)
 
 
+def admin_envelope(problem: Problem, id: str, runtime: Runtime) -> bytes:
+    """The error body of the admin API: that of the Messages API with the invalid field, or the conflicts of a change."""
+    error: dict[str, Any] = {"type": problem.row.type, "message": client_message(problem, runtime)}
+    if field := problem.facts.get("field"):
+        error["field"] = field
+    if problem.kind == "stale":
+        conflicts = runtime.scrubber.scrub(str(problem.facts.get("conflicts") or "[]"))
+        error |= {"etag": problem.facts.get("etag", ""), "conflicts": msgspec.Raw(conflicts.encode())}
+    return _encode({"type": "error", "error": error, "request_id": f"req_{id}"})
+
+
 Endpoint = Callable[[RequestContext], Awaitable[None]]
 Scope = Literal["open", "read", "write", "files", "admin"]
 """What a route requires: nothing, a key with that scope, or (admin) also a login of the page or the owner's socket."""
-Envelope = Literal["messages", "chat", "page"]
-"""The form of a route's errors: the Messages API's, OpenAI's, or a page where a login is required."""
+Envelope = Literal["messages", "chat", "page", "admin"]
+"""The form of a route's errors: the Messages API's, OpenAI's, a page where a login is required, or the admin API's."""
 
 
 class Route(NamedTuple):
-    """One endpoint. A `path` that ends in `*` matches everything below it."""
+    """One endpoint. A `path` that ends in `*` matches everything below it; `{name}` in it matches one segment."""
 
     method: str
     path: str
     endpoint: Endpoint
     scope: Scope
     envelope: Envelope = "messages"
+    operation: Any = None
+    """For the admin API: an `operation.Operation`, from which the OpenAPI document is generated."""
 
 
 #: Where the API's paths are served. The longer ones serve base URLs that end in `/v1` or `/v1/messages`.

@@ -8,13 +8,14 @@ import os
 import time
 from collections.abc import Callable
 from typing import Final
+from urllib.parse import unquote
 
 from byway.admin.requests import RequestLine
 from byway.gateway import Gateway
 from byway.logs import log_exception, writer
 from byway.pipeline.watch import ClientGone
 from byway.problems import Problem
-from byway.routes import chat, health, messages, models, settings, tokens
+from byway.routes import chat, health, messages, models, openapi, tokens
 from byway.routes.authorize import OWNER, PERSON
 from byway.routes.context import AsgiScope, Receive, RequestContext, Route, Send, broken, preflight
 from byway.server import checks
@@ -28,7 +29,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *tokens.ROUTES,
     *models.ROUTES,
     *health.ROUTES,
-    *settings.ROUTES,
+    *openapi.ROUTES,
     *page.ROUTES,
     *login.ROUTES,
     *claude.ROUTES,
@@ -56,8 +57,13 @@ class App:
         self._ids: list[str] = []
         self._paths: dict[str, dict[str, Route]] = {}
         self._below: dict[str, dict[str, Route]] = {}
-        """Routes whose path ends in `*`, by what stands before it."""
+        """Routes whose path ends in `*`, by the part before it."""
+        self._templates: dict[tuple[str, ...], dict[str, Route]] = {}
+        """Routes whose path has a segment in braces, by their segments."""
         for route in ROUTES:
+            if "{" in route.path:
+                self._templates.setdefault(tuple(route.path.split("/")), {})[route.method] = route
+                continue
             paths = self._below if route.path.endswith("*") else self._paths
             paths.setdefault(route.path.removesuffix("*"), {})[route.method] = route
 
@@ -124,6 +130,13 @@ class App:
             if path.startswith(start) and len(path) > len(start):
                 context.tail = path[len(start) :]
                 return by_method
+        segments = path.split("/")
+        for template, by_method in self._templates.items():
+            if len(template) == len(segments):
+                pairs = list(zip(template, segments, strict=True))
+                if all(name == value or name.startswith("{") for name, value in pairs):
+                    context.tail = next(unquote(value) for name, value in pairs if name.startswith("{"))
+                    return by_method
         return {}
 
     def _log(self, context: RequestContext, seconds: float) -> None:

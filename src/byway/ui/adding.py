@@ -2,55 +2,27 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
-from byway.backend import Backend
+from byway.admin import backends, secrets
+from byway.admin.backends import KINDS, BackendKind, BackendTest, NewBackend
+from byway.admin.config import is_builtin_implied
+from byway.admin.secrets import SecretInfo
 from byway.backends.vendors import VENDORS
 from byway.config import BackendSettings
-from byway.config.editing import Append, Edit, edit
-from byway.config.settings import BUILTIN
-from byway.display import window
+from byway.display import count, latency, window
 from byway.local import discovery
 from byway.problems import Problem
+from byway.routes.admin import run
 from byway.routes.context import RequestContext, Route
-from byway.routes.settings import work
-from byway.secrets.names import ENTRIES, Scrubber
-from byway.secrets.vault import SecretStatus
-from byway.ui.backends import HINTS, answer, models
-from byway.ui.claude import work_vault
+from byway.ui.backends import answer, models
 from byway.ui.page import Form, Said, changed, failed, form, query, variable
+from byway.ui.secrets import store_secret
 
 #: Models that a test lists.
 _LISTED: Final = 12
-
-
-class Kind(NamedTuple):
-    """A type of backend as the form knows it."""
-
-    name: str
-    title: str
-    type: str
-    """As in `backends[].type`."""
-    url: str
-    """Its usual address; empty when there is none."""
-    cloud: bool
-    needs: bool = False
-    """The address has to be typed."""
-
-
-def _kinds() -> Iterable[Kind]:
-    for row in VENDORS.values():
-        if row.name != BUILTIN.type:
-            yield Kind(row.name, row.title, row.name, row.url or "", not row.self_hosted, needs=row.url is None)
-    # https://openrouter.ai/docs/quickstart (seen 2026-11-21): OpenAI's API below /api/v1.
-    yield Kind("openrouter", ENTRIES["openrouter"].title, "generic", "https://openrouter.ai/api", True)
-
-
-KINDS: Final = {kind.name: kind for kind in sorted(_kinds(), key=lambda kind: kind.cloud)}
 
 
 class Server(NamedTuple):
@@ -76,9 +48,9 @@ class Servers(NamedTuple):
 class Adder(NamedTuple):
     """The form, with what was typed into it. A key that was typed is not in it."""
 
-    kind: Kind | None
+    kind: BackendKind | None
     implied: bool
-    held: SecretStatus | None = None
+    held: SecretInfo | None = None
     """What is known of its stored key."""
     name: str = ""
     url: str = ""
@@ -89,7 +61,7 @@ class Adder(NamedTuple):
     accept: bool = False
     said: Said | None = None
     added: bool = False
-    kinds: tuple[Kind, ...] = tuple(KINDS.values())
+    kinds: tuple[BackendKind, ...] = tuple(KINDS.values())
 
 
 async def servers(context: RequestContext) -> Servers:
@@ -112,7 +84,7 @@ def _plain(url: str) -> str:
 
 
 def _implied(context: RequestContext) -> bool:
-    return context.runtime.config.backends == (BUILTIN,)
+    return is_builtin_implied(context.runtime.config)
 
 
 async def adder(context: RequestContext, name: str, fields: Form | None = None, said: Said | None = None) -> Adder:
@@ -122,9 +94,9 @@ async def adder(context: RequestContext, name: str, fields: Form | None = None, 
         return Adder(None, _implied(context), said=said)
     held = None
     if kind.cloud:
-        vault = context.gateway.services.vault
-        held = next((one for one in await work(vault.status) if one.entry == kind.name), None)
-    source = "stored" if held and held.where else "typed"
+        listed = await run(lambda: secrets.list_secrets(context.gateway.services.vault))
+        held = next((secret for secret in listed.secrets if secret.name == kind.name), None)
+    source = "stored" if held and held.stored else "typed"
     if fields is None:
         return Adder(kind, _implied(context), held, source=source, said=said)
     typed = fields["variable"]
@@ -158,10 +130,8 @@ async def use(context: RequestContext) -> None:
     if kind is None or kind.cloud:
         said = Said("bad", "That is no server of this machine.")
     else:
-        value: dict[str, Any] = {"name": _free(context, kind.name), "type": kind.type}
-        if fields["url"] != kind.url:
-            value["url"] = fields["url"]
-        said = await _added(context, value, keep=fields["keep"] == "on")
+        new = NewBackend(kind.name, url=fields["url"], keep_builtin=fields["keep"] == "on")
+        said = await _added(context, new)
     await answer(context, "adding", "found", "found", said, found=await servers(context))
 
 
@@ -178,10 +148,11 @@ async def add(context: RequestContext) -> None:
         said = Said("bad", "Choose a type.")
     else:
         try:
-            value, secret = _value(context, kind, fields)
-            settings = await _settings(context, value, secret)
+            new, secret = _new(kind, fields)
+            # An invalid backend is refused before its key is stored.
+            settings = await _settings(context, new, secret)
             said = await (
-                _saved(context, kind, value, secret, fields) if fields["do"] == "save" else _tried(context, settings)
+                _saved(context, kind, new, secret, fields) if fields["do"] == "save" else _tried(context, settings)
             )
         except ValueError as error:
             said = Said("bad", str(error))
@@ -195,117 +166,80 @@ async def add(context: RequestContext) -> None:
     await answer(context, "adding", "adder", "add", said, adder=view)
 
 
-def _value(context: RequestContext, kind: Kind, fields: Form) -> tuple[dict[str, Any], str]:
-    """The backend as the config is to have it, and the key that was typed for it. Raises ValueError."""
-    value: dict[str, Any] = {"name": fields["name"] or _free(context, kind.name), "type": kind.type}
-    if kind.needs and not fields["url"]:
+def _new(kind: BackendKind, fields: Form) -> tuple[NewBackend, str]:
+    """The backend as it was typed, and the API key that was typed for it. Raises ValueError."""
+    if kind.needs_url and not fields["url"]:
         raise ValueError("Where is it? Type its address, such as http://127.0.0.1:8080")
-    usual = VENDORS[kind.type].url
-    url = fields["url"] or kind.url
-    if url and url != usual:
-        value["url"] = url
-    secret = ""
+    key = secret = ""
     if not kind.cloud:
-        if fields["variable"]:
-            value["api_key"] = variable(fields["variable"])
+        key = variable(fields["variable"]) if fields["variable"] else ""
     elif fields["source"] == "variable":
-        value["api_key"] = variable(fields["variable"])
-    else:
-        value["api_key"] = f"${{{ENTRIES[kind.name].variable}}}"
-        if fields["source"] == "typed":
-            secret = fields["key"]
-            if not secret:
-                raise ValueError("Type the key, or choose another place for it.")
-    if listed := models(fields["models"]):
-        value["models"] = listed
-    return value, secret
+        key = variable(fields["variable"])
+    elif fields["source"] == "typed":
+        secret = fields["key"]
+        if not secret:
+            raise ValueError("Type the key, or choose another place for it.")
+    listed = tuple(models(fields["models"]))
+    return NewBackend(kind.name, fields["name"], fields["url"], key, listed, fields["keep"] == "on"), secret
 
 
-def _free(context: RequestContext, name: str) -> str:
-    """A name that no backend has yet: `vllm`, else `vllm-2`."""
-    taken = {one.name for one in context.runtime.config.backends if not _implied(context)}
-    number = 2
-    free = name
-    while free in taken:
-        free, number = f"{name}-{number}", number + 1
-    return free
-
-
-async def _settings(context: RequestContext, value: dict[str, Any], secret: str) -> BackendSettings:
-    """What the backend would be if the config had it; raises Problem with the complaints of that config."""
-    filing = context.gateway.services.config_file
-
-    def checked() -> BackendSettings:
-        return filing.check(edit(filing.read().text, [Append(("backends",), value)])).backends[-1]
-
-    found = await work(checked)
-    return msgspec.structs.replace(found, api_key=secret, off="", missing=()) if secret else found
+async def _settings(context: RequestContext, new: NewBackend, secret: str) -> BackendSettings:
+    """The settings of the backend as if the config had it. Raises Problem with every error of that config."""
+    file = context.gateway.services.config_file
+    value = backends.backend_value(context.runtime.config, new)
+    return await run(lambda: backends.new_settings(file, value, secret))
 
 
 async def _tried(context: RequestContext, settings: BackendSettings) -> Said:
-    """Ask it for its models, as Byway would."""
-    if settings.off:
-        hint = "Type the key here, keep it under Secrets, or set the variable where Byway starts."
-        return Said("bad", f"{settings.off[:1].upper()}{settings.off[1:]}.", hint)
-    # Whether the key is right shows only when it is asked for its list.
-    live = Backend(msgspec.structs.replace(settings, models=(), windows={}), context.runtime.config.timeouts, 1)
-    try:
-        await live.refresh(time.monotonic())
-    finally:
-        if live.upstream is not None:
-            await live.upstream.close()
-    scrub = Scrubber((settings.api_key or "",)).scrub
-    if live.state != "ready":
-        hint = HINTS.get(live.problem_kind, "") if live.problem_kind else ""
-        return Said("bad", context.runtime.scrubber.scrub(scrub(live.message)), hint)
-    served = live.models or ()
-    took = f"{(live.latency or 0) * 1000:,.0f} ms"
-    absent = [one for one in settings.models if one not in served]
-    if absent:
+    """Request its list of models, as Byway would."""
+    test = await backends.try_backend(settings, context.runtime.config.timeouts, context.runtime.scrubber)
+    if not test.good:
+        return Said("bad", test.message, test.hint)
+    took = latency(test.latency_ms or 0)
+    if test.missing:
         return Said(
             "warn",
-            f"It answers in {took}, and does not list {', '.join(absent[:5])}.",
+            f"It answers in {took}, and does not list {', '.join(test.missing[:5])}.",
             "Correct the names, or save it all the same: some servers load a model when it is asked for.",
-            _listed(live),
+            _listed(test),
         )
-    if not served:
+    if not test.models:
         return Said("warn", f"It answers in {took}, and serves no model yet.", "Load or pull one there.")
-    return Said(
-        "good",
-        f"It answers in {took} and serves {len(served)} model{'s' if len(served) != 1 else ''}.",
-        "",
-        _listed(live),
+    return Said("good", f"It answers in {took} and serves {count(len(test.models), 'model')}.", "", _listed(test))
+
+
+def _listed(test: BackendTest) -> tuple[str, ...]:
+    lines = tuple(
+        f"{model.name}  {window(model.window)}" if model.window else model.name for model in test.models[:_LISTED]
     )
+    return (*lines, f"and {len(test.models) - _LISTED} more") if len(test.models) > _LISTED else lines
 
 
-def _listed(live: Backend) -> tuple[str, ...]:
-    served = live.models or ()
-    lines = []
-    for model in served[:_LISTED]:
-        facts = live.registry.get(model)
-        lines.append(f"{model}  {window(facts.window)}" if facts.window else model)
-    return (*lines, f"and {len(served) - _LISTED} more") if len(served) > _LISTED else tuple(lines)
-
-
-async def _saved(context: RequestContext, kind: Kind, value: dict[str, Any], secret: str, fields: Form) -> Said:
-    where = ""
+async def _saved(context: RequestContext, kind: BackendKind, new: NewBackend, secret: str, fields: Form) -> Said:
+    stored = ""
     if secret:
-        where = await work_vault(context, kind.name, secret, accepted=fields["accept"] == "on")
-    said = await _added(context, value, keep=fields["keep"] == "on")
-    if said.kind == "good" and where:
-        return said._replace(hint=f"Its key is in the {where}. {said.hint}".strip())
+        change = await store_secret(context, kind.name, secret, accept_file=fields["accept"] == "on")
+        stored = change.stored
+    said = await _added(context, new)
+    if said.kind == "good" and stored:
+        return said._replace(hint=f"Its key is in the {stored}. {said.hint}".strip())
     return said
 
 
-async def _added(context: RequestContext, value: dict[str, Any], *, keep: bool) -> Said:
-    """Put a backend into the config; `keep`: with the built-in model, which otherwise goes with the first one."""
-    edits: list[Edit] = [Append(("backends",), value)]
-    if keep and _implied(context):
-        edits.append(Append(("backends",), {"name": BUILTIN.name, "type": BUILTIN.type}))
-    name = value["name"]
-    said = await changed(context, edits, f"backend {name} added", "", f"{name} is added")
-    context.runtime = context.gateway.runtime
-    return said
+async def _added(context: RequestContext, new: NewBackend) -> Said:
+    """Add a backend to the config."""
+    try:
+        name = backends.backend_value(context.runtime.config, new)["name"]
+    except Problem as problem:
+        return failed(context, problem)
+    named = msgspec.structs.replace(new, name=name)
+    return await changed(
+        context,
+        lambda current: backends.add_backend(current, named)[1],
+        f"backend {name} added",
+        "",
+        f"{name} is added",
+    )
 
 
 ROUTES = (

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import datetime
 import re
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
+from byway.admin import config as configs
+from byway.admin import keys
+from byway.admin.keys import KeyValue
 from byway.config import static_changes, validators
 from byway.config.editing import Edit, Set
 from byway.problems import Problem
+from byway.routes.admin import change_keys, run, who
 from byway.routes.context import RequestContext, Route
-from byway.routes.settings import lines, who, work
 from byway.scopes import Scope
 from byway.ui.page import Said, changed, etag, failed, form, go, number, part, seen, show, status, tried, wants_part
 
@@ -108,12 +111,11 @@ async def _server(context: RequestContext) -> dict[str, Any]:
 
 
 async def _keys(context: RequestContext) -> dict[str, Any]:
-    found = await work(context.gateway.services.store.keys)
-    configured = [key for key in context.runtime.config.api_keys.api_keys]
+    stored = await run(lambda: keys.list_keys(context.gateway.services.store))
     return {
-        "keys": [one for one in found if one.live],
-        "dead": [one for one in found if not one.live][:20],
-        "configured": configured,
+        "keys": [key for key in stored if key.is_active],
+        "dead": [key for key in stored if not key.is_active][:20],
+        "configured": keys.configured_keys(context.runtime.config),
         "scopes": SCOPES,
         "closed": context.runtime.keyring.blocking,
         "mode": context.runtime.config.api_keys.mode,
@@ -123,8 +125,8 @@ async def _keys(context: RequestContext) -> dict[str, Any]:
 async def _history(context: RequestContext) -> dict[str, Any]:
     services = context.gateway.services
     return {
-        "versions": await work(services.config_file.versions),
-        "audit": await work(lambda: services.store.audit_entries(50)),
+        "versions": await run(lambda: configs.list_versions(services.config_file)),
+        "audit": await run(lambda: services.store.audit_entries(50)),
     }
 
 
@@ -180,45 +182,41 @@ async def create(context: RequestContext) -> None:
     fields = await form(context)
     store = context.gateway.services.store
     scopes = [scope for scope, _, _ in SCOPES if fields[f"scope:{scope}"] == "on"]
-    ends = None
-    if fields["ends"]:
-        try:
-            ends = datetime.datetime.fromisoformat(fields["ends"]).replace(tzinfo=datetime.UTC)
-        except ValueError:
-            await _card(context, "keys", Said("bad", "The end is a day: 2027-12-31."))
-            return
-    try:
-        key, plain = await work(lambda: store.add_key(fields["name"], scopes, ends, who(context)))
-    except Problem as problem:
-        await _card(context, "keys", failed(context, problem))
+    if not scopes:
+        await _card(context, "keys", Said("bad", "A key needs a scope."))
         return
-    await _let_in(context)
-    await _card(context, "keys", None, plain=plain, made=key)
+    author = who(context)
+    await _hand_over(context, lambda: keys.create_key(store, fields["name"], scopes, fields["ends"], author))
 
 
 async def rotate(context: RequestContext) -> None:
     """Give a key another value."""
     fields = await form(context)
     store = context.gateway.services.store
+    author = who(context)
+    await _hand_over(context, lambda: keys.rotate_key(store, fields["id"], author))
+
+
+async def _hand_over(context: RequestContext, service: Callable[[], KeyValue]) -> None:
+    """Create or rotate a key, and show its value once."""
     try:
-        key, plain = await work(lambda: store.rotate_key(fields["id"], who(context)))
+        made = await change_keys(context, service)
     except Problem as problem:
         await _card(context, "keys", failed(context, problem))
         return
-    await _let_in(context)
-    await _card(context, "keys", None, plain=plain, made=key)
+    await _card(context, "keys", None, plain=made.value, made=made.key)
 
 
 async def revoke(context: RequestContext) -> None:
     """Let a key open nothing any more."""
     fields = await form(context)
     store = context.gateway.services.store
+    author = who(context)
     try:
-        key = await work(lambda: store.revoke_key(fields["id"], who(context)))
+        key = await change_keys(context, lambda: keys.revoke_key(store, fields["id"], author))
     except Problem as problem:
         await _card(context, "keys", failed(context, problem))
         return
-    await _let_in(context)
     await _card(
         context,
         "keys",
@@ -226,23 +224,18 @@ async def revoke(context: RequestContext) -> None:
     )
 
 
-async def _let_in(context: RequestContext) -> None:
-    """Have the door know at once what the store knows."""
-    stored = await work(context.gateway.services.store.key_records)
-    context.gateway.runtime.take_keys(stored)
-
-
 async def version(context: RequestContext) -> None:
     """What one version of the config changed."""
     wanted = number(context.tail)
-    found = await work(lambda: context.gateway.services.config_file.version(wanted))
+    file, scrub = context.gateway.services.config_file, context.runtime.scrubber.scrub
+    found = await run(lambda: configs.version_changes(file, wanted, scrub))
     await show(
         context,
         "version",
         f"Version {wanted}",
         here="/api",
         found=found,
-        changes=await work(lambda: lines(context, wanted)),
+        changes=found.changes,
         etag=await etag(context),
     )
 
@@ -251,10 +244,10 @@ async def rollback(context: RequestContext) -> None:
     """Go back to a version."""
     fields = await form(context)
     wanted = number(fields["version"])
-    services = context.gateway.services
+    services, author = context.gateway.services, who(context)
     said = await tried(
         context,
-        lambda: services.config_file.rollback(wanted, who(context), fields["etag"] or None),
+        lambda: configs.rollback_config(services.config_file, wanted, author, fields["etag"] or None),
         lambda _: Said("good", f"The config is that of version {wanted} again."),
     )
     if said.kind == "good" and not wants_part(context):

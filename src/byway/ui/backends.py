@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Any, Final, NamedTuple
 
+from msgspec import UNSET, UnsetType
+
 from byway import platform
-from byway.backend import Backend
-from byway.config import Config
-from byway.config.editing import Edit, Remove, Set, meaning, value_at
-from byway.config.settings import BUILTIN
-from byway.display import window
-from byway.local import edits
-from byway.problems import Kind, Problem
+from byway.admin import backends as services
+from byway.admin.backends import BackendInfo, BackendRemoval, BackendUpdate, ModelSpec
+from byway.admin.config import CurrentConfig
+from byway.config.editing import Edit
+from byway.display import count, latency, window
+from byway.problems import Problem
+from byway.routes.admin import read_current
 from byway.routes.context import RequestContext, Route
-from byway.routes.settings import work
 from byway.ui.claude import STATES
 from byway.ui.page import Form, Said, changed, failed, form, part, query, status, variable, wants_part
 
@@ -27,17 +26,6 @@ _SHOWN: Final = 3
 _LARGEST: Final = 1 << 30
 #: A name, and behind it `65536`, `65,536` or `64k`.
 _LINE: Final = re.compile(r"(\S.*?)(?:[\s=]+(?:(\d[\d,_]{2,})|(\d{1,5})[kK]))?")
-
-#: What to do, by what is wrong, where the words of the Problem do not say it.
-HINTS: Final[Mapping[Kind, str]] = {
-    "timeout": "It may be busy, or something else listens at that address.",
-    "refused": "Its key is missing or wrong: set it under Secrets, or correct the variable that has it.",
-    "billing": "The account there has no credit left.",
-    "model_not_found": "There is no list of models at that address. Correct it, or name the models yourself.",
-    "upstream": "The server itself has failed: its own log says why.",
-    "broken": "Is it another type of server?",
-    "rate_limit": "It wants fewer requests. Try again in a while.",
-}
 
 
 class Model(NamedTuple):
@@ -93,36 +81,6 @@ class Editor(NamedTuple):
     said: Said | None = None
 
 
-class File(NamedTuple):
-    """The config file as it is now: what it means, and its backends as they are written."""
-
-    config: Config
-    written: list[Any]
-    etag: str
-
-    @property
-    def fresh(self) -> bool:
-        """It names no backend, so the built-in model answers."""
-        return not self.written
-
-    def at(self, name: str) -> int | None:
-        """The place of a backend in the file."""
-        places = (at for at, one in enumerate(self.config.backends) if one.name == name)
-        return None if self.fresh else next(places, None)
-
-
-async def file(context: RequestContext) -> File:
-    """The config file; raises Problem when it is not good."""
-    filing = context.gateway.services.config_file
-
-    def read() -> File:
-        paper = filing.read()
-        written = value_at(meaning(paper.text), ("backends",))
-        return File(filing.check(paper.text), written if isinstance(written, list) else [], paper.etag)
-
-    return await work(read)
-
-
 async def answer(
     context: RequestContext, template: str, block: str, card: str, said: Said | None, **views: Any
 ) -> None:
@@ -141,51 +99,32 @@ async def answer(
 
 async def table(context: RequestContext) -> Table:
     """Every backend as it is now."""
-    live = list(context.runtime.backends.values())
-    implied = context.runtime.config.backends == (BUILTIN,)
-    rows = tuple([await _row(context, one, implied) for one in live])
-    moving = any(one.state in ("loading", "unknown") for one in live)
-    retried = any(row.own and row.word == "failed" for row in rows)
-    return Table(rows, 2 if moving else 5 if retried else 0, platform.available_memory())
+    backends = await services.list_backends(context.runtime)
+    moving = any(backend.state in ("loading", "unknown") for backend in backends)
+    retried = any(backend.managed and backend.state == "failed" for backend in backends)
+    return Table(tuple(map(_row, backends)), 2 if moving else 5 if retried else 0, platform.available_memory())
 
 
-async def _row(context: RequestContext, live: Backend, implied: bool) -> Row:
-    state, word = STATES[live.state]
-    own = live.vendor.managed
-    scrub = context.runtime.scrubber.scrub
-    message = "" if live.state in ("ready", "unknown") else scrub(live.message)
-    hint = HINTS.get(live.problem_kind, "") if live.problem_kind and live.state == "failed" else ""
-    if live.settings.missing and live.state == "off":
-        hint = "Keep it under Secrets, or set it where Byway starts."
-    memory = await asyncio.to_thread(platform.resident_memory, live.pid) if live.pid is not None else None
-    models = tuple(Model(name, _window(live, name)) for name in live.models or ())
-    latency = f"{live.latency * 1000:,.0f} ms" if live.latency is not None and live.state == "ready" else ""
-    path = live.settings.path or ""
-    address = live.settings.url or live.vendor.url or ""
-    if own:
-        address = PurePath(path).name or "the built-in weights"
+def _row(backend: BackendInfo) -> Row:
+    state, word = STATES[backend.state]
+    models = tuple(Model(model.name, window(model.window) if model.window else "") for model in backend.models)
     shown = _SHOWN if len(models) > _SHOWN + 1 else len(models)
     return Row(
-        live.name,
-        live.vendor.title,
-        address,
-        path,
+        backend.name,
+        backend.title,
+        backend.url if not backend.managed else PurePath(backend.path).name or "the built-in weights",
+        backend.path,
         state,
         word,
-        message,
-        hint,
-        latency,
-        memory,
+        "" if backend.state in ("ready", "unknown") else backend.message,
+        backend.hint if backend.state in ("failed", "off") else "",
+        latency(backend.latency_ms) if backend.latency_ms is not None and backend.state == "ready" else "",
+        backend.memory,
         models[:shown],
         models[shown:],
-        own,
-        implied,
+        backend.managed,
+        backend.implied,
     )
-
-
-def _window(live: Backend, model: str) -> str:
-    facts = live.registry.get(model)
-    return window(facts.window) if facts.window else ""
 
 
 async def rows(context: RequestContext) -> None:
@@ -206,63 +145,60 @@ async def check(context: RequestContext) -> None:
     name = (await form(context))["name"]
     runtime = context.runtime
     if not name:
-        await runtime.refresh()
-        for own in [one.name for one in runtime.backends.values() if one.pid is not None]:
-            with contextlib.suppress(Problem):
-                await runtime.probe(own)
-        ready = sum(one.state == "ready" for one in runtime.backends.values())
-        asked = sum(one.state != "off" for one in runtime.backends.values())
+        checked = await services.check_backends(runtime)
+        ready = sum(backend.state == "ready" for backend in checked)
+        asked = sum(backend.state != "off" for backend in checked)
         await _card(context, Said("good" if ready == asked else "warn", f"{ready} of {asked} answer."))
         return
-    live = runtime.backends.get(name)
-    if live is None:
+    if name not in runtime.backends:
         await _card(context, Said("warn", f"{name} is there no more."))
         return
-    if live.state == "asleep":
-        await _card(context, Said("good", f"{name} is asleep: the next request wakes it."))
-        return
     try:
-        await runtime.probe(name)
+        backend = await services.check_backend(runtime, name)
     except Problem as problem:
         await _card(context, failed(context, problem))
         return
-    await _card(context, _checked(context, live))
+    await _card(context, _checked(backend))
 
 
-def _checked(context: RequestContext, live: Backend) -> Said:
-    if live.state == "ready":
-        many = len(live.models or ())
-        took = f" in {live.latency * 1000:,.0f} ms" if live.latency is not None else ""
-        return Said("good", f"{live.name} answers{took}, with {many} model{'s' if many != 1 else ''}.")
-    message = context.runtime.scrubber.scrub(live.message)
-    hint = HINTS.get(live.problem_kind, "") if live.problem_kind else ""
-    return Said("bad", f"{live.name}: {message}" if message else f"{live.name} does not answer.", hint)
+def _checked(backend: BackendInfo) -> Said:
+    if backend.state == "asleep":
+        return Said("good", f"{backend.name} is asleep: the next request wakes it.")
+    if backend.state == "ready":
+        took = f" in {latency(backend.latency_ms)}" if backend.latency_ms is not None else ""
+        return Said("good", f"{backend.name} answers{took}, with {count(len(backend.models), 'model')}.")
+    text = f"{backend.name}: {backend.message}" if backend.message else f"{backend.name} does not answer."
+    return Said("bad", text, backend.hint)
 
 
 async def remove(context: RequestContext) -> None:
     """Take a backend out of the config, with every alias' way to it."""
     name = (await form(context))["name"]
+    removed: list[BackendRemoval] = []
+
+    def edits(current: CurrentConfig) -> Sequence[Edit]:
+        removed[:] = [services.remove_backend(current, name)]
+        return removed[0].edits
+
     try:
-        paper = await file(context)
+        current = await read_current(context)
     except Problem as problem:
         await _card(context, failed(context, problem))
         return
-    at = paper.at(name)
-    if at is None:
+    if current.backend_index(name) is None:
         why = (
             "It runs because the config names no backend: add one that is to answer instead."
-            if paper.fresh
+            if current.is_builtin_implied
             else "Somebody has taken it out meanwhile."
         )
         await _card(context, Said("warn", f"{name} is not in the config.", why))
         return
-    changes = edits.unload_edits(paper.config, at)
-    said = await changed(context, changes, f"backend {name} removed", paper.etag, f"{name} is removed")
+    said = await changed(context, edits, f"backend {name} removed", "", f"{name} is removed")
     if said.kind == "good":
         hint = said.hint
-        if len(changes) > 1:
-            hint += f" Aliases that led to it: {', '.join(str(one.path[1]) for one in changes[1:])}."
-        if len(paper.config.backends) == 1:
+        if removed[0].aliases:
+            hint += f" Aliases that led to it: {', '.join(removed[0].aliases)}."
+        if removed[0].is_last:
             hint += " No backend is left in the config, so the built-in model answers."
         said = said._replace(hint=hint.strip())
     await _card(context, said)
@@ -276,13 +212,13 @@ async def editor(context: RequestContext, name: str) -> Editor | None:
     if not name:
         return None
     try:
-        paper = await file(context)
+        paper = await read_current(context)
     except Problem as problem:
         return Editor(name, "", "", "", "", False, "", "", failed(context, problem))
-    at = paper.at(name)
+    at = paper.backend_index(name)
     if at is None or paper.config.backends[at].managed:
         return None
-    written = paper.written[at] if isinstance(paper.written[at], dict) else {}
+    written = paper.written_backends[at] if isinstance(paper.written_backends[at], dict) else {}
     live = context.runtime.backends.get(name)
     key = text(written.get("api_key"))
     return Editor(
@@ -316,17 +252,17 @@ def _lines(models: Any) -> list[str]:
     return [line for line in lines if line]
 
 
-def models(typed: str) -> list[Any]:
+def models(typed: str) -> list[str | ModelSpec]:
     """What was typed, a model in each line, as `models` of the config has it. Raises ValueError."""
-    listed: list[Any] = []
+    listed: list[str | ModelSpec] = []
     for line in re.split(r"\n|,(?!\d{3}\b)", typed):
-        one = _LINE.fullmatch(line.strip())
-        if one is None:
+        match = _LINE.fullmatch(line.strip())
+        if match is None:
             continue
-        window = int(re.sub(r"[,_]", "", one[2])) if one[2] else 1024 * int(one[3] or 0)
+        window = int(re.sub(r"[,_]", "", match[2])) if match[2] else 1024 * int(match[3] or 0)
         if window > _LARGEST:
             raise ValueError(f"{line.strip()[:80]!r}: no window is that large.")
-        listed.append({"id": one[1], "window": window} if window else one[1])
+        listed.append(ModelSpec(match[1], window) if window else match[1])
     return listed
 
 
@@ -346,12 +282,14 @@ async def save(context: RequestContext) -> None:
         await answer(context, "backends", "editor", "", said, editor=Editor(name, "", "", "", "", False, "", "", said))
         return
     try:
-        paper = await file(context)
-        at = paper.at(name)
-        if at is None:
-            raise ValueError(f"{name} is there no more.")
-        changes = _edits(("backends", at), fields, now)
-        said = await changed(context, changes, f"backend {name}", fields["etag"], f"{name} is saved")
+        update = _update(fields, now)
+        said = await changed(
+            context,
+            lambda current: services.update_backend(current, name, update),
+            f"backend {name}",
+            fields["etag"],
+            f"{name} is saved",
+        )
     except ValueError as error:
         said = Said("bad", str(error))
     except Problem as problem:
@@ -369,19 +307,17 @@ def _shown(key: str) -> str:
     return key if key.startswith("${") or not key else ""
 
 
-def _edits(path: tuple[str, int], fields: Form, now: Editor) -> Sequence[Edit]:
+def _update(fields: Form, now: Editor) -> BackendUpdate:
     """What the form changes; raises ValueError."""
-    changes: list[Edit] = []
-    if fields["url"] != now.url:
-        changes.append(Set((*path, "url"), fields["url"]) if fields["url"] else Remove((*path, "url")))
-    if fields["key"] != now.key and fields["key"]:
-        changes.append(Set((*path, "api_key"), variable(fields["key"])))
-    elif fields["key"] != now.key:
-        changes.append(Remove((*path, "api_key")))
+    key: str | UnsetType = UNSET
+    if fields["key"] != now.key:
+        key = variable(fields["key"]) if fields["key"] else ""
     typed = models(fields["models"])
-    if typed != models(now.models):
-        changes.append(Set((*path, "models"), typed) if typed else Remove((*path, "models")))
-    return changes
+    return BackendUpdate(
+        fields["url"] if fields["url"] != now.url else UNSET,
+        key,
+        tuple(typed) if typed != models(now.models) else UNSET,
+    )
 
 
 ROUTES = (

@@ -7,7 +7,9 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from byway.admin import exports
+from byway.admin import aliases, exports, secrets
+from byway.admin import config as configs
+from byway.admin.aliases import AliasInfo
 from byway.admin.verify import Verdict, verify
 from byway.config.editing import Edit, Remove, Set
 from byway.config.settings import SearchProviderSettings
@@ -15,14 +17,12 @@ from byway.problems import Problem
 from byway.providers.protocol import SearchError, SearchQuery, WebResult
 from byway.providers.registry import PROVIDERS
 from byway.routes import health
+from byway.routes.admin import run, who
 from byway.routes.authorize import require_admin
 from byway.routes.context import RequestContext, Route
-from byway.routes.settings import who, work
-from byway.routing import route as routing
 from byway.runtime import Runtime
 from byway.search.chain import Searcher
-from byway.secrets.names import ENTRIES, literal
-from byway.secrets.vault import KeychainUnavailable, VaultError
+from byway.secrets.names import ENTRIES
 from byway.ui.login import closed
 from byway.ui.page import (
     Form,
@@ -42,9 +42,9 @@ from byway.ui.page import (
     variable,
     wants_part,
 )
+from byway.ui.secrets import store_secret
 
 QUICK: Final = "Quick Setup"
-SLOTS: Final = (*routing.SLOTS, "default")
 _USES: Final = {
     "haiku": "small calls: titles, summaries of pages, searches",
     "sonnet": "the usual main model, many subagents",
@@ -99,27 +99,22 @@ def _window(facts: Any) -> str:
 
 
 async def rows(runtime: Runtime) -> list[Row]:
-    """The slots, then what else the config has."""
-    aliases = runtime.aliases
-    names = [*SLOTS, *(name for name in aliases if name not in SLOTS)]
-    return [await _row(runtime, name, ", ".join(aliases.get(name, ()))) for name in names]
+    """The slots, then every other alias of the config."""
+    return [_row(runtime, alias) for alias in aliases.list_aliases(runtime)]
 
 
-async def _row(runtime: Runtime, name: str, targets: str) -> Row:
-    use = _USES.get(name, "a pattern" if any(mark in name for mark in "*?[") else "this name")
-    asked = f"claude-{name}" if name in routing.SLOTS else name
-    try:
-        route = runtime.resolve(asked)
-    except Problem:
-        if not targets:
-            return Row(name, use, "", "nowhere", "none", "not set")
-        return Row(name, use, targets, "nowhere", "bad", "no backend serves it")
-    place = route.targets[0]
-    state, word = standing(runtime, place.backend)
-    shown = " then ".join(f"{one.backend}/{one.model}" for one in route.targets)
-    if not targets and route.alias:
-        return Row(name, use, "", f"{shown}", state, f"by {route.alias}")
-    return Row(name, use, targets, shown, state, word)
+def _row(runtime: Runtime, alias: AliasInfo) -> Row:
+    is_pattern = any(mark in alias.name for mark in "*?[")
+    use = _USES.get(alias.name, "a pattern" if is_pattern else "this name")
+    targets = ", ".join(alias.targets)
+    if not alias.resolved:
+        state, word = ("bad", "no backend serves it") if targets else ("none", "not set")
+        return Row(alias.name, use, targets, "nowhere", state, word)
+    state, word = standing(runtime, alias.resolved[0].backend)
+    shown = " then ".join(target.name for target in alias.resolved)
+    if not targets and alias.alias:
+        return Row(alias.name, use, "", shown, state, f"by {alias.alias}")
+    return Row(alias.name, use, targets, shown, state, word)
 
 
 def standing(runtime: Runtime, backend: str) -> tuple[str, str]:
@@ -231,7 +226,7 @@ async def _quick(context: RequestContext) -> dict[str, Any]:
     if chosen and not any(one.value == chosen for one in found):
         chosen = next((one.value for one in found if one.value.partition("/")[2] == chosen), "")
     try:
-        versions = await work(context.gateway.services.config_file.versions)
+        versions = await run(lambda: configs.list_versions(context.gateway.services.config_file, 2))
     except Problem:
         # Without a history there is nothing to go back to; that is for Troubleshooting to say.
         versions = []
@@ -251,7 +246,8 @@ async def _aliases(context: RequestContext) -> dict[str, Any]:
 
 async def _search(context: RequestContext) -> dict[str, Any]:
     settings, text = context.runtime.config.web_search, (await paper(context)).text
-    held = {one.entry: one for one in await work(context.gateway.services.vault.status) if one.entry in ENTRIES}
+    listed = await run(lambda: secrets.list_secrets(context.gateway.services.vault))
+    held = {secret.name: secret for secret in listed.secrets}
     return {
         "web": settings,
         "providers": _PROVIDER_ROWS,
@@ -292,9 +288,12 @@ async def apply(context: RequestContext) -> None:
     if not any(one.value == chosen for one in choices(context.runtime)):
         await _card(context, "quick", Said("bad", "That model is not served any more.", "Choose one of the list."))
         return
-    edits: list[Edit] = [Set(("model_aliases", slot), literal(chosen)) for slot in SLOTS]
     said = await changed(
-        context, edits, QUICK, fields["etag"], f"{chosen.partition('/')[2]} answers to every name of Claude's"
+        context,
+        aliases.all_slots(chosen),
+        QUICK,
+        fields["etag"],
+        f"{chosen.partition('/')[2]} answers to every name of Claude's",
     )
     await _applied(context, said)
 
@@ -302,10 +301,12 @@ async def apply(context: RequestContext) -> None:
 async def undo(context: RequestContext) -> None:
     """Take Quick Setup back."""
     fields = await form(context)
-    services = context.gateway.services
+    services, author = context.gateway.services, who(context)
     said = await tried(
         context,
-        lambda: services.config_file.rollback(number(fields["version"]), who(context), fields["etag"] or None),
+        lambda: configs.rollback_config(
+            services.config_file, number(fields["version"]), author, fields["etag"] or None
+        ),
         lambda _: Said("good", "As it was before."),
     )
     await _applied(context, said)
@@ -331,16 +332,12 @@ async def _applied(context: RequestContext, said: Said) -> None:
 async def alias(context: RequestContext) -> None:
     """Save the aliases of the table; one that is left empty goes."""
     fields = await form(context)
-    aliases = (await seen(context, fields["etag"])).model_aliases
-    edits: list[Edit] = []
-    for field, value in fields.items():
-        if not field.startswith("alias:"):
-            continue
-        name, targets = field.removeprefix("alias:"), _targets(value)
-        if targets != tuple(aliases.get(name, ())):
-            edits.append(_alias(name, targets))
+    typed = {
+        field.removeprefix("alias:"): _targets(value) for field, value in fields.items() if field.startswith("alias:")
+    }
     if fields["name"] and fields["targets"]:
-        edits.append(_alias(fields["name"], _targets(fields["targets"])))
+        typed[fields["name"]] = _targets(fields["targets"])
+    edits = aliases.changed_aliases(await seen(context, fields["etag"]), typed)
     said = await changed(context, edits, "model aliases", fields["etag"])
     context.runtime = context.gateway.runtime
     await _card(context, "aliases", said, **(await _typed(context, fields, said) if said.kind == "bad" else {}))
@@ -360,27 +357,19 @@ def _targets(text: str) -> tuple[str, ...]:
     return tuple(one for part in text.split(",") if (one := part.strip()))
 
 
-def _alias(name: str, targets: tuple[str, ...]) -> Edit:
-    path = ("model_aliases", name)
-    if not targets:
-        return Remove(path)
-    written = [literal(one) for one in targets]
-    return Set(path, written[0] if len(written) == 1 else written)
-
-
 async def lead(context: RequestContext) -> None:
     """What a typed name would do."""
     name = query(context)["name"].strip()[:200]
     runtime, led = context.runtime, None
     if name:
         try:
-            route = runtime.resolve(name)
+            resolution = aliases.resolve_name(runtime, name)
         except Problem as problem:
             led = Said("bad", "It leads nowhere: 404.", problem.message)
         else:
-            to = ", then ".join(f"{one.backend}/{one.model}" for one in route.targets)
-            by = f"by the alias {route.alias}" if route.alias else "it is a model's own name"
-            led = Said("good", to, f"{by}; {standing(runtime, route.targets[0].backend)[1]}")
+            to = ", then ".join(target.name for target in resolution.targets)
+            by = f"by the alias {resolution.alias}" if resolution.alias else "it is a model's own name"
+            led = Said("good", to, f"{by}; {standing(runtime, resolution.targets[0].backend)[1]}")
     if wants_part(context):
         await part(context, "claude", "led", led=led)
     else:
@@ -396,7 +385,7 @@ async def search(context: RequestContext) -> None:
 
 
 async def _saved(context: RequestContext, fields: Form) -> Said:
-    services, settings = context.gateway.services, (await seen(context, fields["etag"])).web_search
+    settings = (await seen(context, fields["etag"])).web_search
     provider = fields["provider"]
     if provider not in PROVIDERS:
         return Said("bad", "Choose a provider.")
@@ -428,33 +417,15 @@ async def _saved(context: RequestContext, fields: Form) -> Said:
             if not fields["key"]:
                 return Said("bad", "Type the key, or choose another place for it.")
             try:
-                where = await work_vault(context, entry.name, fields["key"], accepted=fields["accept"] == "on")
+                change = await store_secret(context, entry.name, fields["key"], accept_file=fields["accept"] == "on")
             except Problem as problem:
                 return failed(context, problem)
-            kept = f" The key is in the {where}."
+            kept = f" The key is in the {change.stored}."
         edits.append(Set(("web_search", "api_key"), f"${{{entry.variable}}}"))
     said = await changed(context, edits, "web search", fields["etag"])
     if said.kind == "good" and kept:
-        await services.reload()
         return Said("good", "Saved.", f"{kept} {said.hint}".strip())
     return said
-
-
-async def work_vault(context: RequestContext, entry: str, value: str, *, accepted: bool) -> str:
-    """Keep a secret; where it is now. Raises Problem in words."""
-    vault, store = context.gateway.services.patient(), context.gateway.services.store
-
-    def keep() -> str:
-        try:
-            where: str = vault.set(entry, value, file_accepted=accepted)
-        except KeychainUnavailable as error:
-            raise ValueError(f"{error} Tick the box below to accept a file that only you can read.") from None
-        except VaultError as error:
-            raise ValueError(str(error)) from None
-        store.add_audit_entry(who(context), "secret set", f"{entry}: {where}")
-        return where
-
-    return await work(keep)
 
 
 async def test(context: RequestContext) -> None:

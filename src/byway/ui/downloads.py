@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
-from byway.local.downloads import BackgroundDownload
+from byway.admin import downloads
+from byway.admin.downloads import DownloadInfo
+from byway.admin.errors import as_problems
+from byway.local.downloads import BackgroundDownload, Downloads
+from byway.problems import Problem
 from byway.routes.context import RequestContext, Route
 from byway.ui.backends import answer
-from byway.ui.page import Form, Said, form, part, query, wants_part
+from byway.ui.page import Form, Said, failed, form, part, query, wants_part
 
 
 class Jobs(NamedTuple):
@@ -25,8 +29,8 @@ class Jobs(NamedTuple):
 
 def jobs(context: RequestContext, before: int = 0) -> Jobs:
     """The downloads; `before`: so many ran when the page looked last."""
-    downloads = context.gateway.services.downloads
-    return Jobs(tuple(downloads.jobs), downloads.running, downloads.room(), downloads.running < before)
+    running = context.gateway.services.downloads
+    return Jobs(tuple(running.jobs), running.running, running.room(), running.running < before)
 
 
 async def progress(context: RequestContext) -> None:
@@ -37,56 +41,50 @@ async def progress(context: RequestContext) -> None:
 
 
 async def download(context: RequestContext) -> None:
-    """Begin a download."""
+    """Start a download."""
     what = (await form(context))["what"]
-    config = context.runtime.config
-    said = None
+    services, config = context.gateway.services, context.runtime.config
     if not what:
-        said = Said("bad", "What is it called?", "`owner/repo` of the hub, or the URL of a .gguf file.")
+        said: Said | None = Said("bad", "What is it called?", "`owner/repo` of the hub, or the URL of a .gguf file.")
     else:
-        said = _begun(
-            lambda: context.gateway.services.downloads.begin(what, config.local_models, local_only=config.local_only)
-        )
+        said = _begun(context, lambda: downloads.start_download(services.downloads, what, config))
     view = jobs(context)._replace(begun=said is None and wants_part(context))
     await answer(context, "downloads", "downloads", "downloads", said, jobs=view)
 
 
 async def again(context: RequestContext) -> None:
-    """Go on with a download."""
+    """Resume a download."""
     number = _job(await form(context))
-    config = context.runtime.config
-    said = _begun(
-        lambda: context.gateway.services.downloads.again(number, config.local_models, local_only=config.local_only)
-    )
+    services, config = context.gateway.services, context.runtime.config
+    said = _begun(context, lambda: downloads.resume_download(services.downloads, number, config))
     await answer(context, "downloads", "downloads", "downloads", said, jobs=jobs(context))
 
 
-def _begun(begin: Callable[[], BackgroundDownload]) -> Said | None:
+def _begun(context: RequestContext, start: Callable[[], DownloadInfo]) -> Said | None:
     try:
-        begin()
-    except ValueError as error:
-        return Said("bad", str(error))
+        start()
+    except Problem as problem:
+        return failed(context, problem)
     return None
 
 
 async def stop(context: RequestContext) -> None:
-    """Stop a download; what has come is kept."""
-    await _ended(context, context.gateway.services.downloads.cancel)
+    """Stop a download; the bytes that have arrived are kept."""
+    await _ended(context, downloads.cancel_download)
 
 
 async def forget(context: RequestContext) -> None:
-    """Take a download off the list, with what has come of a file that is not whole."""
-    await _ended(context, context.gateway.services.downloads.forget)
+    """Take a download off the list, and remove its incomplete file."""
+    await _ended(context, downloads.forget_download)
 
 
-async def _ended(context: RequestContext, end: Callable[[int], Any]) -> None:
+async def _ended(context: RequestContext, end: Callable[[Downloads, int], Awaitable[DownloadInfo]]) -> None:
     said = None
     try:
-        await end(_job(await form(context)))
-    except ValueError as error:
-        said = Said("warn", str(error))
-    except OSError as error:
-        said = Said("bad", f"{error.filename} cannot be removed: {error.strerror or error}.")
+        with as_problems():
+            await end(context.gateway.services.downloads, _job(await form(context)))
+    except Problem as problem:
+        said = failed(context, problem)._replace(kind="warn" if problem.kind == "not_found" else "bad")
     await answer(context, "downloads", "downloads", "downloads", said, jobs=jobs(context))
 
 

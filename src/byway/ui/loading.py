@@ -9,21 +9,21 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from byway import platform
+from byway.admin import localmodels
+from byway.admin.localmodels import LEAST, OPTIONS, LoadOptions
 from byway.backend import Backend
-from byway.config.editing import Append, Edit, Remove, Set
-from byway.config.settings import BUILTIN, BUILTIN_MODEL, BUILTIN_ONLY
+from byway.config.editing import Edit
 from byway.local import edits
 from byway.problems import Problem
+from byway.routes.admin import read_current, run
 from byway.routes.context import RequestContext, Route
-from byway.secrets.names import literal
-from byway.ui.backends import answer, file, text
+from byway.ui.backends import answer, text
 from byway.ui.claude import STATES
 from byway.ui.local import Run, shelved
 from byway.ui.page import Form, Said, changed, failed, form, query
 
-_OPTIONS: Final = tuple(one for one in BUILTIN_ONLY if one != "path")
-#: What the whole numbers among them are called, and the least of each.
-_NUMBERS: Final = {"window": ("The context size", 128), "threads": ("Threads", 1), "gpu_layers": ("GPU layers", 0)}
+#: What the whole numbers among the options are called.
+_NUMBERS: Final = {"window": "The context size", "threads": "Threads", "gpu_layers": "GPU layers"}
 
 
 class Loader(NamedTuple):
@@ -68,7 +68,7 @@ async def loader(context: RequestContext, path: str, name: str) -> Loader | None
 
 
 async def _loader(context: RequestContext, path: str, name: str) -> Loader | None:
-    paper = await file(context)
+    paper = await read_current(context)
     at = next((at for at, one in enumerate(paper.config.backends) if one.name == name), None) if name else None
     values: Mapping[str, str] = MappingProxyType({})
     if name and at is None:
@@ -78,8 +78,9 @@ async def _loader(context: RequestContext, path: str, name: str) -> Loader | Non
         if not settings.managed:
             return None
         path = settings.path or ""
-        written = paper.written[at] if not paper.fresh and isinstance(paper.written[at], dict) else {}
-        values = {option: text(written.get(option)) for option in _OPTIONS}
+        written = paper.written_backends[at] if not paper.is_builtin_implied else {}
+        written = written if isinstance(written, dict) else {}
+        values = {option: text(written.get(option)) for option in OPTIONS}
     elif path == "builtin":
         path = ""
     shown = await shelved(context)
@@ -96,7 +97,7 @@ async def _loader(context: RequestContext, path: str, name: str) -> Loader | Non
         "",
         at is not None,
         await gpus if gpus is not None else (),
-        paper.fresh and at is None,
+        paper.is_builtin_implied and at is None,
         spare=platform.available_memory(),
         size=found.size if found else None,
         etag=paper.etag,
@@ -127,7 +128,7 @@ async def load(context: RequestContext) -> None:
         base = fields["etag"] if view.loaded else ""
         what = f"model {name} {'changed' if view.loaded else 'loaded'}"
         said = await changed(context, changes, what, base, f"{name} is saved")
-    except (ValueError, edits.NameTaken) as error:
+    except ValueError as error:
         said = Said("bad", str(error))
     except Problem as problem:
         said = failed(context, problem)
@@ -135,49 +136,26 @@ async def load(context: RequestContext) -> None:
         context.runtime = context.gateway.runtime
         await _follow(context, name, fields["alias"], before, "begun")
         return
-    typed = {option: fields[option] for option in _OPTIONS}
+    typed = {option: fields[option] for option in OPTIONS}
     view = view._replace(name=name, values=typed, alias=fields["alias"], keep=fields["keep"] == "on", said=said)
     await answer(context, "loading", "loader", "load", said, loader=view)
 
 
 async def _changes(context: RequestContext, view: Loader, fields: Form, name: str) -> list[Edit]:
-    """What loading it changes in the config. Raises ValueError, edits.Taken or Problem."""
-    # What stands in the file as it was is nobody's mistake here.
-    asked = [option for option in _OPTIONS if not view.loaded or fields[option] != view.values[option]]
+    """What loading it changes in the config. Raises ValueError or Problem."""
+    # A value that was not changed here is not checked here.
+    asked = [option for option in OPTIONS if not view.loaded or fields[option] != view.values[option]]
     options = {option: _value(fields, option) for option in asked}
     alias = fields["alias"]
-    paper = await file(context)
+    current = await read_current(context)
     if view.loaded:
-        at = paper.at(name)
-        changes: list[Edit] = []
-        if at is None:
-            chosen = {option: value for option, value in options.items() if value is not None}
-            changes.append(Append(("backends",), {"name": BUILTIN.name, "type": BUILTIN.type, **chosen}))
-        else:
-            changes += [_option(at, option, value) for option, value in options.items()]
-        if alias:
-            served = next(one for one in paper.config.backends if one.name == name).names[0]
-            changes.append(Set(("model_aliases", alias), literal(f"{name}/{served}")))
-        return changes
-    if any(one.name == name for one in paper.config.backends) and not paper.fresh:
+        return localmodels.change_options(current, name, options, alias)
+    if current.backend_index(name) is not None:
         raise ValueError(f"There is a backend called {name} already. Choose another name.")
-    if view.path:
-        builtin_beside = [Append(("backends",), {"name": BUILTIN.name, "type": BUILTIN.type})]
-        _, made = edits.load_edits(paper.config, view.path, options, name=name, alias=alias, fresh=paper.fresh)
-        return [made[0], *(builtin_beside if paper.fresh and fields["keep"] == "on" else []), *made[1:]]
-    value: dict[str, Any] = {"name": name, "type": BUILTIN.type}
-    value |= {key: one for key, one in options.items() if one is not None}
-    if name != BUILTIN_MODEL:
-        value["models"] = [name]
-    return [
-        Append(("backends",), value),
-        *([Set(("model_aliases", alias), literal(f"{name}/{name}"))] if alias else []),
-    ]
-
-
-def _option(at: int, name: str, value: int | str | None) -> Edit:
-    path = ("backends", at, name)
-    return Remove(path) if value is None else Set(path, value)
+    folder = context.gateway.services.folder
+    chosen: dict[str, Any] = options
+    plan = LoadOptions(view.path or "builtin", name, alias=alias, keep_builtin=fields["keep"] == "on", **chosen)
+    return list((await run(lambda: localmodels.load_model(folder, current, plan))).edits)
 
 
 def _value(fields: Form, option: str) -> int | str | None:
@@ -185,7 +163,7 @@ def _value(fields: Form, option: str) -> int | str | None:
     typed = fields[option]
     if not typed or option not in _NUMBERS:
         return typed or None
-    word, low = _NUMBERS[option]
+    word, low = _NUMBERS[option], LEAST[option]
     digits = typed.replace(",", "").replace("_", "")
     if not digits.isascii() or not digits.isdigit() or len(digits) > 9 or int(digits) < low:
         raise ValueError(f"{word}: a whole number of at least {low}.")

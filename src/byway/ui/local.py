@@ -4,33 +4,23 @@ the net `downloads`'s."""
 from __future__ import annotations
 
 import asyncio
-import os
-from functools import lru_cache
-from pathlib import Path
-from typing import Final, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from byway import platform
-from byway.backend import Backend
-from byway.config.editing import Append
-from byway.config.settings import BUILTIN, BUILTIN_MODEL
+from byway.admin import localmodels
+from byway.admin.config import CurrentConfig, is_builtin_implied
+from byway.admin.localmodels import LocalModel
+from byway.config.editing import Edit
 from byway.display import size, window
-from byway.local import edits, gguf, library, supervisor
-from byway.local.downloads import remove_empty_folders
+from byway.local import supervisor
 from byway.problems import Problem
+from byway.routes.admin import read_current, run, who
 from byway.routes.context import RequestContext, Route
-from byway.routes.settings import who, work
-from byway.secrets.names import literal
-from byway.ui.backends import answer, file
+from byway.routes.localmodels import running
+from byway.ui.backends import answer
 from byway.ui.claude import STATES
 from byway.ui.page import Said, changed, failed, form, part
-
-ORIGINS: Final = {
-    "byway": "Byway's folder",
-    "lmstudio": "LM Studio",
-    "ollama": "Ollama",
-    "huggingface": "Hugging Face cache",
-    "added": "named in the config",
-}
 
 
 class Run(NamedTuple):
@@ -74,76 +64,34 @@ class Shelf(NamedTuple):
 
 async def shelved(context: RequestContext) -> Shelf:
     """The files of this machine, and which of them run."""
-    if context.gateway.services.gpus is None:
-        context.gateway.services.gpus = asyncio.create_task(supervisor.list_gpus())
-    folder = context.gateway.services.folder
-    own = [live for live in context.runtime.backends.values() if live.vendor.managed]
-    paths = (*context.runtime.config.local_models.paths, *(live.settings.path for live in own if live.settings.path))
-    files, missing = await work(lambda: _files(folder, paths, own))
-    moving = any(live.state in ("loading", "unknown") for live in own)
-    return Shelf(files, missing, 2 if moving else 0, context.runtime.config.backends == (BUILTIN,))
+    services = context.gateway.services
+    if services.gpus is None:
+        services.gpus = asyncio.create_task(supervisor.list_gpus())
+    own, config = running(context), context.runtime.config
+    found = await run(lambda: localmodels.list_models(services.folder, config, own))
+    states = {live.name: live.state for live in own}
+    files = tuple(_file(model, states) for model in found)
+    moving = any(state in ("loading", "unknown") for state in states.values())
+    return Shelf(files, localmodels.missing_engine(), 2 if moving else 0, is_builtin_implied(config))
 
 
-def _files(folder: Path, paths: tuple[str, ...], own: list[Backend]) -> tuple[tuple[File, ...], str]:
-    missing, weights = "", ""
-    bytes_ = None
-    try:
-        supervisor.require_engine()
-        bytes_ = supervisor.builtin_weights().stat().st_size
-    except (supervisor.NotInstalled, OSError) as error:
-        weights = str(error)
-        missing = weights if "engine" in weights else ""
-    small = File(
-        BUILTIN_MODEL,
-        "",
-        bytes_,
-        "135M Q4_1",
-        window(supervisor.BUILTIN_WINDOW),
-        "comes with Byway",
-        weights,
-        _runs(own, ""),
-        ours=False,
-    )
-    found = [_file(one, own) for one in library.find_models(folder, os.environ, paths=paths)]
-    return (small, *(one for one in found if one is not None)), missing
-
-
-def _runs(own: list[Backend], path: str) -> tuple[Run, ...]:
-    return tuple(Run(live.name, *STATES[live.state]) for live in own if (live.settings.path or "") == path)
-
-
-def _file(one: library.ModelFile, own: list[Backend]) -> File | None:
-    """A file as the table shows it; None for what goes with a model and is none."""
-    path = str(one.path)
-    origin = ORIGINS[one.origin]
-    runs = _runs(own, path)
-    try:
-        facts = one.path.stat()
-        model = _described(path, facts.st_size, facts.st_mtime_ns)
-    except (gguf.InvalidFile, OSError) as error:
-        problem = error.strerror if isinstance(error, OSError) else str(error)
-        return File(
-            one.name, path, one.size, "", "", origin, f"It {problem}" if problem else "", runs, one.origin == "byway"
-        )
-    if not model.loadable:
-        return None
+def _file(model: LocalModel, states: Mapping[str, str]) -> File:
+    problem = model.problem
+    if problem and model.path:
+        problem = f"It {problem}"
+    elif not model.chat_template:
+        problem = "It has no chat template: made to complete text, not to answer."
     return File(
-        one.name,
-        path,
-        one.size,
-        f"{model.size} {model.quantisation}".strip(),
+        model.name,
+        model.path,
+        model.size,
+        f"{model.parameters} {model.quantisation}".strip(),
         window(model.window) if model.window else "",
-        origin,
-        "" if model.template else "It has no chat template: made to complete text, not to answer.",
-        runs,
-        one.origin == "byway",
+        localmodels.ORIGINS[model.origin],
+        problem,
+        tuple(Run(name, *STATES[states[name]]) for name in model.backends),
+        model.is_deletable,
     )
-
-
-@lru_cache(256)
-def _described(path: str, size: int, changed_ns: int) -> gguf.ModelHeader:
-    """A header's facts, read once for a file of this size and time; raises gguf.Broken or OSError."""
-    return library.read_model_header(Path(path))
 
 
 async def _card(context: RequestContext, said: Said | None) -> None:
@@ -162,25 +110,31 @@ async def unload(context: RequestContext) -> None:
     live = context.runtime.backends.get(name)
     took = await asyncio.to_thread(platform.resident_memory, live.pid) if live is not None and live.pid else None
     try:
-        paper = await file(context)
+        current = await read_current(context)
     except Problem as problem:
         await _card(context, failed(context, problem))
         return
-    at = paper.at(name)
-    if at is None or not paper.config.backends[at].managed:
+    at = current.backend_index(name)
+    if at is None or not current.config.backends[at].managed:
         why = "It runs because the config names no backend: load or add one that is to answer instead."
         await _card(
-            context, Said("warn", f"{name} cannot be unloaded.", why if paper.fresh else "It is there no more.")
+            context,
+            Said("warn", f"{name} cannot be unloaded.", why if current.is_builtin_implied else "It is there no more."),
         )
         return
-    changes = edits.unload_edits(paper.config, at)
-    said = await changed(context, changes, f"model {name} unloaded", paper.etag, f"{name} is unloaded")
+    changes: list[Edit] = []
+
+    def edits(current: CurrentConfig) -> list[Edit]:
+        changes[:] = localmodels.unload_model(current, name)[1]
+        return changes
+
+    said = await changed(context, edits, f"model {name} unloaded", "", f"{name} is unloaded")
     if said.kind == "good":
         hints = [said.hint, "Its file stays."]
         if took:
             hints.append(f"Its {size(took)} of memory are given back.")
         if len(changes) > 1:
-            hints.append(f"Aliases that led to it: {', '.join(str(one.path[1]) for one in changes[1:])}.")
+            hints.append(f"Aliases that led to it: {', '.join(str(change.path[1]) for change in changes[1:])}.")
         said = said._replace(hint=" ".join(filter(None, hints)))
     await _card(context, said)
 
@@ -188,50 +142,29 @@ async def unload(context: RequestContext) -> None:
 async def delete(context: RequestContext) -> None:
     """Delete a file of Byway's own folder."""
     path = (await form(context))["path"]
-    shown = await shelved(context)
-    found = next((one for one in shown.files if one.path == path and one.ours), None)
-    if found is None:
-        await _card(
-            context, Said("bad", "That is no file of Byway's own folder.", "Others are deleted where they belong.")
-        )
-        return
-    if found.runs:
-        await _card(context, Said("bad", f"{found.runs[0].name} runs from this file.", "Unload it first."))
-        return
-    folder, store = context.gateway.services.folder / "models", context.gateway.services.store
-
-    def gone() -> None:
-        for one in library.part_files(Path(path)):
-            one.unlink(missing_ok=True)
-        remove_empty_folders(Path(path).parent, folder)
-        store.add_audit_entry(who(context), "model file deleted", found.name)
-
+    services, own, config, author = context.gateway.services, running(context), context.runtime.config, who(context)
     try:
-        await work(gone)
+        model = await run(lambda: localmodels.delete_file(services.folder, config, own, services.store, path, author))
     except Problem as problem:
         await _card(context, failed(context, problem))
         return
-    await _card(
-        context, Said("good", f"{found.name} is deleted.", f"{size(found.size or 0)} of the disk are free again.")
-    )
+    await _card(context, Said("good", f"{model.name} is deleted.", f"{size(model.size)} of the disk are free again."))
 
 
 async def add(context: RequestContext) -> None:
     """Remember a file or folder that lies elsewhere."""
     fields = await form(context)
-    path = await work(lambda: platform.expand_user(fields["path"]))
+    path = await run(lambda: platform.expand_user(fields["path"]))
     if not path.is_absolute():
         await _card(context, Said("bad", "Type a whole path, such as /data/models or ~/models/qwen3.gguf."))
         return
-    known = context.runtime.config.local_models.paths
-    found = await work(lambda: library.find_models(path, {}, home=path, paths=[str(path)]) if path.exists() else [])
-    if not found:
-        hint = "No file in it ends in .gguf." if await work(path.exists) else "There is no such file or folder."
-        await _card(context, Said("bad", f"There is no model at {path}.", hint))
-        return
-    change = Append(("local_models", "paths"), literal(str(path)))
+    folder = context.gateway.services.folder
     said = await changed(
-        context, [] if str(path) in known else [change], f"{path.name} added", "", f"{path.name} is added"
+        context,
+        lambda current: localmodels.add_path(folder, current, path)[1],
+        f"{path.name} added",
+        "",
+        f"{path.name} is added",
     )
     await _card(context, said)
 

@@ -16,7 +16,7 @@ async def enter(context: RequestContext) -> None:
     if not token:
         await closed(context, status=200)
         return
-    cookie = await context.gateway.services.enter(token, context.header(b"user-agent"))
+    cookie = await context.gateway.services.logins.enter(token, context.header(b"user-agent"))
     if cookie is None:
         await closed(context, Said("bad", "This link was used before, or is older than a quarter of an hour."))
         return
@@ -34,7 +34,7 @@ async def enter(context: RequestContext) -> None:
 async def leave(context: RequestContext) -> None:
     """End the login of this browser."""
     services = context.gateway.services
-    await services.logout(cookie_value(context.header(b"cookie"), services.login.cookie))
+    await services.logins.logout(cookie_value(context.header(b"cookie"), services.logins.cookie_name))
     await go(context, "/login", [_cookie(context, "", 0)])
 
 
@@ -49,7 +49,9 @@ async def closed(context: RequestContext, said: Said | None = None, status: int 
 
 def _cookie(context: RequestContext, value: str, seconds: int) -> Header:
     # Strict: a link from another site does not carry it. No Secure: on loopback there is no TLS to want.
-    said = f"{context.gateway.services.login.cookie}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict"
+    said = (
+        f"{context.gateway.services.logins.cookie_name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict"
+    )
     return b"set-cookie", said.encode()
 
 

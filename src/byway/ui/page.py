@@ -16,13 +16,14 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from byway import __version__
+from byway.admin.config import CurrentConfig, SavedConfig
 from byway.config import Config, static_changes
 from byway.config.editing import Edit
-from byway.config.file import ConfigText, SaveResult
+from byway.config.file import ConfigText
 from byway.display import duration, size
 from byway.problems import Problem
+from byway.routes.admin import apply, change_config, run
 from byway.routes.context import Header, RequestContext, Route
-from byway.routes.settings import who, work
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -277,28 +278,34 @@ def notices(context: RequestContext) -> list[Notice]:
 
 
 async def tried(context: RequestContext, do: Callable[[], T], good: Callable[[T], Said]) -> Said:
-    """Do something that reads or writes files, take the config as it is afterwards, and say what came of it."""
+    """Call a service that changes the config file or a secret, reload the config, and return the outcome."""
     try:
-        found = await work(do)
+        result = await apply(context, do)
     except Problem as problem:
         return failed(context, problem)
-    await context.gateway.services.reload()
-    return good(found)
+    return good(result)
 
 
-async def changed(context: RequestContext, edits: Sequence[Edit], why: str, base: str, good: str = "Saved") -> Said:
-    """Change the config; `base` is the etag of the config that the form was made for."""
-    services = context.gateway.services
+Edits = Sequence[Edit] | Callable[[CurrentConfig], Sequence[Edit]]
 
-    def told(outcome: SaveResult) -> Said:
-        restart = static_changes(context.gateway.started_config, outcome.config)
-        merged = "Other settings had changed since this was loaded: both changes are in. " if outcome.merged else ""
-        hint = f"In force after a restart: {', '.join(restart)}." if restart else ""
-        return Said("good", f"{good}.", f"{merged}{hint}")
 
-    if not edits:
+async def changed(context: RequestContext, edits: Edits, why: str, base: str, good: str = "Saved") -> Said:
+    """Change the config. `edits` may be computed from the config as it is now; `base` is the etag of the form's config."""
+    if isinstance(edits, Sequence) and not edits:
         return Said("good", "Nothing to change.")
-    return await tried(context, lambda: services.config_file.change(edits, who(context), why, base or None), told)
+    try:
+        saved = await change_config(context, edits if callable(edits) else lambda current: edits, why, base or None)
+    except Problem as problem:
+        return failed(context, problem)
+    return saved_message(context, saved, good)
+
+
+def saved_message(context: RequestContext, saved: SavedConfig, good: str = "Saved") -> Said:
+    """The outcome of a change that was saved."""
+    change = saved.change(context.gateway.started_config)
+    merged = "Other settings had changed since this was loaded: both changes are in. " if change.merged else ""
+    hint = f"In force after a restart: {', '.join(change.restart)}." if change.restart else ""
+    return Said("good", f"{good}.", f"{merged}{hint}")
 
 
 def failed(context: RequestContext, problem: Problem) -> Said:
@@ -321,7 +328,7 @@ async def paper(context: RequestContext) -> ConfigText:
     """The config as it lies on the disk. Where it cannot be read, an empty one with an etag that nothing has: the page is shown
     all the same, and whoever saves is told what is wrong."""
     try:
-        return await work(context.gateway.services.config_file.read)
+        return await run(context.gateway.services.config_file.read)
     except Problem:
         return ConfigText("", "unreadable")
 
@@ -336,7 +343,7 @@ async def seen(context: RequestContext, base: str) -> Config:
     have changed the rest since."""
     if not base or base == await etag(context):
         return context.runtime.config
-    return await work(lambda: context.gateway.services.config_file.seen(base)) or context.runtime.config
+    return await run(lambda: context.gateway.services.config_file.seen(base)) or context.runtime.config
 
 
 async def static(context: RequestContext) -> None:

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
+from byway.admin import secrets
+from byway.admin.secrets import SecretChange
 from byway.problems import Problem
+from byway.routes.admin import apply, run, who
 from byway.routes.context import RequestContext, Route
-from byway.routes.settings import who, work
 from byway.secrets.names import ENTRIES
-from byway.secrets.vault import KeychainUnavailable, VaultError
 from byway.ui.page import Said, failed, form, paper, part, show, status, wants_part
 
 
 async def _data(context: RequestContext) -> dict[str, Any]:
-    vault = context.gateway.services.vault
-    found = await work(vault.status)
+    listed = await run(lambda: secrets.list_secrets(context.gateway.services.vault))
     text = (await paper(context)).text
     rows = [
-        (one, ENTRIES[one.entry], any(variable in text for variable in ENTRIES[one.entry].variables)) for one in found
+        (secret, ENTRIES[secret.name], any(variable in text for variable in ENTRIES[secret.name].variables))
+        for secret in listed.secrets
     ]
     return {
         "groups": [
             (title, [row for row in rows if row[1].kind == kind])
             for kind, title in (("search", "Search providers"), ("backend", "Cloud providers"))
         ],
-        "complaints": vault.problems,
+        "complaints": listed.problems,
     }
 
 
@@ -56,60 +57,46 @@ async def keep(context: RequestContext) -> None:
     entry = ENTRIES.get(name)
     if entry is None:
         raise Problem("invalid_request", "There is no such secret.")
-    services = context.gateway.services
-    unkept = False
-
-    def put() -> str:
-        nonlocal unkept
-        try:
-            where = services.patient().set(name, value, file_accepted=fields["accept"] == "on")
-        except KeychainUnavailable as error:
-            unkept = True
-            raise ValueError(str(error)) from None
-        except VaultError as error:
-            raise ValueError(str(error)) from None
-        services.store.add_audit_entry(who(context), "secret set", f"{name}: {where}")
-        return where
-
     try:
-        where = await work(put)
+        change = await store_secret(context, name, value, accept_file=fields["accept"] == "on")
     except Problem as problem:
-        await _page(context, failed(context, problem), name, unkept)
+        await _page(context, failed(context, problem), name, problem.facts.get("field") == "accept_file")
         return
-    await services.reload()
-    context.runtime = context.gateway.runtime
     await _page(
         context,
-        Said("good", f"{entry.title}: kept in the {where}.", f"The config names it as ${{{entry.variable}}}."),
+        Said("good", f"{entry.title}: kept in the {change.stored}.", f"The config names it as ${{{change.variable}}}."),
         name,
     )
 
 
+async def store_secret(context: RequestContext, name: str, value: str, *, accept_file: bool) -> SecretChange:
+    """Store a secret typed on the page, and reload the config. Raises Problem."""
+    services, author = context.gateway.services, who(context)
+    vault = services.patient()
+    return await apply(
+        context, lambda: secrets.set_secret(vault, services.store, name, value, author, accept_file=accept_file)
+    )
+
+
 async def clear(context: RequestContext) -> None:
-    """Forget one."""
+    """Delete one."""
     fields = await form(context)
     name = fields["entry"]
     entry = ENTRIES.get(name)
     if entry is None:
         raise Problem("invalid_request", "There is no such secret.")
-    services = context.gateway.services
-
-    def drop() -> bool:
-        try:
-            gone = services.patient().clear(name)
-        except VaultError as error:
-            raise ValueError(str(error)) from None
-        services.store.add_audit_entry(who(context), "secret cleared", name)
-        return gone
-
+    services, author = context.gateway.services, who(context)
+    vault = services.patient()
     try:
-        gone = await work(drop)
+        change = await apply(context, lambda: secrets.clear_secret(vault, services.store, name, author))
     except Problem as problem:
         await _page(context, failed(context, problem), name)
         return
-    await services.reload()
-    context.runtime = context.gateway.runtime
-    said = Said("good", f"{entry.title}: forgotten.") if gone else Said("warn", f"{entry.title}: there was none.")
+    said = (
+        Said("good", f"{entry.title}: forgotten.")
+        if change.changed
+        else Said("warn", f"{entry.title}: there was none.")
+    )
     await _page(context, said, name)
 
 

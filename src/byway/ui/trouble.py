@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from byway.admin.aliases import SLOTS
 from byway.admin.verify import verify
 from byway.config import static_changes
 from byway.messages import request as messages
 from byway.problems import Problem
 from byway.routes.context import RequestContext, Route
 from byway.routing import route as routing
-from byway.ui.claude import SLOTS, standing
+from byway.ui.claude import standing
 from byway.ui.page import part, show, wants_part
 
 

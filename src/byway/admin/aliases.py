@@ -1,0 +1,126 @@
+"""Model aliases: which name leads to which model, and which target answers for it now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from byway.admin.config import CurrentConfig
+from byway.admin.errors import invalid
+from byway.config import Config
+from byway.config.editing import Edit, Remove, Set
+from byway.problems import Problem
+from byway.routing import route as routing
+from byway.runtime import Runtime
+from byway.secrets.names import literal
+
+#: Aliases that Claude Code's own model names use, and the one for every other name.
+SLOTS: Final = (*routing.SLOTS, "default")
+
+
+class ResolvedTarget(Struct, frozen=True):
+    """A target of a name, with the state of its backend."""
+
+    backend: str
+    model: str
+    state: str
+    message: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.backend}/{self.model}"
+
+
+class AliasInfo(Struct, frozen=True):
+    """A name and the target that answers for it now."""
+
+    name: str
+    targets: tuple[str, ...]
+    """As the config has them; empty when this alias is not set."""
+    alias: str
+    """The alias that applies instead, such as a pattern or `default`; empty when its own targets apply."""
+    resolved: tuple[ResolvedTarget, ...]
+    """The targets in the order in which they are tried."""
+    state: str
+    """The state of the first target's backend, `no backend` when none serves a target, or `not set`."""
+
+
+class NameResolution(Struct, frozen=True):
+    """What a request for a model name would use."""
+
+    name: str
+    alias: str
+    """The alias that applies; empty for a model's own name."""
+    targets: tuple[ResolvedTarget, ...]
+    """In the order in which they are tried."""
+
+
+def list_aliases(runtime: Runtime) -> list[AliasInfo]:
+    """Claude Code's slots and `default`, then every other alias."""
+    names = [*SLOTS, *(name for name in runtime.aliases if name not in SLOTS)]
+    return [describe_alias(runtime, name) for name in names]
+
+
+def describe_alias(runtime: Runtime, name: str) -> AliasInfo:
+    """An alias and the target that answers for it now."""
+    targets = tuple(runtime.aliases.get(name, ()))
+    requested = f"claude-{name}" if name in routing.SLOTS else name
+    try:
+        route = runtime.resolve(requested)
+    except Problem:
+        return AliasInfo(name, targets, "", (), "no backend" if targets else "not set")
+    resolved = _resolved(runtime, route)
+    other = route.alias if route.alias not in ("", name) else ""
+    return AliasInfo(name, targets, other, resolved, resolved[0].state)
+
+
+def resolve_name(runtime: Runtime, name: str) -> NameResolution:
+    """The targets of a model name, as a request would find them. Raises Problem `not_found`."""
+    route = runtime.resolve(name)
+    return NameResolution(name, route.alias, _resolved(runtime, route))
+
+
+def set_alias(name: str, targets: Sequence[str]) -> Edit:
+    """The edit that sets an alias. Raises Problem."""
+    if not name.strip():
+        raise invalid("name", "an alias needs a name")
+    if not targets or not all(target.strip() for target in targets):
+        raise invalid("targets", "give at least one model or backend/model; none may be empty")
+    written = [literal(target) for target in targets]
+    return Set(("model_aliases", name), written[0] if len(written) == 1 else written)
+
+
+def remove_alias(current: CurrentConfig, name: str) -> Edit:
+    """The edit that removes an alias. Raises Problem when the config does not set it."""
+    aliases = current.config.model_aliases
+    if name not in aliases:
+        raise Problem("not_found", f"There is no alias {name}. Aliases: {', '.join(aliases) or 'none'}.")
+    return Remove(("model_aliases", name))
+
+
+def changed_aliases(config: Config, aliases: Mapping[str, Sequence[str]]) -> list[Edit]:
+    """The edits that make the aliases of `config` those given; an empty list of targets removes an alias."""
+    return [
+        set_alias(name, targets) if targets else Remove(("model_aliases", name))
+        for name, targets in aliases.items()
+        if tuple(targets) != tuple(config.model_aliases.get(name, ()))
+    ]
+
+
+def all_slots(target: str) -> list[Edit]:
+    """The edits of Quick Setup: one target for every name of Claude Code, and for every other name."""
+    return [set_alias(slot, [target]) for slot in SLOTS]
+
+
+def _resolved(runtime: Runtime, route: routing.TargetRoute) -> tuple[ResolvedTarget, ...]:
+    return tuple(
+        ResolvedTarget(
+            target.backend,
+            target.model,
+            runtime.backends[target.backend].state,
+            runtime.scrubber.scrub(runtime.backends[target.backend].message),
+        )
+        for target in route.targets
+    )

@@ -1,0 +1,72 @@
+"""`/byway/aliases`: which model name leads to which model."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from byway.admin import aliases
+from byway.admin.aliases import AliasInfo, NameResolution
+from byway.admin.config import ConfigChange
+from byway.admin.errors import invalid
+from byway.routes.admin import change_config, if_match
+from byway.routes.context import RequestContext
+from byway.routes.operation import Parameter, operation, query
+
+
+class AliasList(Struct, frozen=True):
+    """Claude Code's slots, `default`, and every other alias."""
+
+    aliases: tuple[AliasInfo, ...]
+
+
+class AliasTargets(Struct, forbid_unknown_fields=True):
+    """The targets of an alias."""
+
+    targets: list[str]
+    """Models or `backend/model`, in the order in which they are tried."""
+
+
+async def show(context: RequestContext) -> AliasList:
+    """List the aliases and the targets that answer for them now."""
+    return AliasList(tuple(aliases.list_aliases(context.runtime)))
+
+
+async def change(context: RequestContext, body: AliasTargets) -> ConfigChange:
+    """Set an alias."""
+    edit = aliases.set_alias(context.tail, body.targets)
+    saved = await change_config(context, lambda current: [edit], f"alias {context.tail} set", if_match(context))
+    return saved.change(context.gateway.started_config)
+
+
+async def remove(context: RequestContext) -> ConfigChange:
+    """Remove an alias. A pattern, the model family, or `default` applies to the name then."""
+    name = context.tail
+    saved = await change_config(
+        context,
+        lambda current: [aliases.remove_alias(current, name)],
+        f"alias {name} removed",
+        if_match(context),
+    )
+    return saved.change(context.gateway.started_config)
+
+
+async def resolve(context: RequestContext) -> NameResolution:
+    """Return the targets that a request for a model name would use."""
+    name = query(context).get("name", "").strip()[:200]
+    if not name:
+        raise invalid("name", "give a model name: /byway/resolve?name=sonnet")
+    return aliases.resolve_name(context.runtime, name)
+
+
+ROUTES = (
+    operation("GET", "/byway/aliases", show, response=AliasList),
+    operation("PUT", "/byway/aliases/{name}", change, request=AliasTargets, response=ConfigChange, if_match=True),
+    operation("DELETE", "/byway/aliases/{name}", remove, response=ConfigChange, if_match=True),
+    operation(
+        "GET",
+        "/byway/resolve",
+        resolve,
+        response=NameResolution,
+        parameters=(Parameter("name", "The model name that a client would send."),),
+    ),
+)

@@ -1,0 +1,144 @@
+"""`/byway/status`, `requests`, `audit`, `verify`, `exports` and `restart`: this process, and what happened in it."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from byway import __version__
+from byway.admin import exports
+from byway.admin.requests import RequestEntry, recent_requests
+from byway.admin.verify import Verdict, verify
+from byway.config import static_changes
+from byway.routes.admin import run
+from byway.routes.context import RequestContext
+from byway.routes.operation import Parameter, number, operation, query
+from byway.store import MAX_AUDIT_ENTRIES, AuditEntry
+
+
+class GatewayStatus(Struct, frozen=True):
+    """This Byway."""
+
+    version: str
+    url: str | None
+    """Base URL for programs on this machine; null without a TCP address."""
+    addresses: tuple[str, ...]
+    config_file: str
+    config_problem: str | None
+    """Why the config file was rejected; null when it is valid."""
+    restart: tuple[str, ...]
+    """Changed settings that take effect after a restart."""
+    keys_required: bool
+    backends: dict[str, str]
+    """The state of each backend."""
+
+
+class RequestPage(Struct, frozen=True):
+    """The last requests of clients, newest first."""
+
+    requests: tuple[RequestEntry, ...]
+    count: int
+    """How many there were since the start."""
+
+
+class AuditPage(Struct, frozen=True):
+    """The last changes, newest first."""
+
+    audit: tuple[AuditEntry, ...]
+
+
+class VerifyRequest(Struct, forbid_unknown_fields=True):
+    """A request to verify."""
+
+    model: str = "sonnet"
+    key: str = ""
+    """The client's key. Default: none."""
+
+    def __repr__(self) -> str:
+        return f"VerifyRequest(model={self.model!r})"
+
+
+class ClaudeCodeExports(Struct, frozen=True):
+    """How to point Claude Code at this Byway."""
+
+    variables: dict[str, str]
+    launch: str
+    """The command that starts Claude Code."""
+    forms: dict[str, str]
+    """The variables in the syntax of each shell."""
+
+
+class Restarting(Struct, frozen=True):
+    """Byway is restarting."""
+
+    restarting: bool
+
+
+async def show(context: RequestContext) -> GatewayStatus:
+    """Return the addresses, the state of the config, and the states of the backends."""
+    gateway, runtime = context.gateway, context.runtime
+    services = gateway.services
+    return GatewayStatus(
+        __version__,
+        services.base,
+        services.addresses,
+        str(services.config_file.path.absolute()),
+        gateway.config_problem,
+        tuple(static_changes(gateway.started_config, runtime.config)),
+        runtime.keyring.blocking,
+        {status.name: status.state for status in runtime.statuses()},
+    )
+
+
+async def requests(context: RequestContext) -> RequestPage:
+    """List the last requests, without prompts and answers. With `after`, only newer ones than that number."""
+    after = number(query(context).get("after", "0"), "after")
+    recent = context.gateway.requests
+    return RequestPage(tuple(recent_requests(recent, after)), recent.count)
+
+
+async def audit(context: RequestContext) -> AuditPage:
+    """List who changed what."""
+    limit = number(query(context).get("limit", "200"), "limit", MAX_AUDIT_ENTRIES)
+    return AuditPage(tuple(await run(lambda: context.gateway.services.store.audit_entries(limit))))
+
+
+async def check(context: RequestContext, body: VerifyRequest) -> Verdict:
+    """Send one real request of one token over the listener, and return which layer failed when it did."""
+    services = context.gateway.services
+    base = f"{services.base}/anthropic" if services.base else f"unix:{services.socket}"
+    return await verify(base, body.key, body.model)
+
+
+async def variables(context: RequestContext) -> ClaudeCodeExports:
+    """Return the environment variables for Claude Code, in the syntax of each shell."""
+    setup = await exports.answering(context.runtime, context.gateway.services.base)
+    pairs = exports.variables(setup)
+    return ClaudeCodeExports(dict(pairs), exports.launch(setup), {name: make(pairs) for name, _, make in exports.FORMS})
+
+
+async def restart(context: RequestContext) -> Restarting:
+    """Finish active requests, then restart with the config as it is now."""
+    context.gateway.services.restart()
+    return Restarting(True)
+
+
+ROUTES = (
+    operation("GET", "/byway/status", show, response=GatewayStatus),
+    operation(
+        "GET",
+        "/byway/requests",
+        requests,
+        response=RequestPage,
+        parameters=(Parameter("after", "Return only requests with a higher number.", int),),
+    ),
+    operation(
+        "GET",
+        "/byway/audit",
+        audit,
+        response=AuditPage,
+        parameters=(Parameter("limit", "The most entries to return. Default: 200.", int),),
+    ),
+    operation("POST", "/byway/verify", check, request=VerifyRequest, response=Verdict),
+    operation("GET", "/byway/exports", variables, response=ClaudeCodeExports),
+    operation("POST", "/byway/restart", restart, response=Restarting, status=202),
+)

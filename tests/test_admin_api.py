@@ -1,0 +1,399 @@
+"""The admin API in one process: every operation, its documented answer, the errors of invalid input, and the audit."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+
+from byway.admin import localmodels
+from byway.admin.services import AdminServices
+from byway.config import Config, load
+from byway.config.file import ConfigFile
+from byway.gateway import Gateway
+from byway.routes import openapi
+from byway.runtime import Runtime
+from byway.server.app import ROUTES, App
+from byway.store import Store
+
+ADMIN = "sk-byway-admin-0123456789abcdef"
+SECRET = "sk-vendor-0123456789abcdef"
+CONFIG = f"""\
+# kept
+api_keys:
+  api_keys: [{{key: {ADMIN}, id: boss, scopes: [admin]}}]
+backends:
+  - {{name: one, type: vllm, url: "http://127.0.0.1:9", models: [small, {{id: big, window: 32768}}], api_key: {SECRET}}}
+model_aliases:
+  haiku: one/small
+"""
+
+
+class Answer(NamedTuple):
+    """An answer of the API."""
+
+    status: int
+    body: Any
+    headers: dict[str, str]
+
+
+class Api:
+    """One Byway in this process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.file = folder / "byway.yaml"
+        self.file.write_text(CONFIG)
+        self.store = Store(folder)
+        self.environ: dict[str, str] = {}
+        self.gateway = Gateway(Runtime(self.check(CONFIG)), self.store)
+        self.restarts = 0
+        file = ConfigFile(self.file, self.check, self.store, folder)
+        self.gateway.admin = AdminServices(folder, file, self.store, reload=self.reload, restart=self.restart)
+        self.gateway.admin.base = "http://127.0.0.1:9"
+        self.app = App(self.gateway)
+
+    def check(self, text: str) -> Config:
+        return load(text, self.environ)
+
+    async def reload(self) -> None:
+        await self.gateway.reload(self.check(self.file.read_text()))
+
+    def restart(self) -> None:
+        self.restarts += 1
+
+    def __call__(self, method: str, target: str, body: Any = None, key: str = ADMIN, **headers: str) -> Answer:
+        return asyncio.run(self.call(method, target, body, key, **headers))
+
+    async def call(self, method: str, target: str, body: Any = None, key: str = ADMIN, **headers: str) -> Answer:
+        data = body.encode() if isinstance(body, str) else b"" if body is None else json.dumps(body).encode()
+        messages: list[Any] = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": data, "more_body": False}
+
+        async def send(message: Any) -> None:
+            messages.append(message)
+
+        path, _, query = target.partition("?")
+        names = {name.replace("_", "-"): value for name, value in headers.items()}
+        names.setdefault("content-type", "text/yaml" if isinstance(body, str) else "application/json")
+        scope = {
+            "type": "http",
+            "method": method,
+            "path": path,
+            "query_string": query.encode(),
+            "headers": [
+                (b"host", b"127.0.0.1:38080"),
+                (b"x-api-key", key.encode()),
+                *((name.encode(), value.encode()) for name, value in names.items()),
+            ],
+            "server": ("127.0.0.1", 38080),
+            "client": ("127.0.0.1", 5555),
+        }
+        await self.app(scope, receive, send)
+        answered = {name.decode(): value.decode() for name, value in messages[0]["headers"]}
+        return Answer(messages[0]["status"], json.loads(messages[1]["body"] or b"null"), answered)
+
+    @property
+    def audit(self) -> list[str]:
+        return [f"{entry.who}: {entry.what}: {entry.detail}" for entry in self.store.audit_entries()]
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[Api]:
+    api = Api(tmp_path)
+    yield api
+    api.store.close()
+
+
+# ------------------------------------------------------------------------------------------------------- every resource
+
+
+def test_a_key_is_created_rotated_and_revoked(api: Api) -> None:
+    made = api("POST", "/byway/keys", {"name": "laptop", "scopes": ["read"], "expires": "30d"})
+    assert made.status == 201 and made.body["is_first"]
+    key, value = made.body["key"], made.body["value"]
+    assert (key["name"], key["scopes"], key["state"], key["hint"]) == ("laptop", ["read"], "active", value[-4:])
+    listed = api("GET", "/byway/keys").body
+    assert value not in json.dumps(listed) and [key["id"] for key in listed["configured"]] == ["boss"]
+    assert api("GET", "/v1/models", key=value).status == 200
+    fresh = api("POST", f"/byway/keys/{key['id']}/rotate").body
+    assert api("GET", "/v1/models", key=value).status == 401
+    assert api("GET", "/v1/models", key=fresh["value"]).status == 200
+    assert api("DELETE", f"/byway/keys/{key['id']}").body["state"] == "revoked"
+    assert api("GET", "/v1/models", key=fresh["value"]).status == 401
+    assert [line.rpartition(": ")[0].partition(f": {key['id']}")[0] for line in api.audit][:1] == [
+        "key boss: key revoked"
+    ]
+
+
+def test_an_alias_is_set_resolved_and_removed(api: Api) -> None:
+    changed = api("PUT", "/byway/aliases/claude-%2A", {"targets": ["one/big", "small"]})
+    assert (changed.status, changed.body["changed"]) == (200, True)
+    assert changed.headers["etag"] == f'"{changed.body["etag"]}"'
+    assert "# kept" in api.file.read_text() and '"claude-*":' in api.file.read_text()
+    found = api("GET", "/byway/resolve?name=claude-opus-5-5").body
+    assert (found["alias"], [target["model"] for target in found["targets"]]) == ("claude-*", ["big", "small"])
+    aliases = {alias["name"]: alias for alias in api("GET", "/byway/aliases").body["aliases"]}
+    assert aliases["haiku"]["targets"] == ["one/small"] and aliases["opus"]["alias"] == "claude-*"
+    assert aliases["default"]["state"] == "not set"
+    assert api("DELETE", "/byway/aliases/claude-%2A").status == 200
+    assert api("GET", "/byway/resolve?name=nothing").status == 404
+    assert api("DELETE", "/byway/aliases/claude-%2A").status == 404
+    assert api.audit[0] == "key boss: config changed: alias claude-* removed"
+
+
+def test_a_backend_is_added_changed_and_removed_with_its_aliases(api: Api) -> None:
+    kinds = {kind["name"]: kind for kind in api("GET", "/byway/backend-types").body["types"]}
+    assert kinds["openai"]["secret"] == "${BYWAY_OPENAI_API_KEY}"[2:-1] and kinds["ollama"]["secret"] == ""
+    added = api("POST", "/byway/backends", {"type": "vllm", "url": "http://127.0.0.1:1", "models": ["m"]})
+    assert (added.status, added.body["name"]) == (201, "vllm")
+    assert api("POST", "/byway/backends", {"type": "vllm", "models": ["m"]}).body["name"] == "vllm-2"
+    api("PUT", "/byway/aliases/opus", {"targets": ["vllm/m"]})
+    window = {"models": [{"id": "m", "window": 4096}]}
+    assert api("PATCH", "/byway/backends/vllm", window).body["changed"]
+    described = api("GET", "/byway/backends/vllm").body
+    assert (described["url"], described["models"][0]["window"]) == ("http://127.0.0.1:1", 4096)
+    checked = api("POST", "/byway/backends/vllm/check").body
+    assert checked["state"] == "failed" and "127.0.0.1:1" in checked["message"]
+    assert len(api("POST", "/byway/backend-checks").body["backends"]) == 3
+    removed = api("DELETE", "/byway/backends/vllm").body
+    assert removed["aliases"] == ["opus"]
+    assert "opus" not in api.file.read_text()
+    assert api("GET", "/byway/backends/vllm").status == 404
+    assert {model["name"] for model in api("GET", "/byway/models").body["models"]} == {"small", "big", "m"}
+
+
+def test_a_backend_can_be_tried_before_it_is_saved(api: Api) -> None:
+    before = api.file.read_text()
+    tried = api("POST", "/byway/backend-tests", {"type": "ollama", "url": "http://127.0.0.1:1"})
+    assert (tried.status, tried.body["good"]) == (200, False) and "127.0.0.1:1" in tried.body["message"]
+    assert api.file.read_text() == before
+
+
+def test_the_secret_of_a_backend_is_shown_nowhere(api: Api) -> None:
+    for route in openapi.ROUTES:
+        if route.method == "GET" and "{" not in route.path:
+            assert SECRET not in json.dumps(api("GET", f"{route.path}?name=small").body), route.path
+    assert SECRET not in json.dumps(api("GET", "/byway/backends/one").body)
+
+
+def test_a_secret_is_stored_and_cleared_and_never_returned(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("BYWAY_SERPER_API_KEY", "BACKEND_AI_SERPER_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    stored = api("PUT", "/byway/secrets/serper", {"value": SECRET, "accept_file": True})
+    assert (stored.status, stored.body["variable"]) == (200, "BYWAY_SERPER_API_KEY")
+    assert stored.body["stored"] in ("keychain", "file")
+    listed = {entry["name"]: entry for entry in api("GET", "/byway/secrets").body["secrets"]}
+    assert listed["serper"]["stored"] == stored.body["stored"] and SECRET not in json.dumps(listed)
+    assert api("DELETE", "/byway/secrets/serper").body["changed"]
+    assert not api("DELETE", "/byway/secrets/serper").body["changed"]
+    assert [line for line in api.audit if "secret" in line] == [
+        "key boss: secret cleared: serper",
+        f"key boss: secret set: serper: {stored.body['stored']}",
+    ]
+    assert SECRET not in json.dumps(api.audit)
+
+
+def test_the_built_in_model_is_loaded_and_unloaded(api: Api) -> None:
+    loaded = api("POST", "/byway/local-models/load", {"model": "builtin", "window": 512, "alias": "sonnet"})
+    assert (loaded.status, loaded.body["backend"]) == (200, "builtin")
+    assert api("GET", "/byway/resolve?name=sonnet").body["targets"][0]["backend"] == "builtin"
+    models = api("GET", "/byway/local-models").body["models"]
+    assert models[0]["backends"] == ["builtin"] and models[0]["origin"] == "builtin"
+    unloaded = api("POST", "/byway/local-models/unload", {"model": "builtin"}).body
+    assert (unloaded["backend"], unloaded["aliases"]) == ("builtin", ["sonnet"])
+    assert "builtin" not in api.file.read_text()
+
+
+def test_only_a_file_of_byways_own_folder_is_deleted(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, other = api.folder / "models/own.gguf", api.folder / "other.gguf"
+    own.parent.mkdir()
+    for path in (own, other):
+        path.write_bytes(b"GGUF")
+    found = [
+        localmodels.LocalModel("own", str(own), 4, "byway"),
+        localmodels.LocalModel("other", str(other), 4, "added"),
+    ]
+    monkeypatch.setattr(localmodels, "list_models", lambda *_: found)
+    refused = api("POST", "/byway/local-models/delete", {"path": str(other)})
+    assert (refused.status, refused.body["error"]["field"], other.exists()) == (400, "path", True)
+    assert api("POST", "/byway/local-models/delete", {"path": str(own)}).status == 200
+    assert not own.exists() and "model file deleted" in api.audit[0]
+
+
+def test_a_download_is_started_cancelled_resumed_and_forgotten(api: Api) -> None:
+    async def run() -> None:
+        started = await api.call("POST", "/byway/downloads", {"source": "http://127.0.0.1:1/x.gguf?signature=1"})
+        assert (started.status, started.body["state"]) == (201, "running")
+        assert started.body["source"] == "http://127.0.0.1:1/x.gguf"
+        number = started.body["number"]
+        assert (await api.call("POST", f"/byway/downloads/{number}/cancel")).body["state"] in ("stopped", "failed")
+        assert (await api.call("POST", f"/byway/downloads/{number}/resume")).body["state"] == "running"
+        listed = (await api.call("GET", "/byway/downloads")).body["downloads"]
+        assert len(listed) == 1
+        assert (await api.call("DELETE", f"/byway/downloads/{listed[0]['number']}")).status == 200
+        assert (await api.call("GET", "/byway/downloads")).body["downloads"] == []
+        assert (await api.call("DELETE", f"/byway/downloads/{number}")).status == 404
+
+    asyncio.run(run())
+
+
+def test_logins_are_listed_and_revoked(api: Api) -> None:
+    async def run() -> None:
+        logins = api.gateway.services.logins
+        cookies = [await logins.enter(logins.link(), f"Browser {number}") for number in range(3)]
+        listed = (await api.call("GET", "/byway/logins")).body["logins"]
+        assert {login["browser"] for login in listed} == {"Browser 0", "Browser 1", "Browser 2"}
+        assert (await api.call("DELETE", f"/byway/logins/{listed[0]['id']}")).status == 200
+        assert (await api.call("DELETE", f"/byway/logins/{listed[0]['id']}")).status == 404
+        assert (await api.call("DELETE", "/byway/logins")).body == {"revoked": 2}
+        assert not any(logins.is_valid(cookie or "") for cookie in cookies)
+
+    asyncio.run(run())
+
+
+def test_status_exports_verify_and_restart(api: Api) -> None:
+    status = api("GET", "/byway/status").body
+    assert (status["backends"], status["keys_required"], status["config_problem"]) == ({"one": "unknown"}, True, None)
+    exports = api("GET", "/byway/exports").body
+    assert exports["variables"]["ANTHROPIC_BASE_URL"] == "http://127.0.0.1:9/anthropic"
+    assert "ANTHROPIC_BASE_URL" in exports["forms"]["bash"]
+    verdict = api("POST", "/byway/verify", {"model": "sonnet"}).body
+    assert (verdict["good"], verdict["layer"]) == (False, "address")
+    assert api("POST", "/byway/restart").status == 202 and api.restarts == 1
+
+
+# ---------------------------------------------------------------------------------------------------------- invalid input
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "body", "field"),
+    [
+        ("POST", "/byway/keys", {}, "name"),
+        ("POST", "/byway/keys", {"name": 5}, "name"),
+        ("POST", "/byway/keys", {"name": "a", "scopes": ["all"]}, "scopes[0]"),
+        ("POST", "/byway/keys", {"name": "a", "expires": "soon"}, "expires"),
+        ("POST", "/byway/keys", {"name": "a", "colour": "red"}, "colour"),
+        ("PUT", "/byway/aliases/x", {"targets": []}, "targets"),
+        ("PUT", "/byway/aliases/x", {"targets": [""]}, "targets"),
+        ("PUT", "/byway/aliases/x", {"targets": "one"}, "targets"),
+        ("GET", "/byway/resolve", None, "name"),
+        ("POST", "/byway/backends", {"type": "nothing"}, "type"),
+        ("POST", "/byway/backends", {"type": "generic"}, "url"),
+        ("POST", "/byway/backends", {"type": "openai", "api_key": SECRET}, "api_key"),
+        ("POST", "/byway/backends", {"type": "ollama", "name": "one"}, "name"),
+        ("PATCH", "/byway/backends/one", {"api_key": SECRET}, "api_key"),
+        ("PUT", "/byway/secrets/serper", {"value": "a b"}, "value"),
+        ("POST", "/byway/local-models/load", {"model": "no such model"}, "model"),
+        ("POST", "/byway/local-models/load", {"model": "builtin", "window": 1}, "window"),
+        ("POST", "/byway/local-models/paths", {"path": "relative"}, "path"),
+        ("POST", "/byway/downloads", {"source": " "}, "source"),
+        ("POST", "/byway/downloads", {"source": "???"}, "source"),
+        ("GET", "/byway/requests?after=x", None, "after"),
+        ("GET", "/byway/audit?limit=99999999", None, "limit"),
+        ("POST", "/byway/config/rollback", {"version": 99}, "version"),
+        ("PUT", "/byway/config", "x: 1", "If-Match"),
+        ("POST", "/byway/keys", "{", "body"),
+    ],
+)
+def test_invalid_input_gets_a_400_that_names_the_field(
+    api: Api, method: str, target: str, body: Any, field: str
+) -> None:
+    before = api.file.read_text()
+    answer = api(method, target, body)
+    assert answer.status == 400, answer.body
+    assert answer.body["error"]["field"] == field
+    assert answer.body["error"]["message"].startswith(
+        (f"{field}: ", "That is not a key", "The keychain", "This system")
+    )
+    assert SECRET not in json.dumps(answer.body) and api.file.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [
+        ("DELETE", "/byway/keys/key_none"),
+        ("POST", "/byway/keys/key_none/rotate"),
+        ("DELETE", "/byway/backends/none"),
+        ("POST", "/byway/backends/none/check"),
+        ("DELETE", "/byway/secrets/none"),
+        ("GET", "/byway/config/versions/99"),
+        ("DELETE", "/byway/logins/none"),
+        ("GET", "/byway/nothing"),
+    ],
+)
+def test_an_unknown_resource_gets_a_404(api: Api, method: str, target: str) -> None:
+    answer = api(method, target)
+    assert (answer.status, answer.body["error"]["type"]) == (404, "not_found_error")
+
+
+def test_a_change_for_an_outdated_etag_is_merged_or_refused_with_its_conflicts(api: Api) -> None:
+    base = api("GET", "/byway/config").body["etag"]
+    assert api("PUT", "/byway/aliases/haiku", {"targets": ["one/big"]}, if_match=f'"{base}"').status == 200
+    assert api("PUT", "/byway/aliases/opus", {"targets": ["one/big"]}, if_match=f'"{base}"').body["merged"]
+    refused = api("PUT", "/byway/aliases/haiku", {"targets": ["small"]}, if_match=f'"{base}"')
+    assert refused.status == 412
+    error = refused.body["error"]
+    assert error["etag"] == api("GET", "/byway/config").body["etag"]
+    assert error["conflicts"] == [{"path": "model_aliases.haiku", "theirs": "one/big", "mine": "small"}]
+
+
+# --------------------------------------------------------------------------------------------------------- the document
+
+
+def test_the_document_lists_every_route_of_the_admin_api(api: Api) -> None:
+    document = api("GET", "/byway/openapi.json").body
+    listed = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
+    served = {(route.method, route.path) for route in ROUTES if route.path.startswith("/byway")}
+    assert listed == served
+    assert all(route.scope == "admin" for route in ROUTES if route.path.startswith("/byway"))
+
+
+def test_the_document_is_a_valid_openapi_document() -> None:
+    document = json.loads(json.dumps(openapi.document()))
+    assert document["openapi"] == "3.1.0" and {"title", "version"} <= set(document["info"])
+    components = document["components"]["schemas"]
+    identifiers = []
+    for path, methods in document["paths"].items():
+        for method, described in methods.items():
+            where = f"{method} {path}"
+            identifiers.append(described["operationId"])
+            assert described["summary"] and "default" in described["responses"], where
+            assert all(response["description"] for response in described["responses"].values()), where
+            parameters = described.get("parameters", [])
+            in_path = {parameter["name"] for parameter in parameters if parameter["in"] == "path"}
+            assert in_path == set(re.findall(r"\{(\w+)\}", path)), where
+            assert all(parameter["required"] for parameter in parameters if parameter["in"] == "path"), where
+            assert method in ("post", "put", "patch") or "requestBody" not in described, where
+    assert len(identifiers) == len(set(identifiers))
+    references = set(re.findall(r'"\$ref": "([^"]+)"', json.dumps(document)))
+    assert {f"#/components/schemas/{name}" for name in components} >= references
+    assert {"KeyInfo", "BackendInfo", "AdminError", "ConfigChange"} <= set(components)
+
+
+READ = [route for route in openapi.ROUTES if route.method == "GET" and "{" not in route.path]
+
+
+@pytest.mark.parametrize("route", READ, ids=lambda route: route.path)
+def test_every_answer_has_its_documented_type(api: Api, route: Any) -> None:
+    answer = api("GET", f"{route.path}?name=small")
+    assert answer.status == route.operation.status
+    typed = msgspec.convert(answer.body, route.operation.response, strict=False)
+    assert json.loads(msgspec.json.encode(typed)) == answer.body
+
+
+def test_the_error_body_has_its_documented_type(api: Api) -> None:
+    answer = api("POST", "/byway/keys", {})
+    assert json.loads(msgspec.json.encode(msgspec.convert(answer.body, openapi.AdminError))) == answer.body
+
+
+def test_a_body_over_the_limit_is_refused(api: Api) -> None:
+    assert api("POST", "/byway/keys", {"name": "x" * (1 << 20)}).status == 413
