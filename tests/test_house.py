@@ -299,7 +299,6 @@ VAGUE_NAMES_LEFT: frozenset[str] = frozenset(
         "src/byway/secrets/vault.py",
         "src/byway/server/app.py",
         "src/byway/server/connection.py",
-        "src/byway/server/lifecycle.py",
         "src/byway/store.py",
         "src/byway/ui/adding.py",
         "src/byway/ui/api.py",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from byway.server.lifecycle import CannotListen, Listener, close, listen
+from byway.server.listeners import Listener, ListenError, close, listen
 
 
 @contextlib.contextmanager
@@ -65,7 +65,7 @@ def test_narrowed_addresses_are_listened_at_once() -> None:
 def test_a_port_in_use_names_who_holds_it_and_leaves_nothing_open() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        with pytest.raises(CannotListen, match=rf"127\.0\.0\.1:{port} is in use.*--port {port + 1}") as error:
+        with pytest.raises(ListenError, match=rf"127\.0\.0\.1:{port} is in use.*--port {port + 1}") as error:
             listen(["127.0.0.1:0", f"127.0.0.1:{port}"], closed=False, insecure=False)
         if sys.platform == "linux":
             assert f"(process {os.getpid()})" in str(error.value)
@@ -73,7 +73,7 @@ def test_a_port_in_use_names_who_holds_it_and_leaves_nothing_open() -> None:
 
 def test_an_address_of_another_machine_is_said_so() -> None:
     # 192.0.2.0/24 is kept for documentation: no machine has it.
-    with pytest.raises(CannotListen, match="not an address of this machine"):
+    with pytest.raises(ListenError, match="not an address of this machine"):
         listen(["192.0.2.1:0"], closed=True, insecure=False)
 
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from byway.cli.welcome import Facts
     from byway.config import Config
     from byway.runtime import Runtime
-    from byway.server.lifecycle import Listener, Service
+    from byway.server.lifecycle import Service
+    from byway.server.listeners import Listener
     from byway.store import Store
 
 #: Seconds that the welcome waits for backends to say what they serve; Byway serves meanwhile.
@@ -59,19 +60,19 @@ def command(
             click.echo("warning: api_keys.mode is permissive although there are keys: anyone may use Byway", err=True)
         addresses = _addresses(config, host, port)
         from byway.access.keys import key_required
-        from byway.server import lifecycle
+        from byway.server import listeners as listening
 
         try:
-            listeners, notes = lifecycle.listen(
+            listeners, notes = listening.listen(
                 addresses,
                 mode=config.server.socket_mode,
                 closed=key_required(config.api_keys, stored),
                 insecure=insecure,
             )
-        except lifecycle.CannotListen as error:
+        except listening.ListenError as error:
             raise Failure(str(error)) from None
         _tell_others(data, listeners, config.server.root_path)
-        own = lifecycle.own(data / SOCKET)
+        own = listening.owner_socket(data / SOCKET)
         with asyncio.Runner(loop_factory=platform.loop_factory()) as runner:
             again = runner.run(
                 _serve(config, source, listeners, own, notes, data, store, insecure=insecure, no_model=no_model)
@@ -166,7 +167,7 @@ async def _serve(
         [*listeners, *((own,) if own else ())],
         source,
         insecure=insecure,
-        child=None
+        make_process=None
         if no_model
         else lambda settings, tell: ModelProcess(settings.names[0], folder, tell, process_options(settings)),
     )
@@ -215,7 +216,7 @@ async def _settle(service: Service) -> None:
     began = time.monotonic()
     if service.models:
         with _progress("Loading the local model" + ("s" if len(service.models) > 1 else "")) as show:
-            while not service.settled and not service.stopping.is_set():
+            while not service.models.settled and not service.stopping.is_set():
                 show(time.monotonic() - began)
                 await asyncio.sleep(_TICK)
     while time.monotonic() - began < _PATIENCE and not service.stopping.is_set():
