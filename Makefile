@@ -35,7 +35,6 @@ unit: $(VENV)/.dev ## tests that run in one process
 	@$(BIN)/python -m pytest -q --ignore tests/e2e $(ARGS)
 
 test: $(VENV)/.dev $(VENV)/.model ## every test that CI runs
-	@$(BIN)/python tests/older.py
 	@$(BIN)/python tests/axe.py
 	@$(BIN)/python -m pytest -q $(ARGS)
 

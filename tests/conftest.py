@@ -39,7 +39,7 @@ _SCRATCH = tempfile.TemporaryDirectory(prefix="byway-test-", ignore_cleanup_erro
 def pytest_configure() -> None:
     """Set the environment before any module is imported; processes that tests start inherit it."""
     for name in [name for name in os.environ if _OURS.fullmatch(name)]:
-        if name != "BYWAY_TEST_REQUIRE":
+        if not name.startswith("BYWAY_TEST_"):
             del os.environ[name]
     home = Path(_SCRATCH.name)
     for name, folder in {

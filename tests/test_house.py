@@ -190,17 +190,12 @@ REPEATED_CLASSES: frozenset[str] = frozenset(
 )
 UNPLAIN_LEFT: frozenset[str] = frozenset(
     {
-        "CHANGELOG.md",
-        "CONTRIBUTING.md",
-        "README.md",
-        "SECURITY.md",
         "auto-mode.md",
         "chat.md",
         "claude-code.md",
         "config.md",
         "content.md",
         "errors.md",
-        "index.md",
         "internals.md",
         "keys.md",
         "local-models.md",
@@ -210,7 +205,6 @@ UNPLAIN_LEFT: frozenset[str] = frozenset(
         "thinking.md",
         "tokens.md",
         "tools.md",
-        "troubleshooting.md",
         "web-fetch.md",
         "web-search.md",
     }

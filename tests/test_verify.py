@@ -31,5 +31,5 @@ def test_the_docs_have_a_row_for_each_verdict() -> None:
     said = {one.replace("{limit:g}", "5") for one in re.findall(r'Verdict\(\s*(?:True|False),\s*f?"([^"]+)"', source)}
     said |= {"Connection refused", "Cannot be reached"}
     docs = (root / "docs/troubleshooting.md").read_text("utf-8")
-    rows = set(re.findall(r"`([^`]+)`", docs.partition("## What Verify says")[2].partition("\n## ")[0]))
+    rows = set(re.findall(r"`([^`]+)`", docs.partition("## Results of Verify")[2].partition("\n## ")[0]))
     assert len(said) >= 12 and said <= rows, said - rows

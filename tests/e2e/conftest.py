@@ -98,4 +98,4 @@ def claude(request: pytest.FixtureRequest, wire: Wire, tmp_path: Path) -> Claude
     return kind(tmp_path, wire.gateway.url, CLAUDE_CODE_MAX_RETRIES="1")
 
 
-both = pytest.mark.parametrize("claude", ["newest", older.VERSION], indirect=True)
+both = pytest.mark.parametrize("claude", ["newest", pytest.param(older.VERSION, marks=pytest.mark.long)], indirect=True)
