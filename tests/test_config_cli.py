@@ -246,7 +246,7 @@ def test_history_shows_and_brings_back(place: Place) -> None:
     head, *rows = place("config", "history").stdout.splitlines()
     assert head.split() == ["VERSION", "WHEN", "WHO", "WHAT", "FOR"]
     assert [row.split()[0] for row in rows] == ["3", "2", "1"] and rows[0].startswith("3 *")
-    assert "byway config" in rows[0] and "local_only set" in rows[0] and "somebody else" in rows[2]
+    assert "byway config" in rows[0] and "local_only set" in rows[0] and "outside Byway" in rows[2]
     newest, *_ = place.json("config", "history", "--limit", "1")
     assert (newest["number"], newest["current"]) == (3, True) and "text" not in newest
     shown = place("config", "show", "2").stdout
@@ -325,12 +325,12 @@ def test_a_change_that_the_history_has_no_room_for_is_made_and_said(
     place("config", "history")
     keep = Store.add_version
 
-    def full(self: Store, text: str, who: str, why: str, file: str = "") -> int:
+    def full(self: Store, text: str, who: str, why: str, file: str = "", **facts: Any) -> int:
         if "local_only" in text:
             raise StoreError("the disk is full")
-        return keep(self, text, who, why, file)
+        return keep(self, text, who, why, file, **facts)
 
     monkeypatch.setattr(Store, "add_version", full)
     done = place("config", "set", "local_only", "false")
-    assert done.exit_code == 0 and "the change is made, but the history does not have it" in done.stderr
+    assert done.exit_code == 0 and "the change was made, but not recorded in the history" in done.stderr
     assert place.text.endswith("local_only: false\n")

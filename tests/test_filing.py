@@ -36,7 +36,7 @@ def test_a_change_keeps_the_rest_and_is_noted(filing: ConfigFile) -> None:
     assert outcome.etag == filing.read().etag != before.etag
     assert [(one.who, one.why) for one in filing.versions()] == [
         ("Ada", "smaller"),
-        ("somebody else", "changed in the file"),
+        ("outside Byway", "changed in the file"),
     ]
     assert filing.path.stat().st_mode & 0o777 == 0o600
 
@@ -51,7 +51,7 @@ def test_changes_in_other_places_are_merged(filing: ConfigFile) -> None:
 
 @pytest.mark.parametrize(
     ("one", "mine"),
-    [(Set(("model_aliases", "haiku"), "a/mine"), "a/mine"), (Remove(("model_aliases", "haiku")), "taken out")],
+    [(Set(("model_aliases", "haiku"), "a/mine"), "a/mine"), (Remove(("model_aliases", "haiku")), "removed")],
 )
 def test_changes_in_the_same_place_collide_and_change_nothing(filing: ConfigFile, one: Set | Remove, mine: str) -> None:
     base = filing.read().etag
@@ -149,7 +149,7 @@ def test_who_reads_in_the_middle_of_a_change_does_not_take_it_for_somebody_elses
     assert written.wait(10)
     assert filing.read().text.endswith("local_only: false\n")
     changing.join()
-    assert [one.who for one in filing.versions()] == ["Ada", "somebody else"]
+    assert [one.who for one in filing.versions()] == ["Ada", "outside Byway"]
 
 
 def test_two_configs_with_one_data_folder_have_a_history_each(filing: ConfigFile, tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_two_configs_with_one_data_folder_have_a_history_each(filing: ConfigFile
         other = ConfigFile(tmp_path / "other.yaml", check, store, tmp_path)
         other.read()
         filing.change([Set(("local_only",), True)], "Ada", "x")
-        assert [one.who for one in other.versions()] == ["somebody else"]
+        assert [one.who for one in other.versions()] == ["outside Byway"]
         with pytest.raises(LookupError):
             other.rollback(filing.versions()[0].number, "Bob")
     assert (tmp_path / "other.yaml").read_text() == "local_only: true\n"
@@ -181,7 +181,7 @@ def test_a_conflict_shows_no_secret(filing: ConfigFile) -> None:
 def test_a_file_that_is_gone_is_not_made_anew_with_less_in_it(filing: ConfigFile) -> None:
     base = filing.read().etag
     filing.path.unlink()
-    with pytest.raises(OSError, match="it is gone"):
+    with pytest.raises(OSError, match="it was deleted"):
         filing.change([Set(("model_aliases", "haiku"), "a/one")], "Ada", "x", base)
     assert not filing.path.exists()
 

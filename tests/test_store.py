@@ -114,17 +114,17 @@ def test_a_revoked_key_stays_listed_and_is_not_revoked_twice(store: Store) -> No
     assert (first.live, first.revoked_at is None) == (False, False)
     assert store.revoke_key(made.id, "ann") == first
     assert [one.revoked for one in store.key_records()] == [True]
-    with pytest.raises(ValueError, match="was revoked"):
+    with pytest.raises(ValueError, match="is revoked"):
         store.rotate_key(made.id, "ann")
     assert [one.what for one in store.audit_entries()] == ["key revoked", "key created"]
 
 
-def test_a_key_that_has_ended_is_not_rotated(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_expired_key_is_not_rotated(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     made, _ = store.add_key("laptop", SCOPES, datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1), "ann")
     later = time.time() + 7200
     monkeypatch.setattr(time, "time", lambda: later)
     assert not store.keys()[0].live
-    with pytest.raises(ValueError, match="has ended"):
+    with pytest.raises(ValueError, match="has expired"):
         store.rotate_key(made.id, "ann")
 
 
@@ -147,12 +147,12 @@ def test_every_change_of_a_key_is_noted_with_who_did_it(store: Store) -> None:
         ("a\nb", SCOPES, None, "needs a name"),
         ("\x1b[31mred", SCOPES, None, "needs a name"),
         ("x" * 101, SCOPES, None, "needs a name"),
-        ("a", (), None, "needs a scope; there are read, write, files, admin"),
-        ("a", ("read", "root"), None, "'root' is no scope"),
-        ("a", SCOPES, datetime.datetime(2026, 1, 1), "over already"),
+        ("a", (), None, r"needs a scope\. The scopes are read, write, files, admin"),
+        ("a", ("read", "root"), None, "'root' is not a scope"),
+        ("a", SCOPES, datetime.datetime(2026, 1, 1), "must expire in the future"),
     ],
 )
-def test_what_no_key_can_be(
+def test_invalid_names_scopes_and_expiry_times_are_rejected(
     store: Store, name: str, scopes: tuple[str, ...], ends: datetime.datetime | None, words: str
 ) -> None:
     with pytest.raises(ValueError, match=words):
@@ -161,9 +161,24 @@ def test_what_no_key_can_be(
 
 
 @pytest.mark.parametrize("change", ["rotate_key", "revoke_key"])
-def test_a_key_that_is_not_there(store: Store, change: str) -> None:
+def test_an_unknown_key_cannot_be_changed(store: Store, change: str) -> None:
     with pytest.raises(LookupError, match=r"no key 'key_none'.*byway key list"):
         getattr(store, change)("key_none", "ann")
+
+
+def test_versions_of_all_files_together_are_bounded_in_number_and_size(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_ALL_VERSIONS", 6)
+    for at in range(10):
+        store.add_version(f"n: {at}\n", "ann", "", f"file {at % 5}")
+    assert [len(store.versions(f"file {at}")) for at in range(5)] == [1, 1, 1, 1, 2]
+    monkeypatch.setattr(module, "MAX_VERSION_CHARACTERS", 3000)
+    for at in range(5):
+        store.add_version(f"{at}" * 1000, "ann", "", "large")
+    assert [version.number for version in store.versions("large")] == [15, 14, 13]
+    number = store.add_version("x" * 5000, "ann", "", "large")
+    assert [version.number for version in store.versions("large")] == [number], "the newest stays, whatever its size"
 
 
 def test_the_number_of_keys_is_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +189,7 @@ def test_the_number_of_keys_is_bounded(store: Store, monkeypatch: pytest.MonkeyP
     assert [one.name for one in store.keys()] == ["old4", "old3", "old2"], "the newest of those revoked"
     for _ in range(2):
         store.add_key("new", SCOPES, None, "ann")
-    with pytest.raises(ValueError, match="revoke those"):
+    with pytest.raises(ValueError, match="Revoke keys that"):
         store.add_key("new", SCOPES, None, "ann")
 
 
@@ -324,7 +339,7 @@ def test_a_newer_file_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with monkeypatch.context() as patch:
         patch.setattr(module, "MIGRATIONS", (*module.MIGRATIONS, ("CREATE TABLE other (x)",)))
         Store(tmp_path).close()
-    with pytest.raises(StoreError, match=r"newer Byway.*--data-dir"):
+    with pytest.raises(StoreError, match=r"newer version of Byway.*--data-dir"):
         Store(tmp_path)
     assert form(tmp_path) == len(module.MIGRATIONS) + 1
 
@@ -347,7 +362,7 @@ def test_threads_share_a_store(store: Store) -> None:
 
 
 def test_another_process_that_does_not_end_its_change_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_PATIENCE", 0.1)
+    monkeypatch.setattr(module, "_BUSY_TIMEOUT", 0.1)
     with Store(tmp_path) as store, contextlib.closing(sqlite3.connect(tmp_path / FILE_NAME)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreError, match="is in use"):

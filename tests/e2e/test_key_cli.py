@@ -111,7 +111,7 @@ def test_a_key_opens_the_door_at_once_and_its_end_drops_no_stream() -> None:
         stream.join(10)
         assert stream.got.endswith(b'event: message_stop\ndata: {"type":"message_stop"}\n\n')
 
-        assert any(line["message"] == "From now on a key is asked for" for line in gateway.logs)
+        assert any(line["message"] == "Clients need a key from now on" for line in gateway.logs)
         gateway.wait(lambda: any(line.get("key") == id for line in gateway.requests()))
         written = gateway.text.encode() + b"".join(
             path.read_bytes() for path in (gateway.home / "data").iterdir() if path.is_file()
@@ -188,7 +188,7 @@ def test_a_store_that_fails_while_byway_runs_is_said_once_and_the_keys_stay() ->
             assert gateway.post(ASK, headers=headers).status == 200
             assert gateway.post(ASK).status == 401
             said = [line["message"] for line in gateway.logs if line["level"] == "error"]
-            assert said.count("The store of keys cannot be read; the running keys stay") == 1
+            assert said.count("The store of keys cannot be read; the keys in memory stay valid") == 1
 
 
 def test_byway_does_not_start_with_a_store_that_it_cannot_read() -> None:

@@ -45,7 +45,7 @@ def opened(source: ConfigSource, data: Path) -> Iterator[ConfigFile]:
 
     try:
         with Store(platform.private_folder(data)) as store:
-            yield ConfigFile(source.path, source.check, store, data)
+            yield ConfigFile(source.path, source.check, store, data, restricted=False)
     except EditError as error:
         raise Failure(f"{source.path} cannot be changed: {error.problem}") from None
     except ConfigError as error:

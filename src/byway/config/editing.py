@@ -72,6 +72,45 @@ def edit(text: str, edits: Sequence[Edit]) -> str:
     return ("\ufeff" if text.startswith("\ufeff") else "") + bare
 
 
+def replace_scalars(text: str, values: Mapping[Path, str]) -> str:
+    """`text` with the single value at each path replaced by a text. Raises EditError for a path that is not in it.
+
+    A value that is shared by an anchor is replaced for all that share it.
+    """
+    bare = text.removeprefix("\ufeff").replace("\r\n", "\n")
+    find = _Finder(YAML().compose(bare)).find
+    spans: dict[int, tuple[int, str]] = {}
+    for path, value in values.items():
+        place, rest = find(path)
+        if rest:
+            # It comes from another mapping by `<<`, where it is replaced too.
+            continue
+        start = place.node.start_mark.index
+        while (mark := _MARK.match(bare, start)) is not None:
+            start = mark.end()
+        spans[start] = (_end(bare, place.node, place.key), _quoted_like(place.node, value))
+    parts, at = [], 0
+    for start, (end, value) in sorted(spans.items()):
+        parts += [bare[at:start], value]
+        at = end
+    bare = "".join(parts) + bare[at:]
+    if "\r\n" in text:
+        bare = bare.replace("\n", "\r\n")
+    return ("\ufeff" if text.startswith("\ufeff") else "") + bare
+
+
+def _quoted_like(node: Any, text: str) -> str:
+    """A text with the quotes of the value that it replaces, where they can hold it."""
+    if node.style == '"':
+        return _escaped(json.dumps(text, ensure_ascii=False))
+    if node.style == "'" and text.isascii() and text.isprintable():
+        return "'" + text.replace("'", "''") + "'"
+    return scalar(text)
+
+
+#: An anchor or a tag before a value.
+_MARK: Final = re.compile(r"[&!]\S*\s+")
+
 # ----------------------------------------------------------------------------------------------------------- the meaning
 
 _WORDS: Final = frozenset(("", "~", "null", "true", "false", "yes", "no", "on", "off", "y", "n", "<<", "="))
@@ -254,7 +293,7 @@ def _edited(text: str, one: Edit) -> str:
             return text
         value = one.value if isinstance(one, Set) else [one.value]
         return _joined(text, len(text), block(_nested(one.path, value), 0))
-    place, rest = _found(root, one.path)
+    place, rest = _Finder(root).find(one.path)
     if isinstance(one, Remove):
         return text if rest else _removed(text, place)
     if rest:
@@ -278,23 +317,35 @@ def _nested(path: Path, value: Value) -> Value:
     return value
 
 
-def _found(root: Any, path: Path) -> tuple[_TextPosition, Path]:
-    """The deepest part of `path` that is there, and what is left of the path."""
-    place = _TextPosition(root)
-    for depth, key in enumerate(path):
-        node = place.node
-        inner = None
+class _Finder:
+    """Finds places in a tree of nodes. Each mapping is indexed once, however many places are looked up."""
+
+    def __init__(self, root: Any) -> None:
+        self._root = root
+        self._indexes: dict[int, dict[str, _TextPosition]] = {}
+
+    def find(self, path: Path) -> tuple[_TextPosition, Path]:
+        """Return the deepest part of `path` that is there, and what is left of the path."""
+        place = _TextPosition(self._root)
+        for depth, key in enumerate(path):
+            inner = self._inner(place.node, key)
+            if inner is None:
+                return place, path[depth:]
+            place = inner
+        return place, ()
+
+    def _inner(self, node: Any, key: str | int) -> _TextPosition | None:
         if isinstance(node, MappingNode):
-            pairs = enumerate(node.value)
-            inner = next(
-                (_TextPosition(value, name, node, at) for at, (name, value) in pairs if name.value == key), None
-            )
-        elif isinstance(node, SequenceNode) and isinstance(key, int) and 0 <= key < len(node.value):
-            inner = _TextPosition(node.value[key], None, node, key)
-        if inner is None:
-            return place, path[depth:]
-        place = inner
-    return place, ()
+            index = self._indexes.get(id(node))
+            if index is None:
+                index = self._indexes[id(node)] = {}
+                for at, (name, value) in enumerate(node.value):
+                    if isinstance(name.value, str):
+                        index.setdefault(name.value, _TextPosition(value, name, node, at))
+            return index.get(key) if isinstance(key, str) else None
+        if isinstance(node, SequenceNode) and isinstance(key, int) and 0 <= key < len(node.value):
+            return _TextPosition(node.value[key], None, node, key)
+        return None
 
 
 def _end(text: str, node: Any, key: Any = None) -> int:

@@ -1,5 +1,5 @@
-"""The config file as something that is edited, by the page and by commands alike: read with its etag, checked, written whole
-or not at all, kept in versions. What a change does to the text is `config/editing`'s; a running Byway sees the file itself."""
+"""The config file as the page, the API and commands change it: read with its etag, checked, written whole or not at all, and
+kept in versions. `config/editing` changes the text. A running Byway notices the changed file itself."""
 
 from __future__ import annotations
 
@@ -8,35 +8,40 @@ import difflib
 import errno
 import re
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from byway import platform
-from byway.config import Config, ConfigError, ConfigProblem
-from byway.config.editing import Append, Edit, EditError, Set, edit, meaning, value_at
-from byway.config.settings import SECRET_NAME
+from byway.access.keys import weakened_access
+from byway.config.editing import Append, Edit, EditError, Remove, Set, edit, meaning, value_at
+from byway.config.editing import Path as SettingPath
+from byway.config.masking import MASK, Masked, Restored, mask_secrets, restore_secrets
+from byway.config.reading import ConfigError
+from byway.config.restrictions import restricted_problems, unbound_secrets
+from byway.config.secretuses import secret_uses
+from byway.config.settings import SECRET_NAME, Config, ConfigProblem
 from byway.secrets.names import Scrubber, mask
 from byway.store import ConfigVersion, Store, StoreError, etag
 
-#: Who changed a file that was not changed here.
-_SOMEBODY: Final = "somebody else"
-#: Bits of a file's permissions: its group's, and everybody's.
+#: The author of a change that was not made through Byway.
+OUTSIDE: Final = "outside Byway"
+#: Permission bits of a file for its group, and for all other users.
 _GROUP: Final = 0o070
-_ALL: Final = 0o007
+_OTHERS: Final = 0o007
 
 
 class ConfigText(NamedTuple):
-    """The config as it lies on the disk. No file is an empty text."""
+    """The content of the config file. A missing file is an empty text."""
 
     text: str
     etag: str
 
 
 class EditConflict(NamedTuple):
-    """A setting that was changed by somebody else since it was read here, in words."""
+    """A setting that was changed since the author of an edit read it, with both values for a person."""
 
     path: str
     theirs: str
@@ -44,19 +49,19 @@ class EditConflict(NamedTuple):
 
 
 class ConfigChanged(Exception):
-    """The file is another by now: what collides, and the etag that it has now."""
+    """The file changed since the author read it: the conflicting settings, and the file's etag now."""
 
     def __init__(self, etag: str, conflicts: Sequence[EditConflict] = ()) -> None:
-        names = ", ".join(one.path for one in conflicts)
+        paths = ", ".join(conflict.path for conflict in conflicts)
         super().__init__(
-            f"The config was changed meanwhile{f' ({names})' if names else ''}. Look at it again, then change it again."
+            f"The config was changed since it was loaded here{f' ({paths})' if paths else ''}. Reload it, then try again."
         )
         self.etag = etag
         self.conflicts = tuple(conflicts)
 
 
 class SaveResult(NamedTuple):
-    """What a change came to. `merged`: others had changed the file too, in other places."""
+    """A change that was written. `merged`: the file had other changes too, at other places, and they were kept."""
 
     etag: str
     config: Config
@@ -64,107 +69,134 @@ class SaveResult(NamedTuple):
 
 
 class ConfigFile:
-    """One config file and its history. Every method reads or writes files and may wait for others: not for an event loop.
+    """One config file and its history. Every method reads or writes files and may wait for other processes, so it must not
+    run in an event loop.
 
-    All raise OSError and StoreError where the disk does not let them; those that write also ConfigError, with every complaint,
-    and then nothing was written.
+    All methods raise OSError and StoreError when the disk fails. Those that write also raise ConfigError with every problem,
+    and EditError; then nothing was written.
     """
 
-    def __init__(self, path: Path, check: Callable[[str], Config], store: Store, folder: Path) -> None:
-        """`check` makes the Config of a text. `folder` is the data folder, where processes wait for their turn."""
+    def __init__(
+        self, path: Path, load: Callable[[str], Config], store: Store, folder: Path, *, restricted: bool = True
+    ) -> None:
+        """`load` makes the Config of a text. `folder` is the data folder, which holds the lock for changes.
+
+        `restricted`: changes come through the page or the API, and `config/restrictions` says what they may do.
+        """
         self.path = path
-        self._check = check
+        self._load = load
         self._store = store
         self._name = str(path.absolute())
-        """By which the store tells its versions from those of other config files."""
+        """The name under which the store keeps the versions of this file."""
+        self._folder = folder
         self._lock = folder / "config.lock"
+        self._restricted = restricted
+        self._masked_before = False
 
     def read(self) -> ConfigText:
-        """The file as it is now. One that an editor has changed becomes a version of its own."""
+        """Return the file's content. A change that was made outside Byway is recorded as a version."""
         text = self._text()
-        if text and etag(text) != self._store.newest_etag(self._name):
-            # Perhaps somebody has written it this moment, and is about to say who it was.
+        if not self._masked_before or (text and etag(text) != self._store.newest_etag(self._name)):
+            # The lock makes sure that a change of another process gets that process's name in the history.
             with platform.exclusive(self._lock):
-                return self._kept()
+                self._mask_old_versions()
+                return self._recorded()
         return ConfigText(text, etag(text))
 
-    def _kept(self) -> ConfigText:
-        """The file, whose text is a version afterwards; for whoever's turn it is."""
+    def _recorded(self) -> ConfigText:
+        """Record the current text as a version and return it. The caller holds the lock."""
         text = self._text()
         if text:
-            self._store.add_version(text, _SOMEBODY, "changed in the file", self._name)
+            self._record(text, OUTSIDE, "changed in the file")
         return ConfigText(text, etag(text))
 
     def seen(self, base: str) -> Config | None:
-        """The config whose etag is `base`; None when it is kept no more, or was never good."""
-        known = self._number(base)
+        """Return the config whose etag is `base`; None when it is not kept any more, or was never valid."""
+        number = self._number(base)
         try:
-            return None if known is None else self._check(self.version(known).text)
-        except (ConfigError, LookupError):
+            if number is None:
+                return None
+            text = self.version(number).text
+            return self._load(restore_secrets(text, self._text()).text if MASK in text else text)
+        except (ConfigError, EditError, LookupError):
             return None
 
     def check(self, text: str) -> Config:
-        """What `text` would come to; writes nothing."""
-        return self._check(text)
+        """Return the config that `text` would give, without writing. Raises ConfigError."""
+        if self._restricted:
+            self._reject_restricted(self._text(), text)
+        return self._load(text)
 
     def change(self, edits: Sequence[Edit], who: str, why: str, base: str | None = None) -> SaveResult:
-        """Make `edits` in the file as it is now. `base`: the etag that their author has seen.
+        """Apply `edits` to the current file. `base`: the etag of the file that their author read.
 
-        Changes of others in other places stay. Raises Stale where they are in the same place, and Unchangeable.
+        Other changes since then are kept when they are at other places. Raises ConfigChanged when they are not.
         """
         with platform.exclusive(self._lock):
-            now = self._before()
+            now = self._before_change()
             merged = base is not None and base != now.etag
             if merged:
                 if not now.text and not self.path.exists():
                     raise OSError(
-                        0, "it is gone since this was loaded; its versions are under API, History", str(self.path)
+                        0,
+                        "it was deleted since it was loaded here; its versions are under API, History",
+                        str(self.path),
                     )
                 conflicts = self._conflicts(edits, str(base), now)
                 if conflicts:
                     raise ConfigChanged(now.etag, conflicts)
-            text = edit(now.text, edits)
-            return self._written(text, who, why, merged=merged)
+            return self._written(now.text, edit(now.text, edits), who, why, merged=merged)
 
     def write(self, text: str, who: str, why: str, base: str | None = None) -> SaveResult:
-        """Replace the file. `base`: the etag of what is replaced; raises Stale when it is another by now."""
+        """Replace the file. `base`: the etag of what is replaced; raises ConfigChanged when the file has another now."""
         with platform.exclusive(self._lock):
-            now = self._before()
+            now = self._before_change()
             if base is not None and base != now.etag:
                 raise ConfigChanged(now.etag)
-            return self._written(text, who, why, merged=False)
+            return self._written(now.text, text, who, why, merged=False)
 
     def versions(self) -> list[ConfigVersion]:
-        """The versions that are kept, newest first."""
+        """The versions that are kept, newest first, without their texts."""
         with contextlib.suppress(OSError):
             self.read()
         return self._store.versions(self._name)
 
     def version(self, number: int) -> ConfigVersion:
-        """One of them with its text; raises LookupError."""
+        """One version with its text, in which MASK stands for each secret. Raises LookupError."""
         return self._store.version(number, self._name)
 
     def changes(self, number: int, scrub: Callable[[str], str] | None = None) -> list[str]:
-        """What version `number` changed beside the one before it, as lines that begin with `+`, `-`, a blank or `@@`.
+        """Return what version `number` changed, as lines that begin with `+`, `-`, a blank or `@@`.
 
-        Secrets are hidden; `scrub` hides what else is known to be one. Raises LookupError.
+        Secrets are hidden; `scrub` hides others that are known. Raises LookupError.
         """
         new = self.version(number).text
-        before = next((one.number for one in self.versions() if one.number < number), None)
+        before = next((version.number for version in self.versions() if version.number < number), None)
         old = self.version(before).text if before is not None else ""
-        literal = Scrubber({*_literals(old), *_literals(new)}).scrub
+        hide_literals = Scrubber({*_literal_words(old), *_literal_words(new)}).scrub
         lines = difflib.unified_diff(old.splitlines(), new.splitlines(), n=1, lineterm="")
-        return [_hidden(literal(scrub(line) if scrub else line)) for line in list(lines)[2:]]
+        return [_hidden(hide_literals(scrub(line) if scrub else line)) for line in list(lines)[2:]]
 
     def rollback(self, number: int, who: str, base: str | None = None) -> SaveResult:
-        """Make the file what it was in version `number`, which stays checked: what it named may be gone."""
-        return self.write(self.version(number).text, who, f"back to version {number}", base)
+        """Write version `number` again. Its secrets, which the history does not keep, come from the present file.
 
-    def _before(self) -> ConfigText:
-        """The file as it is now, kept as a version even where there is none: the first change can be taken back too."""
-        now = self._kept()
+        A secret that the file does not have for the same server any more is left out, and a warning of the result says so.
+        """
+        with platform.exclusive(self._lock):
+            now = self._before_change()
+            if base is not None and base != now.etag:
+                raise ConfigChanged(now.etag)
+            version = self.version(number)
+            restored = restore_secrets(version.text, now.text) if MASK in version.text else Restored(version.text, ())
+            saved = self._written(now.text, restored.text, who, f"back to version {number}", merged=False)
+        return _warned(saved, (_left_out(path, number) for path in restored.missing))
+
+    def _before_change(self) -> ConfigText:
+        """The file before a change, recorded as a version even when it is missing, so that the change can be undone."""
+        self._mask_old_versions()
+        now = self._recorded()
         if not now.text:
-            self._store.add_version("", _SOMEBODY, "nothing in the file yet", self._name)
+            self._store.add_version("", OUTSIDE, "no settings yet", self._name)
         return now
 
     def _text(self) -> str:
@@ -175,25 +207,70 @@ class ConfigFile:
         except UnicodeDecodeError:
             raise OSError(0, "it is not UTF-8 text", str(self.path)) from None
 
-    def _written(self, text: str, who: str, why: str, *, merged: bool) -> SaveResult:
-        config = self._check(text)
+    # ---- writing
+
+    def _written(self, before: str, text: str, who: str, why: str, *, merged: bool) -> SaveResult:
+        cleared: list[SettingPath] = []
+        if self._restricted:
+            cleared = self._unbound(before, text)
+            if cleared:
+                text = edit(text, [Remove(path) for path in reversed(cleared)])
+            self._reject_restricted(before, text)
+        config = self._load(text)
+        self._reject_weakened(before, config)
         platform.private_folder(self.path.parent)
         self._write(text.encode())
         try:
-            self._store.add_version(text, who, why, self._name)
+            self._record(text, who, why)
             self._store.add_audit_entry(who, "config changed", why)
         except StoreError as error:
-            # The change is made: to call it a failure would have its author make it again.
-            told = ConfigProblem("", None, f"the change is made, but the history does not have it: {error}", "warning")
-            config = msgspec.structs.replace(config, warnings=(*config.warnings, told))
-        return SaveResult(etag(text), config, merged)
+            # The change is made. Reported as a failure, its author would make it again.
+            warning = f"the change was made, but not recorded in the history: {error}"
+            config = msgspec.structs.replace(
+                config, warnings=(*config.warnings, ConfigProblem("", None, warning, "warning"))
+            )
+        return _warned(SaveResult(etag(text), config, merged), map(_cleared, cleared))
+
+    def _reject_restricted(self, before: str, text: str) -> None:
+        """Raise ConfigError for a change that only the owner of the machine may make."""
+        try:
+            problems = restricted_problems(_meaning(before), meaning(text), self._is_inside)
+        except EditError:
+            # It is no YAML: loading it says so.
+            return
+        if problems:
+            raise ConfigError(problems, str(self.path))
+
+    def _is_inside(self, file: str) -> bool:
+        """Is a file that the config names below the folder of the config or of Byway's data?"""
+        try:
+            path = (self.path.parent / platform.expand_user(file)).resolve()
+            return any(path.is_relative_to(folder.resolve()) for folder in (self.path.parent, self._folder))
+        except (OSError, ValueError, RuntimeError):
+            return False
+
+    def _unbound(self, before: str, text: str) -> list[SettingPath]:
+        try:
+            return unbound_secrets(_meaning(before), meaning(text))
+        except EditError:
+            return []
+
+    def _reject_weakened(self, before: str, config: Config) -> None:
+        """Raise ConfigError for a change that lets clients in without a key and does not say so in words."""
+        try:
+            old = self._load(before)
+        except ConfigError:
+            return
+        reason = weakened_access(old.api_keys, config.api_keys, self._store.key_records())
+        if reason:
+            raise ConfigError([ConfigProblem("", None, reason)], str(self.path))
 
     def _write(self, data: bytes) -> None:
         if self.path.is_symlink():
             raise FileExistsError(
                 errno.EEXIST,
-                f"it is a symbolic link to {self.path.readlink()}, and Byway does not write to what may be somebody else's. Name "
-                f"the file itself: --config {self.path.resolve()}",
+                f"it is a symbolic link to {self.path.readlink()}, which Byway does not write through. Name the file itself: "
+                f"--config {self.path.resolve()}",
                 str(self.path),
             )
         try:
@@ -204,36 +281,101 @@ class ConfigFile:
             raise PermissionError(
                 errno.EACCES, f"it is write-protected. To allow it: chmod u+w {self.path}", str(self.path)
             )
-        # Who has closed the file to all but a group wants that group to go on reading it.
-        shared = facts is not None and not facts.st_mode & _ALL
+        # A file that its group may read and others may not is shared with that group on purpose.
+        shared = facts is not None and not facts.st_mode & _OTHERS
         platform.write_private(
             self.path, data, like=facts, mode=0o600 | (facts.st_mode & _GROUP if facts and shared else 0)
         )
 
+    # ---- history
+
+    def _record(self, text: str, who: str, why: str) -> None:
+        """Keep a text as a version, without its secrets. One that is no YAML cannot be restored, and is not kept."""
+        mark = etag(text)
+        if mark == self._store.newest_etag(self._name):
+            return
+        try:
+            masked = mask_secrets(text)
+        except EditError:
+            return
+        self._store.add_version(masked.text, who, why, self._name, etag=mark, secrets=masked.secrets)
+
+    def _mask_old_versions(self) -> None:
+        """Take the secrets out of versions that an earlier Byway kept. The caller holds the lock."""
+        if self._masked_before:
+            return
+        for version in self._store.unmasked_versions(self._name):
+            try:
+                masked = mask_secrets(version.text)
+            except EditError:
+                masked = Masked("", 0)
+            self._store.mask_version(version.number, masked.text, masked.secrets)
+        self._masked_before = True
+
     def _number(self, mark: str) -> int | None:
-        """The number of the version that has this etag; None when it is kept no more."""
-        return next((one.number for one in self._store.versions(self._name) if one.etag == mark), None)
+        """The number of the version with this etag; None when it is not kept any more."""
+        return next((version.number for version in self._store.versions(self._name) if version.etag == mark), None)
 
     def _conflicts(self, edits: Sequence[Edit], base: str, now: ConfigText) -> list[EditConflict]:
-        known = self._number(base)
-        if known is None:
-            # What its author has seen is kept no more.
+        number = self._number(base)
+        if number is None:
             return [EditConflict("the whole file", "changed", "as it was before")]
-        before, after = meaning(self.version(known).text), meaning(now.text)
-        collided = []
-        for one in edits:
-            if isinstance(one, Append):
+        before, after = meaning(self.version(number).text), meaning(mask_secrets(now.text).text)
+        # The history cannot tell whether a secret has changed, so an edit of one conflicts with any change of the file.
+        present = meaning(now.text)
+        conflicts = []
+        for change in edits:
+            if isinstance(change, Append):
                 continue
-            # A place in a list is another one when the list is.
-            path = one.path[: next((at for at, key in enumerate(one.path) if isinstance(key, int)), len(one.path))]
-            theirs = value_at(after, path)
-            if value_at(before, path) != theirs:
-                mine = _word(one.value) if isinstance(one, Set) else "taken out"
+            # A change of a list moves its members, so a place in a list conflicts with any change of the list.
+            depth = next((at for at, key in enumerate(change.path) if isinstance(key, int)), len(change.path))
+            path = change.path[:depth]
+            if value_at(before, path) != value_at(after, path) or _has_mask(value_at(before, path)):
+                theirs = value_at(present, path)
+                mine = _word(change.value) if isinstance(change, Set) else "removed"
                 if mine != _word(theirs):
                     name = str(path[-1])
-                    mine = _word(one.value, name) if isinstance(one, Set) else mine
-                    collided.append(EditConflict(".".join(map(str, path)), _word(theirs, name), mine))
-        return collided
+                    mine = _word(change.value, name) if isinstance(change, Set) else mine
+                    conflicts.append(EditConflict(".".join(map(str, path)), _word(theirs, name), mine))
+        return conflicts
+
+
+def _meaning(text: str) -> Any:
+    """What the file before a change means; nothing when it is no YAML."""
+    try:
+        return meaning(text) if text else {}
+    except EditError:
+        return {}
+
+
+def _has_mask(value: Any) -> bool:
+    """Does a value of a version stand for a secret, or have one below it?"""
+    if isinstance(value, dict):
+        return any(map(_has_mask, value.values()))
+    return any(map(_has_mask, value)) if isinstance(value, list) else MASK in str(value)
+
+
+def _warned(saved: SaveResult, warnings: Iterable[str]) -> SaveResult:
+    """The result with warnings about secrets."""
+    problems = tuple(ConfigProblem("", None, warning, "warning") for warning in warnings)
+    if not problems:
+        return saved
+    config = msgspec.structs.replace(saved.config, warnings=(*problems, *saved.config.warnings))
+    return saved._replace(config=config)
+
+
+def _cleared(path: SettingPath) -> str:
+    return (
+        f"{'.'.join(map(str, path))} was removed: this secret was entered for another server. Enter the secret for the new "
+        "server again"
+    )
+
+
+def _left_out(path: SettingPath, number: int) -> str:
+    return (
+        f"{'.'.join(map(str, path))} was left out: version {number} had a secret there, which the history does not keep. "
+        "Enter it again"
+    )
 
 
 _SECRET: Final = re.compile(
@@ -246,7 +388,7 @@ _PASSWORD: Final = re.compile(r"(://[^/\s:@]*:)([^/\s@]+)(?=@)")
 
 
 def _hidden(line: str) -> str:
-    """A line of a config without the secret that may stand in it; `${NAME}` stays."""
+    """A line of a config without the secret that may be in it; `${NAME}` stays."""
 
     def hide(match: re.Match[str]) -> str:
         return match[0] if match[2].strip("\"' ").startswith("${") else f"{match[1]}***"
@@ -255,26 +397,17 @@ def _hidden(line: str) -> str:
     return mark + _PASSWORD.sub(hide, _INLINE.sub(hide, _SECRET.sub(hide, rest)))
 
 
-def _literals(text: str) -> Iterator[str]:
-    """What stands in a config under names of secrets, wherever its lines begin and end."""
+def _literal_words(text: str) -> set[str]:
+    """The words of the secrets in a text, wherever its lines begin and end."""
     try:
-        tree = meaning(text)
+        uses = [use.text for use in secret_uses(meaning(text)) if use.literal]
     except EditError:
-        return
-    todo = [("", tree)]
-    while todo:
-        name, value = todo.pop()
-        if isinstance(value, dict):
-            todo += value.items()
-        elif isinstance(value, list):
-            todo += [(name, one) for one in value]
-        elif value is not None and SECRET_NAME.search(name) and not name.endswith("_file"):
-            written = value[0] if isinstance(value, tuple) else value
-            yield from (line for line in written.split() if not line.startswith("${"))
+        return set()
+    return {word for value in uses for word in value.split() if not word.startswith("${")}
 
 
 def _word(value: Any, name: str = "") -> str:
-    """The value of the setting `name` in a few words, for a person who has to choose; a secret's are hidden."""
+    """The value of the setting `name` in a few words, for a person who has to choose. Secrets are hidden."""
     if isinstance(value, str) and SECRET_NAME.search(name) and not value.startswith("${"):
         return mask(value)
     if value is None:
@@ -284,7 +417,7 @@ def _word(value: Any, name: str = "") -> str:
     if isinstance(value, tuple) and len(value) == 1:
         return _word(value[0], name)
     if isinstance(value, list | tuple):
-        return ", ".join(_word(one, name) for one in value)[:200]
+        return ", ".join(_word(member, name) for member in value)[:200]
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)[:200]

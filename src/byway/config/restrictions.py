@@ -1,0 +1,121 @@
+"""What a change of the config may do when it comes through the page or the API, whose author need not own this machine. Pure.
+
+It must not read secrets of the machine: a variable that only the environment should know, a file outside Byway's folders, or
+a secret that the file holds for another server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+from byway.backends.vendors import VENDORS
+from byway.config.editing import Path
+from byway.config.secretuses import Receiver, secret_uses
+from byway.config.settings import ConfigProblem
+from byway.providers.registry import PROVIDERS
+from byway.secrets.names import variables_in
+
+#: Variables that mean a secret for a model or a search provider wherever they are used.
+_PREFIXES: Final = ("BYWAY_", "BACKEND_AI_")
+_WELL_KNOWN: Final = frozenset(
+    (
+        *(f"{name.upper()}_API_KEY" for name, vendor in VENDORS.items() if not vendor.managed),
+        *("GEMINI_API_KEY", "GOOGLE_API_KEY", "XAI_API_KEY", "GROQ_API_KEY", "MISTRAL_API_KEY", "OPENROUTER_API_KEY"),
+        *("TOGETHER_API_KEY", "FIREWORKS_API_KEY", "ANTHROPIC_AUTH_TOKEN", "HF_TOKEN"),
+        *(f"{name.upper()}_API_KEY" for name, provider in PROVIDERS.items() if provider.INFO.keyed),
+    )
+)
+#: Settings that name a file whose content Byway reads and may quote or send.
+_FILES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
+    {
+        "api_keys": frozenset(("api_keys_file",)),
+        "tls": frozenset(("ca", "cert", "key")),
+        "": frozenset(("model_metadata_file",)),
+        "global_prompts": frozenset(("default_file", "prompts_dir", "prompt_file")),
+    }
+)
+_URLS: Final = frozenset(("url", "base_url", "proxy", "hub"))
+
+
+def is_allowed_variable(name: str) -> bool:
+    """May a change through the page or the API name this environment variable?"""
+    return name.startswith(_PREFIXES) or name in _WELL_KNOWN
+
+
+def restricted_problems(before: Any, after: Any, inside: Callable[[str], bool]) -> list[ConfigProblem]:
+    """Return what a change from one meaning of a config to another must not do.
+
+    `inside` tells whether a path of a file is below Byway's folders for config and data.
+    """
+    old = dict(_texts(before, ()))
+    used = {name for text in old.values() for name in variables_in(text)}
+    files = {(path[-1], text) for path, text in old.items() if _is_file(path)}
+    used_in_urls = {name for path, text in old.items() if path[-1] in _URLS for name in variables_in(text)}
+    problems: list[ConfigProblem] = []
+    for path, text in _texts(after, ()):
+        if old.get(path) == text:
+            continue
+        where = ".".join(map(str, path))
+        for name in sorted(variables_in(text)):
+            in_url = path[-1] in _URLS
+            if name not in used_in_urls if in_url else not (name in used or is_allowed_variable(name)):
+                problems.append(ConfigProblem(where, None, _NOT_IN_URLS if in_url else _NOT_ALLOWED.format(name)))
+        if _is_file(path) and (path[-1], text) not in files and not inside(text):
+            problems.append(ConfigProblem(where, None, _OUTSIDE))
+    return problems
+
+
+_NOT_ALLOWED: Final = (
+    "the variable {} cannot be named through the page or the API: only BYWAY_..., BACKEND_AI_..., well-known API keys of "
+    "vendors, and variables that the file uses already. Put it into the file, or use `byway config set` on this machine"
+)
+_NOT_IN_URLS: Final = (
+    "a URL can name a variable through the page or the API only when the file uses that variable in a URL already. Put it "
+    "into the file, or use `byway config set` on this machine"
+)
+_OUTSIDE: Final = (
+    "through the page or the API a file has to be below the folder of the config or of Byway's data. Put it into the file, "
+    "or use `byway config set` on this machine"
+)
+
+
+def unbound_secrets(before: Any, after: Any) -> list[Path]:
+    """Return the paths in `after` of secrets that would be sent to a server they were not entered for.
+
+    A secret that `before` has, as a value or as `${NAME}`, belongs to the servers that received it there. One that is new
+    in `after` was entered for the server it is with now.
+    """
+    receivers: dict[str, set[Receiver | None]] = {}
+    for use in secret_uses(before):
+        for part in _parts(use.text):
+            receivers.setdefault(part, set()).add(use.receiver)
+    return [
+        use.path
+        for use in secret_uses(after)
+        if any(part in receivers and use.receiver not in receivers[part] for part in _parts(use.text))
+    ]
+
+
+def _parts(text: str) -> Iterator[str]:
+    """What a secret's text is told by: the text itself, and each variable in it."""
+    yield text
+    yield from (f"${{{name}}}" for name in variables_in(text))
+
+
+def _texts(tree: Any, path: Path) -> Iterator[tuple[Path, str]]:
+    """Every text of a meaning with its path."""
+    if isinstance(tree, Mapping):
+        for name, value in tree.items():
+            yield from _texts(value, (*path, name))
+    elif isinstance(tree, list):
+        for index, value in enumerate(tree):
+            yield from _texts(value, (*path, index))
+    elif isinstance(tree, str) and path:
+        yield path, tree
+
+
+def _is_file(path: Path) -> bool:
+    section = next((str(key) for key in reversed(path[:-1]) if isinstance(key, str)), "")
+    return path[-1] in _FILES.get(section, ()) or (path[0] == "global_prompts" and path[-1] in _FILES["global_prompts"])
