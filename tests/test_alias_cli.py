@@ -47,7 +47,7 @@ def test_the_list_has_the_slots_and_what_the_config_has(file: Path) -> None:
     assert rows[1].split() == ["sonnet", "-", "work/big,", "by", "claude-*", "failed"]
     assert rows[4].split() == ["default", "-", "-", "not", "set"]
     assert "nowhere" in rows[6] and "nobody serves it" in rows[6]
-    assert "work: Backend 'work' at 127.0.0.1:1 does not answer" in done.stderr
+    assert "work: Backend 'work' at 127.0.0.1:1 cannot be reached" in done.stderr
     assert run(file, "list").stdout == done.stdout
 
 

@@ -48,5 +48,5 @@ def test_nothing_to_add_is_no_work() -> None:
 
 def test_it_is_shown_without_its_values() -> None:
     credential = static_credential(VENDORS["openai"], SECRET, {"X-Team": "canary-team"})
-    assert repr(credential) == "Static(authorization, X-Team)"
+    assert repr(credential) == "StaticCredential(authorization, X-Team)"
     assert "canary" not in f"{credential} {credential!r}"

@@ -53,7 +53,7 @@ IMPURE = {
 }
 #: What only one module may know.
 WALLS = {
-    "httptools": {"byway.upstream.client", "byway.server.connection"},
+    "httptools": {"byway.upstream.connection", "byway.server.connection"},
     "sqlite3": {"byway.store"},
     "trafilatura": {"byway.parsing.html"},
     "lxml": {"byway.parsing.html"},
@@ -138,8 +138,6 @@ IN_CYCLES: frozenset[str] = frozenset(
         "byway.ui.requests",
         "byway.ui.secrets",
         "byway.ui.trouble",
-        "byway.upstream.answer",
-        "byway.upstream.client",
     }
 )
 UPWARD: frozenset[tuple[str, str]] = frozenset(
@@ -305,8 +303,6 @@ VAGUE_NAMES_LEFT: frozenset[str] = frozenset(
         "src/byway/ui/requests.py",
         "src/byway/ui/secrets.py",
         "src/byway/ui/trouble.py",
-        "src/byway/upstream/client.py",
-        "src/byway/upstream/credentials.py",
         "src/byway/urls.py",
         "src/byway/web/blocks.py",
         "src/byway/web/fetch.py",

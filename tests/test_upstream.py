@@ -959,7 +959,7 @@ def test_closing_wakes_a_read_in_another_task(run: Run) -> None:
             task = asyncio.create_task(answer.read())
             await asyncio.sleep(0.02)
             answer.close()
-            with pytest.raises(Problem, match="was left"):
+            with pytest.raises(Problem, match="was disconnected"):
                 await task
 
     run(body)
@@ -1061,11 +1061,11 @@ def test_a_packed_stream_is_unpacked_as_it_comes(run: Run) -> None:
     [
         ("br", b"x", "'br'"),
         ("gzip, gzip", b"x", "'gzip, gzip'"),
-        ("gzip", b"not packed at all", "cannot be unpacked"),
-        ("gzip", gzip.compress(b"hello")[:-3], "ends too soon"),
-        ("gzip", gzip.compress(b"hello") + b"junk", "cannot be unpacked"),
-        ("deflate", zlib.compress(b"hello") + b"junk", "cannot be unpacked"),
-        ("deflate", zlib.compress(b"hello" * 99)[:-9], "ends too soon"),
+        ("gzip", b"not packed at all", "cannot be decompressed"),
+        ("gzip", gzip.compress(b"hello")[:-3], "is cut off"),
+        ("gzip", gzip.compress(b"hello") + b"junk", "cannot be decompressed"),
+        ("deflate", zlib.compress(b"hello") + b"junk", "cannot be decompressed"),
+        ("deflate", zlib.compress(b"hello" * 99)[:-9], "is cut off"),
     ],
 )
 def test_a_packed_answer_that_cannot_be_unpacked(run: Run, coding: str, packed: bytes, words: str) -> None:
@@ -1106,7 +1106,7 @@ def test_unpacking_by_the_megabyte_loses_nothing(size: int, pack: Callable[[byte
     unpacker = Unpacker("gzip" if pack is gzip.compress else "deflate")
     data = (b"%07d " * (size // 8 + 1) % tuple(range(size // 8 + 1)))[:size]
     plain = unpacker.unpack(pack(data))
-    while not unpacker.hungry:
+    while not unpacker.needs_input:
         plain += unpacker.unpack(b"")
     assert unpacker.finished
     assert plain == data
@@ -1149,7 +1149,7 @@ def test_a_name_that_nobody_knows(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
                 raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
             monkeypatch.setattr(up, "_dial", dial)
-            await problem(up, "unreachable", "h.example:80", "cannot be looked up", "`backends[].url`")
+            await problem(up, "unreachable", "h.example:80", "cannot be resolved", "`backends[].url`")
 
     run(body)
 
@@ -1494,7 +1494,7 @@ def test_http_asks_the_proxy_for_the_whole_address(run: Run) -> None:
         (b"HTTP/1.1 407 Who\r\ncontent-length: 2\r\n\r\nno", "unreachable", "user name and password"),
         (b"HTTP/1.1 403 No\r\ncontent-length: 2\r\n\r\nno", "unreachable", "HTTP 403"),
         (b"", "unreachable", "without an answer"),
-        (b"SSH-2.0\r\n", "broken", "not HTTP"),
+        (b"SSH-2.0\r\n", "broken", "not valid HTTP"),
         (b"HTTP/1.1 200 OK\r\n\r\n", "unreachable", "https"),
     ],
 )

@@ -23,8 +23,11 @@ from byway.largebodies import off_loop
 from byway.messages.request import Request
 from byway.messages.tokens import Counter, may_exceed, refuses
 from byway.problems import Kind, Problem
+from byway.routing.route import ServedModels
 from byway.upstream import credentials
+from byway.upstream.address import is_self_hosted
 from byway.upstream.client import Answer, Upstream
+from byway.upstream.concurrency import ConcurrencyLimit, QueueFull
 
 PROTOCOLS: Final[Mapping[ProtocolName, BackendProtocol]] = {"openai": completions, "anthropic": anthropic}
 BackendState = Literal["unknown", "loading", "ready", "asleep", "failed", "off"]
@@ -132,6 +135,11 @@ class Backend:
         self.name = settings.name
         self.vendor = VENDORS[settings.type]
         self.protocol = PROTOCOLS[self.vendor.protocol]
+        url = settings.url or self.vendor.url
+        self.self_hosted = self.vendor.managed or (url is not None and is_self_hosted(url))
+        """Whether the server is on this machine or a private network: by its address, unless the config sets `local`."""
+        if settings.local is not None:
+            self.self_hosted = settings.local
         self.models: tuple[str, ...] | None = settings.names or None
         """The models that it serves. None: its list is not known yet."""
         self.registry = ModelRegistry(self.name, self.vendor, settings.windows)
@@ -151,12 +159,11 @@ class Backend:
         """Set while Byway has unloaded its local model."""
         self.pid: int | None = None
         """The process that Byway runs for it."""
-        self._pool = pool
+        self._limit = ConcurrencyLimit(settings.max_concurrent, settings.max_queued)
         self._in_use: BoundedDict[str, None] = BoundedDict(_DESCRIBED)
         """Models that clients call. Each refresh describes them again."""
         self._count_pauses: BoundedDict[str, float] = BoundedDict(_REMEMBERED)
         """Until when the backend does not count tokens, by model."""
-        url = settings.url or self.vendor.url
         if url and not settings.off:
             self.upstream = Upstream(
                 url, name=self.name, timeouts=timeouts, tls=settings.tls, proxy=settings.proxy, pool=pool
@@ -167,11 +174,21 @@ class Backend:
     async def send(self, call: Call) -> Answer:
         """Send `call` with our credential and return the answer once its head has arrived. Raises Problem.
 
-        A local model that is unloaded is loaded first.
+        A local model that is unloaded is loaded first. The call holds one of the `max_concurrent` slots until the answer
+        is closed, and waits for one in a queue when none is free.
         """
         if self.unloaded is not None:
             await self._wait_until_loaded(self.unloaded)
-        return await self._available().open(await credentials.authorize(call, self.credential))
+        limit = self._limit
+        if not limit.try_acquire():
+            await self._wait_for_slot()
+        try:
+            answer = await self._available().open(await credentials.authorize(call, self.credential))
+        except BaseException:
+            limit.release()
+            raise
+        answer.on_close = limit.release
+        return answer
 
     async def fetch(self, call: Call) -> bytes:
         """Return the body of a small answer. Raises Problem for any status but 200."""
@@ -196,6 +213,22 @@ class Backend:
                 why = f"is disabled: {self.message or 'it has no address'}"
             raise Problem("unreachable", f"Backend {self.name!r} {why}")
         return self.upstream
+
+    async def _wait_for_slot(self) -> None:
+        """Wait in the queue for a slot. Raises Problem `busy` when the queue is full or the wait takes too long."""
+        settings = self.settings
+        try:
+            async with asyncio.timeout(self.timeouts.first_byte):
+                await self._limit.acquire()
+        except QueueFull:
+            waiting = f"and {settings.max_queued} wait" if settings.max_queued else "and none may wait"
+            reason = f"{settings.max_concurrent} requests run {waiting} (`backends[].max_concurrent`, `max_queued`)"
+        except TimeoutError:
+            reason = f"no request ended within {self.timeouts.first_byte:g} s (`timeouts.first_byte`)"
+        else:
+            return
+        message = f"Backend {self.name!r} is busy: {reason}. Try again later, or add a second target to the alias."
+        raise Problem("busy", message, retry_after=5)
 
     async def _wait_until_loaded(self, unloaded: UnloadedModel) -> None:
         """Load the model and wait until that succeeds or fails. Raises Problem when it takes too long."""
@@ -299,6 +332,14 @@ class Backend:
         """Record that a client calls `model`. Returns True when the backend was never queried about it."""
         self._in_use[model] = None
         return self.upstream is not None and not self.registry.is_described(model)
+
+    def served_models(self) -> ServedModels:
+        """What it serves, for routing."""
+        return ServedModels(self.name, self.models, self.settings.weight, self.self_hosted, self.vendor.cloud_suffixes)
+
+    def runs_here(self, model: str) -> bool:
+        """True when requests for `model` stay with a self-hosted server."""
+        return self.self_hosted and not model.endswith(self.vendor.cloud_suffixes)
 
     # ----------------------------------------------------------------------------------------------------------- tokens
 

@@ -21,6 +21,7 @@ Kind = Literal[
     "too_large",
     "rate_limit",
     "overloaded",
+    "busy",
     "loading",
     "refused",
     "unreachable",
@@ -61,6 +62,8 @@ TABLE: Final[dict[Kind, Row]] = {
     "misdirected": Row(421, "permission_error", "client", retry=False),
     "rate_limit": Row(429, "rate_limit_error", "backend", failover=True, again=True),
     "overloaded": Row(529, "overloaded_error", "backend", failover=True, again=True),
+    # All slots of the backend are in use (`backends[].max_concurrent`): no failure, so no cool-down.
+    "busy": Row(529, "overloaded_error", "byway", failover=True),
     # A local model that is being read from disk: the client waits and asks again.
     "loading": Row(503, "overloaded_error", "backend", failover=True),
     # The backend refuses *our* secret. As a 401 the client would retry for 190 s and blame its own key.

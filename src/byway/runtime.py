@@ -19,7 +19,7 @@ from byway.logs import log
 from byway.parsing.cache import PdfCache
 from byway.problems import Problem
 from byway.routing.cooldown import CoolDown
-from byway.routing.route import RoutingTable, ServedModels, TargetName, TargetRoute
+from byway.routing.route import RoutingTable, TargetName, TargetRoute
 from byway.search.chain import Searcher
 from byway.secrets.names import Scrubber
 from byway.store import KeyRecord
@@ -189,11 +189,7 @@ class Runtime:
     def resolve(self, model: str, turn: int = 0) -> TargetRoute:
         """The route of `model` by what is known now. Queries nothing and logs nothing. Raises Problem `not_found`."""
         if self._table is None:
-            served = [
-                ServedModels(backend.name, backend.models, backend.settings.weight)
-                for backend in self.backends.values()
-                if backend.state != "off"
-            ]
+            served = [backend.served_models() for backend in self.backends.values() if backend.state != "off"]
             self._table = RoutingTable(served, self.aliases)
         return self._table.route(model, turn)
 

@@ -101,7 +101,7 @@ def test_a_cloud_is_tried_out_until_it_works_and_its_key_stays_secret(page: Page
         field(page, "adder", "url").fill("http://127.0.0.1:9")
         field(page, "adder", "key").fill("sk-wrong-key-0123456789abcdef")
         form.get_by_role("button", name="Test").click()
-        expect(form.get_by_role("alert")).to_contain_text("127.0.0.1:9 does not answer: Connection refused")
+        expect(form.get_by_role("alert")).to_contain_text("127.0.0.1:9 cannot be reached: Connection refused")
         # The wrong key: so says the server, and what to do stands beside it.
         field(page, "adder", "url").fill(url)
         form.get_by_role("button", name="Test").click()

@@ -19,6 +19,8 @@ class Vendor(msgspec.Struct, frozen=True):
     url: str | None = None
     """Where it is when the config gives no `url`."""
     self_hosted: bool = True
+    cloud_suffixes: tuple[str, ...] = ()
+    """How the names of models end that the server itself runs in a cloud."""
     managed: bool = False
     """Byway starts, watches and stops the server itself."""
     auth: Literal["bearer", "x-api-key"] = "bearer"
@@ -112,6 +114,8 @@ _ROWS: Final = (
         "Ollama",
         url="http://127.0.0.1:11434",
         schema="grammar",
+        # https://docs.ollama.com/cloud (seen 2026-11-29): `gpt-oss:120b-cloud`, `glm-4.6:cloud`.
+        cloud_suffixes=("-cloud", ":cloud"),
         loads_on_demand=True,
         thinking="effort",
         effort_off="none",

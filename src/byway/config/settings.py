@@ -175,6 +175,25 @@ class BackendSettings(MaskedStruct, frozen=True, kw_only=True):
         ),
     ] = ()
     weight: Annotated[int, Note("Its share under `WeightedRoundRobin`.", minimum=1, maximum=100)] = 1
+    max_concurrent: Annotated[
+        int, Note("Requests that run at once; a stream counts until its end.", minimum=1, maximum=100_000)
+    ] = 1024
+    max_queued: Annotated[
+        int,
+        Note(
+            "Requests that wait beyond those, in the order of arrival. Further ones go to the next target of the alias, or "
+            "get a 529.",
+            minimum=0,
+            maximum=100_000,
+        ),
+    ] = 256
+    local: Annotated[
+        bool | None,
+        Note(
+            "Is it self-hosted? Decided by the address when not given: loopback, a private network and a unix socket are. A "
+            "self-hosted backend never fails over to a cloud that the alias does not name.",
+        ),
+    ] = None
     headers: Annotated[
         dict[str, str], Note("Headers sent with every call. Values may be `${NAME}`.", format="header")
     ] = {}

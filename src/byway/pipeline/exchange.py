@@ -85,7 +85,7 @@ class _Exchange:
         turn = _ModelTurn(backend, target, self._attempt, self._record, self._began)
         answered = True
         served = (
-            servertools.served(self._runtime, request, target.vendor)
+            servertools.served(self._runtime, request, target)
             if request.params.tools or config.web_search.always
             else None
         )

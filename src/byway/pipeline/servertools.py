@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 import msgspec
 from msgspec import Raw, Struct
 
-from byway.backends.vendors import Vendor
+from byway.backends.protocol import Target
 from byway.logs import log
 from byway.messages.blocks import Text, ToolResult, ToolUse
 from byway.messages.events import (
@@ -78,9 +78,9 @@ class Served(Protocol):
         """Use it once, with a model's input, after `turns`; the blocks that tell of it. A failure is a block too."""
 
 
-def served(runtime: Runtime, request: Request, vendor: Vendor) -> list[Served]:
+def served(runtime: Runtime, request: Request, target: Target) -> list[Served]:
     """The tools of `request` that Byway runs; none for nearly all. Those that are switched off are not among them."""
-    if vendor.runs_web_tools:
+    if target.vendor.runs_web_tools:
         return []
     found: list[Served] = []
     for at, tool in enumerate(request.params.tools or ()):
@@ -91,7 +91,7 @@ def served(runtime: Runtime, request: Request, vendor: Vendor) -> list[Served]:
         elif tool.type.startswith(FETCH_TOOL_PREFIX) and runtime.config.web_fetch.enabled:
             found.append(_Fetching(runtime, request, at, tool))
     inject = runtime.config.web_search.inject
-    if inject != "off" and vendor.self_hosted and runtime.searcher.ready:
+    if inject != "off" and runtime.searcher.ready and runtime.backends[target.backend].runs_here(target.model):
         found += _managed(runtime, request, inject == "always")
     return found
 

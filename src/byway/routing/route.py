@@ -32,6 +32,13 @@ class ServedModels(Struct, frozen=True):
     backend: str
     models: tuple[str, ...] | None
     weight: int = 1
+    self_hosted: bool = True
+    cloud_suffixes: tuple[str, ...] = ()
+    """How the names of models end that a self-hosted server runs in a cloud."""
+
+    def runs_here(self, model: str) -> bool:
+        """True when requests for `model` stay with a self-hosted server."""
+        return self.self_hosted and not model.endswith(self.cloud_suffixes)
 
 
 class TargetRoute(Struct, frozen=True):
@@ -84,7 +91,7 @@ class RoutingTable:
                 return TargetRoute(tuple(targets), alias)
         # No list contains the name, but a backend whose list is not known yet may serve it.
         if self._unlisted and not self._aliases:
-            return TargetRoute(tuple(TargetName(entry.backend, name) for entry in self._unlisted))
+            return TargetRoute(tuple(TargetName(entry.backend, name) for entry in _one_side(self._unlisted, name)))
         raise Problem("not_found", self._unknown(name))
 
     def _matching_aliases(self, names: Sequence[str]) -> Iterator[str]:
@@ -101,13 +108,13 @@ class RoutingTable:
         """The targets of a model name or of `backend/model`."""
         serving = self._serving.get(entry)
         if serving:
-            return [TargetName(served.backend, entry) for served in _rotated(serving, turn)]
+            return [TargetName(served.backend, entry) for served in _rotated(_one_side(serving, entry), turn)]
         backend, slash, model = entry.partition("/")
         if slash and backend in self._backends:
             return [TargetName(backend, model)]
         if listed_only:
             return []
-        return [TargetName(served.backend, entry) for served in self._unlisted]
+        return [TargetName(served.backend, entry) for served in _one_side(self._unlisted, entry)]
 
     def _unknown(self, name: str) -> str:
         """The message for a name without a target."""
@@ -129,6 +136,15 @@ class RoutingTable:
             f"model: {name} is not known. Known models: {known}.{pending} "
             f"Use one of them, or add `model_aliases: {{{family(name) or 'default'}: {example}}}` to byway.yaml."
         )
+
+
+def _one_side(serving: list[ServedModels], model: str) -> list[ServedModels]:
+    """The self-hosted backends, or all when there is none.
+
+    Self-hosted and cloud backends are not balanced with each other, and only an alias that names a cloud leads to it after
+    a failure.
+    """
+    return [served for served in serving if served.runs_here(model)] or serving
 
 
 def _rotated(serving: list[ServedModels], turn: int) -> list[ServedModels]:

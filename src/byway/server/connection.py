@@ -62,8 +62,9 @@ _CLOSE: Final = (b"connection", b"close")
 _CHUNKED: Final = (b"transfer-encoding", b"chunked")
 #: The fields that ask for another protocol; RFC 9110 section 7.8 lets a server ignore them.
 _UPGRADE_FIELDS: Final = frozenset((b"upgrade", b"http2-settings"))
+_PHRASES: Final = {status.value: status.phrase for status in http.HTTPStatus} | {529: "Overloaded"}
 STATUS_LINE: Final = {
-    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode("ascii") for status in http.HTTPStatus
+    status: f"HTTP/1.1 {status} {_PHRASES.get(status, '')}\r\n".encode("ascii") for status in range(100, 600)
 }
 
 Application = Callable[[dict[str, Any], Callable[[], Awaitable[dict[str, Any]]], "HttpExchange"], Awaitable[None]]

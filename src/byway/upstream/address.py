@@ -1,4 +1,4 @@
-"""Where a backend is and which way leads there: its URL, the proxy, TLS. No connection is made here."""
+"""The address of a backend: its URL, the proxy to reach it, the TLS settings. No connection is opened here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PORTS: Final = {"http": 80, "https": 443}
 
 
 class UpstreamAddress:
-    """A URL, parsed once: what is checked is what is connected to. Raises Problem `internal` for anything odd."""
+    """A URL, parsed once, so that the checked address is the one that is connected to. Raises Problem `internal`."""
 
     def __init__(self, url: str) -> None:
         self.unix: str | None = None
@@ -30,11 +30,11 @@ class UpstreamAddress:
         try:
             parts, self.host, self.port = _split(url)
         except ValueError as error:
-            raise Problem("internal", f"A backend's url {error}.") from None
+            raise Problem("internal", f"The url of a backend {error}.") from None
         if parts.username is not None or parts.password is not None:
-            raise Problem("internal", "A backend's url must not hold a user name; give it as `api_key` or a header.")
+            raise Problem("internal", "The url of a backend must not contain a user name. Set `api_key` or a header.")
         if parts.query or parts.fragment:
-            raise Problem("internal", "A backend's url has no ? or #; give such things as headers.")
+            raise Problem("internal", "The url of a backend must not contain ? or #. Set headers.")
         self.secure = parts.scheme == "https"
         self.base = parts.path.rstrip("/")
         self.shown = f"{_bracketed(self.host)}:{self.port}"
@@ -42,7 +42,7 @@ class UpstreamAddress:
 
     @property
     def loopback(self) -> bool:
-        """It is this machine, whatever a name server says."""
+        """True for this machine, without a name server."""
         if self.unix or self.host == "localhost" or self.host.endswith(".localhost"):
             return True
         number = _number(self.host)
@@ -50,10 +50,10 @@ class UpstreamAddress:
 
 
 class ProxyAddress:
-    """`http://[user:password@]host:port`. Raises ValueError with words that follow the setting's name."""
+    """A proxy, `http://[user:password@]host:port`. Raises ValueError with a message that follows the name of the setting."""
 
     def __init__(self, text: str) -> None:
-        # Environments often say `proxy.example.org:3128`.
+        # Environment variables often have the form `proxy.example.org:3128`.
         parts, self.host, self.port = _split(text if "://" in text else f"http://{text}")
         self.secure = parts.scheme == "https"
         self.shown = f"{_bracketed(self.host)}:{self.port}"
@@ -64,9 +64,9 @@ class ProxyAddress:
 
 
 def proxy_for(address: UpstreamAddress, setting: str | None, environ: Mapping[str, str]) -> ProxyAddress | None:
-    """The proxy that leads to `address`: the setting, else HTTP(S)_PROXY of `environ` unless NO_PROXY names it.
+    """The proxy for `address`: the setting, else HTTP(S)_PROXY of `environ` unless NO_PROXY lists the address.
 
-    "" or "none" as the setting is no proxy at all. The environment's is never used for this machine. Raises ValueError.
+    The setting "" or "none" disables proxies. The environment is not used for this machine. Raises ValueError.
     """
     if address.unix or setting in ("", "none"):
         return None
@@ -77,13 +77,13 @@ def proxy_for(address: UpstreamAddress, setting: str | None, environ: Mapping[st
     for name in ("https_proxy", "all_proxy") if address.secure else ("http_proxy", "all_proxy"):
         for spelled in (name, name.upper()):
             if text := environ.get(spelled, "").strip():
-                unwanted = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
-                return None if _listed(address, unwanted) else _named(spelled, text)
+                no_proxy = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
+                return None if _listed(address, no_proxy) else _named(spelled, text)
     return None
 
 
 def tls_context(tls: TlsSettings) -> ssl.SSLContext:
-    """What our side of TLS insists on. Raises Problem when a file that the settings name cannot be used."""
+    """The TLS context for the settings. Raises Problem when one of their files cannot be used."""
     field = "ca"
     try:
         made = ssl.create_default_context(cafile=tls.ca)
@@ -91,13 +91,13 @@ def tls_context(tls: TlsSettings) -> ssl.SSLContext:
         made.set_alpn_protocols(["http/1.1"])
         if tls.cert:
             field = "cert"
-            # Without a password OpenSSL would ask for one at the terminal, and the whole gateway would wait.
+            # Without a password argument OpenSSL prompts at the terminal, which would block the whole gateway.
             made.load_cert_chain(tls.cert, tls.key, password="")
     except OSError as error:
         raise Problem(
             "unreachable",
-            f"The file that `backends[].tls.{field}` names cannot be used ({error.strerror or 'it is not PEM'}). "
-            "It must be PEM, readable for Byway, and a key must have no password.",
+            f"The file in `backends[].tls.{field}` cannot be used ({error.strerror or 'it is not PEM'}). "
+            "It must be a PEM file that Byway can read, and a key must have no password.",
         ) from None
     if not tls.verify:
         made.check_hostname = False
@@ -105,16 +105,36 @@ def tls_context(tls: TlsSettings) -> ssl.SSLContext:
     return made
 
 
+#: Ends of names that only a local network resolves: RFC 6762, RFC 8375, and ICANN's reserved `internal`.
+_LOCAL_NAMES: Final = (".local", ".localhost", ".lan", ".home.arpa", ".internal")
+
+
+def is_self_hosted(url: str) -> bool:
+    """Whether the address is this machine or a private network: loopback, a private IP address, a unix socket, a local name."""
+    if url.startswith("unix:"):
+        return True
+    try:
+        host = (urlsplit(url).hostname or "").rstrip(".")
+    except ValueError:
+        return False
+    number = _number(host)
+    if number is not None:
+        number = getattr(number, "ipv4_mapped", None) or number
+        # 100.64.0.0/10 is not global either: VPNs such as Tailscale use it.
+        return not number.is_global and not number.is_multicast and not number.is_reserved
+    return bool(host) and ("." not in host or host.endswith(_LOCAL_NAMES))
+
+
 def _split(text: str) -> tuple[SplitResult, str, int]:
-    """The parts, host and port of an http or https URL; raises ValueError with what is wrong."""
+    """The parts, host and port of an http or https URL; raises ValueError with the reason."""
     text = text.strip()
     if not re.fullmatch(r"[!-~]+", text) or "\\" in text:
-        raise ValueError("holds a character that does not belong into a URL")
+        raise ValueError("contains a character that is not allowed in a URL")
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
     except ValueError:
-        raise ValueError("has a host or port that cannot be read") from None
+        raise ValueError("has an invalid host or port") from None
     if parts.scheme not in _PORTS or not host or port == 0:
         raise ValueError("must begin with http:// or https:// and a host")
     return parts, host, port or _PORTS[parts.scheme]
@@ -127,10 +147,10 @@ def _named(name: str, text: str) -> ProxyAddress:
         raise ValueError(f"{name} {error}; it must be an HTTP proxy such as http://proxy.example.org:3128") from None
 
 
-def _listed(address: UpstreamAddress, unwanted: str) -> bool:
-    """Does NO_PROXY name `address`? Entries: `*`, a domain with all below it, an address, a network, some with a port."""
+def _listed(address: UpstreamAddress, no_proxy: str) -> bool:
+    """Whether NO_PROXY lists `address`. Entries: `*`, a domain with its subdomains, an IP address, a network; port optional."""
     number = _number(address.host)
-    for entry in unwanted.lower().replace(",", " ").split():
+    for entry in no_proxy.lower().replace(",", " ").split():
         if entry == "*":
             return True
         name, _, port = entry.rpartition(":")

@@ -1,106 +1,160 @@
-"""One answer as it comes: `read` above, the parser's callbacks below, and between them limits, framing, unpacking."""
+"""One HTTP answer as it arrives: limits, framing and decompression between the parser's callbacks and `read`."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Any, Final, Protocol
 
+from byway.config import TimeoutSettings
 from byway.problems import Problem
 from byway.upstream.coding import Unpacker
 
-if TYPE_CHECKING:
-    from byway.upstream.client import Upstream, UpstreamConnection
-
-#: Bytes that may come without a byte of content among them: headers, trailers, the framing of chunks.
+#: Bytes of headers, and bytes of framing (trailers, chunk sizes) between two bytes of content.
 _FRAMING_LIMIT: Final = 64 << 10
-_HEADERS: Final = 200
-#: Bytes held for a reader that is slow before the socket is told to wait.
-_HIGH: Final = 256 << 10
+_HEADER_FIELDS: Final = 200
+#: Bytes held for a slow reader before the socket is paused.
+_HELD_LIMIT: Final = 256 << 10
 _BODY_LIMIT: Final = 64 << 20
-_IDLE_FOR: Final = 60.0
-_PACKED: Final = {"gzip": "gzip", "x-gzip": "gzip", "deflate": "deflate"}
+#: Seconds that an idle connection is kept.
+_KEEP_ALIVE: Final = 60.0
+_CODINGS: Final = {"gzip": "gzip", "x-gzip": "gzip", "deflate": "deflate"}
 
 
 class StaleConnection(Exception):
-    """The connection died before a byte of the answer had come. Says so in words that follow the backend's name."""
+    """The connection closed before a byte of the answer had arrived. The message follows the backend's name."""
 
 
-class _Over(Exception):
-    """Raised inside the parser when what follows is not ours to read."""
+class _StopParsing(Exception):
+    """Raised in a callback: the parser must not read what follows."""
+
+
+class Channel(Protocol):
+    """What an answer needs of the connection that carries it."""
+
+    loop: asyncio.AbstractEventLoop
+    parser: Any
+
+    def carry(self, answer: Answer, head: bytes, body: bytes) -> None:
+        """Send a request, and pass what arrives to `answer`."""
+
+    def pause(self) -> None:
+        """Stop reading from the socket."""
+
+    def resume(self) -> None:
+        """Read from the socket again."""
+
+    def abort(self) -> None:
+        """Close the socket at once."""
 
 
 class Answer:
-    """What a backend answers: status and headers, then its bytes as they come."""
+    """The answer of a server: status and headers, then its body as it arrives."""
 
     __slots__ = (
-        "_bare", "_begun", "_chunks", "_closed", "_complete", "_connection", "_failure", "_fields", "_framing",
-        "_headed", "_held", "_keep_alive", "_last", "_loop", "_paused", "_to_end", "_touched", "_unpacker",
-        "_upstream", "_waiter", "headers", "on_body", "status",
+        "_begun",
+        "_bodiless",
+        "_channel",
+        "_chunks",
+        "_closed",
+        "_complete",
+        "_failure",
+        "_fields",
+        "_framing",
+        "_head_complete",
+        "_header_bytes",
+        "_held",
+        "_keep_alive",
+        "_last_progress",
+        "_loop",
+        "_on_end",
+        "_paused",
+        "_progress",
+        "_server",
+        "_timeouts",
+        "_unpacker",
+        "_until_close",
+        "_waiter",
+        "headers",
+        "on_body",
+        "on_close",
+        "status",
     )  # fmt: skip
 
-    def __init__(self, upstream: Upstream, connection: UpstreamConnection, method: str) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        method: str,
+        *,
+        server: str,
+        timeouts: TimeoutSettings,
+        on_end: Callable[[Answer, float], None],
+    ) -> None:
+        """`server` names the server in Problems. `on_end(answer, seconds)` takes the connection back: it may be used again for
+        so many seconds, or not at all when that is 0."""
         self.status = 0
         self.headers: dict[str, str] = {}
-        self._upstream = upstream
-        self._connection = connection
-        self._loop = connection.loop
+        self.on_close: Callable[[], None] | None = None
+        """Called once when the answer is closed."""
+        self._channel = channel
+        self._server = server
+        self._timeouts = timeouts
+        self._on_end = on_end
+        self._loop = channel.loop
         self._waiter: asyncio.Future[None] | None = None
         self._failure: Exception | None = None
         self._unpacker: Unpacker | None = None
-        self._bare = method in ("HEAD", "CONNECT")
-        """Its head is all there is, whatever the head says."""
+        self._bodiless = method in ("HEAD", "CONNECT")
+        """It has no body, whatever its headers declare."""
         self._chunks: list[bytes] = []
-        # The parser calls this for each piece, without a step of ours between.
+        # The parser appends each piece directly: no Python function runs for it.
         self.on_body = self._chunks.append
-        self._held = self._framing = self._fields = 0
-        self._headed = self._begun = self._complete = self._closed = False
-        self._paused = self._to_end = self._keep_alive = self._touched = False
-        self._last = self._loop.time()
+        self._held = self._framing = self._fields = self._header_bytes = 0
+        self._head_complete = self._begun = self._complete = self._closed = False
+        self._paused = self._until_close = self._keep_alive = self._progress = False
+        self._last_progress = self._loop.time()
 
-    # --------------------------------------------------------------------------------------------------------- the line
+    # ---------------------------------------------------------------------------------------------- called by the reader
 
     async def begin(self, head: bytes, body: bytes) -> Answer:
-        """Send the request and wait for the head. Raises Stale when the connection died before a byte of it."""
-        self._upstream.begun(self)
+        """Send the request and wait for the head of the answer. Raises StaleConnection, or Problem."""
         try:
-            self._connection.carry(self, head, body)
+            self._channel.carry(self, head, body)
             del head, body
-            while not self._headed:
+            while not self._head_complete:
                 if self._failure is not None:
                     raise self._failure
                 self._waiter = self._loop.create_future()
                 await self._waiter
             if "content-encoding" in self.headers and (self._chunks or not self._complete):
                 self._choose_unpacker()
-            if self.status == 407 and self._upstream.by_proxy:
-                raise self._upstream.turned_away(407)
         except BaseException:
             self.close()
             raise
         return self
 
     async def read(self) -> bytes:
-        """All bytes that are here now, at least one; b"" at the end. Raises Problem when it is cut short or stalls."""
+        """Return all bytes that have arrived, at least one; b"" at the end. Raises Problem when it is cut off or stalls."""
         while True:
-            if self._chunks and (self._unpacker is None or self._unpacker.hungry):
+            if self._chunks and (self._unpacker is None or self._unpacker.needs_input):
                 data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
                 self._chunks.clear()
                 self._held = 0
                 if self._paused:
                     self._paused = False
-                    self._touched = True
-                    self._connection.resume()
+                    self._progress = True
+                    self._channel.resume()
                 if self._unpacker is None:
                     return data
                 data = self._unpacked(self._unpacker, data)
-            elif self._unpacker is not None and not self._unpacker.hungry:
-                # A packed megabyte can be a gigabyte: others get their turn in between.
+            elif self._unpacker is not None and not self._unpacker.needs_input:
+                # A compressed megabyte can be a gigabyte: other requests run in between.
                 await asyncio.sleep(0)
                 data = self._unpacked(self._unpacker, b"")
             elif self._complete:
                 if self._unpacker is not None and not self._unpacker.finished:
-                    raise self._broken("sent a packed answer that ends too soon")
+                    raise self._broken("sent a compressed answer that is cut off")
                 return b""
             elif self._failure is not None:
                 raise self._failure
@@ -112,155 +166,162 @@ class Answer:
                 return data
 
     async def body(self, limit: int = _BODY_LIMIT) -> bytes:
-        """The whole rest, at most `limit` bytes (after unpacking)."""
+        """Return the rest of the body, decompressed. Raises Problem when it is over `limit` bytes."""
         parts = []
         size = 0
         while data := await self.read():
             parts.append(data)
             size += len(data)
             if size > limit:
-                raise self._broken(f"sent more than {limit} bytes where less was expected")
+                raise self._broken(f"sent more than {limit} bytes, which is the limit here")
         return b"".join(parts)
 
     def close(self) -> None:
-        """Done with it: the connection is kept when the answer came to its end, else closed at once."""
+        """Release the connection: it is kept when the answer is complete, else closed at once."""
         if self._closed:
             return
         self._closed = True
         self._chunks.clear()
         keep = self._complete and self._keep_alive
-        self._upstream.ended(self, self._connection, _keep_for(self.headers.get("keep-alive")) if keep else 0.0)
+        self._on_end(self, _keep_alive_seconds(self.headers.get("keep-alive")) if keep else 0.0)
         if not self._complete and self._failure is None:
-            self._failure = self._broken("was left before its answer was complete")
+            self._failure = self._broken("was disconnected before its answer was complete")
             self._wake()
+        if self.on_close is not None:
+            self.on_close()
 
-    def look(self, now: float) -> None:
-        """Has it been silent for too long? A reader that is slow itself does not make the backend late."""
-        if self._touched or self._paused or self._chunks:
-            self._touched = False
+    # --------------------------------------------------------------------------------------------- called by the upstream
+
+    def check_timeout(self, now: float) -> None:
+        """Fail when the server has been silent for too long. While the reader is slow the server is not late."""
+        if self._progress or self._paused or self._chunks:
+            self._progress = False
             self._begun = True
-            self._last = now
+            self._last_progress = now
             return
         name = "between_chunks" if self._begun else "first_byte"
-        seconds: float = getattr(self._upstream.timeouts, name)
-        if now - self._last > seconds:
-            what = "went silent in the middle of its answer" if self._begun else "has not begun to answer"
+        seconds: float = getattr(self._timeouts, name)
+        if now - self._last_progress > seconds:
+            what = "stopped sending in the middle of its answer" if self._begun else "has not started to answer"
             problem = Problem(
                 "timeout",
-                f"{self._upstream.shown} {what}: nothing for {seconds:g} s (`timeouts.{name}`). "
-                "Is the model too large for its machine, or was it unloaded?",
+                f"{self._server} {what}: no bytes for {seconds:g} s (`timeouts.{name}`). "
+                "Check whether the model is too large for its machine, or was unloaded.",
                 facts={"phase": name},
             )
             self._fail(problem)
 
-    # ---------------------------------------------------------------------------------------------------------- waiting
+    # ------------------------------------------------------------------------------------------- called by the connection
 
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def _fail(self, failure: Exception) -> None:
-        """What came before is still given out, then `failure` is raised. The connection is of no more use."""
-        if self._failure is None and not self._complete:
-            self._failure = failure
-            self._connection.abort()
-        self._wake()
-
-    def _broken(self, what: str) -> Problem:
-        return Problem("broken", f"{self._upstream.shown} {what}.")
-
-    # ----------------------------------------------------------------------------------------- called by the connection
-
-    def arrived(self, size: int) -> None:
-        """Bytes have gone through the parser."""
+    def received(self, size: int) -> None:
+        """`size` bytes have gone through the parser."""
         if self._chunks:
-            self._touched = True
+            self._progress = True
             self._framing = 0
             self._held += size
-            if self._held > _HIGH and not self._paused and not self._complete:
+            if self._held > _HELD_LIMIT and not self._paused and not self._complete:
                 self._paused = True
-                self._connection.pause()
+                self._channel.pause()
         else:
             self._framing += size
             if self._framing > _FRAMING_LIMIT and not self._complete:
-                self._fail(self._broken("sends headers without end"))
+                self._fail(self._broken("sent headers or chunk framing over the limit of 64 KiB"))
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
     def misframed(self, what: str) -> None:
-        """The parser stopped: bytes after the end spoil the connection, bytes before it the answer."""
+        """The parser stopped: bytes after the end make the connection useless, bytes before it break the answer."""
         self._keep_alive = False
         refused, self._failure = self._failure, None
         self._fail(refused or self._broken(what))
 
     def lost(self, error: Exception | None) -> None:
-        """The connection is gone: reset (`error`) or closed."""
+        """The connection was reset (`error`) or closed."""
         how = "reset the connection" if error is not None else "closed the connection"
-        if self._headed and self._to_end and error is None:
+        if self._head_complete and self._until_close and error is None:
             self._complete = True
             self._wake()
         elif isinstance(error, ssl.SSLError) and "CERTIFICATE" in (error.reason or ""):
-            words = f"{self._upstream.shown} wants a client certificate: see `backends[].tls.cert`."
-            self._fail(Problem("unreachable", words))
-        elif self._headed:
+            message = f"{self._server} requires a client certificate: set `backends[].tls.cert`."
+            self._fail(Problem("unreachable", message))
+        elif self._head_complete:
             self._fail(self._broken(f"{how} in the middle of its answer"))
         elif self._framing:
             self._fail(self._broken(f"{how} in the middle of its headers"))
         else:
             self._fail(StaleConnection(f"{how} without an answer"))
 
-    # --------------------------------------------------------------------------------------------- called by the parser
+    # ---------------------------------------------------------------------------------------------- called by the parser
 
     def on_message_begin(self) -> None:
         if self._complete:
-            raise _Over
+            raise _StopParsing
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._fields += 1
-        if self._fields > _HEADERS:
-            self._refuse("sends headers without end")
-        if not self._headed:
+        self._header_bytes += len(name) + len(value)
+        if self._fields > _HEADER_FIELDS:
+            self._refuse(f"sent more than {_HEADER_FIELDS} headers")
+        if self._header_bytes > _FRAMING_LIMIT:
+            self._refuse("sent headers over the limit of 64 KiB")
+        if not self._head_complete:
             key, text = name.decode("latin-1").lower(), value.decode("latin-1").strip()
             known = self.headers.get(key)
             self.headers[key] = text if known is None else f"{known}, {text}"
 
     def on_headers_complete(self) -> None:
-        # The parser's own: only it knows what the status line said.
-        parser = self._connection.parser
+        # Only the parser has the status line.
+        parser = self._channel.parser
         status = parser.get_status_code()
         if 100 <= status < 200:
             self.headers.clear()
             return
         coding = self.headers.get("transfer-encoding")
         if coding is not None and (coding.lower() != "chunked" or parser.get_http_version() != "1.1"):
-            self._refuse("frames its answer in a way that HTTP/1.1 does not know")
+            self._refuse("sent an answer with a transfer encoding that HTTP/1.1 does not define")
         self.status = status
-        self._headed = True
-        self._to_end = coding is None and "content-length" not in self.headers
-        if self._bare:
+        self._head_complete = True
+        self._until_close = coding is None and "content-length" not in self.headers
+        if self._bodiless:
             self._complete = True
-            raise _Over
+            raise _StopParsing
 
     def on_message_complete(self) -> None:
-        if self._headed:
+        if self._head_complete:
             self._complete = True
-            self._keep_alive = self._connection.parser.should_keep_alive()
+            self._keep_alive = self._channel.parser.should_keep_alive()
+
+    # ------------------------------------------------------------------------------------------------------------ failure
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _fail(self, failure: Exception) -> None:
+        """Raise `failure` after the bytes that have arrived were read. The connection is closed."""
+        if self._failure is None and not self._complete:
+            self._failure = failure
+            self._channel.abort()
+        self._wake()
 
     def _refuse(self, what: str) -> None:
         self._failure = self._broken(what)
-        raise _Over
+        raise _StopParsing
 
-    # -------------------------------------------------------------------------------------------------------- unpacking
+    def _broken(self, what: str) -> Problem:
+        return Problem("broken", f"{self._server} {what}.")
+
+    # ------------------------------------------------------------------------------------------------------ decompression
 
     def _choose_unpacker(self) -> None:
         coding = self.headers["content-encoding"].lower()
         if coding in ("", "identity"):
             return
-        if coding not in _PACKED:
-            raise self._broken(f"packs its answer with {coding[:40]!r}, although it was asked not to")
-        self._unpacker = Unpacker(_PACKED[coding])
-        # They describe the bytes on the wire, which nobody sees.
+        if coding not in _CODINGS:
+            raise self._broken(f"sent an answer with the content encoding {coding[:40]!r}, which was not requested")
+        self._unpacker = Unpacker(_CODINGS[coding])
+        # They describe the compressed bytes.
         del self.headers["content-encoding"]
         self.headers.pop("content-length", None)
 
@@ -268,14 +329,14 @@ class Answer:
         try:
             return unpacker.unpack(data)
         except ValueError:
-            raise self._broken("sent a packed answer that cannot be unpacked") from None
+            raise self._broken("sent a compressed answer that cannot be decompressed") from None
 
 
-def _keep_for(value: str | None) -> float:
-    """Seconds from `Keep-Alive: timeout=5, max=100`, less one, so that the server is never the first to let go."""
+def _keep_alive_seconds(value: str | None) -> float:
+    """Seconds from `Keep-Alive: timeout=5, max=100`, less one: the server must not be the first to close."""
     if value is not None:
         for part in value.split(","):
             name, _, number = part.strip().partition("=")
             if name.lower() == "timeout" and number.isascii() and number.isdigit():
-                return min(_IDLE_FOR, max(0.1, int(number[:6]) - 1))
-    return _IDLE_FOR
+                return min(_KEEP_ALIVE, max(0.1, int(number[:6]) - 1))
+    return _KEEP_ALIVE

@@ -1,7 +1,7 @@
-"""Call -> bytes: a lean HTTP/1.1 client with a pool, and the only file that knows one. Its failures become Problems.
+"""The HTTP/1.1 client for one server: a pool of connections, sending a Call, and failures as Problems.
 
-No redirects, no cookies, no caching: what a backend says is what the line sees. Why our own: bench/ shows what a chunk
-costs with the libraries. Parsing is llhttp's; URL, proxy and TLS are in `address`, compressed answers in `coding`.
+It follows no redirects and keeps no cookies and no cache. It exists because a streamed chunk costs too much with the
+libraries (bench/ measures that). Parsing is llhttp's.
 """
 
 from __future__ import annotations
@@ -12,9 +12,7 @@ import re
 import socket
 import ssl
 from collections.abc import Mapping
-from typing import Any, Final
-
-import httptools
+from typing import Final
 
 from byway import __version__
 from byway.call import Call
@@ -22,20 +20,23 @@ from byway.config import TimeoutSettings, TlsSettings
 from byway.problems import Problem
 from byway.upstream.address import ProxyAddress, UpstreamAddress, proxy_for, tls_context
 from byway.upstream.answer import Answer, StaleConnection
+from byway.upstream.connection import UpstreamConnection
 
 __all__ = ["Answer", "Upstream"]
 
-_AGENT: Final = f"byway/{__version__}"
-_REMEMBERED: Final = 64
-_SMALL: Final = 16 << 10
-_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_USER_AGENT: Final = f"byway/{__version__}"
+#: Heads of requests that are kept ready.
+_REMEMBERED_HEADS: Final = 64
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _PATH: Final = re.compile(r"/[!-~]*")
-#: Headers that say how the message is framed: we alone say that.
-_OURS: Final = frozenset(("accept-encoding", "connection", "content-length", "expect", "te", "transfer-encoding"))
+#: Headers that frame the request. Only this client sets them.
+_FRAMING_HEADERS: Final = frozenset(
+    ("accept-encoding", "connection", "content-length", "expect", "te", "transfer-encoding")
+)
 
 
 class Upstream:
-    """One backend's connections."""
+    """The connections to one server."""
 
     def __init__(
         self,
@@ -51,83 +52,90 @@ class Upstream:
     ) -> None:
         """`proxy` None follows HTTP(S)_PROXY and NO_PROXY of `environ`, but never for this machine; "none" uses none.
 
-        `pinned` are the IP addresses to connect to, tried in order, without a look-up and without a proxy: somebody has
-        checked them. `Host` and TLS still go by the URL's name.
-        `name` is what Problems call the backend; `pool` is how many idle connections are kept. Raises Problem
-        `internal` for a URL that is none.
+        `pinned` are checked IP addresses to connect to, tried in order, without a lookup and without a proxy. `Host` and TLS
+        still use the name of the URL. `name` is the backend's name in Problems, `pool` the number of idle connections to
+        keep. Raises Problem `internal` for an invalid URL.
         """
         self.address = UpstreamAddress(url)
         self.timeouts = timeouts
         self._tls = tls or TlsSettings()
         self._context: ssl.SSLContext | None = None
         self._proxy: ProxyAddress | None = None
-        self._misled = ""
+        self._proxy_problem = ""
         try:
             self._proxy = None if pinned else proxy_for(self.address, proxy, environ)
         except ValueError as error:
-            self._misled = str(error)
+            self._proxy_problem = str(error)
         self._pinned = pinned
         self._pool = pool
         self.opened = 0
-        """How many calls it was asked to send so far."""
+        """The number of calls so far."""
         self._idle: list[UpstreamConnection] = []
-        self._active: set[Answer] = set()
+        self._active: dict[Answer, UpstreamConnection] = {}
         self._ticking = False
-        # How exact the limits are kept: one timer a backend looks at all its answers, so a chunk costs no timestamp.
+        # One timer checks the timeouts of all answers, so that a chunk costs no timestamp. This is its interval.
         self._tick_every = min(0.5, timeouts.first_byte / 4, timeouts.between_chunks / 4)
         self._heads: dict[tuple[str, str, tuple[tuple[str, str], ...]], bytes] = {}
-        # Without a tunnel a proxy is asked for the whole address.
-        self.by_proxy = self._proxy is not None and not self.address.secure
-        self._prefix = f"http://{self.address.authority}{self.address.base}" if self.by_proxy else self.address.base
+        # Without a tunnel the request line for a proxy has the whole URL.
+        self._by_proxy = self._proxy is not None and not self.address.secure
+        self._prefix = f"http://{self.address.authority}{self.address.base}" if self._by_proxy else self.address.base
         at = self.address.shown
         self.shown = f"Backend {name!r} at {at}" if name else f"The server at {at}"
-        self._via = f", by way of the proxy {self._proxy.shown}," if self._proxy else ""
+        self._via = f", through the proxy {self._proxy.shown}," if self._proxy else ""
 
     async def open(self, call: Call) -> Answer:
         """Send `call` and wait for status and headers. Raises Problem `unreachable`, `timeout` or `broken`."""
         self.opened += 1
         head = self._head(call)
-        connection = self._rested()
+        connection = self._take_idle()
         if connection is not None:
             try:
-                return await Answer(self, connection, call.method).begin(head, call.body)
+                return await self._exchange(connection, call.method, head, call.body)
             except StaleConnection:
-                # The server closed it just as we began; nothing was received. Once only, and on a fresh connection.
+                # The server closed it in the moment of the request and has received nothing: one retry, on a new connection.
                 pass
         connection = await self._connect()
         try:
-            return await Answer(self, connection, call.method).begin(head, call.body)
+            return await self._exchange(connection, call.method, head, call.body)
         except StaleConnection as stale:
-            raise Problem("unreachable", f"{self.shown} {stale}. Look in its log.") from None
+            raise Problem("unreachable", f"{self.shown} {stale}. Check its log.") from None
 
     @property
     def busy(self) -> bool:
-        """Is an answer of it being read?"""
+        """Whether an answer is being read."""
         return bool(self._active)
 
     async def close(self) -> None:
-        """Close what is idle; answers that run keep their connection until they end."""
+        """Close the idle connections. Running answers keep theirs until they end."""
         self._pool = 0
         while self._idle:
             self._idle.pop().abort()
-        # Sockets are closed by the loop's next turn.
+        # The loop closes sockets in its next iteration.
         await asyncio.sleep(0)
 
-    # ----------------------------------------------------------------------------------------------- asked by an Answer
+    # ---------------------------------------------------------------------------------------------------------- answers
 
-    def begun(self, answer: Answer) -> None:
-        """Watch the limits of `answer`."""
-        self._active.add(answer)
+    async def _exchange(self, connection: UpstreamConnection, method: str, head: bytes, body: bytes) -> Answer:
+        """Send a request on `connection` and wait for the head of the answer. Raises StaleConnection, or Problem."""
+        answer = Answer(connection, method, server=self.shown, timeouts=self.timeouts, on_end=self._ended)
+        self._active[answer] = connection
         if not self._ticking:
             self._ticking = True
-            asyncio.get_running_loop().call_later(self._tick_every, self._tick)
+            connection.loop.call_later(self._tick_every, self._tick)
+        await answer.begin(head, body)
+        if answer.status == 407 and self._by_proxy:
+            answer.close()
+            raise self._proxy_refusal(407)
+        return answer
 
-    def ended(self, answer: Answer, connection: UpstreamConnection, idle_for: float) -> None:
-        """Forget `answer`; keep its connection for `idle_for` seconds, or drop it when that is 0."""
-        self._active.discard(answer)
+    def _ended(self, answer: Answer, idle_seconds: float) -> None:
+        """Keep the connection of `answer` for `idle_seconds`, or close it when that is 0."""
+        connection = self._active.pop(answer, None)
+        if connection is None:
+            return
         connection.release()
-        if idle_for and self._pool and connection.rested:
-            connection.until = connection.loop.time() + idle_for
+        if idle_seconds and self._pool and connection.reusable:
+            connection.until = connection.loop.time() + idle_seconds
             self._idle.append(connection)
             connection.pool = self._idle
             if len(self._idle) > self._pool:
@@ -139,10 +147,13 @@ class Upstream:
         loop = asyncio.get_running_loop()
         now = loop.time()
         for answer in list(self._active):
-            answer.look(now)
-        for connection in [one for one in self._idle if one.until < now]:
-            self._idle.remove(connection)
-            connection.abort()
+            answer.check_timeout(now)
+        expired = [connection for connection in self._idle if connection.until < now]
+        if expired:
+            # The connections that were used last are at the end, and the list itself is shared with them.
+            self._idle[:] = [connection for connection in self._idle if connection.until >= now]
+            for connection in expired:
+                connection.abort()
         self._ticking = bool(self._active or self._idle)
         if self._ticking:
             loop.call_later(self._tick_every, self._tick)
@@ -150,58 +161,58 @@ class Upstream:
     # ------------------------------------------------------------------------------------------------------ the request
 
     def _head(self, call: Call) -> bytes:
-        """The request's head, all but the end: what differs from one call to the next is the length."""
+        """The head of the request. Only its length differs between calls, so the rest is kept ready."""
         key = (call.method, call.path, call.headers)
         head = self._heads.get(key)
         if head is None:
-            head = self._made_head(call)
-            if len(self._heads) >= _REMEMBERED:
+            head = self._build_head(call)
+            if len(self._heads) >= _REMEMBERED_HEADS:
                 self._heads.clear()
             self._heads[key] = head
         if call.body or call.method == "POST":
             return b"%bcontent-length: %d\r\n\r\n" % (head, len(call.body))
         return head + b"\r\n"
 
-    def _made_head(self, call: Call) -> bytes:
-        """Values come from config and client: a line end in one would be a second request."""
-        if not _NAME.fullmatch(call.method) or not _PATH.fullmatch(call.path):
-            raise Problem("invalid_request", "The path or method holds a character that HTTP cannot carry there.")
+    def _build_head(self, call: Call) -> bytes:
+        """Build a head. Its values come from config and client: a line end in one would start a second request."""
+        if not _HEADER_NAME.fullmatch(call.method) or not _PATH.fullmatch(call.path):
+            raise Problem("invalid_request", "The path or method contains a character that HTTP does not allow there.")
         lines = [f"{call.method} {self._prefix}{call.path} HTTP/1.1\r\n"]
         names = {name.lower() for name, _ in call.headers}
         if "host" not in names:
             lines.append(f"host: {self.address.authority}\r\n")
         lines.append("accept-encoding: identity\r\n")
         if "user-agent" not in names:
-            lines.append(f"user-agent: {_AGENT}\r\n")
-        if self.by_proxy and self._proxy is not None:
+            lines.append(f"user-agent: {_USER_AGENT}\r\n")
+        if self._by_proxy and self._proxy is not None:
             lines.append(self._proxy.credential)
         for name, value in call.headers:
-            if not _NAME.fullmatch(name):
-                raise Problem("invalid_request", "The name of a header holds a character that HTTP cannot carry there.")
+            if not _HEADER_NAME.fullmatch(name):
+                raise Problem("invalid_request", "The name of a header contains a character that HTTP does not allow.")
             if "\r" in value or "\n" in value or "\0" in value:
-                raise Problem("invalid_request", f"The header {name} holds a line end, which HTTP cannot carry.")
-            if name.lower() not in _OURS:
+                raise Problem("invalid_request", f"The header {name} contains a line end, which HTTP does not allow.")
+            if name.lower() not in _FRAMING_HEADERS:
                 lines.append(f"{name}: {value}\r\n")
         try:
             return "".join(lines).encode("latin-1")
         except UnicodeEncodeError:
-            raise Problem("invalid_request", "A header holds characters that HTTP cannot carry.") from None
+            raise Problem("invalid_request", "A header contains characters that HTTP does not allow.") from None
 
     # ------------------------------------------------------------------------------------------------------ connections
 
-    def _rested(self) -> UpstreamConnection | None:
-        """The idle connection that was used last, if there is one."""
+    def _take_idle(self) -> UpstreamConnection | None:
+        """Take the idle connection that was used last, if there is one."""
         while self._idle:
             connection = self._idle.pop()
-            if connection.rested and connection.until > connection.loop.time():
+            if connection.reusable and connection.until > connection.loop.time():
                 return connection
             connection.abort()
         return None
 
     async def _connect(self) -> UpstreamConnection:
-        """A fresh connection, with tunnel and TLS where they belong. Raises Problem."""
-        if self._misled:
-            raise Problem("unreachable", f"{self.shown} cannot be reached: {self._misled}.")
+        """Open a connection, through the proxy and with TLS where they are configured. Raises Problem."""
+        if self._proxy_problem:
+            raise Problem("unreachable", f"{self.shown} cannot be reached: {self._proxy_problem}.")
         if self.address.secure and self._context is None:
             self._context = tls_context(self._tls)
         connection = UpstreamConnection()
@@ -222,22 +233,24 @@ class Upstream:
             try:
                 await loop.create_unix_connection(lambda: connection, address.unix)
             except NotImplementedError:
-                raise Problem("unreachable", f"This system has no sockets like {address.shown}: use http://.") from None
+                raise Problem(
+                    "unreachable", f"This system does not support {address.shown}. Use an http:// URL."
+                ) from None
             return
         if self._pinned:
-            await self._reach(connection)
+            await self._connect_pinned(connection)
         else:
             first = proxy or address
             await loop.create_connection(lambda: connection, first.host, first.port)
         if proxy is not None and proxy.secure:
-            await connection.secure(ssl.create_default_context(), proxy.host)
+            await connection.start_tls(ssl.create_default_context(), proxy.host)
         if self._context is not None:
             if proxy is not None:
                 await self._tunnel(connection, proxy)
-            await connection.secure(self._context, address.host)
+            await connection.start_tls(self._context, address.host)
 
-    async def _reach(self, connection: UpstreamConnection) -> None:
-        """Connect to the first pinned address that answers. One that is silent leaves time for the others."""
+    async def _connect_pinned(self, connection: UpstreamConnection) -> None:
+        """Connect to the first pinned address that accepts. Each gets an equal part of the time."""
         loop = asyncio.get_running_loop()
         for at, host in enumerate(self._pinned, 1):
             try:
@@ -249,25 +262,27 @@ class Upstream:
                     raise
 
     async def _tunnel(self, connection: UpstreamConnection, proxy: ProxyAddress) -> None:
-        """Ask the proxy for a way through (CONNECT, RFC 9110 section 9.3.6)."""
-        aim = self.address.shown
-        head = f"CONNECT {aim} HTTP/1.1\r\nhost: {aim}\r\n{proxy.credential}\r\n".encode()
+        """Open a tunnel through the proxy (CONNECT, RFC 9110 section 9.3.6)."""
+        server = self.address.shown
+        head = f"CONNECT {server} HTTP/1.1\r\nhost: {server}\r\n{proxy.credential}\r\n".encode()
         try:
-            answer = await Answer(self, connection, "CONNECT").begin(head, b"")
+            answer = await self._exchange(connection, "CONNECT", head, b"")
         except StaleConnection as stale:
-            raise Problem("unreachable", f"The proxy {proxy.shown} {stale}. Is it an HTTP proxy?") from None
+            message = f"The proxy {proxy.shown} {stale}. Check that it is an HTTP proxy."
+            raise Problem("unreachable", message) from None
+        # The connection itself goes on: TLS and the request follow on it.
+        del self._active[answer]
         connection.release()
-        self._active.discard(answer)
         if not 200 <= answer.status < 300:
-            raise self.turned_away(answer.status)
+            raise self._proxy_refusal(answer.status)
 
-    def turned_away(self, status: int) -> Problem:
-        """What to say when the proxy, not the backend, gave the answer."""
+    def _proxy_refusal(self, status: int) -> Problem:
+        """The Problem when the proxy answered instead of the backend."""
         return Problem(
             "unreachable",
-            f"{self.shown}{self._via} cannot be reached: the proxy says HTTP {status}. "
-            + ("It wants a user name and password. " if status == 407 else "")
-            + "Look at `backends[].proxy`, or at HTTPS_PROXY, HTTP_PROXY and NO_PROXY.",
+            f"{self.shown}{self._via} cannot be reached: the proxy answered HTTP {status}. "
+            + ("It requires a user name and password. " if status == 407 else "")
+            + "Check `backends[].proxy`, or HTTPS_PROXY, HTTP_PROXY and NO_PROXY.",
             facts={"status": status},
         )
 
@@ -276,120 +291,25 @@ class Upstream:
         if isinstance(error, TimeoutError):
             return Problem(
                 "timeout",
-                f"{shown} did not take the connection within {self.timeouts.connect:g} s "
-                "(`timeouts.connect`). Is it running, and is the address right?",
+                f"{shown} did not accept the connection within {self.timeouts.connect:g} s "
+                "(`timeouts.connect`). Check that it is running and that the address is right.",
                 facts={"phase": "connect"},
             )
         if isinstance(error, ssl.SSLCertVerificationError):
-            words = (
-                f"{shown} has a certificate that is not trusted: {error.verify_message}. If it comes from your own "
-                "authority, name that in `backends[].tls.ca`."
+            message = (
+                f"The certificate of {shown} is not trusted: {error.verify_message}. For your own certificate authority "
+                "set `backends[].tls.ca`."
             )
         elif isinstance(error, ssl.SSLError):
             reason = error.reason or "no reason given"
-            words = f"{shown} does not do TLS as it should: {reason}. Does it speak https at that port?"
+            message = f"TLS with {shown} failed: {reason}. Check that it serves https at that port."
         elif isinstance(error, socket.gaierror):
-            words = f"{shown} has a name that cannot be looked up. Is `backends[].url` right, and is there a network?"
+            message = f"The host name of {shown} cannot be resolved. Check `backends[].url` and the network."
         elif self.address.secure and isinstance(error, ConnectionResetError | ConnectionAbortedError | BrokenPipeError):
-            words = f"{shown} hung up before TLS was agreed. Does it speak https at that port?"
+            message = (
+                f"{shown} closed the connection during the TLS handshake. Check that it serves https at that port."
+            )
         else:
-            reason = os.strerror(error.errno) if error.errno else "no address of it takes a connection"
-            words = f"{shown} does not answer: {reason}. Start the model server, or correct `backends[].url`."
-        return Problem("unreachable", words)
-
-
-class UpstreamConnection(asyncio.Protocol):
-    """One socket and the answer that it carries now."""
-
-    __slots__ = ("_transport", "answer", "loop", "parser", "pool", "until")
-
-    def __init__(self) -> None:
-        # Kept: to ask for the running loop is a system call (Python 3.11 looks whether it has been forked).
-        self.loop = asyncio.get_running_loop()
-        self.answer: Answer | None = None
-        self.pool: list[UpstreamConnection] | None = None
-        """Where it lies while it is idle."""
-        self.until = 0.0
-        """When it has lain idle long enough, by the loop's clock."""
-        self._transport: asyncio.Transport | None = None
-        self.parser: Any = None
-
-    @property
-    def rested(self) -> bool:
-        """It is open, and all of the last request has left."""
-        transport = self._transport
-        return transport is not None and not transport.is_closing() and not transport.get_write_buffer_size()
-
-    async def secure(self, context: ssl.SSLContext, name: str) -> None:
-        """Speak TLS from now on, with a peer that proves to be `name`. Raises OSError."""
-        if self._transport is None:
-            raise ConnectionResetError
-        raw, loop = self._transport, asyncio.get_running_loop()
-        try:
-            inner = await loop.start_tls(raw, self, context, server_hostname=name.partition("%")[0])
-        except BaseException:
-            raw.abort()
-            raise
-        if inner is None:
-            raise ConnectionResetError
-        self._transport = inner
-
-    def carry(self, answer: Answer, head: bytes, body: bytes) -> None:
-        """Send a request; what comes back is `answer`'s."""
-        self.pool = None
-        self.answer = answer
-        if self._transport is None:
-            answer.lost(None)
-            return
-        # A parser of its own: nothing of one answer can reach into the next.
-        self.parser = httptools.HttpResponseParser(answer)
-        if len(body) < _SMALL:
-            self._transport.write(head + body)
-        else:
-            # A large body is not copied behind its head.
-            self._transport.writelines((head, body))
-
-    def release(self) -> None:
-        """The answer is over; what comes now was not asked for."""
-        self.answer = self.parser = None
-
-    def abort(self) -> None:
-        """Close it at once; nobody hears of it."""
-        self.release()
-        if self._transport is not None:
-            self._transport.abort()
-
-    def pause(self) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.pause_reading()
-
-    def resume(self) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.resume_reading()
-
-    # ----------------------------------------------------------------------------------------------- called by the loop
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment]
-
-    def data_received(self, data: bytes) -> None:
-        answer = self.answer
-        if answer is None:
-            # Nobody asked: the server speaks out of turn, so nothing on this connection can be trusted.
-            self.abort()
-            return
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            answer.misframed("switched protocols")
-        except httptools.HttpParserError as error:
-            answer.misframed(f"sent what is not HTTP ({error})")
-        else:
-            answer.arrived(len(data))
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self._transport = None
-        if self.answer is not None:
-            self.answer.lost(error)
-        elif self.pool is not None and self in self.pool:
-            self.pool.remove(self)
+            reason = os.strerror(error.errno) if error.errno else "none of its addresses accepts a connection"
+            message = f"{shown} cannot be reached: {reason}. Start the model server, or correct `backends[].url`."
+        return Problem("unreachable", message)

@@ -1,4 +1,4 @@
-"""What a call needs beside its content so that the backend lets it in. Static headers are the first kind of credential."""
+"""Adds authentication to an upstream call. Static headers are the first kind of credential."""
 
 from __future__ import annotations
 
@@ -6,44 +6,45 @@ from collections.abc import Mapping
 from typing import Final
 
 from byway.backends.vendors import Vendor
+from byway.bounded import BoundedDict
 from byway.call import Call
 
+#: Sets of headers whose union with the credential is kept ready.
 _REMEMBERED: Final = 64
 
 
 class StaticCredential:
-    """Headers that never change. Its repr shows their names alone."""
+    """Headers that never change. Its repr shows only their names."""
 
-    __slots__ = ("_joined", "headers", "names")
+    __slots__ = ("_merged", "headers", "names")
 
     def __init__(self, headers: tuple[tuple[str, str], ...]) -> None:
         self.headers = headers
         self.names = frozenset(name.lower() for name, _ in headers)
-        self._joined: dict[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]] = {}
+        self._merged: BoundedDict[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]] = BoundedDict(_REMEMBERED)
 
-    def join(self, given: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-        """`given` and these; a header that both name is this one's. The few there are in practice are remembered."""
-        joined = self._joined.get(given)
-        if joined is None:
-            joined = (*(header for header in given if header[0].lower() not in self.names), *self.headers)
-            if len(self._joined) < _REMEMBERED:
-                self._joined[given] = joined
-        return joined
+    def merge(self, given: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+        """`given` and these headers; where both have a name, this one wins."""
+        merged = self._merged.get(given)
+        if merged is None:
+            merged = (*(header for header in given if header[0].lower() not in self.names), *self.headers)
+            self._merged[given] = merged
+        return merged
 
     def __repr__(self) -> str:
-        return f"Static({', '.join(name for name, _ in self.headers)})"
+        return f"StaticCredential({', '.join(name for name, _ in self.headers)})"
 
 
 def static_credential(vendor: Vendor, secret: str | None, headers: Mapping[str, str]) -> StaticCredential:
-    """The configured secret in the vendor's way, and the configured headers, which win over it."""
+    """The configured secret in the header that the vendor uses, and the configured headers, which win over it."""
     name, value = ("x-api-key", secret) if vendor.auth == "x-api-key" else ("authorization", f"Bearer {secret}")
-    given = {one.lower() for one in headers}
-    own = ((name, value),) if secret and value and name not in given else ()
+    configured = {header.lower() for header in headers}
+    own = ((name, value),) if secret and value and name not in configured else ()
     return StaticCredential((*own, *headers.items()))
 
 
 async def authorize(call: Call, credential: StaticCredential) -> Call:
-    """`call` with what `credential` adds; a header that the credential names replaces the call's own."""
+    """Return `call` with the headers of `credential`, which replace the call's own."""
     if not credential.headers:
         return call
-    return Call(call.method, call.path, credential.join(call.headers), call.body)
+    return Call(call.method, call.path, credential.merge(call.headers), call.body)
