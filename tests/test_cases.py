@@ -346,6 +346,8 @@ def _finishes(data: bytes) -> bool:
         chunk = json.loads(data)
     except ValueError:
         return data == b"[DONE]"
+    if "failed_generation" in (chunk.get("error") or {}):
+        return True
     if chunk.get("type") == "message_delta":
         return chunk["delta"].get("stop_reason") is not None
     return any(choice.get("finish_reason") for choice in chunk.get("choices") or [] if not choice.get("index"))

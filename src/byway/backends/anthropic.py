@@ -206,6 +206,10 @@ class AnthropicReader:
         self._size = len(self._rest)
         return self._frames(data[:end])
 
+    def read_error(self, body: bytes) -> bool:
+        """Errors of this API hold no answer."""
+        return False
+
     def _joined(self, data: bytes = b"") -> bytes:
         """All that has come and was not given out yet."""
         data = b"".join([self._rest, *self._pieces, data])

@@ -90,6 +90,9 @@ class AnswerReader(Protocol):
 
     def close(self) -> Sequence[Part]: ...
 
+    def read_error(self, body: bytes) -> bool:
+        """Read the body of an error response. True: it holds an answer, which `close` returns."""
+
 
 class BackendProtocol(Protocol):
     """A wire protocol: builds calls and reads answers, without I/O. A module satisfies it."""

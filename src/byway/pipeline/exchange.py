@@ -151,7 +151,8 @@ class _ModelTurn:
         try:
             if answer.status != 200:
                 body = await answer.body(_ERROR_LIMIT)
-                raise backend.protocol.problem(answer.status, answer.headers, body, target)
+                if not reader.read_error(body):
+                    raise backend.protocol.problem(answer.status, answer.headers, body, target)
             while not reader.finished:
                 data = await answer.read()
                 if not data:

@@ -48,7 +48,11 @@ def reader(request: Request, target: Target, attempt: Attempt = FIRST) -> Answer
 
 
 def problem(status: int, headers: Mapping[str, str], body: bytes, target: Target) -> Problem:
-    return errors.from_response(status, headers, body, backend=target.backend, window=target.window)
+    problem = errors.from_response(status, headers, body, backend=target.backend, window=target.window)
+    if status == 400 and b'"tool_use_failed"' in body:
+        # Groq: the model wrote a call that cannot be parsed. The request is valid, so another try may succeed.
+        return Problem("upstream", problem.message, facts=problem.facts)
+    return problem
 
 
 class _Prompt(Struct):

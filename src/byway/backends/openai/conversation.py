@@ -15,6 +15,7 @@ from byway.backends.openai.content import (
     raw_bytes,
     without_vision,
 )
+from byway.backends.openai.toolids import BackendIds
 from byway.backends.openai.tools import wire_name
 from byway.backends.protocol import Target
 from byway.backends.vendors import Vendor
@@ -62,22 +63,23 @@ def chat_messages(request: Request, target: Target) -> list[ChatMessage]:
     system, turns = claudecode.opening(request)
     group: list[Turn] = []
     assistant: list[Block] = []
+    ids = BackendIds(target)
     try:
         for turn in turns:
             if turn.role == "assistant":
                 if group:
-                    _add_group(messages, group, target, system)
+                    _add_group(messages, group, target, system, ids)
                     group = []
                 assistant += turn.blocks
             else:
                 if assistant:
-                    messages.append(_assistant(assistant, target))
+                    messages.append(_assistant(assistant, target, ids))
                     assistant = []
                 group.append(turn)
         if group:
-            _add_group(messages, group, target, system)
+            _add_group(messages, group, target, system, ids)
         if assistant:
-            messages.append(_assistant(assistant, target))
+            messages.append(_assistant(assistant, target, ids))
     except BlockRefused as refused:
         path = ".".join(filter(None, (_path(request.turns, refused.block), refused.field)))
         raise Problem("invalid_request", f"{path}: {refused.reason}") from None
@@ -92,7 +94,9 @@ def prefill(messages: Sequence[ChatMessage], vendor: Vendor) -> dict[str, Any]:
     return {}
 
 
-def _add_group(messages: list[ChatMessage], group: Sequence[Turn], target: Target, system: list[str]) -> None:
+def _add_group(
+    messages: list[ChatMessage], group: Sequence[Turn], target: Target, system: list[str], ids: BackendIds
+) -> None:
     """Add the messages for the turns between two assistant turns. System turns before any other turn go to `system`."""
     unanswered: dict[str, None] = {}
     calls = messages[-1].tool_calls if messages else UNSET
@@ -120,14 +124,15 @@ def _add_group(messages: list[ChatMessage], group: Sequence[Turn], target: Targe
                 parts += block_parts(block, target)
             else:
                 text, media = _tool_result(block, target)
-                if block.tool_use_id in unanswered:
-                    del unanswered[block.tool_use_id]
-                    messages.append(ChatMessage("tool", text, tool_call_id=block.tool_use_id))
+                id = ids.result(block.tool_use_id)
+                if id in unanswered:
+                    del unanswered[id]
+                    messages.append(ChatMessage("tool", text, tool_call_id=id))
                 else:
-                    parts.append(f"Result of the tool call {block.tool_use_id}:\n{text}")
+                    parts.append(f"Result of the tool call {id}:\n{text}")
                 if media:
                     what = "Files" if any(part.file for part in media) else "Images"
-                    parts += [f"{what} in the result of {block.tool_use_id}:", *media]
+                    parts += [f"{what} in the result of {id}:", *media]
     if unanswered:
         messages += [ChatMessage("tool", _NO_RESULT, tool_call_id=id) for id in unanswered]
     if parts:
@@ -165,13 +170,14 @@ def _texts(blocks: Sequence[Block], target: Target) -> list[str]:
     return [part for part in content_parts(blocks, without_vision(target)) if isinstance(part, str)]
 
 
-def _assistant(blocks: list[Block], target: Target) -> ChatMessage:
+def _assistant(blocks: list[Block], target: Target, ids: BackendIds) -> ChatMessage:
     """One assistant message. Thinking goes back only to a server that wants it."""
     paragraphs: list[str] = []
     thoughts: list[str] = []
     calls: list[ChatToolCall] = []
     field = target.vendor.reasoning_field
     pieces: list[str] = []
+    ids.begin_message()
     for block in blocks:
         if type(block) is Text:
             # Citations cut one text into several blocks.
@@ -183,7 +189,8 @@ def _assistant(blocks: list[Block], target: Target) -> ChatMessage:
             pieces = []
         if type(block) is ToolUse:
             arguments = raw_bytes(block, "input", block.input).decode() or "{}"
-            calls.append(ChatToolCall(block.id, _CalledFunction(wire_name(block.name), arguments)))
+            name = wire_name(block.name)
+            calls.append(ChatToolCall(ids.call(block.id, name), _CalledFunction(name, arguments)))
         elif type(block) is not Thinking:
             paragraphs += _texts([block], target)
         elif field and _may_return(block):

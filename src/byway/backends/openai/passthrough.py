@@ -153,6 +153,10 @@ class PassthroughReader:
             return Passthrough(data, "content", True, *self._report())
         return Passthrough(data, "content" if any(content) else "start", True)
 
+    def read_error(self, body: bytes) -> bool:
+        """The client reads the error itself."""
+        return False
+
     def close(self) -> list[Part]:
         """End the answer. Raises Problem when it was cut short or is no chat completion."""
         if self._whole is None:

@@ -99,6 +99,7 @@ _REASONS: Final = {
 }
 #: Finish reasons of an answer that was not finished: OpenRouter and Mistral, GLM, vLLM, DeepSeek.
 _FAILED: Final = frozenset(("error", "network_error", "abort", "insufficient_system_resource"))
+_FAILED_GENERATION: Final = b'"failed_generation"'
 _CUT: Final = frozenset(("max_tokens", "model_context_window_exceeded"))
 #: An escaped half of a character that takes two. Whole characters and other escapes are matched first.
 _HALVES: Final = re.compile(
@@ -236,6 +237,15 @@ class ChatReader:
         if self._problem is not None:
             raise self._problem
         return self._writer.take()
+
+    def read_error(self, body: bytes) -> bool:
+        """Read the body of an error response, which may hold a tool call that the server could not parse (Groq)."""
+        if _FAILED_GENERATION not in body:
+            return False
+        try:
+            return self._read(body, "")
+        except (Problem, RecursionError):
+            return False
 
     def _too_deep(self) -> Problem:
         return Problem("broken", f"The answer of backend {self._target.backend!r} is nested too deeply.")

@@ -100,7 +100,7 @@ class BackendIds:
     The id of a call depends on it and the calls before it, never on later ones, so a prompt stays a prefix of the next.
     """
 
-    __slots__ = ("_backend", "_count", "_form", "_sent")
+    __slots__ = ("_backend", "_count", "_form", "_message", "_sent")
 
     def __init__(self, target: Target) -> None:
         form = target.vendor.tool_ids
@@ -113,9 +113,15 @@ class BackendIds:
         self._backend = target.backend
         self._count = 0
         self._sent: dict[str, str] = {}
+        self._message: set[str] = set()
+        """The ids in the message that is being built."""
 
-    def call(self, id: str, name: str, others: set[str]) -> str:
-        """The backend's id of a call. `others`: the ids of the same message, to which it is added."""
+    def begin_message(self) -> None:
+        """The calls that follow are in a new message."""
+        self._message = set()
+
+    def call(self, id: str, name: str) -> str:
+        """The backend's id of a call."""
         native = native_id(id, self._backend)
         match self._form:
             case "kimi":
@@ -130,12 +136,14 @@ class BackendIds:
                 if len(native) > _FORTY:
                     native = f"call_{blake2b(id.encode('utf-8', 'surrogatepass'), digest_size=12).hexdigest()}"
             case _:
-                pass
-        if native in others:
+                if native != id and _KIMI_ID.match(native):
+                    # A model that writes such ids wants all calls of its history to have them.
+                    self._form = "kimi"
+        if native in self._message:
             # The same id twice in one message: results would be paired wrongly.
             native = _hashed(id) if self._form == "nine" else id
         self._count += 1
-        others.add(native)
+        self._message.add(native)
         self._sent[id] = native
         return native
 

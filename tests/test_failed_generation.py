@@ -1,0 +1,67 @@
+"""A tool call that Groq could not parse and that its error response holds."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+from casefile import CASES, Case, Reply, Turn
+from grammar import told
+from test_line import Network, ask, events
+
+from byway.backends.openai import completions
+from byway.backends.protocol import Target
+from byway.backends.vendors import VENDORS
+
+
+def error(generation: str) -> bytes:
+    fields = {
+        "message": "Failed to call a function. See 'failed_generation' for more details.",
+        "type": "invalid_request_error",
+        "code": "tool_use_failed",
+        "failed_generation": generation,
+    }
+    return json.dumps({"error": fields}).encode()
+
+
+def answer(generation: str, *, stream: bool) -> tuple[int, bytes]:
+    body = {
+        "model": "sonnet",
+        "max_tokens": 9,
+        "stream": stream,
+        "messages": [{"role": "user", "content": "Read notes.txt."}],
+        "tools": [{"name": "Read", "input_schema": {"type": "object"}}],
+    }
+    network = Network([Reply(400, {}, error(generation))])
+    turn = Turn(json.dumps(body).encode(), {})
+    case = Case(CASES / "openai" / "failed_generation.case", "", {}, [turn])
+    status, _, data = asyncio.run(ask(case, turn, network))
+    return status, data
+
+
+@pytest.mark.parametrize(
+    "generation",
+    [
+        '<function=Read>{"file_path":"notes.txt"}</function>',
+        '<function=Read{"file_path":"notes.txt"}</function>',
+        '{"name": "Read", "arguments": {"file_path": "notes.txt"}}',
+        '```json\n{"name": "functions.Read", "parameters": {"file_path": "notes.txt"}}\n```',
+        '<tool_call>{"name": "Read", "arguments": {"file_path": "notes.txt"}',
+    ],
+)
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_call_in_an_error_response_is_the_answer(generation: str, stream: bool) -> None:
+    status, data = answer(generation, stream=stream)
+    lines = told(events(data) if stream else [json.loads(data)])
+    assert status == 200
+    assert [line[2:] for line in lines if line[0] == "tool"] == [("Read", {"file_path": "notes.txt"})]
+    assert lines[-1][1] == "tool_use"
+
+
+@pytest.mark.parametrize("generation", ["I would read it.", '{"name": "Nope", "arguments": {}}', "", '{"name"'])
+def test_an_error_without_a_call_of_an_offered_tool_may_be_retried(generation: str) -> None:
+    status, data = answer(generation, stream=True)
+    assert status == 502 and json.loads(data)["error"]["type"] == "api_error"
+    problem = completions.problem(400, {}, error(generation), Target("box", "m", VENDORS["generic"]))
+    assert problem.row.again and "Failed to call a function" in problem.message
