@@ -1,10 +1,13 @@
-"""Domain lists and the one form of an address: what counts as the same, what is covered, what is refused."""
+"""Domain lists and normalized URLs: what is equal, what a list covers, what is rejected."""
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+from collections.abc import Callable
 
 import pytest
+from growth import assert_linear
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,7 +47,7 @@ COVERED = [
 
 
 @pytest.mark.parametrize(("entry", "url", "expected"), COVERED)
-def test_an_entry_covers_its_host_all_below_it_and_its_path(entry: str, url: str, expected: bool | None) -> None:
+def test_entry_covers_its_host_its_subdomains_and_its_path(entry: str, url: str, expected: bool | None) -> None:
     if expected is None:
         with pytest.raises(ValueError, match="not a domain"):
             parse_domain(entry)
@@ -72,16 +75,17 @@ def test_empty_lists_restrict_nothing() -> None:
         (["example.com?x"], None, "must be a domain"),
         ([""], None, "is not a domain"),
         (["exa mple.com"], None, "is not a domain"),
+        (["a.example"] * 1001, None, "allowed_domains: has 1,001 entries; the limit is 1,000"),
         (["example.com"], [], ""),
         (None, None, ""),
     ],
 )
-def test_what_is_wrong_with_the_lists_is_said_with_its_place(
+def test_invalid_list_is_reported_with_its_path(
     allowed: list[str] | None, blocked: list[str] | None, words: str
 ) -> None:
-    found = domains_error(allowed, blocked)
-    assert words in found
-    assert bool(found) == bool(words)
+    error = domains_error(allowed, blocked)
+    assert words in error
+    assert bool(error) == bool(words)
 
 
 SAME = [
@@ -103,7 +107,7 @@ SAME = [
 
 
 @pytest.mark.parametrize(("text", "form"), SAME)
-def test_an_address_has_one_form(text: str, form: str) -> None:
+def test_url_is_normalized(text: str, form: str) -> None:
     assert str(urls.parse(text)) == form
     assert urls.parse(form) == urls.parse(text)
 
@@ -118,25 +122,66 @@ def test_an_address_has_one_form(text: str, form: str) -> None:
         ("../../..", "https://example.com/"),
     ],
 )
-def test_a_reference_is_read_beside_its_page(reference: str, form: str) -> None:
+def test_reference_is_resolved_against_its_page(reference: str, form: str) -> None:
     assert str(urls.join(urls.parse("https://example.com/a/"), reference)) == form
 
 
 @pytest.mark.parametrize(
     "reference", ["file:///etc/passwd", "java\tscript:x", "http:\\\\a", "//u@h/", "ftp://a/", "a b"]
 )
-def test_a_reference_that_leads_astray_is_refused(reference: str) -> None:
-    with pytest.raises(ValueError, match=r"holds|must"):
+def test_unsafe_reference_is_rejected(reference: str) -> None:
+    with pytest.raises(ValueError, match=r"contains|must"):
         urls.join(urls.parse("https://example.com/a/"), reference)
 
 
 @given(st.text(max_size=80) | st.from_regex(r"https?://[0-9a-fx.:%@\[\]/?#\\]{0,40}", fullmatch=True))
-def test_whatever_is_read_stays_what_it_is(text: str) -> None:
+def test_normalizing_twice_changes_nothing(text: str) -> None:
     try:
-        found = urls.parse(text)
+        url = urls.parse(text)
     except ValueError:
         return
-    assert urls.parse(str(found)) == found
-    assert str(found).isascii()
-    assert str(found).isprintable()
-    assert found.number is None or found.number == ipaddress.ip_address(found.host)
+    assert urls.parse(str(url)) == url
+    assert str(url).isascii()
+    assert str(url).isprintable()
+    assert url.number is None or url.number == ipaddress.ip_address(url.host)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda n: "https://example.com" + "/a" * n,
+        lambda n: "https://example.com" + "/.." * n,
+        lambda n: "https://example.com/" + "%7e" * n,
+        lambda n: "https://example.com/?" + "ü" * n,
+    ],
+    ids=["segments", "dot segments", "escapes", "query"],
+)
+def test_parsing_a_url_is_linear(make: Callable[[int], str]) -> None:
+    def parse(text: str) -> None:
+        with contextlib.suppress(ValueError):
+            urls.parse(text)
+
+    assert_linear(make, parse, 1 << 15)
+
+
+@pytest.mark.parametrize("host", ["a." * 1_000_000 + "example.com", "ü" * 1_000_000 + ".example.com"])
+def test_long_host_is_rejected_before_it_is_encoded(host: str) -> None:
+    with pytest.raises(ValueError, match="invalid host name"):
+        urls.parse(f"https://{host}/")
+
+
+def test_filtering_is_linear_in_entries_and_in_urls() -> None:
+    """The host is looked up: twice the entries do not double the work for each URL."""
+
+    def filter_all(size: int) -> int:
+        domains = DomainFilter([f"host{at}.example/a" for at in range(size)], None)
+        return sum(domains.permits(urls.parse(f"https://www.host{at}.example/a/b")) for at in range(size))
+
+    assert filter_all(100) == 100
+    assert_linear(lambda size: size, filter_all, 100)
+
+
+@pytest.mark.parametrize("pattern", ["/*a/b", "/" + "*a" * 20 + "/b"])
+def test_matching_a_path_with_stars_is_linear(pattern: str) -> None:
+    domains = DomainFilter([f"example.com{pattern}"], None)
+    assert_linear(lambda n: urls.parse("https://example.com/" + "a" * n), domains.permits, 1 << 15)

@@ -303,11 +303,6 @@ VAGUE_NAMES_LEFT: frozenset[str] = frozenset(
         "src/byway/ui/requests.py",
         "src/byway/ui/secrets.py",
         "src/byway/ui/trouble.py",
-        "src/byway/urls.py",
-        "src/byway/web/blocks.py",
-        "src/byway/web/fetch.py",
-        "src/byway/web/guard.py",
-        "src/byway/web/provenance.py",
     }
 )
 LONGEST = 700

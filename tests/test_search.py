@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from growth import assert_linear
 from providers import KEY, Given, Provided, Seen, brave_error
 
 from byway.config import ConfigError, load
 from byway.providers import registry
-from byway.providers.protocol import SearchError, SearchQuery, UserLocation, web_result
+from byway.providers.protocol import SearchError, SearchQuery, UserLocation, web_result, with_site_operators
 from byway.providers.registry import PROVIDERS
 from byway.runtime import Runtime
-from byway.search.chain import Clock, SearchAnswer, Searcher
+from byway.search.chain import Clock, SearchAnswer, Searcher, matching
 from byway.secrets.names import Scrubber
 
 NAMES = sorted(PROVIDERS)
@@ -579,3 +580,28 @@ def test_docs_describe_every_provider(name: Any) -> None:
     secrets = (Path(__file__).parent.parent / "docs/secrets.md").read_text(encoding="utf-8")
     variables = [f"BYWAY_{name.upper()}_API_KEY", *info.variables]
     assert all((f"${{{variable}}}" in secrets) == info.keyed for variable in variables)
+
+
+# --------------------------------------------------------------------------------------------------------------- growth
+
+
+def test_reading_and_filtering_results_is_linear() -> None:
+    query = SearchQuery("rust", count=10**9, blocked=tuple(f"blocked{at}.example" for at in range(100)))
+
+    def make(size: int) -> Any:
+        rows = [{"title": "t", "url": f"https://site{at}.example/", "description": "x"} for at in range(size)]
+        return {"web": {"results": rows}}
+
+    assert_linear(make, lambda body: matching(query, PROVIDERS["brave"].read(200, body)), 200)
+
+
+def test_domains_are_added_to_a_query_in_linear_time() -> None:
+    assert_linear(
+        lambda n: SearchQuery("rust", blocked=tuple(f"host{at}.example" for at in range(n))),
+        lambda query: with_site_operators(query, 10**9),
+        1 << 14,
+    )
+
+
+def test_result_with_a_long_url_is_dropped() -> None:
+    assert web_result("t", "https://example.com/" + "a" * 3000) is None

@@ -134,7 +134,7 @@ class HubClient:
             )
         if not self._local_only and self._proxied(url):
             # The proxy looks the name up; what it may reach is its own affair, but nothing of a private network is named.
-            if not named and AddressPolicy().refuses(url):
+            if not named and AddressPolicy().rejects(url):
                 raise DownloadError(_private(url.host))
             return Upstream(url.origin, timeouts=_TIMEOUTS, pool=0, environ=self._environ)
         return Upstream(url.origin, timeouts=_TIMEOUTS, pool=0, pinned=await self._addresses(url, named=named))

@@ -48,7 +48,7 @@ from byway.search.blocks import (
 )
 from byway.web.blocks import FETCH_FUNCTION, FETCH_TOOL_PREFIX, check_fetch_tool, fetch_call, fetch_error, fetched_page
 from byway.web.fetch import FetchError
-from byway.web.provenance import parse_sources, url_appeared
+from byway.web.provenance import parse_sources, url_appears
 
 TakeTurn = Callable[[Request, Reply], Awaitable[None]]
 """Takes one turn of the model: sends a request and passes its answer to a reply."""
@@ -228,7 +228,7 @@ class _Fetching:
                 address,
                 allowed=self.tool.allowed_domains,
                 blocked=self.tool.blocked_domains,
-                known=lambda url: url_appeared(so_far, url, self._sources),
+                known=lambda url: url_appears(so_far, url, self._sources),
                 max_content_tokens=self.tool.max_content_tokens,
                 fresh=self.tool.use_cache is False,
             )

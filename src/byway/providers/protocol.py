@@ -24,6 +24,8 @@ _MAX_QUERY: Final = 2_000
 _MAX_TITLE: Final = 300
 _MAX_SNIPPET: Final = 1_500
 _MAX_AGE: Final = 60
+#: Longer URLs are of no use to a model.
+_MAX_URL: Final = 2_048
 #: Characters of a provider's error message that are shown.
 _MAX_MESSAGE: Final = 300
 #: Tags that engines put into snippets. Not every tag: in a snippet about code, `Vec<String>` is text.
@@ -168,8 +170,9 @@ def result_count(query: SearchQuery, most: int) -> int:
 
 
 def web_result(title: Any, url: Any, snippet: Any = "", age: Any = "") -> WebResult | None:
-    """A result in plain text. None unless its URL is an http or https URL."""
-    if not isinstance(url, str):
+    """A result in plain text. None unless its URL is an http or https URL of at most 2,048
+    characters."""
+    if not isinstance(url, str) or len(url) > _MAX_URL:
         return None
     try:
         urls.parse(url)

@@ -1,1 +1,1 @@
-"""Pages of the web, fetched safely. `fetching` is the door, `public` knows where it may go, `reading` what came."""
+"""Web fetch: fetches pages for models, with checks of URLs and addresses, and the blocks of the official tool."""

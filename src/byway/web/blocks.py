@@ -1,4 +1,4 @@
-"""The official server tool `web_fetch_...` in its own words: the blocks that tell of a page, or why there is none. Pure.
+"""The official server tool `web_fetch_...`: the function offered to models, and the blocks of its answer. Pure.
 
 https://platform.claude.com/docs/en/agents-and-tools/tool-use/web-fetch-tool and the types of the `anthropic` SDK 2.11.0
 (seen 2026-11-21).
@@ -6,7 +6,7 @@ https://platform.claude.com/docs/en/agents-and-tools/tool-use/web-fetch-tool and
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
@@ -14,33 +14,32 @@ from msgspec import Raw
 from byway.domains import domains_error
 from byway.messages.request import Tool
 from byway.problems import Problem
+from byway.web.fetch import FetchedPage, FetchError
 
-if TYPE_CHECKING:
-    from byway.web.fetch import FetchedPage, FetchError
-
+#: The tool's `type` begins with it; a date follows.
 FETCH_TOOL_PREFIX: Final = "web_fetch_"
 _encode: Final = msgspec.json.Encoder().encode
-#: What a model is offered instead: a function, which Byway runs.
+#: The function that a model is offered instead of the server tool.
 FETCH_FUNCTION: Final = Tool(
     "web_fetch",
     description=Raw(
-        _encode("Fetches a web page and gives its text. Only addresses that stand in the conversation can be fetched.")
+        _encode("Fetches a web page and returns its text. Only URLs from the conversation can be fetched.")
     ),
     input_schema=Raw(
-        b'{"type":"object","properties":{"url":{"type":"string","description":"The whole address."}},"required":["url"]}'
+        b'{"type":"object","properties":{"url":{"type":"string","description":"The complete URL."}},"required":["url"]}'
     ),
 )
 
 
-def check_fetch_tool(tool: Tool, at: int) -> None:
-    """Raises Problem `invalid_request` for lists of domains that are none."""
-    wrong = domains_error(tool.allowed_domains, tool.blocked_domains)
-    if wrong:
-        raise Problem("invalid_request", f"tools.{at}.{wrong}")
+def check_fetch_tool(tool: Tool, index: int) -> None:
+    """Raise Problem `invalid_request` for invalid domain lists. `index` is the tool's place in the request."""
+    error = domains_error(tool.allowed_domains, tool.blocked_domains)
+    if error:
+        raise Problem("invalid_request", f"tools.{index}.{error}")
 
 
 def fetch_call(id: str, url: str) -> dict[str, Any]:
-    """The block that says what is fetched."""
+    """The block that shows the URL."""
     return {"type": "server_tool_use", "id": id, "name": "web_fetch", "input": {"url": url}}
 
 
@@ -56,7 +55,7 @@ def fetched_page(id: str, page: FetchedPage, tool: Tool) -> dict[str, Any]:
     return {"type": "web_fetch_tool_result", "tool_use_id": id, "content": result}
 
 
-def fetch_error(id: str, failure: FetchError) -> dict[str, Any]:
-    """The block that says why there is no page: HTTP stays 200."""
-    error = {"type": "web_fetch_tool_result_error", "error_code": failure.code}
-    return {"type": "web_fetch_tool_result", "tool_use_id": id, "content": error}
+def fetch_error(id: str, error: FetchError) -> dict[str, Any]:
+    """The block of a failed fetch. The HTTP status stays 200."""
+    content = {"type": "web_fetch_tool_result_error", "error_code": error.code}
+    return {"type": "web_fetch_tool_result", "tool_use_id": id, "content": content}

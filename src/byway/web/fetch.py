@@ -1,7 +1,7 @@
-"""Address -> page: `Fetcher` checks, looks up, connects to what it checked, follows redirects, reads, remembers.
+"""Fetches web pages for models: checks the URL, resolves and checks its host, follows redirects, extracts text, caches.
 
-No cookies, no credentials, no proxy of the environment: a proxy would look the name up again, and what was checked would not be
-what is connected to.
+Requests have no cookies and no credentials, and use no proxy of the environment: a proxy would resolve the host again, and
+could connect to an address that was not checked.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import ipaddress
 import socket
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Literal, NamedTuple
 
@@ -30,7 +30,7 @@ from byway.urls import Url
 from byway.web.content import ContentKind, content_kind, sniff
 from byway.web.guard import AddressPolicy, IPAddress
 
-#: The official codes, of the `anthropic` SDK 2.11.0 (`web_fetch_tool_result_error_code.py`, seen 2026-11-21).
+#: Codes of the official API: `anthropic` SDK 2.11.0, `web_fetch_tool_result_error_code.py` (seen 2026-11-21).
 FetchErrorCode = Literal[
     "invalid_tool_input",
     "url_too_long",
@@ -44,11 +44,11 @@ FetchErrorCode = Literal[
     "content_too_large",
 ]
 #: https://platform.claude.com/docs/en/agents-and-tools/tool-use/web-fetch-tool#errors (seen 2026-11-21).
-LONGEST: Final = 250
-#: A server may redirect to something longer, such as a signed address.
-_LONGEST_REDIRECT: Final = 2048
-_REDIRECTS: Final = 5
-_MOVED: Final = frozenset((301, 302, 303, 307, 308))
+MAX_URL: Final = 250
+#: A redirect may lead to a longer one, such as a signed URL.
+_MAX_REDIRECT_URL: Final = 2048
+_MAX_REDIRECTS: Final = 5
+_REDIRECT_STATUSES: Final = frozenset((301, 302, 303, 307, 308))
 _ACCEPT: Final = (
     "text/markdown, text/html;q=0.9, application/xhtml+xml;q=0.9, text/plain;q=0.8, application/pdf;q=0.8, */*;q=0.1"
 )
@@ -57,20 +57,22 @@ _PARSE_CODES: Final[Mapping[ParseReason, FetchErrorCode]] = {
     "limit": "content_too_large",
     "missing": "unavailable",
 }
-_AT_ONCE: Final = 16
-_REMEMBERED: Final = 256
-_REMEMBERED_BYTES: Final = 32 << 20
-#: No text has fewer tokens than a letter in twelve.
-_LETTERS_PER_TOKEN: Final = 12
+_MAX_CONCURRENT: Final = 16
+_CACHE_PAGES: Final = 256
+_CACHE_BYTES: Final = 32 << 20
+#: No text has more characters per token.
+_CHARACTERS_PER_TOKEN: Final = 12
+#: Addresses of one host that are tried.
+_MAX_ADDRESSES: Final = 16
 
-#: Threads of their own: names that are slow to look up must not keep the backends' waiting.
-_LOOKING_UP: Final = ThreadPoolExecutor(4, "byway-look-up")
+#: Threads of their own: slow host names must not delay the connections to backends.
+_RESOLVER_THREADS: Final = ThreadPoolExecutor(4, "byway-resolve")
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 
 class FetchError(Exception):
-    """Why there is no page: the official code, and words for a person."""
+    """A page that was not fetched: the official code, and a message for a person."""
 
     def __init__(self, code: FetchErrorCode, message: str) -> None:
         super().__init__(message)
@@ -79,25 +81,25 @@ class FetchError(Exception):
 
 
 class FetchedPage(NamedTuple):
-    """What was fetched."""
+    """A page."""
 
     url: str
-    """Where it was found in the end, in its one form."""
+    """After redirects, normalized."""
     title: str
     text: str
-    """Markdown for HTML, else as it came; PDF as text with marks of its pages."""
+    """Markdown for HTML, text with page markers for PDF, everything else unchanged."""
     media_type: str
     retrieved_at: str
     """ISO 8601, UTC."""
     trail: tuple[Url, ...]
-    """Every address that was asked, `url` last."""
+    """Every URL that was requested; the last one is `url`."""
     tokens: int = 0
-    """About how many `text` has, before it was cut."""
+    """The estimated tokens of the text before it was cut."""
     cut: bool = False
 
 
 class Fetcher:
-    """Fetches pages for all of Byway, and remembers them for a while."""
+    """Fetches and caches pages for all requests."""
 
     def __init__(
         self,
@@ -107,15 +109,16 @@ class Fetcher:
         resolve: Resolve | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`resolve(host, port)` gives a name's IP addresses; None asks the system. `clock` counts seconds."""
+        """`resolve(host, port)` returns the IP addresses of a host; None uses the system's resolver."""
         self.settings = settings
-        self._reach = AddressPolicy(settings.allow_private, local_only=local_only)
+        self._policy = AddressPolicy(settings.allow_private, local_only=local_only)
         self._domains = DomainFilter(settings.allowed_domains, settings.blocked_domains)
-        self._resolve = resolve or _resolved
+        self._resolve = resolve or _system_resolve
         self._clock = clock
         self._parsers = ParserPool()
-        self._free = asyncio.Semaphore(_AT_ONCE)
-        self._kept: OrderedDict[str, tuple[float, FetchedPage]] = OrderedDict()
+        self._slots = asyncio.Semaphore(_MAX_CONCURRENT)
+        self._cache: OrderedDict[str, tuple[float, FetchedPage]] = OrderedDict()
+        self._cached_bytes = 0
         limit = settings.timeout
         self._timeouts = TimeoutSettings(connect=min(10.0, limit), first_byte=limit, between_chunks=limit)
         self._headers = (("accept", _ACCEPT), ("user-agent", settings.user_agent or f"byway/{__version__} (web fetch)"))
@@ -126,190 +129,204 @@ class Fetcher:
         *,
         allowed: Sequence[str] | None = None,
         blocked: Sequence[str] | None = None,
-        known: Callable[[Url], bool] | None = None,
+        known: Callable[[Url], Iterable[bool]] | None = None,
         max_content_tokens: int | None = None,
         fresh: bool = False,
     ) -> FetchedPage:
-        """The page at `url`; raises Unfetched.
+        """The page at `url`. Raises FetchError.
 
-        `allowed` and `blocked` are the tool's domain lists (checked by `domains.complaint` before), beside those of the
-        settings. `known` says whether the conversation has named the address (`prior.appeared`). `fresh` asks the
-        server even when the page is remembered. The text is cut at `max_content_tokens`, or at the setting's number
-        when that is less.
+        `allowed` and `blocked` are the domain lists of the tool (checked by `domains.domains_error` before); those of the
+        settings apply too. `known` searches the conversation for the URL (`provenance.url_appears`). `fresh` ignores the
+        cache. The text is cut at `max_content_tokens` or at the setting, whichever is less.
         """
-        if len(url) > LONGEST:
-            raise FetchError("url_too_long", f"The URL has {len(url)} characters, and {LONGEST} are the most.")
+        if len(url) > MAX_URL:
+            raise FetchError("url_too_long", f"The URL has {len(url)} characters; the limit is {MAX_URL}.")
         try:
             start = urls.parse(url.strip())
         except ValueError as error:
             raise FetchError("invalid_tool_input", f"The URL {error}.") from None
-        if known is not None and not known(start):
+        if known is not None and not await _any(known(start)):
             raise FetchError(
                 "url_not_in_prior_context",
-                "The conversation has not named this URL before: only what the user, a tool or a search gave is fetched.",
+                "The conversation does not contain this URL. Byway fetches only URLs from the user, a tool or a search.",
             )
         filters = (self._domains, DomainFilter(allowed, blocked))
 
         def check(url: Url) -> None:
-            reason = self._reach.refuses(url)
+            reason = self._policy.rejects(url)
             if reason:
-                raise FetchError("url_not_allowed", f"This is not fetched: {reason}.")
+                raise FetchError("url_not_allowed", f"This URL is not fetched: {reason}.")
             if not all(domains.permits(url) for domains in filters):
                 raise FetchError("url_not_allowed", f"The domain lists do not permit {url.host}.")
 
         check(start)
-        page = None if fresh else self._remembered(str(start))
+        page = None if fresh else self._cached(str(start))
         if page is None:
             try:
-                async with asyncio.timeout(self.settings.timeout), self._free:
-                    page = await self._walk(start, check)
+                async with asyncio.timeout(self.settings.timeout), self._slots:
+                    page = await self._follow(start, check)
             except TimeoutError:
                 raise FetchError(
                     "url_not_accessible",
-                    f"{start.host} gave no whole page within {self.settings.timeout:g} s (`web_fetch.timeout`).",
+                    f"{start.host} did not send the whole page within {self.settings.timeout:g} s (`web_fetch.timeout`).",
                 ) from None
             self._remember(str(start), page)
         else:
-            for asked in page.trail:
-                check(asked)
-        most = self.settings.max_content_tokens
-        return _cut(page, most if max_content_tokens is None else max(1, min(most, max_content_tokens)))
+            for requested in page.trail:
+                check(requested)
+        limit = self.settings.max_content_tokens
+        return _cut(page, limit if max_content_tokens is None else max(1, min(limit, max_content_tokens)))
 
-    # --------------------------------------------------------------------------------------------------------- the way
+    # -------------------------------------------------------------------------------------------------------- requests
 
-    async def _walk(self, url: Url, check: Callable[[Url], None]) -> FetchedPage:
-        """Ask, and follow where the answers point, each address checked like the first."""
+    async def _follow(self, url: Url, check: Callable[[Url], None]) -> FetchedPage:
+        """Request a page and follow its redirects; each URL is checked like the first."""
         trail = [url]
         while True:
             addresses = await self._addresses(url)
             upstream = Upstream(url.origin, timeouts=self._timeouts, pool=0, pinned=addresses)
             try:
-                answer = await upstream.open(Call("GET", url.target, self._headers))
+                response = await upstream.open(Call("GET", url.target, self._headers))
                 try:
-                    if answer.status not in _MOVED:
-                        return await self._page(answer, trail)
-                    location = answer.headers.get("location", "")
+                    if response.status not in _REDIRECT_STATUSES:
+                        return await self._page(response, trail)
+                    location = response.headers.get("location", "")
                 finally:
-                    answer.close()
+                    response.close()
             except Problem as problem:
-                raise _inaccessible(url, problem) from None
+                raise _connection_error(url, problem) from None
             finally:
                 await upstream.close()
-            url = _onward(url, location)
+            url = _redirect_target(url, location)
             check(url)
             trail.append(url)
-            if len(trail) > _REDIRECTS + 1:
-                raise FetchError("url_not_accessible", f"{trail[0].host} redirects more than {_REDIRECTS} times.")
+            if len(trail) > _MAX_REDIRECTS + 1:
+                raise FetchError("url_not_accessible", f"{trail[0].host} redirects more than {_MAX_REDIRECTS} times.")
 
     async def _addresses(self, url: Url) -> tuple[str, ...]:
-        """The IP addresses that may be connected to for `url`; they are looked up once and nothing else is used."""
+        """The permitted IP addresses of a host. It is resolved once, and only these addresses are connected to."""
         if url.number is not None:
-            found: Sequence[str] = (url.host,)
+            resolved: Sequence[str] = (url.host,)
         else:
             try:
-                found = await self._resolve(url.host, url.port)
+                resolved = await self._resolve(url.host, url.port)
             except (OSError, UnicodeError):
-                raise FetchError("url_not_accessible", f"The name {url.host} cannot be looked up.") from None
-        numbers = [ipaddress.ip_address(one.partition("%")[0]) for one in dict.fromkeys(found)]
-        reasons = {number: self._reach.bars(url, number) for number in numbers}
-        for number in [one for one, reason in reasons.items() if not reason and not self._reach.lists(url, one)]:
-            reasons[number] = _own(number)
-        good = tuple(str(number) for number, reason in reasons.items() if not reason)
-        if not good:
+                raise FetchError("url_not_accessible", f"The host name {url.host} cannot be resolved.") from None
+        unique = list(dict.fromkeys(text.partition("%")[0] for text in resolved))[:_MAX_ADDRESSES]
+        reasons: dict[IPAddress, str] = {}
+        for address in map(ipaddress.ip_address, unique):
+            reason = self._policy.rejects_address(url, address)
+            if not reason and not self._policy.lists(url, address):
+                reason = _own_address(address)
+            reasons[address] = reason
+        permitted = tuple(str(address) for address, reason in reasons.items() if not reason)
+        if not permitted:
             reason = next(iter(reasons.values()), f"{url.host} has no address")
-            raise FetchError("url_not_allowed", f"This is not fetched: {reason}.")
-        return good
+            raise FetchError("url_not_allowed", f"This URL is not fetched: {reason}.")
+        return permitted
 
-    async def _page(self, answer: Answer, trail: list[Url]) -> FetchedPage:
+    async def _page(self, response: Answer, trail: list[Url]) -> FetchedPage:
         url = trail[-1]
-        if answer.status == 429:
-            raise FetchError("too_many_requests", f"{url.host} asks for fewer requests (HTTP 429). Try again later.")
-        if not 200 <= answer.status < 300:
-            raise FetchError("url_not_accessible", f"{url.host} answers with HTTP {answer.status}.")
-        media, charset, kind = content_kind(answer.headers.get("content-type", ""))
+        if response.status == 429:
+            raise FetchError("too_many_requests", f"{url.host} limits requests (HTTP 429). Fetch the page again later.")
+        if not 200 <= response.status < 300:
+            raise FetchError("url_not_accessible", f"{url.host} responded with HTTP {response.status}.")
+        media, charset, kind = content_kind(response.headers.get("content-type", ""))
         if kind is None:
             raise _unsupported(media)
-        data = await self._body(answer, url)
+        data = await self._body(response, url)
         if not media:
             media, kind = sniff(data)
             if kind is None:
                 raise _unsupported(media)
-        return await self._read(kind, data, charset, media, trail)
-
-    async def _read(self, kind: ContentKind, data: bytes, charset: str, media: str, trail: list[Url]) -> FetchedPage:
-        url = str(trail[-1])
-        try:
-            if kind == "text" or not data:
-                title, text = "", decode_text(data, charset)
-            else:
-                parsed = await self._parsers.parse(ParseJob(kind, charset, url), data)
-                title, text = parsed.title, parsed.text
-        except ParseError as error:
-            raise FetchError(_PARSE_CODES[error.reason], f"The document cannot be read: {error.message}") from None
+        title, text = await self._extract(kind, data, charset, str(url))
         text = text.replace("\0", "").strip()
         if not text:
             raise FetchError(
                 "url_not_accessible",
-                f"The page at {trail[-1].host} has no text. Perhaps it is made by JavaScript, which Byway does not run.",
+                f"The page at {url.host} has no text. It may be built by JavaScript, which Byway does not run.",
             )
         now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        return FetchedPage(url, title, text, media, now, tuple(trail))
+        return FetchedPage(str(url), title, text, media, now, tuple(trail))
 
-    async def _body(self, answer: Answer, url: Url) -> bytes:
-        """All of it, unpacked; a length that is told is believed before anything is read."""
-        most = self.settings.max_bytes
-        told = answer.headers.get("content-length", "")
-        parts: list[bytes] = []
-        size = int(told) if told.isascii() and told.isdigit() and len(told) < 16 else 0
-        if size <= most:
-            size = 0
-            while size <= most and (data := await answer.read()):
-                parts.append(data)
-                size += len(data)
-        if size > most:
+    async def _extract(self, kind: ContentKind, data: bytes, charset: str, url: str) -> tuple[str, str]:
+        """Title and text."""
+        if kind == "text" or not data:
+            return "", decode_text(data, charset)
+        try:
+            parsed = await self._parsers.parse(ParseJob(kind, charset, url), data)
+        except ParseError as error:
+            raise FetchError(_PARSE_CODES[error.reason], f"The document cannot be read: {error.message}.") from None
+        return parsed.title, parsed.text
+
+    async def _body(self, response: Answer, url: Url) -> bytes:
+        """The decompressed body. A `content-length` over the limit is rejected before anything is read."""
+        limit = self.settings.max_bytes
+        length = response.headers.get("content-length", "")
+        size = int(length) if length.isascii() and length.isdigit() and len(length) < 16 else 0
+        body = bytearray()
+        if size <= limit:
+            while len(body) <= limit and (data := await response.read()):
+                body += data
+        if max(size, len(body)) > limit:
             raise FetchError(
-                "content_too_large", f"The page at {url.host} has more than {most} bytes (`web_fetch.max_bytes`)."
+                "content_too_large", f"The page at {url.host} has more than {limit} bytes (`web_fetch.max_bytes`)."
             )
-        return b"".join(parts)
+        return bytes(body)
 
-    # ---------------------------------------------------------------------------------------------------------- memory
+    # ----------------------------------------------------------------------------------------------------------- cache
 
-    def _remembered(self, url: str) -> FetchedPage | None:
-        found = self._kept.get(url)
-        if found is None:
+    def _cached(self, url: str) -> FetchedPage | None:
+        entry = self._cache.get(url)
+        if entry is None:
             return None
-        until, page = found
-        if until <= self._clock():
-            del self._kept[url]
+        expires, page = entry
+        if expires <= self._clock():
+            self._forget(url)
             return None
-        self._kept.move_to_end(url)
+        self._cache.move_to_end(url)
         return page
 
     def _remember(self, url: str, page: FetchedPage) -> None:
         if not self.settings.cache_ttl:
             return
-        self._kept[url] = (self._clock() + self.settings.cache_ttl, page)
-        self._kept.move_to_end(url)
-        while len(self._kept) > _REMEMBERED or sum(_size(kept) for _, kept in self._kept.values()) > _REMEMBERED_BYTES:
-            self._kept.popitem(last=False)
+        self._forget(url)
+        self._cache[url] = (self._clock() + self.settings.cache_ttl, page)
+        self._cached_bytes += _memory(page)
+        while len(self._cache) > _CACHE_PAGES or self._cached_bytes > _CACHE_BYTES:
+            self._forget(next(iter(self._cache)))
+
+    def _forget(self, url: str) -> None:
+        entry = self._cache.pop(url, None)
+        if entry is not None:
+            self._cached_bytes -= _memory(entry[1])
 
 
-async def _resolved(host: str, port: int) -> Sequence[str]:
-    asked = asyncio.get_running_loop().run_in_executor(
-        _LOOKING_UP, socket.getaddrinfo, host, port, 0, socket.SOCK_STREAM
+async def _any(steps: Iterable[bool]) -> bool:
+    """True when a step of a search has found something; other tasks run between the steps."""
+    for success in steps:
+        if success:
+            return True
+        await asyncio.sleep(0)
+    return False
+
+
+async def _system_resolve(host: str, port: int) -> Sequence[str]:
+    infos = await asyncio.get_running_loop().run_in_executor(
+        _RESOLVER_THREADS, socket.getaddrinfo, host, port, 0, socket.SOCK_STREAM
     )
-    found = await asked
-    return [str(address[4][0]) for address in found]
+    return [str(info[4][0]) for info in infos]
 
 
-def _own(number: IPAddress) -> str:
-    """Why not, when a public address is this machine's own, with services behind it that only its firewall hides."""
-    # Some systems let anybody have any address; there nothing can be told.
-    return f"{number} is an address of this machine" if _bound(str(number)) and not _bound("192.0.2.1") else ""
+def _own_address(address: IPAddress) -> str:
+    """The reason to reject a public address of this machine: its services may be protected by the firewall only."""
+    # Some systems let a socket bind to any address; there the test means nothing.
+    own = _can_bind(str(address)) and not _can_bind("192.0.2.1")
+    return f"{address} is an address of this machine" if own else ""
 
 
-def _bound(address: str) -> bool:
-    """Can a socket have `address`? Nothing is sent."""
+def _can_bind(address: str) -> bool:
+    """True when a socket can bind to `address`. Nothing is sent."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
@@ -319,48 +336,48 @@ def _bound(address: str) -> bool:
     return True
 
 
-def _onward(url: Url, location: str) -> Url:
-    """Where a redirect points."""
+def _redirect_target(url: Url, location: str) -> Url:
+    """The URL that a `location` header means."""
     try:
-        # Headers are read as Latin-1; what is more than ASCII there is UTF-8 by use.
+        # Headers are decoded as Latin-1; servers send other characters as UTF-8.
         location = location.encode("latin-1").decode("utf-8", "replace")
-        if not location or len(location) > _LONGEST_REDIRECT:
+        if not location or len(location) > _MAX_REDIRECT_URL:
             raise ValueError("is empty or too long")
         return urls.join(url, location)
     except ValueError as error:
         raise FetchError("url_not_accessible", f"{url.host} redirects to a URL that {error}.") from None
 
 
-def _inaccessible(url: Url, problem: Problem) -> FetchError:
-    """The client's words are about backends; what they come to here is the kind."""
+def _connection_error(url: Url, problem: Problem) -> FetchError:
+    """A failed connection. The problem's own message is about backends."""
     if problem.kind == "timeout":
-        what = "does not answer in time"
+        message = "did not respond in time"
     elif problem.kind == "broken":
-        what = "sends what is not a whole answer"
+        message = "sent an incomplete or invalid response"
     else:
-        what = "cannot be reached" + (", or its certificate is not trusted" if url.scheme == "https" else "")
-    return FetchError("url_not_accessible", f"{url.host} {what}.")
+        message = "is unreachable" + (", or its certificate is not trusted" if url.scheme == "https" else "")
+    return FetchError("url_not_accessible", f"{url.host} {message}.")
 
 
 def _unsupported(media: str) -> FetchError:
     return FetchError(
-        "unsupported_content_type", f"{media or 'This'} is not read: only text, HTML, JSON, XML and PDF are."
+        "unsupported_content_type", f"{media or 'This content'} is not supported. Use text, HTML, JSON, XML or PDF."
     )
 
 
-def _size(page: FetchedPage) -> int:
-    """Bytes in memory, about: a letter takes up to four."""
+def _memory(page: FetchedPage) -> int:
+    """The approximate size in memory: a character has up to four bytes."""
     return 4 * len(page.text) + 1000
 
 
-def _cut(page: FetchedPage, most: int) -> FetchedPage:
-    """The page with at most about `most` tokens of its text."""
-    text = page.text[: most * _LETTERS_PER_TOKEN]
+def _cut(page: FetchedPage, limit: int) -> FetchedPage:
+    """The page with about `limit` tokens of its text at most."""
+    text = page.text[: limit * _CHARACTERS_PER_TOKEN]
     tokens = int(text_tokens(text.encode("utf-8", "replace")))
-    whole = tokens if len(text) == len(page.text) else int(tokens * len(page.text) / max(1, len(text)))
-    if tokens <= most:
-        return page._replace(text=text, tokens=whole, cut=len(text) < len(page.text))
-    text = text[: int(len(text) * most / tokens)]
-    # To the end of a line, when one is near.
+    total = tokens if len(text) == len(page.text) else int(tokens * len(page.text) / max(1, len(text)))
+    if tokens <= limit:
+        return page._replace(text=text, tokens=total, cut=len(text) < len(page.text))
+    text = text[: int(len(text) * limit / tokens)]
+    # To the end of a line if one is near.
     end = text.rfind("\n", len(text) * 9 // 10)
-    return page._replace(text=text[:end] if end > 0 else text, tokens=whole, cut=True)
+    return page._replace(text=text[:end] if end > 0 else text, tokens=total, cut=True)

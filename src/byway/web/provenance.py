@@ -1,7 +1,7 @@
-"""Has an address been named before? Models may only fetch what the user, a tool or an earlier search gave them: an address of
-their own making could carry away what the conversation holds.
+"""Checks whether the conversation contains a URL before Byway fetches it for a model. Pure.
 
-The rule: https://platform.claude.com/docs/en/agents-and-tools/tool-use/web-fetch-tool#url-validation (seen 2026-11-21).
+A URL that the model composed could carry data of the conversation to another server. The official rule:
+https://platform.claude.com/docs/en/agents-and-tools/tool-use/web-fetch-tool#url-validation (seen 2026-11-21).
 """
 
 from __future__ import annotations
@@ -19,38 +19,46 @@ from byway.messages.request import Request
 from byway.problems import Problem
 from byway.urls import Url
 
-#: Results of Anthropic's own tools that name addresses; those of its containers (code execution, bash) do not count.
-_SERVER: Final = {"web_search_tool_result": "web_search", "web_fetch_tool_result": "web_fetch"}
-_SCHEME: Final = re.compile(r"https?://[^\s<>\"`\\]+", re.IGNORECASE)
-#: An address without a scheme stands alone: at the beginning, or behind one of these.
-_BEFORE: Final = r"""(?<![^\s"'(<\[*_|>,])"""
-_BARE: Final = re.compile(r"[^\s<>\"`\\()\[\]]{0,2048}")
-#: What may follow an address in a sentence, in Markdown, in JSON, without being of it.
-_ENDS: Final = frozenset(".,;:!?)]}'*_|>")
-_CANDIDATES: Final = 32
-_LONGEST: Final = 2048
+#: Results of Anthropic's server tools that contain URLs. Those of its containers (code execution, bash) do not count.
+_SERVER_TOOLS: Final = {"web_search_tool_result": "web_search", "web_fetch_tool_result": "web_fetch"}
+#: Of a longer URL the first 2,048 characters are compared.
+_WITH_SCHEME: Final = re.compile(r"https?://[^\s<>\"`\\]{1,2048}", re.IGNORECASE)
+#: A URL without a scheme starts a word: at the beginning, or after one of these characters.
+_WORD_START: Final = r"""(?<![^\s"'(<\[*_|>,])"""
+_WITHOUT_SCHEME: Final = re.compile(r"[^\s<>\"`\\()\[\]]{0,2048}")
+#: Characters that may follow a URL in a sentence, in Markdown or in JSON.
+_AFTER_URL: Final = frozenset(".,;:!?)]}'*_|>")
+#: Ends of one URL that are tried.
+_MAX_ENDS: Final = 32
+#: Comparisons of one check. After that the URL counts as unknown.
+_MAX_COMPARISONS: Final = 20_000
+#: Characters that are searched, and comparisons that are made, between two yields.
+_SLICE: Final = 1 << 18
+_COMPARISONS: Final = 50
+#: No host is longer.
+_OVERLAP: Final = 512
 
 
 class ToolName(Struct, frozen=True):
-    """A tool that a filter names."""
+    """A tool in a filter."""
 
     name: str
 
 
 class SourceFilter(Struct, frozen=True):
-    """Which results of a source count; for `user_input` only `all` and `none`."""
+    """Which results of a source count. `user_input` has no tools: there only `all` and `none` make a difference."""
 
     type: Literal["all", "none", "only", "except"] = "all"
     tools: tuple[ToolName, ...] = ()
 
-    def takes(self, tool: str = "") -> bool:
-        """Do the results of `tool` count?"""
-        named = any(one.name == tool for one in self.tools)
-        return self.type == "all" or (self.type == "only" and named) or (self.type == "except" and not named)
+    def accepts(self, tool: str = "") -> bool:
+        """True when results of `tool` count."""
+        listed = any(entry.name == tool for entry in self.tools)
+        return self.type == "all" or (self.type == "only" and listed) or (self.type == "except" and not listed)
 
 
 class UrlSources(Struct, frozen=True):
-    """The tool's `url_sources`, as the official API has it (`anthropic` SDK 2.11.0)."""
+    """The tool's `url_sources`, as in the official API (`anthropic` SDK 2.11.0)."""
 
     user_input: SourceFilter = SourceFilter()
     client_tool_results: SourceFilter = SourceFilter()
@@ -58,7 +66,7 @@ class UrlSources(Struct, frozen=True):
 
 
 def parse_sources(raw: Raw, path: str) -> UrlSources:
-    """A tool's `url_sources`; all of them where it has none. Raises Problem `invalid_request` with `path`."""
+    """A tool's `url_sources`; by default all count. Raises Problem `invalid_request` with `path`."""
     if not len(raw):
         return UrlSources()
     try:
@@ -67,58 +75,104 @@ def parse_sources(raw: Raw, path: str) -> UrlSources:
         raise Problem("invalid_request", f"{path}: {error}") from None
 
 
-def url_appeared(request: Request, url: Url, sources: UrlSources | None = None) -> bool:
-    """Did `url` stand in a user's message, in a client tool's result, or in an earlier search or fetch?
+def url_appears(request: Request, url: Url, sources: UrlSources | None = None) -> Iterator[bool]:
+    """Search for `url` in user messages, results of client tools, and earlier searches and fetches.
 
-    What only the model or the system prompt said does not count. The same address may be written otherwise: with or
-    without a slash at its end, without its scheme, or with http where https is asked for.
+    Yields True once when it is found. Yields False after each slice of the work, so that the caller can let other tasks
+    run. Text of the model and of the system prompt does not count. The URL may be written in another way: with or
+    without a slash at its end, without its scheme, or with http instead of https.
     """
-    forms = _forms(url)
-    return any(_names(text, url, forms) for text in _texts(request, sources or UrlSources()))
+    check = _Check(url)
+    for text in _texts(request, sources or UrlSources()):
+        for success in check.search(text):
+            yield success
+            if success:
+                return
+        if check.comparisons > _MAX_COMPARISONS:
+            return
 
 
-def _forms(url: Url) -> frozenset[Url]:
-    path = url.path.rstrip("/") if url.path != "/" else url.path
-    same = {url, url._replace(path=path or "/"), url._replace(path=f"{path.rstrip('/')}/")}
+class _Check:
+    """The search for one URL."""
+
+    def __init__(self, url: Url) -> None:
+        self._url = url
+        self._forms = _equal_forms(url)
+        self.comparisons = 0
+        host = re.escape(url.host)
+        self._only_host = not url.path.strip("/") and not url.query
+        end = r"(?![\w-]|\.\w)" if self._only_host else "(?=[/:?])"
+        self._bare = re.compile(f"{_WORD_START}{host}{end}", re.IGNORECASE)
+
+    def search(self, text: str) -> Iterator[bool]:
+        """Yields False after each slice of the work, True when `text` contains the URL."""
+        host = self._url.host
+        for match in _matches(_WITH_SCHEME, text):
+            if match is None:
+                yield False
+                continue
+            written = match[0]
+            # Nearly all URLs have another host.
+            if written.isascii() and ":" not in host and host not in written.lower():
+                continue
+            yield from self._compare("", written)
+        for match in _matches(self._bare, text):
+            if match is None:
+                yield False
+            elif self._only_host:
+                yield True
+            else:
+                rest = _WITHOUT_SCHEME.match(text, match.start())
+                if rest:
+                    yield from self._compare("https://", rest[0])
+
+    def _compare(self, scheme: str, written: str) -> Iterator[bool]:
+        """Compare what is written with the URL, whole and cut at each character that may follow a URL."""
+        ends = [end for end, character in enumerate(written) if character in _AFTER_URL]
+        for end in (len(written), *ends[-_MAX_ENDS:]):
+            self.comparisons += 1
+            if self.comparisons > _MAX_COMPARISONS:
+                return
+            try:
+                if urls.parse(scheme + written[:end]) in self._forms:
+                    yield True
+            except ValueError:
+                continue
+            if self.comparisons % _COMPARISONS == 0:
+                yield False
+
+
+def _equal_forms(url: Url) -> frozenset[Url]:
+    """The URLs that count as the same."""
+    path = url.path.rstrip("/")
+    forms = {url, url._replace(path=path or "/"), url._replace(path=f"{path}/")}
     if url.scheme == "https":
-        same |= {one._replace(scheme="http", port=80 if one.port == 443 else one.port) for one in same}
-    return frozenset(same)
+        forms |= {form._replace(scheme="http", port=80 if form.port == 443 else form.port) for form in forms}
+    return frozenset(forms)
 
 
-def _names(text: str, url: Url, forms: frozenset[Url]) -> bool:
-    for found in _SCHEME.finditer(text):
-        # Most texts name many addresses, and nearly all of them are others.
-        if found[0].isascii() and ":" not in url.host and url.host not in found[0].lower():
-            continue
-        if any(_read(one) in forms for one in _cut(found[0])):
-            return True
-    # Without a scheme: `see example.com/docs`. Only where a word begins with it.
-    if not url.path.strip("/") and not url.query:
-        return re.search(rf"{_BEFORE}{re.escape(url.host)}(?![\w-]|\.\w)", text, re.IGNORECASE) is not None
-    for found in re.finditer(rf"{_BEFORE}{re.escape(url.host)}(?=[/:?])", text, re.IGNORECASE):
-        rest = _BARE.match(text, found.start())
-        if rest and any(_read(f"https://{one}") in forms for one in _cut(rest[0])):
-            return True
-    return False
+def _matches(pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str] | None]:
+    """Like `finditer`, with None after each slice of the text."""
+    position = 0
+    while position < len(text):
+        end = position + _SLICE
+        match = pattern.search(text, position, end)
+        if match is not None and match.end() > end - _OVERLAP:
+            # The end of the slice may have cut it.
+            start = match.start()
+            match = pattern.match(text, start)
+            if match is None:
+                position = start + 1
+                continue
+        if match is None:
+            yield None
+            position = end if end >= len(text) else end - _OVERLAP
+        else:
+            yield match
+            position = max(match.end(), position + 1)
 
 
-def _cut(written: str) -> Iterator[str]:
-    """`written`, and what is left of it when it ends before any mark that a sentence may add."""
-    written = written[:_LONGEST]
-    yield written
-    ends = [at for at, letter in enumerate(written) if letter in _ENDS]
-    for at in ends[-_CANDIDATES:]:
-        yield written[:at]
-
-
-def _read(text: str) -> Url | None:
-    try:
-        return urls.parse(text)
-    except ValueError:
-        return None
-
-
-# ------------------------------------------------------------------------------------------------------- where to look
+# ------------------------------------------------------------------------------------------------------- texts that count
 
 
 def _texts(request: Request, sources: UrlSources) -> Iterator[str]:
@@ -129,48 +183,49 @@ def _texts(request: Request, sources: UrlSources) -> Iterator[str]:
             if isinstance(block, ToolUse):
                 tools[block.id] = block.name
             elif isinstance(block, ToolResult):
-                if sources.client_tool_results.takes(tools.get(block.tool_use_id, "")):
-                    yield from _content(block.content)
+                if sources.client_tool_results.accepts(tools.get(block.tool_use_id, "")):
+                    yield from _content_texts(block.content)
             elif isinstance(block, Unknown):
-                tool = _SERVER.get(block.kind)
-                if tool is not None and sources.server_tool_results.takes(tool):
-                    yield from _strings(msgspec.json.decode(block.raw))
-            elif turn.role == "user" and sources.user_input.takes():
-                yield from _said(block)
+                tool = _SERVER_TOOLS.get(block.kind)
+                if tool is not None and sources.server_tool_results.accepts(tool):
+                    yield from _json_texts(msgspec.json.decode(block.raw))
+            elif turn.role == "user" and sources.user_input.accepts():
+                yield from _block_texts(block)
 
 
-def _content(content: Content) -> Iterator[str]:
+def _content_texts(content: Content) -> Iterator[str]:
     if isinstance(content, str):
         yield content
-    for block in content or () if not isinstance(content, str) else ():
-        yield from _strings(msgspec.json.decode(block.raw)) if isinstance(block, Unknown) else _said(block)
+        return
+    for block in content or ():
+        yield from _json_texts(msgspec.json.decode(block.raw)) if isinstance(block, Unknown) else _block_texts(block)
 
 
-def _said(block: Block) -> Iterator[str]:
-    """The texts and addresses of a block that a person or a client's tool wrote."""
+def _block_texts(block: Block) -> Iterator[str]:
+    """The texts and URLs of a block from a user or a client's tool."""
     if isinstance(block, Text):
         yield block.text
     elif isinstance(block, SearchResult):
         yield block.source
         yield from (part.text for part in block.content)
     elif isinstance(block, Document | Image):
-        # Of a file's bytes only what is text is read.
+        # The data of a file counts only when it is text: then its source has no media type.
         for field in ("url", "content") + (("data",) if getattr(block.source, "media_type", None) is None else ()):
             value = getattr(block.source, field, None)
             if isinstance(value, str | list):
-                yield from _content(value)
+                yield from _content_texts(value)
         if isinstance(block, Document):
             yield from filter(None, (block.title, block.context))
 
 
-def _strings(value: Any) -> Iterator[str]:
-    """Every text in a decoded JSON value, however deep."""
-    left = [value]
-    while left:
-        one = left.pop()
-        if isinstance(one, str):
-            yield one
-        elif isinstance(one, dict):
-            left.extend(one.values())
-        elif isinstance(one, list):
-            left.extend(one)
+def _json_texts(value: Any) -> Iterator[str]:
+    """Every string in a decoded JSON value."""
+    values = [value]
+    while values:
+        value = values.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            values.extend(value.values())
+        elif isinstance(value, list):
+            values.extend(value)
