@@ -28,7 +28,7 @@ def request(**fields: Any) -> Request:
     return parse(json.dumps({**body, "tools": [READ, BASH], **fields}).encode(), {}, "msg_1")
 
 
-def target(vendor: str = "llamacpp", tools: bool | None = None) -> Target:
+def target(vendor: str = "lmstudio", tools: bool | None = None) -> Target:
     return Target("box", "local", VENDORS[vendor], tools=tools)
 
 
@@ -90,6 +90,26 @@ def test_when_no_call_of_the_named_tool_came_it_is_asked_for_as_json(message: di
     assert message["content"] == [{"type": "tool_use", "id": "toolu_1_0", "name": "Read", "input": {"path": "a.txt"}}]
     assert message["stop_reason"] == "tool_use"
     assert message["usage"]["input_tokens"] == 9 and message["usage"]["output_tokens"] == 4
+
+
+@pytest.mark.parametrize("vendor", ["llamacpp", "builtin"])
+@pytest.mark.parametrize("choice", [NAMED, {"type": "any"}])
+def test_a_forced_choice_takes_one_turn_where_a_json_schema_is_obeyed(vendor: str, choice: dict[str, str]) -> None:
+    at = target(vendor)
+    step = forced.step(request(tool_choice=choice), at)
+    assert step is not None
+    body = sent(step.request, at)
+    assert "tools" not in body and body["response_format"]["type"] == "json_schema"
+    done = step.next(answered(step.request, at, content='{"name":"Read","arguments":{"path":"a.txt"}}'))
+    assert not isinstance(done, Request)
+    (block,) = json.loads(fold(done))["content"]
+    assert (block["type"], block["name"], block["input"]) == ("tool_use", "Read", {"path": "a.txt"})
+
+
+def test_a_choice_among_many_tools_is_not_requested_as_json_at_once() -> None:
+    tools = [{"name": f"t{at}", "input_schema": {"type": "object"}} for at in range(40)]
+    step = forced.step(request(tools=tools, tool_choice={"type": "any"}), target("llamacpp"))
+    assert step is not None and sent(step.request, target("llamacpp"))["tool_choice"] == "required"
 
 
 def test_a_template_without_tools_is_asked_for_json_at_once() -> None:

@@ -53,6 +53,8 @@ class Vendor(msgspec.Struct, frozen=True):
     """`max_tokens` is lowered to what it says it takes. Anthropic's clients do that themselves."""
     forces_tools: bool = False
     """It keeps a forced tool choice. Elsewhere Byway looks whether a call came, and asks again when none did."""
+    forces_json: bool = False
+    """It obeys a JSON schema but no named tool choice: a forced call is requested as JSON at once."""
     runs_web_tools: bool = False
     """It runs the server tools `web_search_...` and `web_fetch_...` itself."""
     runs_classifier: bool = False
@@ -139,6 +141,7 @@ _ROWS: Final = (
         effort_in_template=True,
         effort_models="gpt-oss",
         budget_field="thinking_budget_tokens",
+        forces_json=True,
         format_with_tools=False,
         # https://github.com/ggml-org/llama.cpp/pull/21249 (seen 2026-11-21): it should come back for tool loops.
         reasoning_field="reasoning_content",
@@ -216,6 +219,7 @@ _ROWS: Final = (
         managed=True,
         schema="grammar",
         thinking="template",
+        forces_json=True,
         format_with_tools=False,
         description_pages=_PROPS,
         count_path=_INPUT_TOKENS,

@@ -21,6 +21,8 @@ from byway.messages.stream import Writer
 
 _encode: Final = msgspec.json.Encoder().encode
 _ANY: Final = Raw(b'{"type":"object"}')
+#: A schema of more tools makes a grammar that takes longer to build than the turn that it saves.
+_TOOLS_AT_ONCE: Final = 16
 
 
 class Step(Protocol):
@@ -44,7 +46,8 @@ def step(request: Request, target: Target) -> Step | None:
     # Tools that a server would have to run are rejected where the call is built.
     if not tools or len(tools) < len(wanted):
         return None
-    return ForcedChoice(request, tools, hidden=target.tools is False)
+    at_once = target.tools is False or (target.vendor.forces_json and len(tools) <= _TOOLS_AT_ONCE)
+    return ForcedChoice(request, tools, at_once=at_once)
 
 
 class _JsonCall(Struct):
@@ -59,18 +62,19 @@ _json_call: Final = msgspec.json.Decoder(_JsonCall)
 
 class ForcedChoice:
     """A forced tool choice. llama.cpp treats a named tool as `auto`, and a chat template without tools drops all of them
-    (recorded with b11549); both obey a JSON schema. So the first turn is the client's own request, unless the template
-    is known to hide tools. When it gives no call, the next turn requests the call as JSON, which becomes a tool call.
+    (recorded with b11549); both obey a JSON schema. So a call is requested as JSON, which becomes a tool call: at once
+    where that is known to work, elsewhere when the client's own request gave no call. One turn with a schema took half the
+    time of two (measured with llama.cpp: 32 generated tokens instead of 220).
     """
 
-    def __init__(self, request: Request, tools: list[Tool], *, hidden: bool) -> None:
-        """`hidden`: the model's template does not show tools."""
+    def __init__(self, request: Request, tools: list[Tool], *, at_once: bool) -> None:
+        """`at_once`: the first turn requests JSON."""
         self._client = request
         self._tools = tools
         self._names = {tool.name for tool in tools}
         self._first: Sequence[Part] = []
-        self._as_json = hidden
-        self.request = self._json_request() if hidden else request
+        self._as_json = at_once
+        self.request = self._json_request() if at_once else request
 
     def next(self, parts: Sequence[Part]) -> Request | Sequence[Part]:
         if self._as_json:
