@@ -286,6 +286,22 @@ def test_room_that_one_target_has_left_is_not_kept_for_the_next() -> None:
     assert json.loads(second.calls[0].body)["max_tokens"] == 800
 
 
+def test_room_is_computed_where_the_backend_counts_prompt_and_answer_together() -> None:
+    text = "Invalid request: Your request exceeded model token limit: 4096 (requested: 4500)"
+    network = Network((400, {"error": {"message": text}}), (200, chat_answer(None)))
+    ask(runtime("one"), request(max_tokens=900), one=network)
+    assert [json.loads(call.body)["max_tokens"] for call in network.calls] == [900, 496]
+
+
+@pytest.mark.parametrize(("window", "known"), [(1000, None), (4096, 4096)])
+def test_a_number_below_1024_in_a_refusal_is_not_remembered_as_the_window(window: int, known: int | None) -> None:
+    at = runtime("one")
+    text = f"request (5000 tokens) exceeds the available context size ({window} tokens), try increasing it"
+    with pytest.raises(Problem):
+        ask(at, request(), one=Network((400, {"error": {"message": text}})))
+    assert at.backends["one"].registry.target("local").window == known
+
+
 def test_an_attempt_changes_nothing_in_the_request() -> None:
     asked = request()
     for name in ("id", "model", "stream", "size", "content"):

@@ -13,6 +13,7 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from byway.backends import anthropic
+from byway.backends.limits import SMALLEST_WINDOW
 from byway.backends.openai import completions
 from byway.backends.protocol import Attempt, BackendProtocol, ModelFacts, Target
 from byway.backends.vendors import VENDORS, ProtocolName, Vendor
@@ -387,7 +388,7 @@ class Backend:
         if not self.vendor.clamps_max_tokens:
             return None
         limit, tokens, window = (problem.facts.get(name) for name in ("max_output", "tokens", "window"))
-        if isinstance(window, int) and window > 0:
+        if isinstance(window, int) and window >= SMALLEST_WINDOW:
             self.registry.learn_window(model, window)
         if isinstance(limit, int) and limit > 0 and self.registry.learn_answer_limit(model, limit):
             return attempt

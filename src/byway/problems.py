@@ -20,6 +20,8 @@ Kind = Literal[
     "stale",
     "too_large",
     "rate_limit",
+    "quota",
+    "forbidden",
     "overloaded",
     "busy",
     "loading",
@@ -61,6 +63,10 @@ TABLE: Final[dict[Kind, Row]] = {
     "too_large": Row(413, "request_too_large", "client"),
     "misdirected": Row(421, "permission_error", "client", retry=False),
     "rate_limit": Row(429, "rate_limit_error", "backend", failover=True, again=True),
+    # The limit of a plan, which a retry of the next minutes does not change.
+    "quota": Row(429, "rate_limit_error", "operator", failover=True, retry=False),
+    # The provider does not serve this country, client or plan: its key is good.
+    "forbidden": Row(403, "permission_error", "operator", failover=True, retry=False),
     "overloaded": Row(529, "overloaded_error", "backend", failover=True, again=True),
     # All slots of the backend are in use (`backends[].max_concurrent`): no failure, so no cool-down.
     "busy": Row(529, "overloaded_error", "byway", failover=True),
@@ -104,6 +110,8 @@ class Problem(Exception):
         # It is cut to what is shown only after it was cleared of secrets: half a secret would not be known as one.
         self.message = message[:_KEPT]
         self.row = TABLE[kind]
+        self.status = self.row.status
+        """The HTTP status for the client: another one for a client that hides the message of this one."""
         self.retry_after = retry_after
         self.retry = self.row.retry if retry is None else retry
         self.facts = facts or {}

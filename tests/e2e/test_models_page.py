@@ -105,7 +105,7 @@ def test_a_cloud_is_tried_out_until_it_works_and_its_key_stays_secret(page: Page
         # The wrong key: so says the server, and what to do stands beside it.
         field(page, "adder", "url").fill(url)
         form.get_by_role("button", name="Test").click()
-        expect(form.get_by_role("alert")).to_contain_text("refuses the secret")
+        expect(form.get_by_role("alert")).to_contain_text("rejected the API key")
         expect(form.get_by_role("alert")).to_contain_text("set it under Secrets")
         field(page, "adder", "key").fill(KEY)
         form.get_by_role("button", name="Test").click()

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from byway.messages.blocks import Block, Text, ToolReference, ToolResult, Unknown
 from byway.messages.request import Request, Tool, Turn
+from byway.problems import Problem
 
 #: A text block, not a header: its digits differ from conversation to conversation (with 2.1.197 from request to
 #: request), so in front of a prompt it makes a local model read everything again.
@@ -161,6 +162,24 @@ def _line(text: str, mark: str) -> int:
 SEARCHES: Final = "Perform a web search for the query:"
 #: Tools that look and change nothing. The client runs them without a verdict in auto mode (measured, 2.1.329).
 HARMLESS: Final = frozenset(("Read", "Glob", "Grep", "ToolSearch", "ListAgents"))
+
+
+#: Kinds of problems whose message Claude Code hides in the terminal: for 404 it shows a sentence of its own, for 403 that the
+#: login failed, and to that of a 502 it adds that the failure is temporary. It shows the message of a 424 after one request
+#: (measured, 2.1.329 and 2.1.332).
+_HIDDEN: Final = frozenset(("not_found", "model_not_found", "refused", "forbidden"))
+_SHOWN_STATUS: Final = 424
+
+
+def show_message(problem: Problem, user_agent: str) -> None:
+    """Change the status of `problem` to one whose message interactive Claude Code shows. For failed streams of Messages.
+
+    Other requests keep their status: after a 404 the client's own classifier, which does not stream, tries the main model,
+    and a failed token count is estimated. `claude -p` (`sdk-cli`) and other clients keep it too.
+    """
+    if problem.kind in _HIDDEN and "(external, cli)" in user_agent:
+        problem.status = _SHOWN_STATUS
+        problem.retry = False
 
 
 def remark(text: str) -> bool:

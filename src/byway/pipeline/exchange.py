@@ -65,6 +65,11 @@ class _Exchange:
 
     def repair(self, backend: Backend, target: Target, problem: Problem) -> bool:
         """Shorten the answer to a length that the backend has named."""
+        total, limit = problem.facts.get("total"), self._request.params.max_tokens
+        if isinstance(total, int) and isinstance(limit, int):
+            # The server named the tokens of prompt and answer in one number.
+            limits = (limit, target.max_output, self._attempt.room)
+            problem.facts["tokens"] = total - min(number for number in limits if number is not None)
         attempt = backend.learn_from(problem, target.model, self._attempt)
         if attempt is None:
             return False

@@ -167,7 +167,7 @@ class RequestContext:
         """The error in the envelope of the route; an unknown path gets the Messages API's."""
         kind = "messages" if self.route is None else self.route.envelope
         if kind == "chat":
-            return chat_envelope(problem.row.status, problem.row.type, client_message(problem, self.runtime))
+            return chat_envelope(problem.status, problem.row.type, client_message(problem, self.runtime))
         if kind == "admin":
             return admin_envelope(problem, self.id, self.runtime)
         return envelope(problem, self.id, self.runtime)
@@ -180,10 +180,10 @@ class RequestContext:
         if self.record.backend:
             headers.append((b"x-byway-backend", latin(self.record.backend)))
         if problem.kind != "too_large" or self.record.backend:
-            await self.answer(body, problem.row.status, headers)
+            await self.answer(body, problem.status, headers)
             return
         headers += [_JSON, (b"content-length", b"%d" % len(body))]
-        await self.begin(problem.row.status, [*headers, (b"connection", b"close")])
+        await self.begin(problem.status, [*headers, (b"connection", b"close")])
         await self.send({"type": "http.response.body", "body": body, "more_body": True})
         try:
             async with asyncio.timeout(_LINGER):

@@ -10,8 +10,8 @@ from typing import Final
 
 from byway.largebodies import off_loop
 from byway.logs import log_exception
+from byway.messages import claudecode, sse, stream
 from byway.messages import request as messages
-from byway.messages import sse, stream
 from byway.messages.events import Part, Ping, has_content, starts
 from byway.messages.request import Request
 from byway.pipeline import exchange
@@ -183,6 +183,7 @@ class Stream:
         """Before anything is committed the Problem is the answer; after that, the last event."""
         self.close()
         if not self._committed:
+            claudecode.show_message(problem, self._ask.header(b"user-agent"))
             raise problem
         self._ask.problem = problem
         await self._ask.send({"type": "http.response.body", "body": self._failure(problem)})

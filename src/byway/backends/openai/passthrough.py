@@ -175,6 +175,9 @@ class PassthroughReader:
             )
         chunk = self._read(data)
         if not chunk.choices:
+            problem = errors.from_success(data, backend=self._target.backend, window=self._target.window)
+            if problem is not None:
+                raise problem
             self._cut()
         if isinstance(chunk.model, str):
             data = renamed(data, self._model, lambda changed: msgspec.json.decode(changed, type=ModelField).model)

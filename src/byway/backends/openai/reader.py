@@ -426,7 +426,11 @@ class ChatReader:
             self._count(chunk)
         if not chunk.choices:
             if self._whole is not None:
-                raise Problem("broken", f"The answer of backend {self._target.backend!r} has no choices.")
+                raise self._reported(data) or Problem(
+                    "broken", f"The answer of backend {self._target.backend!r} has no choices."
+                )
+            if chunk.usage is None and (problem := self._reported(data)) is not None:
+                raise problem
             return False
         choice = chunk.choices[0]
         if choice.index != 0:
@@ -463,10 +467,14 @@ class ChatReader:
         try:
             return _decode_chunk(joined)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            raise Problem(
+            raise self._reported(data) or Problem(
                 "broken",
                 f"Backend {self._target.backend!r} sent something that is not a chat completion, or only its beginning.",
             ) from None
+
+    def _reported(self, data: bytes) -> Problem | None:
+        """The failure that data without choices reports."""
+        return errors.from_success(data, backend=self._target.backend, window=self._target.window)
 
     def _read_failed_generation(self, error: Any) -> bool:
         """Read the tool call that Groq could not parse, which its error holds. Returns whether there was one."""
