@@ -141,3 +141,10 @@ def test_long_texts_are_estimated_from_samples() -> None:
     text = b"".join(b"Sentence number %d of a long text, with some words. " % number for number in range(100_000))
     part = text[: 1 << 20]
     assert text_tokens(text) == pytest.approx(text_tokens(part) * len(text) / len(part), rel=0.05)
+
+
+def test_many_tools_weigh_as_much_as_a_large_body() -> None:
+    tools = [{"name": f"t{number}"} for number in range(3000)]
+    data = json.dumps({"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}], "tools": tools})
+    request = parse(data.encode(), {}, "msg_1")
+    assert request.size < LARGE < request.weight

@@ -352,7 +352,7 @@ class Backend:
         now = time.monotonic()
         call = None
         if now >= self._count_pauses.get(target.model, 0):
-            call = await off_loop(request.size, self.protocol.count, request, target)
+            call = await off_loop(request.weight, self.protocol.count, request, target)
         if call is not None:
             try:
                 async with asyncio.timeout(_COUNT_TIMEOUT):
@@ -367,8 +367,8 @@ class Backend:
                 if problem.row.blame == "client" and not missing:
                     raise
                 self._count_pauses[target.model] = now + (_NO_PAGE_PAUSE if missing else _FAILURE_PAUSE)
-        body = (await off_loop(request.size, self.protocol.request, request, target)).body
-        tokens = await off_loop(request.size, self.counter.tokens, target.model, body, target.tools is not False)
+        body = (await off_loop(request.weight, self.protocol.request, request, target)).body
+        tokens = await off_loop(request.weight, self.counter.tokens, target.model, body, target.tools is not False)
         return tokens, False
 
     def too_long(self, target: Target, body: bytes) -> Problem | None:

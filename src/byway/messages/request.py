@@ -146,6 +146,8 @@ _result: Final = msgspec.json.Decoder(_LooseResult)
 _type: Final = msgspec.json.Decoder(_Type)
 _encode: Final = msgspec.json.Encoder().encode
 _FORWARDED: Final = ("anthropic-version", "anthropic-beta")
+#: Bytes of text that take as long as one tool or message.
+_PART_WEIGHT: Final = 512
 #: Bytes of a body that is decoded in one call: about 25 ms.
 _WHOLE: Final = 8 << 20
 #: The longest number that Python's own decoder takes.
@@ -213,6 +215,13 @@ class Request(Struct, frozen=True):
     def estimate(self) -> int:
         """A guess at the prompt's tokens by its size alone: what `message_start` reports before anything was counted."""
         return self.size // 4 or 1
+
+    @property
+    def weight(self) -> int:
+        """Bytes whose translation takes as long as this request's: its size, or more when it has many tools or messages."""
+        params = self.content.params
+        messages = params.messages if isinstance(params, (_Typed, _Loose)) else ()
+        return max(self.size, _PART_WEIGHT * (len(params.tools or ()) + len(messages)))
 
     @property
     def body(self) -> bytes:

@@ -135,7 +135,7 @@ class _ModelTurn:
     async def run(self, request: Request, reply: Reply) -> None:
         """Send `request` and pass its answer to `reply`; raises Problem."""
         backend, target, record = self._backend, self._target, self._record
-        call = await off_loop(request.size, backend.protocol.request, request, target, self._attempt)
+        call = await off_loop(request.weight, backend.protocol.request, request, target, self._attempt)
         if request.loose and not backend.protocol.NATIVE and request.unknown:
             log(
                 "Blocks of types that Byway does not know go on as text",
@@ -144,7 +144,7 @@ class _ModelTurn:
             )
         problem = None
         if target.window is not None:
-            problem = await off_loop(request.size, backend.too_long, target, call.body)
+            problem = await off_loop(request.weight, backend.too_long, target, call.body)
         if problem is not None:
             raise problem
         guess = backend.counter.estimate(request, target.model, call.body, tools=target.tools is not False)
