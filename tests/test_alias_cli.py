@@ -32,40 +32,45 @@ def run(file: Path, *arguments: str) -> Result:
     return CliRunner().invoke(byway, ["alias", *arguments, *places])
 
 
-def test_the_list_has_the_slots_and_what_the_config_has(file: Path) -> None:
+def test_the_list_contains_the_slots_and_the_aliases_of_the_config(file: Path) -> None:
     done = run(file)
     assert done.exit_code == 0, done.output
     head, *rows = done.stdout.splitlines()
-    assert head.split() == ["NAME", "LEADS", "TO", "ANSWERS", "NOW", "STATE"]
+    assert head.split() == ["NAME", "TARGETS", "ANSWERS", "NOW", "STATE"]
     assert [row.split()[0] for row in rows] == [
         *("haiku", "sonnet", "opus", "fable", "default"),
         *("claude-*", "lost"),
     ]
-    assert "gpt-4.1, then work/big" in rows[0] and "work/big, by claude-*" in rows[0], (
+    assert "gpt-4.1, work/big" in rows[0] and "work/big (by claude-*)" in rows[0], (
         "what Claude Code asks for fits the glob"
     )
-    assert rows[1].split() == ["sonnet", "-", "work/big,", "by", "claude-*", "failed"]
+    assert rows[1].split() == ["sonnet", "-", "work/big", "(by", "claude-*)", "failed"]
     assert rows[4].split() == ["default", "-", "-", "not", "set"]
-    assert "nowhere" in rows[6] and "nobody serves it" in rows[6]
+    assert "nowhere" in rows[6] and "no backend" in rows[6]
     assert "work: Backend 'work' at 127.0.0.1:1 cannot be reached" in done.stderr
     assert run(file, "list").stdout == done.stdout
 
 
-def test_json_is_for_programs(file: Path) -> None:
-    found = {one["name"]: one for one in json.loads(run(file, "--json").stdout)}
+def test_json_output_is_that_of_the_api(file: Path) -> None:
+    found = {alias["name"]: alias for alias in json.loads(run(file, "--json").stdout)["aliases"]}
     assert found["haiku"]["targets"] == ["gpt-4.1", "work/big"]
-    assert (found["haiku"]["answers"], found["haiku"]["backend"]) == ("work/big", "work")
-    assert (found["opus"]["targets"], found["opus"]["by"]) == ([], "claude-*")
-    assert (found["default"]["answers"], found["default"]["state"]) == (None, "not set")
+    assert found["haiku"]["resolved"][0]["backend"] == "work"
+    assert (found["opus"]["targets"], found["opus"]["alias"]) == ([], "claude-*")
+    assert (found["default"]["resolved"], found["default"]["state"]) == ([], "not set")
     tried = json.loads(run(file, "try", "claude-haiku-4-5-20251001", "--json").stdout)
-    assert (tried["alias"], [one["model"] for one in tried["places"]]) == ("claude-*", ["big"])
-    told = json.loads(run(file, "set", "opus", "work/big", "--json").stdout)
-    assert (told["name"], told["targets"], told["changed"], told["running"]) == ("opus", ["work/big"], True, False)
+    assert (tried["alias"], [target["model"] for target in tried["targets"]]) == ("claude-*", ["big"])
+    changed = json.loads(run(file, "set", "opus", "work/big", "--json").stdout)
+    assert (changed["name"], changed["targets"], changed["changed"], changed["running"]) == (
+        "opus",
+        ["work/big"],
+        True,
+        False,
+    )
     assert json.loads(run(file, "unset", "opus", "--json").stdout)["targets"] == []
 
 
-def test_set_and_unset_keep_the_rest(file: Path) -> None:
-    assert run(file, "set", "default", "work/big", "gpt-4.1").stdout == "default leads to work/big, then gpt-4.1\n"
+def test_set_and_unset_keep_the_rest_of_the_file(file: Path) -> None:
+    assert run(file, "set", "default", "work/big", "gpt-4.1").stdout == "Alias default set: work/big, gpt-4.1\n"
     assert run(file, "set", "haiku", "work/big").exit_code == 0
     text = file.read_text()
     assert "  haiku: work/big   # small calls\n" in text and "  # gone for today\n" in text
@@ -78,11 +83,11 @@ def test_set_and_unset_keep_the_rest(file: Path) -> None:
     )
     assert run(file, "set", "gpt-5.1", "work/big").exit_code == 0, "a name may have dots"
     assert "gpt-5.1: work/big" in file.read_text()
-    assert run(file, "unset", "default").stdout == "default leads nowhere of its own\n"
+    assert run(file, "unset", "default").stdout == "Alias default removed\n"
     assert "default" not in file.read_text()
 
 
-def test_a_target_that_nobody_serves_is_warned_of(file: Path) -> None:
+def test_a_target_that_no_backend_serves_causes_a_warning(file: Path) -> None:
     done = run(file, "set", "default", "work/small")
     assert done.exit_code == 0 and "does not list the model 'small'" in done.stderr
     assert "nowhere" not in done.stderr, "that was so before"
@@ -91,22 +96,24 @@ def test_a_target_that_nobody_serves_is_warned_of(file: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["unset", "sonnet"], 2, "There is no alias sonnet. There are: haiku, claude-*, lost."),
+        (["unset", "sonnet"], 2, "There is no alias sonnet. Aliases: haiku, claude-*, lost."),
         (["set", "sonnet"], 2, "TARGET"),
-        (["set", "", "x"], 2, "not empty"),
-        (["set", "sonnet", " "], 2, "not empty"),
+        (["set", "", "x"], 2, "name: an alias needs a name"),
+        (["set", "sonnet", " "], 2, "targets: give at least one"),
         (["try", "gpt-9"], 1, "model: gpt-9 is not known"),
         (["try", "lost"], 1, "model_aliases.lost"),
     ],
 )
-def test_what_cannot_be_is_said_and_changes_nothing(file: Path, arguments: list[str], code: int, says: str) -> None:
+def test_an_invalid_change_is_explained_and_nothing_is_written(
+    file: Path, arguments: list[str], code: int, says: str
+) -> None:
     done = run(file, *arguments)
     assert (done.exit_code, done.stdout) == (code, "") and says in done.stderr
     assert file.read_text() == TEXT
 
 
-def test_try_says_by_what_and_where_then(file: Path) -> None:
+def test_try_prints_the_alias_and_the_targets_in_order(file: Path) -> None:
     lines = run(file, "try", "haiku").stdout.splitlines()
-    assert lines[0] == "haiku, by model_aliases.haiku:"
+    assert lines[0] == "haiku (by the alias haiku):"
     assert lines[1].startswith("  1. work/gpt-4.1  failed: ") and lines[2].startswith("  2. work/big  failed")
-    assert run(file, "try", "big").stdout.startswith("big, which is a model's own name:\n")
+    assert run(file, "try", "big").stdout.startswith("big (a model's own name):\n")

@@ -10,7 +10,7 @@ from test_targets import Network, chat_answer, runtime
 
 from byway import runtime as runtimes
 from byway.admin import requests
-from byway.admin.exports import answering
+from byway.admin.exports import client_setup
 from byway.admin.verify import PROBE_HEADER
 from byway.gateway import Gateway
 from byway.runtime import Runtime
@@ -59,7 +59,7 @@ def test_a_probe_is_marked_and_logs_no_alias(lines: list[str]) -> None:
     gateway = Gateway(connected())
 
     async def act() -> None:
-        await answering(gateway.runtime, None)
+        await client_setup(gateway.runtime, None)
         await post(gateway, (PROBE_HEADER, "verify"))
         assert not [line for line in lines if line.startswith("Rewrote")]
         await post(gateway)

@@ -72,7 +72,10 @@ def folder(tmp_path: Path) -> Path:
 
 
 def files(folder: Path) -> dict[str, str]:
-    return {path.name: path.read_text() for path in folder.iterdir()} if folder.exists() else {}
+    """The files that may contain secrets: all of the data folder but the store."""
+    if not folder.exists():
+        return {}
+    return {path.name: path.read_text() for path in folder.iterdir() if not path.name.startswith("byway.db")}
 
 
 def test_every_provider_and_cloud_has_an_entry() -> None:
@@ -472,7 +475,7 @@ def test_a_secret_comes_from_stdin(home: Path, kept: Any, end: str) -> None:
     done = run("set", "serper", input=VALUE + end)
     assert done.exit_code == 0 and VALUE not in done.output
     assert kept.get_password("byway", "serper") == VALUE
-    assert done.stdout.splitlines()[0] == "Serper: kept in the system's keychain."
+    assert done.stdout.splitlines()[0] == "Serper: stored in the system's keychain."
     assert done.stdout.splitlines()[-1] == CONFIG.strip()
 
 
@@ -491,20 +494,21 @@ def test_a_secret_on_the_command_line_is_refused_and_not_repeated(
 ) -> None:
     done = run(*arguments, input=OTHER)
     assert done.exit_code == 2 and VALUE not in done.output and not kept.path.exists()
-    assert "There are: serper" in done.stderr or "does not go onto the command line" in done.stderr
+    assert "Use one of: serper" in done.stderr or "Do not give a secret on the command line" in done.stderr
 
 
 def test_where_there_is_no_keychain_the_command_asks_for_consent(home: Path, none: Any) -> None:
     done = run("set", "serper", input=VALUE)
     assert done.exit_code == 1 and "byway secret set serper --file" in done.stderr and not files(home)
     done = run("set", "serper", "--file", input=VALUE)
-    assert done.exit_code == 0 and done.stdout.startswith("Serper: kept in secrets.json")
+    assert done.exit_code == 0 and done.stdout.startswith("Serper: stored in secrets.json")
     assert VALUE not in done.output
-    assert run("clear", "serper").stdout == "Serper: forgotten.\n"
-    assert run("clear", "serper").stdout == "Serper: there was none.\n"
-    told = json.loads(run("set", "serper", "--file", "--json", input=VALUE).stdout)
-    assert told == {"entry": "serper", "where": "file", "variable": "BYWAY_SERPER_API_KEY"}
-    assert json.loads(run("clear", "serper", "--json").stdout) == {"entry": "serper", "cleared": True}
+    assert run("clear", "serper").stdout == "Serper: deleted.\n"
+    assert run("clear", "serper").stdout == "Serper: nothing was stored.\n"
+    stored = json.loads(run("set", "serper", "--file", "--json", input=VALUE).stdout)
+    facts = {"name": "serper", "variable": "BYWAY_SERPER_API_KEY", "changed": True}
+    assert stored == {**facts, "stored": "file"}
+    assert json.loads(run("clear", "serper", "--json").stdout) == {**facts, "stored": ""}
 
 
 @pytest.mark.parametrize(("given", "words"), [("two\nlines\n", "more than one line"), (b"\xff" * 20, "outside ASCII")])
@@ -539,11 +543,12 @@ def test_the_status_shows_where_each_comes_from(home: Path, kept: Any) -> None:
     assert rows["serper"] == ["keychain", "serper-…cdef", "BYWAY_SERPER_API_KEY"]
     assert rows["exa"] == ["environment", "exa-…cdef", "BYWAY_EXA_API_KEY"]
     assert rows["brave"] == ["-", "-", "BYWAY_BRAVE_API_KEY"]
-    found = json.loads(run("status", "--json").stdout)
-    assert found[0] == {
-        "entry": "serper",
+    listed = json.loads(run("status", "--json").stdout)
+    assert listed["secrets"][0] == {
+        "name": "serper",
         "title": "Serper",
-        "where": "keychain",
+        "kind": "search",
+        "stored": "keychain",
         "hint": "serper-…cdef",
         "variable": "BYWAY_SERPER_API_KEY",
     }

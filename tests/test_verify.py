@@ -14,12 +14,12 @@ from byway.admin.verify import verify
 
 def test_nobody_and_somebody_else() -> None:
     refused = asyncio.run(verify("http://127.0.0.1:9/anthropic", ""))
-    assert (refused.said, refused.layer) == ("Connection refused", "address") and "byway up" in refused.hint
+    assert (refused.summary, refused.layer) == ("Connection refused", "address") and "byway up" in refused.hint
     with Scripted(lambda asked: scripted.page(200, "Router")) as server:
         found = asyncio.run(verify(f"{server.url}/anthropic", ""))
-    assert (found.said, found.layer) == ("Something else answers", "address")
+    assert (found.summary, found.layer) == ("Not Byway", "address")
     odd = asyncio.run(verify("ftp://nowhere", ""))
-    assert (odd.said, odd.layer) == ("No such address", "address")
+    assert (odd.summary, odd.layer) == ("Invalid address", "address")
 
 
 def test_the_docs_have_a_row_for_each_verdict() -> None:
@@ -29,7 +29,7 @@ def test_the_docs_have_a_row_for_each_verdict() -> None:
         "utf-8"
     )
     said = {one.replace("{limit:g}", "5") for one in re.findall(r'Verdict\(\s*(?:True|False),\s*f?"([^"]+)"', source)}
-    said |= {"Connection refused", "Cannot be reached"}
+    said |= {"Connection refused", "Unreachable"}
     docs = (root / "docs/troubleshooting.md").read_text("utf-8")
     rows = set(re.findall(r"`([^`]+)`", docs.partition("## Results of Verify")[2].partition("\n## ")[0]))
     assert len(said) >= 12 and said <= rows, said - rows

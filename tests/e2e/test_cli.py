@@ -149,20 +149,20 @@ def write(tmp_path: Path) -> Callable[[str], Path]:
     return write
 
 
-def test_check_says_ok_and_what_the_config_comes_to(write: Callable[[str], Path]) -> None:
+def test_check_prints_a_summary_of_a_valid_config(write: Callable[[str], Path]) -> None:
     file = write(
         "backends: [{name: local, type: ollama, models: [qwen3]}, {type: openai, api_key: '${NOT_THERE}'}]\n"
         "model_aliases: {default: [local/qwen3, openai/gpt]}\napi_keys: {api_keys: [{key: a-key-0123456789}]}\n"
     )
     done = byway("config", "check", str(file))
     assert done.returncode == 0
-    assert done.stdout.startswith(f"{file}: ok\n")
+    assert done.stdout.startswith(f"{file}: valid\n")
     for part in (
         "127.0.0.1:38080",
         "local (ollama",
         "qwen3",
-        "default -> local/qwen3, then openai/gpt",
-        "1, asked for",
+        "default -> local/qwen3, openai/gpt",
+        "1 key in the config; required",
     ):
         assert part in done.stdout, part
     assert f"{file}:1: backends.1" in done.stderr
@@ -170,7 +170,7 @@ def test_check_says_ok_and_what_the_config_comes_to(write: Callable[[str], Path]
     assert "a-key-0123456789" not in done.stdout + done.stderr
 
 
-def test_check_says_everything_that_is_wrong_with_path_and_line(write: Callable[[str], Path]) -> None:
+def test_check_prints_every_error_with_path_and_line(write: Callable[[str], Path]) -> None:
     file = write("backends:\n  - type: nonsense\n    colour: red\ntimeouts:\n  connect: soon\n")
     done = byway("config", "check", str(file))
     assert (done.returncode, done.stdout) == (2, "")
@@ -224,14 +224,15 @@ def test_models_asks_the_backends_themselves(write: Callable[[str], Path]) -> No
         assert done.returncode == 0, done.stderr
         assert re.search(r"^qwen3 +box +32,768 \(backend\) +ready$", done.stdout, re.MULTILINE)
         assert re.search(r"^- +gone +- +failed$", done.stdout, re.MULTILINE)
-        assert re.search(r"^haiku +box/small, then box/qwen3$", done.stdout, re.MULTILINE)
+        assert re.search(r"^haiku +box/small, qwen3 +box/small +ready$", done.stdout, re.MULTILINE)
         assert "gone: " in done.stderr
         found = json.loads(byway("models", "--json", "--config", str(file)).stdout)
-        qwen = next(one for one in found["targets"] if one["model"] == "qwen3")
-        assert (qwen["backend"], qwen["state"]) == ("box", "ready")
+        box, other = found["backends"]
+        assert (box["name"], box["state"], other["state"]) == ("box", "ready", "failed")
+        qwen = next(model for model in box["models"] if model["name"] == "qwen3")
         assert (qwen["window"], qwen["window_source"]) == (32768, "backend")
-        assert {"alias": "default", "targets": ["box/qwen3"]} in found["aliases"]
-        assert [one["state"] for one in found["backends"]] == ["ready", "failed"]
+        default = next(alias for alias in found["aliases"] if alias["name"] == "default")
+        assert [target["model"] for target in default["resolved"]] == ["qwen3"]
 
 
 @pytest.fixture
@@ -289,14 +290,15 @@ def test_fetch_says_the_code_and_what_to_do(write: Callable[[str], Path], page: 
 
 def test_models_without_a_config_names_the_built_in_one() -> None:
     found = json.loads(byway("models", "--json").stdout)
-    assert [(one["backend"], one["model"], one["window"]) for one in found["targets"]] == [
-        ("builtin", "smollm2-135m-instruct", 8192)
-    ]
-    assert found["aliases"] == [{"alias": "default", "targets": ["builtin/smollm2-135m-instruct"]}]
+    [backend] = found["backends"]
+    assert (backend["name"], backend["implied"], backend["message"]) == ("builtin", True, "Starts with `byway up`.")
+    assert [(model["name"], model["window"]) for model in backend["models"]] == [("smollm2-135m-instruct", 8192)]
+    default = next(alias for alias in found["aliases"] if alias["name"] == "default")
+    assert default["targets"] == ["builtin/smollm2-135m-instruct"]
 
 
 def test_up_prints_its_address_and_is_ready() -> None:
-    with Gateway() as gateway:
+    with Scripted([]) as server, Gateway(config(server)) as gateway:
         assert f"Byway {__version__} listens at {gateway.url}" in gateway.text
         assert gateway.get("/readyz").status == 200
 

@@ -73,12 +73,12 @@ def place(tmp_path: Path) -> Place:
 def test_a_running_byway_takes_it_and_that_is_said() -> None:
     with Scripted(lambda asked: Say("Hi")) as server, Gateway(config(server)) as gateway:
         done = command(gateway, "config", "set", "model_aliases.blue", "one/local")
-        assert done.returncode == 0 and "running Byway takes it" in done.stderr
+        assert done.returncode == 0 and "running Byway loads the change" in done.stderr
         gateway.wait(lambda: "Config loaded" in gateway.text, what="it takes the change")
         asked = command(gateway, "config", "set", "server.bind_address", "127.0.0.1:1", "--json")
-        told = json.loads(asked.stdout)
-        assert told["running"] is True and told["restart"] == ["server.bind_address"]
-        assert "started anew" in command(gateway, "config", "rollback", "2").stderr
+        changed = json.loads(asked.stdout)
+        assert changed["running"] is True and changed["restart"] == ["server.bind_address"]
+        assert "after a restart" in command(gateway, "config", "rollback", "2").stderr
         other = gateway.home / "other.yaml"
         other.write_text("local_only: false\n")
         elsewhere = command(gateway, "config", "set", "timeouts.drain", "1", "--config", str(other), "--json")
@@ -147,7 +147,7 @@ def test_many_writers_at_once_are_all_in(place: Place) -> None:
     assert set(found.model_aliases) == {"gpt-4.1", *(f"a{number}" for number in range(1, 12, 2))}
     assert set(found.backends[0].models) == {"gpt-4.1", "big", *(f"m{number}" for number in range(0, 12, 2))}
     assert re.findall("#.*", place.text) == re.findall("#.*", TEXT)
-    who = [one["who"] for one in place.json("config", "history")]
+    who = [version["who"] for version in place.json("config", "history")["versions"]]
     assert len(who) == 13 and who[-1] == "outside Byway" and "outside Byway" not in who[:-1]
 
 

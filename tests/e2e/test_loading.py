@@ -36,15 +36,15 @@ def test_what_is_added_stays_where_it_is_and_is_listed(tmp_path: Path) -> None:
     file.write_bytes(gguf())
     done = byway(tmp_path, "add", str(file))
     assert done.returncode == 0, done.stderr
-    assert "it stays where it is" in done.stdout
+    assert "added to" in done.stdout
     assert load((tmp_path / "byway.yaml").read_text(), {}).local_models.paths == (str(file),)
-    assert "knows" in byway(tmp_path, "add", str(file.parent)).stdout
+    assert "was added before" in byway(tmp_path, "add", str(file.parent)).stdout
     found = json.loads(byway(tmp_path, "list", "--json").stdout)["files"]
     assert [(one["name"], one["quantisation"], one["window"], one["origin"]) for one in found] == [
         ("My Model-Q4_K_M", "Q4_K_M", 4096, "added")
     ]
     done = byway(tmp_path, "load", "my model", "--window", "256", "--alias", "default")
-    assert "it loads when Byway starts" in done.stdout, done.stderr
+    assert "It is loaded when Byway starts" in done.stdout, done.stderr
     written = load((tmp_path / "byway.yaml").read_text(), {})
     assert [(one.name, one.path, one.window) for one in written.backends] == [("My-Model-Q4_K_M", str(file), 256)]
     done = byway(tmp_path, "unload", "My-Model-Q4_K_M", "--json")
@@ -61,12 +61,12 @@ def test_what_cannot_be_added_or_loaded_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for arguments, code, words in (
         (["add", "nothing.gguf"], 2, "does not exist"),
-        (["add", "lora.gguf"], 1, "goes with a model"),
-        (["add", "empty"], 1, "There is no model in"),
-        (["load", "nothing"], 1, "No model file is called nothing. None is found on this machine."),
+        (["add", "lora.gguf"], 2, "goes with a model"),
+        (["add", "empty"], 2, "there is no model in"),
+        (["load", "nothing"], 2, "no model file is called 'nothing'. Model files on this machine: none."),
         (["load", "good.gguf", "--idle-unload", "soon"], 2, "idle_unload: expected a duration"),
         (["load", "good.gguf", "--name", "a/b"], 2, "without a slash"),
-        (["unload", "nothing"], 1, "No model that Byway runs is called nothing. There are: builtin."),
+        (["unload", "nothing"], 2, "Byway runs no model called nothing. Models that it runs: builtin."),
     ):
         done = byway(tmp_path, *arguments)
         assert (done.returncode, words in done.stderr) == (code, True), (arguments, done.stderr)
@@ -80,10 +80,10 @@ def test_a_download_says_what_came_and_how_to_run_it(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         assert done.stderr == "", "without a terminal nothing is written again and again"
         path = tmp_path / "data/models/owner/repo/Tiny-Q8_0.gguf"
-        assert f"{path}: {size(path.stat().st_size)}, its checksum is right" in done.stdout
+        assert f"{path}: {size(path.stat().st_size)}, checksum verified" in done.stdout
         assert "byway models load Tiny-Q8_0" in done.stdout
         again = json.loads(byway(tmp_path, "download", "owner/repo", "--json").stdout)
-        assert again == {"path": str(path), "size": path.stat().st_size, "checked": False, "fresh": False}
+        assert again == {"path": str(path), "size": path.stat().st_size, "verified": False, "downloaded": False}
         done = byway(tmp_path, "download", "owner/repo:Q2_K")
         assert (done.returncode, "has no 'Q2_K'" in done.stderr) == (1, True)
     (tmp_path / "byway.yaml").write_text("local_only: true\n")

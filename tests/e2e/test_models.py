@@ -93,8 +93,8 @@ def ask(gateway: Gateway, model: str, tokens: int = 3, **more: Any) -> Any:
 def test_two_models_run_side_by_side_and_one_is_unloaded(gateway: Gateway, file: Path) -> None:
     done = byway(gateway, "load", str(file), "--name", "two", "--window", "2048", "--threads", "1", "--alias", "haiku")
     assert done.returncode == 0, done.stderr
-    assert "two is loaded" in done.stdout and "Ask for two or haiku." in done.stdout
-    assert "Memory: 0 MB before, " in done.stdout
+    assert "two is loaded" in done.stdout and "Model name for clients: two or haiku" in done.stdout
+    assert "Memory: 0 B before, " in done.stdout
     first, second = process(gateway, "one"), process(gateway, "two")
     assert first != second and alive(first) and alive(second)
     for name in ("one", "two", "haiku"):
@@ -227,11 +227,14 @@ def test_a_file_that_cannot_be_loaded_says_why_and_the_others_run(gateway: Gatew
     assert state(gateway, "hollow") == "failed" and state(gateway, "one") == "ready"
     hollow.write_bytes(b"no model at all")
     done = byway(gateway, "load", str(hollow), "--name", "again")
-    assert (done.returncode, "is no GGUF file" in done.stderr) == (1, True)
+    assert (done.returncode, "is no GGUF file" in done.stderr) == (2, True)
     assert "again" not in gateway.file.read_text(), "what cannot be loaded does not get into the config"
     assert byway(gateway, "unload", "hollow").returncode == 0
     done = byway(gateway, "unload", "hollow")
-    assert (done.returncode, done.stderr) == (1, "byway: No model that Byway runs is called hollow. There are: one.\n")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "byway: Byway runs no model called hollow. Models that it runs: one.\n",
+    )
 
 
 def test_the_list_shows_files_with_their_facts(gateway: Gateway, file: Path) -> None:
@@ -242,7 +245,7 @@ def test_the_list_shows_files_with_their_facts(gateway: Gateway, file: Path) -> 
     found = {one["name"]: one for one in json.loads(byway(gateway, "list", "--json").stdout)["files"]}
     smol = found["smol-Q4_1"]
     assert (smol["quantisation"], smol["window"], smol["origin"], smol["size"]) == ("Q4_1", 8192, "lmstudio", 98362432)
-    assert smol["template"] is True and smol["backend"] is None
+    assert smol["chat_template"] is True and smol["backends"] == []
     assert "is no GGUF file" in found["broken"]["problem"]
     shown = byway(gateway).stdout
     assert "smol-Q4_1" in shown and "98 MB" in shown and "8,192" in shown and "LM Studio" in shown

@@ -106,7 +106,7 @@ def test_a_cloud_is_tried_out_until_it_works_and_its_key_stays_secret(page: Page
         field(page, "adder", "url").fill(url)
         form.get_by_role("button", name="Test").click()
         expect(form.get_by_role("alert")).to_contain_text("rejected the API key")
-        expect(form.get_by_role("alert")).to_contain_text("set it under Secrets")
+        expect(form.get_by_role("alert")).to_contain_text("Set it under Secrets")
         field(page, "adder", "key").fill(KEY)
         form.get_by_role("button", name="Test").click()
         expect(form.get_by_role("status").filter(has_text="serves 2 models")).to_contain_text("gpt-small")

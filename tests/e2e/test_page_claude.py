@@ -163,7 +163,7 @@ def test_verify_shows_each_row_with_its_hint(page: Page, server: Scripted) -> No
         expect(said(page, "endpoint").locator(".tag")).to_have_text("model")
         expect(said(page, "endpoint")).to_contain_text("default alias")
         server.play(lambda asked: openai_error(401, "Incorrect API key provided", "invalid_request_error"))
-        expect(verify(page, KEY)).to_contain_text("The backend refuses Byway")
+        expect(verify(page, KEY)).to_contain_text("Backend rejected the API key")
         expect(said(page, "endpoint")).to_contain_text("under Secrets")
         server.play(lambda asked: openai_error(400, "this field is not known", "invalid_request_error"))
         expect(verify(page, KEY)).to_contain_text("could not parse")
@@ -180,7 +180,7 @@ def test_verify_of_a_dead_backend_and_without_tcp(page: Page, server: Scripted) 
     settings["model_aliases"]["default"] = "dead/away"
     with Gateway(settings) as gateway:
         login(page, gateway)
-        expect(verify(page)).to_contain_text("The backend does not answer")
+        expect(verify(page)).to_contain_text("Backend not responding")
         expect(said(page, "endpoint")).to_contain_text("Start that server")
         page.get_by_role("link", name="API", exact=True).click()
         page.get_by_label("API over TCP").uncheck()
@@ -196,7 +196,7 @@ def test_verify_of_a_dead_backend_and_without_tcp(page: Page, server: Scripted) 
         expect(card(page, "server").locator("header")).to_contain_text("on")
         expect(said(page, "server")).to_be_visible()
         page.goto(gateway.url)
-        expect(verify(page)).to_contain_text("The backend does not answer")
+        expect(verify(page)).to_contain_text("Backend not responding")
 
 
 # ------------------------------------------------------------------------------------------------------------ Quick Setup
@@ -255,7 +255,7 @@ def test_quick_setup_without_any_model(page: Page) -> None:
         login(page, gateway)
         expect(card(page, "quick")).to_contain_text("No backend serves a model yet")
         expect(card(page, "endpoint").locator("header")).to_contain_text("off")
-        expect(verify(page)).to_contain_text("Models there are: none")
+        expect(verify(page)).to_contain_text("Known models: none")
 
 
 def test_an_alias_that_leads_to_nothing(page: Page, server: Scripted) -> None:

@@ -38,18 +38,22 @@ def ask(gateway: Gateway, model: str, text: str = "Hi") -> None:
 
 def test_the_table_and_json(gateway: Gateway) -> None:
     none = command(gateway, "requests")
-    assert (none.returncode, none.stdout) == (0, "") and "No request yet" in none.stderr
+    assert (none.returncode, none.stdout) == (0, "") and "No requests yet" in none.stderr
     ask(gateway, "first")
     ask(gateway, "second", "fail")
     done = command(gateway, "requests")
     head, first, second = done.stdout.splitlines()
-    assert head.split()[:5] == ["TIME", "SESSION", "ASKED", "ANSWERED", "STATUS"]
+    assert head.split()[:5] == ["TIME", "SESSION", "REQUESTED", "ANSWERED", "BY"]
     assert first.split()[1:5] == ["abcdef01", "first", "one/local", "200"]
     assert " 400 " in second and "cannot be" in second and "\x1b" not in second
-    told = json.loads(command(gateway, "requests", "--json").stdout)
-    assert [(one["number"], one["asked"], one["status"]) for one in told] == [(1, "first", 200), (2, "second", 400)]
-    assert "Hi" not in json.dumps(told), "no prompts, no answers"
-    assert [one["number"] for one in json.loads(command(gateway, "requests", "--limit", "1", "--json").stdout)] == [2]
+    listed = json.loads(command(gateway, "requests", "--json").stdout)["requests"]
+    assert [(entry["number"], entry["asked"], entry["status"]) for entry in listed] == [
+        (1, "first", 200),
+        (2, "second", 400),
+    ]
+    assert "Hi" not in json.dumps(listed), "no prompts, no answers"
+    last = json.loads(command(gateway, "requests", "--limit", "1", "--json").stdout)["requests"]
+    assert [entry["number"] for entry in last] == [2]
 
 
 @pytest.mark.parametrize("as_json", [False, True])
@@ -76,10 +80,10 @@ def test_follow_goes_on_until_it_is_stopped(gateway: Gateway, as_json: bool) -> 
     if as_json:
         assert [json.loads(line)["asked"] for line in lines] == ["first", "second", "third"]
     else:
-        assert [line.split()[2] for line in lines] == ["ASKED", "first", "second", "third"]
+        assert [line.split()[2] for line in lines] == ["REQUESTED", "first", "second", "third"]
 
 
-def test_follow_goes_on_with_a_byway_that_began_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_follow_continues_after_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def told(*numbers: int) -> dict[str, object]:
         return {"requests": [{"number": number} for number in reversed(numbers)], "count": max(numbers, default=0)}
 
@@ -93,8 +97,8 @@ def test_follow_goes_on_with_a_byway_that_began_anew(tmp_path: Path, monkeypatch
         except StopIteration:
             raise KeyboardInterrupt from None
 
-    monkeypatch.setattr("byway.cli.client.ask", ask)
-    monkeypatch.setattr("byway.cli.requests._LOOK_EVERY", 0.0)
+    monkeypatch.setattr("byway.cli.client.get", ask)
+    monkeypatch.setattr("byway.cli.requests._INTERVAL", 0.0)
     done = CliRunner().invoke(byway, ["requests", "--follow", "--json", "--data-dir", str(tmp_path)])
     assert done.exit_code == 0, done.output
     assert [json.loads(line)["number"] for line in done.stdout.splitlines()] == [7, 8, 9, 1, 2]

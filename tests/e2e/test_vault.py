@@ -79,7 +79,7 @@ def test_a_secret_is_typed_without_being_seen(home: Path, kept: Any) -> None:
     )
     os.close(theirs)
     seen = b""
-    while b"not shown" not in seen:
+    while b"hidden" not in seen:
         seen += os.read(ours, 1000)
     time.sleep(0.1)
     os.write(ours, VALUE.encode() + b"\n")
@@ -90,4 +90,4 @@ def test_a_secret_is_typed_without_being_seen(home: Path, kept: Any) -> None:
         pass
     os.close(ours)
     assert process.wait(10) == 0 and kept.get_password("byway", "serper") == VALUE
-    assert b"kept in the system's keychain" in seen and VALUE.encode() not in seen
+    assert b"stored in the system's keychain" in seen and VALUE.encode() not in seen

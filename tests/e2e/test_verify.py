@@ -18,8 +18,8 @@ def asked(gateway: Gateway, key: str = "any", model: str = "sonnet", limit: floa
 def test_connected() -> None:
     with Scripted([Say("Hi")]) as server, Gateway(config(server)) as gateway:
         found = asked(gateway)
-    assert (found.good, found.said, found.layer) == (True, "Connected", "")
-    assert (found.model, found.backend, found.asked) == ("local", "one", "sonnet") and 0 < found.ms < 5000
+    assert (found.good, found.summary, found.layer) == (True, "Connected", "")
+    assert (found.model, found.backend, found.requested) == ("local", "one", "sonnet") and 0 < found.ms < 5000
     assert server.requests[0].json["max_tokens"] == 1
 
 
@@ -27,8 +27,8 @@ def test_a_wrong_key_and_a_key_that_may_not() -> None:
     keys = [{"key": "the-right-key-0123"}, {"key": "a-reading-key-0123", "scopes": ["read"]}]
     with Scripted([]) as server, Gateway(config(server, api_keys={"api_keys": keys})) as gateway:
         wrong, unable = asked(gateway, "wrong"), asked(gateway, "a-reading-key-0123")
-    assert (wrong.said, wrong.layer) == ("Authentication failed", "credential") and "API -> Keys" in wrong.hint
-    assert (unable.said, unable.layer) == ("The key may not do this", "credential")
+    assert (wrong.summary, wrong.layer) == ("Authentication failed", "credential") and "API -> Keys" in wrong.hint
+    assert (unable.summary, unable.layer) == ("Key lacks a scope", "credential")
 
 
 def test_a_model_that_nobody_serves() -> None:
@@ -37,38 +37,42 @@ def test_a_model_that_nobody_serves() -> None:
         settings["model_aliases"] = {"haiku": "one/local"}
         with Gateway(settings) as gateway:
             found = asked(gateway, model="gpt-9")
-    assert (found.said, found.layer) == ("Model not found", "model") and "default" in found.hint
+    assert (found.summary, found.layer) == ("Model not found", "model") and "default" in found.hint
 
 
 def test_a_dead_backend_has_a_row_of_its_own() -> None:
     backends = [{"name": "gone", "type": "vllm", "url": "http://127.0.0.1:9", "models": ["m"]}]
     with Gateway({"backends": backends, "model_aliases": {"default": "gone/m"}}) as gateway:
         found = asked(gateway)
-    assert (found.said, found.layer) == ("The backend does not answer", "server")
-    assert "gone" in found.hint and found.why
+    assert (found.summary, found.layer) == ("Backend not responding", "server")
+    assert "gone" in found.hint and found.message
 
 
 def test_a_backend_that_refuses_our_secret() -> None:
     refusal = scripted.openai_error(401, "bad key", "invalid_request_error")
     with Scripted([refusal]) as server, Gateway(config(server)) as gateway:
         found = asked(gateway)
-    assert (found.said, found.layer) == ("The backend refuses Byway", "server")
+    assert (found.summary, found.layer) == ("Backend rejected the API key", "server")
 
 
 def test_one_that_takes_too_long() -> None:
     with Scripted([Say("late", wait=3)]) as server, Gateway(config(server)) as gateway:
         found = asked(gateway, limit=0.5)
-    assert (found.said, found.layer) == ("Request timed out after 0.5 s", "server")
+    assert (found.summary, found.layer) == ("Request timed out after 0.5 s", "server")
     assert "evicted" in found.hint and "CPU" in found.hint
 
 
 def test_a_request_that_is_not_understood() -> None:
     with Scripted([scripted.openai_error(400, "what is this", "x")]) as server, Gateway(config(server)) as gateway:
         found = asked(gateway)
-    assert (found.said, found.layer, found.why) == ("Byway could not parse the request", "server", "what is this")
+    assert (found.summary, found.layer, found.message) == (
+        "Byway could not parse the request",
+        "server",
+        "what is this",
+    )
 
 
 def test_the_tcp_switch() -> None:
     with Scripted([]) as server, Gateway(config(server, server={"tcp": False})) as gateway:
         found = asked(gateway)
-    assert (found.said, found.layer) == ("The API is off over TCP", "address")
+    assert (found.summary, found.layer) == ("The API is off over TCP", "address")

@@ -11,13 +11,13 @@ from scripted import Say, Scripted
 KEY = "the-right-key-0123"
 
 
-def test_connected_says_who_and_how_fast() -> None:
+def test_a_connection_is_reported_with_model_and_time() -> None:
     with Scripted(lambda asked: Say("Hi")) as server, Gateway(config(server)) as gateway:
         done = command(gateway, "verify")
         assert done.returncode == 0, done.stderr
-        assert done.stdout.startswith("Connected: local (backend one) answers for sonnet, in ")
+        assert done.stdout.startswith("Connected: local (backend one) answered sonnet in ")
         told = json.loads(command(gateway, "verify", "--json", "--model", "blue").stdout)
-        assert (told["good"], told["said"], told["asked"], told["model"]) == (True, "Connected", "blue", "local")
+        assert (told["good"], told["summary"], told["requested"], told["model"]) == (True, "Connected", "blue", "local")
         assert told["url"] == f"{gateway.url}/anthropic"
         named = command(gateway, "verify", "--url", gateway.url, "--data-dir", str(gateway.home / "nothing"))
         assert named.returncode == 0
@@ -33,10 +33,12 @@ def test_the_key_comes_from_the_environment_or_stdin_and_is_never_shown() -> Non
     for done in (without, wrong):
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr.startswith("byway: Authentication failed (credential) at http://127.0.0.1:")
-        assert "Try:  Create a key" in done.stderr and "some-wrong-key" not in done.stderr and KEY not in done.stderr
+        assert (
+            "To fix:  Use a valid key" in done.stderr and "some-wrong-key" not in done.stderr and KEY not in done.stderr
+        )
 
 
-def test_one_without_an_address_is_asked_by_its_socket() -> None:
+def test_without_a_tcp_address_the_socket_is_used() -> None:
     with Scripted(lambda asked: Say("Hi")) as server, Gateway(config(server)) as gateway:
         (gateway.home / "data" / "address").write_text("")
         told = json.loads(command(gateway, "verify", "--json").stdout)
@@ -48,6 +50,6 @@ def test_a_dead_backend_and_a_missing_model() -> None:
     with Gateway({"backends": backends, "model_aliases": {"sonnet": "gone/m"}}) as gateway:
         dead = command(gateway, "verify")
         missing = command(gateway, "verify", "--model", "gpt-9", "--json")
-    assert dead.returncode == 1 and "The backend does not answer (server)" in dead.stderr and "gone" in dead.stderr
+    assert dead.returncode == 1 and "Backend not responding (server)" in dead.stderr and "gone" in dead.stderr
     told = json.loads(missing.stdout)
-    assert missing.returncode == 1 and (told["said"], told["layer"]) == ("Model not found", "model") and told["hint"]
+    assert missing.returncode == 1 and (told["summary"], told["layer"]) == ("Model not found", "model") and told["hint"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
@@ -225,7 +226,10 @@ def view_config(file: ConfigFile, config: Config, started: Config, problem: str 
 
 def list_versions(file: ConfigFile, limit: int | None = None) -> list[VersionInfo]:
     """The versions of the file that are kept, newest first."""
-    current = file.read().etag
+    current = ""
+    with contextlib.suppress(OSError):
+        # A file that cannot be read has versions all the same.
+        current = file.read().etag
     has_current = False
     versions = []
     for version in file.versions()[:limit]:
@@ -239,7 +243,8 @@ def list_versions(file: ConfigFile, limit: int | None = None) -> list[VersionInf
 
 def version_changes(file: ConfigFile, number: int, scrub: Callable[[str], str] | None = None) -> VersionChanges:
     """What a version changed. `scrub` hides known secrets. Raises LookupError when it is not kept."""
-    file.read()
+    with contextlib.suppress(OSError):
+        file.read()
     version = file.version(number)
     changes = tuple(file.changes(number, scrub))
     return VersionChanges(version.number, version.at, version.who, version.why, version.etag, changes)

@@ -61,7 +61,7 @@ class PageLogins:
 
     def current(self) -> list[LoginInfo]:
         """The logins that are valid now, newest first."""
-        return [_info(record) for record in self.registry.current(time.time())]
+        return [login_info(record) for record in self.registry.current(time.time())]
 
     async def revoke(self, id: str, who: str) -> LoginInfo:
         """End one login. Raises Problem when there is none with this id."""
@@ -69,7 +69,7 @@ class PageLogins:
         if record is None or not self.registry.revoke(id):
             raise Problem("not_found", f"There is no login {id}.")
         await self._save(lambda: self._store.remove_login(id, who))
-        return _info(record)
+        return login_info(record)
 
     async def revoke_all(self, who: str) -> int:
         """End every login; return how many there were."""
@@ -95,6 +95,7 @@ class PageLogins:
             )
 
 
-def _info(record: LoginRecord) -> LoginInfo:
+def login_info(record: LoginRecord) -> LoginInfo:
+    """A login of the store as data."""
     created, expires = (datetime.datetime.fromtimestamp(at, datetime.UTC) for at in (record.created, record.expires))
     return LoginInfo(record.id, created, expires, record.agent)

@@ -1,4 +1,4 @@
-"""The last requests, for people who ask: did my client reach Byway, and what happened? In memory only, without prompts."""
+"""The last requests of clients, for the page, the API and the CLI. In memory only, without prompts and answers."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import msgspec
 
 from byway.display import latency
 
-#: So many are remembered.
-MOST: Final = 500
+#: Requests that are kept.
+RECENT_LIMIT: Final = 500
 
 
 class RequestLine(msgspec.Struct, omit_defaults=True, gc=False):
@@ -25,7 +25,8 @@ class RequestLine(msgspec.Struct, omit_defaults=True, gc=False):
     ms: float
     key: str = ""
     session: str = ""
-    asked: str = ""
+    requested: str = msgspec.field(default="", name="asked")
+    """The model name that the client sent."""
     alias: str = ""
     backend: str = ""
     model: str = ""
@@ -35,11 +36,11 @@ class RequestLine(msgspec.Struct, omit_defaults=True, gc=False):
     cached_tokens: int | None = None
     output_tokens: int | None = None
     estimated: bool = False
-    """The tokens are Byway's guess: the backend gave no usage."""
+    """Byway estimated the tokens: the backend reported no usage."""
     stop: str = ""
     tries: int = 1
     probe: bool = False
-    """Byway itself has sent it, to test its own endpoint."""
+    """Byway itself sent it, to test its own endpoint."""
     problem: str = ""
     upstream_status: int | str | None = None
     reason: str = ""
@@ -52,11 +53,11 @@ class RequestEntry(RequestLine, frozen=False, kw_only=True, omit_defaults=True, 
     at: float
     """When it ended: seconds since the epoch."""
     error: str
-    """The error that the client received; empty when all went well."""
+    """The error that the client received; empty when there was none."""
 
 
 class RecentRequest(msgspec.Struct, frozen=True, gc=False):
-    """A request that has ended. `error` is what the client was told, cleared of secrets; empty when all went well."""
+    """A request that has ended. `error` is the error that the client received, without secrets; empty when there was none."""
 
     number: int
     at: float
@@ -66,12 +67,12 @@ class RecentRequest(msgspec.Struct, frozen=True, gc=False):
 
 
 class RequestRow(NamedTuple):
-    """A request as it is shown, on the page and by `byway requests`."""
+    """A request as text, for the page and for `byway requests`."""
 
     number: int
     at: str
     session: str
-    asked: str
+    requested: str
     alias: str
     target: str
     status: int
@@ -80,58 +81,60 @@ class RequestRow(NamedTuple):
     tokens_out: str
     cached: str
     first: str
-    whole: str
+    total: str
     error: str
     path: str
 
 
-def row(seen: RecentRequest) -> RequestRow:
-    """One request in words and figures."""
-    line = seen.line
-    at = datetime.datetime.fromtimestamp(seen.at).astimezone()
+def row(request: RecentRequest) -> RequestRow:
+    """A request as text."""
+    line = request.line
+    at = datetime.datetime.fromtimestamp(request.at).astimezone()
     cached = ""
     if line.cached_tokens is not None and line.input_tokens is not None and line.cached_tokens + line.input_tokens:
         cached = f"{100 * line.cached_tokens / (line.cached_tokens + line.input_tokens):.0f} %"
     prompt = None if line.input_tokens is None else line.input_tokens + (line.cached_tokens or 0)
-    guess = "~" if line.estimated else ""
-    state = "good" if line.status < 400 and not seen.error else "warn" if line.status in (429, 499, 503, 529) else "bad"
+    approximate = "~" if line.estimated else ""
+    state = (
+        "good" if line.status < 400 and not request.error else "warn" if line.status in (429, 499, 503, 529) else "bad"
+    )
     return RequestRow(
-        seen.number,
+        request.number,
         at.strftime("%H:%M:%S"),
         "probe" if line.probe else line.session[:8],
-        line.asked,
+        line.requested,
         line.alias,
         f"{line.backend}/{line.model}" if line.model else line.backend,
         line.status,
         state,
-        "" if prompt is None else f"{guess}{prompt:,}",
-        "" if line.output_tokens is None else f"{guess}{line.output_tokens:,}",
+        "" if prompt is None else f"{approximate}{prompt:,}",
+        "" if line.output_tokens is None else f"{approximate}{line.output_tokens:,}",
         cached,
         "" if line.first_ms is None else latency(line.first_ms),
         latency(line.ms),
-        seen.error or ("the client left before the answer was whole" if line.status == 499 else ""),
+        request.error or ("the client disconnected before the answer was complete" if line.status == 499 else ""),
         line.path,
     )
 
 
 class RecentRequests:
-    """The newest requests. Numbers rise by one, so that a reader can ask for what it has not seen."""
+    """The newest requests. Numbers rise by one, so that a reader can ask for what it has not request."""
 
     def __init__(self) -> None:
         self.count = 0
-        self._kept: deque[RecentRequest] = deque(maxlen=MOST)
+        self._kept: deque[RecentRequest] = deque(maxlen=RECENT_LIMIT)
 
     def add(self, line: RequestLine, error: str) -> None:
         self.count += 1
         self._kept.append(RecentRequest(self.count, time.time(), line, error))
 
-    def newest(self, most: int = MOST) -> list[RecentRequest]:
-        """The last `most`, newest first."""
-        return list(self._kept)[: -most - 1 : -1]
+    def newest(self, limit: int = RECENT_LIMIT) -> list[RecentRequest]:
+        """The last `limit` requests, newest first."""
+        return list(self._kept)[: -limit - 1 : -1]
 
     def find(self, number: int) -> RecentRequest | None:
-        """One of them; None when it is forgotten."""
-        return next((one for one in self._kept if one.number == number), None)
+        """The request of that number; None when it is not kept any more."""
+        return next((request for request in self._kept if request.number == number), None)
 
 
 def recent_requests(recent: RecentRequests, after: int = 0) -> list[RequestEntry]:

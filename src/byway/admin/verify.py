@@ -1,12 +1,13 @@
-"""Does a client reach a model by way of this Byway? One real request of one token, and which layer failed when it did not.
+"""Verify: one real request of one token through this Byway, and which layer failed when it did not work.
 
-The words for people are those of the settings page and of `byway verify` alike; docs/troubleshooting.md has the same rows.
+The settings page and `byway verify` show the same texts; docs/troubleshooting.md has a row for each.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 import msgspec
@@ -27,27 +28,32 @@ Layer = Literal["", "address", "credential", "model", "server"]
 
 
 class Verdict(Struct, frozen=True):
-    """What came of it. `layer` is what failed: the address, the credential, the model, or the server behind."""
+    """The result of a verification."""
 
     good: bool
-    said: str
-    """In two or three words: `Connected`, `Authentication failed`."""
+    summary: str
+    """Two or three words: `Connected`, `Authentication failed`."""
     layer: Layer = ""
-    why: str = ""
-    """What was answered, in the answer's own words."""
+    """What failed: the address, the credential, the model, or the server behind Byway."""
+    message: str = ""
+    """The error that was returned."""
     hint: str = ""
     """What to do."""
-    asked: str = ""
-    """The model's name that was asked for."""
+    requested: str = ""
+    """The model name of the request."""
     model: str = ""
-    """The model that answered, and its backend."""
+    """The model that answered."""
     backend: str = ""
+    """The backend that answered, or that failed."""
     ms: float = 0
 
 
 async def verify(base: str, key: str, model: str = "sonnet", limit: float = LIMIT) -> Verdict:
-    """Ask `base` (`http://127.0.0.1:38080/anthropic`) as Claude Code would, for one token of `model`. Raises nothing."""
-    began = time.monotonic()
+    """Send a request of one token for `model` to `base`, as Claude Code would. Raises nothing.
+
+    `base` is `http://127.0.0.1:38080/anthropic` or `unix:` with the path of a socket; `limit` is in seconds.
+    """
+    started = time.monotonic()
     body = {"model": model, "max_tokens": 1, "messages": [{"role": "user", "content": "Hi"}]}
     headers = (
         ("content-type", "application/json"),
@@ -61,124 +67,123 @@ async def verify(base: str, key: str, model: str = "sonnet", limit: float = LIMI
     except Problem:
         return Verdict(
             False,
-            "No such address",
+            "Invalid address",
             "address",
-            f"{base} is no http:// or https:// with a host.",
+            f"{base} is not an http:// or https:// URL with a host.",
             "Correct the base URL: http://HOST:PORT/anthropic",
         )
     try:
         async with asyncio.timeout(limit):
             answer = await upstream.open(call)
             try:
-                found = await answer.body(_BODY_LIMIT)
-                status, given = answer.status, answer.headers
+                content = await answer.body(_BODY_LIMIT)
+                status, answer_headers = answer.status, answer.headers
             finally:
                 answer.close()
     except Problem as problem:
-        verdict = _unreached(problem, base, limit)
+        verdict = _not_connected(problem, base, limit)
     except TimeoutError:
-        verdict = _late(limit)
+        verdict = _timed_out(limit)
     else:
-        verdict = _read(status, given, found, base)
+        verdict = _read(status, answer_headers, content, base)
     finally:
         await upstream.close()
-    ms = round((time.monotonic() - began) * 1000, 1)
-    return msgspec.structs.replace(verdict, asked=model, ms=ms)
+    ms = round((time.monotonic() - started) * 1000, 1)
+    return msgspec.structs.replace(verdict, requested=model, ms=ms)
 
 
-def _late(limit: float) -> Verdict:
+def _timed_out(limit: float) -> Verdict:
     return Verdict(
         False,
         f"Request timed out after {limit:g} s",
         "server",
         "",
-        "Most often the model was unloaded (evicted) and is read from the disk again: load it under Models and verify once more. "
-        "Also look how busy the CPU or GPU is: another program may have it.",
+        "The model was probably unloaded (evicted) and is being loaded again: load it under Models, then verify again. Also "
+        "check the load of CPU and GPU: another program may use them.",
     )
 
 
-def _unreached(problem: Problem, base: str, limit: float) -> Verdict:
+def _not_connected(problem: Problem, base: str, limit: float) -> Verdict:
     if problem.kind == "timeout":
-        return _late(limit)
+        return _timed_out(limit)
     if problem.kind == "broken":
-        return _stranger(base)
+        return _not_byway(base)
     refused = "refuse" in problem.message.lower()
     return Verdict(
         False,
-        "Connection refused" if refused else "Cannot be reached",
+        "Connection refused" if refused else "Unreachable",
         "address",
-        # What it says behind that is for backends.
+        # The rest of the message is about backends.
         f"{problem.message.partition('. ')[0].rstrip('.')}.",
-        "Nothing listens there. Start Byway (`byway up`), and look under API -> Status: perhaps its port is another.",
+        "No program listens at this address. Start Byway (`byway up`), and compare the port with API -> Status.",
     )
 
 
-def _stranger(base: str) -> Verdict:
+def _not_byway(base: str) -> Verdict:
     return Verdict(
         False,
-        "Something else answers",
+        "Not Byway",
         "address",
-        f"What listens at {base} is no Byway.",
-        "Another program has that port. The base URL stands in what `byway up` prints, and on the page under Endpoint.",
+        f"The program that listens at {base} is not Byway.",
+        "Another program uses this port. `byway up` and the card Endpoint show Byway's base URL.",
     )
 
 
-class _Error(Struct):
+class _ErrorContent(Struct):
     type: str = ""
     message: str = ""
 
 
-class _Envelope(Struct):
-    error: _Error = msgspec.field(default_factory=_Error)
+class _MessageOrError(Struct):
+    error: _ErrorContent = msgspec.field(default_factory=_ErrorContent)
     type: str = ""
     content: Any = None
 
 
-def _read(status: int, headers: Any, body: bytes, base: str) -> Verdict:
+def _read(status: int, headers: Mapping[str, str], content: bytes, base: str) -> Verdict:
     try:
-        said = msgspec.json.decode(body, type=_Envelope)
+        answer = msgspec.json.decode(content, type=_MessageOrError)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return _stranger(base)
-    if status == 200 and said.type == "message":
-        return Verdict(
-            True, "Connected", model=headers.get("x-byway-model", ""), backend=headers.get("x-byway-backend", "")
-        )
-    return _failed(status, said.error, headers.get("x-byway-backend", ""), base)
+        return _not_byway(base)
+    backend = headers.get("x-byway-backend", "")
+    if status == 200 and answer.type == "message":
+        return Verdict(True, "Connected", model=headers.get("x-byway-model", ""), backend=backend)
+    return _failed(status, answer.error, backend, base)
 
 
-def _failed(status: int, error: _Error, backend: str, base: str) -> Verdict:
-    why = error.message
+def _failed(status: int, error: _ErrorContent, backend: str, base: str) -> Verdict:
+    message = error.message
     match status:
         case 401:
             return Verdict(
                 False,
                 "Authentication failed",
                 "credential",
-                why,
-                "Create a key under API -> Keys and paste it here: its value is shown once, when it is made.",
+                message,
+                "Use a valid key. To create one: API -> Keys on the settings page, or `byway key create NAME`.",
             )
-        case 403 if "over TCP" in why:
-            return Verdict(False, "The API is off over TCP", "address", why, "Switch it on under API.")
+        case 403 if "over TCP" in message:
+            return Verdict(False, "The API is off over TCP", "address", message, "Turn it on under API -> Server.")
         case 403:
-            return Verdict(False, "The key may not do this", "credential", why, "Use a key with the scope `write`.")
-        case 404 if "model" in why.lower() or backend:
+            return Verdict(False, "Key lacks a scope", "credential", message, "Use a key with the scope `write`.")
+        case 404 if "model" in message.lower() or backend:
             return Verdict(
                 False,
                 "Model not found",
                 "model",
-                why,
-                "Set the `default` alias (Quick Setup does), and look under Models whether that model is really loaded.",
+                message,
+                "Set the alias `default` (Quick Setup does), and check under Models whether the model is loaded.",
                 backend=backend,
             )
         case 404 | 405:
-            return _stranger(base)
+            return _not_byway(base)
         case 400 | 413 | 422:
             return Verdict(
                 False,
                 "Byway could not parse the request",
                 "server",
-                why,
-                "Byway, or the server behind it, does not understand Claude Code's request: bring both up to date.",
+                message,
+                "Byway, or the server behind it, does not support Claude Code's request. Update both.",
                 backend=backend,
             )
         case 503 if error.type == "overloaded_error":
@@ -186,28 +191,28 @@ def _failed(status: int, error: _Error, backend: str, base: str) -> Verdict:
                 False,
                 "The model is loading",
                 "model",
-                why,
-                "Wait for it, then verify again: Models shows how far it is.",
+                message,
+                "Wait until it is ready, then verify again. Models shows the progress.",
                 backend=backend,
             )
-        case 502 if "secret" in why:
+        case 502 if "secret" in message:
             return Verdict(
                 False,
-                "The backend refuses Byway",
+                "Backend rejected the API key",
                 "server",
-                why,
-                "The key that Byway has for that backend is wrong: correct it under Secrets, or `api_key` of the backend.",
+                message,
+                "Correct the backend's API key under Secrets, or its `api_key` in byway.yaml.",
                 backend=backend,
             )
         case 504:
-            return msgspec.structs.replace(_late(LIMIT), why=why, backend=backend)
+            return msgspec.structs.replace(_timed_out(LIMIT), message=message, backend=backend)
         case _:
             return Verdict(
                 False,
-                "The backend does not answer",
+                "Backend not responding",
                 "server",
-                why,
-                f"Byway is there, but not what should answer{f': {backend}' if backend else ''}. Start that server, or choose "
-                "another model under Quick Setup.",
+                message,
+                f"Byway works, but its backend{f' {backend}' if backend else ''} does not. Start that server, or choose another "
+                "model under Quick Setup.",
                 backend=backend,
             )

@@ -1,59 +1,59 @@
-"""`byway alias`: which name leads to which model."""
+"""`byway alias`: which model name leads to which model."""
 
 from __future__ import annotations
 
-import asyncio
 import os
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from byway import platform
-from byway.cli import client
-from byway.cli.configfile import CONFIG, JSON, data_dir, find, glimpse, read
-from byway.cli.output import Failure, Misuse, print_json, print_table
+from byway.cli.configfile import find, glimpse, read
+from byway.cli.options import CONFIG, DATA_DIR, JSON, data_folder
+from byway.cli.output import Failure, note, print_json, print_table
 from byway.routing import route as routing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from byway.config import Config
+    from byway.admin.aliases import AliasInfo, NameResolution, ResolvedTarget
+    from byway.admin.config import CurrentConfig
     from byway.config.editing import Edit
     from byway.runtime import Runtime
 
-#: The names that Claude Code's own models have, and that of everything else.
-SLOTS: Final = (*routing.SLOTS, "default")
-_COLOURS: Final = {"ready": "green", "asleep": "green", "failed": "red", "nobody serves it": "red"}
+#: Colours of states in a table.
+COLOURS: Final = {"ready": "green", "asleep": "green", "failed": "red", "no backend": "red"}
 
 
 def _names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    names = dict.fromkeys((*SLOTS, *glimpse(ctx).model_aliases))
+    names = dict.fromkeys((*routing.SLOTS, "default", *glimpse(ctx).model_aliases))
     return [name for name in names if name.startswith(incomplete)]
 
 
 def _targets(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    targets = (f"{one.name}/{model}" for one in glimpse(ctx).backends for model in one.names)
+    targets = (f"{backend.name}/{model}" for backend in glimpse(ctx).backends for model in backend.names)
     return [target for target in targets if target.startswith(incomplete)]
 
 
 @click.group(invoke_without_command=True)
 @CONFIG
-@data_dir
+@DATA_DIR
 @JSON
 @click.pass_context
 def command(ctx: click.Context, file: str | None, folder: str | None, as_json: bool) -> None:
-    """Show where each name leads, and who answers for it now. Asks the backends themselves; Byway need not run."""
+    """List, set and remove model aliases. Without a subcommand: list.
+
+    Queries the backends itself, so Byway need not run.
+    """
     if ctx.invoked_subcommand is None:
         _list(file, folder, as_json)
 
 
 @command.command("list")
 @CONFIG
-@data_dir
+@DATA_DIR
 @JSON
-def listing(file: str | None, folder: str | None, as_json: bool) -> None:
-    """What `byway alias` alone shows too."""
+def list_command(file: str | None, folder: str | None, as_json: bool) -> None:
+    """List the aliases, and the target that answers for each now."""
     _list(file, folder, as_json)
 
 
@@ -61,184 +61,125 @@ def listing(file: str | None, folder: str | None, as_json: bool) -> None:
 @click.argument("name", shell_complete=_names)
 @click.argument("targets", nargs=-1, required=True, metavar="TARGET...", shell_complete=_targets)
 @CONFIG
-@data_dir
+@DATA_DIR
 @JSON
-def lead(name: str, targets: tuple[str, ...], file: str | None, folder: str | None, as_json: bool) -> None:
-    """Lead NAME to a model, or to several.
+def set_command(name: str, targets: tuple[str, ...], file: str | None, folder: str | None, as_json: bool) -> None:
+    """Set the alias NAME to one or more targets, tried in this order.
 
-    They are tried in their order. NAME is haiku, sonnet, opus, fable, default, a model's name, or a glob such as 'claude-*'.
-    TARGET is a model's name, or backend/model.
+    NAME is haiku, sonnet, opus, fable, default, a model name, or a pattern such as 'claude-*'. TARGET is a model, or
+    backend/model.
     """
-    from byway.config.editing import Set
-    from byway.secrets.names import literal
+    from byway.admin import aliases
 
-    if not name.strip() or not all(one.strip() for one in targets):
-        raise Misuse("A name and its targets are not empty.")
-    leads = [*map(literal, targets)]
-    _change(name, [Set(("model_aliases", name), leads[0] if len(leads) == 1 else leads)], file, folder, as_json)
+    def edits(current: CurrentConfig) -> Sequence[Edit]:
+        return [aliases.set_alias(name, targets)]
+
+    _change(name, edits, "set", file, folder, as_json)
 
 
-@command.command()
+@command.command("unset")
 @click.argument("name", shell_complete=_names)
 @CONFIG
-@data_dir
+@DATA_DIR
 @JSON
-def unset(name: str, file: str | None, folder: str | None, as_json: bool) -> None:
-    """Take the alias NAME out.
+def unset_command(name: str, file: str | None, folder: str | None, as_json: bool) -> None:
+    """Remove the alias NAME.
 
-    A glob that fits it, the family's name, or `default` counts for it then.
+    Afterwards a matching pattern, the alias of its model family, or `default` applies to the name.
     """
-    from byway.config.editing import Remove
+    from byway.admin import aliases
 
-    _change(name, [Remove(("model_aliases", name))], file, folder, as_json)
+    def edits(current: CurrentConfig) -> Sequence[Edit]:
+        return [aliases.remove_alias(current, name)]
+
+    _change(name, edits, "removed", file, folder, as_json)
 
 
 @command.command("try")
 @click.argument("name", shell_complete=_names)
 @CONFIG
-@data_dir
+@DATA_DIR
 @JSON
-def attempt(name: str, file: str | None, folder: str | None, as_json: bool) -> None:
-    """Say what a request for NAME would do now.
-
-    By which alias it goes, to which model, and to which one when that fails.
-    """
+def try_command(name: str, file: str | None, folder: str | None, as_json: bool) -> None:
+    """Show which targets a request for NAME would use, in the order in which they are tried."""
+    from byway.admin import aliases
+    from byway.cli.snapshot import query_backends
     from byway.problems import Problem
 
-    config = read(find(file, os.environ, folder))
-    data = platform.data_folder(folder, os.environ)
-
-    async def ask(runtime: Runtime) -> dict[str, Any]:
-        route = runtime.resolve(name)
-        states = _states(runtime, data)
-        places = [{"backend": one.backend, "model": one.model, **states[one.backend]} for one in route.targets]
-        return {"name": name, "alias": route.alias or None, "places": places}
+    async def resolve(runtime: Runtime) -> NameResolution:
+        return aliases.resolve_name(runtime, name)
 
     try:
-        found = _asked(config, ask)
+        resolution = query_backends(read(find(file, os.environ, folder)), data_folder(folder), resolve)
     except Problem as problem:
         raise Failure(problem.message) from None
     if as_json:
-        print_json(found)
+        print_json(resolution)
         return
-    by = f"by model_aliases.{found['alias']}" if found["alias"] else "which is a model's own name"
-    click.echo(f"{name}, {by}:")
-    for at, one in enumerate(found["places"], 1):
-        state = click.style(one["state"], fg=_COLOURS.get(one["state"]))
-        click.echo(f"  {at}. {one['backend']}/{one['model']}  {state}{_why(one)}")
+    by = f"by the alias {resolution.alias}" if resolution.alias else "a model's own name"
+    click.echo(f"{name} ({by}):")
+    for number, target in enumerate(resolution.targets, 1):
+        click.echo(f"  {number}. {target.name}  {_state(target)}")
 
 
-# -------------------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------------------
 
 
 def _list(file: str | None, folder: str | None, as_json: bool) -> None:
+    from byway.admin import aliases
+    from byway.cli.snapshot import query_backends
 
-    config = read(find(file, os.environ, folder))
-    data = platform.data_folder(folder, os.environ)
+    async def aliases_of(runtime: Runtime) -> list[AliasInfo]:
+        return aliases.list_aliases(runtime)
 
-    async def ask(runtime: Runtime) -> list[dict[str, Any]]:
-        states = _states(runtime, data)
-        names = [*SLOTS, *(name for name in runtime.aliases if name not in SLOTS)]
-        return [_row(runtime, name, states) for name in names]
-
-    found = _asked(config, ask)
+    listed = query_backends(read(find(file, os.environ, folder)), data_folder(folder), aliases_of)
     if as_json:
-        print_json(found)
+        print_json({"aliases": listed})
         return
-    rows = [("NAME", "LEADS TO", "ANSWERS NOW", "STATE")]
-    for one in found:
-        answers = f"{one['answers']}, by {one['by']}" if one["by"] else one["answers"] or "-"
-        rows.append((one["name"], ", then ".join(one["targets"]) or "-", answers, one["state"]))
-
-    def looks(row: int, column: int, cell: str) -> str:
-        return click.style(cell, fg=_COLOURS.get(cell)) if row and column == 3 else cell
-
-    print_table(rows, looks)
-    for message in dict.fromkeys(f"{one['backend']}: {one['message']}" for one in found if one["message"]):
-        click.echo(message, err=True)
-
-
-def _row(runtime: Runtime, name: str, states: dict[str, dict[str, str]]) -> dict[str, Any]:
-    """One name: its own targets, and who would answer: perhaps by another alias, such as a glob that fits Claude's names."""
-    from byway.problems import Problem
-
-    targets = list(runtime.aliases.get(name, ()))
-    row: dict[str, Any] = {"name": name, "targets": targets, "by": None, "answers": None, "backend": None}
-    asked = f"claude-{name}" if name in routing.SLOTS else name
-    try:
-        route = runtime.resolve(asked)
-    except Problem:
-        return {**row, "state": "nobody serves it" if targets else "not set", "message": ""}
-    first = route.targets[0]
-    by = route.alias if route.alias not in ("", name) else None
-    return {
-        **row,
-        "by": by,
-        "answers": f"{first.backend}/{first.model}",
-        "backend": first.backend,
-        **states[first.backend],
-    }
-
-
-def _states(runtime: Runtime, data: Path) -> dict[str, dict[str, str]]:
-    """How each backend is doing, by name: `state`, and `message` where there is one. A running Byway knows its own models."""
-    url = client.address(data)
-    told = client.report(url) if url else None
-    states = {}
-    for live in runtime.backends.values():
-        state: dict[str, str] = {"state": live.state, "message": live.message}
-        if live.vendor.managed:
-            own = client.backend(told, live.name) if told else None
-            state = {"state": "starts with byway up", "message": ""}
-            if own is not None:
-                state = {"state": str(own.get("state")), "message": str(own.get("message", ""))}
-        elif state["state"] == "unknown":
-            state["state"] = "no answer yet"
-        states[live.name] = state
-    return states
-
-
-def _asked(config: Config, ask: Any) -> Any:
-    """What `ask` makes of a runtime that has asked its backends."""
-    from byway.runtime import Runtime
-
-    async def run() -> Any:
-        runtime = Runtime(config)
-        try:
-            await runtime.refresh()
-            return await ask(runtime)
-        finally:
-            await runtime.close()
-
-    return asyncio.run(run())
-
-
-def _why(one: dict[str, str]) -> str:
-    return f": {one['message']}" if one["message"] else ""
-
-
-def _change(name: str, edits: Sequence[Edit], file: str | None, folder: str | None, as_json: bool) -> None:
-    from byway.cli import saving
-    from byway.config.editing import Set
-
-    kept = isinstance(edits[0], Set)
-
-    def checked(config: Config) -> Sequence[Edit]:
-        if not kept and name not in config.model_aliases:
-            there = ", ".join(config.model_aliases) or "none"
-            raise Misuse(f"There is no alias {name}. There are: {there}.")
-        return edits
-
-    source, data = saving.sourced(file, folder), platform.data_folder(folder, os.environ)
-    with saving.opened(source, data) as filing:
-        saved = saving.save(filing, checked, "byway alias", f"alias {name} {'set' if kept else 'taken out'}")
-    targets = saved.outcome.config.model_aliases.get(name, ())
-    if as_json:
-        print_json({"name": name, "targets": list(targets), **saving.told(saved, source, data)})
-        return
-    saving.say(
-        saved,
-        source,
-        data,
-        f"{name} leads to {', then '.join(targets)}" if kept else f"{name} leads nowhere of its own",
+    print_aliases(listed)
+    messages = (
+        f"{target.backend}: {target.message}" for alias in listed for target in alias.resolved[:1] if target.message
     )
+    for message in dict.fromkeys(messages):
+        note(message)
+
+
+def print_aliases(aliases: Sequence[AliasInfo]) -> None:
+    """Print aliases as a table."""
+    rows = [("NAME", "TARGETS", "ANSWERS NOW", "STATE")]
+    for alias in aliases:
+        answers = alias.resolved[0].name if alias.resolved else "-"
+        by = f" (by {alias.alias})" if alias.alias else ""
+        rows.append((alias.name, ", ".join(alias.targets) or "-", f"{answers}{by}", alias.state))
+
+    def style(row: int, column: int, cell: str) -> str:
+        return click.style(cell, fg=COLOURS.get(cell)) if row and column == 3 else cell
+
+    print_table(rows, style)
+
+
+def _state(target: ResolvedTarget) -> str:
+    state = click.style(target.state, fg=COLOURS.get(target.state))
+    return f"{state}: {target.message}" if target.message else state
+
+
+def _change(
+    name: str,
+    edits: Callable[[CurrentConfig], Sequence[Edit]],
+    done: str,
+    file: str | None,
+    folder: str | None,
+    as_json: bool,
+) -> None:
+    from byway.cli import change
+
+    source, data = change.writable_source(file, folder), data_folder(folder)
+    saved = change.save(source, data, edits, "byway alias", f"alias {name} {done}")
+    targets = saved.result.config.model_aliases.get(name, ())
+    if as_json:
+        print_json({"name": name, "targets": targets, **change.change_report(saved, source, data)})
+        return
+    text = f"Alias {name} set: {', '.join(targets)}" if done == "set" else f"Alias {name} removed"
+    if done == "removed" and "default" in saved.result.config.model_aliases and name != "default":
+        text += "; another alias, such as `default`, applies"
+    change.print_change(saved, source, data, text)

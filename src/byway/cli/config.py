@@ -1,28 +1,28 @@
-"""`byway config`: the settings read, changed, checked, and brought back."""
+"""`byway config`: read, change and check the settings, and go back to an earlier version."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from byway import platform
-from byway.cli.configfile import CONFIG, JSON, ConfigSource, data_dir, find, glimpse, read, warnings
-from byway.cli.output import Failure, Misuse, print_json, print_table
+from byway.cli.configfile import ConfigSource, find, glimpse, read, warnings
+from byway.cli.options import CONFIG, DATA_DIR, JSON, data_folder
+from byway.cli.output import Failure, Misuse, note, print_json, print_table
 from byway.config import Config, ConfigError
+from byway.display import count, moment
 from byway.secrets.names import ENTRIES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from byway.cli.saving import Saved
+    from byway.admin.config import CurrentConfig, SavedConfig
     from byway.config.editing import Edit
     from byway.config.paths import SettingLocation
 
-# Words and numbers may begin with a dash.
+# Values and numbers may begin with a dash.
 _VALUES = {"ignore_unknown_options": True}
 
 
@@ -34,19 +34,19 @@ def _paths(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[
 
 @click.group()
 def command() -> None:
-    """Read, change and check the settings. Byway need not run; one that runs takes a change within a second."""
+    """Read, change and check the settings. Byway need not run; a running one loads a change within a second."""
 
 
 @command.command()
 @click.argument("path", required=False, default="", shell_complete=_paths)
-@click.option("--all", "everything", is_flag=True, help="With the defaults of what is not set.")
+@click.option("--all", "everything", is_flag=True, help="Include the defaults of settings that are not set.")
 @CONFIG
-@data_dir
+@DATA_DIR
 @JSON
 def get(path: str, everything: bool, file: str | None, folder: str | None, as_json: bool) -> None:
     """Print the setting at PATH, or all that are set.
 
-    Secrets are masked; `# ${NAME}` says where one comes from.
+    Secrets are masked; `# ${NAME}` names the variable that a secret comes from.
 
     PATH has dots: server.bind_address, backends.0.url, backends.work.url, model_aliases.claude-*
     """
@@ -54,9 +54,9 @@ def get(path: str, everything: bool, file: str | None, folder: str | None, as_js
 
     source = find(file, os.environ, folder)
     config = read(source)
-    place = _place(config, path)
-    if path and place.value is None and not isinstance(place.path[-1], int) and _optional(place):
-        raise Misuse(f"There is no {paths.dotted(place.path)}.")
+    place = _locate(config, path)
+    if path and place.value is None and not isinstance(place.path[-1], int) and _is_entry(place):
+        raise Misuse(f"{paths.dotted(place.path)} is not set.")
     tree = editing.meaning(source.path.read_bytes().decode()) if source.there else None
     given = editing.value_at(tree, place.path)
     shown = paths.table(place, given, everything=everything)
@@ -67,7 +67,7 @@ def get(path: str, everything: bool, file: str | None, folder: str | None, as_js
     elif isinstance(shown.values, str):
         click.echo(shown.values)
     elif shown.values == {}:
-        click.echo("Nothing is set, so all is as it comes. To see that: byway config get --all", err=True)
+        note("Nothing is set, so the defaults apply. To print them: byway config get --all")
     else:
         for line in paths.lines(shown, place.path):
             text, mark, remark = line.partition("  # ")
@@ -77,17 +77,17 @@ def get(path: str, everything: bool, file: str | None, folder: str | None, as_js
 @command.command("set", context_settings=_VALUES)
 @click.argument("path", shell_complete=_paths)
 @click.argument("value")
-@click.option("--append", is_flag=True, help="Put VALUE at the end of the list at PATH.")
+@click.option("--append", is_flag=True, help="Append VALUE to the list at PATH.")
 @CONFIG
-@data_dir
+@DATA_DIR
 @JSON
-def change(path: str, value: str, append: bool, file: str | None, folder: str | None, as_json: bool) -> None:
-    """Give the setting at PATH a value. What else is in the file stays as it is, comments too.
+def set_command(path: str, value: str, append: bool, file: str | None, folder: str | None, as_json: bool) -> None:
+    """Set the setting at PATH. Everything else in the file is kept, comments too.
 
-    VALUE is a number, true, false, null, a text, or what stands in brackets: '[a, b]', '{id: big, window: 32768}'. A secret
-    is given by its name, in single quotes: '${OPENAI_API_KEY}'.
+    VALUE is a number, true, false, null, text, or YAML in brackets: '[a, b]', '{id: big, window: 32768}'. Give a secret by
+    the name of its variable, in single quotes: '${OPENAI_API_KEY}'.
     """
-    from byway.cli import saving
+    from byway.cli import change
     from byway.config import paths
     from byway.config.editing import Append, Set
 
@@ -97,136 +97,128 @@ def change(path: str, value: str, append: bool, file: str | None, folder: str | 
         raise Misuse(str(error)) from None
     last: list[SettingLocation] = []
 
-    def edits(config: Config) -> Sequence[Edit]:
-        place = _place(config, path)
+    def edits(current: CurrentConfig) -> Sequence[Edit]:
+        place = _locate(current.config, path)
         last[:] = [place]
-        _keep_secrets_out(config, place, given)
+        _reject_secret(current.config, place, given)
         return [Append(place.path, given) if append else Set(place.path, given)]
 
-    source, data = saving.sourced(file, folder), platform.data_folder(folder, os.environ)
-    with saving.opened(source, data) as filing:
-        done = "extended" if append else "set"
-        saved = saving.save(filing, edits, "byway config", f"{path} {done}")
-    _say_changed(saved, source, data, last[0], as_json, done, given)
+    source, data = change.writable_source(file, folder), data_folder(folder)
+    done = "extended" if append else "set"
+    saved = change.save(source, data, edits, "byway config", f"{path} {done}")
+    _print_setting(saved, source, data, last[0], as_json, done, given)
 
 
-@command.command()
+@command.command("unset")
 @click.argument("path", shell_complete=_paths)
 @CONFIG
-@data_dir
+@DATA_DIR
 @JSON
-def unset(path: str, file: str | None, folder: str | None, as_json: bool) -> None:
-    """Take a setting out of the file, so that its default counts."""
-    from byway.cli import saving
+def unset_command(path: str, file: str | None, folder: str | None, as_json: bool) -> None:
+    """Remove a setting from the file, so that its default applies."""
+    from byway.cli import change
     from byway.config.editing import Remove
 
     last: list[SettingLocation] = []
 
-    def edits(config: Config) -> Sequence[Edit]:
-        last[:] = [_place(config, path)]
+    def edits(current: CurrentConfig) -> Sequence[Edit]:
+        last[:] = [_locate(current.config, path)]
         return [Remove(last[0].path)]
 
-    source, data = saving.sourced(file, folder), platform.data_folder(folder, os.environ)
-    with saving.opened(source, data) as filing:
-        saved = saving.save(filing, edits, "byway config", f"{path} taken out")
-    _say_changed(saved, source, data, last[0], as_json, "taken out")
+    source, data = change.writable_source(file, folder), data_folder(folder)
+    saved = change.save(source, data, edits, "byway config", f"{path} removed")
+    _print_setting(saved, source, data, last[0], as_json, "removed")
 
 
 @command.command()
 @click.argument("file", required=False, type=click.Path(dir_okay=False))
-@data_dir
+@DATA_DIR
 @JSON
 def check(file: str | None, folder: str | None, as_json: bool) -> None:
-    """Say everything that is wrong with a config file.
+    """Check a config file and print every error.
 
-    FILE is read as `byway up` would. Without FILE: the one that is used.
+    FILE is read as `byway up` would read it. Default: the file that is in use.
     """
     source = find(file, os.environ, folder)
     if not file and not source.there:
         raise Misuse(f"There is no config file at {source.path}. Name one: byway config check FILE")
     if as_json:
-        _check_for_programs(source)
+        _check_as_json(source)
         return
     config = read(source)
     for line in warnings(source, config):
-        click.echo(line, err=True)
-    click.echo(f"{source.path}: ok")
+        note(line)
+    click.echo(f"{source.path}: valid")
     click.echo()
     for name, value in summary(config):
         click.echo(f"  {name:<12}{value}")
 
 
-def _check_for_programs(source: ConfigSource) -> None:
+def _check_as_json(source: ConfigSource) -> None:
+    from byway.admin.config import ConfigReport, complaints
 
     try:
-        found, good = source.read().warnings, True
+        report = ConfigReport(True, complaints(source.read().warnings))
     except ConfigError as error:
-        found, good = error.problems, False
+        report = ConfigReport(False, complaints(error.problems))
     except OSError as error:
         raise Failure(f"{source.path} cannot be read: {error.strerror or error}") from None
-    told = [{"path": one.path, "line": one.line, "message": one.message, "severity": one.severity} for one in found]
-    print_json({"file": str(source.path), "good": good, "complaints": told})
-    if not good:
+    print_json({"file": str(source.path), "good": report.good, "complaints": report.complaints})
+    if not report.good:
         raise click.exceptions.Exit(Misuse.exit_code)
 
 
 @command.command()
-@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="So many versions at most.")
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="The most versions to print.")
 @CONFIG
-@data_dir
+@DATA_DIR
 @JSON
 def history(limit: int, file: str | None, folder: str | None, as_json: bool) -> None:
-    """Show who changed the config, when, and what for.
+    """List the versions of the config file: who changed it, when and why.
 
-    The newest version comes first; the last 100 are kept.
+    Newest first; the last 100 are kept.
     """
-    import msgspec
+    from byway.admin.config import list_versions
+    from byway.cli import change
 
-    from byway.cli import saving
-
-    source, data = saving.sourced(file, folder), platform.data_folder(folder, os.environ)
-    with saving.opened(source, data) as filing:
-        now, found = filing.read().etag, filing.versions()[:limit]
+    source, data = change.writable_source(file, folder), data_folder(folder)
+    with change.open_config(source, data) as config_file:
+        versions = list_versions(config_file, limit)
     if as_json:
-        plain = [{**msgspec.to_builtins(one), "current": one.etag == now} for one in found]
-        print_json([{key: value for key, value in one.items() if key != "text"} for one in plain])
+        print_json({"versions": versions})
         return
-    if not found:
-        click.echo("There is no version yet: each change makes one.", err=True)
+    if not versions:
+        note("There are no versions yet. Each change makes one.")
         return
-    current = next((one.number for one in found if one.etag == now), None)
-    rows = [("VERSION", "WHEN", "WHO", "WHAT FOR")]
-    for one in found:
+    rows = [("VERSION", "WHEN", "WHO", "WHY")]
+    for version in versions:
         rows.append(
-            (f"{one.number}{' *' if one.number == current else ''}", f"{one.at:%Y-%m-%d %H:%M} UTC", one.who, one.why)
+            (f"{version.number}{' *' if version.current else ''}", moment(version.at), version.who, version.why)
         )
     print_table(rows)
-    if current is not None:
-        click.echo("* is what the file says now. What one changed: byway config show VERSION", err=True)
+    if any(version.current for version in versions):
+        note("* is the file as it is now. To see what a version changed: byway config show VERSION")
 
 
 @command.command()
 @click.argument("version", type=click.IntRange(1))
 @CONFIG
-@data_dir
+@DATA_DIR
 @JSON
 def show(version: int, file: str | None, folder: str | None, as_json: bool) -> None:
     """Show what VERSION changed, line by line. Secrets are hidden."""
-    import msgspec
+    from byway.admin.config import version_changes
+    from byway.cli import change
 
-    from byway.cli import saving
-
-    source, data = saving.sourced(file, folder), platform.data_folder(folder, os.environ)
-    with saving.opened(source, data) as filing, _numbered():
-        filing.read()
-        one, changes = filing.version(version), filing.changes(version)
+    source, data = change.writable_source(file, folder), data_folder(folder)
+    with change.open_config(source, data) as config_file:
+        shown = version_changes(config_file, version)
     if as_json:
-        plain = {key: value for key, value in msgspec.to_builtins(one).items() if key != "text"}
-        print_json({**plain, "changes": changes})
+        print_json(shown)
         return
-    click.echo(click.style(f"Version {one.number}, {one.at:%Y-%m-%d %H:%M} UTC, {one.who}: {one.why}", bold=True))
+    click.echo(click.style(f"Version {shown.number}, {moment(shown.at)}, {shown.who}: {shown.why}", bold=True))
     colours = {"+": "green", "-": "red"}
-    for line in changes:
+    for line in shown.changes:
         colour = colours.get(line[:1])
         click.echo(click.style(line, fg=colour) if colour else click.style(line, dim=line.startswith("@@")))
 
@@ -234,59 +226,47 @@ def show(version: int, file: str | None, folder: str | None, as_json: bool) -> N
 @command.command()
 @click.argument("version", type=click.IntRange(1))
 @CONFIG
-@data_dir
+@DATA_DIR
 @JSON
 def rollback(version: int, file: str | None, folder: str | None, as_json: bool) -> None:
-    """Make the file what it was in VERSION.
+    """Give the file the text of VERSION, if that is still a valid config.
 
-    If that is still a good config. What comes of it is a version too, so this can be undone.
+    The result is a new version, so a rollback can be undone.
     """
-    from byway.cli import saving
+    from byway.admin.config import list_versions, rollback_config
+    from byway.cli import change
 
-    source, data = saving.sourced(file, folder), platform.data_folder(folder, os.environ)
-    with saving.opened(source, data) as filing:
-        before = filing.read()
-        was = saving.config_of(filing, before.text)
-        kept = next((one.number for one in filing.versions() if one.etag == before.etag), None)
-        with _numbered():
-            outcome = filing.rollback(version, saving.who("byway config"), before.etag)
-    saved = saving.Saved(before, outcome, was)
+    source, data = change.writable_source(file, folder), data_folder(folder)
+    with change.open_config(source, data) as config_file:
+        before = next((info.number for info in list_versions(config_file) if info.current), None)
+        saved = rollback_config(config_file, version, change.author("byway config"), config_file.read().etag)
     if as_json:
-        print_json({"version": version, **saving.told(saved, source, data)})
+        print_json({"version": version, **change.change_report(saved, source, data)})
         return
-    saving.say(saved, source, data, f"{source.path} is what it was in version {version}")
-    if saved.changed and kept is not None:
-        click.echo(f"To undo that: byway config rollback {kept}", err=True)
+    change.print_change(saved, source, data, f"{source.path} has the text of version {version}")
+    if saved.is_changed and before is not None:
+        note(f"To undo this: byway config rollback {before}")
 
 
 # -------------------------------------------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def _numbered() -> Iterator[None]:
-    try:
-        yield
-    except LookupError as error:
-        raise Misuse(f"{error.args[0]} See: byway config history") from None
-
-
-def _place(config: Config, path: str) -> SettingLocation:
+def _locate(config: Config, path: str) -> SettingLocation:
     from byway.config import paths
 
     try:
-        place = paths.find(config, path)
+        return paths.find(config, path)
     except paths.PathError as error:
         raise Misuse(str(error)) from None
-    return place
 
 
-def _optional(place: SettingLocation) -> bool:
-    """Is it an entry of a mapping, which is there or not, rather than a setting without a value?"""
+def _is_entry(place: SettingLocation) -> bool:
+    """True for an entry of a mapping, which exists or not; False for a setting without a value."""
     return place.path[0] == "model_aliases" or "headers" in place.path
 
 
-def _keep_secrets_out(config: Config, place: SettingLocation, given: Any) -> None:
-    """End the command where a secret itself was typed: what it is called belongs into the file."""
+def _reject_secret(config: Config, place: SettingLocation, given: Any) -> None:
+    """End the command when the value is a secret: the config contains only the name of its variable."""
     from byway.config.paths import dotted, literal_secrets
 
     at = next(literal_secrets(place, given), None)
@@ -297,78 +277,88 @@ def _keep_secrets_out(config: Config, place: SettingLocation, given: Any) -> Non
         value = value[key]
     if not str(value).strip():
         raise Misuse(
-            f"There is nothing to put at {dotted(at)}. If ${{NAME}} was meant, the shell has replaced it: write it in single "
-            "quotes."
+            f"The value for {dotted(at)} is empty. If you typed ${{NAME}}, the shell has replaced it: use single quotes."
         )
     if at[0] == "api_keys":
-        way = "Byway makes keys for its clients itself, and keeps only their hashes: byway key create NAME"
+        way = "Byway makes client keys itself and stores only their hashes: byway key create NAME"
     else:
-        entry = ENTRIES.get(_whose(config, at, given))
+        entry = ENTRIES.get(_vendor(config, at, given))
         variable = entry.variable if entry else "NAME"
-        keep = f"byway secret set {entry.name}" if entry else f"export {variable}=... where Byway starts"
-        # Within something larger it is that which is written anew.
+        store = f"byway secret set {entry.name}" if entry else f"export {variable}=... before Byway starts"
+        # In a larger value the user writes it again.
         use = f"byway config set {dotted(at)} '${{{variable}}}'" if at == place.path else f"{at[-1]}: ${{{variable}}}"
-        way = f"Keep it elsewhere, and name it here:\n  {keep}\n  {use}"
+        way = f"Store it elsewhere and refer to it by its variable:\n  {store}\n  {use}"
     raise Misuse(
-        f"{dotted(at)} is a secret, and the command line is seen by other programs and kept by the shell, so nothing was "
-        f"changed. If this was a real one, have a new one made. {way}"
+        f"{dotted(at)} is a secret. Other programs and the shell history can read the command line, so nothing was changed. "
+        f"If you typed a real one, replace it. {way}"
     )
 
 
-def _whose(config: Config, at: tuple[str | int, ...], given: Any) -> str:
-    """The vendor or provider that wants the secret at a path, as far as can be known."""
+def _vendor(config: Config, at: tuple[str | int, ...], given: Any) -> str:
+    """The vendor or provider of the secret at a path, as far as it is known."""
     if at[0] == "web_search":
         return str(config.web_search.provider or "")
     if isinstance(given, dict) and given.get("type"):
         return str(given["type"])
     index = at[1] if len(at) > 1 else None
-    there = isinstance(index, int) and index < len(config.backends)
-    return config.backends[index].type if there and isinstance(index, int) else ""
+    if isinstance(index, int) and index < len(config.backends):
+        return config.backends[index].type
+    return ""
 
 
-def _say_changed(
-    saved: Saved, source: ConfigSource, data: Path, place: SettingLocation, as_json: bool, done: str, given: Any = None
+def _print_setting(
+    saved: SavedConfig,
+    source: ConfigSource,
+    data: Path,
+    place: SettingLocation,
+    as_json: bool,
+    done: str,
+    given: Any = None,
 ) -> None:
-    """Tell of a change at a place; `done` is what was done, where its values are too much for a line."""
-    from byway.cli import saving
+    """Print a change of one setting. `done` replaces the value when that does not fit on a line."""
+    from byway.cli import change
     from byway.config import paths
 
-    before, after = _value(saved.was, place), _value(saved.outcome.config, place)
+    before, after = _value(saved.before.config, place), _value(saved.result.config, place)
     path = paths.dotted(place.path)
     if as_json:
-        print_json({"path": path, "value": after, "before": before, **saving.told(saved, source, data)})
+        print_json({"path": path, "value": after, "before": before, **change.change_report(saved, source, data)})
         return
     if place.note.format == "secret" and isinstance(given, str):
-        # The name that was typed says more than the mask of what stands behind it.
+        # The variable that was typed says more than the masked value.
         after = given
     now, was = paths.short_text(after), paths.short_text(before)
     beside = f" (was {was})" if now and was and now != was else ""
-    saving.say(saved, source, data, f"{path}: {now or done}{beside}")
+    change.print_change(saved, source, data, f"{path}: {now or done}{beside}")
 
 
 def _value(config: Config, place: SettingLocation) -> Any:
-    """What a config says at a place, masked; None where it says nothing."""
+    """The value of a setting, masked; None when it is not set."""
     from byway.config import paths
 
     try:
-        found = paths.locate(config, place.path)
+        located = paths.locate(config, place.path)
     except paths.PathError:
         return None
-    return paths.table(found, None, everything=False).values
+    return paths.table(located, None, everything=False).values
 
 
 def summary(config: Config) -> list[tuple[str, str]]:
-    """What the config comes to, as lines of name and value."""
-    lines = [("listens at", ", ".join(config.server.bind_address))]
-    for at, one in enumerate(config.backends):
-        models = ", ".join(one.models) if one.models else "asked of it"
-        place = f" at {one.url}" if one.url else ""
-        state = f" (off: {one.off})" if one.off else ""
-        lines.append(("" if at else "backends", f"{one.name} ({one.type}{place}): {models}{state}"))
-    for at, (alias, leads) in enumerate(config.model_aliases.items()):
-        lines.append(("" if at else "aliases", f"{alias} -> {', then '.join(leads)}"))
+    """What the config amounts to, as lines of name and value."""
+    lines = [("address", ", ".join(config.server.bind_address))]
+    for index, backend in enumerate(config.backends):
+        models = ", ".join(backend.names) or "the models that it lists"
+        place = f" at {backend.url}" if backend.url else ""
+        state = f" (disabled: {backend.off})" if backend.off else ""
+        lines.append(("" if index else "backends", f"{backend.name} ({backend.type}{place}): {models}{state}"))
+    for index, (alias, targets) in enumerate(config.model_aliases.items()):
+        lines.append(("" if index else "aliases", f"{alias} -> {', '.join(targets)}"))
     keys = len(config.api_keys.api_keys)
-    open_door = "not asked for" if config.api_keys.mode == "permissive" else "asked for once `byway key` has made one"
-    asked = "asked for" if config.api_keys.closed else open_door
-    lines.append(("keys", f"{keys or 'none'}, {asked}"))
+    if config.api_keys.closed:
+        required = "required"
+    elif config.api_keys.mode == "permissive":
+        required = "not required"
+    else:
+        required = "required once `byway key create` has made one"
+    lines.append(("keys", f"{count(keys, 'key') if keys else 'none'} in the config; {required}"))
     return lines

@@ -23,17 +23,6 @@ VARIABLE: Final = "BYWAY_CONFIG"
 _READS: Final = 20
 _PAUSE: Final = 0.05
 
-CONFIG: Final = click.option(
-    "--config", "file", metavar="FILE", help="The config file. [default: $BYWAY_CONFIG, else the user's own]"
-)
-JSON: Final = click.option("--json", "as_json", is_flag=True, help="For programs.")
-data_dir = click.option(
-    "--data-dir",
-    "folder",
-    metavar="DIR",
-    help="Where Byway keeps its data. [default: $BYWAY_HOME, else the user's own]",
-)
-
 
 class ConfigSource:
     """A config file, or the place where one would be."""
@@ -196,7 +185,7 @@ def glimpse(ctx: click.Context) -> Config:
         return Config()
 
 
-def left_out(source: ConfigSource) -> str | None:
+def ignored_file(source: ConfigSource) -> str | None:
     """What to say when a `byway.yaml` lies in the working directory and is not the one that was loaded."""
     here = Path(platform.CONFIG_NAME)
     if not here.is_file() or (source.there and os.path.samefile(here, source.path)):

@@ -9,7 +9,8 @@ import time
 import click
 import msgspec
 
-from byway.cli.configfile import CONFIG, JSON, data_dir, find, read
+from byway.cli.configfile import find, read
+from byway.cli.options import CONFIG, DATA_DIR, JSON
 from byway.cli.output import Failure
 
 #: What to do, by code; a code that is not here says it all.
@@ -25,7 +26,7 @@ _ADVICE = {
 @click.argument("url")
 @CONFIG
 @click.option("--tokens", type=click.IntRange(1), help="Cut the text at about so many. [default: as configured]")
-@data_dir
+@DATA_DIR
 @JSON
 def command(url: str, file: str | None, tokens: int | None, folder: str | None, as_json: bool) -> None:
     """Fetch URL as a model would, and print its text. Title and facts go to stderr; Byway need not run."""

@@ -1,311 +1,262 @@
-"""`byway models add`, `download`, `load` and `unload`: edits of the config, and what comes of them in a running Byway."""
+"""`byway models add`, `download`, `load` and `unload`: models that Byway runs itself."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from byway import platform
-from byway.cli import saving
+from byway.cli import change
 from byway.cli.client import address, backend, report
-from byway.cli.configfile import CONFIG, JSON, ConfigSource, data_dir
+from byway.cli.configfile import read
+from byway.cli.options import CONFIG, DATA_DIR, JSON, data_folder
 from byway.cli.output import Failure, StatusLine, print_json
-from byway.display import duration, size
+from byway.display import duration, listing, size
 
 if TYPE_CHECKING:
-    from byway.config import Config
+    from collections.abc import Sequence
+
+    from byway.admin.config import CurrentConfig
+    from byway.admin.localmodels import LoadPlan
     from byway.config.editing import Edit
     from byway.local.download import DownloadProgress
-    from byway.local.library import ModelFile
 
-#: Seconds between two looks at a running Byway, until it has noticed an edit for sure, and until it must have loaded.
-_LOOK_EVERY: Final = 0.2
+#: Seconds between two requests for the state, until a running Byway has certainly seen a change, and until a model must
+#: have loaded.
+_INTERVAL: Final = 0.2
 _NOTICED: Final = 1.0
-_LIMIT: Final = 900.0
+_LOAD_LIMIT: Final = 900.0
 
 
 @click.command()
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
 @CONFIG
-@data_dir
+@DATA_DIR
 @JSON
 def add(path: Path, file: str | None, folder: str | None, as_json: bool) -> None:
-    """Remember a GGUF file, or a folder of them. Nothing is copied or moved: the file stays where it is."""
-    from byway.config.editing import Append
-    from byway.local import library
-    from byway.secrets.names import literal
+    """Add a GGUF file, or a folder of them. The files stay where they are."""
+    from byway.admin import localmodels
 
-    source, config = saving.config(file, folder)
+    source, data = change.writable_source(file, folder), data_folder(folder)
     path = path.absolute()
-    data = platform.data_folder(folder, os.environ)
-    there = {one.path for one in library.find_models(data, os.environ, paths=config.local_models.paths)}
-    found = library.find_models(data, {}, home=path, paths=[str(path)]) if path.is_dir() else [_described(path)]
-    fresh = [one for one in found if one.path not in there]
-    if not found:
-        raise Failure(f"There is no model in {path}: no file in it ends in .gguf.")
-    if fresh:
-        _save(source, data, [Append(("local_models", "paths"), literal(str(path)))], f"{path.name} added")
+    names: list[str] = []
+
+    def edits(current: CurrentConfig) -> Sequence[Edit]:
+        names[:], made = localmodels.add_path(data, current, path)
+        return made
+
+    saved = change.save(source, data, edits, "byway models", f"{path.name} added")
     if as_json:
-        print_json({"path": str(path), "models": [one.name for one in found], "added": bool(fresh)})
+        print_json({"path": str(path), "models": names, **change.change_report(saved, source, data)})
         return
-    names = ", ".join(one.name for one in found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
-    what = f"{path} is remembered in {source.path}; it stays where it is." if fresh else f"Byway knows {path} already."
-    click.echo(
-        f"{what}\nTo run it: byway models load {found[0].name}" if len(found) == 1 else f"{what}\nModels: {names}"
-    )
-
-
-def _described(path: Path) -> ModelFile:
-    from byway.local import library
-
-    _usable(path)
-    return library.ModelFile(library.model_name(path.name), path, path.stat().st_size, "added")
+    click.echo(f"{path} added to {source.path}." if saved.is_changed else f"{path} was added before.")
+    if len(names) == 1:
+        click.echo(f"To run it: byway models load {names[0]}")
+    else:
+        click.echo(f"Models: {listing(names)}")
 
 
 @click.command()
-@click.argument("what", metavar="URL|OWNER/REPO[:QUANTISATION]")
+@click.argument("source_name", metavar="URL|OWNER/REPO[:QUANTISATION]")
 @CONFIG
-@data_dir
+@DATA_DIR
 @JSON
-def download(what: str, file: str | None, folder: str | None, as_json: bool) -> None:
-    """Download a model: a GGUF file by its URL, or one of a repository of the hub (`local_models.hub`).
+def download(source_name: str, file: str | None, folder: str | None, as_json: bool) -> None:
+    """Download a model: a GGUF file by its URL, or from a repository of the hub (`local_models.hub`).
 
-    Broken off, by Ctrl-C too, it goes on where it was when the same is called again. A checksum is verified where the hub
-    says one. HF_TOKEN is used for repositories that want it.
+    Interrupted downloads resume: run the same command again. A checksum is verified when the hub has one. HF_TOKEN is used
+    for repositories that require it.
     """
-    _, config = saving.config(file, folder)
+    config, data = read(change.writable_source(file, folder)), data_folder(folder)
     from byway.local.download import DownloadError
     from byway.local.download import download as fetch
-
-    models = platform.private_folder(platform.data_folder(folder, os.environ)) / "models"
-    line = StatusLine()
-    try:
-        done = asyncio.run(
-            fetch(
-                what, models, config.local_models, local_only=config.local_only, show=lambda one: line.show(_told(one))
-            )
-        )
-    except DownloadError as failed:
-        line.clear()
-        raise Failure(str(failed)) from None
-    except KeyboardInterrupt:
-        line.clear()
-        raise Failure("Stopped. What has come is kept: call it again to go on from there.") from None
-    line.clear()
-    if as_json:
-        print_json({"path": str(done.path), "size": done.size, "checked": done.checked, "fresh": done.fresh})
-        return
     from byway.local.library import model_name
 
-    checked = "its checksum is right" if done.checked else "nobody has said its checksum, so it was not verified"
-    click.echo(f"{done.path}: {size(done.size)}, {checked if done.fresh else 'it was there already'}")
+    models = platform.private_folder(data) / "models"
+    line = StatusLine()
+    task = fetch(
+        source_name,
+        models,
+        config.local_models,
+        local_only=config.local_only,
+        show=lambda progress: line.show(_progress(progress)),
+    )
+    try:
+        done = asyncio.run(task)
+    except DownloadError as error:
+        line.clear()
+        raise Failure(str(error)) from None
+    except KeyboardInterrupt:
+        line.clear()
+        raise Failure("Stopped. To resume, run the same command again.") from None
+    line.clear()
+    if as_json:
+        print_json({"path": done.path, "size": done.size, "verified": done.checked, "downloaded": done.fresh})
+        return
+    checked = "checksum verified" if done.checked else "not verified: the hub has no checksum"
+    click.echo(f"{done.path}: {size(done.size)}, {checked if done.fresh else 'downloaded before'}")
     click.echo(f"To run it: byway models load {model_name(done.path.name)}")
 
 
-def _told(one: DownloadProgress) -> str:
-    if one.checking:
-        return f"{one.name}: checking {size(one.done)}"
-    share = f" of {size(one.total)} ({one.done * 100 // max(1, one.total)} %)" if one.total is not None else ""
-    speed = f", {size(int(one.speed))}/s" if one.speed else ""
-    left = f", {duration(one.left)} left" if one.left is not None else ""
-    return f"{one.name}: {size(one.done)}{share}{speed}{left}"
+def _progress(progress: DownloadProgress) -> str:
+    if progress.checking:
+        return f"{progress.name}: verifying {size(progress.done)}"
+    text = f"{progress.name}: {size(progress.done)}"
+    if progress.total is not None:
+        text += f" of {size(progress.total)} ({progress.done * 100 // max(1, progress.total)} %)"
+    if progress.speed:
+        text += f", {size(progress.speed)}/s"
+    if progress.left is not None:
+        text += f", {duration(progress.left)} left"
+    return text
 
 
 @click.command()
 @click.argument("model", metavar="NAME|PATH")
-@click.option("--name", help="What to call it. [default: the file's name]")
+@click.option("--name", default="", help="Its name. [default: the file's name]")
 @click.option(
-    "--window", type=click.IntRange(128), metavar="N", help="Tokens of context. [default: its own, at most 32768]"
+    "--window", type=click.IntRange(128), metavar="N", help="Context in tokens. [default: the model's, at most 32768]"
 )
 @click.option("--gpu-layers", type=click.IntRange(0), metavar="N", help="Layers on the GPU. [default: as many as fit]")
 @click.option("--threads", type=click.IntRange(1, 1024), metavar="N", help="Threads. [default: processors, 8 at most]")
 @click.option(
-    "--idle-unload", metavar="TIME", help="Unload it after so long without a request, such as 10m. [default: never]"
+    "--idle-unload", metavar="TIME", help="Unload it after this time without a request, such as 10m. [default: never]"
 )
-@click.option("--alias", metavar="ALIAS", help="Lead this name to it, such as default, haiku or claude-*.")
+@click.option(
+    "--alias", default="", metavar="ALIAS", help="Set this alias to it, such as default, haiku or 'claude-*'."
+)
 @CONFIG
-@data_dir
+@DATA_DIR
 @JSON
 def load(
     model: str,
-    name: str | None,
+    name: str,
     window: int | None,
     gpu_layers: int | None,
     threads: int | None,
     idle_unload: str | None,
-    alias: str | None,
+    alias: str,
     file: str | None,
     folder: str | None,
     as_json: bool,
 ) -> None:
-    """Have Byway run a model: one that `byway models` lists, or a GGUF file. Changed options of a loaded one load it anew."""
-    from byway.local import edits
+    """Load a model: one that `byway models` lists, or a GGUF file. With other options a loaded model is loaded again."""
+    from byway.admin import localmodels
 
-    source, config = saving.config(file, folder)
-    data = platform.data_folder(folder, os.environ)
-    found, path = _which(model, config, data)
-    _usable(path)
-    name = name or edits.backend_name(found)
-    options = {"window": window, "gpu_layers": gpu_layers, "threads": threads, "idle_unload": idle_unload}
-    try:
-        served, changes = edits.load_edits(
-            config, str(path), options, name=name, alias=alias or "", fresh=not source.there
-        )
-    except edits.NameTaken as taken:
-        raise Failure(f"{taken} Choose another --name.") from None
+    source, data = change.writable_source(file, folder), data_folder(folder)
+    options = localmodels.LoadOptions(model, name, window, gpu_layers, threads, idle_unload, alias)
     running = address(data)
-    before = _memory(running, name)
-    _save(source, data, changes, f"model {name} loaded")
-    began = time.monotonic()
-    state = _await(running, name, gone=False) if running else None
-    after, spare = _memory(running, name), platform.available_memory()
+    plans: list[LoadPlan] = []
+    memory: list[int | None] = []
+
+    def edits(current: CurrentConfig) -> Sequence[Edit]:
+        plans[:] = [localmodels.load_model(data, current, options)]
+        memory[:] = [_memory(running, plans[0].backend)]
+        return plans[0].edits
+
+    saved = change.save(source, data, edits, "byway models", f"model {name or model} loaded")
+    plan, before = plans[0], memory[0]
+    started = time.monotonic()
+    state = _wait(running, plan.backend, gone=False) if running else None
+    after, free = _memory(running, plan.backend), platform.available_memory()
     if as_json:
-        told = {
-            "backend": name,
-            "model": served,
-            "path": str(path),
-            "state": state["state"] if state else "not running",
-        }
-        print_json({**told, "memory_before": before, "memory_after": after, "memory_free": spare})
+        print_json(
+            {
+                **{"backend": plan.backend, "model": plan.model, "path": plan.path},
+                "state": state["state"] if state else "not running",
+                **{"memory_before": before, "memory_after": after, "memory_free": free},
+                **change.change_report(saved, source, data),
+            }
+        )
         return
     if state is None:
-        click.echo(f"{served} is in {source.path}; it loads when Byway starts: byway up")
+        click.echo(f"{plan.model} added to {source.path}. It is loaded when Byway starts: byway up")
         return
-    click.echo(
-        f"{served} is loaded ({time.monotonic() - began:.1f} s). Ask for {served}{f' or {alias}' if alias else ''}."
-    )
-    _say_memory(before, after, spare)
+    seconds = time.monotonic() - started
+    names = f"{plan.model} or {alias}" if alias else plan.model
+    click.echo(f"{plan.model} is loaded ({seconds:.1f} s). Model name for clients: {names}")
+    _print_memory(before, after, free)
 
 
 @click.command()
 @click.argument("model", metavar="NAME")
 @CONFIG
-@data_dir
+@DATA_DIR
 @JSON
 def unload(model: str, file: str | None, folder: str | None, as_json: bool) -> None:
-    """End a model that Byway runs, and forget its settings and aliases. Its file stays."""
-    from byway.local import edits
+    """Unload a model that Byway runs, and remove its settings and aliases. Its file is kept."""
+    from byway.admin import localmodels
 
-    source, config = saving.config(file, folder)
-    data = platform.data_folder(folder, os.environ)
-    own = [(at, one) for at, one in enumerate(config.backends) if one.managed]
-    fitting = [(at, one) for at, one in own if model == one.name] or [
-        (at, one) for at, one in own if model in one.names
-    ]
-    if not fitting:
-        names = ", ".join(one.name for _, one in own) or "none"
-        raise Failure(f"No model that Byway runs is called {model}. There are: {names}.")
-    at, settings = fitting[0]
-    changes = edits.unload_edits(config, at)
+    source, data = change.writable_source(file, folder), data_folder(folder)
     running = address(data)
-    before = _memory(running, settings.name)
-    if not _save(source, data, changes, f"model {settings.name} unloaded"):
-        raise Failure(
-            f"{model} runs because the config names no backend. Name one that is to answer instead, or start Byway with "
-            "--no-model."
-        )
+    names: list[str] = []
+    made: list[Edit] = []
+    memory: list[int | None] = []
+
+    def edits(current: CurrentConfig) -> Sequence[Edit]:
+        name, made[:] = localmodels.unload_model(current, model)
+        names[:] = [name]
+        memory[:] = [_memory(running, name)]
+        return made
+
+    saved = change.save(source, data, edits, "byway models", f"model {model} unloaded")
     if running:
-        _await(running, settings.name, gone=True)
+        _wait(running, names[0], gone=True)
+    aliases = [str(edit.path[1]) for edit in made[1:]]
+    free = platform.available_memory()
     if as_json:
-        print_json({"backend": settings.name, "memory_before": before, "memory_free": platform.available_memory()})
+        report: dict[str, Any] = {"backend": names[0], "aliases": aliases}
+        memory_report = {"memory_before": memory[0], "memory_free": free}
+        print_json({**report, **memory_report, **change.change_report(saved, source, data)})
         return
-    aliases = ", ".join(str(one.path[1]) for one in changes[1:])
-    changed = f"; changed aliases: {aliases}" if aliases else ""
-    click.echo(f"{model} is unloaded{changed}.")
-    _say_memory(before, 0 if before else None, platform.available_memory())
+    click.echo(f"{model} is unloaded{f'. Changed aliases: {listing(aliases)}' if aliases else ''}.")
+    _print_memory(memory[0], 0 if memory[0] else None, free)
 
 
-# ---------------------------------------------------------------------------------------------------------- the settings
-
-
-def _save(source: ConfigSource, data: Path, edits: Sequence[Edit], why: str) -> bool:
-    """Edit the config file; False when there was nothing to change. What would not be a good config is not written."""
-    with saving.opened(source, data) as filing:
-        before = filing.read().etag
-        return filing.change(edits, f"{platform.user_name()}, byway models", why).etag != before
-
-
-def _which(model: str, config: Config, data: Path) -> tuple[str, Path]:
-    """The name and file of what is to be loaded: a loaded model, a path, or one of the files of this machine."""
-    from byway.local import library
-
-    for one in config.backends:
-        if one.path and model in (one.name, *one.names):
-            return one.name, Path(one.path)
-    path = platform.expand_user(model)
-    if path.is_file():
-        return library.model_name(path.name), path.absolute()
-    found = library.find_models(data, os.environ, paths=config.local_models.paths)
-    asked = model.lower()
-    fitting = [one for one in found if one.name.lower() == asked] or [one for one in found if asked in one.name.lower()]
-    if len(fitting) == 1:
-        return fitting[0].name, fitting[0].path
-    if fitting:
-        raise Failure(
-            f"Several models fit {model}: {', '.join(one.name for one in fitting[:12])}. Say which, or give the path."
-        )
-    there = f"There are: {', '.join(one.name for one in found[:12])}." if found else "None is found on this machine."
-    raise Failure(f"No model file is called {model}. {there} To get one: byway models download OWNER/REPO")
-
-
-def _usable(path: Path) -> None:
-    from byway.local.supervisor import NotInstalled, UnusableFile, check_model_file, require_engine
-
-    try:
-        require_engine()
-        check_model_file(path)
-    except (NotInstalled, UnusableFile) as error:
-        raise Failure(str(error)) from None
-
-
-# -------------------------------------------------------------------------------------------------------- what is running
+# ------------------------------------------------------------------------------------------------------ a running Byway
 
 
 def _memory(running: str | None, name: str) -> int | None:
-    """Bytes that a loaded model takes; 0 when it is not loaded, None when nobody knows."""
-    told = report(running) if running else None
-    if told is None:
+    """Bytes that a loaded model uses: 0 when it is not loaded, None when that is unknown."""
+    status = report(running) if running else None
+    if status is None:
         return None
-    found = backend(told, name)
-    memory = found.get("memory", 0) if found else 0
+    entry = backend(status, name)
+    memory = entry.get("memory", 0) if entry else 0
     return memory if isinstance(memory, int) else None
 
 
-def _await(running: str, name: str, *, gone: bool) -> dict[str, Any] | None:
-    """Wait until the running Byway has loaded a model (or has it no more); raises Failure when it cannot."""
-    began = time.monotonic()
+def _wait(running: str, name: str, *, gone: bool) -> dict[str, Any] | None:
+    """Wait until the running Byway has loaded a model, or with `gone` has unloaded it. Raises Failure when it cannot."""
+    started = time.monotonic()
     line = StatusLine()
     try:
-        while (spent := time.monotonic() - began) < _LIMIT:
-            told = report(running)
-            found = backend(told, name) if told else None
-            line.show(f"{'Unloading' if gone else 'Loading'} {name} ... {spent:.1f} s")
-            if told and spent > _NOTICED:
-                if told.get("config") != "good":
-                    raise Failure(f"The running Byway does not take the config: {told.get('config')}")
-                if gone and found is None:
+        while (seconds := time.monotonic() - started) < _LOAD_LIMIT:
+            status = report(running)
+            entry = backend(status, name) if status else None
+            line.show(f"{'Unloading' if gone else 'Loading'} {name} ... {seconds:.1f} s")
+            if status and seconds > _NOTICED:
+                if status.get("config") != "good":
+                    raise Failure(f"The running Byway rejected the config: {status.get('config')}")
+                if gone and entry is None:
                     return None
-                if found and not gone and found.get("state") in ("ready", "asleep"):
-                    return found
-                if found and not gone and found.get("state") in ("failed", "off"):
-                    raise Failure(str(found.get("message") or f"{name} could not be loaded: Byway's log says why."))
-                if found is None and spent > 3 * _NOTICED:
-                    raise Failure(
-                        f"The Byway at {running} does not use this config file; it will need a --config of the same."
-                    )
-            time.sleep(_LOOK_EVERY)
+                if entry and not gone and entry.get("state") in ("ready", "asleep"):
+                    return entry
+                if entry and not gone and entry.get("state") in ("failed", "off"):
+                    raise Failure(str(entry.get("message") or f"{name} could not be loaded. See Byway's log."))
+                if entry is None and seconds > 3 * _NOTICED:
+                    raise Failure(f"The Byway at {running} uses another config file. Name that file with --config.")
+            time.sleep(_INTERVAL)
     finally:
         line.clear()
-    raise Failure(f"{name} did not load within {_LIMIT:.0f} s. Byway goes on trying; see `byway models` or its log.")
+    raise Failure(f"{name} did not load within {_LOAD_LIMIT:.0f} s. Byway keeps trying. See its state: byway models")
 
 
-def _say_memory(before: int | None, after: int | None, spare: int | None) -> None:
+def _print_memory(before: int | None, after: int | None, free: int | None) -> None:
     if before is not None and after is not None:
-        free = f"; {size(spare)} of this machine's memory are free" if spare is not None else ""
-        click.echo(f"Memory: {size(before)} before, {size(after)} now{free}.")
+        rest = f" ({size(free)} of this machine's memory are free)" if free is not None else ""
+        click.echo(f"Memory: {size(before)} before, {size(after)} now{rest}")

@@ -1,4 +1,4 @@
-"""The command line, one module per command. A module is imported when its command runs, so that each starts fast."""
+"""The command line, one module per command. A module is imported when its command runs, so that each command starts fast."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ from typing import Final, NoReturn
 
 import click
 
-#: Name of a command -> what `byway --help` says of it; its module has the same name and holds a `command`.
+#: Each command with its line in `byway --help`. Its module has the same name and contains a `command`.
 COMMANDS: Final = {
     "up": "Start Byway.",
     "page": "Print a link that opens the settings page.",
-    "verify": "Ask for one token as Claude Code would, and say what is wrong.",
-    "requests": "Show the last requests of the Byway that runs.",
+    "verify": "Send a test request as Claude Code would, and explain a failure.",
+    "requests": "Show the last requests of the running Byway.",
     "config": "Read, change and check the settings.",
-    "alias": "Show and choose which model answers for which name.",
-    "models": "Show what can be asked for, and who answers.",
-    "key": "Make, list, rotate and revoke clients' keys.",
-    "search": "Search the web as a model would, and print what is found.",
-    "fetch": "Fetch a web page as a model would, and print its text.",
-    "secret": "Keep the keys of search and cloud providers.",
+    "alias": "List, set and remove model aliases.",
+    "models": "List models; download, load and unload local ones.",
+    "key": "Create, list, rotate and revoke client keys.",
+    "secret": "Store the API keys of vendors and search providers.",
+    "login": "List and revoke logins of the settings page.",
+    "search": "Search the web with the configured provider.",
+    "fetch": "Fetch a web page and print its text.",
     "completion": "Print the completion script of a shell.",
     "version": "Print the version.",
 }
 
 
 class Commands(click.Group):
-    """Knows the commands by name and imports only the one that is called."""
+    """The group `byway`, which imports only the command that is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -35,8 +36,8 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        found: click.Command = importlib.import_module(f"byway.cli.{cmd_name}").command
-        return found
+        command: click.Command = importlib.import_module(f"byway.cli.{cmd_name}").command
+        return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -45,9 +46,9 @@ class Commands(click.Group):
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 def byway() -> None:
-    """Run Claude Code, and any other Anthropic client, by way of any model.
+    """Use any model with Claude Code and other clients of the Anthropic API.
 
-    `byway up` starts it; without a config file a small built-in model answers.
+    To start: byway up. Without a config file a small built-in model answers.
     """
 
 

@@ -1,214 +1,124 @@
-"""`byway models`."""
+"""`byway models`: which models clients can use, and the model files on this machine."""
 
 from __future__ import annotations
 
-import asyncio
 import os
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from byway import platform
-from byway.backends.vendors import VENDORS
 from byway.cli import client, localmodels
-from byway.cli.configfile import CONFIG, JSON, data_dir, find, read
-from byway.cli.output import print_table
+from byway.cli.alias import COLOURS, print_aliases
+from byway.cli.configfile import find, read
+from byway.cli.options import CONFIG, DATA_DIR, JSON, data_folder
+from byway.cli.output import note, print_json, print_table
 from byway.display import size
 
 if TYPE_CHECKING:
-    from byway.config import BackendSettings, Config
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from byway.admin.aliases import AliasInfo
+    from byway.admin.backends import BackendInfo, ModelInfo
+    from byway.admin.localmodels import LocalModel
     from byway.runtime import Runtime
+
+#: Where a file comes from, where its path is of less interest.
+_ORIGINS: Final = {"byway": "Byway", "lmstudio": "LM Studio", "ollama": "Ollama", "huggingface": "Hugging Face cache"}
 
 
 @click.group(invoke_without_command=True)
 @CONFIG
-@data_dir
+@DATA_DIR
 @JSON
 @click.pass_context
 def command(ctx: click.Context, file: str | None, folder: str | None, as_json: bool) -> None:
-    """Show what can be asked for, and who answers. Asks the backends themselves; Byway need not run."""
+    """List the models that clients can use; download, load and unload local ones. Without a subcommand: list.
+
+    Queries the backends itself, so Byway need not run.
+    """
     if ctx.invoked_subcommand is None:
-        _show(file, folder, as_json)
+        _list(file, folder, as_json)
 
 
 @command.command("list")
 @CONFIG
-@data_dir
+@DATA_DIR
 @JSON
-def listing(file: str | None, folder: str | None, as_json: bool) -> None:
-    """The same, which `byway models` alone shows too: models, aliases, and the model files on this machine."""
-    _show(file, folder, as_json)
+def list_command(file: str | None, folder: str | None, as_json: bool) -> None:
+    """List models, aliases, and the model files on this machine."""
+    _list(file, folder, as_json)
 
 
-for _one in (localmodels.add, localmodels.download, localmodels.load, localmodels.unload):
-    command.add_command(_one)
+for _command in (localmodels.add, localmodels.download, localmodels.load, localmodels.unload):
+    command.add_command(_command)
 
 
-def _show(file: str | None, folder: str | None, as_json: bool) -> None:
-    config = read(find(file, os.environ, folder))
-    from byway.runtime import Runtime
+def _list(file: str | None, folder: str | None, as_json: bool) -> None:
+    config, data = read(find(file, os.environ, folder)), data_folder(folder)
+    from byway.admin import aliases, backends
+    from byway.admin.localmodels import list_models
+    from byway.cli.snapshot import query_backends
 
-    async def ask() -> dict[str, Any]:
-        runtime = Runtime(config)
-        try:
-            await runtime.refresh()
-            return await answers(runtime)
-        finally:
-            await runtime.close()
+    async def ask(runtime: Runtime) -> tuple[list[BackendInfo], list[AliasInfo]]:
+        return await backends.list_backends(runtime), aliases.list_aliases(runtime)
 
-    found = asyncio.run(ask())
-    data = platform.data_folder(folder, os.environ)
-    _told_by_it(found, data)
-    found["files"] = files(config, data)
+    listed, names = query_backends(config, data, ask)
+    listed = _with_memory(listed, data)
+    files = [model for model in list_models(data, config) if model.path]
     if as_json:
-        import json
-
-        click.echo(json.dumps(found, indent=2))
+        print_json({"backends": listed, "aliases": names, "files": files})
         return
-    rows: list[tuple[str, ...]] = [("MODEL", "BACKEND", "WINDOW", "STATE")]
-    rows += [(one["model"] or "-", one["backend"], _window(one), one["state"]) for one in found["targets"]]
-    print_table(rows)
-    for one in found["backends"]:
-        if one["message"]:
-            click.echo(f"{one['name']}: {one['message']}", err=True)
-    if any(one["model"] and not one["window"] for one in found["targets"]):
-        click.echo("Tell an unknown window in the config: models: [{id: NAME, window: TOKENS}]", err=True)
-    if found["aliases"]:
+    _print_models(listed)
+    if any(alias.targets for alias in names):
         click.echo()
-        print_table(
-            [("ALIAS", "TARGETS"), *((one["alias"], ", then ".join(one["targets"])) for one in found["aliases"])]
-        )
-    if found["files"]:
+        print_aliases([alias for alias in names if alias.targets])
+    if files:
         click.echo()
-        head = ("FILE", "SIZE", "QUANTISATION", "CONTEXT", "FROM")
-        print_table([head, *(_file_row(one) for one in found["files"])])
+        rows = [_file_row(model) for model in files]
+        print_table([("FILE", "SIZE", "QUANTISATION", "CONTEXT", "FROM"), *rows])
 
 
-def _told_by_it(found: dict[str, Any], data: Path) -> None:
-    """How the models are that Byway runs itself: a running one knows better than what can be seen from here."""
+def _with_memory(listed: Sequence[BackendInfo], data: Path) -> list[BackendInfo]:
+    """The backends with the memory that the running Byway reports for local models."""
+    import msgspec
+
     url = client.address(data)
-    told = client.report(url) if url else None
-    for one in found["backends"] if told else ():
-        live = client.backend(told, one["name"]) if told and VENDORS[one["type"]].managed else None
-        if live is not None:
-            one |= {"state": live.get("state"), "message": live.get("message", ""), "memory": live.get("memory")}
-            for target in found["targets"]:
-                if target["backend"] == one["name"]:
-                    target["state"] = one["state"]
+    report = client.report(url) if url else None
+    result = []
+    for backend in listed:
+        known = client.backend(report, backend.name) if report and backend.managed else None
+        memory = known.get("memory") if known else None
+        result.append(msgspec.structs.replace(backend, memory=memory) if isinstance(memory, int) else backend)
+    return result
 
 
-def files(config: Config, folder: Path) -> list[dict[str, Any]]:
-    """The model files on this machine, ready for JSON; `problem` says why one cannot be loaded."""
-    from byway.local import gguf, library
+def _print_models(listed: Sequence[BackendInfo]) -> None:
+    rows: list[tuple[str, ...]] = [("MODEL", "BACKEND", "CONTEXT", "STATE")]
+    for backend in listed:
+        names = [(model.name, _window(model)) for model in backend.models] or [("-", "-")]
+        rows += [(name, backend.name, window, backend.state) for name, window in names]
 
-    told = []
-    loaded = {one.path: one.name for one in config.backends if one.path}
-    for one in library.find_models(folder, os.environ, paths=config.local_models.paths):
-        about: dict[str, Any] = {
-            "name": one.name,
-            "path": str(one.path),
-            "size": one.size,
-            "parts": one.parts,
-            "origin": one.origin,
-            "backend": loaded.get(str(one.path)),
-        }
-        try:
-            model = library.read_model_header(one.path)
-        except (gguf.InvalidFile, OSError) as error:
-            words = error.strerror if isinstance(error, OSError) else str(error)
-            told.append({**about, "problem": words or "cannot be read"})
-            continue
-        if model.loadable:
-            told.append(
-                {
-                    **about,
-                    "title": model.name,
-                    "architecture": model.architecture,
-                    "parameters": model.size,
-                    "quantisation": model.quantisation,
-                    "window": model.window,
-                    "template": model.template,
-                }
-            )
-    return told
+    def style(row: int, column: int, cell: str) -> str:
+        return click.style(cell, fg=COLOURS.get(cell)) if row and column == 3 else cell
+
+    print_table(rows, style)
+    for backend in listed:
+        if backend.message:
+            note(f"{backend.name}: {backend.message}{f' {backend.hint}' if backend.hint else ''}")
+    if any(model.window is None for backend in listed for model in backend.models):
+        note("To set an unknown context window in byway.yaml: models: [{id: NAME, window: TOKENS}]")
 
 
-def _file_row(one: dict[str, Any]) -> tuple[str, ...]:
-    origin = {"byway": "Byway", "lmstudio": "LM Studio", "ollama": "Ollama", "huggingface": "Hugging Face cache"}
-    where = origin.get(one["origin"], one["path"])
-    if "problem" in one:
-        return one["name"], size(one["size"]), "-", "-", f"{where}: {one['problem']}"
-    window = f"{one['window']:,}" if one["window"] else "-"
-    loaded = f" (loaded as {one['backend']})" if one["backend"] else ""
-    return one["name"], size(one["size"]), one["quantisation"] or "-", window, f"{where}{loaded}"
+def _window(model: ModelInfo) -> str:
+    """A context window with its source: `32,768 (backend)`."""
+    return "unknown" if model.window is None else f"{model.window:,} ({model.window_source})"
 
 
-def _window(target: dict[str, Any]) -> str:
-    """A window with its source: 32,768 (backend)."""
-    if target["window"]:
-        return f"{target['window']:,} ({target['window_source']})"
-    return "unknown" if target["model"] else "-"
-
-
-async def answers(runtime: Runtime) -> dict[str, Any]:
-    """Backends, targets and aliases of a runtime that has asked its backends, ready for JSON."""
-    from byway.problems import Problem
-
-    targets = []
-    backends = []
-    for live in runtime.backends.values():
-        models, window = live.models, None
-        state: str = live.state
-        message = live.message
-        if live.vendor.managed and state != "off":
-            # Its process belongs to `byway up`; all that can be said here is whether it could run.
-            state, message, window = _own(live.settings)
-        backends.append({"name": live.name, "type": live.vendor.name, "state": state, "message": message})
-        for model in models or (None,):
-            facts = live.registry.get(model) if model else None
-            known = facts is not None and facts.window is not None
-            targets.append(
-                {
-                    "backend": live.name,
-                    "model": model,
-                    "window": facts.window if facts and known else window,
-                    "window_source": facts.source if facts and known else "backend" if window else None,
-                    "tools": facts.tools if facts else None,
-                    "vision": facts.vision if facts else None,
-                    "state": state,
-                }
-            )
-    aliases = []
-    for alias, leads in runtime.aliases.items():
-        try:
-            places = (await runtime.route(alias, probe=True)).targets
-        except Problem:
-            places = ()
-        shown = [f"{place.backend}/{place.model}" for place in places]
-        aliases.append({"alias": alias, "targets": shown or list(leads)})
-    return {"backends": backends, "targets": targets, "aliases": aliases}
-
-
-def _own(settings: BackendSettings) -> tuple[str, str, int | None]:
-    """State, message and window of a model that Byway would run itself."""
-    from byway.local.supervisor import (
-        BUILTIN_WINDOW,
-        DEFAULT_WINDOW_LIMIT,
-        NotInstalled,
-        UnusableFile,
-        builtin_weights,
-        check_model_file,
-        require_engine,
-    )
-
-    try:
-        if settings.path:
-            require_engine()
-            own = min(check_model_file(Path(settings.path)).window or DEFAULT_WINDOW_LIMIT, DEFAULT_WINDOW_LIMIT)
-        else:
-            builtin_weights()
-            own = BUILTIN_WINDOW
-    except (NotInstalled, UnusableFile) as error:
-        return "failed", str(error), None
-    return "ready", "starts with `byway up`", settings.window or own
+def _file_row(model: LocalModel) -> tuple[str, ...]:
+    origin: Any = _ORIGINS.get(model.origin, model.path)
+    if model.problem:
+        return model.name, size(model.size), "-", "-", f"{origin}: {model.problem}"
+    loaded = f" (loaded as {', '.join(model.backends)})" if model.backends else ""
+    window = f"{model.window:,}" if model.window else "-"
+    return model.name, size(model.size), model.quantisation or "-", window, f"{origin}{loaded}"

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from byway.cli.configfile import data_dir, find, read
+from byway.cli.configfile import find, read
+from byway.cli.options import CONFIG, DATA_DIR, JSON
 from byway.cli.output import Failure, Misuse
 from byway.providers.registry import PROVIDERS
 
@@ -29,7 +30,7 @@ _ADVICE = {
 
 @click.command()
 @click.argument("query")
-@click.option("--config", "file", metavar="FILE", help="The config file. [default: $BYWAY_CONFIG, else the user's own]")
+@CONFIG
 @click.option("--provider", type=click.Choice(tuple(PROVIDERS)), help="Ask this one only. [default: as configured]")
 @click.option("--count", type=click.IntRange(1, 20), help="So many results. [default: as configured]")
 @click.option(
@@ -44,8 +45,8 @@ _ADVICE = {
     "--block", "--blocked-domain", "blocked", multiple=True, metavar="DOMAIN", help="Not from this; may be given again."
 )
 @click.option("--freshness", type=click.Choice(("day", "week", "month", "year")), help="Nothing that is older.")
-@data_dir
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@DATA_DIR
+@JSON
 def command(
     query: str,
     file: str | None,

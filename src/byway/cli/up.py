@@ -1,4 +1,4 @@
-"""`byway up`: starts the service and says what to do with it."""
+"""`byway up`: starts Byway and prints how to use it."""
 
 from __future__ import annotations
 
@@ -16,48 +16,53 @@ import click
 
 from byway import __version__, logs, platform
 from byway.cli.client import ADDRESS, SOCKET
-from byway.cli.configfile import ConfigSource, data_dir, find, left_out, read, warnings
-from byway.cli.output import Failure
+from byway.cli.configfile import ConfigSource, find, ignored_file, read, warnings
+from byway.cli.options import CONFIG, DATA_DIR, data_folder
+from byway.cli.output import Failure, note
+from byway.display import count
 
 if TYPE_CHECKING:
     from byway.admin.services import AdminServices
-    from byway.cli.welcome import Facts
+    from byway.cli.welcome import StartReport
     from byway.config import Config
     from byway.runtime import Runtime
     from byway.server.lifecycle import Service
     from byway.server.listeners import Listener
     from byway.store import Store
 
-#: Seconds that the welcome waits for backends to say what they serve; Byway serves meanwhile.
-_PATIENCE: Final = 2.0
+#: Seconds for which the start text waits for backends to list their models. Byway already serves meanwhile.
+_BACKEND_WAIT: Final = 2.0
 _TICK: Final = 0.1
 
 
 @click.command()
-@click.option("--config", "file", metavar="FILE", help="The config file. [default: $BYWAY_CONFIG, else the user's own]")
+@CONFIG
 @click.option("--host", metavar="HOST", help="Listen at this address instead of the config's. [default: 127.0.0.1]")
-@click.option("--port", type=click.IntRange(0, 65535), help="Listen at this port; 0: any free one. [default: 38080]")
-@click.option("--insecure", is_flag=True, help="Let other machines in without a key.")
-@data_dir
-@click.option("--no-model", is_flag=True, help="Run no models: neither the built-in one nor others.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Listen at this port; 0: any free port. [default: 38080]")
+@click.option("--insecure", is_flag=True, help="Accept clients from other machines without a key.")
+@DATA_DIR
+@click.option("--no-model", is_flag=True, help="Run no local models, the built-in one included.")
 def command(
     file: str | None, host: str | None, port: int | None, insecure: bool, folder: str | None, no_model: bool
 ) -> None:
-    """Start Byway, and say how to use it. Ctrl-C ends it once running answers are out; a second one ends it at once."""
+    """Start Byway, and print how to use it.
+
+    Ctrl-C finishes active requests, then stops Byway. A second Ctrl-C stops it at once.
+    """
     platform.ignore_hangup()
     source = find(file, os.environ, folder)
     source.wait_until_complete()
     config = read(source)
     for line in warnings(source, config):
-        click.echo(line, err=True)
+        note(line)
 
     logs.start(config.logging.level, config.logging.format, colour=platform.supports_colour(sys.stderr, os.environ))
     platform.prepare_server()
-    data = platform.data_folder(folder, os.environ)
-    with _held(data), _opened(data) as store:
+    data = data_folder(folder)
+    with _lock(data), _open_store(data) as store:
         stored = store.key_records()
         if config.api_keys.mode == "permissive" and stored:
-            click.echo("warning: api_keys.mode is permissive although there are keys: anyone may use Byway", err=True)
+            note("warning: there are keys, but api_keys.mode is permissive: anyone can use this Byway without a key")
         addresses = _addresses(config, host, port)
         from byway.access.keys import key_required
         from byway.server import listeners as listening
@@ -71,48 +76,46 @@ def command(
             )
         except listening.ListenError as error:
             raise Failure(str(error)) from None
-        _tell_others(data, listeners, config.server.root_path)
+        _write_address(data, listeners, config.server.root_path)
         own = listening.owner_socket(data / SOCKET)
         with asyncio.Runner(loop_factory=platform.loop_factory()) as runner:
-            again = runner.run(
+            is_restarting = runner.run(
                 _serve(config, source, listeners, own, notes, data, store, insecure=insecure, no_model=no_model)
             )
-    if again:
+    if is_restarting:
         logs.flush()
         platform.restart_process(sys.argv[1:])
 
 
 @contextlib.contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """Have the data folder for this process alone, or end the command."""
+def _lock(folder: Path) -> Iterator[None]:
+    """Lock the data folder for this process, or end the command."""
     try:
         remark = platform.close_to_others(platform.private_folder(folder))
         if remark:
-            click.echo(f"warning: {remark}", err=True)
+            note(f"warning: {remark}")
         with platform.lock_folder(folder):
             yield
-    except platform.UnsafeFile as error:
-        raise Failure(str(error)) from None
-    except platform.FolderLocked as error:
+    except (platform.UnsafeFile, platform.FolderLocked) as error:
         raise Failure(str(error)) from None
     except OSError as error:
         if error.filename is None or not str(error.filename).startswith(str(folder)):
             raise
         raise Failure(
-            f"{error.filename} cannot be used: {error.strerror}. Name another folder for Byway's data: --data-dir DIR"
+            f"{error.filename} cannot be used: {error.strerror}. Name another data folder: --data-dir DIR"
         ) from None
 
 
-def _tell_others(folder: Path, listeners: Sequence[Listener], root: str) -> None:
-    """Write down where other commands find this Byway; what is there of an earlier one must not lead elsewhere."""
-    tcp = next((one for one in listeners if one.port is not None), None)
+def _write_address(folder: Path, listeners: Sequence[Listener], root: str) -> None:
+    """Write the URL for other commands into the data folder. Without a TCP address the file is emptied: it may be an old one."""
+    tcp = _tcp(listeners)
     with contextlib.suppress(OSError):
         platform.write_private(folder / ADDRESS, f"{_base(tcp, root)}\n".encode() if tcp else b"")
 
 
 @contextlib.contextmanager
-def _opened(folder: Path) -> Iterator[Store]:
-    """The store, or the end of the command."""
+def _open_store(folder: Path) -> Iterator[Store]:
+    """The store. A failure ends the command."""
     from byway.store import Store, StoreError
 
     try:
@@ -128,7 +131,8 @@ def _addresses(config: Config, host: str | None, port: int | None) -> tuple[str,
         return config.server.bind_address
     from byway.config import listen
 
-    first = next((place for place in map(listen, config.server.bind_address) if not isinstance(place, str)), None)
+    parsed = map(listen, config.server.bind_address)
+    first = next((address for address in parsed if not isinstance(address, str)), None)
     host = host or (first[0] if first else "127.0.0.1")
     port = port if port is not None else (first[1] if first else 38080)
     address = f"[{host.strip('[]')}]:{port}" if ":" in host else f"{host}:{port}"
@@ -151,7 +155,7 @@ async def _serve(
     insecure: bool,
     no_model: bool,
 ) -> bool:
-    """Serve until the end; True when the process is to begin anew."""
+    """Serve until Byway stops. Returns True when the process has to restart."""
     from byway.admin.services import AdminServices
     from byway.config.file import ConfigFile
     from byway.gateway import Gateway
@@ -172,21 +176,21 @@ async def _serve(
         else lambda settings, tell: ModelProcess(settings.names[0], folder, tell, process_options(settings)),
     )
 
-    filing = ConfigFile(source.path, source.check, store, folder)
-    services = gateway.admin = AdminServices(folder, filing, store, reload=service.reload, restart=service.restart)
-    tcp = next((one for one in listeners if one.port is not None), None)
+    config_file = ConfigFile(source.path, source.check, store, folder)
+    services = gateway.admin = AdminServices(folder, config_file, store, reload=service.reload, restart=service.restart)
+    tcp = _tcp(listeners)
     services.base = _base(tcp, config.server.root_path) if tcp else None
-    services.addresses = tuple(str(one) for one in listeners)
+    services.addresses = tuple(map(str, listeners))
     services.socket = own.host if own else ""
 
     async def welcome() -> None:
-        where = ", ".join(_shown(one) for one in listeners if one.host != services.socket)
-        _print(f"Byway {__version__} listens at {where}", bold=True)
+        addresses = ", ".join(_shown(listener) for listener in listeners if listener.host != services.socket)
+        _print(f"Byway {__version__} listens at {addresses}", bold=True)
         await _settle(service)
-        from byway.cli.welcome import welcome as lines
+        from byway.cli.welcome import welcome as start_text
 
-        for line in lines(await _facts(service, source, notes, services)):
-            _print(f"  {line.text}" if line.text else "", **_LOOKS.get(line.kind, {}))
+        for line in start_text(await _report(service, source, notes, services)):
+            _print(f"  {line.text}" if line.text else "", **_STYLES.get(line.kind, {}))
         _print("")
         _print("Ctrl-C stops Byway." if platform.is_terminal(sys.stdout) else "Ready.", dim=True)
 
@@ -197,7 +201,7 @@ async def _serve(
     return service.restarting
 
 
-_LOOKS: Final[dict[str, dict[str, bool | str]]] = {
+_STYLES: Final[dict[str, dict[str, bool | str]]] = {
     "head": {"bold": True},
     "good": {"fg": "green"},
     "bad": {"fg": "yellow"},
@@ -206,38 +210,38 @@ _LOOKS: Final[dict[str, dict[str, bool | str]]] = {
 }
 
 
-def _print(text: str, **looks: bool | str) -> None:
+def _print(text: str, **style: bool | str) -> None:
     colour = platform.supports_colour(sys.stdout, os.environ)
-    click.echo(click.style(text, **looks) if colour and text and looks else text)  # type: ignore[arg-type]
+    click.echo(click.style(text, **style) if colour and text and style else text)  # type: ignore[arg-type]
 
 
 async def _settle(service: Service) -> None:
-    """Wait until local models are loaded or have failed, and other backends have answered or had their time."""
-    began = time.monotonic()
+    """Wait until local models have loaded or failed, and for a moment until other backends have answered."""
+    started = time.monotonic()
     if service.models:
-        with _progress("Loading the local model" + ("s" if len(service.models) > 1 else "")) as show:
+        with _progress(f"Loading {count(len(service.models), 'local model')}") as show:
             while not service.models.settled and not service.stopping.is_set():
-                show(time.monotonic() - began)
+                show(time.monotonic() - started)
                 await asyncio.sleep(_TICK)
-    while time.monotonic() - began < _PATIENCE and not service.stopping.is_set():
-        if all(state != "unknown" for _, state, _ in service.gateway.runtime.statuses()):
+    while time.monotonic() - started < _BACKEND_WAIT and not service.stopping.is_set():
+        if all(status.state != "unknown" for status in service.gateway.runtime.statuses()):
             break
         await asyncio.sleep(_TICK)
 
 
 @contextlib.contextmanager
-def _progress(what: str) -> Iterator[Callable[[float], None]]:
-    """Shows how long something takes: on a terminal one line that is written again and again and then removed."""
+def _progress(text: str) -> Iterator[Callable[[float], None]]:
+    """Show how long something takes. On a terminal the line is rewritten in place and then removed."""
     if not platform.is_terminal(sys.stdout):
-        _print(what)
+        _print(text)
         yield lambda seconds: None
         return
 
     def show(seconds: float) -> None:
-        click.echo(f"\r  {what} ... {seconds:.1f} s ", nl=False)
+        click.echo(f"\r  {text} ... {seconds:.1f} s ", nl=False)
 
     def clear(level: int = logging.INFO) -> bool:
-        click.echo(f"\r{'':<{len(what) + 20}}\r", nl=False)
+        click.echo(f"\r{'':<{len(text) + 20}}\r", nl=False)
         return level > logging.INFO
 
     # The progress line and the welcome report success; a warning must not be written behind the progress line.
@@ -248,56 +252,57 @@ def _progress(what: str) -> Iterator[Callable[[float], None]]:
             clear()
 
 
-async def _facts(service: Service, source: ConfigSource, notes: Sequence[str], services: AdminServices) -> Facts:
-    """What the welcome has to know, from the runtime as it is now and the servers found on this machine."""
-    from byway.admin.exports import answering
-    from byway.cli.welcome import Answerer, Facts
-    from byway.local.discovery import discover as servers
+async def _report(service: Service, source: ConfigSource, notes: Sequence[str], services: AdminServices) -> StartReport:
+    """What the start text shows, from the runtime as it is now and the model servers on this machine."""
+    from byway.admin.exports import client_setup
+    from byway.cli.welcome import BackendLine, StartReport
+    from byway.local.discovery import discover
 
     runtime = service.gateway.runtime
-    config = runtime.config
-    tcp = next((one for one in service.listeners if one.port is not None), None)
-    unix = next((one for one in service.listeners if one.port is None and one.host != services.socket), None)
-    answerers = tuple(
-        Answerer(live.name, live.vendor.title, live.state, live.message, live.models or ())
-        for live in runtime.backends.values()
+    tcp = _tcp(service.listeners)
+    unix = next(
+        (listener for listener in service.listeners if listener.port is None and listener.host != services.socket), None
     )
-    base = _base(tcp, config.server.root_path) if tcp else None
-    setup = await answering(runtime, base)
+    base = _base(tcp, runtime.config.server.root_path) if tcp else None
     used = {
-        (one.settings.url or one.vendor.url or "").replace("localhost", "127.0.0.1")
-        for one in runtime.backends.values()
+        (backend.settings.url or backend.vendor.url or "").replace("localhost", "127.0.0.1")
+        for backend in runtime.backends.values()
     }
-    found = [
-        one for one in await servers() if one.url not in used and not one.url.endswith(f":{tcp.port if tcp else ''}")
+    own_port = f":{tcp.port}" if tcp else None
+    servers = [
+        server
+        for server in await discover()
+        if server.url not in used and not (own_port and server.url.endswith(own_port))
     ]
-    odd = left_out(source)
-    where = _home(source.path)
-    return Facts(
-        url=base,
+    ignored = ignored_file(source)
+    path = _short(source.path)
+    return StartReport(
+        setup=await client_setup(runtime, base),
         socket=unix.host if unix else None,
-        config=where if source.there else f"none, so the built-in model answers; yours would be {where}",
-        config_file=where,
-        answerers=answerers,
-        ask=setup.ask,
-        main=setup.main,
-        claude=setup.claude,
-        window=setup.window,
-        official=setup.official,
-        builtin=setup.builtin,
-        keys=_keys(runtime),
-        found=tuple(found),
-        notes=(*notes, *((odd,) if odd else ())),
+        config=path if source.there else f"none, so the built-in model answers; to configure Byway, create {path}",
+        config_file=path,
+        backends=tuple(
+            BackendLine(backend.name, backend.vendor.title, backend.state, backend.message, backend.models or ())
+            for backend in runtime.backends.values()
+        ),
+        keys=_key_names(runtime),
+        servers=tuple(servers),
+        notes=(*notes, *((ignored,) if ignored else ())),
         page=f"{base}/login?token={services.logins.link()}" if base else "",
     )
 
 
-def _keys(runtime: Runtime) -> tuple[str, ...] | None:
-    """What the keys are called of which one is asked for; None when none is."""
+def _key_names(runtime: Runtime) -> tuple[str, ...] | None:
+    """The names of the keys that are accepted; None when no key is required."""
     if not runtime.keyring.blocking:
         return None
     configured = (key.id for key in runtime.config.api_keys.api_keys if key.enabled)
     return (*configured, *(key.name for key in runtime.stored if not key.revoked))
+
+
+def _tcp(listeners: Sequence[Listener]) -> Listener | None:
+    """The first listener with a TCP port."""
+    return next((listener for listener in listeners if listener.port is not None), None)
 
 
 def _shown(listener: Listener) -> str:
@@ -310,8 +315,8 @@ def _base(listener: Listener, root: str) -> str:
     return f"http://{listener._replace(host=anywhere.get(listener.host, listener.host))}{root}"
 
 
-def _home(path: Path) -> str:
-    """A path as people write it."""
+def _short(path: Path) -> str:
+    """A path, with `~` for the home folder."""
     with contextlib.suppress(ValueError, RuntimeError):
         return str(Path("~") / path.relative_to(Path.home()))
     return str(path)

@@ -111,7 +111,7 @@ async def check(context: RequestContext, body: VerifyRequest) -> Verdict:
 
 async def variables(context: RequestContext) -> ClaudeCodeExports:
     """Return the environment variables for Claude Code, in the syntax of each shell."""
-    setup = await exports.answering(context.runtime, context.gateway.services.base)
+    setup = await exports.client_setup(context.runtime, context.gateway.services.base)
     pairs = exports.variables(setup)
     return ClaudeCodeExports(dict(pairs), exports.launch(setup), {name: make(pairs) for name, _, make in exports.FORMS})
 

@@ -205,7 +205,7 @@ async def again(context: RequestContext) -> None:
 
 async def _endpoint(context: RequestContext) -> dict[str, Any]:
     runtime = context.runtime
-    setup = await exports.answering(runtime, context.gateway.services.base)
+    setup = await exports.client_setup(runtime, context.gateway.services.base)
     pairs = exports.variables(setup)
     return {
         "answers": standing(runtime, setup.backend) if setup.backend else ("bad", "nobody answers"),
@@ -323,7 +323,7 @@ async def _applied(context: RequestContext, said: Said) -> None:
             hint = (
                 f"Verified: {verdict.model} answered in {verdict.ms:,.0f} ms."
                 if verdict.good
-                else f"{verdict.said}. {verdict.hint}"
+                else f"{verdict.summary}. {verdict.hint}"
             )
             said = Said("good" if verdict.good else "warn", said.text, f"{said.hint} {hint}".strip())
     await _card(context, "quick", said)

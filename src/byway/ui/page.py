@@ -312,6 +312,8 @@ def failed(context: RequestContext, problem: Problem) -> Said:
     """A Problem in the words of the page."""
     scrub = context.runtime.scrubber.scrub
     first, _, rest = scrub(problem.message).partition("\n")
+    if problem.facts.get("field") == "accept_file":
+        first += " Tick the box below to accept a file that only you can read."
     conflicts = problem.facts.get("conflicts")
     found = msgspec.json.decode(conflicts) if isinstance(conflicts, str) else []
     return Said("bad", first, lines=tuple(rest.splitlines()), conflicts=tuple(found))

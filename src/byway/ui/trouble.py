@@ -131,7 +131,12 @@ async def _answers(context: RequestContext) -> Check:
             "/#endpoint",
         )
     return Check(
-        "bad", verdict.said, title, verdict.why, verdict.hint, "/#endpoint" if verdict.layer != "model" else "/#quick"
+        "bad",
+        verdict.summary,
+        title,
+        verdict.message,
+        verdict.hint,
+        "/#endpoint" if verdict.layer != "model" else "/#quick",
     )
 
 
