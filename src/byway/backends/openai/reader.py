@@ -442,6 +442,8 @@ class ChatReader:
                 if choice.index:
                     return False
         delta = choice.delta
+        if delta is None and self._whole is not None:
+            delta = choice.message
         if choice.finish_reason:
             if choice.message is not None and not self._holds and not self._text_length and not self._other_length:
                 # Some servers end a stream with the whole message, which counts where no pieces came.
@@ -461,7 +463,7 @@ class ChatReader:
 
     def _repaired_chunk(self, data: bytes, name: str) -> ChatChunk:
         """A chunk that is not valid JSON: an error in plain text, or text that was cut within a character."""
-        if name == "error":
+        if name == "error" and not data.lstrip().startswith(b"{"):
             return ChatChunk(error=data.decode(errors="replace"))
         joined, self._half = _joined(data, self._half)
         try:
