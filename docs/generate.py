@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
 
 from byway.backends.vendors import VENDORS
-from byway.config.settings import Config, Note, notes
+from byway.config.notes import Note, notes
+from byway.config.settings import Config
 
 PAGE = Path(__file__).with_name("config.md")
 

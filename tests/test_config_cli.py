@@ -171,7 +171,7 @@ def test_set_prints_the_old_value_and_the_consequences(place: Place) -> None:
     assert (changed["before"], changed["value"]) == (["127.0.0.1:38080"], ["127.0.0.1:4000"])
     assert changed["restart"] == ["server.bind_address"] and changed["changed"] and changed["running"] is False
     warned = place("config", "set", "backends.work.api_key", "${NO_SUCH_KEY_1}")
-    assert "backend 'work' is off" in warned.stderr and "${NO_SUCH_KEY_1}" in warned.stdout
+    assert "backend 'work' is disabled" in warned.stderr and "${NO_SUCH_KEY_1}" in warned.stdout
     again = place("config", "set", "timeouts.drain", "1")
     assert "NO_SUCH_KEY_1" not in again.stderr, "what was so before is no news"
     added = place("config", "set", "--append", "backends", "{type: lmstudio}")

@@ -19,7 +19,7 @@ from byway.backend import PROTOCOLS
 from byway.backends.protocol import BackendProtocol
 from byway.backends.vendors import VENDORS, ProtocolName
 from byway.config import Config
-from byway.config.settings import notes
+from byway.config.notes import notes
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src"
@@ -34,7 +34,23 @@ PURE = (
     "byway.backends",
     "byway.pipeline.forced",
     "byway.routing",
-    *(f"byway.config.{name}" for name in ("settings", "document", "reading", "editing", "paths", "validators")),
+    *(
+        f"byway.config.{name}"
+        for name in (
+            "settings",
+            "notes",
+            "planned",
+            "document",
+            "reading",
+            "editing",
+            "masking",
+            "paths",
+            "restrictions",
+            "secretuses",
+            "validators",
+            "watch",
+        )
+    ),
     "byway.problems",
     "byway.secrets.names",
     "byway.urls",
@@ -104,7 +120,7 @@ PYTHON = [
 ]
 #: Module-level collections that grow, and what bounds them.
 BOUNDED = {
-    "byway.config.settings._NOTES": "one entry for each class of settings",
+    "byway.config.notes._NOTES": "one entry for each class of settings",
     "byway.backends.openai.toolformats._cache": "cleared at its limit",
     "byway.backends.openai.tools._converted": "cleared at its limit",
     "byway.backends.openai.toolparser._pattern": "one entry for each set of marks in the code",
@@ -250,11 +266,8 @@ VAGUE_NAMES_LEFT: frozenset[str] = frozenset(
         "src/byway/cli/verify.py",
         "src/byway/cli/version.py",
         "src/byway/cli/welcome.py",
-        "src/byway/config/document.py",
         "src/byway/config/editing.py",
         "src/byway/config/paths.py",
-        "src/byway/config/reading.py",
-        "src/byway/config/settings.py",
         "src/byway/config/validators.py",
         "src/byway/fronts/chat.py",
         "src/byway/local/discovery.py",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import msgspec
 import pytest
 from growth import assert_linear
 
@@ -12,6 +14,7 @@ from byway.config import Config, ConfigError, load
 from byway.config.editing import Append, Edit, Remove, Set
 from byway.config.editing import edit as apply
 from byway.config.file import ConfigFile
+from byway.config.notes import Note, notes
 from byway.config.restrictions import is_allowed_variable, restricted_problems, unbound_secrets
 from byway.store import Store
 
@@ -243,3 +246,28 @@ def test_time_to_check_a_change_grows_linearly_with_the_config() -> None:
 
     assert_linear(trees, lambda pair: restricted_problems(*pair, lambda path: True), size=100)
     assert_linear(trees, lambda pair: unbound_secrets(*pair), size=100)
+
+
+def test_settings_that_name_files_or_take_variables_are_marked() -> None:
+    """A new setting with a file, a secret or a URL is restricted when its Note says what it is."""
+
+    def marked(struct: type[msgspec.Struct], path: str = "") -> Iterator[tuple[str, Note]]:
+        for field in msgspec.structs.fields(struct):
+            note = notes(struct).get(field.name)
+            if note is None or note.internal:
+                continue
+            yield f"{path}{field.encode_name}", note
+            for inner in structs(field.type):
+                yield from marked(inner, f"{path}{field.encode_name}.")
+
+    def structs(kind: Any) -> Iterator[type[msgspec.Struct]]:
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+            yield kind
+        for part in get_args(kind):
+            yield from structs(part)
+
+    for path, note in marked(Config):
+        named = path.rpartition(".")[2]
+        is_file = named.endswith("_file") or named in ("ca", "cert", "prompts_dir") or path.endswith("tls.key")
+        assert note.file == is_file, path
+        assert note.variables == (note.format in ("secret", "url", "proxy") or named == "headers"), path

@@ -395,7 +395,9 @@ def test_a_missing_variable_turns_off_its_own_provider_only() -> None:
         config = load(json.dumps({"web_search": given}), {})
         assert config.web_search.enabled and search(config.web_search).provider == "searxng"
     assert [one.path for one in server.seen] == ["/search"]
-    assert [one.message for one in config.warnings] == ["NOT_SET is not set: search provider brave is off until it is"]
+    assert [one.message for one in config.warnings] == [
+        "NOT_SET is not set, so search provider brave is disabled. Set the variable"
+    ]
     assert not load(json.dumps({"web_search": {**given, "fallback": []}}), {}).web_search.enabled
     given = {"enabled": True, "provider": "searxng", "base_url": "${NOT_SET}"}
     assert not load(json.dumps({"web_search": given}), {}).web_search.enabled

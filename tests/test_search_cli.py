@@ -136,7 +136,7 @@ def test_with_local_only_nobody_elsewhere_is_asked(tmp_path: Path) -> None:
     file = tmp_path / "byway.yaml"
     file.write_text(json.dumps({"local_only": True, "web_search": {"provider": "brave", "api_key": KEY}}))
     done = CliRunner().invoke(byway, ["search", "rust", "--config", str(file)])
-    assert done.exit_code == 2 and "local_only is on" in done.stderr
+    assert done.exit_code == 2 and "local_only is set" in done.stderr
     with Provided() as server:
         one = {"provider": "searxng", "base_url": server.url}
         file.write_text(json.dumps({"local_only": True, "web_search": one}))

@@ -58,7 +58,7 @@ TABLE: Final[dict[Kind, Row]] = {
     # The backend does not know the model that the config names for it: another target may.
     "model_not_found": Row(404, "not_found_error", "operator", failover=True),
     "method": Row(405, "invalid_request_error", "client"),
-    # The page, or a program, has changed what somebody else had changed meanwhile.
+    # The page, or a program, has changed what somebody else had changed since it was loaded.
     "stale": Row(412, "invalid_request_error", "client", retry=False),
     "too_large": Row(413, "request_too_large", "client"),
     "misdirected": Row(421, "permission_error", "client", retry=False),

@@ -222,13 +222,15 @@ model_aliases:
         page.locator("#edit").get_by_role("button", name="Save").click()
         expect(page.locator("#edit").get_by_role("alert")).to_contain_text("no name of a variable")
         assert "pasted" not in page.content()
-        field(page, "edit", "key").fill("LAB_KEY")
+        field(page, "edit", "key").fill("BYWAY_LAB_KEY")
         field(page, "edit", "models").fill("qwen3:8b 8192")
         page.locator("#edit").get_by_role("button", name="Save").click()
-        expect(row(page, "lab")).to_contain_text("LAB_KEY is not set")
-        assert "# the big one" in settings(gateway) and "api_key: ${LAB_KEY}" in settings(gateway).replace('"', "")
+        expect(row(page, "lab")).to_contain_text("BYWAY_LAB_KEY is not set")
+        assert "# the big one" in settings(gateway) and "api_key: ${BYWAY_LAB_KEY}" in settings(gateway).replace(
+            '"', ""
+        )
         row(page, "lab").get_by_role("link", name="Edit lab").click()
-        assert field(page, "edit", "key").input_value() == "${LAB_KEY}"
+        assert field(page, "edit", "key").input_value() == "${BYWAY_LAB_KEY}"
         field(page, "edit", "key").fill("")
         page.locator("#edit").get_by_role("button", name="Save").click()
         expect(page.locator("#edit")).to_contain_text("lab is saved")
@@ -261,7 +263,7 @@ def test_what_somebody_else_changed_is_not_lost(page: Page, browsing: Browsing, 
         expect(other.locator("#edit")).to_contain_text("one is saved")
         field(page, "edit", "models").fill("local\nqwen3:8b")
         page.locator("#edit").get_by_role("button", name="Save").click()
-        expect(page.locator("#edit").get_by_role("alert")).to_contain_text("changed meanwhile")
+        expect(page.locator("#edit").get_by_role("alert")).to_contain_text("changed since it was loaded")
         assert "phi4" in settings(gateway)
         # What was typed is still there, and saved over it by whoever has seen that.
         page.locator("#edit").get_by_role("button", name="Save").click()

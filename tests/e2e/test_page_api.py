@@ -106,7 +106,7 @@ def test_scopes_and_ends_of_keys(page: Page, gateway: Gateway) -> None:
     card(page, "keys").get_by_label("Name").fill("Gone already")
     card(page, "keys").get_by_label("Ends").fill("2020-01-01")
     press(card(page, "keys"), "Create")
-    expect(card(page, "keys").locator("> .said")).to_contain_text(re.compile("past|end|ago", re.I))
+    expect(card(page, "keys").locator("> .said")).to_contain_text(re.compile("past|expire|ago", re.I))
     card(page, "keys").get_by_label("Name").fill("Reader")
     press(card(page, "keys"), "Create")
     for scope in ("read", "write", "files"):
@@ -229,7 +229,7 @@ def test_versions_are_looked_at_and_taken_back(page: Page, gateway: Gateway) -> 
     page.get_by_role("link", name="2", exact=True).click()
     gateway.write(json.loads(before) | {"logging": {"level": "warning"}})
     page.get_by_role("button", name="Roll back to this version").click()
-    expect(page.get_by_text("The config was changed meanwhile")).to_be_visible()
+    expect(page.get_by_text("The config was changed since it was loaded")).to_be_visible()
     assert "warning" in gateway.file.read_text()
 
 

@@ -194,7 +194,9 @@ def test_what_a_provider_says_is_shown(page: Page, server: Scripted) -> None:
 
 
 def test_a_variable_of_another_name(page: Page, server: Scripted, provider: Provided) -> None:
-    with Gateway(config(server, web_search=at(provider)), environ={**NONE, "MY_SEARCH_KEY": KEY}) as gateway:
+    with Gateway(
+        config(server, web_search=at(provider)), environ={**NONE, "MY_SEARCH_KEY": KEY, "BYWAY_MY_SEARCH_KEY": KEY}
+    ) as gateway:
         login(page, gateway)
         search(page).get_by_label("Search the web for models").check()
         search(page).get_by_label("An environment variable of another name").check()
@@ -203,9 +205,13 @@ def test_a_variable_of_another_name(page: Page, server: Scripted, provider: Prov
         search(page).get_by_label("Search the web for models").check()
         search(page).get_by_label("An environment variable of another name").check()
         search(page).get_by_role("textbox", name="Variable").fill("MY_SEARCH_KEY")
+        expect(save(page)).to_contain_text("MY_SEARCH_KEY cannot be named through the page")
+        search(page).get_by_label("Search the web for models").check()
+        search(page).get_by_label("An environment variable of another name").check()
+        search(page).get_by_role("textbox", name="Variable").fill("BYWAY_MY_SEARCH_KEY")
         expect(save(page)).to_contain_text("Saved")
         expect(try_it(page)).to_contain_text("2 results")
-        assert "${MY_SEARCH_KEY}" in gateway.file.read_text() and KEY not in sources(page, gateway)
+        assert "${BYWAY_MY_SEARCH_KEY}" in gateway.file.read_text() and KEY not in sources(page, gateway)
 
 
 def test_a_secret_is_replaced_while_a_stream_runs(page: Page, server: Scripted, tmp_path: Path) -> None:

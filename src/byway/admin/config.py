@@ -13,8 +13,9 @@ from byway.admin.errors import invalid
 from byway.config import Config, ConfigError, ConfigProblem, static_changes
 from byway.config.editing import Edit, meaning, value_at
 from byway.config.file import ConfigChanged, ConfigFile, SaveResult
+from byway.config.notes import masked
 from byway.config.paths import new_warnings
-from byway.config.settings import BUILTIN, masked
+from byway.config.settings import BUILTIN
 
 #: How often a change is computed again when another process changes the same list at the same time.
 _TRIES: Final = 5

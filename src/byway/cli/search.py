@@ -73,7 +73,7 @@ def command(
     for asked in settings.providers if config.local_only else ():
         if not asked.base_url or not validators.local(asked.base_url):
             raise Misuse(
-                f"local_only is on, and {asked.provider} is not provably on this machine or a private network."
+                f"local_only is set, and {asked.provider} is not certain to be on this machine or in a private network."
             )
     wanted = SearchQuery(query, count or settings.max_results, allowed, blocked, freshness=freshness)
     waiting = _Waiting()

@@ -1,6 +1,6 @@
-"""YAML text -> a tree that knows its lines, or complaints. What the values mean is not known here.
+"""Parses the YAML of a config into a tree with line numbers, or reports problems. Pure, and unaware of settings.
 
-Only what a config needs: one document, text keys, anchors and merge keys, no tags; bounded in depth and size.
+Supports what a config needs: one document, text keys, anchors and merge keys, but no tags. Depth and size are bounded.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from byway.config.settings import ConfigProblem
 MAX_CHARACTERS: Final = 512 << 10
 MAX_DEPTH: Final = 24
 MAX_VALUES: Final = 20_000
-"""How many values a config may have, those repeated by aliases included."""
+"""How many values a config may have, including those that aliases repeat."""
 
 
 class Node(msgspec.Struct):
-    """A value and the line where it begins. `plain`: text without quotes, which may mean a number, true or null."""
+    """A value and the line where it starts. `plain`: text without quotes, which can be a number, true or null."""
 
     line: int
     value: str | list[Node] | dict[str, Node]
     plain: bool = False
     lines: dict[str, int] = {}
-    """Of a mapping: the line of each key."""
+    """The line of each key of a mapping."""
 
     @property
     def null(self) -> bool:
@@ -56,55 +56,57 @@ def read(text: str) -> tuple[Node | None, list[ConfigProblem]]:
     """The tree of a YAML text (None: it is empty) and complaints about keys. Raises Unreadable."""
     if len(text) > MAX_CHARACTERS:
         raise YamlError(None, f"the file is longer than {MAX_CHARACTERS >> 10} KiB")
-    if strange := re.search("[\ud800-\udfff]", text):
-        raise YamlError(text.count("\n", 0, strange.start()) + 1, "this is not UTF-8 text")
+    if surrogate := re.search("[\ud800-\udfff]", text):
+        raise YamlError(text.count("\n", 0, surrogate.start()) + 1, "the text is not UTF-8")
     composer = _Composer(text)
     try:
         return composer.document(), composer.problems
     except MarkedYAMLError as error:
         ended = error.context_mark and error.problem_mark and error.problem_mark.index >= len(text.rstrip())
         mark = error.context_mark if ended else error.problem_mark or error.context_mark
-        raise YamlError(mark.line + 1 if mark else None, _say(error, text)) from None
+        raise YamlError(mark.line + 1 if mark else None, _reason(error)) from None
     except YAMLError as error:
         position = getattr(error, "position", None)
         line = text.count("\n", 0, position) + 1 if isinstance(position, int) else None
-        raise YamlError(line, "there is a character here that YAML does not allow") from None
+        raise YamlError(line, "there is a character that YAML does not allow") from None
     except (ArithmeticError, AssertionError, AttributeError, IndexError, TypeError, ValueError):
-        # The scanner lets a few of its own slips through, such as an escape beyond Unicode.
-        raise YamlError(composer.line, "this cannot be read as YAML") from None
+        # Some errors of the scanner are not YAMLErrors, such as an escape beyond Unicode.
+        raise YamlError(composer.line, "this is not valid YAML") from None
 
 
-def _say(error: MarkedYAMLError, text: str) -> str:
-    """What is wrong, in YAML's words, with none of the file's text: it may be a secret."""
-    problem = str(error.problem or error.context or "this cannot be read as YAML")
+def _reason(error: MarkedYAMLError) -> str:
+    """Explain an error of the parser without quoting the file, which may contain a secret."""
+    problem = str(error.problem or error.context or "this is not valid YAML")
     if "\\t" in problem:
-        return "there is a tab here; YAML is indented with spaces"
+        return "there is a tab; indent YAML with spaces"
     if "mapping values are not allowed" in problem:
-        return 'there is a ":" too many here, or the indentation is wrong; text with ": " in it needs quotes'
+        return 'there is one ":" too many, or the indentation is wrong; text that contains ": " needs quotes'
     if "could not find expected ':'" in problem:
         return 'a key is not followed by ": "'
     if "<stream end>" in problem or "end of stream" in problem:
         started = error.context_mark
-        where = f" that begins in line {started.line + 1}" if started else ""
+        where = f" that starts in line {started.line + 1}" if started else ""
         return f"the file ends before the bracket, brace or quote{where} is closed"
     if "<block end>" in problem or "<document start>" in problem:
-        return "this line is not indented like the lines it belongs to, or the line above is not complete"
+        return "the indentation of this line does not match, or the line above is incomplete"
     if "expected ','" in problem:
         return "a comma or the closing bracket is missing before this"
-    # YAML says first what it expects, in its own words, and then what it found, in the file's.
+    # The parser's message names what it expected, and then quotes what the file has.
     problem = re.split(r",? but (?:found|got)|, got ", problem)[0]
-    return f"this is not YAML: {problem.partition(chr(39))[0].strip() if problem.startswith('found') else problem}"
+    return (
+        f"this is not valid YAML: {problem.partition(chr(39))[0].strip() if problem.startswith('found') else problem}"
+    )
 
 
 def shown_key(key: str) -> str:
-    """A key as a complaint may show it: nothing behind a colon or blank, where a forgotten space leaves the value."""
-    found = re.match(r"[\w.*@/\[\]-]{1,60}", key)
-    start = found[0] if found else ""
+    """Shorten a key for a problem. A missing space joins a key and its value, so what follows a colon or blank is cut."""
+    match = re.match(r"[\w.*@/\[\]-]{1,60}", key)
+    start = match[0] if match else ""
     return start if start == key else f"{start}…"
 
 
 class _Composer:
-    """Makes the tree out of the parser's events, which are made one by one: a bomb ends when a limit is reached."""
+    """Builds the tree from the parser's events as they come, so that a document that exceeds a limit is not parsed whole."""
 
     def __init__(self, text: str) -> None:
         self.problems: list[ConfigProblem] = []
@@ -121,7 +123,7 @@ class _Composer:
                 starts += 1
                 if starts > 1:
                     raise YamlError(
-                        event.start_mark.line + 1, "a second document begins here; a config is one document"
+                        event.start_mark.line + 1, "a second document starts here; a config is one document"
                     )
                 root = self._node(next(self._events), "", 1)
             elif isinstance(event, StreamEndEvent):
@@ -134,16 +136,14 @@ class _Composer:
         if self._count > MAX_VALUES:
             raise YamlError(line, f"there are more than {MAX_VALUES} values")
         if isinstance(event, AliasEvent):
-            found = self._anchors.get(event.anchor)
-            if found is None:
+            anchored = self._anchors.get(event.anchor)
+            if anchored is None:
                 raise YamlError(line, "an alias (*name) has no anchor (&name) before it", path)
-            return found
+            return anchored
         if event.tag is not None and event.tag not in ("!", "tag:yaml.org,2002:str"):
-            raise YamlError(
-                line, "tags (!name) are not used in a config; put quotes around the text if it is text", path
-            )
+            raise YamlError(line, "tags (!name) are not supported; put quotes around it if it is text", path)
         if depth > MAX_DEPTH:
-            raise YamlError(line, f"values are nested more than {MAX_DEPTH} deep")
+            raise YamlError(line, f"values are nested more than {MAX_DEPTH} levels deep")
         if isinstance(event, ScalarEvent):
             node = Node(line, event.value, plain=event.style is None and event.tag is None)
         elif isinstance(event, SequenceStartEvent):
@@ -167,14 +167,14 @@ class _Composer:
             inside = f"{path}.{shown_key(name)}".lstrip(".")
             value = self._node(next(self._events), inside, depth + 1)
             if value.null:
-                # An empty value is where the next thing begins; a person looks for it at its key.
+                # The parser places an empty value where the next one starts; its line is that of its key.
                 value = Node(key.line, value.value, plain=True)
             if not isinstance(key.value, str):
-                self.problems.append(ConfigProblem(path, key.line, "a key has to be text, not a list or mapping"))
+                self.problems.append(ConfigProblem(path, key.line, "a key must be text, not a list or mapping"))
             elif key.plain and name == "<<":
                 merged += value.value if isinstance(value.value, list) else [value]
             elif name in own:
-                message = f"this key stands twice; the first is in line {lines[name]}"
+                message = f"this key is given twice; the first is in line {lines[name]}"
                 self.problems.append(ConfigProblem(inside, key.line, message))
             else:
                 own[name] = value

@@ -19,10 +19,11 @@ from byway.access.keys import weakened_access
 from byway.config.editing import Append, Edit, EditError, Remove, Set, edit, meaning, value_at
 from byway.config.editing import Path as SettingPath
 from byway.config.masking import MASK, Masked, Restored, mask_secrets, restore_secrets
+from byway.config.notes import SECRET_NAME
 from byway.config.reading import ConfigError
 from byway.config.restrictions import restricted_problems, unbound_secrets
 from byway.config.secretuses import secret_uses
-from byway.config.settings import SECRET_NAME, Config, ConfigProblem
+from byway.config.settings import Config, ConfigProblem
 from byway.secrets.names import Scrubber, mask
 from byway.store import ConfigVersion, Store, StoreError, etag
 

@@ -17,7 +17,8 @@ import msgspec
 
 from byway.config import document
 from byway.config.editing import Path, Value, flow, scalar
-from byway.config.settings import BUILTIN_ONLY, SECRET_NAME, BackendSettings, Config, ConfigProblem, Note, masked, notes
+from byway.config.notes import SECRET_NAME, Note, masked, notes
+from byway.config.settings import BUILTIN_ONLY, BackendSettings, Config, ConfigProblem
 from byway.secrets.names import variables_in
 
 _PLAIN: Final = Note("")

@@ -6,13 +6,12 @@ a secret that the file holds for another server.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from byway.backends.vendors import VENDORS
 from byway.config.editing import Path
-from byway.config.secretuses import Receiver, secret_uses
+from byway.config.secretuses import Receiver, Value, secret_uses, values
 from byway.config.settings import ConfigProblem
 from byway.providers.registry import PROVIDERS
 from byway.secrets.names import variables_in
@@ -27,16 +26,6 @@ _WELL_KNOWN: Final = frozenset(
         *(f"{name.upper()}_API_KEY" for name, provider in PROVIDERS.items() if provider.INFO.keyed),
     )
 )
-#: Settings that name a file whose content Byway reads and may quote or send.
-_FILES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
-    {
-        "api_keys": frozenset(("api_keys_file",)),
-        "tls": frozenset(("ca", "cert", "key")),
-        "": frozenset(("model_metadata_file",)),
-        "global_prompts": frozenset(("default_file", "prompts_dir", "prompt_file")),
-    }
-)
-_URLS: Final = frozenset(("url", "base_url", "proxy", "hub"))
 
 
 def is_allowed_variable(name: str) -> bool:
@@ -49,20 +38,21 @@ def restricted_problems(before: Any, after: Any, inside: Callable[[str], bool]) 
 
     `inside` tells whether a path of a file is below Byway's folders for config and data.
     """
-    old = dict(_texts(before, ()))
-    used = {name for text in old.values() for name in variables_in(text)}
-    files = {(path[-1], text) for path, text in old.items() if _is_file(path)}
-    used_in_urls = {name for path, text in old.items() if path[-1] in _URLS for name in variables_in(text)}
+    old = {value.path: value for value in values(before)}
+    used = {name for value in old.values() for name in variables_in(value.text)}
+    used_in_urls = {name for value in old.values() if _is_url(value) for name in variables_in(value.text)}
+    files = {value.text for value in old.values() if _is_file(value)}
     problems: list[ConfigProblem] = []
-    for path, text in _texts(after, ()):
-        if old.get(path) == text:
+    for value in values(after):
+        path, text = value.path, value.text
+        if path in old and old[path].text == text:
             continue
         where = ".".join(map(str, path))
         for name in sorted(variables_in(text)):
-            in_url = path[-1] in _URLS
+            in_url = _is_url(value)
             if name not in used_in_urls if in_url else not (name in used or is_allowed_variable(name)):
                 problems.append(ConfigProblem(where, None, _NOT_IN_URLS if in_url else _NOT_ALLOWED.format(name)))
-        if _is_file(path) and (path[-1], text) not in files and not inside(text):
+        if _is_file(value) and text not in files and not inside(text):
             problems.append(ConfigProblem(where, None, _OUTSIDE))
     return problems
 
@@ -104,18 +94,9 @@ def _parts(text: str) -> Iterator[str]:
     yield from (f"${{{name}}}" for name in variables_in(text))
 
 
-def _texts(tree: Any, path: Path) -> Iterator[tuple[Path, str]]:
-    """Every text of a meaning with its path."""
-    if isinstance(tree, Mapping):
-        for name, value in tree.items():
-            yield from _texts(value, (*path, name))
-    elif isinstance(tree, list):
-        for index, value in enumerate(tree):
-            yield from _texts(value, (*path, index))
-    elif isinstance(tree, str) and path:
-        yield path, tree
+def _is_url(value: Value) -> bool:
+    return value.note is not None and value.note.format in ("url", "proxy")
 
 
-def _is_file(path: Path) -> bool:
-    section = next((str(key) for key in reversed(path[:-1]) if isinstance(key, str)), "")
-    return path[-1] in _FILES.get(section, ()) or (path[0] == "global_prompts" and path[-1] in _FILES["global_prompts"])
+def _is_file(value: Value) -> bool:
+    return value.note is not None and value.note.file

@@ -1,4 +1,4 @@
-"""Finds where a config has secrets, as its text writes them, and which servers receive them. Pure."""
+"""Walks through the values of a config as its text writes them: which are secrets, and which servers receive those. Pure."""
 
 from __future__ import annotations
 
@@ -12,15 +12,8 @@ import msgspec
 
 from byway.backends.vendors import VENDORS
 from byway.config.editing import Path
-from byway.config.settings import (
-    SECRET_NAME,
-    BackendSettings,
-    Config,
-    Note,
-    SearchProviderSettings,
-    WebSearchSettings,
-    notes,
-)
+from byway.config.notes import SECRET_NAME, Note, notes
+from byway.config.settings import BackendSettings, Config, SearchProviderSettings, WebSearchSettings
 
 #: A whole text that stands for a secret kept elsewhere.
 _REFERENCE: Final = re.compile(r"\s*\$\{[^{}:]+\}\s*")
@@ -48,12 +41,32 @@ class SecretUse(NamedTuple):
     """The secret itself is in the text, and not only the `${NAME}` of one."""
 
 
+class Value(NamedTuple):
+    """A single value of a config, with the Note of its setting; None for a key that the settings do not have."""
+
+    path: Path
+    text: str
+    note: Note | None
+    receiver: Receiver | None
+
+
 def secret_uses(tree: Any) -> Iterator[SecretUse]:
     """Yield every secret of a config, given what its text means (`editing.meaning`)."""
+    for path, text, note, receiver in values(tree):
+        if note is None:
+            name = next((key for key in reversed(path) if isinstance(key, str)), "")
+            if SECRET_NAME.search(name):
+                yield SecretUse(path, text, None, _is_literal(_NO_NOTE, text))
+        elif _is_secret(note, path, text):
+            yield SecretUse(path, text, receiver, _is_literal(note, text))
+
+
+def values(tree: Any) -> Iterator[Value]:
+    """Yield every single value of a config that has a text, given what the config means."""
     yield from _in_struct(tree, Config, (), None)
 
 
-def _in_struct(tree: Any, struct: type[msgspec.Struct], path: Path, receiver: Receiver | None) -> Iterator[SecretUse]:
+def _in_struct(tree: Any, struct: type[msgspec.Struct], path: Path, receiver: Receiver | None) -> Iterator[Value]:
     if not isinstance(tree, Mapping):
         return
     if struct in (BackendSettings, SearchProviderSettings, WebSearchSettings):
@@ -63,12 +76,12 @@ def _in_struct(tree: Any, struct: type[msgspec.Struct], path: Path, receiver: Re
         field = fields.get(name)
         note = notes(struct)[field.name] if field is not None else None
         if field is None or note is None or note.internal:
-            yield from _in_unknown(name, value, (*path, name))
+            yield from _in_value(value, None, None, (*path, name), receiver)
         else:
             yield from _in_value(value, field.type, note, (*path, name), receiver)
 
 
-def _in_value(value: Any, kind: Any, note: Note, path: Path, receiver: Receiver | None) -> Iterator[SecretUse]:
+def _in_value(value: Any, kind: Any, note: Note | None, path: Path, receiver: Receiver | None) -> Iterator[Value]:
     kind = _plain_type(kind)
     if isinstance(value, list):
         inner = get_args(kind)[0] if get_origin(kind) is tuple else kind
@@ -84,20 +97,8 @@ def _in_value(value: Any, kind: Any, note: Note, path: Path, receiver: Receiver 
             inner = get_args(kind)[1] if get_origin(kind) is dict else kind
             for name, member in value.items():
                 yield from _in_value(member, inner, note, (*path, name), receiver)
-    elif (text := _text(value)) and _is_secret(note, path, text):
-        yield SecretUse(path, text, receiver, _is_literal(note, text))
-
-
-def _in_unknown(name: str, value: Any, path: Path) -> Iterator[SecretUse]:
-    """Secrets below a key that the settings do not have: told by its name."""
-    if isinstance(value, Mapping):
-        for inner, member in value.items():
-            yield from _in_unknown(inner, member, (*path, inner))
-    elif isinstance(value, list):
-        for index, member in enumerate(value):
-            yield from _in_unknown(name, member, (*path, index))
-    elif (text := _text(value)) and SECRET_NAME.search(name):
-        yield SecretUse(path, text, None, _is_literal(_NO_NOTE, text))
+    elif text := _text(value):
+        yield Value(path, text, note, receiver)
 
 
 def _is_secret(note: Note, path: Path, text: str) -> bool:

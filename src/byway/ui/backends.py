@@ -298,7 +298,7 @@ async def save(context: RequestContext) -> None:
         context.runtime = context.gateway.runtime
         await answer(context, "backends", "editor", "edited", said, editor=None)
         return
-    # A second click saves what is typed over what has changed meanwhile: its author has seen it by then.
+    # A second click saves what is typed over what has changed since it was loaded: its author has seen it by then.
     typed = now._replace(url=fields["url"], key=_shown(fields["key"]), models=fields["models"], said=said)
     await answer(context, "backends", "editor", "", said, editor=typed)
 
