@@ -98,6 +98,7 @@ LAYERS = (
     "config",
     "parsing backends fronts access",
     "messages routing secrets store",
+    "learned",
     "largebodies",
     "providers",
     "platform problems domains logs bounded scopes display call",

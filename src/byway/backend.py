@@ -170,6 +170,11 @@ class Backend:
                 url, name=self.name, timeouts=timeouts, tls=settings.tls, proxy=settings.proxy, pool=pool
             )
 
+    @property
+    def address(self) -> str:
+        """The URL of the server, as configured or as its vendor has it; empty for a local model."""
+        return self.settings.url or self.vendor.url or ""
+
     # ------------------------------------------------------------------------------------------------------------ calls
 
     async def send(self, call: Call) -> Answer:

@@ -15,6 +15,7 @@ from byway.access.keys import Keyring, key_required
 from byway.backend import Backend, BackendState, UnloadedModel
 from byway.bounded import BoundedDict
 from byway.config import Config
+from byway.learned import LearnedRepairs
 from byway.logs import log
 from byway.parsing.cache import PdfCache
 from byway.problems import Problem
@@ -61,6 +62,8 @@ class Runtime:
             self.backends[settings.name] = old
         self.used: dict[str, float] = before.used if before else {}
         """When each key last opened the door, by its id, since the store was last told: seconds since the epoch."""
+        self.learned: LearnedRepairs = before.learned if before else LearnedRepairs()
+        """Repairs of calls that the refusals of backends have named."""
         self.take_keys(before.stored if before else stored)
         self.scrubber = Scrubber(config.secrets)
         self.aliases: dict[str, tuple[str, ...]] = dict(config.model_aliases)

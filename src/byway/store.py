@@ -21,6 +21,7 @@ from typing import Final, NamedTuple, Self
 import msgspec
 
 from byway import platform
+from byway.learned import LearnedRepair
 from byway.scopes import SCOPES
 
 FILE_NAME: Final = "byway.db"
@@ -65,6 +66,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE logins (id TEXT PRIMARY KEY, digest BLOB NOT NULL UNIQUE, created REAL NOT NULL,"
         " expires REAL NOT NULL, agent TEXT NOT NULL)",
         "ALTER TABLE versions ADD COLUMN secrets INTEGER",
+    ),
+    (
+        "CREATE TABLE repairs (backend TEXT NOT NULL, url TEXT NOT NULL, model TEXT NOT NULL, repair TEXT NOT NULL,"
+        " refusal TEXT NOT NULL, learned_at REAL NOT NULL)",
     ),
 )
 
@@ -339,6 +344,22 @@ class Store:
             KeyRecord(id, name, digest, tuple(scopes.split()), expires, revoked is not None)
             for id, name, digest, scopes, expires, revoked in rows
         ]
+
+    # ---------------------------------------------------------------------------------------------------- learned repairs
+
+    def repairs(self) -> list[LearnedRepair]:
+        """The repairs of calls that a running Byway has learned from refusals."""
+        rows = self._rows(
+            "SELECT backend, url, model, repair, refusal, learned_at FROM repairs ORDER BY learned_at, rowid"
+        )
+        return [LearnedRepair(*row) for row in rows]
+
+    def save_repairs(self, records: Sequence[LearnedRepair]) -> None:
+        """Replace the stored repairs by `records`."""
+        with self._change():
+            self._run("DELETE FROM repairs")
+            for record in records:
+                self._run("INSERT INTO repairs VALUES (?, ?, ?, ?, ?, ?)", msgspec.structs.astuple(record))
 
     # ------------------------------------------------------------------------------------------------ logins of the page
 

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple, Protocol, TypeVar
 
 from byway.access.keys import Keyring
 from byway.access.login import Logins
+from byway.learned import LearnedRepairs
 from byway.logs import log, log_exception
 from byway.store import KeyRecord, Store, StoreError
 
@@ -27,6 +28,7 @@ class KeyedRuntime(Protocol):
     stored: Sequence[KeyRecord]
     keyring: Keyring
     used: dict[str, float]
+    learned: LearnedRepairs
 
     def take_keys(self, stored: Sequence[KeyRecord]) -> None: ...
 
@@ -122,6 +124,7 @@ class KeySync:
 
     async def write(self) -> None:
         """Write to the store when keys were last used."""
+        await self._write_repairs()
         store, used = self._gateway.store, self._gateway.runtime.used
         if store is None or not used:
             return
@@ -136,6 +139,19 @@ class KeySync:
                 used.setdefault(id, time)
         else:
             self._succeeded("written")
+
+    async def _write_repairs(self) -> None:
+        """Write to the store what refusals have taught since the last write."""
+        store, learned = self._gateway.store, self._gateway.runtime.learned
+        if store is None or not learned.unsaved:
+            return
+        records = learned.records()
+        learned.unsaved = False
+        try:
+            await self._in_thread(lambda: store.save_repairs(records))
+        except StoreError as error:
+            learned.unsaved = True
+            self._failed("written", error)
 
     async def close(self) -> None:
         """Write what is left and end the thread."""

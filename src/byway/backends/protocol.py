@@ -46,7 +46,9 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     room: int | None = None
     """The tokens that the context window has left for the answer, where a refusal has named the numbers."""
     judged: bool = False
-    """Byway itself adds the verdicts that the request's `safeguards` ask for."""
+    """Byway itself adds the verdicts that the request's `safeguards` want."""
+    repairs: tuple[str, ...] = ()
+    """Changes of the call's body that refusals have named: see `backends.repairs`."""
 
 
 FIRST: Final = Attempt()

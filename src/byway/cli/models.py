@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from byway.admin.aliases import AliasInfo
     from byway.admin.backends import BackendInfo, ModelInfo
     from byway.admin.localmodels import LocalModel
+    from byway.admin.repairs import RepairInfo
     from byway.runtime import Runtime
 
 #: Where a file comes from, where its path is of less interest.
@@ -66,10 +67,13 @@ def _list(file: str | None, folder: str | None, as_json: bool) -> None:
     listed, names = query_backends(config, data, ask)
     listed = _with_memory(listed, data)
     files = [model for model in list_models(data, config) if model.path]
+    repairs = _learned_repairs(data)
     if as_json:
-        print_json({"backends": listed, "aliases": names, "files": files})
+        print_json({"backends": listed, "aliases": names, "files": files, "repairs": repairs})
         return
     _print_models(listed)
+    for repair in repairs:
+        note(f"{repair.backend}/{repair.model}: Byway {repair.description} ({repair.refusal})")
     if any(alias.targets for alias in names):
         click.echo()
         print_aliases([alias for alias in names if alias.targets])
@@ -91,6 +95,22 @@ def _with_memory(listed: Sequence[BackendInfo], data: Path) -> list[BackendInfo]
         memory = known.get("memory") if known else None
         result.append(msgspec.structs.replace(backend, memory=memory) if isinstance(memory, int) else backend)
     return result
+
+
+def _learned_repairs(data: Path) -> list[RepairInfo]:
+    """What a running Byway has learned from refusals; nothing without a store."""
+    from byway.admin.repairs import list_repairs
+    from byway.learned import LearnedRepairs
+    from byway.store import FILE_NAME, Store, StoreError
+
+    if not (data / FILE_NAME).exists():
+        return []
+    try:
+        with Store(data) as store:
+            return list_repairs(LearnedRepairs(store.repairs()))
+    except StoreError as error:
+        note(str(error))
+        return []
 
 
 def _print_models(listed: Sequence[BackendInfo]) -> None:

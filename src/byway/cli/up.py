@@ -164,6 +164,7 @@ async def _serve(
     from byway.server import lifecycle
 
     runtime = Runtime(config, stored=store.key_records())
+    runtime.learned.load(store.repairs())
     await runtime.start()
     gateway = Gateway(runtime, store)
     service = lifecycle.Service(

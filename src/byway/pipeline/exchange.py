@@ -10,13 +10,15 @@ import logging
 import time
 from collections.abc import Sequence
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
 from byway.backend import Backend
+from byway.backends import repairs
 from byway.backends.protocol import FIRST, Attempt, Target
 from byway.largebodies import off_loop
+from byway.learned import LearnedRepair
 from byway.logs import log
 from byway.messages.events import Part, has_content, reported
 from byway.messages.request import Request
@@ -30,6 +32,21 @@ from byway.runtime import Runtime
 _ERROR_LIMIT: Final = 1 << 20
 #: Bytes of an answer: 128,000 tokens, each in an event of its own, are about 40 MB.
 _ANSWER_LIMIT: Final = 128 << 20
+#: Statuses and kinds of a refusal that may name a part of the call.
+_REFUSING: Final = frozenset((400, 404, 422))
+_REPAIRABLE: Final = frozenset(("invalid_request", "model_not_found"))
+#: Bytes of a refusal that are read for a repair, and characters that are kept of it.
+_REFUSAL_LIMIT: Final = 1 << 16
+_QUOTED: Final = 200
+#: Repairs that a chat completion cannot have when it passes through: its client would not get the form that it requires.
+_NOT_FOR_CHAT: Final = frozenset(("emulate tool_choice", "stream on"))
+
+
+class _Refused(NamedTuple):
+    """A call that was refused, and the answer to it."""
+
+    sent: bytes
+    answer: bytes
 
 
 async def answer(runtime: Runtime, request: Request, reply: Reply, record: Record, session: str = "") -> None:
@@ -47,7 +64,7 @@ async def whole(runtime: Runtime, request: Request) -> tuple[bytes, Record]:
 class _Exchange:
     """A request as a call for `targets.run`."""
 
-    __slots__ = ("_at", "_attempt", "_began", "_record", "_reply", "_request", "_runtime")
+    __slots__ = ("_at", "_attempt", "_began", "_learning", "_record", "_refused", "_reply", "_request", "_runtime")
 
     def __init__(self, runtime: Runtime, request: Request, reply: Reply, record: Record) -> None:
         self._runtime = runtime
@@ -58,29 +75,77 @@ class _Exchange:
         self._attempt = FIRST
         self._at: tuple[str, str] = ("", "")
         """The backend and model that `_attempt` is for."""
+        self._learning: list[repairs.Found] = []
+        """Repairs of this target that are tried for the first time."""
+        self._refused: _Refused | None = None
 
     @property
     def started(self) -> bool:
         return self._reply.sent
 
     def repair(self, backend: Backend, target: Target, problem: Problem) -> bool:
-        """Shorten the answer to a length that the backend has named."""
+        """Change what the backend has refused: a length of the answer that it names, or a part of the call."""
         total, limit = problem.facts.get("total"), self._request.params.max_tokens
         if isinstance(total, int) and isinstance(limit, int):
             # The server named the tokens of prompt and answer in one number.
             limits = (limit, target.max_output, self._attempt.room)
             problem.facts["tokens"] = total - min(number for number in limits if number is not None)
-        attempt = backend.learn_from(problem, target.model, self._attempt)
+        attempt = backend.learn_from(problem, target.model, self._attempt) or self._repaired(problem)
+        self._refused = None
         if attempt is None:
             return False
         self._attempt = attempt
         return True
 
+    def _repaired(self, problem: Problem) -> Attempt | None:
+        """The next attempt by the words of a refusal; None when they name nothing that can be changed."""
+        refused = self._refused
+        if refused is None or problem.kind not in _REPAIRABLE or problem.facts.get("status") not in _REFUSING:
+            return None
+        found = repairs.find(repairs.refusal(refused.answer), refused.sent)
+        if found is None or found.repair in self._attempt.repairs:
+            return None
+        if problem.kind == "model_not_found" and found.repair != "messages images":
+            return None
+        if self._request.chat and found.repair in _NOT_FOR_CHAT:
+            return None
+        self._learning.append(found)
+        return replace(self._attempt, repairs=repairs.combine(self._attempt.repairs, found.repair))
+
+    def _learn(self, backend: Backend, target: Target) -> None:
+        """Remember the repairs with which the backend has accepted the call."""
+        now, scrub = time.time(), self._runtime.scrubber.scrub
+        for repair, words in self._learning:
+            if repair not in self._attempt.repairs:
+                continue
+            words = scrub(words)[:_QUOTED]
+            record = LearnedRepair(target.backend, backend.address, target.model, repair, words, now)
+            self._runtime.learned.add(record)
+            log(
+                "Learned from a refusal",
+                backend=target.backend,
+                model=target.model,
+                repair=repairs.describe(repair),
+                refusal=words,
+            )
+        self._learning.clear()
+
+    def _first_attempt(self, backend: Backend, target: Target) -> Attempt:
+        learned = self._runtime.learned.get(target.backend, backend.address, target.model, time.time())
+        if not learned:
+            return FIRST
+        known = [record.repair for record in learned if repairs.known(record.repair)]
+        if self._request.chat:
+            known = [repair for repair in known if repair not in _NOT_FOR_CHAT]
+        return Attempt(repairs=tuple(known))
+
     async def attempt(self, backend: Backend, target: Target) -> bool:
         request, reply, config = self._request, self._reply, self._runtime.config
         at = target.backend, target.model
         if at != self._at:
-            self._at, self._attempt = at, FIRST
+            self._at, self._attempt = at, self._first_attempt(backend, target)
+            self._learning.clear()
+        self._record.repairs = self._attempt.repairs
         reply.aim(target.backend, target.model)
         target = await resolve(request, target, self._runtime.pdfs)
         judging: verdicts.JudgedReply | None = None
@@ -88,23 +153,34 @@ class _Exchange:
             self._attempt = replace(self._attempt, judged=True)
             reply = judging = verdicts.JudgedReply(reply)
         turn = _ModelTurn(backend, target, self._attempt, self._record, self._began)
-        answered = True
+        try:
+            answered = await self._take_turns(request, reply, target, turn)
+        finally:
+            self._refused = turn.refused
+        if self._learning:
+            self._learn(backend, target)
+        if judging is not None:
+            results = await verdicts.verdicts(self._runtime, request, judging.calls, partial(whole, self._runtime))
+            await judging.finish(results)
+        return answered
+
+    async def _take_turns(self, request: Request, reply: Reply, target: Target, turn: _ModelTurn) -> bool:
+        """As many turns of the model as the request needs. Returns whether the backend was called."""
+        config = self._runtime.config
         served = (
             servertools.served(self._runtime, request, target)
             if request.params.tools or config.web_search.always
             else None
         )
-        step = None if request.chat else forced.step(request, target)
         if served:
-            answered = await servertools.answer(request, served, reply, turn.run, self._record)
-        elif step is None:
+            return await servertools.answer(request, served, reply, turn.run, self._record)
+        emulate = "emulate tool_choice" in self._attempt.repairs
+        step = None if request.chat else forced.step(request, target, emulate=emulate)
+        if step is None:
             await turn.run(request, reply)
         else:
             await _forced(step, turn, reply)
-        if judging is not None:
-            results = await verdicts.verdicts(self._runtime, request, judging.calls, partial(whole, self._runtime))
-            await judging.finish(results)
-        return answered
+        return True
 
 
 async def _forced(step: forced.Step, turn: _ModelTurn, reply: Reply) -> None:
@@ -123,7 +199,7 @@ async def _forced(step: forced.Step, turn: _ModelTurn, reply: Reply) -> None:
 class _ModelTurn:
     """Turns of the model at one target: each sends a request and passes the answer on."""
 
-    __slots__ = ("_attempt", "_backend", "_began", "_record", "_target")
+    __slots__ = ("_attempt", "_backend", "_began", "_record", "_target", "refused")
 
     def __init__(self, backend: Backend, target: Target, attempt: Attempt, record: Record, began: float) -> None:
         self._backend = backend
@@ -131,11 +207,14 @@ class _ModelTurn:
         self._attempt = attempt
         self._record = record
         self._began = began
+        self.refused: _Refused | None = None
 
     async def run(self, request: Request, reply: Reply) -> None:
         """Send `request` and pass its answer to `reply`; raises Problem."""
         backend, target, record = self._backend, self._target, self._record
         call = await off_loop(request.weight, backend.protocol.request, request, target, self._attempt)
+        if self._attempt.repairs:
+            call = replace(call, body=await off_loop(len(call.body), repairs.apply, call.body, self._attempt.repairs))
         if request.loose and not backend.protocol.NATIVE and request.unknown:
             log(
                 "Blocks of types that Byway does not know go on as text",
@@ -148,16 +227,18 @@ class _ModelTurn:
         if problem is not None:
             raise problem
         guess = backend.counter.estimate(request, target.model, call.body, tools=target.tools is not False)
-        attempt = Attempt(guess.tokens, self._attempt.room, self._attempt.judged)
+        attempt = Attempt(guess.tokens, self._attempt.room, self._attempt.judged, self._attempt.repairs)
         reader = backend.protocol.reader(request, target, attempt)
         answer = await backend.send(call)
-        del call
         size = 0
         try:
             if answer.status != 200:
                 body = await answer.body(_ERROR_LIMIT)
                 if not reader.read_error(body):
+                    if answer.status in _REFUSING:
+                        self.refused = _Refused(call.body, body[:_REFUSAL_LIMIT])
                     raise backend.protocol.problem(answer.status, answer.headers, body, target)
+            del call
             while not reader.finished:
                 data = await answer.read()
                 if not data:

@@ -36,10 +36,13 @@ class Step(Protocol):
         """From the parts of a turn: the request of the next turn, or the parts of the answer."""
 
 
-def step(request: Request, target: Target) -> Step | None:
-    """The step for `request` at `target`; None when its choice is free or the server obeys it, which is the usual case."""
+def step(request: Request, target: Target, *, emulate: bool = False) -> Step | None:
+    """The step for `request` at `target`; None when its choice is free or the server obeys it, which is the usual case.
+
+    `emulate`: the server has refused forced choices.
+    """
     choice = request.params.tool_choice
-    if choice is None or choice.type not in ("any", "tool") or target.vendor.forces_tools:
+    if choice is None or choice.type not in ("any", "tool") or (target.vendor.forces_tools and not emulate):
         return None
     wanted = [tool for tool in claudecode.tools(request) if choice.type == "any" or tool.name == choice.name]
     tools = [function for tool in wanted if (function := definedtools.function(tool)) is not None]

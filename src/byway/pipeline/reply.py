@@ -28,6 +28,8 @@ class Record(Struct, gc=False):
     estimated: bool = False
     """The backend reported no usage: the numbers are Byway's own estimate."""
     stop_reason: str | None = None
+    repairs: tuple[str, ...] = ()
+    """Changes of the call that earlier refusals of the backend have named."""
 
 
 class Reply(Protocol):

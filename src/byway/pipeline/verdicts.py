@@ -137,8 +137,12 @@ async def _verdict(runtime: Runtime, request: Request, call: safeguards.ToolCall
             async with asyncio.timeout(settings.timeout):
                 message, record = await classify(parse(body, safeguards.HEADERS, request.id))
             usage, target = record.usage or usage, f"{record.backend}/{record.model}"
-            verdict = safeguards.verdict(message)
-            problem = "the classifier's answer is no verdict: use a model that follows a JSON schema"
+            if any(repair.startswith("form ") for repair in record.repairs):
+                # Without the schema a text in the prompt could write the verdict.
+                problem = "the classifier's server refuses JSON schemas: use another one"
+            else:
+                verdict = safeguards.verdict(message)
+                problem = "the classifier's answer is no verdict: use a model that follows a JSON schema"
         except TimeoutError:
             problem = f"no verdict within {settings.timeout:g} s (`safeguards.timeout`)"
         except Problem as failure:

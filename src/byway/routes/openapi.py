@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from byway import __version__
-from byway.routes import aliases, backends, config, downloads, keys, localmodels, logins, secrets, status
+from byway.routes import aliases, backends, config, downloads, keys, localmodels, logins, repairs, secrets, status
 from byway.routes.context import RequestContext, Route
 from byway.routes.operation import Operation, operation
 
@@ -127,7 +127,7 @@ def _identifier(route: Route) -> str:
 
 
 def _routes() -> Iterable[Route]:
-    for module in (config, keys, secrets, aliases, backends, localmodels, downloads, logins, status):
+    for module in (config, keys, secrets, aliases, backends, localmodels, downloads, repairs, logins, status):
         yield from module.ROUTES
     yield operation("GET", "/byway/openapi.json", show, response=dict[str, Any])
 

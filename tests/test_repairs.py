@@ -1,0 +1,450 @@
+"""Calls that a backend refuses by naming a part of them are repaired, sent again, and sent right the next time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from click.testing import CliRunner
+from growth import assert_linear
+from test_targets import Answered, chat_answer
+
+from byway import config
+from byway.access.sync import KeySync
+from byway.admin.repairs import forget_repairs, list_repairs
+from byway.backends import repairs
+from byway.backends.repairs import Refusal, apply, describe, find, known, refusal
+from byway.call import Call
+from byway.cli.main import byway
+from byway.fronts import chat
+from byway.gateway import Gateway
+from byway.learned import LIFETIME, LearnedRepair, LearnedRepairs
+from byway.messages.request import Request, parse
+from byway.messages.stream import fold
+from byway.pipeline import exchange
+from byway.pipeline.reply import HeldReply, Record
+from byway.problems import Problem
+from byway.runtime import Runtime
+from byway.store import Store
+
+Words = Callable[[str], dict[str, Any]]
+#: How five kinds of servers say that they do not take a parameter.
+WORDS: dict[str, Words] = {
+    "openai": lambda name: {
+        "error": {
+            "message": f"Unsupported parameter: '{name}' is not supported with this model.",
+            "type": "invalid_request_error",
+            "param": name,
+            "code": "unsupported_parameter",
+        }
+    },
+    "gemini": lambda name: [  # type: ignore[dict-item,return-value]
+        {"error": {"code": 400, "message": f'Invalid JSON payload received. Unknown name "{name}": Cannot find field.'}}
+    ],
+    "mistral": lambda name: {
+        "object": "error",
+        "message": {
+            "detail": [{"type": "extra_forbidden", "loc": ["body", name], "msg": "Extra inputs are not permitted"}]
+        },
+    },
+    "groq": lambda name: {"error": {"message": f"property '{name}' is unsupported", "type": "invalid_request_error"}},
+    "openrouter": lambda name: {
+        "error": {
+            "message": "Provider returned error",
+            "code": 400,
+            "metadata": {"raw": json.dumps({"error": {"message": f"{name} is not supported with this model"}})},
+        }
+    },
+}
+DROPPED = ("temperature", "top_p", "parallel_tool_calls", "stream_options")
+
+
+class Strict:
+    """A server that refuses a call by its first rule that applies, and records every call."""
+
+    def __init__(self, *rules: Callable[[dict[str, Any]], Any]) -> None:
+        self._rules = rules
+        self.bodies: list[dict[str, Any]] = []
+
+    async def open(self, call: Call) -> Answered:
+        body = json.loads(call.body)
+        self.bodies.append(body)
+        for rule in self._rules:
+            answer = rule(body)
+            if answer:
+                return Answered(400, json.dumps(answer).encode())
+        return Answered(200, json.dumps(chat_answer({"prompt_tokens": 5, "completion_tokens": 1})).encode())
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+def runtime(vendor: str = "openai", model: str = "gpt-x") -> Runtime:
+    backend = {
+        "name": "box",
+        "type": vendor,
+        "url": "http://127.0.0.1:9",
+        "models": [model],
+        "api_key": "sesame-0123456789",
+    }
+    return Runtime(config.load(json.dumps({"backends": [backend], "model_aliases": {"default": [f"box/{model}"]}}), {}))
+
+
+TOOL = {
+    "name": "Read",
+    "description": "Reads",
+    "input_schema": {"type": "object", "properties": {"path": {"type": "string"}}},
+}
+
+
+def request(**fields: Any) -> Request:
+    body = {"model": "sonnet", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}], **fields}
+    return parse(json.dumps(body).encode(), {}, "msg_1")
+
+
+def send(at: Runtime, server: Strict, asked: Request) -> tuple[dict[str, Any], Record]:
+    at.backends["box"].upstream = cast(Any, server)
+    held, record = HeldReply(), Record()
+    asyncio.run(exchange.answer(at, asked, held, record))
+    return json.loads(fold(held.parts)), record
+
+
+def refuses(name: str, words: Words) -> Callable[[dict[str, Any]], Any]:
+    return lambda body: words(name) if name in body else None
+
+
+@pytest.mark.parametrize("vendor", WORDS)
+@pytest.mark.parametrize("name", DROPPED)
+def test_an_optional_field_is_left_out_when_it_is_refused_by_name(vendor: str, name: str) -> None:
+    at, server = runtime(), Strict(refuses(name, WORDS[vendor]))
+    by_name: dict[str, dict[str, Any]] = {
+        "temperature": {"temperature": 0.5},
+        "top_p": {"top_p": 0.5},
+        "parallel_tool_calls": {"tools": [TOOL], "tool_choice": {"type": "auto", "disable_parallel_tool_use": True}},
+        "stream_options": {"stream": True},
+    }
+    fields = by_name[name]
+    send(at, server, request(**fields))
+    assert [name in body for body in server.bodies] == [True, False]
+    others = [{key: value for key, value in body.items() if key != name} for body in server.bodies]
+    assert others[0] == others[1], "nothing else is changed"
+    _, record = send(at, server, request(**fields))
+    assert len(server.bodies) == 3 and name not in server.bodies[-1] and record.tries == 1
+    (learned,) = at.learned.records()
+    assert (learned.backend, learned.model, learned.repair) == ("box", "gpt-x", f"drop {name}")
+
+
+@pytest.mark.parametrize("vendor", WORDS)
+def test_the_limit_of_the_answer_is_sent_under_its_other_name(vendor: str) -> None:
+    at = runtime("generic")
+    server = Strict(refuses("max_tokens", WORDS[vendor]))
+    send(at, server, request())
+    assert [body.get("max_tokens") for body in server.bodies] == [9, None]
+    assert server.bodies[1]["max_completion_tokens"] == 9
+
+
+def test_three_things_are_repaired_in_one_request_and_a_fourth_is_not() -> None:
+    rules = [refuses(name, WORDS["openai"]) for name in ("temperature", "top_p", "stream_options")]
+    fields: dict[str, Any] = {"temperature": 0.5, "top_p": 0.5, "stream": True}
+    at, server = runtime(), Strict(*rules)
+    send(at, server, request(**fields))
+    assert len(server.bodies) == 4 and len(at.learned.records()) == 3
+    at = runtime()
+    server = Strict(*rules, lambda body: {"error": {"message": "Something else is wrong."}})
+    with pytest.raises(Problem, match="Something else"):
+        send(at, server, request(**fields))
+    assert len(server.bodies) == 4 and not at.learned.records(), "nothing is learned from a call that never passed"
+
+
+def test_the_same_refusal_again_is_the_answer() -> None:
+    server = Strict(lambda body: WORDS["openai"]("temperature"))
+    with pytest.raises(Problem) as caught:
+        send(runtime(), server, request(temperature=0.5))
+    assert len(server.bodies) == 2 and caught.value.kind == "invalid_request"
+
+
+@pytest.mark.parametrize("name", ["messages", "model", "tools", "stop", "response_format", "tool_choice"])
+def test_what_a_call_needs_is_never_left_out(name: str) -> None:
+    for words in WORDS.values():
+        body = {"model": "m", "messages": [], "tools": [], "stop": ["x"], "response_format": {}, "tool_choice": "auto"}
+        found = find(refusal(json.dumps(words(name)).encode()), json.dumps(body).encode())
+        assert found is None or not found.repair.startswith("drop"), found
+
+
+def test_a_field_that_was_not_sent_is_not_repaired() -> None:
+    server = Strict(lambda body: WORDS["openai"]("temperature"))
+    with pytest.raises(Problem):
+        send(runtime(), server, request())
+    assert len(server.bodies) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "sent", "repair"),
+    [
+        ("Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
+         {"max_tokens": 5}, "rename max_tokens max_completion_tokens"),
+        ("Unrecognized request argument supplied: max_completion_tokens", {"max_completion_tokens": 5},
+         "rename max_completion_tokens max_tokens"),
+        ("Function tools with reasoning_effort are not supported for gpt-5.4 in /v1/chat/completions.",
+         {"tools": [], "reasoning_effort": "high"}, "set reasoning_effort none"),
+        ("Unsupported value: 'reasoning_effort' does not support 'xhigh' with this model. Supported values are: "
+         "'low', 'medium', and 'high'.", {"reasoning_effort": "xhigh"}, "set reasoning_effort high"),
+        ("invalid temperature: only 1 is allowed for this model", {"temperature": 0.2}, "drop temperature"),
+        ("Unsupported value: 'temperature' does not support 0.2 with this model. Only the default (1) value is supported.",
+         {"temperature": 0.2}, "drop temperature"),
+        ("tool_choice 'specified' is incompatible with thinking enabled",
+         {"tool_choice": {}, "thinking": {"type": "enabled"}}, "drop thinking"),
+        ("deepseek-reasoner does not support this tool_choice", {"tool_choice": {}}, "emulate tool_choice"),
+        ("This response_format type is unavailable now", {"response_format": {"type": "json_schema"}}, "form json_object"),
+        ("'response_format.type' must be 'text'", {"response_format": {"type": "json_object"}}, "form words"),
+        ("Unexpected role 'user' after role 'tool'", {"messages": []}, "messages bridge"),
+        ("Tool call id was call_1 but must be a-z, A-Z, 0-9, with a length of 9.", {"messages": []}, "ids nine"),
+        ("Invalid 'messages[1].tool_calls[0].id': string too long. Expected a string with maximum length 40",
+         {"messages": []}, "ids forty"),
+        ("System message must be at the beginning.", {"messages": []}, "messages system"),
+        ("Failed to deserialize: messages[0]: unknown variant `image_url`, expected `text`", {"messages": []}, "messages images"),
+        ("local is not a multimodal model", {"messages": []}, "messages images"),
+        ("No endpoints found that support image input", {"messages": []}, "messages images"),
+        ("At most 0 image(s) may be provided in one request.", {"messages": []}, "messages images"),
+        ("Invalid schema for function 'Read': 'pattern' is not permitted", {"tools": []}, "tools plain"),
+        ("Unable to generate parser for this template", {"tools": []}, "tools plain"),
+        ("The message at position 2 with role 'assistant' must not be empty", {"messages": []}, "messages empty"),
+        ("This model only support stream mode, please enable the stream parameter", {"messages": []}, "stream on"),
+        ("`reasoning_effort` is not supported with this model", {"reasoning_effort": "low"}, "drop reasoning_effort"),
+        ("Unknown parameter: 'store'.", {"store": False}, "drop store"),
+        ("context_management: Extra inputs are not permitted", {"context_management": {}}, "drop context_management"),
+        ("The model says: please be polite", {"temperature": 1}, None),
+        ("Rate limit reached for temperature", {"temperature": 1}, None),
+        ("unsupported parameter: 'messages'", {"messages": []}, None),
+    ],
+)  # fmt: skip
+def test_the_words_of_vendors(text: str, sent: dict[str, Any], repair: str | None) -> None:
+    found = find(Refusal(text, ""), json.dumps(sent).encode())
+    assert (found and found.repair) == repair
+    if found:
+        assert known(found.repair) and describe(found.repair) != found.repair
+        assert apply(json.dumps(sent).encode(), [found.repair])
+
+
+MESSAGES: list[dict[str, Any]] = [
+    {"role": "system", "content": "One."},
+    {
+        "role": "user",
+        "content": [{"type": "text", "text": "Look"}, {"type": "image_url", "image_url": {"url": "data:"}}],
+    },
+    {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [{"id": "call_a", "function": {"name": "f", "arguments": "{}"}}],
+    },
+    {"role": "tool", "tool_call_id": "call_a", "content": "7"},
+    {"role": "user", "content": "And now?"},
+    {"role": "developer", "content": "Two."},
+    {"role": "assistant", "content": ""},
+]
+
+
+def changed(repair: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(apply(json.dumps({"messages": MESSAGES}).encode(), [repair]))["messages"]
+    return found
+
+
+def test_system_messages_are_joined_at_the_beginning() -> None:
+    found = changed("messages system")
+    assert found[0] == {"role": "system", "content": "One.\n\nTwo."}
+    assert [message["role"] for message in found[1:]] == ["user", "assistant", "tool", "user", "assistant"]
+
+
+def test_a_user_message_joins_the_result_before_it() -> None:
+    found = changed("messages bridge")
+    assert found[3] == {"role": "tool", "tool_call_id": "call_a", "content": "7\n\nAnd now?"} and len(found) == 6
+
+
+def test_an_image_becomes_a_text() -> None:
+    assert changed("messages images")[1] == {"role": "user", "content": f"Look\n{repairs.NO_IMAGE}"}
+
+
+def test_ids_are_changed_alike_in_call_and_result() -> None:
+    for repair, form in (("ids nine", r"[a-zA-Z0-9]{9}"), ("ids forty", r"call_a")):
+        found = changed(repair)
+        id = found[2]["tool_calls"][0]["id"]
+        assert re.fullmatch(form, id) and found[3]["tool_call_id"] == id
+
+
+def test_an_empty_assistant_message_is_left_out() -> None:
+    assert changed("messages empty") == MESSAGES[:-1]
+
+
+def test_a_schema_keeps_its_properties_and_loses_hard_words() -> None:
+    schema = {
+        "type": "object",
+        "properties": {"pattern": {"type": "string", "pattern": "a+"}},
+        "additionalProperties": False,
+    }
+    body = {"tools": [{"type": "function", "function": {"name": "f", "strict": True, "parameters": schema}}]}
+    found = json.loads(apply(json.dumps(body).encode(), ["tools plain"]))["tools"][0]["function"]
+    assert found == {"name": "f", "parameters": {"type": "object", "properties": {"pattern": {"type": "string"}}}}
+
+
+def test_a_refused_forced_choice_is_emulated() -> None:
+    """The call comes as JSON in a second turn; the choice is never dropped in silence."""
+
+    def rule(body: dict[str, Any]) -> Any:
+        if body.get("tool_choice") not in (None, "auto"):
+            return {"error": {"message": "deepseek-reasoner does not support this tool_choice"}}
+        return None
+
+    class Calling(Strict):
+        async def open(self, call: Call) -> Answered:
+            answer = await super().open(call)
+            if answer.status == 200 and "response_format" in self.bodies[-1]:
+                text = json.dumps({"name": "Read", "arguments": {"path": "a.txt"}})
+                return Answered(
+                    200, json.dumps({"choices": [{"message": {"content": text}, "finish_reason": "stop"}]}).encode()
+                )
+            return answer
+
+    at, server = runtime(), Calling(rule)
+    answer, _ = send(at, server, request(tools=[TOOL], tool_choice={"type": "tool", "name": "Read"}))
+    assert (answer["content"][0]["name"], answer["content"][0]["input"]) == ("Read", {"path": "a.txt"})
+    assert answer["stop_reason"] == "tool_use"
+
+
+def test_a_refused_schema_is_given_in_words() -> None:
+    def rule(body: dict[str, Any]) -> Any:
+        return {"error": {"message": "response_format is not supported"}} if "response_format" in body else None
+
+    schema = {"type": "object", "properties": {"a": {"type": "string"}}}
+    at, server = runtime(), Strict(rule)
+    send(at, server, request(output_config={"format": {"type": "json_schema", "schema": schema}}))
+    forms = [body.get("response_format", {}).get("type") for body in server.bodies]
+    assert forms == ["json_schema", "json_object", None]
+    words = [message["content"] for message in server.bodies[-1]["messages"][1:]]
+    assert len(words) == 1 and '"a"' in words[0], "the schema is given once"
+
+
+def test_a_chat_completion_that_passes_through_is_repaired_too() -> None:
+    at, server = runtime("generic", "local"), Strict(refuses("temperature", WORDS["groq"]))
+    body = {"model": "sonnet", "temperature": 1.5, "x": 1, "messages": [{"role": "user", "content": "Hi"}]}
+    asked, _ = chat.read(json.dumps(body).encode(), {}, "msg_1")
+    at.backends["box"].upstream = cast(Any, server)
+    held = HeldReply()
+    asyncio.run(exchange.answer(at, asked, held, Record()))
+    assert server.bodies[1] == {"model": "local", "x": 1, "messages": body["messages"]}
+
+
+def test_what_is_kept_of_a_refusal_has_no_secret_and_is_short() -> None:
+    def rule(body: dict[str, Any]) -> Any:
+        text = f"Unsupported parameter: 'temperature' (key sesame-0123456789) {'x' * 5000}"
+        return {"error": {"message": text}} if "temperature" in body else None
+
+    at = runtime()
+    send(at, Strict(rule), request(temperature=0.5))
+    (learned,) = at.learned.records()
+    assert "sesame" not in learned.refusal and len(learned.refusal) <= 200
+
+
+# --- what is remembered -----------------------------------------------------------------------------------------------
+
+
+def learned(model: str = "m", repair: str = "drop top_p", at: float = 0.0, url: str = "u") -> LearnedRepair:
+    return LearnedRepair("box", url, model, repair, "no", at)
+
+
+def test_a_repair_is_forgotten_after_30_days() -> None:
+    memory = LearnedRepairs([learned(at=0.0), learned(repair="drop top_k", at=100.0)])
+    assert len(memory.get("box", "u", "m", LIFETIME - 1)) == 2
+    assert [record.repair for record in memory.get("box", "u", "m", LIFETIME + 1)] == ["drop top_k"]
+    assert memory.unsaved and len(memory.records()) == 1
+
+
+def test_another_address_begins_anew() -> None:
+    memory = LearnedRepairs([learned()])
+    assert memory.get("box", "u", "m", 1) and not memory.get("box", "other", "m", 1)
+
+
+def test_what_is_remembered_has_a_bound() -> None:
+    memory = LearnedRepairs(learned(f"m{at}") for at in range(1000))
+    assert len(memory.records()) == 256
+    memory = LearnedRepairs(learned(repair=f"drop f{at}", at=at) for at in range(100))
+    assert [record.repair for record in memory.records()] == [f"drop f{at}" for at in range(92, 100)]
+
+
+def test_repairs_are_forgotten_on_request() -> None:
+    memory = LearnedRepairs([learned("a"), learned("b"), learned("b", "drop top_k")])
+    assert memory.forget("box", "b") == 2 and memory.forget("other") == 0
+    assert [record.model for record in memory.records()] == ["a"]
+
+
+def test_repairs_outlive_the_process(tmp_path: Path) -> None:
+    at = runtime()
+    with Store(tmp_path) as store:
+        gateway = Gateway(at, store)
+        at.learned.add(learned("gpt-x", at=5.0))
+
+        async def act() -> None:
+            sync = KeySync(gateway)
+            await sync.write()
+            await sync.close()
+
+        asyncio.run(act())
+        assert not at.learned.unsaved
+    with Store(tmp_path) as store:
+        assert store.repairs() == [learned("gpt-x", at=5.0)]
+
+
+@pytest.mark.parametrize("data", [b"", b"[", b"<html>", b'{"error":5}', b"[" * 99, b'{"error":"{\\"a\\":"}', b"\xff"])
+def test_any_error_body_is_read(data: bytes) -> None:
+    assert find(refusal(data), b'{"temperature":1}') is None
+
+
+def test_a_long_refusal_and_a_long_body_are_read_in_linear_time() -> None:
+    words = "unsupported parameter tool_choice thinking reasoning_effort response is not "
+    assert_linear(lambda size: json.dumps({"error": {"message": words * size}}).encode(), refusal, 100)
+    assert len(refusal(json.dumps({"error": {"message": words * 1000}}).encode()).text) <= 2000, (
+        "what is searched has a bound"
+    )
+
+    def body(size: int) -> bytes:
+        return json.dumps({"messages": MESSAGES * size}).encode()
+
+    every = ["messages system", "messages bridge", "messages images", "messages empty", "ids nine", "tools plain"]
+    assert_linear(body, lambda data: apply(data, every), 100)
+
+
+# --- where it is shown ------------------------------------------------------------------------------------------------
+
+
+def test_the_admin_api_lists_repairs_and_forgets_them() -> None:
+    at = runtime()
+    now = time.time()
+    for model, learned_at in (("a", now), ("b", now), ("old", now - LIFETIME - 1)):
+        at.learned.add(learned(model, at=learned_at))
+    shown = list_repairs(at.learned)
+    assert [(info.model, info.description) for info in shown] == [
+        ("a", "leaves out `top_p`"),
+        ("b", "leaves out `top_p`"),
+    ]
+    assert forget_repairs(at.learned, "box", "a") == 1
+    assert [info.model for info in list_repairs(at.learned)] == ["b"]
+    assert forget_repairs(at.learned, "box") == 2
+
+
+def test_byway_models_shows_repairs(tmp_path: Path) -> None:
+    file = tmp_path / "byway.yaml"
+    backend = {"name": "box", "type": "generic", "url": "http://127.0.0.1:9", "models": ["gpt-x"]}
+    file.write_text(json.dumps({"backends": [backend]}))
+    file.chmod(0o600)
+    with Store(tmp_path) as store:
+        store.save_repairs([LearnedRepair("box", "u", "gpt-x", "drop top_p", "not supported", time.time())])
+    arguments = ["models", "--config", str(file), "--data-dir", str(tmp_path)]
+    shown = CliRunner().invoke(byway, arguments)
+    assert "box/gpt-x: Byway leaves out `top_p` (not supported)" in shown.output
+    (listed,) = json.loads(CliRunner().invoke(byway, [*arguments, "--json"]).stdout)["repairs"]
+    assert (listed["model"], listed["repair"]) == ("gpt-x", "drop top_p")
