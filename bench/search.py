@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gateway import Gateway, config
-from providers import KEY, Provided
+from providers import KEY, FakeProviders
 from scripted import Asked, Say, Scripted, Tool
 
 #: Milliseconds that a turn may add.
@@ -55,7 +55,7 @@ def _get(url: str, path: str, headers: dict[str, str], body: bytes | None = None
 
 def measure(rounds: int) -> dict[str, float]:
     """Medians in milliseconds: the provider alone, two turns of the model alone, and both kinds of search turn by Byway."""
-    with Scripted(_model) as model, Provided() as provider:
+    with Scripted(_model) as model, FakeProviders() as provider:
         search = {"enabled": True, "provider": "brave", "api_key": KEY, "base_url": provider.url, "cache_ttl": 0}
         with Gateway(config(model, web_search=search)) as gateway:
 

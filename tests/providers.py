@@ -1,4 +1,4 @@
-"""Search providers as they answer: `with Provided() as server`. Each speaks its documented protocol, errors included."""
+"""Fake search providers with the documented protocols, errors included: `with FakeProviders() as server`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 KEY = "key-of-the-provider-0123456789"
-#: Status, body (bytes as they are, all else as JSON), and headers if there are any.
-Given = tuple[int, Any] | tuple[int, Any, dict[str, str]]
-FOUND = [
+#: Status, body (bytes, or a value that is sent as JSON), and optional headers.
+ProviderResponse = tuple[int, Any] | tuple[int, Any, dict[str, str]]
+RESULTS = [
     (
         "Rust 1.99 <b>released</b>",
         "https://blog.rust-lang.org/2026/11/rust-1.99/",
@@ -25,8 +25,8 @@ FOUND = [
 ]
 
 
-class Seen:
-    """A request that came."""
+class ProviderRequest:
+    """A request that a fake provider received."""
 
     def __init__(self, method: str, path: str, headers: dict[str, str], body: bytes) -> None:
         self.method, self.path, self.headers = method, urlsplit(path).path, headers
@@ -35,19 +35,21 @@ class Seen:
 
     @property
     def text(self) -> str:
-        """What is searched for."""
+        """The query."""
         if self.json is not None:
             return str(self.json.get("q") or self.json.get("query"))
         return self.query.get("q", "")
 
 
-class Provided:
-    """All providers on one port: told apart by path and headers. `instead` may answer in their place."""
+class FakeProviders:
+    """All providers on one port, distinguished by path and headers. `instead` may return another response."""
 
     def __init__(
-        self, instead: Callable[[Seen], Given | None] = lambda seen: None, tls: ssl.SSLContext | None = None
+        self,
+        instead: Callable[[ProviderRequest], ProviderResponse | None] = lambda seen: None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        self.seen: list[Seen] = []
+        self.seen: list[ProviderRequest] = []
         self.instead = instead
         provided = self
 
@@ -56,7 +58,7 @@ class Provided:
                 size = int(self.headers.get("content-length") or 0)
                 body = self.rfile.read(size)
                 names = {name.lower(): value for name, value in self.headers.items()}
-                seen = Seen(self.command, self.path, names, body)
+                seen = ProviderRequest(self.command, self.path, names, body)
                 provided.seen.append(seen)
                 status, given, *more = provided.instead(seen) or answer(seen)
                 headers: dict[str, str] = more[0] if more else {}
@@ -90,37 +92,37 @@ class Provided:
         self._server.server_close()
 
 
-def answer(seen: Seen) -> Given:
-    """What the provider that is meant says."""
+def answer(seen: ProviderRequest) -> ProviderResponse:
+    """The normal response of the provider that the request is for."""
     rows: list[dict[str, Any]]
     if seen.path == "/res/v1/web/search":
         if seen.headers.get("x-subscription-token") != KEY:
             return 422, brave_error("SUBSCRIPTION_TOKEN_INVALID", "The provided subscription token is invalid.", 422)
-        rows = [{"title": t, "url": u, "description": s, "age": a} for t, u, s, a in FOUND]
+        rows = [{"title": t, "url": u, "description": s, "age": a} for t, u, s, a in RESULTS]
         return 200, {"type": "search", "web": {"type": "search", "results": rows}}
     if seen.method == "POST" and "q" in (seen.json or {}):
         if seen.headers.get("x-api-key") != KEY:
             return 403, {"message": "Unauthorized.", "statusCode": 403}
-        rows = [{"title": t, "link": u, "snippet": s, "date": a, "position": 1} for t, u, s, a in FOUND]
+        rows = [{"title": t, "link": u, "snippet": s, "date": a, "position": 1} for t, u, s, a in RESULTS]
         return 200, {"searchParameters": {"q": seen.json["q"]}, "organic": rows, "credits": 1}
     if seen.method == "POST" and "max_results" in (seen.json or {}):
         if seen.headers.get("authorization") != f"Bearer {KEY}":
             return 401, {"detail": {"error": "Unauthorized: missing or invalid API key."}}
-        rows = [{"title": t, "url": u, "content": s, "score": 0.9, "raw_content": None} for t, u, s, _ in FOUND]
+        rows = [{"title": t, "url": u, "content": s, "score": 0.9, "raw_content": None} for t, u, s, _ in RESULTS]
         return 200, {"query": seen.json["query"], "answer": None, "images": [], "results": rows, "response_time": 1.1}
     if seen.method == "POST":
         if seen.headers.get("x-api-key") != KEY:
             return 401, {"requestId": "1", "error": "Invalid API key", "tag": "INVALID_API_KEY"}
         rows = [
             {"title": t, "url": u, "id": u, "text": s, "publishedDate": "2026-11-19T00:00:00.000Z"}
-            for t, u, s, _ in FOUND
+            for t, u, s, _ in RESULTS
         ]
         return 200, {"requestId": "1", "results": rows, "searchType": "auto", "costDollars": {"total": 0.005}}
     if seen.query.get("format") != "json":
         return 403, b"<!doctype html><title>403 Forbidden</title>"
     rows = [
         {"title": t, "url": u, "content": s, "publishedDate": "2026-11-19T00:00:00", "engine": "duckduckgo"}
-        for t, u, s, _ in FOUND
+        for t, u, s, _ in RESULTS
     ]
     return 200, {"query": seen.text, "number_of_results": 0, "results": rows, "unresponsive_engines": []}
 

@@ -1,4 +1,4 @@
-"""Searching the web: each provider's words, its failures, fallbacks, domains, and what is remembered."""
+"""Web search: each provider's requests, responses and errors, fallbacks, domain lists, pacing and the cache."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, get_args
 
 import pytest
 from growth import assert_linear
-from providers import KEY, Given, Provided, Seen, brave_error
+from providers import KEY, FakeProviders, ProviderRequest, ProviderResponse, brave_error
 
 from byway.config import ConfigError, load
 from byway.providers import registry
@@ -43,11 +43,11 @@ class FakeClock:
         return Clock(lambda: self.time, self.sleep)
 
 
-def settings(server: Provided, *names: str, key: str = KEY, **more: Any) -> Any:
+def settings(server: FakeProviders, *names: str, key: str = KEY, **more: Any) -> Any:
     first, *others = names
-    one = {"provider": first, "api_key": key, "base_url": server.url}
+    main = {"provider": first, "api_key": key, "base_url": server.url}
     fallback = [{"provider": name, "api_key": key, "base_url": server.url} for name in others]
-    return load(json.dumps({"web_search": {"enabled": True, **one, "fallback": fallback, **more}}), {}).web_search
+    return load(json.dumps({"web_search": {"enabled": True, **main, "fallback": fallback, **more}}), {}).web_search
 
 
 def search(given: Any, query: SearchQuery | str = "rust", times: int = 1) -> SearchAnswer:
@@ -55,8 +55,8 @@ def search(given: Any, query: SearchQuery | str = "rust", times: int = 1) -> Sea
         searcher = Searcher(given, FakeClock().clock)
         try:
             for _ in range(times):
-                found = await searcher.search(SearchQuery(query) if isinstance(query, str) else query)
-            return found
+                answer = await searcher.search(SearchQuery(query) if isinstance(query, str) else query)
+            return answer
         finally:
             await searcher.close()
 
@@ -64,22 +64,22 @@ def search(given: Any, query: SearchQuery | str = "rust", times: int = 1) -> Sea
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_provider_s_results_are_plain_and_lead_to_the_web_alone(name: str) -> None:
-    with Provided() as server:
-        found = search(settings(server, name))
-    assert found.provider == name
-    assert [one.url for one in found.results] == [
+def test_results_are_plain_text_with_web_urls(name: str) -> None:
+    with FakeProviders() as server:
+        answer = search(settings(server, name))
+    assert answer.provider == name
+    assert [result.url for result in answer.results] == [
         "https://blog.rust-lang.org/2026/11/rust-1.99/",
         "https://example.com/rust",
     ]
-    first = found.results[0]
+    first = answer.results[0]
     assert (first.title, first.snippet) == ("Rust 1.99 released", "The team & friends.")
     assert first.age == {"exa": "2026-11-19", "searxng": "2026-11-19", "tavily": ""}.get(name, "2 days ago")
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_key_goes_to_its_provider_in_the_provider_s_own_header(name: str) -> None:
-    with Provided() as server:
+def test_api_key_is_sent_in_the_provider_s_header(name: str) -> None:
+    with FakeProviders() as server:
         search(settings(server, name))
         (seen,) = server.seen
     header = {"serper": "x-api-key", "exa": "x-api-key", "brave": "x-subscription-token"}.get(name, "authorization")
@@ -88,25 +88,25 @@ def test_the_key_goes_to_its_provider_in_the_provider_s_own_header(name: str) ->
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_domains_are_kept_whatever_the_provider_makes_of_them(name: str) -> None:
-    with Provided() as server:
+def test_results_are_filtered_by_the_domain_lists(name: str) -> None:
+    with FakeProviders() as server:
         allowed = search(settings(server, name), SearchQuery("rust", allowed=("rust-lang.org",)))
         blocked = search(settings(server, name), SearchQuery("rust", blocked=("rust-lang.org",)))
-        (one, two) = server.seen
-    assert [web_result.url for web_result in allowed.results] == ["https://blog.rust-lang.org/2026/11/rust-1.99/"]
-    assert [web_result.url for web_result in blocked.results] == ["https://example.com/rust"]
+        (allow, block) = server.seen
+    assert [result.url for result in allowed.results] == ["https://blog.rust-lang.org/2026/11/rust-1.99/"]
+    assert [result.url for result in blocked.results] == ["https://example.com/rust"]
     if name == "exa":
-        assert one.json["includeDomains"] == two.json["excludeDomains"] == ["rust-lang.org", "*.rust-lang.org"]
+        assert allow.json["includeDomains"] == block.json["excludeDomains"] == ["rust-lang.org", "*.rust-lang.org"]
     elif name == "tavily":
-        assert one.json["include_domains"] == two.json["exclude_domains"] == ["rust-lang.org"]
+        assert allow.json["include_domains"] == block.json["exclude_domains"] == ["rust-lang.org"]
     else:
-        assert one.text == "rust (site:rust-lang.org)" and two.text == "rust -site:rust-lang.org"
+        assert allow.text == "rust (site:rust-lang.org)" and block.text == "rust -site:rust-lang.org"
 
 
 LIMIT = {"x-ratelimit-limit": "1, 2000", "x-ratelimit-remaining": "0, 1500", "x-ratelimit-reset": "1, 1419704"}
 KEYLESS = "Check its `api_key`"
-#: What a provider says, the official code, words of what a person is told, and how often it is asked.
-FAILURES: tuple[tuple[str, Given, str, str, int], ...] = (
+#: Provider, its response, the official code, a part of the message, and the number of requests.
+FAILURES: tuple[tuple[str, ProviderResponse, str, str, int], ...] = (
     ("serper", (403, {"message": "Unauthorized.", "statusCode": 403}), "unavailable", KEYLESS, 1),
     ("serper", (400, {"message": "Not enough credits", "statusCode": 400}), "unavailable", "Buy credits", 1),
     ("serper", (400, {"message": "Missing query parameter"}), "invalid_tool_input", "Missing query", 1),
@@ -147,22 +147,22 @@ FAILURES: tuple[tuple[str, Given, str, str, int], ...] = (
 
 
 @pytest.mark.parametrize(("name", "given", "code", "words", "times"), FAILURES)
-def test_a_failure_has_its_official_code_and_says_what_to_do(
-    name: str, given: Given, code: str, words: str, times: int
+def test_failure_has_the_official_code_and_a_message_with_advice(
+    name: str, given: ProviderResponse, code: str, words: str, times: int
 ) -> None:
-    # The fake takes headers out of what it is given.
-    with Provided(lambda seen: copy.deepcopy(given)) as server, pytest.raises(SearchError) as raised:
+    # The fake removes headers from the response.
+    with FakeProviders(lambda seen: copy.deepcopy(given)) as server, pytest.raises(SearchError) as raised:
         search(settings(server, name))
     assert raised.value.code == code and words in raised.value.message
     assert "backends" not in raised.value.message and ".." not in raised.value.message
-    assert len(server.seen) == times, "patience is asked for once, and where it may help"
+    assert len(server.seen) == times, "one retry, and only after a rate limit"
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("rows", [None, 1, "x", [], [None, 1, "x", {}, {"url": 1, "link": 1}, {"url": "ftp://a/"}]])
-def test_results_of_no_use_are_no_results(name: str, rows: Any) -> None:
+def test_malformed_results_are_dropped(name: str, rows: Any) -> None:
     body = {"organic": rows, "results": rows, "web": {"results": rows}, "answerBox": rows}
-    with Provided(lambda seen: (200, body)) as server:
+    with FakeProviders(lambda seen: (200, body)) as server:
         assert search(settings(server, name)).results == []
 
 
@@ -171,7 +171,7 @@ def test_searches_start_one_interval_apart_after_a_429() -> None:
     fake = FakeClock()
     limits = iter([True])
 
-    def limited(seen: Seen) -> Given | None:
+    def limited(seen: ProviderRequest) -> ProviderResponse | None:
         return (429, brave_error("RATE_LIMITED", "x", 429), dict(LIMIT)) if next(limits, False) else None
 
     async def act(given: Any) -> None:
@@ -189,7 +189,7 @@ def test_searches_start_one_interval_apart_after_a_429() -> None:
         finally:
             await searcher.close()
 
-    with Provided(limited) as server:
+    with FakeProviders(limited) as server:
         asyncio.run(act(settings(server, "brave")))
     assert len(server.seen) == 8
 
@@ -198,7 +198,7 @@ def test_search_fails_when_its_turn_is_later_than_its_timeout() -> None:
     fake = FakeClock()
     limits = iter([True])
 
-    def limited(seen: Seen) -> Given | None:
+    def limited(seen: ProviderRequest) -> ProviderResponse | None:
         return (429, {"message": "slow down"}) if next(limits, False) else None
 
     async def act(given: Any) -> None:
@@ -212,16 +212,16 @@ def test_search_fails_when_its_turn_is_later_than_its_timeout() -> None:
         finally:
             await searcher.close()
 
-    with Provided(limited) as server:
+    with FakeProviders(limited) as server:
         asyncio.run(act(settings(server, "serper", timeout=3)))
     assert len(server.seen) == 3
 
 
-def test_half_an_emoji_spoils_nothing() -> None:
+def test_half_surrogates_are_replaced() -> None:
     body = rb'{"results": [{"title": "cut \ud83d", "url": "https://example.com/", "text": "\udc00 text"}]}'
-    with Provided(lambda seen: (200, body)) as server:
-        (one,) = search(settings(server, "exa"), "half \ud83d").results
-    assert (one.title, one.snippet) == ("cut ?", "? text")
+    with FakeProviders(lambda seen: (200, body)) as server:
+        (result,) = search(settings(server, "exa"), "half \ud83d").results
+    assert (result.title, result.snippet) == ("cut ?", "? text")
     assert server.seen[0].text == "half ?"
 
 
@@ -237,38 +237,38 @@ def test_half_an_emoji_spoils_nothing() -> None:
         (["no", "text"], ""),
     ],
 )
-def test_text_is_plain(given: Any, shown: str) -> None:
-    one = web_result("t", "https://example.com/", given)
-    assert one is not None and one.snippet == shown
+def test_markup_and_invisible_characters_are_removed(given: Any, shown: str) -> None:
+    result = web_result("t", "https://example.com/", given)
+    assert result is not None and result.snippet == shown
 
 
-def test_long_text_is_cut() -> None:
-    one = web_result("t" * 5000, "https://example.com/", "<" * 3_000_000)
-    assert one is not None and (len(one.title), len(one.snippet)) == (300, 1500)
+def test_long_title_and_snippet_are_cut() -> None:
+    result = web_result("t" * 5000, "https://example.com/", "<" * 3_000_000)
+    assert result is not None and (len(result.title), len(result.snippet)) == (300, 1500)
 
 
 FRESH = {"serper": "qdr:w", "brave": "pw", "tavily": "week", "searxng": "week"}
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_freshness_is_asked_for_in_each_provider_s_words(name: str) -> None:
-    with Provided() as server:
+def test_freshness_is_sent_in_each_provider_s_format(name: str) -> None:
+    with FakeProviders() as server:
         search(settings(server, name, freshness="week"))
         search(settings(server, name), SearchQuery("rust", freshness="week"))
         search(settings(server, name))
-    first, second, third = [one.json or one.query for one in server.seen]
-    said = {"serper": "tbs", "brave": "freshness", "exa": "startPublishedDate"}.get(name, "time_range")
-    assert first[said] == second[said] and said not in third
+    first, second, third = [request.json or request.query for request in server.seen]
+    field = {"serper": "tbs", "brave": "freshness", "exa": "startPublishedDate"}.get(name, "time_range")
+    assert first[field] == second[field] and field not in third
     if name == "exa":
-        begun = datetime.fromisoformat(first[said])
-        assert 6.9 < (datetime.now(UTC) - begun).total_seconds() / 86400 < 8.1
+        first_day = datetime.fromisoformat(first[field])
+        assert 6.9 < (datetime.now(UTC) - first_day).total_seconds() / 86400 < 8.1
     else:
-        assert first[said] == FRESH[name]
+        assert first[field] == FRESH[name]
 
 
-def test_the_user_s_place_is_told_where_the_provider_takes_it() -> None:
+def test_user_location_is_sent_where_the_provider_accepts_it() -> None:
     query = SearchQuery("rust", place=UserLocation("Z\u00fcrich", "Zurich", "ch", "Europe/Zurich"))
-    with Provided() as server:
+    with FakeProviders() as server:
         for name in ("serper", "brave", "exa"):
             search(settings(server, name), query)
         search(settings(server, "brave"), SearchQuery("rust", place=UserLocation("Reykjavik\r\nx: y", "", "is")))
@@ -282,27 +282,27 @@ def test_the_user_s_place_is_told_where_the_provider_takes_it() -> None:
     )
 
 
-def test_long_lists_of_domains() -> None:
+def test_long_domain_lists_are_shortened_or_rejected() -> None:
     many = tuple(f"site-number-{n}.example" for n in range(60))
-    with Provided() as server:
+    with FakeProviders() as server:
         with pytest.raises(SearchError) as raised:
             search(settings(server, "brave"), SearchQuery("rust", allowed=many))
         assert raised.value.code == "request_too_large" and server.seen == []
-        found = search(settings(server, "brave"), SearchQuery("rust", blocked=("example.com", *many))).results
+        answer = search(settings(server, "brave"), SearchQuery("rust", blocked=("example.com", *many))).results
         assert len(server.seen[0].text) <= 400 and server.seen[0].text.startswith("rust -site:example.com")
         search(settings(server, "brave"), SearchQuery("word " * 45, blocked=tuple("abcdefghij")))
         assert server.seen[1].text == " ".join(["word"] * 45)
-        assert [one.url for one in found] == ["https://blog.rust-lang.org/2026/11/rust-1.99/"]
+        assert [result.url for result in answer] == ["https://blog.rust-lang.org/2026/11/rust-1.99/"]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_path_is_kept_too(name: str) -> None:
-    with Provided() as server:
+def test_results_are_filtered_by_paths(name: str) -> None:
+    with FakeProviders() as server:
         for entry, count in (("rust-lang.org/2026", 1), ("rust-lang.org/2025", 0), ("rust-lang.org/*/rust-1.99", 1)):
             assert len(search(settings(server, name), SearchQuery("rust", allowed=(entry,))).results) == count
-            found = search(settings(server, name), SearchQuery("rust", blocked=(entry,))).results
-            assert len(found) == 2 - count
-    assert "*" not in json.dumps([one.text for one in server.seen])
+            answer = search(settings(server, name), SearchQuery("rust", blocked=(entry,))).results
+            assert len(answer) == 2 - count
+    assert "*" not in json.dumps([request.text for request in server.seen])
 
 
 @pytest.mark.parametrize(
@@ -314,65 +314,65 @@ def test_a_path_is_kept_too(name: str) -> None:
         ("x" * 2001, "query_too_long"),
     ],
 )
-def test_what_is_no_query_is_not_sent(text: str, code: str) -> None:
-    with Provided() as server:
+def test_empty_or_long_query_is_not_sent(text: str, code: str) -> None:
+    with FakeProviders() as server:
         with pytest.raises(SearchError) as raised:
             search(settings(server, "serper"), text)
         assert raised.value.code == code and server.seen == []
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_provider_that_repeats_the_key_is_not_quoted(name: str) -> None:
-    said = f"the key {KEY} is bad"
-    given = {"message": said, "error": said, "detail": {"error": said}, "errors": [{"detail": said}]}
-    with Provided(lambda seen: (400, given)) as server, pytest.raises(SearchError) as raised:
+def test_api_key_is_removed_from_error_messages(name: str) -> None:
+    message = f"the key {KEY} is bad"
+    given = {"message": message, "error": message, "detail": {"error": message}, "errors": [{"detail": message}]}
+    with FakeProviders(lambda seen: (400, given)) as server, pytest.raises(SearchError) as raised:
         search(settings(server, name))
     assert KEY not in raised.value.message and "[secret]" in raised.value.message
 
 
-def test_a_redirect_is_not_followed_with_the_key() -> None:
+def test_redirect_is_not_followed() -> None:
     with (
-        Provided() as other,
-        Provided(lambda seen: (307, b"", {"location": f"{other.url}/search"})) as server,
+        FakeProviders() as other,
+        FakeProviders(lambda seen: (307, b"", {"location": f"{other.url}/search"})) as server,
         pytest.raises(SearchError, match="redirects"),
     ):
         search(settings(server, "serper"))
     assert other.seen == []
 
 
-def test_a_rate_limit_that_passes_is_not_seen() -> None:
+def test_search_succeeds_after_a_short_rate_limit() -> None:
     limits = iter([True])
 
-    def limited(seen: Seen) -> Given | None:
+    def limited(seen: ProviderRequest) -> ProviderResponse | None:
         return (429, brave_error("RATE_LIMITED", "x", 429)) if next(limits, False) else None
 
-    with Provided(limited) as server:
+    with FakeProviders(limited) as server:
         assert len(search(settings(server, "brave")).results) == 2
 
 
-def test_the_next_provider_is_asked_when_one_fails() -> None:
-    def instead(seen: Seen) -> Given | None:
+def test_next_provider_is_used_when_one_fails() -> None:
+    def instead(seen: ProviderRequest) -> ProviderResponse | None:
         return (500, b"down") if seen.path == "/res/v1/web/search" else None
 
-    with Provided(instead) as server:
+    with FakeProviders(instead) as server:
         assert search(settings(server, "brave", "searxng")).provider == "searxng"
 
 
-def test_who_is_asked_and_who_has_failed_is_told() -> None:
-    heard: list[tuple[str, str]] = []
+def test_observer_receives_calls_and_errors() -> None:
+    events: list[tuple[str, str]] = []
 
     async def act(given: Any) -> None:
         searcher = Searcher(given, FakeClock().clock)
         try:
             await searcher.search(
-                SearchQuery("rust"), lambda name, failed: heard.append((name, failed.code if failed else ""))
+                SearchQuery("rust"), lambda name, error: events.append((name, error.code if error else ""))
             )
         finally:
             await searcher.close()
 
-    with Provided(lambda seen: (500, b"down") if seen.path == "/res/v1/web/search" else None) as server:
+    with FakeProviders(lambda seen: (500, b"down") if seen.path == "/res/v1/web/search" else None) as server:
         asyncio.run(act(settings(server, "brave", "tavily", "exa")))
-    assert heard == [("brave", ""), ("brave", "unavailable"), ("tavily", "")]
+    assert events == [("brave", ""), ("brave", "unavailable"), ("tavily", "")]
 
 
 @pytest.mark.parametrize(
@@ -383,19 +383,19 @@ def test_who_is_asked_and_who_has_failed_is_told() -> None:
         ("{}", "web_search.provider"),
     ],
 )
-def test_a_config_that_is_not_complete_is_said_and_no_crash(text: str, words: str) -> None:
+def test_incomplete_config_is_an_error_of_the_search(text: str, words: str) -> None:
     with pytest.raises(SearchError, match=words):
         search(load(text, {}).web_search)
 
 
-def test_a_missing_variable_turns_off_its_own_provider_only() -> None:
-    with Provided() as server:
-        one = {"provider": "brave", "api_key": "${NOT_SET}", "base_url": server.url}
-        given = {"enabled": True, **one, "fallback": [{"provider": "searxng", "base_url": server.url}]}
+def test_missing_variable_disables_its_provider_only() -> None:
+    with FakeProviders() as server:
+        main = {"provider": "brave", "api_key": "${NOT_SET}", "base_url": server.url}
+        given = {"enabled": True, **main, "fallback": [{"provider": "searxng", "base_url": server.url}]}
         config = load(json.dumps({"web_search": given}), {})
         assert config.web_search.enabled and search(config.web_search).provider == "searxng"
-    assert [one.path for one in server.seen] == ["/search"]
-    assert [one.message for one in config.warnings] == [
+    assert [request.path for request in server.seen] == ["/search"]
+    assert [warning.message for warning in config.warnings] == [
         "NOT_SET is not set, so search provider brave is disabled. Set the variable"
     ]
     assert not load(json.dumps({"web_search": {**given, "fallback": []}}), {}).web_search.enabled
@@ -403,17 +403,17 @@ def test_a_missing_variable_turns_off_its_own_provider_only() -> None:
     assert not load(json.dumps({"web_search": given}), {}).web_search.enabled
 
 
-def test_what_the_docs_say_to_write_works() -> None:
+def test_config_examples_of_the_docs_work() -> None:
     page = (Path(__file__).parent.parent / "docs/web-search.md").read_text(encoding="utf-8")
-    blocks = [one for one in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if one.startswith("web_search:")]
+    blocks = [block for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if block.startswith("web_search:")]
     environ = {f"BYWAY_{name.upper()}_API_KEY": KEY for name in NAMES}
-    named = [load(one, environ) for one in blocks]
-    assert {one.web_search.provider for one in named} == set(NAMES)
-    assert all(one.web_search.enabled and one.web_search.providers and not one.warnings for one in named)
+    configs = [load(block, environ) for block in blocks]
+    assert {config.web_search.provider for config in configs} == set(NAMES)
+    assert all(config.web_search.enabled and config.web_search.providers and not config.warnings for config in configs)
 
 
-def test_a_reload_takes_effect_and_what_did_not_change_is_kept() -> None:
-    async def act(server: Provided) -> None:
+def test_reload_replaces_the_searcher_only_when_its_settings_change() -> None:
+    async def act(server: FakeProviders) -> None:
         search = {"enabled": True, "provider": "brave", "api_key": KEY, "base_url": server.url}
         first = Runtime(load(json.dumps({"web_search": search}), {}))
         same = Runtime(load(json.dumps({"web_search": search, "logging": {"level": "debug"}}), {}), first)
@@ -425,12 +425,12 @@ def test_a_reload_takes_effect_and_what_did_not_change_is_kept() -> None:
         assert other.scrubber.scrub(f"the key {KEY}") == "the key [secret]"
         await other.close()
 
-    with Provided() as server:
+    with FakeProviders() as server:
         asyncio.run(act(server))
-    assert [one.path for one in server.seen] == ["/res/v1/web/search", "/search"]
+    assert [request.path for request in server.seen] == ["/res/v1/web/search", "/search"]
 
 
-def test_an_answer_that_drips_is_given_up() -> None:
+def test_slow_response_is_abandoned_at_the_timeout() -> None:
     bytes_sent = 0
 
     async def act() -> None:
@@ -458,31 +458,31 @@ def test_an_answer_that_drips_is_given_up() -> None:
     asyncio.run(act())
 
 
-def test_the_same_search_is_made_once() -> None:
-    with Provided() as server:
+def test_same_search_is_cached() -> None:
+    with FakeProviders() as server:
         search(settings(server, "brave"), times=3)
         assert len(server.seen) == 1
         search(settings(server, "brave", cache_ttl=0), times=2)
         assert len(server.seen) == 3
 
 
-def test_a_provider_that_hangs_is_given_up() -> None:
+def test_silent_provider_is_abandoned_at_the_timeout() -> None:
     import threading
 
     release = threading.Event()
 
-    def hang(seen: Seen) -> None:
+    def hang(seen: ProviderRequest) -> None:
         release.wait(5)
 
-    with Provided(hang) as server:
+    with FakeProviders(hang) as server:
         with pytest.raises(SearchError) as raised:
             search(settings(server, "brave", timeout=0.2))
         release.set()
     assert raised.value.code == "unavailable" and "web_search.timeout" in raised.value.message
 
 
-def test_a_query_that_brave_does_not_take_is_not_sent() -> None:
-    with Provided() as server:
+def test_query_over_brave_s_limits_is_not_sent() -> None:
+    with FakeProviders() as server:
         for text in ("x" * 401, "word " * 51):
             with pytest.raises(SearchError) as raised:
                 search(settings(server, "brave"), text)
@@ -490,25 +490,25 @@ def test_a_query_that_brave_does_not_take_is_not_sent() -> None:
         assert server.seen == []
 
 
-def test_nothing_listens() -> None:
+def test_closed_port_is_reported() -> None:
     given = load('web_search: {enabled: true, provider: searxng, base_url: "http://127.0.0.1:1"}', {}).web_search
     with pytest.raises(SearchError, match="cannot be reached"):
         search(given)
 
 
-def test_neither_key_nor_query_is_logged(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]) -> None:
+def test_log_has_neither_key_nor_query(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]) -> None:
     from byway import logs
 
     logs.start("info", "json")
-    with Provided() as server:
+    with FakeProviders() as server:
         search(settings(server, "serper"), "a very private question")
     logs.flush()
-    said = capsys.readouterr().err
-    line = json.loads(said.splitlines()[-1])
+    output = capsys.readouterr().err
+    line = json.loads(output.splitlines()[-1])
     assert (line["message"], line["provider"], line["status"], line["results"]) == (
         "web_search loop round complete", "serper", 200, 2,
     )  # fmt: skip
-    assert "private" not in said and KEY not in said
+    assert "private" not in output and KEY not in output
     logging.getLogger("uvicorn").handlers.clear()
 
 
@@ -525,21 +525,21 @@ def test_neither_key_nor_query_is_logged(caplog: pytest.LogCaptureFixture, capsy
         ),
     ],
 )
-def test_what_is_missing_is_said_with_its_path(text: str, path: str) -> None:
+def test_missing_setting_is_reported_with_its_path(text: str, path: str) -> None:
     with pytest.raises(ConfigError) as raised:
         load(text, {})
-    assert [one.path for one in raised.value.problems if one.severity == "error"][:1] == [path]
+    assert [problem.path for problem in raised.value.problems if problem.severity == "error"][:1] == [path]
 
 
-def test_results_are_at_most_as_many_as_asked_for_and_each_once() -> None:
+def test_results_are_unique_and_limited_to_the_count() -> None:
     rows = [{"title": f"t{at % 7}", "url": f"https://example.com/{at % 7}", "content": "x" * 5000} for at in range(50)]
-    with Provided(lambda seen: (200, {"results": rows})) as server:
-        found = search(settings(server, "searxng"), SearchQuery("a", count=5))
-    assert len(found.results) == 5 and len({one.url for one in found.results}) == 5
-    assert all(len(one.snippet) <= 1500 for one in found.results)
+    with FakeProviders(lambda seen: (200, {"results": rows})) as server:
+        answer = search(settings(server, "searxng"), SearchQuery("a", count=5))
+    assert len(answer.results) == 5 and len({result.url for result in answer.results}) == 5
+    assert all(len(result.snippet) <= 1500 for result in answer.results)
 
 
-def test_a_provider_s_key_is_kept_out_of_what_clients_are_told() -> None:
+def test_scrubber_removes_all_provider_keys() -> None:
     text = json.dumps(
         {
             "web_search": {

@@ -13,7 +13,7 @@ import pytest
 import scripted
 from gateway import Gateway, config
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
-from providers import KEY, Given, Provided, brave_error
+from providers import KEY, FakeProviders, ProviderResponse, brave_error
 from scripted import Asked, Reply, Say, Scripted, Tool, cut
 
 pytestmark = pytest.mark.real
@@ -238,9 +238,9 @@ def searching(asked: Asked) -> Say:
 
 @contextmanager
 def searched(
-    inject: str, script: Any = searching, failing: Given | None = None, type: str = "generic"
-) -> Iterator[tuple[openai.OpenAI, Scripted, Provided, Gateway]]:
-    with Provided(lambda seen: failing) as provider:
+    inject: str, script: Any = searching, failing: ProviderResponse | None = None, type: str = "generic"
+) -> Iterator[tuple[openai.OpenAI, Scripted, FakeProviders, Gateway]]:
+    with FakeProviders(lambda seen: failing) as provider:
         web = {
             "enabled": True,
             "provider": "brave",

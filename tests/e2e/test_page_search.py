@@ -15,7 +15,7 @@ import pytest
 from browser import Browsing, login, press
 from gateway import SOURCE, Gateway, config
 from playwright.sync_api import Locator, Page, expect
-from providers import KEY, Provided, brave_error
+from providers import KEY, FakeProviders, brave_error
 from scripted import Say, Scripted
 
 OTHER = "another-key-of-the-provider-9876543210"
@@ -28,8 +28,8 @@ def server() -> Iterator[Scripted]:
 
 
 @pytest.fixture
-def provider() -> Iterator[Provided]:
-    with Provided() as provided:
+def provider() -> Iterator[FakeProviders]:
+    with FakeProviders() as provided:
         yield provided
 
 
@@ -44,7 +44,7 @@ def chain(tmp_path: Path) -> dict[str, str]:
 NONE = {"PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring"}
 
 
-def at(provider: Provided, name: str = "brave") -> dict[str, Any]:
+def at(provider: FakeProviders, name: str = "brave") -> dict[str, Any]:
     return {"enabled": False, "provider": name, "base_url": provider.url, "cache_ttl": 0}
 
 
@@ -101,7 +101,7 @@ def sources(page: Page, gateway: Gateway) -> str:
 
 
 def test_search_is_switched_on_with_a_typed_key(
-    page: Page, server: Scripted, provider: Provided, tmp_path: Path
+    page: Page, server: Scripted, provider: FakeProviders, tmp_path: Path
 ) -> None:
     with Gateway(config(server, web_search=at(provider)), environ=chain(tmp_path)) as gateway:
         login(page, gateway)
@@ -130,7 +130,7 @@ def test_search_is_switched_on_with_a_typed_key(
 
 
 def test_without_a_keychain_a_file_is_accepted_and_never_in_silence(
-    page: Page, server: Scripted, provider: Provided
+    page: Page, server: Scripted, provider: FakeProviders
 ) -> None:
     with Gateway(config(server, web_search=at(provider)), environ=NONE) as gateway:
         login(page, gateway)
@@ -157,7 +157,7 @@ def test_without_a_keychain_a_file_is_accepted_and_never_in_silence(
         expect(search(page).locator("header .state")).to_have_text("off")
 
 
-def test_a_searxng_of_your_own(page: Page, server: Scripted, provider: Provided) -> None:
+def test_a_searxng_of_your_own(page: Page, server: Scripted, provider: FakeProviders) -> None:
     with Gateway(config(server), environ=NONE) as gateway:
         login(page, gateway)
         search(page).get_by_label("SearXNG", exact=True).check()
@@ -180,7 +180,7 @@ def test_what_a_provider_says_is_shown(page: Page, server: Scripted) -> None:
     ]
     settings = {"enabled": True, "provider": "brave", "api_key": KEY}
     with contextlib.ExitStack() as stack:
-        provided = stack.enter_context(Provided(lambda seen: (said[0], said[1])))
+        provided = stack.enter_context(FakeProviders(lambda seen: (said[0], said[1])))
         gateway = stack.enter_context(Gateway(config(server, web_search={**settings, "base_url": provided.url})))
         login(page, gateway)
         expect(search(page).get_by_text("The config holds a key in plain text")).to_be_visible()
@@ -193,7 +193,7 @@ def test_what_a_provider_says_is_shown(page: Page, server: Scripted) -> None:
         assert page.evaluate("document.images.length") == 0
 
 
-def test_a_variable_of_another_name(page: Page, server: Scripted, provider: Provided) -> None:
+def test_a_variable_of_another_name(page: Page, server: Scripted, provider: FakeProviders) -> None:
     with Gateway(
         config(server, web_search=at(provider)), environ={**NONE, "MY_SEARCH_KEY": KEY, "BYWAY_MY_SEARCH_KEY": KEY}
     ) as gateway:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from gateway import SOURCE, Gateway, config
-from providers import FOUND, Given, Provided, Seen
+from providers import RESULTS, FakeProviders, ProviderRequest, ProviderResponse
 from scripted import Asked, Say, Scripted, Tool
 
 pytest.importorskip("keyring", reason="keyring is not installed")
@@ -75,7 +75,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, program: Callable[[str
 class Stage:
     """A Byway whose search provider takes one key at a time."""
 
-    def __init__(self, place: Mapping[str, str], server: Scripted, provider: Provided) -> None:
+    def __init__(self, place: Mapping[str, str], server: Scripted, provider: FakeProviders) -> None:
         search = {"enabled": True, "provider": "serper", "base_url": provider.url, "cache_ttl": 0}
         settings = config(server, web_search={**search, "api_key": "${BYWAY_SERPER_API_KEY}"})
         self.gateway = Gateway(settings, environ=place)
@@ -103,7 +103,7 @@ class Stage:
         """Does a search work?"""
         answer = self.gateway.post({**ASK, "tools": SEARCH})
         assert FIRST.encode() not in answer.body and SECOND.encode() not in answer.body
-        return answer.status == 200 and FOUND[0][1] in answer.body.decode()
+        return answer.status == 200 and RESULTS[0][1] in answer.body.decode()
 
     def changes(self, met: Callable[[], bool]) -> None:
         """Within a second, and some for a busy machine."""
@@ -152,10 +152,10 @@ def accepted() -> list[str]:
 
 @pytest.fixture
 def stage(place: dict[str, str], accepted: list[str]) -> Iterator[Stage]:
-    def provider(seen: Seen) -> Given:
+    def provider(seen: ProviderRequest) -> ProviderResponse:
         if seen.headers.get("x-api-key") not in accepted:
             return 403, {"message": f"Unauthorized: {seen.headers.get('x-api-key')}", "statusCode": 403}
-        return 200, {"organic": [{"title": t, "link": u, "snippet": s} for t, u, s, _ in FOUND]}
+        return 200, {"organic": [{"title": t, "link": u, "snippet": s} for t, u, s, _ in RESULTS]}
 
     def model(asked: Asked) -> Say:
         if "slowly" in asked.body.decode():
@@ -163,7 +163,7 @@ def stage(place: dict[str, str], accepted: list[str]) -> Iterator[Stage]:
         heard = asked.json["messages"][-1]["role"] == "tool"
         return Say("Found.") if heard else Say(tools=[Tool("web_search", {"query": "rust"})])
 
-    with Scripted(model) as server, Provided(provider) as search:
+    with Scripted(model) as server, FakeProviders(provider) as search:
         yield Stage(place, server, search)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from e2e.test_websearch import ASK, SEARCH
 from gateway import Gateway, config
-from providers import Given, Provided, Seen
+from providers import FakeProviders, ProviderRequest, ProviderResponse
 from scripted import Say, Scripted
 
 FOUND = {"results": [{"title": "A <b>page</b>", "url": "https://example.com/a", "content": "Of words &amp; more."}]}
@@ -87,18 +87,18 @@ def settings(port: int, engine: str, formats: list[str]) -> dict[str, Any]:
 class Engine:
     """What searx asks, and what it is told."""
 
-    given: Given = (200, FOUND)
+    given: ProviderResponse = (200, FOUND)
 
-    def __call__(self, seen: Seen) -> Given:
+    def __call__(self, seen: ProviderRequest) -> ProviderResponse:
         return self.given
 
 
 @pytest.fixture(scope="module")
-def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Engine, Provided]]:
+def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Engine, FakeProviders]]:
     if shutil.which("searx-run") is None:
         pytest.skip("searx is not installed (Debian: searx)")
     engine = Engine()
-    with Provided(engine) as behind:
+    with FakeProviders(engine) as behind:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -128,7 +128,7 @@ def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
     raise AssertionError(log.read_text())
 
 
-def test_a_real_instance_is_searched(instance: tuple[str, Engine, Provided]) -> None:
+def test_a_real_instance_is_searched(instance: tuple[str, Engine, FakeProviders]) -> None:
     url, engine, behind = instance
     engine.given = (200, FOUND)
     search = {"enabled": True, "provider": "searxng", "base_url": url, "cache_ttl": 0}

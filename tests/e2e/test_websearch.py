@@ -20,7 +20,7 @@ from cryptography.x509.oid import NameOID
 from e2e.claude import Claude, OldClaude
 from e2e.test_claude import ALLOWED, results, told
 from gateway import Gateway, config
-from providers import KEY, Given, Provided, Seen, brave_error
+from providers import KEY, FakeProviders, ProviderRequest, ProviderResponse, brave_error
 from scripted import Asked, Reply, Say, Scripted, Tool
 from strict import check_message
 
@@ -30,9 +30,9 @@ pytestmark = pytest.mark.real
 class Stage:
     """A Byway between a scripted model and made-up providers."""
 
-    def __init__(self, server: Scripted, provider: Provided, gateway: Gateway) -> None:
+    def __init__(self, server: Scripted, provider: FakeProviders, gateway: Gateway) -> None:
         self.server, self.provider, self.gateway = server, provider, gateway
-        self.instead: Given | None = None
+        self.instead: ProviderResponse | None = None
         self.slow = 0.0
         """Seconds that the provider takes."""
         self.sdk = anthropic.Anthropic(base_url=f"{gateway.url}/anthropic", api_key="dummy", max_retries=0)
@@ -45,11 +45,11 @@ class Stage:
 def _stage() -> Iterator[Stage]:
     stage: Stage
 
-    def instead(seen: Seen) -> Given | None:
+    def instead(seen: ProviderRequest) -> ProviderResponse | None:
         time.sleep(stage.slow)
         return stage.instead
 
-    with Scripted() as server, Provided(instead) as provider:
+    with Scripted() as server, FakeProviders(instead) as provider:
         search = {"enabled": True, "provider": "brave", "api_key": KEY, "base_url": provider.url, "cache_ttl": 0}
         with Gateway(config(server, web_search=search)) as gateway:
             stage = Stage(server, provider, gateway)
@@ -216,10 +216,10 @@ FETCH: Any = {"type": "web_fetch_20250910", "name": "web_fetch", "max_uses": 2}
 
 @pytest.fixture(scope="module")
 def _site() -> Iterator[Stage]:
-    def page(seen: Seen) -> Given | None:
+    def page(seen: ProviderRequest) -> ProviderResponse | None:
         return 200, json.dumps({"the page": "says hello"}).encode()
 
-    with Scripted() as server, Provided(page) as site:
+    with Scripted() as server, FakeProviders(page) as site:
         fetch = {"enabled": True, "allow_private": ["127.0.0.1"], "cache_ttl": 0}
         with Gateway(config(server, web_fetch=fetch)) as gateway:
             stage = Stage(server, site, gateway)
@@ -313,7 +313,10 @@ def test_claude_code_fetches_a_page_and_its_small_model_sums_it_up(tmp_path: Pat
             else Say(tools=[Tool("WebFetch", {"url": web.secure, "prompt": "What is it?"})])
         )
 
-    with Provided(lambda seen: (200, page), tls=context) as web, Scripted(script, models=("local", "small")) as server:
+    with (
+        FakeProviders(lambda seen: (200, page), tls=context) as web,
+        Scripted(script, models=("local", "small")) as server,
+    ):
         settings = config(server)
         settings["backends"][0]["models"] = ["local", "small"]
         settings["model_aliases"]["haiku"] = ["one/small"]

@@ -54,9 +54,9 @@ def print_table(
         click.echo("  ".join(cells))
 
 
-def printable(text: str) -> str:
-    """`text` without characters that control a terminal."""
-    return "".join(char for char in text if char.isprintable())
+def printable(text: str, keep: str = "") -> str:
+    """`text` without characters that control a terminal, except those in `keep`."""
+    return "".join(char for char in text if char.isprintable() or char in keep)
 
 
 class StatusLine:

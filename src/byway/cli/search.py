@@ -1,11 +1,10 @@
-"""`byway search`."""
+"""`byway search`: searches the web as a model would and prints the results."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import shutil
-import sys
 import textwrap
 import time
 import unicodedata
@@ -15,36 +14,43 @@ import click
 
 from byway.cli.configfile import find, read
 from byway.cli.options import CONFIG, DATA_DIR, JSON
-from byway.cli.output import Failure, Misuse
+from byway.cli.output import Failure, Misuse, StatusLine, note, print_json, printable
 from byway.providers.registry import PROVIDERS
 
 if TYPE_CHECKING:
     from byway.config import WebSearchSettings
     from byway.providers.protocol import Freshness, SearchError, WebResult
 
-_ADVICE = {
-    "query_too_long": "Ask in fewer words.",
-    "request_too_large": "Name fewer domains.",
-}
+#: What to do for an error code, where the message does not say it.
+_ADVICE = {"query_too_long": "Shorten the query.", "request_too_large": "Use fewer domains."}
+_MAX_WIDTH = 110
+_SNIPPET_LINES = 3
 
 
 @click.command()
 @click.argument("query")
 @CONFIG
-@click.option("--provider", type=click.Choice(tuple(PROVIDERS)), help="Ask this one only. [default: as configured]")
-@click.option("--count", type=click.IntRange(1, 20), help="So many results. [default: as configured]")
+@click.option(
+    "--provider", type=click.Choice(tuple(PROVIDERS)), help="Use this provider only. [default: as configured]"
+)
+@click.option("--count", type=click.IntRange(1, 20), help="The number of results. [default: as configured]")
 @click.option(
     "--allow",
     "--allowed-domain",
     "allowed",
     multiple=True,
     metavar="DOMAIN",
-    help="Only from this; may be given again.",
+    help="Only results of this domain. Repeat for more.",
 )
 @click.option(
-    "--block", "--blocked-domain", "blocked", multiple=True, metavar="DOMAIN", help="Not from this; may be given again."
+    "--block",
+    "--blocked-domain",
+    "blocked",
+    multiple=True,
+    metavar="DOMAIN",
+    help="No results of this domain. Repeat for more.",
 )
-@click.option("--freshness", type=click.Choice(("day", "week", "month", "year")), help="Nothing that is older.")
+@click.option("--freshness", type=click.Choice(("day", "week", "month", "year")), help="The maximum age of results.")
 @DATA_DIR
 @JSON
 def command(
@@ -58,7 +64,7 @@ def command(
     folder: str | None,
     as_json: bool,
 ) -> None:
-    """Search the web for QUERY as a model would, and print what is found. Byway need not run."""
+    """Search the web for QUERY as a model would, and print the results. Byway does not have to run."""
     config = read(find(file, os.environ, folder))
     settings = config.web_search
     from byway.config import validators
@@ -66,119 +72,109 @@ def command(
     from byway.providers.protocol import SearchError, SearchQuery
     from byway.search.chain import SearchAnswer, Searcher
 
-    if wrong := domains_error(allowed, blocked):
-        raise click.UsageError(wrong)
+    if error := domains_error(allowed, blocked):
+        raise click.UsageError(error)
     if provider is not None:
         settings = _only(settings, provider)
-    for asked in settings.providers if config.local_only else ():
-        if not asked.base_url or not validators.local(asked.base_url):
+    for configured in settings.providers if config.local_only else ():
+        if not configured.base_url or not validators.local(configured.base_url):
             raise Misuse(
-                f"local_only is set, and {asked.provider} is not certain to be on this machine or in a private network."
+                f"local_only is set, and the address of {configured.provider} is not on this machine or a private network. "
+                "Set its `base_url` to a local address."
             )
-    wanted = SearchQuery(query, count or settings.max_results, allowed, blocked, freshness=freshness)
-    waiting = _Waiting()
+    progress = _Progress()
 
-    async def ask() -> SearchAnswer:
+    async def search() -> SearchAnswer:
         searcher = Searcher(settings)
         try:
-            return await searcher.search(wanted, waiting.watch)
+            return await searcher.search(
+                SearchQuery(query, count or settings.max_results, allowed, blocked, freshness=freshness),
+                progress.observe,
+            )
         finally:
             await searcher.close()
 
-    began = time.perf_counter()
+    started = time.perf_counter()
     try:
-        found = asyncio.run(ask())
-    except SearchError as failed:
-        waiting.clear()
-        raise Failure(waiting.last or _told("", failed)) from None
+        answer = asyncio.run(search())
+    except SearchError as search_error:
+        raise Failure(progress.last_error or _described("", search_error)) from None
     finally:
-        waiting.clear()
-    seconds = time.perf_counter() - began
+        progress.clear()
+    seconds = time.perf_counter() - started
     if as_json:
-        import msgspec
-
-        click.echo(msgspec.json.format(msgspec.json.encode(found.results)).decode())
+        print_json(answer.results)
         return
-    for rank, one in enumerate(found.results, 1):
-        _show(rank, one)
-    many = len(found.results)
-    what = f"{many} result{'s' if many > 1 else ''}" if many else "Nothing found"
-    click.echo(f"{what} by {found.provider} in {seconds:.1f} s", err=True)
+    for rank, result in enumerate(answer.results, 1):
+        _print(rank, result)
+    number = len(answer.results)
+    results = f"{number} result{'s' if number > 1 else ''}" if number else "No results"
+    note(f"{results} from {answer.provider} in {seconds:.1f} s")
 
 
-def _only(settings: WebSearchSettings, provider: str) -> WebSearchSettings:
-    """The settings with `provider` alone."""
+def _only(settings: WebSearchSettings, name: str) -> WebSearchSettings:
+    """The settings with one provider alone."""
     import msgspec
 
-    for one in settings.providers:
-        if one.provider == provider:
-            alone = {"provider": one.provider, "api_key": one.api_key, "base_url": one.base_url}
-            return msgspec.structs.replace(settings, **alone, fallback=(), missing=())
-    off = settings.missing if settings.provider == provider else ()
-    for one in settings.fallback:
-        off = off or (one.missing if one.provider == provider else ())
-    if off:
-        raise Misuse(f"{provider} is off: {', '.join(off)} is not set.")
-    names = ", ".join(one.provider for one in settings.providers) or "nobody"
-    raise Misuse(f"{provider} is not in `web_search` of the config; what is there: {names}.")
+    for provider in settings.providers:
+        if provider.provider == name:
+            fields = {"provider": name, "api_key": provider.api_key, "base_url": provider.base_url}
+            return msgspec.structs.replace(settings, **fields, fallback=(), missing=())
+    missing = settings.missing if settings.provider == name else ()
+    for provider in settings.fallback:
+        missing = missing or (provider.missing if provider.provider == name else ())
+    if missing:
+        raise Misuse(f"Provider {name} is disabled: {', '.join(missing)} is not set.")
+    configured = ", ".join(provider.provider for provider in settings.providers) or "none"
+    raise Misuse(f"Provider {name} is not configured in `web_search`. Configured: {configured}.")
 
 
-class _Waiting:
-    """Says who is asked while a person waits at a terminal, and who has failed when another one is asked instead."""
+class _Progress:
+    """Shows the provider that is called, and prints its error when another one is called next."""
 
     def __init__(self) -> None:
-        self.last = ""
-        """The last failure, in words."""
-        self._shown = 0
-        self._at_terminal = sys.stderr.isatty()
+        self.last_error = ""
+        self._line = StatusLine()
 
-    def watch(self, name: str, failed: SearchError | None) -> None:
+    def observe(self, name: str, error: SearchError | None) -> None:
+        """A `SearchObserver`."""
         self.clear()
-        if failed is not None:
-            self.last = _told(name, failed)
+        if error is not None:
+            self.last_error = _described(name, error)
             return
-        if self.last:
-            click.echo(f"byway: {self.last}", err=True)
-        if self._at_terminal:
-            text = f"Asking {name} ..."
-            self._shown = len(text)
-            click.echo(text, nl=False, err=True)
+        if self.last_error:
+            note(f"byway: {self.last_error}")
+        self._line.show(f"Searching with {name} ...")
 
     def clear(self) -> None:
-        if self._shown:
-            click.echo(f"\r{'':<{self._shown}}\r", nl=False, err=True)
-            self._shown = 0
+        self._line.clear()
 
 
-def _told(name: str, failed: SearchError) -> str:
-    """A failure with provider, official code, what the provider says, and what to do."""
-    what = f"{name} failed ({failed.code})." if name else f"{failed.code}:"
-    return _printable(f"{what} {failed.message} {_ADVICE.get(failed.code, '')}".rstrip())
+def _described(name: str, error: SearchError) -> str:
+    """An error with provider, official code, message and advice."""
+    start = f"{name} failed ({error.code})." if name else f"{error.code}:"
+    return printable(f"{start} {error.message} {_ADVICE.get(error.code, '')}".rstrip())
 
 
-def _show(rank: int, one: WebResult) -> None:
-    """A title with its age, its address, and its snippet, as wide as the terminal."""
-    width = min(shutil.get_terminal_size((100, 24)).columns, 110) - 4
-    age = f"  {_printable(one.age)}" if one.age else ""
-    title = _cut(_printable(one.title), max(20, width - len(age)))
+def _print(rank: int, result: WebResult) -> None:
+    """Print title, age, URL and snippet, as wide as the terminal."""
+    width = min(shutil.get_terminal_size((100, 24)).columns, _MAX_WIDTH) - 4
+    age = f"  {printable(result.age)}" if result.age else ""
+    title = _cut(printable(result.title), max(20, width - len(age)))
     click.echo(f"{rank:>2}  {click.style(title, bold=True)}{click.style(age, dim=True)}")
-    click.echo(f"    {click.style(_printable(one.url), fg='blue')}")
-    snippet = _printable(one.snippet)
-    for line in textwrap.wrap(snippet, _letters(snippet, width), max_lines=3, placeholder=" …"):
+    click.echo(f"    {click.style(printable(result.url), fg='blue')}")
+    snippet = printable(result.snippet)
+    for line in textwrap.wrap(snippet, _characters(snippet, width), max_lines=_SNIPPET_LINES, placeholder=" …"):
         click.echo(f"    {line}")
     click.echo()
 
 
 def _cut(text: str, width: int) -> str:
-    most = _letters(text, width)
-    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
+    limit = _characters(text, width)
+    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
 
 
-def _letters(text: str, width: int) -> int:
-    """How many letters of `text` fit: those of East Asia take two columns."""
-    return width // 2 if any(unicodedata.east_asian_width(letter) in "WF" for letter in text) else max(20, width)
-
-
-def _printable(text: str) -> str:
-    """`text` without what would steer a terminal."""
-    return "".join(letter for letter in text if letter.isprintable())
+def _characters(text: str, width: int) -> int:
+    """The number of characters of `text` that fit: East Asian ones take two columns."""
+    wide = any(unicodedata.east_asian_width(character) in "WF" for character in text)
+    return width // 2 if wide else max(20, width)
