@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UnsetType, field
 
 from byway.backends import errors
-from byway.backends.openai.repetition import TextPieces
+from byway.backends.openai.repetition import TextPieces, is_whole_text
 from byway.backends.openai.toolcalls import ToolCallDelta, ToolCalls
 from byway.backends.openai.toolformats import ArgumentTypes, argument_types
 from byway.backends.openai.toolids import ClientIds
@@ -115,11 +115,11 @@ class ChatReader:
     """Reads one chat-completions answer, streamed or whole: its first byte decides which, not its content-type."""
 
     __slots__ = (
-        "_begun", "_calls", "_client_names", "_counts", "_done", "_half", "_holds", "_id", "_ids", "_json_wanted", "_marked",
-        "_max_tokens", "_other_length", "_parser", "_pieces", "_problem", "_reason", "_refused", "_settled", "_sse",
-        "_started", "_stop", "_stops", "_streams", "_target", "_text_length", "_thinking_parser", "_thinking_settled",
-        "_thought_calls", "_thought_in_field", "_thought_in_tags", "_thoughts", "_types", "_whole", "_writer",
-        "_written_types", "estimated", "finished",
+        "_begun", "_calls", "_client_names", "_continues", "_counts", "_done", "_first_text", "_half", "_holds", "_id",
+        "_ids", "_json_wanted", "_marked", "_max_tokens", "_other_length", "_parser", "_pieces", "_problem", "_reason",
+        "_refused", "_settled", "_sse", "_started", "_stop", "_stops", "_streams", "_target", "_text_length",
+        "_thinking_parser", "_thinking_settled", "_thought_calls", "_thought_in_field", "_thought_in_tags", "_thoughts",
+        "_types", "_whole", "_writer", "_written_types", "estimated", "finished",
     )  # fmt: skip
 
     def __init__(self, request: Request, target: Target, attempt: Attempt = FIRST) -> None:
@@ -163,8 +163,13 @@ class ChatReader:
         self._json_wanted = bool(params.output_format or (params.output_config and params.output_config.format))
         self._begun = False
         """Ordinary text has been passed on."""
-        self._pieces = TextPieces()
-        self._thoughts = TextPieces()
+        self._first_text: str | None = None
+        self._pieces: TextPieces | None = None
+        """Made when the second piece of text holds the first."""
+        self._thoughts: TextPieces | None = None
+        """Made for the first thinking in a field."""
+        self._continues = False
+        """The second piece of text continues the first."""
         self._thinking_settled = False
         self._holds = False
         """Something of the text or the thinking may be held."""
@@ -306,10 +311,10 @@ class ChatReader:
 
     def _end_pieces(self) -> None:
         """Read what was held because it may have been a repetition."""
-        if thought := self._thoughts.end():
+        if self._thoughts is not None and (thought := self._thoughts.end()):
             self._other_length += len(thought)
             self._write_thinking(thought)
-        if text := self._pieces.end():
+        if self._pieces is not None and (text := self._pieces.end()):
             self._text_length += len(text)
             self._read_text(text)
 
@@ -344,14 +349,25 @@ class ChatReader:
 
     def _first_pieces(self, text: str) -> str:
         """Text while it may still repeat itself, or follow thinking that is not decided yet. Returns what is new in it."""
-        if thought := self._thoughts.end():
+        if self._thoughts is not None and (thought := self._thoughts.end()):
             self._other_length += len(thought)
             self._write_thinking(thought)
         if self._thinking_parser is not None and not text.isspace() and self._parser is None:
             self._end_thinking()
-        self._holds = True
-        text = self._pieces.add(text)
-        self._settled = self._pieces.settled and self._thinking_parser is None
+        if self._first_text is None:
+            self._first_text = text
+            return text
+        if self._pieces is None and not self._continues:
+            if text.startswith(self._first_text):
+                self._pieces = TextPieces()
+                self._pieces.add(self._first_text)
+            else:
+                self._continues = True
+        if self._pieces is not None:
+            self._holds = True
+            text = self._pieces.add(text)
+            self._continues = self._pieces.settled
+        self._settled = self._continues and self._thinking_parser is None
         return text
 
     # ---------------------------------------------------------------------------------------------------------- thinking
@@ -360,6 +376,8 @@ class ChatReader:
         """Read thinking that came in a field of its own."""
         if not self._thinking_settled:
             self._holds = True
+            if self._thoughts is None:
+                self._thoughts = TextPieces()
             text = self._thoughts.add(text) if not self._thought_in_tags else ""
             self._thought_in_field = self._thought_in_field or bool(text.strip())
             self._thinking_settled = self._thoughts.settled and self._thought_in_field
@@ -368,7 +386,10 @@ class ChatReader:
         if self._parser is not None and self._parser.holds:
             self._parser.flush(cut=False)
         self._other_length += len(text)
-        self._write_thinking(text)
+        if self._calls is None and self._thinking_parser is None and "<" not in text and "[" not in text:
+            self._writer.thinking(text)
+        else:
+            self._write_thinking(text)
 
     def _write_thinking(self, text: str) -> None:
         """Write thinking. Models write calls into it where their server's parser does not find its end (Kimi, Qwen)."""
@@ -442,24 +463,21 @@ class ChatReader:
                 if choice.index:
                     return False
         delta = choice.delta
-        if delta is None and self._whole is not None:
+        if choice.message is not None and not self._holds and not self._text_length and not self._other_length:
+            # Some servers end a stream with the whole message, which counts where no pieces came.
             delta = choice.message
-        if choice.finish_reason:
-            if choice.message is not None and not self._holds and not self._text_length and not self._other_length:
-                # Some servers end a stream with the whole message, which counts where no pieces came.
-                delta = choice.message
-            if delta is not None:
-                if self._is_repetition(delta.content):
-                    delta.content = None
-                self._take(delta)
-            self._end(choice, chunk)
-        elif delta is not None:
+        if delta is not None:
+            if choice.finish_reason and self._is_repetition(delta.content):
+                delta.content = None
             self._take(delta)
+        if choice.finish_reason:
+            self._end(choice, chunk)
         return False
 
     def _is_repetition(self, text: Any) -> bool:
         """Whether the last piece of text is all of the text once more."""
-        return isinstance(text, str) and self._pieces.is_whole_text(text, self._text_length)
+        first = self._first_text
+        return isinstance(text, str) and first is not None and is_whole_text(text, first, self._text_length)
 
     def _repaired_chunk(self, data: bytes, name: str) -> ChatChunk:
         """A chunk that is not valid JSON: an error in plain text, or text that was cut within a character."""

@@ -7,21 +7,18 @@ from typing import Final
 #: Shorter texts may begin alike by coincidence.
 _SHORT: Final = 8
 _WHOLE_TEXT: Final = 16
-_OPENING: Final = 64
 
 
 class TextPieces:
     """Passes on what is new in the pieces of a text. Ordinary text is settled with its second piece, and never kept."""
 
-    __slots__ = ("_held", "_repeats", "_so_far", "cumulative", "opening", "settled")
+    __slots__ = ("_held", "_repeats", "_so_far", "cumulative", "settled")
 
     def __init__(self) -> None:
         self.settled = False
         """The pieces continue each other: `add` has nothing more to do."""
         self.cumulative = False
         """Each piece holds all that came before it."""
-        self.opening = ""
-        """The first characters of the text."""
         self._so_far = ""
         """The last piece, as long as the next one may hold it."""
         self._held: list[str] = []
@@ -38,8 +35,8 @@ class TextPieces:
                 repeats, self._so_far = len(self._so_far), piece
                 return piece[repeats:]
             return self._settle() + piece
-        if not self.opening:
-            self.opening, self._so_far, self._repeats = piece[:_OPENING], piece, len(piece)
+        if not self._repeats:
+            self._so_far, self._repeats = piece, len(piece)
             return piece
         if len(piece) < len(self._so_far) or not piece.startswith(self._so_far):
             return self._settle() + piece
@@ -68,6 +65,7 @@ class TextPieces:
             return last[repeats:]
         return self._settle()
 
-    def is_whole_text(self, piece: str, length: int) -> bool:
-        """Whether a last piece is the text again, of which `length` characters have been passed on."""
-        return len(piece) == length >= _WHOLE_TEXT and len(piece) > len(self.opening) and piece.startswith(self.opening)
+
+def is_whole_text(piece: str, first: str, length: int) -> bool:
+    """Whether a last piece is a whole text again, which began with the piece `first` and has `length` characters."""
+    return length >= _WHOLE_TEXT and len(piece) == length > len(first) and piece.startswith(first)

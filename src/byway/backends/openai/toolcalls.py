@@ -65,14 +65,24 @@ class CallInput:
     Repetitions are left out: a piece that holds all that came before it, and the whole input once more at the end.
     """
 
-    __slots__ = ("_ambiguous", "_cumulative", "_fed", "_length", "_ordinary", "_surplus", "_tracker", "first", "pieces")
+    __slots__ = (
+        "_ambiguous",
+        "_cumulative",
+        "_fed",
+        "_length",
+        "_offset",
+        "_surplus",
+        "_tracker",
+        "first",
+        "ordinary",
+        "pieces",
+    )
 
     def __init__(self) -> None:
         self.pieces: list[str] = []
         self.first = ""
         """The first character that is no white space."""
-        self._length = 0
-        self._ordinary = False
+        self.ordinary = False
         """It is an object that has not ended and no piece of which was repeated: most pieces need one check."""
         self._cumulative = False
         """Each piece has held all that came before it."""
@@ -81,15 +91,14 @@ class CallInput:
         self._surplus: list[str] | None = None
         """What came after the end of the object."""
         self._tracker = JsonTracker()
-        self._fed = 0
-        """The number of pieces that the tracker has read. It reads each once, and only where completeness matters."""
+        self._fed = self._offset = self._length = 0
+        """How far the tracker has read: pieces, characters of the next piece, all characters. It reads where that matters."""
 
     @property
     def text(self) -> str:
         if len(self.pieces) > 1:
-            self._track()
             self.pieces = ["".join(self.pieces)]
-            self._fed = 1
+            self._fed, self._offset = 0, self._length
         return self.pieces[0] if self.pieces else ""
 
     @property
@@ -99,22 +108,24 @@ class CallInput:
     @property
     def announced(self) -> bool:
         """It is an empty object, with which some servers announce the input."""
-        return self._length < _ANNOUNCEMENT_MOST and self.text.strip() == "{}"
+        return len(self.pieces) < _ANNOUNCEMENT_MOST and self.text.strip() == "{}"
 
     def _track(self) -> JsonTracker:
         pieces, tracker = self.pieces, self._tracker
         while self._fed < len(pieces):
+            piece = pieces[self._fed]
             if not tracker.complete:
-                tracker.feed(pieces[self._fed])
+                tracker.feed(piece, self._offset)
+            self._length += len(piece) - self._offset
+            self._offset = 0
             self._fed += 1
         return tracker
 
     def add(self, piece: str) -> str:
         """Add a piece. Returns what is new in it, with raw control characters escaped."""
         start = piece.lstrip()[:1]
-        if self._ordinary and start and start != "{" and start != "}" and piece.isprintable():
+        if self.ordinary and start not in _SUSPICIOUS and piece.isprintable():
             self.pieces.append(piece)
-            self._length += len(piece)
             return piece
         if self._surplus is not None:
             self._surplus.append(piece)
@@ -126,12 +137,10 @@ class CallInput:
             self._cumulative = True
         if not self.first:
             self.first = start
-            self._ordinary = start == "{"
+            self.ordinary = start == "{"
         elif start == self.first or start == "}" or self._cumulative:
             piece = self._without_repetition(piece)
-            self._ordinary = self.first == "{" and not (
-                self._cumulative or self._ambiguous or self._surplus is not None
-            )
+            self.ordinary = self.first == "{" and not (self._cumulative or self._ambiguous or self._surplus is not None)
             if not piece:
                 return ""
         return self._keep(piece)
@@ -139,7 +148,6 @@ class CallInput:
     def _keep(self, piece: str) -> str:
         clean = piece if piece.isprintable() else self._track().escape_controls(piece)
         self.pieces.append(piece)
-        self._length += len(piece)
         return clean
 
     def _without_repetition(self, piece: str) -> str:
@@ -147,7 +155,8 @@ class CallInput:
         tracker = self._track()
         if tracker.complete:
             if self.announced and piece.lstrip().startswith("{"):
-                self.pieces, self._length, self._fed, self._tracker = [], 0, 0, JsonTracker()
+                self.pieces, self._fed, self._offset, self._length = [], 0, 0, 0
+                self._tracker = JsonTracker()
                 return piece
             self._surplus = [piece]
             return ""
@@ -164,6 +173,7 @@ class CallInput:
         """No more pieces will come: decide about the ambiguous one by which reading is an object."""
         piece, self._ambiguous = self._ambiguous, ""
         if piece:
+            self._track()
             repeats = _object(piece) is not None and _object(self.text + piece) is None
             self._keep(piece[self._length :] if repeats else piece)
 
@@ -177,8 +187,10 @@ class CallInput:
         return "" if repeats else text
 
 
-#: An empty object with white space around it is no longer.
-_ANNOUNCEMENT_MOST: Final = 16
+#: An empty object comes in no more pieces.
+_ANNOUNCEMENT_MOST: Final = 8
+#: First characters of pieces that may repeat the input or follow its end; "" is a piece of white space.
+_SUSPICIOUS: Final = ("", "{", "}")
 _VALUE_FOLLOWS: Final = (":", ",", "[")
 
 
@@ -215,7 +227,7 @@ class PendingCall:
         self.streams: bool | None = None
         """Its input goes on piece by piece. Otherwise it is kept until it can be repaired whole."""
         self.sent = 0
-        """How many characters of its input have gone to the client."""
+        """How many characters of its input have gone to the client where it does not stream any more."""
         self.watch: TypeWatch | None = None
         self.suspect = False
         """It may repeat an earlier call: it waits until its input is complete and can be compared."""
@@ -297,7 +309,6 @@ class ToolCalls:
                         if call.watch is not None and '"' in new:
                             self._pass_on(call, new)
                         else:
-                            call.sent += len(new)
                             self._writer.input(new)
                     return len(arguments)
             return self._add_piece(delta, None)
@@ -464,9 +475,7 @@ class ToolCalls:
         if call.streams:
             if call.watch is not None and '"' in new:
                 new = self._before_wrong_type(call, call.watch, new)
-            if new:
-                call.sent += len(new)
-                self._writer.input(new)
+            self._writer.input(new)
 
     def _before_wrong_type(self, call: PendingCall, watch: TypeWatch, new: str) -> str:
         """What of `new` stands before a string where the schema wants another type; the rest waits until it is complete."""
@@ -478,8 +487,10 @@ class ToolCalls:
                 break
         for match in watch.pattern.finditer(before + new):
             if match.end() >= len(before):
+                end = match.end() - len(before)
                 call.streams = False
-                return new[: match.end() - len(before)]
+                call.sent = len(_escaped(call.input.text).lstrip()) - len(new) + end
+                return new[:end]
         return new
 
     def _close(self, *, cut: bool = False) -> None:
@@ -493,10 +504,11 @@ class ToolCalls:
             final = repaired(text)
             if types := self._types.get(offered_name(call.name, self._types) or ""):
                 final = with_schema_types(final, types)
-        if not final.startswith(text[: call.sent]):
+        sent = len(text) if call.streams else call.sent
+        if not final.startswith(text[:sent]):
             # What has gone out cannot be repaired.
             final = text
-        self._writer.input(final[call.sent :] + call.input.leftover())
+        self._writer.input(final[sent:] + call.input.leftover())
         call.state = "closed"
         self._open = None
         self._writer.end()
