@@ -27,7 +27,7 @@ MODULES = {
     ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted((SOURCE / "byway").rglob("*.py"))
 }
-#: Values in, values out. A prefix stands for the package below it too.
+#: Modules that take values and return values. A package stands for everything below it.
 PURE = (
     "byway.messages",
     "byway.fronts",
@@ -67,7 +67,7 @@ IMPURE = {
     *("subprocess", "threading", "urllib.request", "uvicorn", "uvloop"),
     *("ctypes", "logging", "os", "pathlib", "random", "shutil", "sys", "tempfile", "time"),
 }
-#: What only one module may know.
+#: Packages that only some modules may import.
 WALLS = {
     "httptools": {"byway.upstream.connection", "byway.server.connection"},
     "sqlite3": {"byway.store"},
@@ -210,7 +210,6 @@ UNPLAIN_LEFT: frozenset[str] = frozenset(
         "claude-code.md",
         "config.md",
         "content.md",
-        "internals.md",
         "keys.md",
         "local-models.md",
         "page.md",
@@ -345,29 +344,28 @@ def within(name: str, wanted: str) -> bool:
 def test_pure_modules_do_no_io() -> None:
     pure = [module for module in MODULES if any(within(module, prefix) for prefix in PURE)]
     assert len(pure) >= len(PURE)
-    found = [
+    wrong = [
         f"{MODULES[module].relative_to(ROOT)}:{line} imports {name}"
         for module in pure
         for name, line in imports(module)
         if any(within(name, banned) for banned in IMPURE)
     ]
-    assert not found, "pure modules take values and give values:\n" + "\n".join(found)
+    assert not wrong, "pure modules take values and return values:\n" + "\n".join(wrong)
 
 
-def test_each_wall_has_one_door() -> None:
-    found = [
+def test_some_packages_are_imported_by_one_module() -> None:
+    wrong = [
         f"{MODULES[module].relative_to(ROOT)}:{line} imports {name}: only {', '.join(doors)} may"
         for module in MODULES
         for name, line in imports(module)
         for wall, doors in WALLS.items()
         if within(name, wall) and module not in doors
     ]
-    assert not found, "\n".join(found)
+    assert not wrong, "\n".join(wrong)
 
 
-def test_the_system_is_asked_in_one_place() -> None:
-    """Nothing outside platform.py looks at which operating system this is."""
-    found = [
+def test_only_platform_reads_which_operating_system_this_is() -> None:
+    wrong = [
         f"{path.relative_to(ROOT)}:{node.lineno}"
         for module, path in MODULES.items()
         if module != "byway.platform"
@@ -375,7 +373,7 @@ def test_the_system_is_asked_in_one_place() -> None:
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
         if (node.value.id, node.attr) in {("sys", "platform"), ("os", "name")}
     ]
-    assert not found, f"platform.py answers what depends on the system: {found}"
+    assert not wrong, f"only platform.py may depend on the operating system: {wrong}"
 
 
 def dependencies(module: str) -> set[str]:
@@ -529,14 +527,14 @@ def test_every_backend_module_satisfies_the_protocol() -> None:
             assert all(one.default is not one.empty for one in extra), f"backends/{name}.py: {method} asks for more"
 
 
-def test_every_vendor_speaks_a_protocol_that_exists() -> None:
+def test_every_vendor_has_an_existing_protocol() -> None:
     assert {vendor.protocol for vendor in VENDORS.values()} == set(get_args(ProtocolName))
 
 
 # --- the docs know what the code knows --------------------------------------------------------------------------------
 
 
-def test_every_problem_kind_stands_in_the_docs() -> None:
+def test_the_docs_have_every_problem_kind() -> None:
     rows = dict(
         re.findall(r"^\| `(\w+)` \| (.+?) \|$", (ROOT / "docs/errors.md").read_text(encoding="utf-8"), re.MULTILINE)
     )
@@ -544,8 +542,8 @@ def test_every_problem_kind_stands_in_the_docs() -> None:
     for kind, row in problems.TABLE.items():
         status, wire, *words = rows[kind].split(" | ")
         assert (status, wire) == (str(row.status), f"`{row.type}`"), f"docs/errors.md: {kind}"
-        assert len(words) == 2, f"docs/errors.md: {kind} needs what it means and what to do"
-        assert all(words), f"docs/errors.md: {kind} says nothing"
+        assert len(words) == 2, f"docs/errors.md: {kind} needs a meaning and an action"
+        assert all(words), f"docs/errors.md: {kind} has an empty cell"
 
 
 def settings(kind: Any) -> Iterator[str]:
@@ -561,13 +559,13 @@ def settings(kind: Any) -> Iterator[str]:
                 yield from settings(hints[name])
 
 
-def test_every_setting_stands_in_the_docs() -> None:
+def test_the_docs_have_every_setting() -> None:
     text = (ROOT / "docs/config.md").read_text(encoding="utf-8")
     written = re.findall(r"`([^`\n]+)`|^[\s#-]*([a-z_0-9]+):", text, re.MULTILINE)
     words = set(re.findall(r"\w+", " ".join(map("".join, written))))
-    found = set(settings(Config))
-    assert {"bind_address", "model_aliases", "url", "global"} <= found
-    assert not found - words, f"docs/config.md does not know these settings: {sorted(found - words)}"
+    names = set(settings(Config))
+    assert {"bind_address", "model_aliases", "url", "global"} <= names
+    assert not names - words, f"docs/config.md lacks these settings: {sorted(names - words)}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -582,7 +580,17 @@ def test_docs_use_plain_words(page: Path) -> None:
     assert not wrong, "use plain words:\n" + "\n".join(wrong)
 
 
-def test_links_between_the_docs_lead_somewhere() -> None:
+def test_the_tree_in_the_docs_names_every_module() -> None:
+    tree_text = (ROOT / "docs/internals.md").read_text(encoding="utf-8").split("```")[1]
+    words = set(re.findall(r"[a-z_]+", tree_text))
+    names = {part for module in MODULES for part in module.split(".")} - {"__main__"}
+    assert not names - words, f"docs/internals.md does not name {sorted(names - words)}"
+    packages = set(re.findall(r"^  (\w+)/", tree_text, re.MULTILINE))
+    actual = {module.split(".")[1] for module, path in MODULES.items() if path.name == "__init__.py" and "." in module}
+    assert packages == actual, f"packages differ: {sorted(packages ^ actual)}"
+
+
+def test_links_between_the_docs_have_a_target() -> None:
     broken = [
         f"{page.relative_to(ROOT)} -> {target}"
         for page in PAGES
@@ -601,16 +609,16 @@ def test_a_module_is_named_described_and_short(module: str) -> None:
     name = module.rpartition(".")[2]
     lines = path.read_text(encoding="utf-8").splitlines()
     docstring = ast.get_docstring(tree(path))
-    assert docstring, "what lives here, and what does not?"
+    assert docstring, "describe what the module contains"
     assert len(docstring.splitlines()) <= 5, "a module docstring is one to four lines"
     assert name == "__main__" or re.fullmatch(r"[a-z]+", name), "one lower-case word"
-    assert name not in BANNED_NAMES, f"{name} says nothing"
+    assert name not in BANNED_NAMES, f"{name} is no description"
     assert len(lines) <= LONGEST, f"{len(lines)} lines: make it a package of the same name"
     assert not re.search(r"\b(TODO|FIXME|XXX)\b", "\n".join(lines))
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_public_functions_say_what_they_do(module: str) -> None:
+def test_public_functions_have_a_docstring(module: str) -> None:
     """Module-level functions; a backend's are described once, by its Protocol."""
     contract = set(vars(BackendProtocol)) if within(module, "byway.backends") else set()
     silent = [
@@ -619,4 +627,4 @@ def test_public_functions_say_what_they_do(module: str) -> None:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         if not node.name.startswith("_") and node.name not in contract and not ast.get_docstring(node)
     ]
-    assert not silent, f"{module}: no docstring: {silent}"
+    assert not silent, f"{module}: functions without a docstring: {silent}"
