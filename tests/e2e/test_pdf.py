@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import http.client
+import json
 import resource
+import socket
+import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
+from gateway import Gateway, config
 from papers import HEAVY, encoded, pdf
+from scripted import Say, Scripted
 
 from byway.parsing.cache import PdfCache
 from byway.parsing.job import ParseJob
 from byway.parsing.pool import ParseError, ParserPool
+from byway.store import Store
 
 
 class Processes(list[asyncio.subprocess.Process]):
@@ -86,3 +95,56 @@ def test_heavy_pdfs_use_the_cpu_of_other_processes() -> None:
     own = time.process_time() - own
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - children
     assert children > 2 and own < children / 4, (own, children)
+
+
+class HeavyRequest(threading.Thread):
+    """A request with PDFs that take many seconds to parse."""
+
+    def __init__(self, gateway: Gateway, key: str, number: int) -> None:
+        super().__init__(daemon=True)
+        sources = [
+            {"type": "base64", "media_type": "application/pdf", "data": encoded(pdf(HEAVY, f"{number} {at}"))}
+            for at in range(20)
+        ]
+        content = [{"type": "document", "source": source} for source in sources]
+        message = {"role": "user", "content": [*content, {"type": "text", "text": "So?"}]}
+        self._body = json.dumps({"model": "sonnet", "max_tokens": 9, "messages": [message]}).encode()
+        self._headers = {"content-type": "application/json", "x-api-key": key}
+        self._connection = http.client.HTTPConnection("127.0.0.1", gateway.port)
+        self.status = 0
+
+    def run(self) -> None:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            self._connection.request("POST", "/v1/messages", self._body, self._headers)
+            self.status = self._connection.getresponse().status
+
+    def leave(self) -> None:
+        self._connection.sock.shutdown(socket.SHUT_RDWR)
+
+
+def test_key_is_revoked_while_requests_wait_for_heavy_pdfs() -> None:
+    """Eight requests with twenty heavy PDFs each: everything else works, and their processes end with them."""
+    body = {"model": "sonnet", "max_tokens": 9, "messages": [{"role": "user", "content": "hello"}]}
+    with Scripted(lambda _: Say("hi")) as server:
+        gateway = Gateway(config(server))
+        (gateway.home / "data").mkdir(mode=0o700)
+        with Store(gateway.home / "data") as store:
+            key = store.add_key("laptop", ("write",), None, "a test")[1]
+        with gateway:
+            headers = {"x-api-key": key}
+            children = Path(f"/proc/{gateway.process.pid}/task/{gateway.process.pid}/children")
+            if not children.exists():
+                pytest.skip("only on Linux: the list of child processes")
+            before = children.read_text()
+            heavy = [HeavyRequest(gateway, key, number) for number in range(8)]
+            for request in heavy:
+                request.start()
+            gateway.wait(lambda: len(children.read_text().split()) == len(before.split()) + 2)
+            assert gateway.post(body, headers=headers).status == 200
+            with Store(gateway.home / "data") as store:
+                store.revoke_key(store.keys()[0].id, "a test")
+            gateway.wait(lambda: gateway.post(body, headers=headers).status == 401)
+            assert [request.status for request in heavy] == [0] * 8, "all of them still wait"
+            for request in heavy:
+                request.leave()
+            gateway.wait(lambda: children.read_text() == before, what="the end of the parsers")
