@@ -357,6 +357,14 @@ def test_the_document_lists_every_route_of_the_admin_api(api: Api) -> None:
     assert all(route.scope == "admin" for route in ROUTES if route.path.startswith("/byway"))
 
 
+def test_the_documentation_lists_every_operation() -> None:
+    page = (Path(__file__).parents[1] / "docs/api.md").read_text("utf-8")
+    documented = {
+        (method, path) for method, path in re.findall(r"^\| `([A-Z]+) (/byway/[^`?]+)[^`]*` \|", page, re.MULTILINE)
+    }
+    assert documented == {(route.method, route.path) for route in openapi.ROUTES}
+
+
 def test_the_document_is_a_valid_openapi_document() -> None:
     document = json.loads(json.dumps(openapi.document()))
     assert document["openapi"] == "3.1.0" and {"title", "version"} <= set(document["info"])

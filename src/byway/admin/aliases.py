@@ -1,4 +1,4 @@
-"""Model aliases: which name leads to which model, and which target answers for it now."""
+"""Model aliases: the targets of each model name, and the one that answers for it now."""
 
 from __future__ import annotations
 

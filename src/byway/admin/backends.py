@@ -147,7 +147,7 @@ class BackendRemoval(NamedTuple):
 
     edits: list[Edit]
     aliases: tuple[str, ...]
-    """Aliases that led to it."""
+    """Aliases that used it."""
     is_last: bool
     """No backend is left, so the built-in model answers."""
 
@@ -204,7 +204,7 @@ def find_backend(runtime: Runtime, name: str) -> Backend:
 
 
 def hint(backend: Backend) -> str:
-    """What to do about a backend's state; empty when its message says it."""
+    """What to do about a backend's state; empty when its message explains it."""
     if backend.state == "off" and backend.settings.missing:
         return "Store its API key under Secrets, or set the variable before Byway starts."
     return HINTS.get(backend.problem_kind, "") if backend.problem_kind else ""
@@ -289,7 +289,7 @@ def update_backend(current: CurrentConfig, name: str, update: BackendUpdate) -> 
 
 
 def remove_backend(current: CurrentConfig, name: str) -> BackendRemoval:
-    """What changes when a backend is removed, with every alias that leads to it. Raises Problem."""
+    """What changes when a backend is removed, with the alias targets that use it. Raises Problem."""
     changes = edits.unload_edits(current.config, written_index(current, name))
     aliases = tuple(str(change.path[1]) for change in changes[1:])
     return BackendRemoval(changes, aliases, len(current.config.backends) == 1)

@@ -1,4 +1,4 @@
-"""Downloads of model files: list, start, cancel, resume, forget. They continue while nobody watches."""
+"""Downloads of model files: list, start, cancel, resume, forget. They run in the background."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from byway.problems import Problem
 from byway.routing.route import CLAUDE_PREFIX
 from byway.runtime import Runtime
 
-#: The model that Claude Code uses for small calls. Its family leads it to the alias `haiku`, else `default`.
+#: The model that Claude Code uses for small calls. Its family is `haiku`, so the alias `haiku` applies, else `default`.
 SMALL_MODEL: Final = "claude-haiku-5-5"
 #: The model that Claude Code requests by default (measured, 2.1.329).
 MAIN_MODEL: Final = "claude-opus-5-5"
@@ -63,7 +63,7 @@ async def client_setup(runtime: Runtime, url: str | None) -> ClientSetup:
 
 
 def _without_claude_names(runtime: Runtime, url: str | None) -> ClientSetup:
-    """The setup when no alias leads Claude Code's names anywhere: the first model that is served is named instead."""
+    """The setup when no alias applies to Claude Code's names: the first model that is served is used instead."""
     served = ((backend.name, model) for backend in runtime.backends.values() for model in backend.models or ())
     name, model = next(served, ("", ""))
     return _setup(runtime, url, name, model, model or "MODEL", "", has_claude_names=False)

@@ -80,7 +80,7 @@ class LoadOptions(Struct, frozen=True, forbid_unknown_fields=True):
     idle_unload: str | None = None
     """Unload it after so long without a request, such as `10m`. Default: never."""
     alias: str = ""
-    """An alias that leads to it, such as `default`."""
+    """An alias to set to it, such as `default`."""
     keep_builtin: bool = False
     """Keep the built-in model when this is the first backend of the config."""
 
@@ -303,7 +303,7 @@ def find_loaded(config: Config, model: str) -> BackendSettings:
 
 
 def unload_model(current: CurrentConfig, model: str) -> tuple[str, list[Edit]]:
-    """The backend that runs a model, and the edits that remove it with every alias that leads to it. Raises Problem."""
+    """The backend that runs a model, and the edits that remove it with the alias targets that use it. Raises Problem."""
     name = find_loaded(current.config, model).name
     return name, edits.unload_edits(current.config, written_index(current, name))
 

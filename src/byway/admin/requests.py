@@ -118,7 +118,7 @@ def row(request: RecentRequest) -> RequestRow:
 
 
 class RecentRequests:
-    """The newest requests. Numbers rise by one, so that a reader can ask for what it has not request."""
+    """The newest requests. Each has the next number, so that a reader can request only those that it has not read."""
 
     def __init__(self) -> None:
         self.count = 0

@@ -1,4 +1,4 @@
-"""`byway alias`: which model name leads to which model."""
+"""`byway alias`: the targets of each model name."""
 
 from __future__ import annotations
 

@@ -325,7 +325,7 @@ def _print_setting(
         print_json({"path": path, "value": after, "before": before, **change.change_report(saved, source, data)})
         return
     if place.note.format == "secret" and isinstance(given, str):
-        # The variable that was typed says more than the masked value.
+        # The variable that was typed is more useful than the masked value.
         after = given
     now, was = paths.short_text(after), paths.short_text(before)
     beside = f" (was {was})" if now and was and now != was else ""

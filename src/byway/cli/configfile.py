@@ -1,4 +1,4 @@
-"""The config file: where it is found, and what it, the key file that it names, and the secrets behind both say."""
+"""The config file: finds it, and loads it with the key file that it names and the secrets behind both."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ import click
 import msgspec
 
 from byway import platform
-from byway.cli.output import Failure, Misuse
+from byway.cli.output import Failure, Misuse, note
 from byway.config import Config, ConfigError, ConfigProblem, load, load_keys
 from byway.config.watch import SETTLE_SECONDS, FileStamp, looks_complete
+from byway.display import count
 from byway.secrets.vault import Vault
 
 VARIABLE: Final = "BYWAY_CONFIG"
@@ -25,10 +26,10 @@ _PAUSE: Final = 0.05
 
 
 class ConfigSource:
-    """A config file, or the place where one would be."""
+    """A config file, or the path where one would be."""
 
     def __init__(self, path: Path, vault: Vault, *, needed: bool) -> None:
-        """`needed`: somebody named this file, so it has to be there. `vault` gives the values of `${NAME}`."""
+        """`needed`: the user named this file, so it has to exist. `vault` contains the values of `${NAME}`."""
         self.path = path
         self.vault = vault
         self._needed = needed
@@ -42,27 +43,27 @@ class ConfigSource:
         return self.path.is_file()
 
     def read(self) -> Config:
-        """The config as it is now, with the keys of `api_keys_file`. Raises ConfigError, or OSError.
+        """The config as it is now, with the keys of `api_keys_file`. Raises ConfigError or OSError.
 
-        It may wait for the system's keychain: not for an event loop.
+        It blocks while the system's keychain answers.
         """
         try:
             if self._read and self.path.exists() and not self.there:
-                # At the start a pipe may stand here; later nobody writes into it, and to read it would be to wait.
-                raise OSError(0, "it is no file any more", str(self.path))
+                # At the start it may be a pipe. Later no process writes to that pipe, and reading it would block.
+                raise OSError(0, "it is not a regular file any more", str(self.path))
             data = self._bytes(self.path)
         except FileNotFoundError:
             if self._needed:
                 raise
             return Config()
-        # From now on it is a file that somebody wrote: when it vanishes, that is no wish for the built-in model.
+        # From now on a missing file is an error: it does not mean that the built-in model is wanted.
         self._needed = self._read = True
         config = self._loaded(_text(data, self.path))
         self._keys = self._key_file(config)
         return self._with_keys(config, self._keys) if self._keys else config
 
     def check(self, text: str) -> Config:
-        """What `text` in the place of the file would come to; raises ConfigError. It may wait as `read` does."""
+        """The config that `text` would give. Raises ConfigError. It may block as `read` does."""
         config = self._loaded(text)
         file = self._key_file(config)
         return self._with_keys(config, file) if file else config
@@ -71,8 +72,8 @@ class ConfigSource:
         self.vault.fetch(text)
         config = self._with_paths(load(text, self.vault, file=str(self.path)))
         if self.vault.problems:
-            told = (ConfigProblem("", None, one, "warning") for one in self.vault.problems)
-            config = msgspec.structs.replace(config, warnings=(*told, *config.warnings))
+            problems = (ConfigProblem("", None, problem, "warning") for problem in self.vault.problems)
+            config = msgspec.structs.replace(config, warnings=(*problems, *config.warnings))
         return config
 
     def _key_file(self, config: Config) -> Path | None:
@@ -80,13 +81,14 @@ class ConfigSource:
         return self.path.parent / platform.expand_user(file) if file else None
 
     def _with_paths(self, config: Config) -> Config:
-        """The config with the files of local models where they are: relative to this file."""
+        """The config with absolute paths of model files. In the file they are relative to its folder."""
 
         def rooted(path: str) -> str:
             return str(self.path.parent.absolute() / platform.expand_user(path))
 
         backends = tuple(
-            msgspec.structs.replace(one, path=rooted(one.path)) if one.path else one for one in config.backends
+            msgspec.structs.replace(backend, path=rooted(backend.path)) if backend.path else backend
+            for backend in config.backends
         )
         paths = tuple(map(rooted, config.local_models.paths))
         local = msgspec.structs.replace(config.local_models, paths=paths)
@@ -95,10 +97,10 @@ class ConfigSource:
     def _with_keys(self, config: Config, path: Path) -> Config:
         try:
             if path.exists() and not path.is_file():
-                raise OSError(0, "it is no file")
+                raise OSError(0, "it is not a regular file")
             data = self._bytes(path)
         except OSError as error:
-            message = f"{path} cannot be read: {error.strerror}. Create it, or take `api_keys_file` out"
+            message = f"{path} cannot be read: {error.strerror}. Create it, or remove `api_keys_file`"
             raise ConfigError([ConfigProblem("api_keys.api_keys_file", None, message)], str(self.path)) from None
         keys = (*config.api_keys.api_keys, *load_keys(_text(data, path), self.vault, file=str(path)))
         return msgspec.structs.replace(config, api_keys=msgspec.structs.replace(config.api_keys, api_keys=keys))
@@ -145,7 +147,7 @@ class ConfigSource:
 
 
 def find(given: str | None, environ: Mapping[str, str], folder: str | None = None) -> ConfigSource:
-    """The file that `--config` or `$BYWAY_CONFIG` names, else the user's own; the secrets are those of the data `folder`.
+    """The file that `--config` or `$BYWAY_CONFIG` names, else the one in the user's config folder. `folder` is the data folder.
 
     Never `./byway.yaml`: a cloned repository must not choose where keys go.
     """
@@ -157,13 +159,13 @@ def find(given: str | None, environ: Mapping[str, str], folder: str | None = Non
 
 
 def read(source: ConfigSource) -> Config:
-    """The config, or the end of the command with every complaint (exit code 2)."""
+    """The config. Prints every error of an invalid one and ends the command with exit code 2."""
     try:
         return source.read()
     except ConfigError as error:
-        count = sum(one.severity == "error" for one in error.problems)
-        click.echo(str(error), err=True)
-        raise Misuse(f"{source.path}: {count} error{'s' if count != 1 else ''}, see above") from None
+        errors = sum(problem.severity == "error" for problem in error.problems)
+        note(str(error))
+        raise Misuse(f"{source.path}: {count(errors, 'error')}, see above") from None
     except FileNotFoundError:
         raise Misuse(f"There is no config file at {source.path}") from None
     except OSError as error:
@@ -171,26 +173,26 @@ def read(source: ConfigSource) -> Config:
 
 
 def warnings(source: ConfigSource, config: Config) -> list[str]:
-    """What is odd about a good config, one line each, in the form of complaints."""
-    return [f"{source.path}{f':{one.line}' if one.line else ''}: {one}" for one in config.warnings]
+    """The warnings of a valid config, one line each: file, line and text."""
+    return [f"{source.path}{f':{warning.line}' if warning.line else ''}: {warning}" for warning in config.warnings]
 
 
 def glimpse(ctx: click.Context) -> Config:
-    """The config that a command line, not finished yet, would use; an empty one when it is not good. For completion."""
+    """The config that an incomplete command line would use, for completion; an empty one when it is invalid."""
     source = find(ctx.params.get("file"), os.environ, ctx.params.get("folder"))
     try:
-        # The vault stays shut: nobody who types wants to be asked for a password.
+        # Without the vault: completion must not prompt for a password.
         return load(source.path.read_text("utf-8"), os.environ)
     except (ConfigError, OSError, UnicodeDecodeError):
         return Config()
 
 
 def ignored_file(source: ConfigSource) -> str | None:
-    """What to say when a `byway.yaml` lies in the working directory and is not the one that was loaded."""
+    """A note that the `byway.yaml` in the working directory was not loaded; None when there is none, or when it was."""
     here = Path(platform.CONFIG_NAME)
     if not here.is_file() or (source.there and os.path.samefile(here, source.path)):
         return None
-    return "./byway.yaml was not loaded: what lies in a folder may be anybody's. To use it: --config byway.yaml"
+    return "./byway.yaml was not loaded: its folder may belong to another user. To use it: --config byway.yaml"
 
 
 def _text(data: bytes, path: Path) -> str:
@@ -198,7 +200,7 @@ def _text(data: bytes, path: Path) -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigError([ConfigProblem("", line, "this is not UTF-8 text")], str(path)) from None
+        raise ConfigError([ConfigProblem("", line, "the file is not UTF-8 text")], str(path)) from None
 
 
 def _stamp(path: Path) -> FileStamp | None:

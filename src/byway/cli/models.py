@@ -61,10 +61,10 @@ def _list(file: str | None, folder: str | None, as_json: bool) -> None:
     from byway.admin.localmodels import list_models
     from byway.cli.snapshot import query_backends
 
-    async def ask(runtime: Runtime) -> tuple[list[BackendInfo], list[AliasInfo]]:
+    async def describe(runtime: Runtime) -> tuple[list[BackendInfo], list[AliasInfo]]:
         return await backends.list_backends(runtime), aliases.list_aliases(runtime)
 
-    listed, names = query_backends(config, data, ask)
+    listed, names = query_backends(config, data, describe)
     listed = _with_memory(listed, data)
     files = [model for model in list_models(data, config) if model.path]
     repairs = _learned_repairs(data)

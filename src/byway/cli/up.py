@@ -126,7 +126,7 @@ def _open_store(folder: Path) -> Iterator[Store]:
 
 
 def _addresses(config: Config, host: str | None, port: int | None) -> tuple[str, ...]:
-    """Where to listen: `--host` and `--port` replace what the config says."""
+    """Where to listen: `--host` and `--port` replace the addresses of the config."""
     if host is None and port is None:
         return config.server.bind_address
     from byway.config import listen

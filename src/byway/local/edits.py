@@ -1,4 +1,4 @@
-"""What loading and unloading a model changes in the config: values in, edits out. The page and the commands share it."""
+"""The edits of the config that load and unload a local model. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from byway.config.editing import Append, Edit, Remove, Set
 from byway.config.settings import BUILTIN_ONLY
 from byway.secrets.names import literal
 
-_LONGEST: Final = 100
+#: Characters of a backend's name.
+_NAME_LIMIT: Final = 100
 
 
 class NameTaken(ValueError):
@@ -21,34 +22,34 @@ class NameTaken(ValueError):
 def load_edits(
     config: Config, path: str, options: Mapping[str, Any], *, name: str, alias: str = "", fresh: bool = False
 ) -> tuple[str, list[Edit]]:
-    """The name that a model will answer to, and the edits that have Byway run the file at `path` as the backend `name`.
+    """The model name for clients, and the edits that make Byway run the file at `path` as the backend `name`.
 
-    `options` are those of `settings.RUN` that are chosen; what is left out stays as it is. `fresh`: the file names no
-    backends, those of `config` are only understood. Raises Taken.
+    `options` are those of `settings.BUILTIN_ONLY`; an absent one stays as it is. `fresh`: the file names no backends, and
+    those of `config` are implied. Raises NameTaken.
     """
     given = {key: options[key] for key in BUILTIN_ONLY if options.get(key) is not None} | {"path": literal(path)}
-    at = None if fresh else next((place for place, one in enumerate(config.backends) if one.name == name), None)
+    index = None if fresh else next((at for at, backend in enumerate(config.backends) if backend.name == name), None)
     served = name
     edits: list[Edit] = []
-    if at is None:
+    if index is None:
         edits.append(Append(("backends",), {"name": name, "type": "builtin", **given}))
-    elif config.backends[at].managed:
-        served = config.backends[at].models[0] if config.backends[at].models else name
-        edits += [Set(("backends", at, key), value) for key, value in given.items()]
+    elif config.backends[index].managed:
+        served = config.backends[index].models[0] if config.backends[index].models else name
+        edits += [Set(("backends", index, key), value) for key, value in given.items()]
     else:
-        raise NameTaken(f"There is a backend called {name} already, of type {config.backends[at].type}.")
+        raise NameTaken(f"There is a backend called {name} already, of type {config.backends[index].type}.")
     if alias:
         edits.append(Set(("model_aliases", alias), literal(f"{name}/{served}")))
     return served, edits
 
 
-def unload_edits(config: Config, at: int) -> list[Edit]:
-    """The edits that take out the backend at the index `at`, and every alias' way to it; an alias without another way goes."""
-    settings = config.backends[at]
-    edits: list[Edit] = [Remove(("backends", at))]
-    for alias, leads in config.model_aliases.items():
-        kept = [lead for lead in leads if not _leads_to(lead, settings, config)]
-        if len(kept) != len(leads):
+def unload_edits(config: Config, index: int) -> list[Edit]:
+    """The edits that remove the backend at `index` and the targets that use it. An alias without targets is removed."""
+    settings = config.backends[index]
+    edits: list[Edit] = [Remove(("backends", index))]
+    for alias, targets in config.model_aliases.items():
+        kept = [target for target in targets if not _is_served_only_by(target, settings, config)]
+        if len(kept) != len(targets):
             edits.append(
                 Set(("model_aliases", alias), [*map(literal, kept)]) if kept else Remove(("model_aliases", alias))
             )
@@ -56,11 +57,11 @@ def unload_edits(config: Config, at: int) -> list[Edit]:
 
 
 def backend_name(name: str) -> str:
-    """A backend's name made of a model's: `owner/model:8b` as `owner-model:8b`."""
-    return re.sub(r"[^A-Za-z0-9._:+-]+", "-", name).strip("-")[:_LONGEST] or "model"
+    """A name for the backend of a model: `owner-model:8b` for `owner/model:8b`."""
+    return re.sub(r"[^A-Za-z0-9._:+-]+", "-", name).strip("-")[:_NAME_LIMIT] or "model"
 
 
-def _leads_to(lead: str, settings: BackendSettings, config: Config) -> bool:
-    """Does an alias' target lead to this backend and no other?"""
-    others = {name for one in config.backends if one.name != settings.name for name in one.names}
-    return lead.partition("/")[0] == settings.name or (lead in settings.names and lead not in others)
+def _is_served_only_by(target: str, settings: BackendSettings, config: Config) -> bool:
+    """True when this backend, and no other, serves an alias' target."""
+    others = {name for backend in config.backends if backend.name != settings.name for name in backend.names}
+    return target.partition("/")[0] == settings.name or (target in settings.names and target not in others)

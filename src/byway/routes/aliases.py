@@ -1,4 +1,4 @@
-"""`/byway/aliases`: which model name leads to which model."""
+"""`/byway/aliases`: the targets of each model name."""
 
 from __future__ import annotations
 

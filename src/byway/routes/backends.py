@@ -55,7 +55,7 @@ class RemovedBackend(Struct, frozen=True):
 
     name: str
     aliases: tuple[str, ...]
-    """Aliases that led to it and were changed."""
+    """Aliases that used it and were changed."""
     config: ConfigChange
 
 
@@ -103,7 +103,7 @@ async def update(context: RequestContext, body: BackendUpdate) -> ConfigChange:
 
 
 async def remove(context: RequestContext) -> RemovedBackend:
-    """Remove a backend and every alias that leads only to it."""
+    """Remove a backend, and the aliases that have no other target."""
     name = context.tail
     removed: list[BackendRemoval] = []
 

@@ -1,4 +1,4 @@
-"""What needs no key: the hello of a client, and `/livez` and `/readyz` for a supervisor."""
+"""Routes that require no key: the greeting at the root, and `/livez` and `/readyz` for a supervisor."""
 
 from __future__ import annotations
 
@@ -14,43 +14,45 @@ from byway.routes.context import RequestContext, Route
 
 
 async def hello(context: RequestContext) -> None:
-    """Claude Code's pre-connect, and what a browser or curl shows at the root."""
+    """Answer Claude Code's pre-connect, and a program that requests the root."""
     await context.answer(b'{"name":"byway","messages":"/anthropic/v1/messages"}')
 
 
 async def live(context: RequestContext) -> None:
-    """200 as long as the process answers at all."""
+    """Return 200 while the process answers."""
     await context.answer(b'{"status":"live"}')
 
 
 async def ready(context: RequestContext) -> None:
-    """200 when a request has a chance: not stopping, and a backend that is up, or has not been asked yet, or wakes up.
+    """Return 200 when a request can succeed: Byway is not stopping, and a backend is ready, asleep, or not queried yet.
 
-    A model that Byway runs itself has its `memory` beside its state, in bytes. Why a backend does not answer is told only
-    where there are no keys: it names files and addresses.
+    A local model has its `memory` in bytes. Messages of backends contain files and addresses, so they are included only
+    where no key is required.
     """
     gateway, backends = context.gateway, list(context.runtime.backends.values())
-    up = any(live.state in ("ready", "unknown", "asleep") for live in backends)
+    up = any(backend.state in ("ready", "unknown", "asleep") for backend in backends)
     status = "stopping" if gateway.draining else "ready" if up else "waiting"
     body = {
         "status": status,
         "config": _config(context),
-        "backends": [await _backend(context, live) for live in backends],
+        "backends": [await _backend(context, backend) for backend in backends],
     }
     await context.answer(msgspec.json.encode(body), 200 if status == "ready" else 503)
 
 
-async def _backend(context: RequestContext, live: Backend) -> dict[str, Any]:
-    told: dict[str, Any] = {"name": live.name, "state": live.state}
-    if live.message and not context.runtime.keyring.blocking:
-        told["message"] = context.runtime.scrubber.scrub(live.message)
-    if live.pid is not None and (memory := await asyncio.to_thread(platform.resident_memory, live.pid)) is not None:
-        told["memory"] = memory
-    return told
+async def _backend(context: RequestContext, backend: Backend) -> dict[str, Any]:
+    entry: dict[str, Any] = {"name": backend.name, "state": backend.state}
+    if backend.message and not context.runtime.keyring.blocking:
+        entry["message"] = context.runtime.scrubber.scrub(backend.message)
+    if backend.pid is not None:
+        memory = await asyncio.to_thread(platform.resident_memory, backend.pid)
+        if memory is not None:
+            entry["memory"] = memory
+    return entry
 
 
 def _config(context: RequestContext) -> str:
-    """Where there are keys, those who show none hear only that there is something: it names files and quotes values."""
+    """The state of the config. Its problem names files and quotes values, so it is included only where no key is required."""
     problem = context.gateway.config_problem
     if problem and context.runtime.keyring.blocking:
         return problem if problem in PUBLIC_REASONS else "the changed file was rejected; the log has the reason"
@@ -66,6 +68,6 @@ ROUTES: Final = tuple(
     )
     for path in paths
     for method in ("GET", "HEAD")
-    # `ui/claude` answers GET at the root: a page for a browser, the hello for a program.
+    # `ui/claude` answers GET at the root: with a page for a browser, with the greeting for a program.
     if (method, path) != ("GET", "/")
 )

@@ -48,7 +48,7 @@ class UnloadedBackend(Struct, frozen=True):
 
     backend: str
     aliases: tuple[str, ...]
-    """Aliases that led to it and were changed."""
+    """Aliases that used it and were changed."""
     config: ConfigChange
 
 
@@ -92,7 +92,7 @@ async def load(context: RequestContext, body: LoadOptions) -> LoadedModel:
 
 
 async def unload(context: RequestContext, body: ModelName) -> UnloadedBackend:
-    """Stop a model that Byway runs, and remove its settings and the aliases that lead only to it."""
+    """Stop a model that Byway runs, and remove its settings and the aliases that have no other target."""
     unloaded: list[tuple[str, list[Edit]]] = []
 
     def edits(current: CurrentConfig) -> list[Edit]:

@@ -1,4 +1,4 @@
-"""`GET /v1/models` and `/v1/models/{id}`: what can be asked for, in a form that Anthropic and OpenAI clients both read."""
+"""`GET /v1/models` and `/v1/models/{id}`: the models, in a form that clients of Anthropic and of OpenAI can read."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ from byway.routes.context import RequestContext, api
 from byway.routing.route import CLAUDE_PREFIX
 from byway.runtime import Runtime
 
-#: Models have no birthday here; both shapes want one.
+#: Both forms require a date of creation; no backend reports one.
 _CREATED: Final = 1735689600
 _CREATED_AT: Final = "2025-01-01T00:00:00Z"
-_MOST: Final = 1000
+_PAGE_LIMIT: Final = 1000
 
 
 def listing(runtime: Runtime) -> list[dict[str, Any]]:
-    """Every model once under its own name, and once more under a name that Claude Code's discovery keeps; then aliases.
+    """Every model under its own name and under a name that Claude Code's discovery keeps, then the aliases.
 
     Discovery keeps ids with "claude" or "anthropic" anywhere in them (measured, 2.1.329).
     """
-    found: dict[str, dict[str, Any]] = {}
-    for live in runtime.backends.values():
-        for model in live.models or ():
-            facts = live.registry.get(model)
-            shown = f"{model} ({live.vendor.title})"
+    entries: dict[str, dict[str, Any]] = {}
+    for backend in runtime.backends.values():
+        for model in backend.models or ():
+            facts = backend.registry.get(model)
+            title = f"{model} ({backend.vendor.title})"
             names = [model]
             if not any(word in model.lower() for word in ("claude", "anthropic")):
                 names.append(CLAUDE_PREFIX + model)
             for name in names:
-                found.setdefault(name, _entry(name, shown, live.name, facts.window))
-    for alias, leads in runtime.aliases.items():
+                entries.setdefault(name, _entry(name, title, backend.name, facts.window))
+    for alias, targets in runtime.aliases.items():
         if not any(mark in alias for mark in "*?[") and alias != "default":
             name = f"claude-{alias}" if alias in ("haiku", "sonnet", "opus", "fable") else alias
-            found.setdefault(name, _entry(name, f"{alias} -> {', '.join(leads)}", "byway", None))
-    return list(found.values())
+            entries.setdefault(name, _entry(name, f"{alias} -> {', '.join(targets)}", "byway", None))
+    return list(entries.values())
 
 
-def _entry(name: str, shown: str, owner: str, window: int | None) -> dict[str, Any]:
+def _entry(name: str, title: str, owner: str, window: int | None) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "id": name,
         "type": "model",
-        "display_name": shown,
+        "display_name": title,
         "created_at": _CREATED_AT,
         "lifecycle": "active",
         "object": "model",
@@ -57,13 +57,13 @@ def _entry(name: str, shown: str, owner: str, window: int | None) -> dict[str, A
 
 
 async def index(context: RequestContext) -> None:
-    """A page of the list: `limit` (1 to 1000), `after_id`, `before_id`, as the official API has them."""
+    """Return a page of the list by `limit` (1 to 1000), `after_id` and `before_id`, as the official API does."""
     await context.runtime.refresh(2.0)
     query = parse_qs(context.scope["query_string"].decode("latin-1"))
     models = listing(context.runtime)
     limit = query.get("limit", ["1000"])[0]
-    if not limit.isascii() or not limit.isdigit() or len(limit) > 6 or not 1 <= int(limit) <= _MOST:
-        raise Problem("invalid_request", f"limit: Input should be a number from 1 to {_MOST}")
+    if not limit.isascii() or not limit.isdigit() or len(limit) > 6 or not 1 <= int(limit) <= _PAGE_LIMIT:
+        raise Problem("invalid_request", f"limit: Input should be a number from 1 to {_PAGE_LIMIT}")
     ids = [model["id"] for model in models]
     page, more = models, False
     if after := query.get("after_id"):
@@ -90,14 +90,14 @@ def _position(ids: list[str], id: str, name: str) -> int:
 
 
 async def show(context: RequestContext) -> None:
-    """One model; ids may hold slashes."""
+    """Return one model. An id may contain slashes."""
     await context.runtime.refresh(2.0)
     name = unquote(context.tail)
     for model in listing(context.runtime):
         if model["id"] == name:
             await context.answer(msgspec.json.encode(model))
             return
-    raise Problem("not_found", f"model: {name[:200]} is not known. GET /v1/models lists those that are.")
+    raise Problem("not_found", f"model: {name[:200]} is not known. GET /v1/models lists the models.")
 
 
 ROUTES = (*api("GET", "/v1/models", index, "read"), *api("GET", "/v1/models/*", show, "read"))
