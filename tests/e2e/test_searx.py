@@ -1,4 +1,4 @@
-"""A real searx (Debian's package; SearXNG grew out of it and kept its API) with one engine, which asks this test."""
+"""A real searx (Debian's package, with the API of SearXNG) whose only engine calls this test."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from gateway import Gateway, config
 from providers import FakeProviders, ProviderRequest, ProviderResponse
 from scripted import Say, Scripted
 
-FOUND = {"results": [{"title": "A <b>page</b>", "url": "https://example.com/a", "content": "Of words &amp; more."}]}
+RESULTS = {"results": [{"title": "A <b>page</b>", "url": "https://example.com/a", "content": "Of words &amp; more."}]}
 SHARED = Path("/usr/share/python3-searx")
 
 
 def settings(port: int, engine: str, formats: list[str]) -> dict[str, Any]:
-    """What its settings.yml must hold; JSON is YAML."""
+    """The settings.yml of searx, as JSON."""
     return {
         "general": {"debug": False, "instance_name": "test", "contact_url": False},
         "brand": dict.fromkeys(
@@ -85,12 +85,12 @@ def settings(port: int, engine: str, formats: list[str]) -> dict[str, Any]:
 
 
 class Engine:
-    """What searx asks, and what it is told."""
+    """The engine behind searx."""
 
-    given: ProviderResponse = (200, FOUND)
+    response: ProviderResponse = (200, RESULTS)
 
-    def __call__(self, seen: ProviderRequest) -> ProviderResponse:
-        return self.given
+    def __call__(self, request: ProviderRequest) -> ProviderResponse:
+        return self.response
 
 
 @pytest.fixture(scope="module")
@@ -128,9 +128,9 @@ def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
     raise AssertionError(log.read_text())
 
 
-def test_a_real_instance_is_searched(instance: tuple[str, Engine, FakeProviders]) -> None:
+def test_search_with_a_real_instance(instance: tuple[str, Engine, FakeProviders]) -> None:
     url, engine, behind = instance
-    engine.given = (200, FOUND)
+    engine.response = (200, RESULTS)
     search = {"enabled": True, "provider": "searxng", "base_url": url, "cache_ttl": 0}
     body = {
         **ASK,
@@ -138,15 +138,15 @@ def test_a_real_instance_is_searched(instance: tuple[str, Engine, FakeProviders]
         "tools": [SEARCH],
     }
     with (
-        Scripted(lambda asked: Say("No model is asked.")) as server,
+        Scripted(lambda asked: Say("The model is not called.")) as server,
         Gateway(config(server, web_search=search)) as gateway,
     ):
         answer = gateway.post(body).json
         assert server.requests == []
         result = next(block for block in answer["content"] if block["type"] == "web_search_tool_result")
-        assert [(one["title"], one["url"]) for one in result["content"]] == [("A page", "https://example.com/a")]
+        assert [(item["title"], item["url"]) for item in result["content"]] == [("A page", "https://example.com/a")]
         assert "Of words & more." in json.dumps(answer["content"])
         assert behind.seen[-1].text == "words"
-        engine.given = (500, b"down")
+        engine.response = (500, b"down")
         failed = gateway.post(body).json["content"][1]
-        assert failed["content"]["error_code"] == "unavailable", "an engine that fails is not an empty web"
+        assert failed["content"]["error_code"] == "unavailable", "a failed engine is an error, not an empty result"

@@ -1,4 +1,4 @@
-"""WebSearch of the real client, and the official tool by the SDK, by way of a model that cannot search."""
+"""Web search and web fetch with a model that has neither: Claude Code's WebSearch and WebFetch, and the tools by the SDK."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import datetime
 import ipaddress
 import json
 import ssl
-import time
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,25 +28,25 @@ pytestmark = pytest.mark.real
 
 
 class Stage:
-    """A Byway between a scripted model and made-up providers."""
+    """A gateway between a scripted model and fake search providers."""
 
     def __init__(self, server: Scripted, provider: FakeProviders, gateway: Gateway) -> None:
         self.server, self.provider, self.gateway = server, provider, gateway
         self.instead: ProviderResponse | None = None
-        self.slow = 0.0
-        """Seconds that the provider takes."""
+        self.resume = threading.Event()
+        """The provider waits for it."""
         self.sdk = anthropic.Anthropic(base_url=f"{gateway.url}/anthropic", api_key="dummy", max_retries=0)
 
     def searched(self) -> list[str]:
-        return [seen.text for seen in self.provider.seen]
+        return [request.text for request in self.provider.seen]
 
 
 @pytest.fixture(scope="module")
 def _stage() -> Iterator[Stage]:
     stage: Stage
 
-    def instead(seen: ProviderRequest) -> ProviderResponse | None:
-        time.sleep(stage.slow)
+    def instead(request: ProviderRequest) -> ProviderResponse | None:
+        stage.resume.wait(10)
         return stage.instead
 
     with Scripted() as server, FakeProviders(instead) as provider:
@@ -61,7 +61,8 @@ def _stage() -> Iterator[Stage]:
 @pytest.fixture
 def stage(_stage: Stage) -> Iterator[Stage]:
     _stage.provider.seen.clear()
-    _stage.instead, _stage.slow = None, 0.0
+    _stage.instead = None
+    _stage.resume.set()
     yield _stage
     _stage.server.check()
 
@@ -70,28 +71,26 @@ def stage(_stage: Stage) -> Iterator[Stage]:
 
 
 def agent(asked: Asked) -> Reply | Say:
-    """The main model: searches once, then says what it has heard."""
-    assert "Perform a web search" not in told(asked), "no turn of the model is spent on the search itself"
+    """The main model: it searches once, then answers."""
+    assert "Perform a web search" not in told(asked), "the search needs no turn of the model"
     if results(asked):
         return Say("I have read it.")
     return Say(tools=[Tool("WebSearch", {"query": "rust latest release", "allowed_domains": ["rust-lang.org"]})])
 
 
 @pytest.mark.parametrize("kind", [Claude, OldClaude], ids=["newest", "2.1.197"])
-def test_claude_code_searches_and_its_model_reads_what_was_found(
-    stage: Stage, tmp_path: Path, kind: type[Claude]
-) -> None:
+def test_claude_code_searches_and_its_model_gets_the_results(stage: Stage, tmp_path: Path, kind: type[Claude]) -> None:
     stage.server.play(agent)
     turn = kind(tmp_path, stage.gateway.url).ask("what is new in rust?", ALLOWED)
     assert (turn.failed, turn.text) == (False, "I have read it.")
     assert stage.searched() == ["rust latest release (site:rust-lang.org)"]
-    heard = results(stage.server.requests[-1])[0]["content"]
-    assert "Rust 1.99 released" in heard and "https://blog.rust-lang.org/2026/11/rust-1.99/" in heard
-    assert "The team & friends." in heard and "2 days ago" in heard, "snippets reach the model"
-    assert "example.com" not in heard, "the domains that were allowed hold"
+    content = results(stage.server.requests[-1])[0]["content"]
+    assert "Rust 1.99 released" in content and "https://blog.rust-lang.org/2026/11/rust-1.99/" in content
+    assert "The team & friends." in content and "2 days ago" in content, "the model gets snippets"
+    assert "example.com" not in content, "the domains that were allowed hold"
 
 
-def test_a_search_that_fails_is_told_as_that(stage: Stage, tmp_path: Path) -> None:
+def test_failed_search_is_an_error_for_claude_code(stage: Stage, tmp_path: Path) -> None:
     stage.instead = (422, brave_error("SUBSCRIPTION_TOKEN_INVALID", "no", 422))
     stage.server.play(agent)
     turn = Claude(tmp_path, stage.gateway.url).ask("what is new in rust?", ALLOWED)
@@ -99,7 +98,7 @@ def test_a_search_that_fails_is_told_as_that(stage: Stage, tmp_path: Path) -> No
     assert "Web search error: unavailable" in results(stage.server.requests[-1])[0]["content"]
 
 
-def test_a_search_without_results_says_so(stage: Stage, tmp_path: Path) -> None:
+def test_search_without_results_is_reported(stage: Stage, tmp_path: Path) -> None:
     stage.instead = (200, {"type": "search"})
     stage.server.play(agent)
     Claude(tmp_path, stage.gateway.url).ask("what is new in rust?", ALLOWED)
@@ -115,19 +114,19 @@ ASK: dict[str, Any] = {"model": "sonnet", "max_tokens": 100, "messages": [{"role
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_model_searches_and_answers_from_what_it_found(stage: Stage, stream: bool) -> None:
+def test_model_searches_and_answers(stage: Stage, stream: bool) -> None:
     stage.server.play(
         [
-            Say("I look.", tools=[Tool("web_search", {"query": "rust"})], tokens=(10, 5)),
+            Say("I will look.", tools=[Tool("web_search", {"query": "rust"})], tokens=(10, 5)),
             Say("Rust 1.99.", tokens=(50, 4)),
         ]
     )
-    asked = {**ASK, "tools": [SEARCH]}
+    body = {**ASK, "tools": [SEARCH]}
     if stream:
-        with stage.sdk.messages.stream(**asked) as events:
+        with stage.sdk.messages.stream(**body) as events:
             message = events.get_final_message()
     else:
-        message = stage.sdk.messages.create(**asked)
+        message = stage.sdk.messages.create(**body)
     kinds = [block.type for block in message.content]
     assert kinds == ["text", "server_tool_use", "web_search_tool_result", "text"]
     assert message.stop_reason == "end_turn" and message.usage.input_tokens == 60
@@ -136,33 +135,36 @@ def test_a_model_searches_and_answers_from_what_it_found(stage: Stage, stream: b
     assert first.json["tools"][0]["function"]["name"] == "web_search"
     assert "The team & friends." in second.json["messages"][-1]["content"]
     check_message(json.loads(message.model_dump_json(exclude_unset=True)))
-    # The blocks are taken back in a later turn, and the model is told of them in words.
+    # A later turn returns the blocks; the model gets them as text.
     stage.server.play([Say("Yes.")])
     history = [*ASK["messages"], {"role": "assistant", "content": message.model_dump(exclude_unset=True)["content"]}]
     stage.sdk.messages.create(**{**ASK, "messages": [*history, {"role": "user", "content": "Sure?"}]})
     assert "Rust 1.99 released" in stage.server.last.body.decode()
 
 
-def test_what_a_model_says_arrives_before_the_search_is_over(stage: Stage) -> None:
-    stage.slow = 0.5
-    stage.server.play([Say("I look.", tools=[Tool("web_search", {"query": "rust"})]), Say("Rust 1.99.")])
-    asked_by_then: list[int] = []
+def test_text_is_streamed_before_the_search_has_ended(stage: Stage) -> None:
+    stage.resume.clear()
+    stage.server.play([Say("I will look.", tools=[Tool("web_search", {"query": "rust"})]), Say("Rust 1.99.")])
+    requests: list[int] = []
     with stage.sdk.messages.stream(**ASK, tools=[SEARCH]) as events:
-        asked_by_then += [len(stage.server.requests) for text in events.text_stream if "look" in text]
+        for text in events.text_stream:
+            if "look" in text:
+                requests.append(len(stage.server.requests))
+                stage.resume.set()
         message = events.get_final_message()
-    assert asked_by_then == [1], "the second turn had not begun"
+    assert requests == [1], "the second turn had not started"
     assert [block.type for block in message.content][-1] == "text"
 
 
-def test_a_model_that_does_not_stop_searching_is_stopped(stage: Stage) -> None:
+def test_searches_end_at_max_uses(stage: Stage) -> None:
     more = Say(tools=[Tool("web_search", {"query": "more"})])
     stage.server.play([more, more, Say("Enough.")])
     message = stage.sdk.messages.create(**ASK, tools=[SEARCH])
     assert stage.searched() == ["more", "more"] and message.content[-1].type == "text"
-    assert "tools" not in stage.server.last.json, "when no search is left, none is offered"
+    assert "tools" not in stage.server.last.json, "a tool that is used up is not offered"
 
 
-def test_without_a_number_in_the_request_the_setting_holds(stage: Stage) -> None:
+def test_searches_end_at_max_tool_iterations_without_max_uses(stage: Stage) -> None:
     def script(asked: Asked) -> Say:
         return Say(tools=[Tool("web_search", {"query": "more"})]) if "tools" in asked.json else Say("Enough.")
 
@@ -171,14 +173,14 @@ def test_without_a_number_in_the_request_the_setting_holds(stage: Stage) -> None
     assert message.content[-1].type == "text" and len(stage.searched()) == 5
 
 
-def test_a_client_s_own_tool_comes_first(stage: Stage) -> None:
+def test_tool_call_of_the_client_is_returned_before_the_search(stage: Stage) -> None:
     stage.server.play([Say(tools=[Tool("weather", {}), Tool("web_search", {"query": "rain"})])])
     message = stage.sdk.messages.create(**ASK, tools=[SEARCH, WEATHER])
     assert [block.type for block in message.content] == ["tool_use"] and message.stop_reason == "tool_use"
     assert stage.searched() == []
 
 
-def test_a_failure_is_a_block_and_the_model_hears_of_it(stage: Stage) -> None:
+def test_failed_search_is_an_error_block_and_an_error_for_the_model(stage: Stage) -> None:
     stage.instead = (500, b"down")
     stage.server.play([Say(tools=[Tool("web_search", {"query": "rust"})]), Say("I could not search.")])
     message = stage.sdk.messages.create(**ASK, tools=[SEARCH])
@@ -195,14 +197,14 @@ def test_a_failure_is_a_block_and_the_model_hears_of_it(stage: Stage) -> None:
         ({"allowed_domains": ["https://a.com"]}, "allowed_domains.0"),
     ],
 )
-def test_lists_of_domains_that_are_none_are_refused(stage: Stage, fields: dict[str, Any], words: str) -> None:
+def test_invalid_domain_lists_are_rejected(stage: Stage, fields: dict[str, Any], words: str) -> None:
     stage.server.play([Say(tools=[Tool("web_search", {"query": "rust"})])])
     with pytest.raises(anthropic.BadRequestError, match=words):
         stage.sdk.messages.create(**{**ASK, "tools": [{**SEARCH, **fields}]})
 
 
 @pytest.mark.parametrize("kind", ["web_search", "web_fetch"])
-def test_switched_off_it_says_which_setting_switches_it_on(kind: str) -> None:
+def test_disabled_tool_is_rejected_with_the_setting_that_enables_it(kind: str) -> None:
     with Scripted() as server, Gateway(config(server)) as gateway:
         answer = gateway.post({**ASK, "tools": [{"type": f"{kind}_20250910", "name": kind}]})
         assert answer.status == 400 and f"{kind}.enabled" in answer.json["error"]["message"]
@@ -216,7 +218,7 @@ FETCH: Any = {"type": "web_fetch_20250910", "name": "web_fetch", "max_uses": 2}
 
 @pytest.fixture(scope="module")
 def _site() -> Iterator[Stage]:
-    def page(seen: ProviderRequest) -> ProviderResponse | None:
+    def page(request: ProviderRequest) -> ProviderResponse | None:
         return 200, json.dumps({"the page": "says hello"}).encode()
 
     with Scripted() as server, FakeProviders(page) as site:
@@ -235,35 +237,35 @@ def site(_site: Stage) -> Iterator[Stage]:
 
 
 def fetched(stage: Stage, question: str, url: str, **fields: Any) -> tuple[Any, str]:
-    """The block that tells of the page, and what the model was told."""
+    """The content of the result block, and the tool result of the model."""
     stage.server.play([Say(tools=[Tool("web_fetch", {"url": url})]), Say("Done.")])
-    asked = {**ASK, "messages": [{"role": "user", "content": question}], "tools": [{**FETCH, **fields}]}
-    message = stage.sdk.messages.create(**asked)
+    body = {**ASK, "messages": [{"role": "user", "content": question}], "tools": [{**FETCH, **fields}]}
+    message = stage.sdk.messages.create(**body)
     check_message(json.loads(message.model_dump_json(exclude_unset=True)))
     (block,) = [block for block in message.content if block.type == "web_fetch_tool_result"]
     return block.content, stage.server.last.json["messages"][-1]["content"]
 
 
-def test_a_page_that_the_user_names_is_fetched(site: Stage) -> None:
+def test_page_from_the_user_s_message_is_fetched(site: Stage) -> None:
     url = f"{site.provider.url}/notes.json"
-    content, told = fetched(site, f"What does {url} say?", url)
+    content, result = fetched(site, f"What does {url} say?", url)
     assert content.type == "web_fetch_result" and content.url == url and content.retrieved_at
-    assert "says hello" in content.content.source.data and "says hello" in told
+    assert "says hello" in content.content.source.data and "says hello" in result
 
 
-def test_a_page_that_nobody_has_named_is_not_fetched(site: Stage) -> None:
-    content, told = fetched(site, "What is new?", f"{site.provider.url}/?secret=what-we-talked-about")
-    assert content.error_code == "url_not_in_prior_context" and "url_not_in_prior_context" in told
+def test_page_that_the_conversation_does_not_contain_is_not_fetched(site: Stage) -> None:
+    content, result = fetched(site, "What is new?", f"{site.provider.url}/?secret=what-we-talked-about")
+    assert content.error_code == "url_not_in_prior_context" and "url_not_in_prior_context" in result
     assert site.provider.seen == []
 
 
-def test_a_page_of_another_domain_is_not_fetched(site: Stage) -> None:
+def test_page_outside_the_allowed_domains_is_not_fetched(site: Stage) -> None:
     url = f"{site.provider.url}/notes.json"
     content, _ = fetched(site, f"Read {url}", url, allowed_domains=["example.com"])
     assert content.error_code == "url_not_allowed" and site.provider.seen == []
 
 
-def test_more_pages_than_allowed_are_not_fetched(site: Stage) -> None:
+def test_pages_over_max_uses_are_not_fetched(site: Stage) -> None:
     url = f"{site.provider.url}/notes.json"
     content, _ = fetched(site, f"Read {url}", url, max_uses=0)
     assert content.error_code == "max_uses_exceeded" and site.provider.seen == []
@@ -273,7 +275,7 @@ def test_more_pages_than_allowed_are_not_fetched(site: Stage) -> None:
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1, signed by itself, and its key."""
+    """A certificate for 127.0.0.1, self-signed, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Byway's test site")])
     now = datetime.datetime.now(datetime.UTC)
@@ -296,16 +298,16 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     return folder / "cert.pem", folder / "key.pem"
 
 
-def test_claude_code_fetches_a_page_and_its_small_model_sums_it_up(tmp_path: Path) -> None:
+def test_claude_code_fetches_a_page_and_the_small_model_summarizes_it(tmp_path: Path) -> None:
     cert, key = certificate(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
     page = b"<html><body><h1>Byways</h1><p>A byway is a small road.</p></body></html>"
-    summed: list[Asked] = []
+    summaries: list[Asked] = []
 
     def script(asked: Asked) -> Reply | Say:
         if "small road" in told(asked) and not results(asked):
-            summed.append(asked)
+            summaries.append(asked)
             return Say("It is about small roads.")
         return (
             Say("Read.")
@@ -314,7 +316,7 @@ def test_claude_code_fetches_a_page_and_its_small_model_sums_it_up(tmp_path: Pat
         )
 
     with (
-        FakeProviders(lambda seen: (200, page), tls=context) as web,
+        FakeProviders(lambda request: (200, page), tls=context) as web,
         Scripted(script, models=("local", "small")) as server,
     ):
         settings = config(server)
@@ -331,5 +333,5 @@ def test_claude_code_fetches_a_page_and_its_small_model_sums_it_up(tmp_path: Pat
             (home / "settings.json").write_text(json.dumps({"skipWebFetchPreflight": True}))
             turn = claude.ask("read it", ALLOWED)
     assert (turn.failed, turn.text) == (False, "Read.")
-    assert [asked.json["model"] for asked in summed] == ["small"], "the small model is asked, by its alias"
+    assert [asked.json["model"] for asked in summaries] == ["small"], "the alias of the small model is used"
     assert "It is about small roads." in results(server.requests[-1])[0]["content"]
