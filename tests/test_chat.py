@@ -141,7 +141,7 @@ def test_what_is_no_chat_completion_is_refused_at_once(body: bytes, says: str) -
     ("given", "says"),
     [
         ({"n": 3}, "^n: "),
-        ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "^tools.0: only functions"),
+        ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "^tools.0: the type must be 'function'"),
         ({"tool_choice": "sometimes", "tools": [{"function": {"name": "f"}}]}, "^tool_choice: "),
         (
             {"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]},

@@ -312,16 +312,16 @@ def test_a_text_longer_than_any_of_the_client_is_left_alone() -> None:
     st.lists(st.sampled_from(["CWD: /a", "Date: 1", "x", "", "# Environment", " - Is a git repository: true", "  - y"]))
 )
 def test_every_line_is_in_one_of_the_two_parts(lines: list[str]) -> None:
-    common, own = claudecode._parted("\n".join(lines))
+    common, own = claudecode._split("\n".join(lines))
     parts = [*common.splitlines(), *(line for text in own for line in text.splitlines())]
     assert sorted(line for line in parts if line) == sorted(line for line in lines if line)
 
 
 @given(st.text(alphabet="CWD:Date gitStatus\n-`/<>.T'oys", max_size=300))
 def test_any_text_can_be_parted_twice(text: str) -> None:
-    common, own = claudecode._parted(text)
+    common, own = claudecode._split(text)
     assert sum(map(len, own)) + len(common) <= len(text) + 40
-    assert claudecode._parted(text) == (common, own)
+    assert claudecode._split(text) == (common, own)
 
 
 # --------------------------------------------------------------------------------------------------------- the benchmark

@@ -43,8 +43,8 @@ class Refusal(NamedTuple):
     """The field that the server names beside its text; empty when it names none."""
 
 
-class Found(NamedTuple):
-    """A repair, and the words of the refusal that it follows from."""
+class NamedRepair(NamedTuple):
+    """A repair, and the words of the refusal that name it."""
 
     repair: str
     words: str
@@ -245,7 +245,7 @@ _REFUSED: Final = _pattern(
 )
 
 
-def find(refused: Refusal, sent: bytes) -> Found | None:
+def find(refused: Refusal, sent: bytes) -> NamedRepair | None:
     """The repair that a refusal names, for the body that was `sent`; None when it names nothing that can be repaired."""
     try:
         fields = _fields(sent)
@@ -254,15 +254,15 @@ def find(refused: Refusal, sent: bytes) -> Found | None:
     for pattern, make in _TABLE:
         match = pattern.search(refused.text)
         if match is not None and (repair := make(match, fields)):
-            return Found(repair, match[0][:_QUOTED])
+            return NamedRepair(repair, match[0][:_QUOTED])
     name = refused.field
     words = _REFUSED.search(refused.text)
     if words is None or name not in fields:
         return None
     if name in OPTIONAL:
-        return Found(f"drop {name}", refused.text[:_QUOTED])
+        return NamedRepair(f"drop {name}", refused.text[:_QUOTED])
     if name in _LIMITS:
-        return Found(f"rename {name} {_LIMITS[1 - _LIMITS.index(name)]}", refused.text[:_QUOTED])
+        return NamedRepair(f"rename {name} {_LIMITS[1 - _LIMITS.index(name)]}", refused.text[:_QUOTED])
     return None
 
 

@@ -1,7 +1,7 @@
-"""The OpenAI chat-completions format as a front: what comes in as a Messages request, and answers in its words. Pure.
+"""Translates a chat completion of a client to a Messages request, and the answer back. Pure.
 
-A backend that speaks the same protocol gets the client's own bytes (`backends/openai/same`); all others, and searches that
-Byway runs, go through the Messages format. Shapes: https://platform.openai.com/docs/api-reference/chat (seen 2026-11-20).
+A chat backend gets the client's own bytes (`backends.openai.passthrough`); other backends, and web searches of Byway, use the
+Messages request. Shapes: https://platform.openai.com/docs/api-reference/chat (seen 2026-11-20).
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class _Options(Struct):
 
 
 class Chat(Struct):
-    """The body of `POST /v1/chat/completions`, as far as the Messages format has a word for it."""
+    """The fields of `POST /v1/chat/completions` that the Messages API can express."""
 
     model: str
     messages: list[_Message]
@@ -85,7 +85,7 @@ class Chat(Struct):
 
     @property
     def counted(self) -> bool:
-        """Does the client want the usage at the end of a stream?"""
+        """The client wants the usage at the end of a stream."""
         return bool(self.stream_options and self.stream_options.include_usage)
 
 
@@ -95,7 +95,7 @@ _KNOWN: Final = frozenset(Chat.__struct_fields__)
 
 
 def read(body: bytes, headers: Mapping[str, str], id: str) -> tuple[Request, Chat]:
-    """The Messages request of a chat completion, and what the front itself has to know; raises Problem `invalid_request`."""
+    """Decode a chat completion: the Messages request that it stands for, and its own fields. Raises Problem `invalid_request`."""
     try:
         chat, given = _chat.decode(body), _raw_fields.decode(body)
     except Exception as error:
@@ -104,7 +104,7 @@ def read(body: bytes, headers: Mapping[str, str], id: str) -> tuple[Request, Cha
         raise Problem("invalid_request", "messages: at least one message is required")
     untranslatable: Problem | None = None
     try:
-        request = messages.parse(_encode(_said(chat)), headers, id)
+        request = messages.parse(_encode(_messages_body(chat)), headers, id)
     except Problem as problem:
         # A backend that speaks chat may know more of the format than Byway does.
         untranslatable = problem
@@ -117,14 +117,15 @@ def read(body: bytes, headers: Mapping[str, str], id: str) -> tuple[Request, Cha
     return request, chat
 
 
-# ------------------------------------------------------------------------------------------------------------ what comes in
+# ------------------------------------------------------------------------------------------------------------------ request
 
 
-def _said(chat: Chat) -> dict[str, Any]:
-    """The chat in the Messages format; raises Problem for what has no words there."""
+def _messages_body(chat: Chat) -> dict[str, Any]:
+    """The body of the Messages request; raises Problem for fields that it cannot express."""
     if chat.n is not None and chat.n != 1:
         _wrong(
-            "n", "one answer is given, so leave it out; only a backend that speaks chat completions can give several"
+            "n",
+            "must be 1 or absent, because the backend of this model uses the Messages API, which returns one answer",
         )
     system, at = [], 0
     for at, message in enumerate(chat.messages):
@@ -141,7 +142,7 @@ def _said(chat: Chat) -> dict[str, Any]:
     named = {"max_tokens": most, "top_p": chat.top_p}
     body.update({name: value for name, value in named.items() if value is not None})
     if chat.temperature is not None:
-        # The scale of one ends at 2, that of the other at 1.
+        # The range of chat completions is 0 to 2, that of the Messages API 0 to 1.
         body["temperature"] = min(chat.temperature, 1.0)
     if chat.stop:
         body["stop_sequences"] = [chat.stop] if isinstance(chat.stop, str) else chat.stop
@@ -156,11 +157,11 @@ def _said(chat: Chat) -> dict[str, Any]:
     return body
 
 
-def _turns(said: list[_Message], at: int) -> list[dict[str, Any]]:
-    """The conversation from message `at` on. Results of tools stand together, as the Messages API wants them."""
+def _turns(messages: list[_Message], at: int) -> list[dict[str, Any]]:
+    """The conversation from message `at` on. Results of tools are grouped, as the Messages API requires."""
     turns: list[dict[str, Any]] = []
     results: list[dict[str, Any]] | None = None
-    for index, message in enumerate(said[at:], at):
+    for index, message in enumerate(messages[at:], at):
         path = f"messages.{index}"
         if message.role == "tool":
             result = {
@@ -201,18 +202,18 @@ def _answer(message: _Message, path: str) -> list[dict[str, Any]]:
 
 
 def _text(content: Any, path: str) -> str:
-    """The text of a content in which nothing else may stand."""
+    """The text of a content that may contain only text."""
     parts = _parts(content, path)
     if isinstance(parts, str):
         return parts
     texts = [part["text"] for part in parts if part["type"] == "text"]
     if len(texts) < len(parts):
-        _wrong(path, "only text can stand here")
+        _wrong(path, "only text is allowed here")
     return "".join(texts)
 
 
 def _parts(content: Any, path: str) -> Any:
-    """A content as the Messages API has it: text, or a list of blocks."""
+    """A content in the Messages format: text, or a list of blocks."""
     if content is None or isinstance(content, str):
         return content or ""
     if not isinstance(content, list):
@@ -238,20 +239,20 @@ def _part(part: Any, path: str) -> dict[str, Any]:
             file = part.get("file")
             data = file.get("file_data") if isinstance(file, dict) else None
             if not isinstance(data, str):
-                _wrong(f"{path}.file.file_data", "Field required: files are sent with the request, as a data URL")
+                _wrong(f"{path}.file.file_data", "Field required: send the file in the request, as a data URL")
             name = file.get("filename")
             titled = {"title": name} if isinstance(name, str) else {}
             return {"type": "document", "source": _source(data, "application/pdf"), **titled}
         case _:
             _wrong(
-                f"{path}.type", f"{str(kind)[:60]!r} has no words in the Messages API; text, image_url and file have"
+                f"{path}.type", f"{str(kind)[:60]!r} is not supported by the Messages API; use text, image_url or file"
             )
 
 
 def _source(url: str, kind: str = "") -> dict[str, Any]:
-    found = _DATA.fullmatch(url)
-    if found:
-        return {"type": "base64", "media_type": found[1], "data": found[2]}
+    match = _DATA.fullmatch(url)
+    if match:
+        return {"type": "base64", "media_type": match[1], "data": match[2]}
     if kind and not url.startswith(("http:", "https:")):
         return {"type": "base64", "media_type": kind, "data": url}
     return {"type": "url", "url": url}
@@ -260,7 +261,7 @@ def _source(url: str, kind: str = "") -> dict[str, Any]:
 def _tool(tool: _Tool, path: str) -> dict[str, Any]:
     function = tool.function
     if tool.type != "function" or function is None or not function.name:
-        _wrong(path, f"only functions with a name can be offered, and this is {tool.type[:60]!r}")
+        _wrong(path, f"the type must be 'function', with a name; this is {tool.type[:60]!r}")
     made: dict[str, Any] = {"name": function.name}
     if function.description is not None:
         made["description"] = function.description
@@ -271,13 +272,13 @@ def _tool(tool: _Tool, path: str) -> dict[str, Any]:
 
 
 def _choice(chat: Chat) -> dict[str, Any]:
-    asked = chat.tool_choice
-    named = asked.get("function") if isinstance(asked, dict) else None
+    wanted = chat.tool_choice
+    named = wanted.get("function") if isinstance(wanted, dict) else None
     choice: dict[str, Any]
     if isinstance(named, dict) and isinstance(named.get("name"), str):
         choice = {"type": "tool", "name": named["name"]}
-    elif asked in (None, "auto", "none", "required"):
-        choice = {"type": {"none": "none", "required": "any"}.get(str(asked), "auto")}
+    elif wanted in (None, "auto", "none", "required"):
+        choice = {"type": {"none": "none", "required": "any"}.get(str(wanted), "auto")}
     else:
         _wrong("tool_choice", "Input should be 'auto', 'none', 'required' or a function with its name")
     if chat.parallel_tool_calls is False and choice["type"] != "none":
@@ -303,7 +304,7 @@ def _wrong(path: str, message: str) -> NoReturn:
     raise Problem("invalid_request", f"{path}: {message}")
 
 
-# ------------------------------------------------------------------------------------------------------------ what goes out
+# ------------------------------------------------------------------------------------------------------------------- answer
 
 _FINISH: Final = {
     "end_turn": "stop",
@@ -316,11 +317,11 @@ _FINISH: Final = {
 }
 
 
-def usage(said: Mapping[str, Any]) -> dict[str, Any]:
-    """Tokens of the Messages API as chat completions count them: what the cache gave is part of the prompt."""
-    cached = said.get("cache_read_input_tokens") or 0
-    prompt = (said.get("input_tokens") or 0) + cached + (said.get("cache_creation_input_tokens") or 0)
-    output = said.get("output_tokens") or 0
+def usage(counts: Mapping[str, Any]) -> dict[str, Any]:
+    """The usage of the Messages API as chat completions count it: cached tokens are part of the prompt."""
+    cached = counts.get("cache_read_input_tokens") or 0
+    prompt = (counts.get("input_tokens") or 0) + cached + (counts.get("cache_creation_input_tokens") or 0)
+    output = counts.get("output_tokens") or 0
     return {
         "prompt_tokens": prompt,
         "completion_tokens": output,
@@ -344,15 +345,15 @@ def completion(parts: list[Part], created: int) -> bytes:
             case "tool_use":
                 function = {"name": block["name"], "arguments": _encode(block["input"]).decode()}
                 calls.append({"id": block["id"], "type": "function", "function": function})
-    said: dict[str, Any] = {
+    reply: dict[str, Any] = {
         "role": "assistant",
         "content": "".join(texts) if texts or not calls else None,
         "refusal": None,
     }
     if thoughts:
-        said["reasoning_content"] = "".join(thoughts)
+        reply["reasoning_content"] = "".join(thoughts)
     if calls:
-        said["tool_calls"] = calls
+        reply["tool_calls"] = calls
     finish = _FINISH.get(message.get("stop_reason") or "", "stop")
     return _encode(
         {
@@ -360,17 +361,17 @@ def completion(parts: list[Part], created: int) -> bytes:
             "object": "chat.completion",
             "created": created,
             "model": message["model"],
-            "choices": [{"index": 0, "message": said, "logprobs": None, "finish_reason": finish}],
+            "choices": [{"index": 0, "message": reply, "logprobs": None, "finish_reason": finish}],
             "usage": usage(message["usage"]),
         }
     )
 
 
 class Chunks:
-    """Events -> the bytes of a stream of chunks. One of them for each answer."""
+    """Encodes the parts of one answer as a stream of chunks."""
 
     def __init__(self, request: Request, created: int, *, counted: bool) -> None:
-        """`counted`: the stream ends with a chunk that has the usage."""
+        """`counted`: the stream ends with a chunk that contains the usage."""
         self._head = {
             "id": f"chatcmpl-{request.id.removeprefix('msg_')}",
             "object": "chat.completion.chunk",
@@ -379,7 +380,7 @@ class Chunks:
         }
         self._counted = counted
         self._calls: dict[int, int] = {}
-        """The index of a block -> that of its tool call."""
+        """The index of a block -> the index of its tool call."""
         self._usage: dict[str, Any] = {}
 
     def encode(self, parts: Iterable[Part]) -> bytes:
@@ -444,7 +445,7 @@ class Chunks:
 
 
 def envelope(status: int, type: str, message: str) -> bytes:
-    """An error as chat clients know it: https://platform.openai.com/docs/guides/error-codes (seen 2026-11-20)."""
+    """An error in the shape of the OpenAI API: https://platform.openai.com/docs/guides/error-codes (seen 2026-11-20)."""
     code = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded"}.get(status)
     if status == 400 and message.startswith(("prompt is too long", "input length and")):
         code = "context_length_exceeded"

@@ -1,4 +1,4 @@
-"""The content blocks of the Messages format, as requests hold them. Types only.
+"""The content blocks of Messages requests. Types only.
 
 Shapes: https://docs.anthropic.com/en/api/messages and the `anthropic` SDK 2.11.0 (seen 2026-11-20).
 """
@@ -11,7 +11,7 @@ from msgspec import Raw, Struct
 
 
 class Wire(Struct, gc=False):
-    """What is read from JSON or becomes JSON. It cannot lead back to itself, so the garbage collector need not follow it."""
+    """A type of JSON. It cannot refer to itself, so the garbage collector does not track it."""
 
 
 class Text(Wire, tag_field="type", tag="text"):
@@ -69,7 +69,7 @@ class ToolReference(Wire, tag_field="type", tag="tool_reference"):
 
 
 class SearchResult(Wire, tag_field="type", tag="search_result"):
-    """What the client found by a search of its own."""
+    """A result of the client's own search."""
 
     source: str
     title: str
@@ -86,14 +86,14 @@ class RedactedThinking(Wire, tag_field="type", tag="redacted_thinking"):
 
 
 class Unknown(Wire, tag_field="type", tag="byway unknown block"):
-    """A block that is kept whole: what Anthropic's servers add to their own turns, or a type that this version does not know."""
+    """A block that is kept as it came: one that Anthropic's servers add to their turns, or one of an unknown type."""
 
     kind: str
     raw: Raw
 
     @property
     def foreign(self) -> bool:
-        """Is it of a type that this version does not know?"""
+        """Return whether this version does not know the type."""
         return self.kind not in SERVER_BLOCKS and not self.kind.endswith("_tool_result")
 
 
@@ -114,7 +114,7 @@ Content = str | list[Block] | None
 KNOWN: Final = frozenset(
     "text image document tool_use tool_result tool_reference search_result thinking redacted_thinking".split()
 )
-#: Beside these the results of the tools that Anthropic's servers run: `web_search_tool_result` and its like.
+#: Blocks of Anthropic's servers, beside the results of their tools (`web_search_tool_result` and so on).
 SERVER_BLOCKS: Final = frozenset(
     "server_tool_use mcp_tool_use mcp_tool_listing container_upload tool_addition tool_removal compaction fallback".split()
 )

@@ -1,4 +1,4 @@
-"""What is particular to Claude Code as a client, seen on the wire with 2.1.329 and 2.1.197. Pure; no other file knows it."""
+"""Everything that is specific to Claude Code as a client, as recorded with 2.1.329 and 2.1.197. Pure."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from byway.messages.blocks import Block, Text, ToolReference, ToolResult, Unknow
 from byway.messages.request import Request, Tool, Turn
 from byway.problems import Problem
 
-#: A text block, not a header: its digits differ from conversation to conversation (with 2.1.197 from request to
-#: request), so in front of a prompt it makes a local model read everything again.
+#: A text block, not a header. Its digits differ in each conversation (with 2.1.197 in each request), so at the beginning of a
+#: prompt it makes a local server's cache useless.
 _ATTRIBUTION: Final = "x-anthropic-billing-header:"
-#: How one of the client's system texts begins, whatever else it was told.
+#: The beginning of one of the client's system texts, also with a system prompt of the user.
 _IDENTITY: Final = (_ATTRIBUTION, "You are Claude Code", "You are a Claude agent")
-#: A tool that stands for those which are not loaded yet; no model may call it.
+#: A placeholder for tools that are not loaded yet; no model may call it.
 _PLACEHOLDER: Final = "DeferredToolPlaceholder"
 
 _REMINDER: Final = "<system-reminder>"
-#: The client's first system message holds at least one of these.
+#: The client's first system message contains at least one of these.
 _BRIEFING: Final = (
     "Primary working directory:",
     "Available agent types for",
@@ -30,9 +30,9 @@ _BRIEFING: Final = (
     "The following skills are",
     "Today's date is ",
 )
-#: What the client says in its first system message to one model it says to another in reminders, in front of the first
-#: question. Those that are the same in every conversation hold one of these, near their start.
-_TOLD: Final = (
+#: For some models the client puts its first system message into reminders before the first question. Reminders that are the
+#: same in every conversation contain one of these near their start.
+_SHARED: Final = (
     "Primary working directory:",
     "Available agent types for",
     "The following skills are",
@@ -41,34 +41,34 @@ _TOLD: Final = (
     "context:\n# currentDate\n",
 )
 _HEAD: Final = 300
-#: No text of the client is longer; another's is left alone.
+#: No text of the client is longer; a longer one is not changed.
 _LONGEST: Final = 100_000
-#: What one conversation has for itself in a text that is otherwise the same for all: where such a stretch begins, and
-#: where it ends ("" is the end of the text).
-_STRETCHES: Final = (
+#: Passages that differ between conversations, in texts that are otherwise the same: their beginnings and ends ("" is the end of
+#: the text).
+_PASSAGES: Final = (
     ("The following deferred tools ", "\n\n"),
     ("Today's date is ", "\n"),
     ("gitStatus: This is the git status", ""),
 )
-#: The lists of lines that tell where the client runs, by their first line, and the lines of them that differ.
-_PLACES: Final = (" - Primary working directory: ", "Working directory: ", "CWD: ")
-_PLACE: Final = re.compile(
+#: The first lines of lists that describe the client's environment, and the lines in them that differ.
+_ENVIRONMENTS: Final = (" - Primary working directory: ", "Working directory: ", "CWD: ")
+_DIFFERING: Final = re.compile(
     r"^(?: - )?(?:(?:Primary w|W|Additional w)orking director|Is a git repository|Is directory a git repo"
     r"|This is a git worktree|Scratchpad directory|CWD:|Date:).*\n?(?:  +- .*\n?)*",
     re.MULTILINE,
 )
-#: The memory's folder is named after the working folder, in the middle of the longest text.
+#: The path of the memory folder contains that of the working folder, in the middle of the longest text.
 _MEMORY: Final = "file-based memory"
 _PATH: Final = re.compile(r"`([^`\n]*[/\\][^`\n]*)`")
 
 
 def opening(request: Request) -> tuple[list[str], list[Turn]]:
-    """The system texts and the turns as a model should read them: what is the same in every conversation comes first.
+    """The system texts and the turns in an order that a server's prompt cache can use: what all conversations share comes first.
 
-    A server keeps what it has computed for the beginning of a prompt. So the attribution block is left out; the client's
-    first system message, and reminders that could stand in it, join the system texts; and what only this conversation
-    has (folder, day, state of the repository, names of tools that can be loaded) goes to their end. All of it is decided
-    by what stands before the first answer, which no later turn changes. Texts in other words stay as they are.
+    The attribution block is removed. The client's first system message, and reminders with the same content, join the
+    system texts. What differs (folder, date, state of the repository, names of tools that can be loaded) moves to their
+    end. All of this depends only on the turns before the first answer, which later requests repeat. Unknown texts stay in
+    place.
     """
     texts, turns = request.system, request.turns
     for text in texts:
@@ -77,73 +77,73 @@ def opening(request: Request) -> tuple[list[str], list[Turn]]:
     else:
         return texts, turns
     texts = [text for text in texts if not text.startswith(_ATTRIBUTION)]
-    asked = 0
+    questions = 0
     for turn in turns:
         if turn.role != "user":
             break
-        asked += 1
-    if not asked:
+        questions += 1
+    if not questions:
         return texts, turns
-    briefed = asked
+    briefed = questions
     while briefed < len(turns) and turns[briefed].role == "system" and (briefing := _briefing(turns[briefed])):
         texts += briefing
         briefed += 1
-    told, question = _told(turns[0])
+    shared, question = _shared_reminders(turns[0])
     own: list[str] = []
-    for at, text in enumerate(texts := [*texts, *told]):
+    for at, text in enumerate(texts := [*texts, *shared]):
         if len(text) < _LONGEST:
-            texts[at], lines = _parted(text)
+            texts[at], lines = _split(text)
             own += lines
     if own:
         texts.append("\n".join(["# This conversation", *own]))
-    return texts, [question, *turns[1:asked], *turns[briefed:]]
+    return texts, [question, *turns[1:questions], *turns[briefed:]]
 
 
 def _briefing(turn: Turn) -> list[str]:
-    """The texts of the client's first system message; none when it is another one."""
+    """The texts of the client's first system message; empty for any other message."""
     texts = [block.text for block in turn.blocks if type(block) is Text]
     known = any(mark in text for text in texts for mark in _BRIEFING)
     return texts if known and len(texts) == len(turn.blocks) else []
 
 
-def _told(turn: Turn) -> tuple[list[str], Turn]:
-    """(the reminders in front of the question that are for every conversation, the turn without them)."""
+def _shared_reminders(turn: Turn) -> tuple[list[str], Turn]:
+    """The reminders before the question that all conversations share, and the turn without them."""
     if isinstance(turn.content, str):
         return [], turn
-    told: list[str] = []
+    shared: list[str] = []
     left: list[Block] = []
     blocks = turn.blocks
     for at, block in enumerate(blocks):
         if type(block) is not Text or not block.text.startswith(_REMINDER):
             left += blocks[at:]
             break
-        if any(mark in block.text[:_HEAD] for mark in _TOLD):
-            told.append(block.text)
+        if any(mark in block.text[:_HEAD] for mark in _SHARED):
+            shared.append(block.text)
         else:
             left.append(block)
-    return (told, Turn("user", left, turn.output_config)) if told and left else ([], turn)
+    return (shared, Turn("user", left, turn.output_config)) if shared and left else ([], turn)
 
 
 @lru_cache(32)
-def _parted(text: str) -> tuple[str, tuple[str, ...]]:
-    """(what every conversation has of `text`, what this one has). A client repeats its texts with every request."""
+def _split(text: str) -> tuple[str, tuple[str, ...]]:
+    """The part of `text` that all conversations share, and the lines of this one. Cached: each request repeats the texts."""
     own: list[str] = []
     whole = text
-    for mark in _PLACES:
+    for mark in _ENVIRONMENTS:
         at = _line(text, mark)
         if at >= 0:
             end = text.find("\n\n", at)
             end = len(text) if end < 0 else end + 1
             lines = text[at:end]
-            own += [line.rstrip() for line in _PLACE.findall(lines)]
-            text = text[:at] + _PLACE.sub("", lines) + text[end:]
+            own += [line.rstrip() for line in _DIFFERING.findall(lines)]
+            text = text[:at] + _DIFFERING.sub("", lines) + text[end:]
     at = text.find(_MEMORY)
     if at >= 0:
         for number, path in enumerate(_PATH.findall(text, at, text.find("\n", at) + 1), 1):
             name = "<memory folder>" if number == 1 else f"<memory folder {number}>"
             own.append(f" - {name} stands for {path}")
             text = text.replace(f"`{path}`", f"`{name}`")
-    for mark, closer in _STRETCHES:
+    for mark, closer in _PASSAGES:
         at = _line(text, mark)
         if at >= 0:
             end = text.find(closer, at) if closer else len(text)
@@ -154,13 +154,13 @@ def _parted(text: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _line(text: str, mark: str) -> int:
-    """Where in `text` a line begins with `mark`; -1: nowhere."""
+    """The index of the line of `text` that begins with `mark`; -1 when there is none."""
     return 0 if text.startswith(mark) else text.find(f"\n{mark}") + 1 or -1
 
 
-#: How the one message of a WebSearch begins (2.1.197 and 2.1.329).
+#: The beginning of the only message of a WebSearch request (2.1.197 and 2.1.329).
 SEARCHES: Final = "Perform a web search for the query:"
-#: Tools that look and change nothing. The client runs them without a verdict in auto mode (measured, 2.1.329).
+#: Tools that change nothing. In auto mode the client runs them without a verdict (measured, 2.1.329).
 HARMLESS: Final = frozenset(("Read", "Glob", "Grep", "ToolSearch", "ListAgents"))
 
 
@@ -183,20 +183,20 @@ def show_message(problem: Problem, user_agent: str) -> None:
 
 
 def remark(text: str) -> bool:
-    """Is this text of a user's turn the client's own word, and not the user's?"""
+    """Return whether the client, and not the user, wrote this text of a user's turn."""
     return text.lstrip().startswith(_REMINDER)
 
 
 def reminder(text: str) -> str:
-    """A system message in mid-conversation, as user text: many templates allow one system message, and only first.
+    """A system message within the conversation as user text: many templates allow a system message only at the beginning.
 
-    The tag is the one that the client itself uses for what it adds to a user's turn.
+    The tag is the one that the client uses for its own additions to a user's turn.
     """
     return text if remark(text) else f"{_REMINDER}\n{text}\n</system-reminder>"
 
 
 class _Named(Struct):
-    """The tool of a change: by its name, or defined on the spot."""
+    """The tool of a change, by name or by definition."""
 
     name: str = ""
     definition: Tool | None = None
@@ -208,7 +208,7 @@ class _Change(Struct):
 
 
 class _Summary(Struct):
-    """A `compaction` block: the changes in what it stands for."""
+    """A `compaction` block, with the tool changes of the turns that it replaces."""
 
     tool_changes: list[_Change] | None = None
 
@@ -219,9 +219,9 @@ _CHANGES: Final = frozenset(("tool_addition", "tool_removal", "compaction"))
 
 
 def tools(request: Request) -> list[Tool]:
-    """The tools that the model may call now, those loaded in mid-conversation last, so that the prompt's beginning holds.
+    """The tools that the model may call now. Tools loaded during the conversation come last, to keep the prompt's beginning.
 
-    A tool with `defer_loading` counts as loaded once a result in the conversation refers to it, or a `tool_addition` does.
+    A tool with `defer_loading` is loaded once a result or a `tool_addition` in the conversation refers to it.
     """
     offered = request.params.tools or []
     if not request.loose and not any([tool.defer_loading or tool.name == _PLACEHOLDER for tool in offered]):
@@ -243,9 +243,9 @@ def tools(request: Request) -> list[Tool]:
 
 
 def _changes(block: Unknown) -> list[_Change]:
-    """The changes of the tools that a block tells: none when it is of another form, and then it is a text like others.
+    """The tool changes in a block; none when it has another shape, and then it is treated as text.
 
-    The form is that of the anthropic SDK 2.11.0, `BetaRequestToolAdditionBlockParam` and its like (seen 2026-11-21).
+    The shape is that of the anthropic SDK 2.11.0, `BetaRequestToolAdditionBlockParam` and its like (seen 2026-11-21).
     """
     try:
         if block.kind == "compaction":
@@ -256,7 +256,7 @@ def _changes(block: Unknown) -> list[_Change]:
 
 
 def _follow(change: _Change, late: dict[str, Tool], loaded: dict[str, Tool], gone: set[str]) -> None:
-    """A tool that is taken away is offered no more, until it is added again."""
+    """Apply a change: a removed tool is not offered again until it is added again."""
     definition = change.tool.definition
     name = definition.name if definition else change.tool.name
     if change.type == "tool_removal":

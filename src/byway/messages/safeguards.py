@@ -1,8 +1,7 @@
-"""Auto mode's verdicts, for models that give none: a classifier model is asked about each tool call. Pure: questions, answers.
+"""The classifier's prompt for auto mode, and the verdicts in its answer. Pure; `pipeline.verdicts` calls the classifier.
 
-`safeguards` of a request asks for them, `safeguard_results` of the answer brings them; who asks, and what waits for whom,
-is `exchange`'s. The shapes are those that Claude Code 2.1.329 takes (measured, 2026-11-20). A verdict is never made up: what
-the classifier has not said is `unavailable`, and the client then refuses the action.
+A request wants verdicts by `safeguards`, an answer carries them in `safeguard_results`, in the shapes that Claude Code 2.1.329
+accepts (measured, 2026-11-20). No verdict is invented: without a clear answer it is `unavailable`, and the client refuses.
 """
 
 from __future__ import annotations
@@ -17,20 +16,20 @@ from byway.messages.blocks import Block, Text, ToolUse
 from byway.messages.request import Params, Request, unopened
 
 KIND: Final = "dangerous_tool_use"
-#: Characters of a call's input. What is longer is not judged: nobody may hide behind length.
+#: Characters of a call's input. A longer input is not judged, so that its length cannot hide anything.
 _LONGEST: Final = 60_000
-#: Characters of one text of the user, of one earlier call, and of the client's own facts.
-_SAID: Final = 2_000
+#: Characters of one text of the user, of one earlier call, and of the client's facts.
+_USER_TEXT: Final = 2_000
 _CALLED: Final = 500
 _FACTS: Final = 8_000
-#: So many of the latest texts and calls are shown.
+#: The latest texts and calls that are shown.
 _LATEST: Final = 20
-#: Where the rules of the client's facts stand; the other facts are paths that only the client needs.
-_TOLD: Final = (
+#: The client's facts with rules in them. The others are paths that only the client needs.
+_SHOWN_FACTS: Final = (
     "platform", "live_cwd", "home_dir", "trusted_directories", "rules", "auto_mode", "is_remote_mode", "restricted",
     "git_state",
 )  # fmt: skip
-#: For a classifier that is Anthropic's own.
+#: Headers for a classifier at Anthropic.
 HEADERS: Final = {"anthropic-version": "2023-06-01", "anthropic-beta": "structured-outputs-2025-12-15"}
 _encode: Final = msgspec.json.Encoder().encode
 _SYSTEM: Final = """\
@@ -86,18 +85,18 @@ def kinds(params: Params) -> list[str]:
 
 
 def question(request: Request, call: ToolCall, model: str) -> bytes | None:
-    """The Messages request that asks `model` about `call`; None for a call that is too long to be judged.
+    """The Messages request that has `model` judge `call`; None for a call that is too long to be judged.
 
-    What tools gave back is not shown: files and web pages must not have a say in it. The call stands last, so that what
-    stands before it is read once for all calls of an answer.
+    Results of tools are not shown, so that files and web pages cannot influence the verdict. The call comes last, so that
+    a server's cache holds the rest for all calls of an answer.
     """
     input = "".join(call.pieces)
     if len(input) > _LONGEST:
         return None
-    said, done = _history(request)
+    texts, done = _history(request)
     parts = [
         f"<facts>\n{_facts(request)}\n</facts>",
-        f"<user>\n{_lines(said)}\n</user>",
+        f"<user>\n{_lines(texts)}\n</user>",
         f"<done>\n{_lines(done)}\n</done>",
         f"<call>\n{call.name} {input}\n</call>\n\nMay this call run?",
     ]
@@ -120,30 +119,30 @@ def _read(raw: Raw) -> _Safeguard:
 
 
 def _facts(request: Request) -> str:
-    """What the client says of the place where it runs, and the user's own rules."""
+    """The client's facts about its environment, and the user's rules."""
     for raw in request.params.safeguards or ():
-        one = _read(raw)
-        if one.type == KIND and unopened(one.classifier_context, "safeguards"):
+        safeguard = _read(raw)
+        if safeguard.type == KIND and unopened(safeguard.classifier_context, "safeguards"):
             try:
-                context = msgspec.json.decode(one.classifier_context, type=dict[str, Any])
+                context = msgspec.json.decode(safeguard.classifier_context, type=dict[str, Any])
             except (msgspec.MsgspecError, RecursionError):
                 return ""
-            told = {name: context[name] for name in _TOLD if context.get(name)}
-            return _encode(told).decode()[:_FACTS]
+            facts = {name: context[name] for name in _SHOWN_FACTS if context.get(name)}
+            return _encode(facts).decode()[:_FACTS]
     return ""
 
 
 def _history(request: Request) -> tuple[list[str], list[str]]:
-    """(what the user has said, what the agent has called), in order."""
-    said: list[str] = []
+    """The texts of the user, and the calls of the agent, both in order."""
+    texts: list[str] = []
     done: list[str] = []
     for turn in request.turns:
         for block in turn.blocks:
             if turn.role == "user" and type(block) is Text and not claudecode.remark(block.text):
-                said.append(_short(block.text, _SAID))
+                texts.append(_short(block.text, _USER_TEXT))
             elif turn.role == "assistant":
                 done += _did(block)
-    return said[-_LATEST:], done[-_LATEST:]
+    return texts[-_LATEST:], done[-_LATEST:]
 
 
 def _did(block: Block) -> list[str]:
@@ -151,7 +150,7 @@ def _did(block: Block) -> list[str]:
 
 
 def _short(text: str, most: int) -> str:
-    """`text` on one line, without its middle where it is long, and with nothing that looks like one of our marks."""
+    """`text` on one line, without the middle of a long text, and without anything that looks like one of the prompt's tags."""
     text = _encode(text).decode()[1:-1].replace("<", "\\u003c")
     return text if len(text) <= most else f"{text[: most // 2]} [...] {text[-most // 2 :]}"
 
@@ -160,7 +159,7 @@ def _lines(texts: list[str]) -> str:
     return "\n".join(f"- {text}" for text in texts)
 
 
-class _Said(Struct):
+class _ClassifierAnswer(Struct):
     verdict: str
     reason: str = ""
     rule: str = ""
@@ -176,30 +175,29 @@ class _Message(Struct):
 
 
 def verdict(message: bytes) -> dict[str, Any] | None:
-    """What the client is told of a call, from the classifier's answer (a whole one, JSON); None where that is no clear
-    verdict."""
+    """The verdict for the client from the classifier's whole answer; None when that is not clear."""
     try:
         blocks = msgspec.json.decode(message, type=_Message).content
         text = "".join([block.text for block in blocks if block.type == "text"])
-        # Some models put their answer into a Markdown fence.
-        said = msgspec.json.decode(text[text.find("{") : text.rfind("}") + 1], type=_Said)
+        # Some models write a Markdown fence around their answer.
+        answer = msgspec.json.decode(text[text.find("{") : text.rfind("}") + 1], type=_ClassifierAnswer)
     except (msgspec.MsgspecError, RecursionError):
         return None
-    if said.verdict == "allow":
+    if answer.verdict == "allow":
         return {"type": "evaluated", "outcome": "not_flagged"}
-    if said.verdict != "block":
+    if answer.verdict != "block":
         return None
     flagged = {
         "type": "evaluated",
         "outcome": "flagged",
-        "explanation": said.reason[:1000] or "The classifier gave no reason.",
+        "explanation": answer.reason[:1000] or "The classifier gave no reason.",
     }
-    return {**flagged, "cited_rule": said.rule[:1000]} if said.rule else flagged
+    return {**flagged, "cited_rule": answer.rule[:1000]} if answer.rule else flagged
 
 
-#: There is no verdict: the client refuses the action and says so.
+#: No verdict: the client refuses the action and shows that.
 UNAVAILABLE: Final = {"type": "unavailable", "reason": "error"}
-#: Needs none: the client runs these without asking anybody (measured, 2.1.329).
+#: No verdict needed: the client runs these calls without one (measured, 2.1.329).
 SKIPPED: Final = {"type": "skipped"}
 
 

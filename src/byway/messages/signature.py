@@ -1,6 +1,6 @@
-"""The signature of thinking that Byway itself handed out: it says whose it is, and whether its text came back unchanged. Pure.
+"""The signature of thinking blocks that Byway made: it marks them, and shows whether their text came back unchanged. Pure.
 
-It is a check and no secret: thinking belongs to the client, who may change it; then it is not passed on as the model's own.
+It is a checksum without a secret: a client may change its thinking, which is then not sent on as the model's own.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ import base64
 from hashlib import blake2b
 from typing import Final
 
-#: What begins every one. No other server's signature does, so exactly these blocks are kept from Anthropic's servers.
+#: The beginning of every signature of Byway. No other server uses it, so exactly these blocks are removed for Anthropic.
 PREFIX: Final = "byway."
-#: So many pieces are hashed at once: each is a token, and hashing costs more than keeping it for a while.
+#: Pieces that are hashed at once: a piece is one token, and a call of the hash costs more than keeping the piece.
 _TOGETHER: Final = 64
 
 
 class Signer:
-    """Signs a block whose text comes in pieces."""
+    """Signs a block whose text arrives in pieces."""
 
     __slots__ = ("_hash", "_pieces")
 
@@ -25,7 +25,7 @@ class Signer:
         self._pieces: list[str] = []
 
     def add(self, piece: str) -> None:
-        """The next piece of the text."""
+        """Add the next piece of the text."""
         self._pieces.append(piece)
         if len(self._pieces) == _TOGETHER:
             self._digest()
@@ -48,10 +48,10 @@ def sign(thinking: str) -> str:
 
 
 def ours(signature: str | None) -> bool:
-    """Did Byway make `signature`?"""
+    """Return whether Byway made `signature`."""
     return signature is not None and signature.startswith(PREFIX)
 
 
 def holds(thinking: str, signature: str | None) -> bool:
-    """Is this thinking of ours, as it was handed out?"""
+    """Return whether Byway signed exactly this text."""
     return signature == sign(thinking)

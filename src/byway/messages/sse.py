@@ -12,7 +12,7 @@ from byway.problems import Problem
 
 _encode: Final = msgspec.json.Encoder().encode
 _BOM: Final = b"\xef\xbb\xbf"
-#: Numbers, since to look for a byte string with `in` raises and catches an exception inside (Python 3.11).
+#: Numbers: searching a byte string with `in` raises and catches an exception inside (Python 3.11).
 LF: Final = 10
 CR: Final = 13
 #: Bytes of one event.
@@ -30,16 +30,16 @@ def encode(parts: Iterable[Part]) -> bytes:
 
 
 class Decoder:
-    """Bytes in, (event name, data) out, whatever the cut. Names that are absent are "". Comments and ids are passed over."""
+    """Decodes bytes to (event name, data), however they are cut. An absent name is "". Comments and ids are ignored."""
 
     def __init__(self) -> None:
         self._rest = b""
         self._pieces: list[bytes] = []
-        """What follows `_rest` on its line; joined when the line ends, so that a long one is not copied with each piece."""
+        """The continuation of `_rest`, joined when its line ends, so that a long line is not copied for each piece."""
         self._size = 0
-        """Bytes of the event that is coming."""
+        """Bytes of the current event."""
         self._started = False
-        self._halved = False
+        self._cut_crlf = False
         self._name = ""
         self._data: list[bytes] = []
 
@@ -52,7 +52,7 @@ class Decoder:
             raise Problem("broken", f"The backend sent an event of over {EVENT_LIMIT >> 20} MiB that did not end.")
         if self._rest and LF not in chunk and CR not in chunk:
             self._pieces.append(chunk)
-            self._halved = False
+            self._cut_crlf = False
             return []
         if self._pieces:
             chunk = b"".join([*self._pieces, chunk])
@@ -65,20 +65,20 @@ class Decoder:
             self._started = True
             if data.startswith(_BOM):
                 data = data[3:]
-        if self._halved and not self._rest and data.startswith(b"\n"):
-            # The other half of a CRLF that the last cut went through.
+        if self._cut_crlf and not self._rest and data.startswith(b"\n"):
+            # The second half of a CRLF that was cut.
             data = data[1:]
-        self._halved = data.endswith(b"\r")
+        self._cut_crlf = data.endswith(b"\r")
         if CR in data:
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         lines = data.split(b"\n")
         self._rest = lines.pop()
-        found: list[tuple[str, bytes]] = []
+        events: list[tuple[str, bytes]] = []
         for line in lines:
             if not line:
                 self._size = 0
                 if self._data:
-                    found.append((self._name, self._data[0] if len(self._data) == 1 else b"\n".join(self._data)))
+                    events.append((self._name, self._data[0] if len(self._data) == 1 else b"\n".join(self._data)))
                     self._data = []
                 self._name = ""
             elif line.startswith(b"data:"):
@@ -87,10 +87,10 @@ class Decoder:
                 self._name = line[6:].strip().decode(errors="replace")
             elif line == b"data":
                 self._data.append(b"")
-        return found
+        return events
 
     def close(self) -> list[tuple[str, bytes]]:
-        """An event whose closing blank line never came: servers that end with their last line are forgiven."""
-        found = self.feed(b"\n\n") if self._rest or self._data else []
+        """Return an event whose closing blank line is missing: some servers end with their last line."""
+        events = self.feed(b"\n\n") if self._rest or self._data else []
         self._rest = b""
-        return found
+        return events

@@ -1,7 +1,6 @@
-"""How many tokens a prompt has where nobody counts them: an estimate by classes of characters, which each model's own figures
-correct; and what follows from a count: early refusal, and how long an answer may be. Pure.
+"""Estimates the tokens of a prompt by classes of characters, corrects the estimate from answers, and rejects long prompts. Pure.
 
-Measured errors stand in docs/tokens.md. The weights were fitted to SmolLM2's tokenizer; other models are learned.
+docs/tokens.md has the measured errors. The weights were fitted to SmolLM2's tokenizer; other models are learned.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from byway.problems import Problem
 
 
 def _classes() -> bytes:
-    """For each byte a letter that stands for its class; what no rule names is punctuation."""
+    """A letter for the class of each byte; bytes without a rule are punctuation."""
     table = bytearray(b"." * 256)
     for first, last, mark in (
         ("a", "z", "a"),
@@ -33,7 +32,7 @@ def _classes() -> bytes:
         ("\r", "\r", "_"),
         (" ", " ", "_"),
         ("\n", "\n", "\n"),
-        # UTF-8: the first byte says how long a character is, and roughly which writing it belongs to.
+        # UTF-8: the first byte gives the length of a character, and roughly its script.
         ("\x80", "\xbf", "c"),
         ("\xc0", "\xc5", "l"),
         ("\xc6", "\xdf", "L"),
@@ -47,9 +46,9 @@ def _classes() -> bytes:
 
 _CLASSES: Final = _classes()
 _ANY_CASE: Final = bytes.maketrans(b"A", b"a")
-#: Tokens for each place where the marks occur. A word is one token, wherever it begins; a change from small to capital
-#: letters cuts it (`camelCase`, base64); digits stand alone; punctuation runs together; an indent joins its newline; accents say
-#: that the language is not the tokenizer's first.
+#: Tokens for each occurrence of the marks. A word is one token; a change from small to capital letters splits it (`camelCase`,
+#: base64); each digit is one; punctuation is joined; an indent joins its newline; accents mean a language that the tokenizer
+#: encodes less well.
 _WORD: Final = 1.07
 _LONG: Final = 1.5
 _WEIGHTS: Final = (
@@ -77,7 +76,7 @@ _SAMPLE: Final = 16 << 10
 
 
 def text_tokens(text: bytes) -> float:
-    """About how many tokens UTF-8 text has, uncorrected. 60 KB take about half a millisecond; of a text over 1 MiB evenly
+    """The uncorrected estimate for UTF-8 text. 60 KB take about half a millisecond; of a text over 1 MiB evenly
     spaced samples are weighed, so that no text takes more than 25 ms."""
     if len(text) > _SAMPLES * _SAMPLE:
         step = len(text) // _SAMPLES
@@ -101,14 +100,14 @@ _LEAST_FOR_IMAGE: Final = 85
 _PAGE: Final = 2000
 _PAGE_BYTES: Final = 50_000
 _PAGE_OBJECT: Final = re.compile(rb"/Type\s*/Page\b")
-#: A picture's size stands within its first bytes; a camera may put a preview before it.
+#: Base64 characters that are decoded for an image's size: a camera may put a preview before it.
 _HEAD: Final = 1 << 17
 _MEDIA: Final = re.compile(r"data:([\w/+.-]*);base64,")
 _BLOB: Final = re.compile(rb'"(?:data:[\w/+.-]*;base64,)?[A-Za-z0-9+/]{1024,}=*"')
 
 
 def image_tokens(data: str) -> int:
-    """What an image in base64 costs, by its width and height; an unknown form costs the most."""
+    """The tokens of an image in base64, by its width and height; an unknown format counts as the largest."""
     width, height = _size(_decoded(data[:_HEAD]))
     if not width or not height:
         return _MOST_FOR_IMAGE
@@ -123,7 +122,7 @@ def _decoded(data: str) -> bytes:
 
 
 def _size(data: bytes) -> tuple[int, int]:
-    """Width and height of a PNG, GIF, WebP or JPEG; (0, 0) when it is none of them or cut short."""
+    """Width and height of a PNG, GIF, WebP or JPEG; (0, 0) for other formats and cut files."""
 
     def number(at: int, size: int = 2, order: Any = "little") -> int:
         return int.from_bytes(data[at : at + size], order)
@@ -151,7 +150,7 @@ def _size(data: bytes) -> tuple[int, int]:
 
 
 def _media_tokens(kind: str, data: str) -> int:
-    """What base64 data of a media type costs: an image by its size, a document by its pages."""
+    """The tokens of base64 data: an image by its size, a document by its pages."""
     if kind.startswith("image/"):
         return image_tokens(data)
     whole = _decoded(data)
@@ -161,14 +160,14 @@ def _media_tokens(kind: str, data: str) -> int:
 
 # --------------------------------------------------------------------------------------------------------------- prompts
 
-#: What templates add, as those of Qwen and SmolLM2 do: marks around each message and each call of a tool, the beginning of the
-#: answer, instructions of their own where the request has none, and how to call a tool.
+#: Tokens that the chat templates of Qwen and SmolLM2 add: around each message and tool call, at the beginning of the answer, as
+#: instructions when the request has none, and to explain tool calls.
 _AROUND_MESSAGE: Final = 5.0
 _AROUND_CALL: Final = 12.0
 _ANSWER: Final = 3.0
 _INSTRUCTIONS: Final = 20.0
 _TOOLS: Final = 130.0
-#: Fields that no template shows to a model.
+#: Fields that no chat template shows.
 _UNSEEN: Final = frozenset(("id", "type", "role", "signature", "tool_call_id", "tool_use_id", "media_type", "model"))
 
 
@@ -179,25 +178,25 @@ class _Sent(Struct):
 
 
 class Weight(NamedTuple):
-    """What a prompt weighs before any correction: the tokens of its text, and those of images and files."""
+    """The uncorrected tokens of a prompt: those of its text, and those of images and files."""
 
     text: float
     media: int
 
 
 def weigh(body: bytes, tools: bool = True) -> Weight:
-    """The weight of what is sent: the body of a chat or Messages request. `tools`: does the template show them?"""
-    found: list[str] = []
+    """The weight of the body of a chat or Messages request. `tools`: the template shows them."""
+    texts: list[str] = []
     try:
         sent = msgspec.json.decode(body, type=_Sent)
         if not tools:
             for message in sent.messages:
                 message.pop("tool_calls", None)
-        media = _texts("", [sent.system, *sent.messages], found)
+        media = _texts("", [sent.system, *sent.messages], texts)
         around = _ANSWER + _AROUND_MESSAGE * len(sent.messages)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return Weight(text_tokens(body), 0)
-    text = text_tokens("\n".join(found).encode(errors="replace"))
+    text = text_tokens("\n".join(texts).encode(errors="replace"))
     if not sent.system and b'"role":"system"' not in body:
         around += _INSTRUCTIONS
     if tools and len(sent.tools) > 2:
@@ -208,63 +207,63 @@ def weigh(body: bytes, tools: bool = True) -> Weight:
     return Weight(text + around, media)
 
 
-def _texts(name: str, value: Any, found: list[str]) -> int:
-    """Collect what a model reads of the field `name`; gives the tokens of the images and files in it."""
+def _texts(name: str, value: Any, texts: list[str]) -> int:
+    """Collect the texts of the field `name` that a model reads. Returns the tokens of its images and files."""
     media = 0
     if isinstance(value, str):
         if name not in ("url", "file_data"):
-            found.append(value)
+            texts.append(value)
         elif (kind := _MEDIA.match(value[:200])) is not None:
             media = _media_tokens(kind[1], value[kind.end() :])
         else:
             media = _MOST_FOR_IMAGE
     elif isinstance(value, list):
         for item in value:
-            media += _texts(name, item, found)
+            media += _texts(name, item, texts)
     elif isinstance(value, dict):
         if value.get("type") == "base64" and isinstance(value.get("data"), str):
             return _media_tokens(str(value.get("media_type")), value["data"])
         for key, item in value.items():
             if key == "input":
-                found.append(msgspec.json.encode(item).decode())
+                texts.append(msgspec.json.encode(item).decode())
             elif key not in _UNSEEN:
-                media += _texts(key, item, found)
+                media += _texts(key, item, texts)
     return media
 
 
 # ----------------------------------------------------------------------------------------------------------- calibration
 
-#: Tokens for each byte of a request, before any was counted.
+#: Tokens per byte of a request, before any answer has corrected it.
 _PER_BYTE: Final = 0.25
 _LEAST, _MOST = 0.5, 2.0
-#: Short prompts say more of the template than of the tokenizer.
+#: Shorter prompts measure the template rather than the tokenizer.
 _ENOUGH: Final = 1000
-#: So many figures are kept. Two that say "as assumed" stand before the first, so that a wrong one alone changes nothing.
+#: Ratios that are kept. Two neutral ones come first, so that a single wrong number changes nothing.
 _KEPT: Final = 9
 _ASSUMED: Final = (1.0, 1.0)
-#: After the first prompts only one in so many is weighed to learn from it: weighing costs more than translating.
+#: After the first prompts one in this many is weighed to learn from it: weighing takes longer than translating.
 _SOMETIMES: Final = 512
 _MODELS: Final = 256
 #: Bytes of a body that is weighed to learn from it: about 25 ms.
 _WEIGHED: Final = 1 << 20
-#: Requests below this size hold no image worth looking for.
+#: Bytes below which a request is not searched for images.
 _LARGE: Final = 100_000
-#: Bytes of a request that is too short to learn from.
+#: Bytes below which a request is too short to learn from.
 _SMALL: Final = 2_000
 
 
 class Estimate(Struct, frozen=True, gc=False):
-    """A guess at a prompt, and what it was made from."""
+    """An estimate of a prompt's tokens, and what it was made from."""
 
     tokens: int
     size: int
-    """Bytes of the request; 0 when it is not all text."""
+    """Bytes of the request; 0 when it contains images or files."""
     weight: float = 0.0
-    """The uncorrected weight of its text; 0 when it was not weighed or is not all text."""
+    """The uncorrected weight of its text; 0 when it was not weighed or contains images or files."""
 
 
 class _Ratios:
-    """The latest ratios of what a model counted to what was assumed; their median is the correction."""
+    """The latest ratios of reported to assumed tokens; their median is the correction."""
 
     def __init__(self) -> None:
         self.kept = deque(_ASSUMED, _KEPT)
@@ -278,16 +277,16 @@ class _Ratios:
 
 
 class _Model:
-    """What is known of one model's tokens."""
+    """The corrections for one model."""
 
     def __init__(self) -> None:
         self.sizes = _Ratios()
         self.weights = _Ratios()
-        self.asked = 0
+        self.seen = 0
 
 
 class Counter:
-    """Estimates for the models of one backend, corrected by what their answers report."""
+    """Estimates for the models of one backend, corrected by the usage of their answers."""
 
     def __init__(self) -> None:
         self._models: dict[str, _Model] = {}
@@ -319,8 +318,8 @@ class Counter:
         tokens = max(1, round(size * _PER_BYTE * known.sizes.factor))
         weight = 0.0
         if body and text and size * _PER_BYTE * _MOST > _ENOUGH and len(body) <= _WEIGHED:
-            known.asked += 1
-            if known.asked <= _KEPT or known.asked % _SOMETIMES == 0:
+            known.seen += 1
+            if known.seen <= _KEPT or known.seen % _SOMETIMES == 0:
                 weighed = weigh(body, tools)
                 tokens = max(1, round(weighed.text * known.weights.factor) + weighed.media)
                 text = weighed.media == 0
@@ -328,7 +327,7 @@ class Counter:
         return Estimate(tokens, size if text else 0, weight)
 
     def learn(self, model: str, estimated: Estimate, tokens: int) -> None:
-        """A model has counted `tokens` in the whole prompt (those from its cache too) of which `estimated` was the guess."""
+        """Correct the estimates by `tokens`, which a model reported for the whole prompt, cached tokens included."""
         if tokens < _ENOUGH:
             return
         known = self._model(model)
@@ -338,28 +337,28 @@ class Counter:
             known.weights.learn(tokens / estimated.weight)
 
     def tokens(self, model: str, body: bytes, tools: bool = True) -> int:
-        """The best estimate for a body that is sent."""
+        """The best estimate for the body of a call."""
         weighed = weigh(body, tools)
         return max(1, round(weighed.text * self._model(model).weights.factor) + weighed.media)
 
 
 # ----------------------------------------------------------------------------------------------------------- what follows
 
-#: An estimate must be so far above the window before it refuses anything.
+#: An estimate rejects a prompt only above this multiple of the window.
 SURE: Final = 1.2
-#: Prompts have fewer tokens than one for two bytes; numbers alone may have more, and the backend refuses those itself.
+#: Tokens per byte that prompts do not exceed. Numbers alone may; the backend rejects those itself.
 _DENSEST: Final = 0.5
 
 
 def may_exceed(size: int, window: int | None) -> bool:
-    """Is a body of `size` bytes so long that it is worth estimating whether it fits?"""
+    """Return whether a body of `size` bytes may exceed the window, so that an estimate is worth its time."""
     return window is not None and size * _DENSEST > window * SURE
 
 
 def refuses(estimate: int, exact: int | None, window: int | None) -> Problem | None:
-    """The Problem of a prompt that cannot fit, in the words on which Claude Code compacts; None when it may fit.
+    """The Problem of a prompt that cannot fit, with the message on which Claude Code compacts; None when it may fit.
 
-    An exact count refuses above the window, an estimate only above 1.2 times the window.
+    An exact count rejects above the window, an estimate only above 1.2 times the window.
     """
     if window is None:
         return None

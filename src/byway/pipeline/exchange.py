@@ -75,7 +75,7 @@ class _Exchange:
         self._attempt = FIRST
         self._at: tuple[str, str] = ("", "")
         """The backend and model that `_attempt` is for."""
-        self._learning: list[repairs.Found] = []
+        self._learning: list[repairs.NamedRepair] = []
         """Repairs of this target that are tried for the first time."""
         self._refused: _Refused | None = None
 
@@ -102,15 +102,15 @@ class _Exchange:
         refused = self._refused
         if refused is None or problem.kind not in _REPAIRABLE or problem.facts.get("status") not in _REFUSING:
             return None
-        found = repairs.find(repairs.refusal(refused.answer), refused.sent)
-        if found is None or found.repair in self._attempt.repairs:
+        match = repairs.find(repairs.refusal(refused.answer), refused.sent)
+        if match is None or match.repair in self._attempt.repairs:
             return None
-        if problem.kind == "model_not_found" and found.repair != "messages images":
+        if problem.kind == "model_not_found" and match.repair != "messages images":
             return None
-        if self._request.chat and found.repair in _NOT_FOR_CHAT:
+        if self._request.chat and match.repair in _NOT_FOR_CHAT:
             return None
-        self._learning.append(found)
-        return replace(self._attempt, repairs=repairs.combine(self._attempt.repairs, found.repair))
+        self._learning.append(match)
+        return replace(self._attempt, repairs=repairs.combine(self._attempt.repairs, match.repair))
 
     def _learn(self, backend: Backend, target: Target) -> None:
         """Remember the repairs with which the backend has accepted the call."""

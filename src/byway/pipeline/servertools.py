@@ -52,7 +52,7 @@ from byway.web.provenance import parse_sources, url_appears
 
 TakeTurn = Callable[[Request, Reply], Awaitable[None]]
 """Takes one turn of the model: sends a request and passes its answer to a reply."""
-#: Pages of one answer where the request does not say.
+#: Pages of one answer when the request sets no `max_uses`.
 _PAGES: Final = 10
 
 
@@ -60,48 +60,48 @@ class Served(Protocol):
     """A tool of the request that Byway runs."""
 
     tool: Tool
-    """As the request has it."""
+    """The tool in the request."""
     function: Tool
-    """What the model is offered instead."""
+    """The function that the model is offered instead."""
     done: int
-    """Uses that gave something: a failed one is not counted, as in the official API."""
-    told: str
-    """What the last use gave, for a model."""
+    """Successful uses. Failed ones do not count, as in the official API."""
+    result: str
+    """The result of the last use, as a model reads it."""
     shown: bool
-    """Does the client see that it was used?"""
+    """The client sees the blocks of its uses."""
 
     @property
     def left(self) -> bool:
-        """May there be another use?"""
+        """Another use is allowed."""
 
     async def run(self, given: dict[str, Any], turns: list[Turn]) -> list[dict[str, Any]]:
-        """Use it once, with a model's input, after `turns`; the blocks that tell of it. A failure is a block too."""
+        """Use the tool once with a model's input, after `turns`. Returns the blocks of this use; a failure is a block too."""
 
 
 def served(runtime: Runtime, request: Request, target: Target) -> list[Served]:
-    """The tools of `request` that Byway runs; none for nearly all. Those that are switched off are not among them."""
+    """The tools of `request` that Byway runs, without disabled ones; empty for most requests."""
     if target.vendor.runs_web_tools:
         return []
-    found: list[Served] = []
+    tools: list[Served] = []
     for at, tool in enumerate(request.params.tools or ()):
         if tool.type is None:
             continue
         if tool.type.startswith(SEARCH_TOOL_PREFIX) and runtime.searcher.ready:
-            found.append(_Searching(runtime, request, at, tool))
+            tools.append(_Searching(runtime, request, at, tool))
         elif tool.type.startswith(FETCH_TOOL_PREFIX) and runtime.config.web_fetch.enabled:
-            found.append(_Fetching(runtime, request, at, tool))
+            tools.append(_Fetching(runtime, request, at, tool))
     inject = runtime.config.web_search.inject
     if inject != "off" and runtime.searcher.ready and runtime.backends[target.backend].runs_here(target.model):
-        found += _managed(runtime, request, inject == "always")
-    return found
+        tools += _managed(runtime, request, inject == "always")
+    return tools
 
 
 def _managed(runtime: Runtime, request: Request, always: bool) -> list[Served]:
-    """The search that the operator gives to clients that know nothing of Anthropic's tool: `web_search.inject`."""
+    """The search that `web_search.inject` adds for clients without Anthropic's tool."""
     tools = request.params.tools or ()
     own = next((tool for tool in tools if tool.name == SEARCH_FUNCTION.name), None)
     if not always:
-        # Instead of the client's own; the official tool is no plain function, and was seen to already.
+        # It replaces the client's own function. The official tool has another type and is handled by `served`.
         return [_Managed(runtime, request, 0, own)] if own is not None and own.type in (None, "custom") else []
     choice = request.params.tool_choice
     free = own is None and (choice is None or choice.type == "auto")
@@ -143,7 +143,7 @@ def _uses(tools: list[Served]) -> dict[str, int]:
 
 
 class _Searching:
-    """`web_search_...` of one answer."""
+    """Runs `web_search_...` for one answer."""
 
     function = SEARCH_FUNCTION
     shown = True
@@ -151,24 +151,24 @@ class _Searching:
     def __init__(self, runtime: Runtime, request: Request, at: int, tool: Tool) -> None:
         self.tool = tool
         self.done = 0
-        self.told = ""
+        self.result = ""
         self.findings: list[dict[str, Any]] = []
-        """The last search, in text blocks."""
+        """The results of the last search as text blocks."""
         self._runtime = runtime
         self._id = request.id[4:]
         self._at = at
-        self._asked = 0
+        self._attempts = 0
 
     @property
     def left(self) -> bool:
         most = self.tool.max_uses
-        return self._asked < (self._runtime.config.web_search.max_tool_iterations if most is None else most)
+        return self._attempts < (self._runtime.config.web_search.max_tool_iterations if most is None else most)
 
     async def run(self, given: dict[str, Any], turns: list[Turn]) -> list[dict[str, Any]]:
         text = str(given.get("query") or "")
-        id = f"srvtoolu_{self._id}s{self._asked}"
+        id = f"srvtoolu_{self._id}s{self._attempts}"
         left = self.left
-        self._asked += 1
+        self._attempts += 1
         call = search_call(id, text)
         self.findings = []
         try:
@@ -179,22 +179,22 @@ class _Searching:
                 raise SearchError("invalid_tool_input", "the query is empty")
             results = (await self._runtime.searcher.search(query)).results
         except SearchError as failure:
-            self.told = json.dumps({"error": f"{failure.code}: {failure.message}"})
+            self.result = json.dumps({"error": f"{failure.code}: {failure.message}"})
             return [call, search_error(id, failure)]
         self.done += 1
         self.findings = result_texts(text, results)
-        self.told = results_for_model(results)
+        self.result = results_for_model(results)
         return [call, search_results(id, results)]
 
 
 class _Managed(_Searching):
-    """A search for a client that does not know of it: it sees the answer alone."""
+    """A search that the client did not request: it sees only the answer."""
 
     shown = False
 
 
 class _Fetching:
-    """`web_fetch_...` of one answer."""
+    """Runs `web_fetch_...` for one answer."""
 
     function = FETCH_FUNCTION
     shown = True
@@ -204,22 +204,22 @@ class _Fetching:
         self._sources = parse_sources(tool.url_sources, f"tools.{at}.url_sources")
         self.tool = tool
         self.done = 0
-        self.told = ""
+        self.result = ""
         self._runtime = runtime
         self._request = request
-        self._asked = 0
+        self._attempts = 0
 
     @property
     def left(self) -> bool:
-        return self._asked < (_PAGES if self.tool.max_uses is None else self.tool.max_uses)
+        return self._attempts < (_PAGES if self.tool.max_uses is None else self.tool.max_uses)
 
     async def run(self, given: dict[str, Any], turns: list[Turn]) -> list[dict[str, Any]]:
         address = str(given.get("url") or "")
-        id = f"srvtoolu_{self._request.id[4:]}f{self._asked}"
+        id = f"srvtoolu_{self._request.id[4:]}f{self._attempts}"
         left = self.left
-        self._asked += 1
+        self._attempts += 1
         call = fetch_call(id, address)
-        # An address that nobody has named may carry the conversation to somebody: the official rule.
+        # The official rule: only addresses from the conversation, since a URL can send its content elsewhere.
         so_far = self._request.followed(turns, self._request.params)
         try:
             if not left:
@@ -233,10 +233,10 @@ class _Fetching:
                 fresh=self.tool.use_cache is False,
             )
         except FetchError as failure:
-            self.told = json.dumps({"error": f"{failure.code}: {failure.message}"})
+            self.result = json.dumps({"error": f"{failure.code}: {failure.message}"})
             return [call, fetch_error(id, failure)]
         self.done += 1
-        self.told = f"{page.title}\n{page.url}\n\n{page.text}"
+        self.result = f"{page.title}\n{page.url}\n\n{page.text}"
         return [call, fetched_page(id, page, self.tool)]
 
 
@@ -268,7 +268,7 @@ async def _turns(request: Request, served: list[Served], relay: _Relay, take_tur
             if tool.shown:
                 await relay.add(blocks)
             calls.append(ToolUse(call.id, call.name, Raw(msgspec.json.encode(arguments))))
-            results.append(ToolResult(call.id, tool.told))
+            results.append(ToolResult(call.id, tool.result))
         turns += [Turn("assistant", calls), Turn("user", results)]
         # A forced choice is for the first turn only; a tool that is used up is not offered again.
         choice = None

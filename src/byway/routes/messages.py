@@ -1,4 +1,4 @@
-"""`POST /v1/messages`: parse, hand to the line, and carry events (or the one answer folded of them) to the client."""
+"""`POST /v1/messages`: parses the request, runs the exchange, and sends the answer as a stream or as one message."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _STREAM: Final = (
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 )
-#: A ping goes out a little before it is due, since beats come every 50 ms.
+#: Seconds that a ping is sent before it is due, because `beat` is called every 50 ms.
 _EARLY: Final = 0.2
 #: Byway sends this header when it tests its own endpoint. Such a request is marked in the log and in the list of requests.
 PROBE: Final = b"x-byway-probe"
@@ -41,19 +41,19 @@ async def read(context: RequestContext) -> Request:
 
 @lru_cache(64)
 def _forwarded(version: bytes | None, beta: bytes | None) -> Mapping[str, str]:
-    """The headers that are part of what is asked for. A client sends the same ones again and again."""
+    """The headers that belong to the request itself. Cached: a client repeats them."""
     given = {"anthropic-version": version, "anthropic-beta": beta}
     return {name: value.decode("latin-1") for name, value in given.items() if value is not None}
 
 
 async def create(context: RequestContext) -> None:
-    """Answer a Messages request, as a stream when it asks for one."""
+    """Answer a Messages request, as a stream if it sets `stream`."""
     request = await read(context)
-    await serve(context, request, Stream(context, request) if request.stream else Whole(context))
+    await serve(context, request, StreamReply(context, request) if request.stream else WholeReply(context))
 
 
-async def serve(context: RequestContext, request: Request, reply: Stream | Whole) -> None:
-    """Have the line answer `request` through `reply`; whatever happens, the client hears how it ended."""
+async def serve(context: RequestContext, request: Request, reply: StreamReply | WholeReply) -> None:
+    """Answer `request` through `reply`. Every failure reaches the client as an error."""
     context.session = context.header(b"x-claude-code-session-id")
     context.record.probe = PROBE in context.headers
     try:
@@ -65,20 +65,20 @@ async def serve(context: RequestContext, request: Request, reply: Stream | Whole
     except ClientGone:
         raise
     except Exception:
-        log_exception("Byway failed on a request: please report this", id=f"req_{context.id}")
+        log_exception("Internal error on a request. Please report this bug.", id=f"req_{context.id}")
         await reply.fail(broken())
     finally:
         reply.close()
 
 
-class Whole:
-    """The reply to a client that did not ask for a stream: nothing goes out before the answer is whole."""
+class WholeReply:
+    """The reply to a request without `stream`: sends the whole answer at the end."""
 
-    __slots__ = ("_ask", "_headers", "_parts")
+    __slots__ = ("_context", "_headers", "_parts")
     sent = False
 
     def __init__(self, context: RequestContext) -> None:
-        self._ask = context
+        self._context = context
         self._parts: list[Part] = []
         self._headers: tuple[Header, ...] = ()
 
@@ -90,41 +90,41 @@ class Whole:
         self._parts += parts
 
     def finish(self) -> Awaitable[None]:
-        return self._ask.answer(stream.fold(self._parts), headers=self._headers)
+        return self._context.answer(stream.fold(self._parts), headers=self._headers)
 
     async def fail(self, problem: Problem) -> None:
         raise problem
 
     def beat(self, now: float) -> None:
-        """Nothing can be shown before the answer is whole."""
+        """Nothing is sent before the answer is complete."""
 
     def close(self) -> None:
-        """Nothing is held."""
+        """There is nothing to release."""
 
 
-class Stream:
-    """The reply to a client that asked for a stream.
+class StreamReply:
+    """The reply to a request with `stream`.
 
-    Nothing is committed before the first content event or `timeouts.commit_after`: until then an error keeps its status.
-    After that the client never sees more than `timeouts.ping_after` of silence. `beat` sees to both, so that a chunk costs
-    no more than a mark.
+    The response starts with the first content event, or after `timeouts.commit_after`; until then an error keeps its
+    status. From then on a ping follows every `timeouts.ping_after` of silence. `beat` checks both times, so that a chunk
+    only sets a flag.
     """
 
     def __init__(self, context: RequestContext, request: Request) -> None:
         self.sent = False
-        self._ask = context
+        self._context = context
         self._encode: Callable[[Iterable[Part]], bytes] = sse.encode
         self._opening = opening(request)
         self._committed = False
-        self._began = False
-        """`message_start` has gone out."""
+        self._opened = False
+        """`message_start` was sent."""
         self._closed = False
         self._pending: list[Part] = []
         self._headers: tuple[Header, ...] = ()
-        self._spoke = True
-        """Something went out since the last beat."""
+        self._active = True
+        """Something was sent since the last beat."""
         self._timeouts = context.runtime.config.timeouts
-        self._last = self._came = time.monotonic()
+        self._last = self._started_at = time.monotonic()
         self._task: asyncio.Task[None] | None = None
 
     def aim(self, backend: str, model: str) -> None:
@@ -137,60 +137,60 @@ class Stream:
             if not has_content(parts):
                 return
             self.sent = True
-            self._ask.release_body()
+            self._context.release_body()
             parts, self._pending = self._pending, []
-            if self._began:
+            if self._opened:
                 parts = [part for part in parts if not starts(part)]
             await self._head()
-            self._began = True
-        self._spoke = True
-        await self._ask.send({"type": "http.response.body", "body": self._encode(parts), "more_body": True})
+            self._opened = True
+        self._active = True
+        await self._context.send({"type": "http.response.body", "body": self._encode(parts), "more_body": True})
 
     async def _head(self) -> None:
         if not self._committed:
             self._committed = True
-            await self._ask.begin(200, [*_STREAM, *self._headers])
+            await self._context.begin(200, [*_STREAM, *self._headers])
 
     def beat(self, now: float) -> None:
-        """Commit when the backend is slow, and ping when it is silent."""
-        if self._spoke:
-            self._spoke = False
+        """Start the response when the backend is slow, and send a ping when it is silent."""
+        if self._active:
+            self._active = False
             self._last = now
         if self._closed or (self._task is not None and not self._task.done()):
             return
         if not self._committed:
-            if now - self._came >= self._timeouts.commit_after:
+            if now - self._started_at >= self._timeouts.commit_after:
                 self._task = asyncio.get_running_loop().create_task(self._commit())
         elif now - self._last >= self._timeouts.ping_after - _EARLY:
-            self._task = asyncio.get_running_loop().create_task(self._show([Ping()]))
+            self._task = asyncio.get_running_loop().create_task(self._send_now([Ping()]))
 
     async def _commit(self) -> None:
-        """Show the client that somebody is here."""
+        """Start the response before the backend has sent anything."""
         await self._head()
-        if not self._began:
-            self._began = True
-            await self._show([self._opening, Ping()])
+        if not self._opened:
+            self._opened = True
+            await self._send_now([self._opening, Ping()])
 
-    async def _show(self, parts: list[Part]) -> None:
-        self._spoke = True
-        await self._ask.send({"type": "http.response.body", "body": self._encode(parts), "more_body": True})
+    async def _send_now(self, parts: list[Part]) -> None:
+        self._active = True
+        await self._context.send({"type": "http.response.body", "body": self._encode(parts), "more_body": True})
 
     async def finish(self) -> None:
         self.close()
-        await self._ask.send({"type": "http.response.body", "body": b""})
+        await self._context.send({"type": "http.response.body", "body": b""})
 
     async def fail(self, problem: Problem) -> None:
-        """Before anything is committed the Problem is the answer; after that, the last event."""
+        """Send the Problem as the response, or as the last event when the response has started."""
         self.close()
         if not self._committed:
-            claudecode.show_message(problem, self._ask.header(b"user-agent"))
+            claudecode.show_message(problem, self._context.header(b"user-agent"))
             raise problem
-        self._ask.problem = problem
-        await self._ask.send({"type": "http.response.body", "body": self._failure(problem)})
+        self._context.problem = problem
+        await self._context.send({"type": "http.response.body", "body": self._failure(problem)})
 
     def _failure(self, problem: Problem) -> bytes:
         """The last event of a stream that failed."""
-        return error_event(problem, self._ask.id, self._ask.runtime)
+        return error_event(problem, self._context.id, self._context.runtime)
 
     def close(self) -> None:
         self._closed = True
