@@ -99,7 +99,9 @@ class Api:
         }
         await self.app(scope, receive, send)
         answered = {name.decode(): value.decode() for name, value in messages[0]["headers"]}
-        return Answer(messages[0]["status"], json.loads(messages[1]["body"] or b"null"), answered)
+        content = messages[1]["body"]
+        is_json = answered.get("content-type") == "application/json"
+        return Answer(messages[0]["status"], json.loads(content) if is_json else content.decode(), answered)
 
     @property
     def audit(self) -> list[str]:
@@ -405,3 +407,14 @@ def test_the_error_body_has_its_documented_type(api: Api) -> None:
 
 def test_a_body_over_the_limit_is_refused(api: Api) -> None:
     assert api("POST", "/byway/keys", {"name": "x" * (1 << 20)}).status == 413
+
+
+# ------------------------------------------------------------------------------------------------------------ the page
+
+
+@pytest.mark.parametrize("path", ["/", "/models", "/api", "/secrets", "/requests", "/trouble", "/models?edit=one"])
+def test_every_page_of_the_settings_is_rendered(api: Api, path: str) -> None:
+    api("POST", "/byway/keys", {"name": "laptop"})
+    answer = api("GET", path, accept="text/html")
+    assert answer.status == 200 and answer.body.startswith("<!doctype html>"), answer.body[:500]
+    assert SECRET not in answer.body

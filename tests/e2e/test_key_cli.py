@@ -30,7 +30,7 @@ def run(folder: Path, *arguments: str) -> Result:
 
 def test_the_list_and_the_history_are_read_by_people(tmp_path: Path) -> None:
     assert "byway key create" in run(tmp_path, "list").output
-    assert "Nothing" in run(tmp_path, "history").output
+    assert "There are no entries" in run(tmp_path, "history").output
     run(tmp_path, "create", "laptop")
     key = run(tmp_path, "create", "my phone", "--scope", "read", "--expires", "2099-01-01").stdout.strip()
     with Store(tmp_path) as store:
@@ -38,11 +38,11 @@ def test_the_list_and_the_history_are_read_by_people(tmp_path: Path) -> None:
     run(tmp_path, "revoke", laptop.id)
     head, first, second = run(tmp_path, "list").stdout.splitlines()
     assert head.split() == ["ID", "NAME", "KEY", "SCOPES", "STATE", "LAST", "USED"]
-    assert all(word in first for word in (phone.id, "my phone", f"…{key[-4:]}", "read", "ends 2099-01-01", "never"))
+    assert all(word in first for word in (phone.id, "my phone", f"…{key[-4:]}", "read", "expires 2099-01-01", "never"))
     assert laptop.id in second and "revoked 20" in second
     history = run(tmp_path, "history").stdout.splitlines()
-    assert len(history) == 3
-    assert "key revoked" in history[0] and laptop.id in history[0] and "byway key" in history[0]
+    assert len(history) == 4 and history[0].split() == ["WHEN", "WHO", "WHAT", "DETAIL"]
+    assert "key revoked" in history[1] and laptop.id in history[1] and "byway key" in history[1]
     assert key not in run(tmp_path, "list").output + run(tmp_path, "history").output
 
 
@@ -144,7 +144,7 @@ def test_last_used_is_written_in_the_background_and_at_the_end() -> None:
             assert gateway.post(ASK, headers=headers).status == 200
 
             def used() -> float:
-                at = json.loads(key(gateway, "list", "--json"))[0]["used_at"]
+                at = json.loads(key(gateway, "list", "--json"))["keys"][0]["used_at"]
                 return datetime.datetime.fromisoformat(at).timestamp() if at else 0.0
 
             gateway.wait(lambda: used() >= began, 10, "last used is written")
@@ -162,7 +162,7 @@ def test_a_key_of_the_store_opens_a_wide_bind_and_keeps_it_shut() -> None:
         made = key(gateway, "create", "laptop")
         with gateway:
             assert f"http://0.0.0.0:{gateway.port}" in gateway.text, "it listens as wide as it was told to"
-            id = json.loads(key(gateway, "list", "--json"))[0]["id"]
+            id = json.loads(key(gateway, "list", "--json"))["keys"][0]["id"]
             assert gateway.post(ASK).status == 401
             gateway.write(config(server, logging={"level": "debug"}))
             gateway.wait(lambda: any(line["message"] == "Config loaded" for line in gateway.logs))

@@ -41,6 +41,7 @@ class ConfiguredKeyInfo(Struct, frozen=True):
     """A key that byway.yaml defines. It is changed there."""
 
     id: str
+    name: str
     scopes: tuple[str, ...]
     enabled: bool
     expires_at: datetime.datetime | None = None
@@ -72,7 +73,7 @@ def list_keys(store: Store) -> list[KeyInfo]:
 def configured_keys(config: Config) -> list[ConfiguredKeyInfo]:
     """The keys that byway.yaml defines, without their values."""
     return [
-        ConfiguredKeyInfo(key.id or f"key-{number}", key.scopes, key.enabled, key.expires_at)
+        ConfiguredKeyInfo(key.id or f"key-{number}", key.name or "", key.scopes, key.enabled, key.expires_at)
         for number, key in enumerate(config.api_keys.api_keys, 1)
     ]
 
