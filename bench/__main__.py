@@ -26,7 +26,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def verdict(metric: Metric, middle: dict[str, float]) -> tuple[str, str, str]:
-    """(what is compared with the limit, the limit, `ok` or `over`), each empty where there is nothing to say."""
+    """(what is compared with the limit, the limit, `ok` or `over`), empty where there is none."""
     mine, nginx, direct = middle.get("byway"), middle.get("nginx"), middle.get("direct")
     if mine is None:
         return "", "", ""
@@ -54,7 +54,7 @@ def table(values: Values) -> str:
     for metric in METRICS:
         if metric.name not in values:
             continue
-        middle = {peer: statistics.median(found) for peer, found in values[metric.name].items()}
+        middle = {peer: statistics.median(figures) for peer, figures in values[metric.name].items()}
         cells = [f"{_figure(middle[peer])} {metric.unit}" if peer in middle else "-" for peer in present]
         lines.append([metric.title, *cells, *verdict(metric, middle)])
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
@@ -73,14 +73,14 @@ def version() -> str:
     if source not in sys.path:
         sys.path.append(source)
     with contextlib.suppress(ImportError):
-        found = getattr(importlib.import_module("byway"), "__version__", None)
-        if isinstance(found, str):
-            return found
+        value = getattr(importlib.import_module("byway"), "__version__", None)
+        if isinstance(value, str):
+            return value
     return datetime.date.today().isoformat()
 
 
 def result(values: Values, pace: runs.Pace) -> dict[str, Any]:
-    """What is kept of a run. Figures of different machines, or of different runs, are compared by their ratios only."""
+    """The stored result of a run. Compare figures of different machines or runs by their ratios only."""
     return {
         "version": version(),
         "date": datetime.date.today().isoformat(),
@@ -93,7 +93,7 @@ def result(values: Values, pace: runs.Pace) -> dict[str, Any]:
         "units": {name: BY_NAME[name].unit for name in values},
         "limits": {metric.name: metric.limit for metric in METRICS if metric.limit},
         "values": {
-            name: {peer: [float(f"{v:.5g}") for v in found] for peer, found in row.items()}
+            name: {peer: [float(f"{v:.5g}") for v in figures] for peer, figures in row.items()}
             for name, row in values.items()
         },
     }
@@ -134,16 +134,18 @@ def main(arguments: list[str] | None = None) -> int:
         "python -m bench page: load time of the settings page; python -m bench pairs COMMIT: compare with an older commit",
     )
     parser.add_argument(
-        "--quick", action="store_true", help="one short round of everything, in less than a minute; not kept"
+        "--quick", action="store_true", help="one short round of everything, in less than a minute; not stored"
     )
-    parser.add_argument("--only", help=f"metrics, with commas between: {names}")
+    parser.add_argument("--only", help=f"metrics, separated by commas: {names}")
     parser.add_argument(
-        "--peers", default=",".join(PEERS), help="who takes part, with commas between (default: %(default)s)"
+        "--peers", default=",".join(PEERS), help="the peers, separated by commas (default: %(default)s)"
     )
     parser.add_argument("--rounds", type=int, help="rounds of each metric; the table shows medians")
     parser.add_argument("--json", action="store_true", help="print the result as JSON instead of the table")
     parser.add_argument(
-        "--save", metavar="NAME", help="keep it as bench/results/NAME.json (default for a whole run: the version)"
+        "--save",
+        metavar="NAME",
+        help="store the result as bench/results/NAME.json (default for a whole run: the version)",
     )
     parser.add_argument(
         "--profile",
@@ -164,13 +166,13 @@ def main(arguments: list[str] | None = None) -> int:
     if options.rounds:
         pace = replace(pace, rounds=options.rounds)
 
-    said = set()
+    printed = set()
 
     def say(line: str) -> None:
         if line.startswith("skipped"):
-            if line in said:
+            if line in printed:
                 return
-            said.add(line)
+            printed.add(line)
             print(f"bench: {line}", file=sys.stderr, flush=True)
         elif sys.stderr.isatty():
             print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
@@ -196,7 +198,7 @@ def main(arguments: list[str] | None = None) -> int:
     if name:
         RESULTS.mkdir(exist_ok=True)
         (RESULTS / f"{name}.json").write_text(json.dumps(kept, indent=1) + "\n")
-        print(f"kept in {(RESULTS / name).relative_to(RESULTS.parent.parent)}.json", file=sys.stderr)
+        print(f"stored in {(RESULTS / name).relative_to(RESULTS.parent.parent)}.json", file=sys.stderr)
     return 0
 
 

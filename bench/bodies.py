@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 MODEL = "claude-bench-{tokens}-{gap}"
-"""What the client asks for; `bench-{tokens}-{gap}` within it tells the mock how to answer."""
+"""The requested model; `bench-{tokens}-{gap}` in it sets how the mock answers."""
 
 _WORDS = (
     *("the", "file", "reads", "a", "value", "from", "config", "and", "returns", "each", "path", "that", "was", "given"),
@@ -83,7 +83,7 @@ def _encode(request: dict[str, Any]) -> bytes:
 
 
 def body(size: int, *, tokens: int, gap: int, stream: bool) -> bytes:
-    """A Messages request of exactly `size` bytes that asks for `tokens` tokens, one each `gap` milliseconds.
+    """A Messages request of exactly `size` bytes that requests `tokens` tokens, one each `gap` milliseconds.
 
     From 50 KB up it has the parts of a main turn: three system blocks, 12 tools of about 32 KB together, a system
     message in the middle, and a tool loop that fills the rest. Below that, one small tool and one step.

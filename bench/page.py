@@ -17,7 +17,7 @@ from byway.ui import page as ui
 
 #: Milliseconds in which something is to be seen.
 LIMIT = 100.0
-#: What the browser itself knows (https://www.w3.org/TR/paint-timing/, seen 2026-11-21).
+#: Times that the browser records (https://www.w3.org/TR/paint-timing/, seen 2026-11-21).
 _TIMES = """async () => {
     const seen = () => performance.getEntriesByName("first-contentful-paint")[0];
     while (!seen()) await new Promise(done => setTimeout(done, 5));
@@ -28,16 +28,16 @@ _TIMES = """async () => {
 
 def _loads(page: Page, url: str, rounds: int) -> dict[str, float]:
     """Medians in milliseconds: until something is seen, and Byway's own part of it."""
-    found: list[dict[str, float]] = []
+    times: list[dict[str, float]] = []
     for _ in range(rounds):
         page.goto(url)
-        found.append(page.evaluate(_TIMES))
-    return {what: statistics.median(one[what] for one in found) for what in ("paint", "answer")}
+        times.append(page.evaluate(_TIMES))
+    return {what: statistics.median(time[what] for time in times) for what in ("paint", "answer")}
 
 
 def measure(rounds: int, chromium: str) -> dict[str, dict[str, float]]:
     """By page."""
-    with Scripted(lambda asked: Say("Hello there.")) as server, Gateway(config(server)) as gateway:
+    with Scripted(lambda request: Say("Hello there.")) as server, Gateway(config(server)) as gateway:
         ask = {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}]}
         for _ in range(100):
             gateway.post(ask)
@@ -48,13 +48,13 @@ def measure(rounds: int, chromium: str) -> dict[str, dict[str, float]]:
             page = login(browser.new_context().new_page(), gateway)
             network = page.context.new_cdp_session(page)
             network.send("Network.setCacheDisabled", {"cacheDisabled": True})
-            found: dict[str, Any] = {}
+            figures: dict[str, Any] = {}
             for path, name in ui.PAGES:
                 answer = page.goto(gateway.url + path)
                 if answer is not None and answer.ok:
-                    found[name] = _loads(page, gateway.url + path, rounds)
+                    figures[name] = _loads(page, gateway.url + path, rounds)
             browser.close()
-    return found
+    return figures
 
 
 def main(arguments: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""Who is measured: each peer starts, says when it is ready, and is ended again. What is measured stands in `runs`."""
+"""The peers of the benchmark: starting each, waiting until it is ready, and stopping it. Metrics are in `runs`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FINAL: dict[tuple[Protocol, bool], str] = {
 
 
 class Unusable(Exception):
-    """A peer that cannot be measured here; the text says why, for the reader of the table."""
+    """A peer cannot be measured here; the message has the reason."""
 
 
 @dataclass
@@ -85,7 +85,7 @@ def on(cores: list[int]) -> Iterator[None]:
 def running(
     command: list[str | Path], log: Path, environ: dict[str, str] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A child whose output goes to `log`; ended with SIGTERM, and with SIGKILL when it does not listen."""
+    """A child whose output goes to `log`; stopped with SIGTERM, and with SIGKILL when that has no effect."""
     with log.open("wb") as output, on(PEERS_CORES):
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env={**os.environ, **(environ or {})}
@@ -102,7 +102,7 @@ def running(
 
 
 def free_port() -> int:
-    """A port of loopback that nobody held a moment ago."""
+    """A port of loopback that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -110,7 +110,7 @@ def free_port() -> int:
 
 
 def get(port: int, path: str) -> tuple[int, bytes]:
-    """One GET; OSError when nobody listens."""
+    """Send one GET; OSError when no server listens."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         connection.request("GET", path)
@@ -128,9 +128,9 @@ def wait_ready(process: subprocess.Popen[bytes], port: int, path: str, log: Path
             if get(port, path)[0] == 200:
                 return
         time.sleep(0.002)
-    said = log.read_text(errors="replace").strip().splitlines()[-8:]
+    tail = log.read_text(errors="replace").strip().splitlines()[-8:]
     state = "is not ready" if process.poll() is None else f"ended with {process.returncode}"
-    raise Unusable(f"{Path(str(process.args[0])).name} {state}: " + (" / ".join(said) or "it said nothing"))  # type: ignore[index]
+    raise Unusable(f"{Path(str(process.args[0])).name} {state}: " + (" / ".join(tail) or "it tail nothing"))  # type: ignore[index]
 
 
 @contextlib.contextmanager
@@ -194,12 +194,12 @@ def _path(protocol: Protocol) -> str:
 
 @contextlib.contextmanager
 def direct(programs: Programs, backend: int, protocol: Protocol) -> Iterator[Peer]:
-    """The load generator asks the mock itself."""
+    """The load generator calls the mock directly."""
     yield Peer("direct", backend, _path(protocol), protocol)
 
 
 def byway_config(folder: Path, backend: int, models: list[str], protocol: Protocol) -> Path:
-    """A config with one backend, whose models are asked for by an alias as Claude Code's are."""
+    """A config with one backend, whose models are requested through an alias, as Claude Code does."""
     config = {
         "backends": [
             {
@@ -260,7 +260,7 @@ def litellm(programs: Programs, backend: int, models: list[str]) -> Iterator[Pee
     if program is None:
         raise Unusable("LiteLLM is not installed (pip install 'litellm[proxy]'), so it is not compared")
     parameters: dict[str, Any] = {"api_base": f"http://127.0.0.1:{backend}/v1", "api_key": "bench"}
-    # Not `openai/`: for that it asks the Responses API.
+    # Not `openai/`: that would use the Responses API.
     rows = [
         {"model_name": f"claude-{m}", "litellm_params": {"model": f"hosted_vllm/{m}", **parameters}} for m in models
     ]
@@ -270,7 +270,7 @@ def litellm(programs: Programs, backend: int, models: list[str]) -> Iterator[Pee
     environ = {
         "LITELLM_LOG": "ERROR",
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-        # It listens on loopback for the length of this run, before a mock; without this it wants a key to start.
+        # It listens on loopback for the length of this run, before a mock; without this it requires a key to start.
         "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
     }
     with running(command, log, environ) as process:
@@ -279,5 +279,5 @@ def litellm(programs: Programs, backend: int, models: list[str]) -> Iterator[Pee
 
 
 def models_of(knobs: list[tuple[int, int]]) -> list[str]:
-    """The backend's names for (tokens, gap) pairs: what a client asks for without `claude-`."""
+    """The backend's model names for (tokens, gap) pairs: the requested names without `claude-`."""
     return [MODEL.format(tokens=tokens, gap=gap).removeprefix("claude-") for tokens, gap in knobs]

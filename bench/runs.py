@@ -1,4 +1,4 @@
-"""What is measured and what it may cost at most. Who is measured stands in `peers`; the table is made in `__main__`."""
+"""The metrics and their limits. The peers are in `peers`, the table is made in `__main__`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench.peers import Peer, Programs, Protocol, Unusable
 
 
 class Invalid(Exception):
-    """A run whose answers were not whole, or whose chunks came in lumps: its figures mean nothing."""
+    """A run whose answers were not whole, or whose chunks arrived in lumps: its figures are invalid."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def work(name: str, pace: Pace) -> Work:
 
 
 def models(pace: Pace) -> list[str]:
-    """Every model name that some work asks for."""
+    """Every model name that the metrics request."""
     knobs = {(job.tokens, job.gap) for job in (work(name, pace) for name in ("1k", "burst", "chunk", "first", "held"))}
     return peers.models_of(sorted(knobs))
 
@@ -154,7 +154,7 @@ def load(programs: Programs, peer: Peer, job: Work, requests: int) -> dict[str, 
 
 
 def cost(programs: Programs, peer: Peer, backend: int, name: str, pace: Pace) -> float:
-    """The peer's figure for one of the metrics that ask over and over."""
+    """The peer's figure for one of the metrics with repeated requests."""
     job = work(name, pace)
     requests = job.requests
     if requests is None:
@@ -229,7 +229,7 @@ def measure(
 ) -> Iterator[tuple[str, str, float]]:
     """Every wanted metric of every peer in turn, round by round: (metric, peer, value) as they come."""
     with peers.mock(programs, models(pace)) as backend:
-        start = {name: one for name, one in starters(programs, backend, pace).items() if name in among}
+        start = {name: starter for name, starter in starters(programs, backend, pace).items() if name in among}
         protocols: tuple[Protocol, ...] = ("openai", "anthropic")
         for protocol in protocols:
             busy = [name for name in wanted if BY_NAME[name].protocol == protocol and name not in ("start", *MEMORY)]
@@ -260,7 +260,7 @@ def measure(
             say(f"memory of {name}")
             try:
                 with enter("openai") as peer:
-                    for metric, value in held(programs, peer, pace, [one for one in wanted if one in MEMORY]):
+                    for metric, value in held(programs, peer, pace, [name for name in wanted if name in MEMORY]):
                         if metric in wanted and (peer.pid or metric == "late"):
                             yield metric, name, value
             except (Unusable, Invalid) as problem:

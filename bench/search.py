@@ -1,4 +1,4 @@
-"""`python -m bench search`: what Byway adds to a search turn, beside the same provider asked directly, in one run.
+"""`python -m bench search`: what Byway adds to a search turn, compared with direct calls of the same provider, in one run.
 
 The provider is the tests' own (it speaks Brave's API on loopback), so the network is as short as it gets: what is left of a
 turn is Byway's own time.
@@ -24,21 +24,21 @@ LIMIT = 5.0
 TOOL = {"type": "web_search_20250305", "name": "web_search", "max_uses": 8}
 
 
-def _model(asked: Asked) -> Say:
+def _model(request: Asked) -> Say:
     """Searches once, then answers."""
-    if asked.json["messages"][-1]["role"] == "tool" or not asked.json.get("tools"):
+    if request.json["messages"][-1]["role"] == "tool" or not request.json.get("tools"):
         return Say("Found.")
     return Say(tools=[Tool("web_search", {"query": "rust"}, id="call_1")])
 
 
 def _times(ask: Callable[[], Any], rounds: int) -> list[float]:
     """Milliseconds of each call."""
-    found = []
+    times = []
     for _ in range(rounds):
         began = time.perf_counter()
         ask()
-        found.append((time.perf_counter() - began) * 1000)
-    return found
+        times.append((time.perf_counter() - began) * 1000)
+    return times
 
 
 def _get(url: str, path: str, headers: dict[str, str], body: bytes | None = None) -> None:
@@ -61,8 +61,8 @@ def measure(rounds: int) -> dict[str, float]:
 
             def turn(text: str) -> Callable[[], None]:
                 messages = [{"role": "user", "content": text}]
-                asked = {"model": "m", "max_tokens": 100, "stream": True, "tools": [TOOL], "messages": messages}
-                body = json.dumps(asked).encode()
+                request = {"model": "m", "max_tokens": 100, "stream": True, "tools": [TOOL], "messages": messages}
+                body = json.dumps(request).encode()
                 return lambda: _get(gateway.url, "/v1/messages", {"content-type": "application/json"}, body)
 
             plain = json.dumps(
@@ -76,7 +76,7 @@ def measure(rounds: int) -> dict[str, float]:
             client = _times(turn("Perform a web search for the query: rust"), rounds)
             loop = _times(turn("What is new in Rust?"), rounds)
     series = {"provider": alone, "model": once, "claude code": client, "loop": loop}
-    return {name: statistics.median(found) for name, found in series.items()}
+    return {name: statistics.median(times) for name, times in series.items()}
 
 
 def main(arguments: list[str]) -> int:
@@ -84,21 +84,21 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
-    found = measure(options.rounds)
-    found["added: claude code"] = found["claude code"] - found["provider"]
-    found["added: loop"] = found["loop"] - found["provider"] - 2 * found["model"]
+    figures = measure(options.rounds)
+    figures["added: claude code"] = figures["claude code"] - figures["provider"]
+    figures["added: loop"] = figures["loop"] - figures["provider"] - 2 * figures["model"]
     if options.json:
-        print(json.dumps({name: round(value, 3) for name, value in found.items()}))
+        print(json.dumps({name: round(value, 3) for name, value in figures.items()}))
         return 0
     says = {
-        "provider": "the provider, asked directly",
-        "model": "one turn of the model, asked directly",
+        "provider": "the provider, called directly",
+        "model": "one turn of the model, called directly",
         "claude code": "Claude Code's search turn, by Byway (no turn of the model)",
         "loop": "a model that searches once and answers, by Byway (two turns)",
         "added: claude code": "Byway's own part of Claude Code's",
         "added: loop": "Byway's own part of the other",
     }
-    for name, value in found.items():
+    for name, value in figures.items():
         judged = f"   <= {LIMIT:g}  {'ok' if value <= LIMIT else 'over'}" if name.startswith("added") else ""
         print(f"{says[name]:<64}{value:7.2f} ms{judged}")
     return 0

@@ -1,6 +1,6 @@
-"""A proxy on loopback that writes down what a model server says of its prompts, and can answer in its place.
+"""A proxy on loopback that records the prompt counts of a model server, and can answer in its place.
 
-What is asked through it, and what the figures mean, stands in `prefix`.
+`prefix` sends the requests and explains the figures.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "host
 _MODEL = ("/chat/completions", "/v1/messages")
 
 Script = Callable[[dict[str, str], dict[str, Any]], bytes | None]
-"""(headers with names in lower case, body) -> the stream to answer with; None: ask the server."""
+"""(headers with names in lower case, body) -> the stream to answer with; None: call the server."""
 
 
 @dataclass
@@ -39,8 +39,8 @@ class Seen:
 def counted(answer: bytes) -> tuple[int, int]:
     """(tokens of the prompt, those of them that were cached) by the usage in an answer, streamed or not."""
     prompt = cached = 0
-    for found in _objects(answer):
-        usage = found.get("usage") or found.get("message", {}).get("usage") or {}
+    for item in _objects(answer):
+        usage = item.get("usage") or item.get("message", {}).get("usage") or {}
         if "prompt_tokens" in usage:
             prompt = usage["prompt_tokens"]
             cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0)
@@ -71,10 +71,10 @@ class Tap:
     def __init__(self, url: str = "", *, key: str = "", short: bool = False, script: Script | None = None) -> None:
         """`key` goes to the server instead of the client's; `short` cuts answers; `script` may answer first."""
         self.target, self.key = url, key
-        self.asked: list[dict[str, Any]] = []
+        self.requests: list[dict[str, Any]] = []
         """The requests to a model that were passed on."""
         self.seen: list[Seen] = []
-        """What a tap that cuts answers was told of each, as the answers ended."""
+        """The counts of each answer, in the order in which the answers ended."""
         self.short = short
         self.script = script
         self._turn = threading.Lock()
@@ -106,31 +106,31 @@ class Tap:
     def _pass(self, client: BaseHTTPRequestHandler) -> None:
         body = client.rfile.read(int(client.headers.get("content-length") or 0))
         headers = {name.lower(): value for name, value in client.headers.items() if name.lower() not in _HOP}
-        asked = client.command == "POST" and client.path.partition("?")[0].endswith(_MODEL)
-        if asked and self.script is not None:
-            said = self.script(headers, json.loads(body))
-            if said is not None:
+        is_model = client.command == "POST" and client.path.partition("?")[0].endswith(_MODEL)
+        if is_model and self.script is not None:
+            reply = self.script(headers, json.loads(body))
+            if reply is not None:
                 self._head(client, 200, "text/event-stream")
-                _chunk(client, said)
+                _chunk(client, reply)
                 _chunk(client, b"")
                 return
-        if asked:
+        if is_model:
             fields = json.loads(body)
-            self.asked.append(fields)
+            self.requests.append(fields)
             if self.short:
                 body = json.dumps({**fields, "max_tokens": ANSWER}, ensure_ascii=False).encode()
         if self.key:
             headers.pop("x-api-key", None)
             headers["authorization"] = f"Bearer {self.key}"
-        # The model has one slot: whose turn it is not waits here, so that no request's time holds another's.
-        with self._turn if asked and self.short else contextlib.nullcontext():
+        # The model has one slot: other requests wait here, so that no request's time contains another's.
+        with self._turn if is_model and self.short else contextlib.nullcontext():
             began = time.monotonic()
             answer = self._ask(client, body, headers)
-            if asked and self.short:
+            if is_model and self.short:
                 self.seen.append(Seen(*counted(answer), time.monotonic() - began))
 
     def _ask(self, client: BaseHTTPRequestHandler, body: bytes, headers: dict[str, str]) -> bytes:
-        """Pass one request on and its answer back; the answer. A client whose request cannot be passed on is left."""
+        """Pass one request to the server and its answer to the client; returns the answer, or b"" when that fails."""
         target = urlsplit(self.target)
         server = http.client.HTTPConnection(target.hostname or "127.0.0.1", target.port, timeout=600)
         parts: list[bytes] = []

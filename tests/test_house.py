@@ -219,14 +219,6 @@ UNPLAIN_LEFT: frozenset[str] = frozenset(
 )
 VAGUE_NAMES_LEFT: frozenset[str] = frozenset(
     {
-        "bench/__main__.py",
-        "bench/meter.py",
-        "bench/page.py",
-        "bench/peers.py",
-        "bench/prefix.py",
-        "bench/runs.py",
-        "bench/search.py",
-        "bench/tap.py",
         "docs/generate.py",
         "src/byway/backends/anthropic.py",
         "src/byway/backends/openai/arguments.py",

@@ -361,7 +361,7 @@ def test_a_tap_writes_down_cuts_and_answers_for_others() -> None:
         body = {"model": "m", "max_tokens": 9000, "system": "", "messages": [{"role": "user", "content": "Hi"}]}
         status, said = _post(front.port, "/v1/messages", body)
         assert status == 200 and said == script.replace(b'"max_tokens"', b'"end_turn"')
-        assert [one["max_tokens"] for one in front.asked] == [9000]
+        assert [one["max_tokens"] for one in front.requests] == [9000]
         ends = time.monotonic() + 5
         while not front.seen and time.monotonic() < ends:
             # It writes down what it saw after the client has it.
