@@ -66,8 +66,8 @@ class Peer:
 
 CORES = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
 PEERS_CORES, OUR_CORES = CORES[-1:], CORES[:-1] or CORES
-"""A peer has a core to itself where there are two: who shares one with whom is otherwise luck, and moves nginx's
-figures by a third from run to run."""
+"""Each peer gets a core of its own where there are two. Otherwise nginx's figures vary by a third from run to run, depending
+on which processes share a core."""
 
 
 @contextlib.contextmanager

@@ -248,7 +248,7 @@ def across(client: Client, url: str, folder: Path) -> None:
 
 
 def subagents(client: Client, url: str, folder: Path) -> None:
-    """One conversation whose main agent starts two subagents at once. The model is too small for that, so its part is scripted."""
+    """One conversation whose main agent starts two subagents at once; its part is scripted, as the model is too small."""
     agent = {"description": "Reports on a question", "prompt": RULES}
     arguments = ("--tools", "Agent,Read", "--system-prompt", "You ask others.", "--setting-sources", "")
     client.ask(url, project(folder, 2), QUESTIONS[2], *arguments, "--agents", json.dumps({"reporter": agent}))

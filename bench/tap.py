@@ -130,7 +130,7 @@ class Tap:
                 self.seen.append(Seen(*counted(answer), time.monotonic() - began))
 
     def _ask(self, client: BaseHTTPRequestHandler, body: bytes, headers: dict[str, str]) -> bytes:
-        """Pass one request to the server and its answer to the client; returns the answer, or b"" when that fails."""
+        """Pass one request to the server and its answer to the client; returns what has arrived of the answer."""
         target = urlsplit(self.target)
         server = http.client.HTTPConnection(target.hostname or "127.0.0.1", target.port, timeout=600)
         parts: list[bytes] = []
