@@ -26,13 +26,13 @@ SECRET = "canary-secret"
         ("anthropic", SECRET, {"X-Api-Key": "own"}, (("X-Api-Key", "own"),)),
     ],
 )
-def test_the_secret_goes_the_vendors_way(
+def test_the_secret_is_sent_in_the_vendors_header(
     vendor: str, secret: str | None, headers: dict[str, str], expected: tuple[tuple[str, str], ...]
 ) -> None:
     assert static_credential(VENDORS[vendor], secret, headers).headers == expected
 
 
-def test_a_call_gets_the_headers_and_its_own_are_replaced() -> None:
+def test_headers_of_the_credential_replace_those_of_the_call() -> None:
     call = Call("POST", "/x", (("Authorization", "Bearer client"), ("accept", "a"), ("x-team", "client")), b"body")
     credential = StaticCredential((("authorization", "Bearer ours"), ("X-Team", "ours")))
     made = asyncio.run(authorize(call, credential))
@@ -41,12 +41,12 @@ def test_a_call_gets_the_headers_and_its_own_are_replaced() -> None:
     assert call.headers[0] == ("Authorization", "Bearer client")
 
 
-def test_nothing_to_add_is_no_work() -> None:
+def test_a_call_without_a_credential_is_unchanged() -> None:
     call = Call("GET", "/x", (("accept", "a"),))
     assert asyncio.run(authorize(call, StaticCredential(()))) is call
 
 
-def test_it_is_shown_without_its_values() -> None:
+def test_the_repr_of_a_credential_has_no_values() -> None:
     credential = static_credential(VENDORS["openai"], SECRET, {"X-Team": "canary-team"})
     assert repr(credential) == "StaticCredential(authorization, X-Team)"
     assert "canary" not in f"{credential} {credential!r}"

@@ -41,7 +41,7 @@ def refused(at: Any, folder: Path, text: str = "owner/repo", **more: Any) -> str
 # --- what is asked for ------------------------------------------------------------------------------------------------
 
 
-def test_a_url_or_a_repository_is_meant() -> None:
+def test_a_source_is_a_url_or_a_repository() -> None:
     assert parse_source("https://example.com/a/My%20Model.gguf?download=true") == RemoteFile(
         "https://example.com/a/My%20Model.gguf?download=true", "My Model.gguf"
     )
@@ -60,7 +60,7 @@ def chosen(which: str, *paths: str) -> list[str]:
     return [item.name for item in select_files(Repository("o", "r", which), listing(*paths), "https://hub.example")]
 
 
-def test_the_usual_quantisation_is_taken_when_nobody_says() -> None:
+def test_the_usual_quantisation_is_the_default() -> None:
     files = ("README.md", "m-Q8_0.gguf", "m-Q4_K_M.gguf", "mmproj-m-F16.gguf", "m-IQ4_XS.gguf")
     assert chosen("", *files) == ["o/r/m-Q4_K_M.gguf"]
     assert chosen("q8_0", *files) == ["o/r/m-Q8_0.gguf"]
@@ -74,11 +74,11 @@ def test_the_usual_quantisation_is_taken_when_nobody_says() -> None:
         chosen("", "model.safetensors", "mmproj-m.gguf")
 
 
-def test_a_part_of_a_word_is_no_quantisation() -> None:
+def test_a_quantisation_matches_whole_words_only() -> None:
     assert chosen("Q4_K", "m-Q4_K_M.gguf", "m-Q4_K.gguf") == ["o/r/m-Q4_K.gguf"]
 
 
-def test_all_parts_belong_to_a_model() -> None:
+def test_all_parts_of_a_model_are_selected() -> None:
     paths = [f"Q4_K_M/m-Q4_K_M-0000{number}-of-00003.gguf" for number in (1, 2, 3)]
     assert chosen("Q4_K_M", *paths) == [f"o/r/{path}" for path in paths]
     assert chosen("", "../../x/..\\y/m-Q4_0.gguf") == ["o/r/_/_/x/_y/m-Q4_0.gguf"]
@@ -87,7 +87,7 @@ def test_all_parts_belong_to_a_model() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"null", b"{}", b"[[]]", b'[{"type":"file","path":5}]', b"[" * 100_000])
-def test_an_odd_listing_is_no_crash(body: bytes) -> None:
+def test_an_invalid_listing_is_an_error(body: bytes) -> None:
     with pytest.raises(NoSuchModel):
         select_files(Repository("o", "r"), body, "https://hub.example")
 
@@ -95,7 +95,7 @@ def test_an_odd_listing_is_no_crash(body: bytes) -> None:
 # --- the way there ----------------------------------------------------------------------------------------------------
 
 
-def test_a_model_comes_whole_and_checked(tmp_path: Path) -> None:
+def test_a_model_is_downloaded_and_its_checksum_verified(tmp_path: Path) -> None:
     seen: list[DownloadProgress] = []
     with hub({NAME: DATA, "README.md": b"x"}) as at:
         done = get(at, tmp_path, show=seen.append)
@@ -109,7 +109,7 @@ def test_a_model_comes_whole_and_checked(tmp_path: Path) -> None:
         assert len(at.asked) == before + 1
 
 
-def test_all_parts_come(tmp_path: Path) -> None:
+def test_all_parts_are_downloaded(tmp_path: Path) -> None:
     files = {f"m-Q4_0-0000{number}-of-00002.gguf": DATA + bytes([number]) for number in (1, 2)}
     with hub(files) as at:
         done = get(at, tmp_path)
@@ -117,7 +117,7 @@ def test_all_parts_come(tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in done.path.parent.iterdir()} == files
 
 
-def test_a_url_has_no_checksum_unless_the_hub_says_one(tmp_path: Path) -> None:
+def test_a_url_has_no_checksum_unless_the_hub_sends_one(tmp_path: Path) -> None:
     with hub({NAME: DATA}) as at:
         done = get(at, tmp_path, f"{at.url}/owner/repo/resolve/main/{NAME}")
         assert done == DownloadedFile(tmp_path / NAME, len(DATA), checked=False)
@@ -135,7 +135,7 @@ def test_a_url_has_no_checksum_unless_the_hub_says_one(tmp_path: Path) -> None:
         assert done.checked
 
 
-def test_what_breaks_off_goes_on_from_there(tmp_path: Path) -> None:
+def test_an_interrupted_download_resumes(tmp_path: Path) -> None:
     with hub({NAME: DATA}) as at:
         cuts = [100_000, 200_000]
 
@@ -156,7 +156,7 @@ def test_what_breaks_off_goes_on_from_there(tmp_path: Path) -> None:
     assert ranges == [(None, None), ("bytes=100000-", '"one"'), ("bytes=200000-", '"one"')]
 
 
-def test_a_cancelled_download_is_taken_up_by_the_next_call(tmp_path: Path) -> None:
+def test_a_cancelled_download_resumes_with_the_next_call(tmp_path: Path) -> None:
     part = tmp_path / "owner/repo" / f"{NAME}.part"
     with hub({NAME: DATA}) as at:
 
@@ -201,7 +201,7 @@ def left(folder: Path, at: Any, data: bytes, etag: str = '"one"') -> Path:
     return path / NAME
 
 
-def test_a_server_that_knows_no_parts_gives_all_again(tmp_path: Path) -> None:
+def test_a_server_without_ranges_sends_the_whole_file_again(tmp_path: Path) -> None:
     with hub({NAME: DATA}) as at:
         path = left(tmp_path, at, DATA[:1000])
 
@@ -214,7 +214,7 @@ def test_a_server_that_knows_no_parts_gives_all_again(tmp_path: Path) -> None:
     assert path.read_bytes() == DATA
 
 
-def test_a_file_that_has_changed_meanwhile_begins_again(tmp_path: Path) -> None:
+def test_a_file_that_changed_on_the_server_is_downloaded_from_the_start(tmp_path: Path) -> None:
     with hub({NAME: DATA}) as at:
         path = left(tmp_path, at, b"x" * 1000, '"old"')
         assert get(at, tmp_path).checked
@@ -222,7 +222,7 @@ def test_a_file_that_has_changed_meanwhile_begins_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lfs", [True, False])
-def test_a_part_of_another_version_is_not_taken(tmp_path: Path, lfs: bool) -> None:
+def test_a_part_of_another_version_is_discarded(tmp_path: Path, lfs: bool) -> None:
     """A server that does not look at If-Range."""
     with hub({NAME: DATA}) as at:
         at.lfs = lfs
@@ -240,7 +240,7 @@ def test_a_part_of_another_version_is_not_taken(tmp_path: Path, lfs: bool) -> No
         assert path.read_bytes() == DATA
 
 
-def test_a_part_from_another_place_is_not_taken(tmp_path: Path) -> None:
+def test_a_part_from_another_url_is_discarded(tmp_path: Path) -> None:
     with hub({NAME: DATA}) as at:
         path = left(tmp_path, at, DATA[:1000])
         (tmp_path / "owner/repo" / f"{NAME}.part.json").write_text("{")
@@ -249,7 +249,7 @@ def test_a_part_from_another_place_is_not_taken(tmp_path: Path) -> None:
         assert path.read_bytes() == DATA
 
 
-def test_all_of_it_was_there(tmp_path: Path) -> None:
+def test_a_complete_part_is_not_downloaded_again(tmp_path: Path) -> None:
     with hub({NAME: DATA}) as at:
         at.lfs = False
         left(tmp_path, at, DATA)
@@ -258,7 +258,7 @@ def test_all_of_it_was_there(tmp_path: Path) -> None:
         assert len(at.asked) == 1
 
 
-def test_a_wrong_checksum_leaves_nothing(tmp_path: Path) -> None:
+def test_a_file_with_a_wrong_checksum_is_removed(tmp_path: Path) -> None:
     with hub({NAME: DATA}) as at:
 
         def answer(handler: BaseHTTPRequestHandler, path: str, data: bytes) -> bool:
@@ -271,21 +271,21 @@ def test_a_wrong_checksum_leaves_nothing(tmp_path: Path) -> None:
     assert list((tmp_path / "owner/repo").iterdir()) == []
 
 
-def test_what_is_no_model_leaves_nothing(tmp_path: Path) -> None:
+def test_a_file_that_is_no_model_is_removed(tmp_path: Path) -> None:
     with hub({NAME: b"<html>Log in first</html>"}) as at:
         said = refused(at, tmp_path)
     assert "is no GGUF file" in said
     assert list((tmp_path / "owner/repo").iterdir()) == []
 
 
-def test_a_length_that_is_another_than_the_hubs_is_refused_before_a_byte(tmp_path: Path) -> None:
+def test_a_length_that_differs_from_the_hubs_is_refused_before_a_byte_is_written(tmp_path: Path) -> None:
     with hub({NAME: DATA}) as at:
         at.answer = lambda handler, path, data: send(handler, 200, data + b"more")
         said = refused(at, tmp_path)
     assert f"would send {len(DATA) + 4:,} bytes" in said
 
 
-def test_a_length_that_was_too_long_is_no_whole_file(tmp_path: Path) -> None:
+def test_a_file_that_ends_early_is_not_complete(tmp_path: Path) -> None:
     with hub({NAME: DATA}) as at:
 
         def answer(handler: BaseHTTPRequestHandler, path: str, data: bytes) -> bool:
@@ -314,13 +314,15 @@ def test_a_length_that_was_too_long_is_no_whole_file(tmp_path: Path) -> None:
         (302, {"location": "/owner/repo/resolve/main/again"}, "redirects more than 8 times"),
     ],
 )
-def test_a_refusal_says_what_to_do(tmp_path: Path, status: int, headers: dict[str, str], words: str) -> None:
+def test_the_message_of_a_refusal_names_the_next_step(
+    tmp_path: Path, status: int, headers: dict[str, str], words: str
+) -> None:
     with hub({NAME: DATA}) as at:
         at.answer = lambda handler, path, data: send(handler, status, **headers)
         assert words in refused(at, tmp_path)
 
 
-def test_a_server_that_is_busy_for_a_moment_is_asked_again(tmp_path: Path) -> None:
+def test_a_busy_server_is_tried_again(tmp_path: Path) -> None:
     with hub({NAME: DATA}) as at:
         statuses = [429, 503]
 
@@ -334,12 +336,12 @@ def test_a_server_that_is_busy_for_a_moment_is_asked_again(tmp_path: Path) -> No
         assert get(at, tmp_path).checked
 
 
-def test_a_repository_that_is_not_there(tmp_path: Path) -> None:
+def test_an_unknown_repository_is_reported(tmp_path: Path) -> None:
     with hub() as at:
         assert "has no nobody/nothing (HTTP 404)" in refused(at, tmp_path, "nobody/nothing")
 
 
-def test_nobody_answers(tmp_path: Path) -> None:
+def test_an_unreachable_server_is_reported(tmp_path: Path) -> None:
     with hub() as at:
         pass
     assert "gave no list of files" in refused(at, tmp_path)
@@ -348,7 +350,7 @@ def test_nobody_answers(tmp_path: Path) -> None:
 # --- who may be asked, and who hears the token ------------------------------------------------------------------------
 
 
-def test_the_token_is_told_to_the_hub_alone(tmp_path: Path) -> None:
+def test_the_token_is_sent_to_the_hub_only(tmp_path: Path) -> None:
     with hub({NAME: DATA}) as at, hub({NAME: DATA}) as cdn:
         at.answer = lambda handler, path, data: send(handler, 302, location=f"{cdn.url}/owner/repo/resolve/main/{NAME}")
         get(at, tmp_path, environ={"HF_TOKEN": "hf_test"})
@@ -356,7 +358,7 @@ def test_the_token_is_told_to_the_hub_alone(tmp_path: Path) -> None:
     assert [one.headers.get("authorization") for one in cdn.asked] == [None]
 
 
-def test_a_private_host_is_asked_only_when_it_is_the_hub(tmp_path: Path) -> None:
+def test_a_private_host_is_allowed_only_as_the_hub(tmp_path: Path) -> None:
     for url in ("https://10.0.0.7/m.gguf", "https://localhost:1/m.gguf", "https://[fd00::1]/m.gguf"):
         with pytest.raises(DownloadError, match="not on the open internet"):
             asyncio.run(download(url, tmp_path, LocalModelSettings(), environ={}, resolve=_loopback))
@@ -376,7 +378,7 @@ async def _loopback(host: str, port: int) -> list[str]:
     return ["127.0.0.1"]
 
 
-def test_a_proxy_is_no_way_into_a_private_network(tmp_path: Path) -> None:
+def test_a_proxy_does_not_open_a_private_network(tmp_path: Path) -> None:
     environ = {"HTTPS_PROXY": "http://127.0.0.1:1"}
     for host in ("10.0.0.7", "127.0.0.2", "wiki", "printer.local", "169.254.169.254"):
         with pytest.raises(DownloadError, match="not on the open internet"):
@@ -384,7 +386,7 @@ def test_a_proxy_is_no_way_into_a_private_network(tmp_path: Path) -> None:
                 download(f"https://{host}/m.gguf", tmp_path, LocalModelSettings(), environ=environ, resolve=_loopback)
             )
     said = refused_by(tmp_path, environ)
-    assert "by way of the proxy 127.0.0.1:1" in said, "the name is not looked up here"
+    assert "through the proxy 127.0.0.1:1" in said, "the name is not looked up here"
     assert "HTTPS_PROXY" in refused_by(tmp_path, {"HTTPS_PROXY": "socks5://x"})
 
 
@@ -400,13 +402,13 @@ def refused_by(folder: Path, environ: dict[str, str]) -> str:
     return str(caught.value)
 
 
-def test_the_address_of_the_hubs_page_is_understood(tmp_path: Path) -> None:
+def test_the_url_of_a_files_page_is_accepted(tmp_path: Path) -> None:
     with hub({NAME: DATA}) as at:
         assert get(at, tmp_path, f"{at.url}/owner/repo/blob/main/{NAME}").path.read_bytes() == DATA
         assert at.asked[-1].path == f"/owner/repo/resolve/main/{NAME}"
 
 
-def test_local_only_downloads_from_nobody_but_a_private_hub(tmp_path: Path) -> None:
+def test_local_only_downloads_from_a_private_hub_only(tmp_path: Path) -> None:
     asked: list[str] = []
 
     async def resolve(host: str, port: int) -> list[str]:
@@ -424,14 +426,14 @@ def test_local_only_downloads_from_nobody_but_a_private_hub(tmp_path: Path) -> N
 # --- the disk ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_disk_without_room_is_seen_before_anything_is_written(tmp_path: Path) -> None:
+def test_a_full_disk_is_noticed_before_the_download(tmp_path: Path) -> None:
     with hub({NAME: DATA}) as at:
         said = refused(at, tmp_path, free=lambda _: 1000)
     assert "Free some space" in said
     assert (tmp_path / "owner/repo" / f"{NAME}.part").stat().st_size == 0
 
 
-def test_a_disk_that_fills_up_meanwhile_keeps_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_fills_up_keeps_the_downloaded_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_GATHERED", 1)
     monkeypatch.setattr(module, "_LOOK_EVERY", 1)
     room = [ROOM, 1000]
@@ -441,7 +443,7 @@ def test_a_disk_that_fills_up_meanwhile_keeps_what_is_there(tmp_path: Path, monk
         assert get(at, tmp_path).checked
 
 
-def test_a_write_that_fails_says_that_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_reports_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Full(io.BufferedRandom):
         def writelines(self, lines: Any) -> None:
             if lines:
@@ -453,7 +455,7 @@ def test_a_write_that_fails_says_that_the_disk_is_full(tmp_path: Path, monkeypat
         assert "is full. Free some space" in refused(at, tmp_path)
 
 
-def test_two_downloads_of_one_file_do_not_meet(tmp_path: Path) -> None:
+def test_a_second_download_of_a_file_is_refused(tmp_path: Path) -> None:
     with hub({NAME: DATA}) as at:
         path = left(tmp_path, at, b"")
         with path.with_name(f"{NAME}.part").open("r+b") as file:
@@ -461,7 +463,7 @@ def test_two_downloads_of_one_file_do_not_meet(tmp_path: Path) -> None:
             assert "is being downloaded already" in refused(at, tmp_path)
 
 
-def test_a_file_of_that_name_is_not_written_over(tmp_path: Path) -> None:
+def test_a_file_of_the_same_name_is_not_overwritten(tmp_path: Path) -> None:
     with hub({NAME: DATA}) as at:
         path = left(tmp_path, at, b"")
         path.write_bytes(b"mine")

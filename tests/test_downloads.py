@@ -60,7 +60,7 @@ def half(job: BackgroundDownload) -> bool:
     return job.progress is not None and job.progress.done > 0
 
 
-def test_it_goes_on_after_a_cancel_and_after_a_restart(tmp_path: Path) -> None:
+def test_a_download_resumes_after_a_cancel_and_after_a_restart(tmp_path: Path) -> None:
     async def play(downloads: Downloads, settings: LocalModelSettings, at: Any) -> None:
         at.answer = stuck
         job = downloads.begin("owner/repo", settings)
@@ -87,7 +87,7 @@ def test_it_goes_on_after_a_cancel_and_after_a_restart(tmp_path: Path) -> None:
     run(tmp_path, play)
 
 
-def test_giving_up_removes_what_has_come(tmp_path: Path) -> None:
+def test_discarding_a_download_removes_its_part(tmp_path: Path) -> None:
     async def play(downloads: Downloads, settings: LocalModelSettings, at: Any) -> None:
         at.answer = stuck
         for text in ("owner/repo", f"{settings.hub}/owner/repo/resolve/main/{NAME}"):
@@ -103,7 +103,7 @@ def test_giving_up_removes_what_has_come(tmp_path: Path) -> None:
     run(tmp_path, play)
 
 
-def test_a_failure_is_said_and_can_be_tried_again(tmp_path: Path) -> None:
+def test_a_failed_download_has_a_message_and_can_be_resumed(tmp_path: Path) -> None:
     async def play(downloads: Downloads, settings: LocalModelSettings, at: Any) -> None:
         at.files["other.gguf"] = b"no model at all"
         job = downloads.begin(f"{settings.hub}/owner/repo/resolve/main/other.gguf", settings)
@@ -118,7 +118,7 @@ def test_a_failure_is_said_and_can_be_tried_again(tmp_path: Path) -> None:
     run(tmp_path, play)
 
 
-def test_a_signed_address_is_neither_shown_nor_written_down(tmp_path: Path) -> None:
+def test_a_signed_url_is_neither_shown_nor_stored(tmp_path: Path) -> None:
     async def play(downloads: Downloads, settings: LocalModelSettings, at: Any) -> None:
         at.answer = lambda handler, path, data: send(handler, 200, DATA[:10])
         job = downloads.begin(f"{settings.hub}/owner/repo/resolve/main/{NAME}?sig=secret-of-mine", settings)
@@ -130,7 +130,7 @@ def test_a_signed_address_is_neither_shown_nor_written_down(tmp_path: Path) -> N
     assert not any("secret-of-mine" in one for one in written)
 
 
-def test_no_more_than_three_run_at_once(tmp_path: Path) -> None:
+def test_at_most_three_downloads_run_at_once(tmp_path: Path) -> None:
     async def play(downloads: Downloads, settings: LocalModelSettings, at: Any) -> None:
         at.answer = stuck
         for number in range(3):
@@ -143,12 +143,12 @@ def test_no_more_than_three_run_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "5", '["x", 5, null]', '"owner/repo"', "[" * 100_000])
-def test_an_odd_memory_is_no_crash(tmp_path: Path, text: str) -> None:
+def test_an_invalid_list_of_downloads_is_ignored(tmp_path: Path, text: str) -> None:
     (tmp_path / "downloads.json").write_text(text)
     assert all(isinstance(one.text, str) for one in Downloads(tmp_path).jobs)
 
 
-def test_a_download_that_is_given_up_twice_is_gone_once(tmp_path: Path) -> None:
+def test_discarding_a_download_twice_is_no_error(tmp_path: Path) -> None:
     async def play(downloads: Downloads, settings: LocalModelSettings, at: Any) -> None:
         at.answer = stuck
         job = downloads.begin("owner/repo", settings)

@@ -23,7 +23,7 @@ from byway.local.library import ModelFile, find_models, model_folders, part_file
 HUGE = 1 << 60
 
 
-def test_a_header_is_read() -> None:
+def test_a_header_is_parsed() -> None:
     assert parse_header(gguf()) == ModelHeader(
         version=3,
         architecture="llama",
@@ -50,11 +50,11 @@ def test_the_header_of_the_built_in_weights() -> None:
     assert model.loadable and model.parts == 1
 
 
-def test_a_name_does_not_steer_a_terminal() -> None:
+def test_control_characters_are_removed_from_names() -> None:
     assert parse_header(gguf({**PAIRS, "general.name": "\x1b[31mred\u202e"})).name == "[31mred"
 
 
-def test_values_of_another_type_than_they_should_have_are_no_crash() -> None:
+def test_values_of_a_wrong_type_are_ignored() -> None:
     odd = {"general.architecture": 5, "general.name": True, "llama.context_length": "x", "general.file_type": "x"}
     assert parse_header(gguf(odd)) == ModelHeader(3, "")
 
@@ -86,7 +86,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE.keys())
-def test_a_hostile_header_is_refused_at_once_and_takes_no_memory(data: bytes) -> None:
+def test_a_hostile_header_is_rejected_without_reading_or_allocating_much(data: bytes) -> None:
     tracemalloc.start()
     began = time.perf_counter()
     with pytest.raises(InvalidFile) as caught:
@@ -97,20 +97,20 @@ def test_a_hostile_header_is_refused_at_once_and_takes_no_memory(data: bytes) ->
     assert str(caught.value) and not str(caught.value).endswith(".")
 
 
-def test_many_empty_lists_come_to_an_end() -> None:
+def test_the_number_of_list_elements_is_bounded() -> None:
     lists = struct.pack("<IQ", 9, 5_000_000)
     with pytest.raises(InvalidFile, match="promises a list of 5,000,000"):
         parse_header(header(1, text("k") + struct.pack("<I", 9) + lists + bytes(1000)))
 
 
 @given(st.integers(0, len(gguf()) - 1))
-def test_a_header_that_is_cut_is_short(cut: int) -> None:
+def test_a_cut_off_header_is_truncated(cut: int) -> None:
     with pytest.raises(TruncatedFile):
         parse_header(gguf()[:cut])
 
 
 @given(st.binary(max_size=200))
-def test_no_bytes_are_a_crash(data: bytes) -> None:
+def test_any_bytes_give_a_header_or_invalid_file(data: bytes) -> None:
     for whole in (data, b"GGUF" + data, b"GGUF\x03\0\0\0" + bytes(8) + b"\x02" + bytes(7) + data):
         with contextlib.suppress(InvalidFile):
             parse_header(whole)
@@ -127,7 +127,7 @@ def test_no_bytes_are_a_crash(data: bytes) -> None:
     ),
     st.binary(max_size=8),
 )  # fmt: skip
-def test_what_stands_between_the_settings_does_not_hide_them(between: dict[str, Any], flips: bytes) -> None:
+def test_other_values_do_not_hide_the_known_ones(between: dict[str, Any], flips: bytes) -> None:
     pairs = {**between, "general.architecture": "llama", "llama.context_length": 77}
     assert parse_header(gguf(pairs)).window == 77
     data = bytearray(gguf(pairs))
@@ -137,7 +137,7 @@ def test_what_stands_between_the_settings_does_not_hide_them(between: dict[str, 
         parse_header(bytes(data))
 
 
-def test_a_header_larger_than_the_first_look_is_read_on(tmp_path: Path) -> None:
+def test_a_header_larger_than_the_first_read_is_read_whole(tmp_path: Path) -> None:
     path = tmp_path / "large.gguf"
     words = ["word" * 5] * 100_000
     path.write_bytes(gguf({"tokenizer.ggml.merges": words, **PAIRS}))
@@ -191,7 +191,7 @@ def manifest(folder: Path, name: str, digest: str, kind: str = "application/vnd.
     put(folder / "manifests" / name, json.dumps({"schemaVersion": 2, "layers": layers}).encode())
 
 
-def test_ollamas_models_have_ollamas_names(tmp_path: Path) -> None:
+def test_models_of_ollama_have_the_names_of_ollama(tmp_path: Path) -> None:
     folder = tmp_path / ".ollama/models"
     for at, name in enumerate(
         ("registry.ollama.ai/library/qwen3/8b", "registry.ollama.ai/me/own/latest", "hf.co/o/r/Q4_0")
@@ -208,7 +208,7 @@ def test_ollamas_models_have_ollamas_names(tmp_path: Path) -> None:
     assert all(one.path.is_file() for one in found)
 
 
-def test_the_environment_says_where_else(tmp_path: Path) -> None:
+def test_environment_variables_move_the_folders(tmp_path: Path) -> None:
     environ = {"OLLAMA_MODELS": str(tmp_path / "o"), "HF_HUB_CACHE": str(tmp_path / "h"), "HF_HOME": "/elsewhere"}
     at = model_folders(tmp_path, environ, tmp_path)
     assert ("ollama", tmp_path / "o") in at and ("huggingface", tmp_path / "h") in at
@@ -229,7 +229,7 @@ def test_parts_are_one_model(tmp_path: Path) -> None:
     assert part_files(Path("joke-00001-of-99999.gguf")) == [Path("joke-00001-of-99999.gguf")]
 
 
-def test_a_search_comes_to_an_end(tmp_path: Path) -> None:
+def test_a_search_is_bounded_in_depth_and_entries(tmp_path: Path) -> None:
     folder = tmp_path / "data/models"
     put(folder / "m.gguf")
     (folder / "loop").symlink_to(folder)
@@ -241,20 +241,22 @@ def test_a_search_comes_to_an_end(tmp_path: Path) -> None:
     assert names(find_models(tmp_path / "data", {}, home=tmp_path)) == {"m": "byway"}
 
 
-def test_what_somebody_added_is_found_once(tmp_path: Path) -> None:
+def test_an_added_file_is_found_once(tmp_path: Path) -> None:
     one = put(tmp_path / "disk/one.gguf")
     put(tmp_path / "more/two.gguf")
     given = [str(one), str(tmp_path / "more"), str(tmp_path / "disk"), str(tmp_path / "nothing")]
     assert names(find_models(tmp_path / "data", {}, home=tmp_path, paths=given)) == {"one": "added", "two": "added"}
 
 
-def test_what_cannot_be_loaded_says_why(tmp_path: Path) -> None:
+def test_an_unusable_file_has_a_reason(tmp_path: Path) -> None:
     for path, words in {
         tmp_path / "nothing.gguf": "cannot be read: No such file",
         put(tmp_path / "text.gguf", b"no model at all"): "is no GGUF file",
         put(tmp_path / "half.gguf", gguf()[:50]): "is cut off",
-        put(tmp_path / "lora.gguf", gguf({**PAIRS, "general.type": "adapter"})): "goes with a model and is none itself",
-        put(tmp_path / "big-00001-of-00002.gguf", gguf()): "big-00002-of-00002.gguf is not beside it",
+        put(
+            tmp_path / "lora.gguf", gguf({**PAIRS, "general.type": "adapter"})
+        ): "belongs to a model and is not a model itself",
+        put(tmp_path / "big-00001-of-00002.gguf", gguf()): "big-00002-of-00002.gguf is missing from its folder",
         tmp_path: "Is a directory",
     }.items():
         with pytest.raises(supervisor.UnusableFile, match=words):

@@ -39,18 +39,18 @@ def test_a_local_model_is_a_backend_with_a_path() -> None:
 
 
 @pytest.mark.parametrize("field", ["path: x.gguf", "window: 4096", "gpu_layers: 1", "threads: 1", "idle_unload: 1m"])
-def test_how_a_model_runs_is_said_where_it_runs(field: str) -> None:
+def test_settings_of_local_models_are_rejected_for_other_backends(field: str) -> None:
     with pytest.raises(ConfigError, match=rf"backends.0.{field.partition(':')[0]}: only Byway's own models"):
         load(f"backends: [{{type: ollama, {field}}}]", {})
 
 
 @pytest.mark.parametrize("field", ["window: 0", "window: much", "threads: 0", "gpu_layers: -1", "idle_unload: soon"])
-def test_numbers_that_make_no_sense_are_complained_about(field: str) -> None:
+def test_numbers_out_of_range_are_rejected(field: str) -> None:
     with pytest.raises(ConfigError):
         load(f"backends: [{{type: builtin, {field}}}]", {})
 
 
-def test_a_relative_path_lies_beside_the_config(tmp_path: Path) -> None:
+def test_a_relative_path_is_relative_to_the_config_file(tmp_path: Path) -> None:
     file = tmp_path / "byway.yaml"
     file.write_text(
         "backends: [{name: a, type: builtin, path: m/a.gguf}, {name: b, type: builtin, path: ~/b.gguf}]\nlocal_models: {paths: m}"
@@ -65,7 +65,7 @@ def config(text: str) -> Config:
     return load(text, {})
 
 
-def test_a_model_is_put_into_an_empty_config_and_taken_out_again() -> None:
+def test_load_adds_a_backend_to_an_empty_config_and_unload_removes_it() -> None:
     served, changes = edits.load_edits(
         Config(), "/m/${x}.gguf", {"window": 512}, name="tiny", alias="default", fresh=True
     )
@@ -79,7 +79,7 @@ def test_a_model_is_put_into_an_empty_config_and_taken_out_again() -> None:
     assert config(edit(text, edits.unload_edits(found, 0))) == Config()
 
 
-def test_a_model_that_is_there_gets_other_options() -> None:
+def test_load_changes_the_options_of_a_model_that_is_loaded() -> None:
     text = "# mine\nbackends:\n  - name: tiny  # small\n    type: builtin\n    path: /m/a.gguf\n    models: [t]\n"
     served, changes = edits.load_edits(
         config(text), "/m/a.gguf", {"threads": 3, "window": None}, name="tiny", alias="haiku"
@@ -92,7 +92,7 @@ def test_a_model_that_is_there_gets_other_options() -> None:
         edits.load_edits(config("backends: [{name: tiny, type: ollama}]"), "/m/a.gguf", {}, name="tiny")
 
 
-def test_only_ways_to_the_unloaded_model_go() -> None:
+def test_unload_removes_only_alias_targets_of_that_model() -> None:
     text = (
         "backends: [{name: a, type: builtin, path: /a.gguf}, {name: b, type: builtin, path: /b.gguf}]\n"
         "model_aliases: {haiku: a/a, sonnet: [a, b/b], opus: b, default: [b, 'a/a']}"
@@ -102,14 +102,14 @@ def test_only_ways_to_the_unloaded_model_go() -> None:
     assert after.model_aliases == {"sonnet": ("b/b",), "opus": ("b",), "default": ("b",)}
 
 
-def test_a_name_is_made_that_a_backend_may_have() -> None:
+def test_the_name_of_a_file_becomes_a_valid_backend_name() -> None:
     assert edits.backend_name("hf.co/me/Own Model:Q4") == "hf.co-me-Own-Model:Q4"
     assert edits.backend_name("///") == "model"
     name = edits.backend_name("ü/x" * 99)
     assert load(f"backends: [{{name: '{name}', type: builtin}}]", {}).backends[0].name == name
 
 
-def test_memory_is_known_where_the_system_tells_it() -> None:
+def test_memory_is_reported_where_the_system_supports_it() -> None:
     own = platform.resident_memory(os.getpid())
     assert own is None or 10 << 20 < own < 10 << 30
     assert platform.resident_memory(2**22 + 5) is None
@@ -119,7 +119,7 @@ def test_memory_is_known_where_the_system_tells_it() -> None:
         assert own is not None and spare is not None
 
 
-def test_a_file_is_claimed_by_one(tmp_path: Path) -> None:
+def test_only_one_process_locks_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (tmp_path / "file").open("r+b") as one:
         assert platform.try_lock(one.fileno())
@@ -171,7 +171,7 @@ def test_a_request_that_waits_too_long_for_a_model_gets_a_retry_after() -> None:
     asyncio.run(run())
 
 
-def test_nobody_asks_a_model_of_ours_what_it_serves() -> None:
+def test_a_refresh_does_not_query_a_local_model() -> None:
     """That would keep it from falling asleep."""
 
     async def run() -> None:
@@ -184,21 +184,21 @@ def test_nobody_asks_a_model_of_ours_what_it_serves() -> None:
     asyncio.run(run())
 
 
-def test_a_wrong_path_is_told_and_tried_again(tmp_path: Path) -> None:
-    told: list[tuple[str, str]] = []
+def test_a_missing_file_is_reported_and_tried_again(tmp_path: Path) -> None:
+    reports: list[tuple[str, str]] = []
 
     async def run() -> None:
         tried = asyncio.Event()
 
-        def tell(child: ModelProcess) -> None:
-            told.append((child.state, child.message))
-            if len(told) == 4:
+        def on_change(process: ModelProcess) -> None:
+            reports.append((process.state, process.message))
+            if len(reports) == 4:
                 tried.set()
 
-        child = ModelProcess("tiny", tmp_path, tell, ProcessOptions(str(tmp_path / "m.gguf")))
-        child.unload()
-        assert child.state == "loading", "what has not loaded is not unloaded"
-        task = asyncio.create_task(child.run())
+        process = ModelProcess("tiny", tmp_path, on_change, ProcessOptions(str(tmp_path / "m.gguf")))
+        process.unload()
+        assert process.state == "loading", "what has not loaded is not unloaded"
+        task = asyncio.create_task(process.run())
         async with asyncio.timeout(10):
             await tried.wait()
         task.cancel()
@@ -209,12 +209,12 @@ def test_a_wrong_path_is_told_and_tried_again(tmp_path: Path) -> None:
     except NotInstalled as missing:
         pytest.skip(str(missing))
     asyncio.run(run())
-    assert [state for state, _ in told] == ["loading", "failed", "loading", "failed"]
-    assert "m.gguf cannot be read: No such file or directory. Correct `path`" in told[1][1]
+    assert [state for state, _ in reports] == ["loading", "failed", "loading", "failed"]
+    assert "m.gguf cannot be read: No such file or directory. Correct `path`" in reports[1][1]
 
 
-def test_a_process_that_cannot_be_started_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[str] = []
+def test_a_process_that_cannot_be_started_is_restarted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reports: list[str] = []
 
     async def refuse(*_: object, **__: object) -> None:
         raise OSError(11, "Resource temporarily unavailable")
@@ -222,36 +222,34 @@ def test_a_process_that_cannot_be_started_is_tried_again(tmp_path: Path, monkeyp
     async def run() -> None:
         failed = asyncio.Event()
 
-        def tell(child: ModelProcess) -> None:
-            told.append(child.message)
-            if child.state == "failed":
+        def on_change(process: ModelProcess) -> None:
+            reports.append(process.message)
+            if process.state == "failed":
                 failed.set()
 
-        child = ModelProcess("tiny", tmp_path, tell)
-        monkeypatch.setattr(child, "_prepare", dict)
+        process = ModelProcess("tiny", tmp_path, on_change)
+        monkeypatch.setattr(process, "_prepare", dict)
         monkeypatch.setattr(asyncio, "create_subprocess_exec", refuse)
-        task = asyncio.create_task(child.run())
+        task = asyncio.create_task(process.run())
         async with asyncio.timeout(5):
             await failed.wait()
         task.cancel()
         await asyncio.wait([task])
 
     asyncio.run(run())
-    assert "tried again: its process cannot be started ([Errno 11]" in told[-1]
+    assert "restarted: its process cannot be started ([Errno 11]" in reports[-1]
 
 
-def test_why_a_process_ended_is_said_in_words(tmp_path: Path) -> None:
-    child = ModelProcess("tiny", tmp_path, lambda _: None)
+def test_the_reason_of_an_exit_is_reported(tmp_path: Path) -> None:
+    process = ModelProcess("tiny", tmp_path, lambda _: None)
 
     def reason(code: int, *lines: str, loaded: bool = False) -> str:
-        child._said.clear()
-        child._said.extend(lines)
-        return child._reason(code, loaded=loaded)
+        process._stderr_lines.clear()
+        process._stderr_lines.extend(lines)
+        return process._reason(code, loaded=loaded)
 
     found: Any = reason(1, "0.1 E failed to allocate buffer for kv cache", "0.2 E failed to load model")
-    assert found.startswith(
-        "memory does not suffice (failed to allocate buffer for kv cache). Give it a smaller `window`"
-    )
+    assert found.startswith("out of memory (failed to allocate buffer for kv cache). Set a smaller `window`")
     assert "unknown model architecture: 'new'" in reason(1, "0.1 E unknown model architecture: 'new'")
     assert "as it does when memory runs out" in reason(-9)
     assert "its process was killed" in reason(-9, loaded=True)

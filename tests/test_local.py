@@ -21,18 +21,18 @@ from byway.local.discovery import DiscoveredServer
 from byway.local.supervisor import ModelProcess, NotInstalled
 
 
-def test_without_its_packages_it_says_how_to_install_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[tuple[str, str]] = []
+def test_a_missing_package_is_reported_with_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reports: list[tuple[str, str]] = []
     for absent, word in (("xllamacpp", "engine"), (supervisor.PACKAGE, "weights")):
         monkeypatch.setattr(
             "importlib.util.find_spec", lambda name, absent=absent: None if name == absent else _Empty(tmp_path)
         )
-        child = ModelProcess("tiny", tmp_path, lambda child: told.append((child.state, child.message)))
-        asyncio.run(child.run())
-        assert told[-1][0] == "failed"
-        assert word in told[-1][1]
-        assert "make up" in told[-1][1]
-        assert "requirements/local.txt" in told[-1][1]
+        process = ModelProcess("tiny", tmp_path, lambda process: reports.append((process.state, process.message)))
+        asyncio.run(process.run())
+        assert reports[-1][0] == "failed"
+        assert word in reports[-1][1]
+        assert "make up" in reports[-1][1]
+        assert "requirements/local.txt" in reports[-1][1]
 
 
 class _Empty:
@@ -40,11 +40,11 @@ class _Empty:
         self.submodule_search_locations = [str(folder)]
 
 
-def test_weights_that_are_not_the_known_ones_are_refused_and_good_ones_read_once(tmp_path: Path) -> None:
+def test_unknown_weights_are_refused_and_known_ones_are_read_once(tmp_path: Path) -> None:
     file = tmp_path / "weights"
     file.write_bytes(b"weights")
     good = hashlib.sha256(b"weights").hexdigest()
-    with pytest.raises(NotInstalled, match="not the known ones"):
+    with pytest.raises(NotInstalled, match="unknown checksum"):
         supervisor.verify_weights(file, tmp_path)
     assert not (tmp_path / "weights.json").exists()
     supervisor.verify_weights(file, tmp_path, good)
@@ -54,7 +54,7 @@ def test_weights_that_are_not_the_known_ones_are_refused_and_good_ones_read_once
     # Same size and time: only a reading could tell, and there is none.
     supervisor.verify_weights(file, tmp_path, good)
     os.utime(file)
-    with pytest.raises(NotInstalled, match="not the known ones"):
+    with pytest.raises(NotInstalled, match="unknown checksum"):
         supervisor.verify_weights(file, tmp_path, good)
 
 
@@ -147,13 +147,15 @@ def found(**places: str) -> list[DiscoveredServer]:
         ("vllm", VLLM, ("Qwen/Qwen3-8B",), "0.33.0"),
     ],
 )
-def test_a_server_is_known_by_its_own_api(vendor: str, pages: Pages, models: tuple[str, ...], version: str) -> None:
+def test_a_server_is_recognised_by_its_own_api(
+    vendor: str, pages: Pages, models: tuple[str, ...], version: str
+) -> None:
     with server(pages) as url:
         assert found(**{vendor: url}) == [DiscoveredServer(vendor, url, models, version)]
 
 
 @pytest.mark.parametrize("vendor", ["ollama", "lmstudio", "llamacpp", "vllm"])
-def test_another_server_at_its_port_is_not_mistaken_for_it(vendor: str) -> None:
+def test_another_server_at_the_usual_port_is_not_recognised(vendor: str) -> None:
     for pages in (OTHER, {}, *(p for v, p in _ALL.items() if v != vendor)):
         with server(pages) as url:
             assert found(**{vendor: url}) == []
@@ -162,7 +164,7 @@ def test_another_server_at_its_port_is_not_mistaken_for_it(vendor: str) -> None:
 _ALL = {"ollama": OLLAMA, "lmstudio": LMSTUDIO, "llamacpp": LLAMACPP, "vllm": VLLM}
 
 
-def test_all_are_asked_at_once_and_a_slow_one_is_left_out() -> None:
+def test_servers_are_probed_at_the_same_time_and_a_slow_one_is_left_out() -> None:
     with contextlib.ExitStack() as stack:
         places = {vendor: stack.enter_context(server(pages)) for vendor, pages in _ALL.items()}
         places["ollama"] = stack.enter_context(server(OLLAMA, delay=1.0))
@@ -172,7 +174,7 @@ def test_all_are_asked_at_once_and_a_slow_one_is_left_out() -> None:
     assert names == ["lmstudio", "llamacpp", "vllm"]
 
 
-def test_where_nobody_listens_nothing_is_found() -> None:
+def test_nothing_is_discovered_where_no_server_listens() -> None:
     with server({}) as url:
         pass
     assert found(**dict.fromkeys(_ALL, url)) == []

@@ -16,7 +16,7 @@ import pytest
 from byway import platform
 
 
-def test_a_file_is_replaced_whole_and_is_its_owners_alone(tmp_path: Path) -> None:
+def test_a_file_is_replaced_atomically_with_owner_permissions(tmp_path: Path) -> None:
     file = tmp_path / "kept"
     file.write_text("old, and longer than the new one")
     platform.write_private(file, b"new")
@@ -39,7 +39,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
     assert os.listdir(tmp_path) == ["kept"]
 
 
-def test_a_symbolic_link_is_not_written_through(tmp_path: Path) -> None:
+def test_a_symbolic_link_is_not_followed_when_writing(tmp_path: Path) -> None:
     theirs = tmp_path / "theirs"
     theirs.write_text("theirs")
     (tmp_path / "ours").symlink_to(theirs)
@@ -48,7 +48,7 @@ def test_a_symbolic_link_is_not_written_through(tmp_path: Path) -> None:
     assert theirs.read_text() == "theirs"
 
 
-def test_a_private_folder_opens_for_its_owner_only(tmp_path: Path) -> None:
+def test_a_private_folder_has_owner_permissions(tmp_path: Path) -> None:
     made = platform.private_folder(tmp_path / "a" / "b")
     assert stat.S_IMODE(made.stat().st_mode) == 0o700
     shared = tmp_path / "shared"
@@ -58,7 +58,7 @@ def test_a_private_folder_opens_for_its_owner_only(tmp_path: Path) -> None:
     assert stat.S_IMODE(shared.stat().st_mode) == 0o755
 
 
-def test_the_data_folder_is_the_one_that_was_chosen(tmp_path: Path) -> None:
+def test_the_data_folder_is_option_then_variable_then_default(tmp_path: Path) -> None:
     there = {"BYWAY_HOME": str(tmp_path / "home")}
     assert platform.data_folder(str(tmp_path / "given"), there) == tmp_path / "given"
     assert platform.data_folder(None, there) == tmp_path / "home"
@@ -67,7 +67,7 @@ def test_the_data_folder_is_the_one_that_was_chosen(tmp_path: Path) -> None:
     assert platform.config_folder().name == "byway"
 
 
-def test_a_port_is_never_shared_and_its_holder_is_known() -> None:
+def test_a_port_is_never_shared_and_its_owner_is_found() -> None:
     with platform.listen_tcp(socket.AF_INET, "127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
         with pytest.raises(OSError, match="in use"):
@@ -81,7 +81,7 @@ def test_a_port_is_never_shared_and_its_holder_is_known() -> None:
     assert platform.port_owner(port) is None
 
 
-def test_a_port_can_be_taken_again_at_once() -> None:
+def test_a_port_can_be_reused_immediately() -> None:
     with platform.listen_tcp(socket.AF_INET, "127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
         with socket.create_connection(("127.0.0.1", port)):
@@ -98,7 +98,7 @@ def unix(tmp_path: Path) -> str:
     return str(tmp_path / "s")
 
 
-def test_a_unix_socket_has_its_permissions_from_the_first_moment(unix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_unix_socket_has_its_permissions_from_the_start(unix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     before = []
 
     def chmod(path: str, mode: int) -> None:
@@ -115,7 +115,7 @@ def test_a_unix_socket_has_its_permissions_from_the_first_moment(unix: str, monk
     assert now == umask
 
 
-def test_a_unix_socket_that_nobody_listens_at_is_replaced_and_nothing_else(unix: str) -> None:
+def test_only_an_unused_unix_socket_is_replaced(unix: str) -> None:
     first = platform.listen_unix(unix, 0o600)
     with pytest.raises(FileExistsError, match="another process listens"):
         platform.listen_unix(unix, 0o600)
@@ -128,13 +128,13 @@ def test_a_unix_socket_that_nobody_listens_at_is_replaced_and_nothing_else(unix:
     assert Path(unix).read_text() == "a file of somebody"
 
 
-def test_a_child_gets_no_secrets() -> None:
+def test_the_environment_of_a_child_process_has_no_secrets() -> None:
     given = {"PATH": "/bin", "HOME": "/home/x", "OPENAI_API_KEY": "k", "PYTHONPATH": "src", "BYWAY_KEY": "k"}
     assert platform.safe_environment(given) == {"PATH": "/bin", "HOME": "/home/x", "PYTHONPATH": "src"}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="only on systems with these signals")
-def test_a_stop_is_told_in_the_loop() -> None:
+def test_a_stop_signal_is_delivered_in_the_loop() -> None:
     async def run() -> list[int]:
         told: list[int] = []
         stopped = asyncio.Event()
@@ -159,7 +159,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_only_a_terminal_that_wants_it_gets_colour() -> None:
+def test_only_a_terminal_without_no_color_gets_colour() -> None:
     assert platform.supports_colour(Terminal(), {"TERM": "xterm"})
     assert not platform.supports_colour(Terminal(), {"TERM": "xterm", "NO_COLOR": "1"})
     assert platform.supports_colour(Terminal(), {"TERM": "xterm", "NO_COLOR": ""})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -28,11 +27,11 @@ class Server(Scripted):
         super().__init__(**options)
         self.pages = pages
 
-    def answer(self, asked: Asked) -> Reply:
-        page = self.pages.get(asked.path.partition("?")[0])
+    def answer(self, call: Asked) -> Reply:
+        page = self.pages.get(call.path.partition("?")[0])
         if page is None:
-            return super().answer(asked)
-        self.others.append(asked)
+            return super().answer(call)
+        self.others.append(call)
         return said(page, {"error": {"message": "no"}}) if isinstance(page, int) else said(200, page)
 
     def asked(self, path: str) -> list[Asked]:
@@ -55,8 +54,8 @@ def live_with(server: Scripted, act: Callable[[Runtime, Backend], Coroutine[Any,
 
 
 def request(text: str = "hi", **fields: Any) -> messages.Request:
-    asked = {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": text}], **fields}
-    return messages.parse(json.dumps(asked).encode(), {}, "msg_1")
+    call = {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": text}], **fields}
+    return messages.parse(json.dumps(call).encode(), {}, "msg_1")
 
 
 SHOW = {"capabilities": ["completion", "tools", "vision"], "model_info": {"qwen3.context_length": 262144}}
@@ -155,25 +154,25 @@ WINDOWS: dict[str, tuple[str, dict[str, Any], ModelFacts]] = {
 
 
 @pytest.mark.parametrize("named", [False, True], ids=["listed", "named in the config"])
-@pytest.mark.parametrize("sentence", WINDOWS)
-def test_the_window_is_the_backend_s_own_word(sentence: str, named: bool) -> None:
-    vendor, pages, facts = WINDOWS[sentence]
+@pytest.mark.parametrize("title", WINDOWS)
+def test_the_window_that_the_backend_reports_is_used(title: str, named: bool) -> None:
+    vendor, pages, facts = WINDOWS[title]
 
-    async def act(runtime: Runtime, live: Backend) -> None:
+    async def act(runtime: Runtime, backend: Backend) -> None:
         await runtime.refresh()
-        assert live.state == "ready"
-        assert live.registry.get("local") == facts
+        assert backend.state == "ready"
+        assert backend.registry.get("local") == facts
 
     with Server(pages) as server:
         live_with(server, act, type=vendor, **({"models": ["local"]} if named else {}))
 
 
-def test_the_config_s_word_stands_above_the_backend_s() -> None:
-    async def act(runtime: Runtime, live: Backend) -> None:
+def test_a_window_of_the_config_wins_over_the_backend() -> None:
+    async def act(runtime: Runtime, backend: Backend) -> None:
         await runtime.refresh()
-        assert live.registry.get("local") == ModelFacts(32768, False, source="config")
-        live.learn_from(Problem("prompt_too_long", "", facts={"tokens": 9000, "window": 8192}), "local", Attempt())
-        assert live.registry.target("local").window == 32768
+        assert backend.registry.get("local") == ModelFacts(32768, False, source="config")
+        backend.learn_from(Problem("prompt_too_long", "", facts={"tokens": 9000, "window": 8192}), "local", Attempt())
+        assert backend.registry.target("local").window == 32768
 
     props = {"default_generation_settings": {"n_ctx": 8192}, "chat_template_caps": {"supports_tools": False}}
     with Server({"/props": props}) as server:
@@ -183,53 +182,53 @@ def test_the_config_s_word_stands_above_the_backend_s() -> None:
 @pytest.mark.parametrize(
     "page", [404, 500, [], "text", {"data": 1}, {"models": [{"model": "local", "context_length": "x"}]}]
 )
-def test_a_page_that_says_nothing_harms_nothing(page: Any) -> None:
-    async def act(runtime: Runtime, live: Backend) -> None:
+def test_an_invalid_description_changes_nothing(page: Any) -> None:
+    async def act(runtime: Runtime, backend: Backend) -> None:
         await runtime.refresh()
-        assert live.state == "ready"
-        assert live.registry.target("local").window is None
+        assert backend.state == "ready"
+        assert backend.registry.target("local").window is None
 
     pages = {"/api/ps": page, "/api/show": page, "/v1/models": {"data": [LISTED]}}
     with Server(pages) as server:
         live_with(server, act, type="ollama")
 
 
-def test_a_window_is_learned_from_an_overflow_and_only_made_smaller() -> None:
-    async def act(runtime: Runtime, live: Backend) -> None:
+def test_a_window_is_learned_from_an_overflow_and_only_gets_smaller() -> None:
+    async def act(runtime: Runtime, backend: Backend) -> None:
         for said_window, known in ((16384, 16384), (8192, 8192), (32768, 8192)):
             problem = Problem("prompt_too_long", "", facts={"tokens": 99999, "window": said_window})
-            assert not live.learn_from(problem, "local", Attempt())
-            assert live.registry.get("local") == ModelFacts(known, source="learned")
+            assert not backend.learn_from(problem, "local", Attempt())
+            assert backend.registry.get("local") == ModelFacts(known, source="learned")
 
     with Scripted() as server:
         live_with(server, act, type="generic", models=["local"])
 
 
-def test_a_backend_that_says_too_much_is_not_believed_again() -> None:
-    async def act(runtime: Runtime, live: Backend) -> None:
+def test_a_smaller_learned_window_wins_over_the_backends_list() -> None:
+    async def act(runtime: Runtime, backend: Backend) -> None:
         await runtime.refresh()
-        live.learn_from(Problem("prompt_too_long", "", facts={"tokens": 99999, "window": 8192}), "local", Attempt())
+        backend.learn_from(Problem("prompt_too_long", "", facts={"tokens": 99999, "window": 8192}), "local", Attempt())
         await runtime.refresh()
-        assert live.registry.get("local") == ModelFacts(8192, source="learned")
+        assert backend.registry.get("local") == ModelFacts(8192, source="learned")
         server.pages["/v1/models"] = {"data": [{**LISTED, "max_model_len": 4096}]}
         await runtime.refresh()
-        assert live.registry.get("local") == ModelFacts(4096, source="backend")
+        assert backend.registry.get("local") == ModelFacts(4096, source="backend")
 
     with Server({"/v1/models": {"data": [{**LISTED, "max_model_len": 200000}]}}) as server:
         live_with(server, act, type="vllm")
 
 
 @pytest.mark.parametrize("page", [404, 401, "a web page"])
-def test_models_that_the_config_names_need_no_list(page: Any) -> None:
-    async def act(runtime: Runtime, live: Backend) -> None:
+def test_models_of_the_config_need_no_list(page: Any) -> None:
+    async def act(runtime: Runtime, backend: Backend) -> None:
         await runtime.refresh()
-        assert live.state == "ready" and live.models == ("local",)
+        assert backend.state == "ready" and backend.models == ("local",)
 
     with Server({"/v1/models": page}) as server:
         live_with(server, act, type="generic", models=["local"])
 
 
-def test_a_dead_backend_is_not_called_ready_for_the_models_that_the_config_names() -> None:
+def test_an_unreachable_backend_is_failed_although_the_config_names_its_models() -> None:
     async def act() -> None:
         backend = {"name": "box", "type": "generic", "url": "http://127.0.0.1:1", "models": ["local"]}
         runtime = Runtime(settings.load(json.dumps({"backends": [backend]}), {}))
@@ -241,7 +240,7 @@ def test_a_dead_backend_is_not_called_ready_for_the_models_that_the_config_names
     asyncio.run(act())
 
 
-def test_a_client_does_not_wait_for_a_backend_that_lists_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_does_not_wait_for_a_slow_list_of_models(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("byway.runtime._CLIENT_WAITS", 0.1)
     monkeypatch.setattr("byway.backend._LIST_TIMEOUT", 0.5)
 
@@ -252,14 +251,14 @@ def test_a_client_does_not_wait_for_a_backend_that_lists_nothing(monkeypatch: py
     async def act() -> None:
         server = await asyncio.start_server(hang, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        backend = {"name": "box", "type": "generic", "url": f"http://127.0.0.1:{port}"}
-        runtime = Runtime(settings.load(json.dumps({"backends": [backend]}), {}))
+        text = {"backends": [{"name": "box", "type": "generic", "url": f"http://127.0.0.1:{port}"}]}
+        runtime = Runtime(settings.load(json.dumps(text), {}))
         async with asyncio.timeout(0.4):
             await runtime.refresh(0.01)
         await runtime.refresh()
         await asyncio.gather(*runtime._tasks)
-        live = runtime.backends["box"]
-        assert live.state == "failed" and "did not list its models" in live.message
+        backend = runtime.backends["box"]
+        assert backend.state == "failed" and "did not list its models" in backend.message
         await runtime.close()
         server.close()
         await asyncio.sleep(0.05)
@@ -267,10 +266,10 @@ def test_a_client_does_not_wait_for_a_backend_that_lists_nothing(monkeypatch: py
     asyncio.run(act())
 
 
-def test_a_list_is_asked_for_once_each_page_once_and_20_models_at_most() -> None:
-    async def act(runtime: Runtime, live: Backend) -> None:
+def test_a_refresh_fetches_each_page_once_for_at_most_20_models() -> None:
+    async def act(runtime: Runtime, backend: Backend) -> None:
         await runtime.refresh()
-        assert live.models is not None and len(live.models) == 50
+        assert backend.models is not None and len(backend.models) == 50
         assert len(server.asked("/api/ps")) == 1
         assert len(server.asked("/api/show")) == 20
 
@@ -279,14 +278,14 @@ def test_a_list_is_asked_for_once_each_page_once_and_20_models_at_most() -> None
         live_with(server, act, type="ollama")
 
 
-def test_a_model_beyond_those_is_asked_about_when_it_is_first_led_to() -> None:
-    async def act(runtime: Runtime, live: Backend) -> None:
+def test_a_model_beyond_those_is_described_when_it_is_first_used() -> None:
+    async def act(runtime: Runtime, backend: Backend) -> None:
         await runtime.refresh()
-        assert live.registry.target("m49").tools is None
+        assert backend.registry.target("m49").tools is None
         for _ in range(3):
             await runtime.route("m49")
         await asyncio.gather(*runtime._tasks)
-        assert live.registry.target("m49").tools is True
+        assert backend.registry.target("m49").tools is True
         assert [one.json["model"] for one in server.asked("/api/show")].count("m49") == 1
 
     names = [f"m{number}" for number in range(50)]
@@ -294,17 +293,17 @@ def test_a_model_beyond_those_is_asked_about_when_it_is_first_led_to() -> None:
         live_with(server, act, type="ollama")
 
 
-def test_what_is_known_of_a_used_model_is_kept_fresh() -> None:
-    async def act(runtime: Runtime, live: Backend) -> None:
+def test_a_used_model_is_described_again_by_each_refresh() -> None:
+    async def act(runtime: Runtime, backend: Backend) -> None:
         await runtime.refresh()
-        assert live.registry.target("local").window is None
+        assert backend.registry.target("local").window is None
         await runtime.route("local")
         server.pages["/api/ps"] = {"models": [{"model": "local:latest", "context_length": 4096}]}
         await runtime.refresh()
-        assert live.registry.target("local").window == 4096
+        assert backend.registry.target("local").window == 4096
         server.pages["/api/ps"] = {"models": []}
         await runtime.refresh()
-        assert live.registry.target("local").window == 4096, "it was unloaded, and will be loaded as before"
+        assert backend.registry.target("local").window == 4096, "it was unloaded, and will be loaded as before"
 
     with Server({"/api/ps": {"models": []}, "/api/show": SHOW}) as server:
         live_with(server, act, type="ollama")
@@ -319,15 +318,15 @@ COUNTERS = {
 
 
 @pytest.mark.parametrize("vendor", ["llamacpp", "vllm"])
-def test_a_backend_counts_the_very_prompt_that_would_be_sent(vendor: str) -> None:
+def test_a_backend_counts_the_prompt_as_it_would_be_sent(vendor: str) -> None:
     path, page = COUNTERS[vendor]
 
-    async def act(runtime: Runtime, live: Backend) -> None:
-        asked = request("Read it.", system="Be brief.", tools=TOOLS, stop_sequences=["x"], metadata={"user_id": "u"})
-        target = live.registry.target("local")
-        assert await live.count_tokens(asked, target) == (1234, True)
+    async def act(runtime: Runtime, backend: Backend) -> None:
+        call = request("Read it.", system="Be brief.", tools=TOOLS, stop_sequences=["x"], metadata={"user_id": "u"})
+        target = backend.registry.target("local")
+        assert await backend.count_tokens(call, target) == (1234, True)
         counted = server.asked(path)[0].json
-        sent = json.loads(live.protocol.request(asked, target).body)
+        sent = json.loads(backend.protocol.request(call, target).body)
         assert counted == {name: sent[name] for name in ("model", "tools", "messages", "chat_template_kwargs")}
 
     with Server({path: page}) as server:
@@ -335,12 +334,12 @@ def test_a_backend_counts_the_very_prompt_that_would_be_sent(vendor: str) -> Non
 
 
 @pytest.mark.parametrize("page", [404, 405, 501])
-def test_a_backend_that_has_no_such_page_is_asked_once(page: int) -> None:
+def test_a_backend_without_a_counting_page_is_queried_once(page: int) -> None:
     path, _ = COUNTERS["llamacpp"]
 
-    async def act(runtime: Runtime, live: Backend) -> None:
+    async def act(runtime: Runtime, backend: Backend) -> None:
         for _ in range(5):
-            tokens, counted = await live.count_tokens(request("word " * 100), live.registry.target("local"))
+            tokens, counted = await backend.count_tokens(request("word " * 100), backend.registry.target("local"))
             assert not counted and 90 < tokens < 180
         assert len(server.asked(path)) == 1
 
@@ -350,20 +349,20 @@ def test_a_backend_that_has_no_such_page_is_asked_once(page: int) -> None:
 
 @pytest.mark.parametrize("page", [500, 503, 401, "what", {"tokens": [1]}, {"input_tokens": -1}])
 @pytest.mark.parametrize("vendor", ["llamacpp", "anthropic"])
-def test_a_backend_that_cannot_count_now_gets_an_estimate(vendor: str, page: Any) -> None:
+def test_a_failed_count_gives_an_estimate(vendor: str, page: Any) -> None:
     path, _ = COUNTERS[vendor]
 
-    async def act(runtime: Runtime, live: Backend) -> None:
-        tokens, counted = await live.count_tokens(request("word " * 100), live.registry.target("local"))
+    async def act(runtime: Runtime, backend: Backend) -> None:
+        tokens, counted = await backend.count_tokens(request("word " * 100), backend.registry.target("local"))
         assert not counted and 90 < tokens < 180
 
     with Server({path: page}) as server:
         live_with(server, act, type=vendor, models=["local"])
 
 
-def test_a_count_of_a_backend_that_is_down_is_an_estimate() -> None:
-    async def act(runtime: Runtime, live: Backend) -> None:
-        tokens, counted = await live.count_tokens(request("word " * 100), live.registry.target("local"))
+def test_an_unreachable_backend_gives_an_estimate() -> None:
+    async def act(runtime: Runtime, backend: Backend) -> None:
+        tokens, counted = await backend.count_tokens(request("word " * 100), backend.registry.target("local"))
         assert not counted and 90 < tokens < 180
 
     with Scripted() as server:
@@ -371,64 +370,74 @@ def test_a_count_of_a_backend_that_is_down_is_an_estimate() -> None:
     live_with(server, act, type="llamacpp", models=["local"])
 
 
-def test_what_would_be_refused_is_not_counted() -> None:
-    async def act(runtime: Runtime, live: Backend) -> None:
+def test_a_count_of_an_invalid_request_is_an_error() -> None:
+    async def act(runtime: Runtime, backend: Backend) -> None:
         with pytest.raises(Problem, match="thinking"):
-            await live.count_tokens(request(), live.registry.target("local"))
+            await backend.count_tokens(request(), backend.registry.target("local"))
 
     with Server({"/v1/messages/count_tokens": 400}) as server:
-        server.answer = lambda asked: said(  # type: ignore[method-assign]
+        server.answer = lambda call: said(  # type: ignore[method-assign]
             400, {"type": "error", "error": {"type": "invalid_request_error", "message": "thinking: no"}}
         )
         live_with(server, act, type="anthropic", models=["local"])
 
 
-def test_a_prompt_that_is_too_long_is_counted_all_the_same() -> None:
-    async def act(runtime: Runtime, live: Backend) -> None:
-        assert await live.count_tokens(request(), live.registry.target("local")) == (23016, True)
+def test_a_prompt_over_the_window_is_counted() -> None:
+    async def act(runtime: Runtime, backend: Backend) -> None:
+        assert await backend.count_tokens(request(), backend.registry.target("local")) == (23016, True)
 
     with Server({}) as server:
-        server.answer = lambda asked: llamacpp_overflow(23016, 8192)  # type: ignore[method-assign]
+        server.answer = lambda call: llamacpp_overflow(23016, 8192)  # type: ignore[method-assign]
         live_with(server, act, type="llamacpp", models=["local"])
 
 
-@pytest.mark.parametrize("vendor", ["generic", "llamacpp"])
-def test_26_counts_at_once_take_300_ms(vendor: str) -> None:
-    """Claude Code's /context asks so many (measured, 2.1.329)."""
-    many = [{**tool, "name": f"{tool['name']}{at}"} for at in range(20) for tool in TOOLS]
-    asked = request("Some text to count, with a few words more. " * 50, tools=many)
+def test_26_counts_run_at_the_same_time() -> None:
+    """Claude Code's /context sends so many (measured, 2.1.329). The server answers none before all have arrived."""
 
-    async def act(runtime: Runtime, live: Backend) -> None:
-        took: list[float] = []
-        # The machine may be busy with something else for a moment.
-        while len(took) < 5 and min(took, default=1) > 0.3:
-            began = time.monotonic()
-            await asyncio.gather(*(live.count_tokens(asked, live.registry.target("local")) for _ in range(26)))
-            took.append(time.monotonic() - began)
-        assert min(took) < 0.3, took
+    async def main() -> None:
+        arrived, complete = 0, asyncio.Event()
 
-    path, page = COUNTERS["llamacpp"]
-    with Server({path: page}) as server:
-        live_with(server, act, type=vendor, models=["local"])
+        async def count(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal arrived
+            await reader.readuntil(b"\r\n\r\n")
+            arrived += 1
+            if arrived == 26:
+                complete.set()
+            await complete.wait()
+            body = b'{"input_tokens": 1234}'
+            writer.write(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+            writer.close()
+
+        server = await asyncio.start_server(count, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        backend = {"name": "box", "type": "llamacpp", "url": url, "models": ["local"]}
+        box = Runtime(settings.load(json.dumps({"backends": [backend]}), {})).backends["box"]
+        target = box.registry.target("local")
+        counts = await asyncio.gather(*(box.count_tokens(request("Some text."), target) for _ in range(26)))
+        assert counts == [(1234, True)] * 26
+        await box.close()
+        server.close()
+
+    asyncio.run(main())
 
 
-def test_a_prompt_that_surely_does_not_fit_is_refused_without_asking() -> None:
-    async def act(runtime: Runtime, live: Backend) -> None:
-        target = live.registry.target("local")
-        long = live.protocol.request(request("word " * 3000), target).body
-        problem = live.too_long(target, long)
+def test_a_prompt_far_over_the_window_is_refused_without_a_call() -> None:
+    async def act(runtime: Runtime, backend: Backend) -> None:
+        target = backend.registry.target("local")
+        long = backend.protocol.request(request("word " * 3000), target).body
+        problem = backend.too_long(target, long)
         assert problem is not None and problem.message.startswith("prompt is too long: ")
         assert problem.message.endswith(" tokens > 2000 maximum")
-        assert live.too_long(target, live.protocol.request(request("word " * 2000), target).body) is None
-        assert live.too_long(target, live.protocol.request(request(), target).body) is None
+        assert backend.too_long(target, backend.protocol.request(request("word " * 2000), target).body) is None
+        assert backend.too_long(target, backend.protocol.request(request(), target).body) is None
 
     with Scripted() as server:
         live_with(server, act, type="generic", models=[{"id": "local", "window": 2000}])
 
 
-def test_anthropic_says_itself_what_is_too_long() -> None:
-    async def act(runtime: Runtime, live: Backend) -> None:
-        assert live.too_long(live.registry.target("local"), request("word " * 9000).body) is None
+def test_anthropic_itself_refuses_long_prompts() -> None:
+    async def act(runtime: Runtime, backend: Backend) -> None:
+        assert backend.too_long(backend.registry.target("local"), request("word " * 9000).body) is None
 
     with Scripted() as server:
         live_with(server, act, type="anthropic", models=[{"id": "local", "window": 2000}])

@@ -204,7 +204,7 @@ TO_END = HEAD + b"connection: close\r\n\r\nhello"
 # --- the request -------------------------------------------------------------------------------------------------------
 
 
-def test_the_request_is_these_bytes_and_no_others(run: Run) -> None:
+def test_a_request_has_exactly_these_bytes(run: Run) -> None:
     async def body() -> None:
         async with serving(keep) as server, upstream(f"http://localhost:{server.port}/base/") as up:
             assert await fetch(up, Call("POST", "/v1/x", (("x-one", "1"), ("X-Two", "zw\xf6lf")), b"hi")) == b"ok"
@@ -225,7 +225,7 @@ def test_the_request_is_these_bytes_and_no_others(run: Run) -> None:
     run(body)
 
 
-def test_a_call_may_name_host_and_agent_but_never_the_framing(run: Run) -> None:
+def test_a_call_may_set_host_and_user_agent_but_not_the_framing(run: Run) -> None:
     headers = (
         ("Host", "model.example"), ("User-Agent", "mine"), ("Content-Length", "999"), ("Transfer-Encoding", "chunked"),
         ("Connection", "close"), ("Accept-Encoding", "br"), ("Expect", "100-continue"),
@@ -259,7 +259,7 @@ def test_a_call_may_name_host_and_agent_but_never_the_framing(run: Run) -> None:
         Call("GET /canary", "/", ()),
     ],
 )
-def test_nothing_can_come_in_through_a_header_or_path(call: Call) -> None:
+def test_a_header_or_path_cannot_inject_a_request(call: Call) -> None:
     async def body() -> None:
         async with serving(keep) as server, upstream(server.port) as up:
             await problem(up, "invalid_request", call=call)
@@ -268,7 +268,7 @@ def test_nothing_can_come_in_through_a_header_or_path(call: Call) -> None:
     asyncio.run(body())
 
 
-def test_many_kinds_of_head_are_not_remembered_for_ever() -> None:
+def test_the_number_of_remembered_heads_is_bounded() -> None:
     async def body() -> None:
         async with serving(keep) as server, upstream(server.port) as up:
             for count in range(150):
@@ -305,7 +305,7 @@ def test_a_url_is_parsed_once_and_shown_without_its_path(url: str, authority: st
         "http://h\n.evil", "http://h/?q=1", "http://h/#f", "http://[::1", "http://h.ex\u00e4mple",
     ],
 )  # fmt: skip
-def test_an_odd_url_is_refused(url: str) -> None:
+def test_an_invalid_url_is_refused(url: str) -> None:
     with pytest.raises(Problem) as caught:
         Upstream(url, timeouts=QUICK)
     assert caught.value.kind == "internal"
@@ -315,7 +315,7 @@ def test_an_odd_url_is_refused(url: str) -> None:
 # --- the pool ----------------------------------------------------------------------------------------------------------
 
 
-def test_connections_are_used_again_the_last_one_first(run: Run) -> None:
+def test_the_connection_used_last_is_reused_first(run: Run) -> None:
     async def numbered(server: Server, reader: Reader, writer: Writer, count: int) -> None:
         while True:
             await server.take(reader)
@@ -360,7 +360,7 @@ def test_the_pool_is_bounded_and_drops_the_oldest(run: Run) -> None:
         HEAD + b"keep-alive: timeout=0\r\ncontent-length: 2\r\n\r\nok",
     ],
 )
-def test_a_connection_that_cannot_be_trusted_is_not_used_again(run: Run, raw: bytes) -> None:
+def test_a_connection_with_unexpected_bytes_is_not_reused(run: Run, raw: bytes) -> None:
     async def once(server: Server, reader: Reader, writer: Writer, _: int) -> None:
         await server.take(reader)
         writer.write(raw)
@@ -378,7 +378,7 @@ def test_a_connection_that_cannot_be_trusted_is_not_used_again(run: Run, raw: by
     run(body)
 
 
-def test_a_server_that_speaks_out_of_turn_loses_its_connection(run: Run) -> None:
+def test_a_connection_that_sends_without_a_request_is_closed(run: Run) -> None:
     async def chatty(server: Server, reader: Reader, writer: Writer, count: int) -> None:
         await server.take(reader)
         writer.write(OK)
@@ -397,7 +397,7 @@ def test_a_server_that_speaks_out_of_turn_loses_its_connection(run: Run) -> None
     run(body)
 
 
-def test_an_idle_connection_is_let_go_in_time(run: Run) -> None:
+def test_an_idle_connection_is_closed_after_its_time(run: Run) -> None:
     async def short(server: Server, reader: Reader, writer: Writer, _: int) -> None:
         await server.take(reader)
         writer.write(HEAD + b"keep-alive: timeout=1, max=5\r\ncontent-length: 2\r\n\r\nok")
@@ -427,7 +427,7 @@ def test_a_connection_that_the_server_closed_leaves_the_pool(run: Run) -> None:
     run(body)
 
 
-def test_a_stale_connection_is_tried_once_more_on_a_fresh_one(run: Run) -> None:
+def test_a_stale_connection_is_replaced_once(run: Run) -> None:
     async def stale(server: Server, reader: Reader, writer: Writer, count: int) -> None:
         await server.take(reader)
         writer.write(OK)
@@ -449,7 +449,7 @@ def test_a_stale_connection_is_tried_once_more_on_a_fresh_one(run: Run) -> None:
     run(body)
 
 
-def test_a_fresh_connection_that_dies_without_an_answer_is_not_tried_again(run: Run) -> None:
+def test_a_new_connection_that_closes_without_an_answer_is_not_retried(run: Run) -> None:
     async def body() -> None:
         async with serving(b"") as server, upstream(server.port) as up:
             await problem(up, "unreachable", f"127.0.0.1:{server.port}", "without an answer")
@@ -458,7 +458,7 @@ def test_a_fresh_connection_that_dies_without_an_answer_is_not_tried_again(run: 
     run(body)
 
 
-def test_an_answer_that_has_begun_is_never_asked_for_again(run: Run) -> None:
+def test_an_answer_that_has_started_is_never_retried(run: Run) -> None:
     async def half(server: Server, reader: Reader, writer: Writer, _: int) -> None:
         await server.take(reader)
         writer.write(OK)
@@ -490,7 +490,7 @@ def test_an_early_answer_to_a_request_still_being_sent_closes_the_connection(run
     run(body)
 
 
-def test_closing_keeps_the_answers_that_run(run: Run) -> None:
+def test_closing_keeps_running_answers(run: Run) -> None:
     async def slow(server: Server, reader: Reader, writer: Writer, _: int) -> None:
         await server.take(reader)
         writer.write(LENGTH[:-2])
@@ -510,7 +510,7 @@ def test_closing_keeps_the_answers_that_run(run: Run) -> None:
     run(body)
 
 
-def test_a_hundred_at_once(run: Run) -> None:
+def test_a_hundred_calls_at_once(run: Run) -> None:
     async def echo(server: Server, reader: Reader, writer: Writer, _: int) -> None:
         while True:
             await server.take(reader)
@@ -554,7 +554,7 @@ def test_a_hundred_at_once(run: Run) -> None:
         (LENGTH.replace(b"content-type", b"\r\ncontent-type").replace(b"\r\n\r\ncon", b"\r\ncon"), 200, b"hello"),
     ],
 )
-def test_an_answer_is_read_whole_however_it_is_cut(raw: bytes, status: int, expected: bytes, run: Run) -> None:
+def test_an_answer_in_any_pieces_is_read_whole(raw: bytes, status: int, expected: bytes, run: Run) -> None:
     async def body() -> None:
         async def pieces(server: Server, reader: Reader, writer: Writer, _: int) -> None:
             await server.take(reader)
@@ -574,7 +574,7 @@ def test_an_answer_is_read_whole_however_it_is_cut(raw: bytes, status: int, expe
 
 
 @pytest.mark.parametrize("raw", [LENGTH, CHUNKED, b"HTTP/1.1 100 Continue\r\n\r\n" + LENGTH])
-def test_an_answer_cut_anywhere_is_a_problem(raw: bytes, run: Run) -> None:
+def test_an_answer_cut_off_anywhere_is_a_problem(raw: bytes, run: Run) -> None:
     async def cut(server: Server, reader: Reader, writer: Writer, count: int) -> None:
         await server.take(reader)
         writer.write(raw[: count - 1])
@@ -589,7 +589,7 @@ def test_an_answer_cut_anywhere_is_a_problem(raw: bytes, run: Run) -> None:
 
 
 @pytest.mark.parametrize("raw", [LENGTH[:-2], CHUNKED[:-5], TO_END[:-1]])
-def test_a_reset_in_the_middle_is_a_problem_after_what_came(raw: bytes, run: Run) -> None:
+def test_a_reset_is_a_problem_after_the_received_bytes(raw: bytes, run: Run) -> None:
     async def reset(server: Server, reader: Reader, writer: Writer, _: int) -> None:
         await server.take(reader)
         writer.write(raw)
@@ -658,7 +658,7 @@ def test_bad_framing_is_a_problem(raw: bytes, run: Run) -> None:
     run(body)
 
 
-def test_the_second_of_two_answers_cannot_change_the_first(run: Run) -> None:
+def test_a_second_answer_cannot_change_the_first(run: Run) -> None:
     async def body() -> None:
         raw = OK + b"HTTP/1.1 500 No\r\ncontent-length: 4\r\nx: y\r\n\r\nevil"
         async with serving(raw) as server, upstream(server.port) as up:
@@ -680,7 +680,7 @@ def test_headers_are_lower_case_and_joined(run: Run) -> None:
     run(body)
 
 
-def test_head_has_no_body_whatever_it_says(run: Run) -> None:
+def test_an_answer_to_head_has_no_body(run: Run) -> None:
     async def body() -> None:
         async def twice(server: Server, reader: Reader, writer: Writer, _: int) -> None:
             while True:
@@ -700,7 +700,7 @@ def test_head_has_no_body_whatever_it_says(run: Run) -> None:
 
 
 @pytest.mark.parametrize("secure", [False, True])
-def test_a_thousand_chunks_arrive_one_by_one(run: Run, secure: bool, authority: Authority) -> None:
+def test_a_thousand_chunks_are_read_as_they_arrive(run: Run, secure: bool, authority: Authority) -> None:
     async def body() -> None:
         seen: asyncio.Queue[bytes] = asyncio.Queue()
 
@@ -731,7 +731,7 @@ def test_a_thousand_chunks_arrive_one_by_one(run: Run, secure: bool, authority: 
     run(body)
 
 
-def test_what_has_arrived_is_read_together(run: Run) -> None:
+def test_all_received_bytes_are_read_together(run: Run) -> None:
     async def body() -> None:
         async with serving(CHUNKED) as server, upstream(server.port) as up:
             answer = await up.open(ASK)
@@ -753,7 +753,7 @@ def test_a_line_of_five_megabytes(run: Run) -> None:
     run(body)
 
 
-def test_a_slow_reader_holds_little_and_is_not_taken_for_a_slow_backend(run: Run) -> None:
+def test_a_slow_reader_buffers_little_and_does_not_cause_a_timeout(run: Run) -> None:
     async def body() -> None:
         piece, count = b"x" * 65536, 320
         written = 0
@@ -791,7 +791,7 @@ def test_a_slow_reader_holds_little_and_is_not_taken_for_a_slow_backend(run: Run
 
 
 @pytest.mark.parametrize("raw", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 100 Continue\r\n\r\n", TO_END[:-5]])
-def test_a_backend_that_does_not_begin(run: Run, raw: bytes) -> None:
+def test_a_backend_that_sends_no_first_byte_times_out(run: Run, raw: bytes) -> None:
     async def body() -> None:
         async def dumb(server: Server, reader: Reader, writer: Writer, count: int) -> None:
             writer.write(raw)
@@ -808,7 +808,7 @@ def test_a_backend_that_does_not_begin(run: Run, raw: bytes) -> None:
     run(body)
 
 
-def test_a_backend_that_goes_silent(run: Run) -> None:
+def test_a_backend_that_stops_sending_times_out(run: Run) -> None:
     async def body() -> None:
         async def silent(server: Server, reader: Reader, writer: Writer, count: int) -> None:
             writer.write(CHUNKED[:-8])
@@ -830,7 +830,7 @@ def test_a_backend_that_goes_silent(run: Run) -> None:
     run(body)
 
 
-def test_a_slow_but_steady_stream_is_left_alone(run: Run) -> None:
+def test_a_slow_but_steady_stream_does_not_time_out(run: Run) -> None:
     async def body() -> None:
         async def steady(server: Server, reader: Reader, writer: Writer, _: int) -> None:
             await server.take(reader)
@@ -847,7 +847,7 @@ def test_a_slow_but_steady_stream_is_left_alone(run: Run) -> None:
     run(body)
 
 
-def test_a_connection_that_is_never_made(run: Run, authority: Authority) -> None:
+def test_a_connection_that_is_not_accepted_times_out(run: Run, authority: Authority) -> None:
     """Here TLS hangs; the limit is one for looking up, connecting, tunnelling and TLS."""
 
     async def body() -> None:
@@ -878,7 +878,7 @@ async def left(server: Server) -> None:
     await asyncio.wait_for(server.gone.wait(), 0.25)
 
 
-def test_cancelled_before_the_head(run: Run) -> None:
+def test_a_call_cancelled_before_the_head_closes_its_connection(run: Run) -> None:
     async def body() -> None:
         async with serving(until_gone) as server, upstream(server.port) as up:
             task = asyncio.create_task(up.open(ASK))
@@ -892,7 +892,7 @@ def test_cancelled_before_the_head(run: Run) -> None:
     run(body)
 
 
-def test_cancelled_while_connecting(run: Run, authority: Authority) -> None:
+def test_a_call_cancelled_while_connecting_closes_its_connection(run: Run, authority: Authority) -> None:
     async def body() -> None:
         async def mute(server: Server, reader: Reader, writer: Writer, _: int) -> None:
             await reader.read(9999)
@@ -917,7 +917,9 @@ def test_cancelled_while_connecting(run: Run, authority: Authority) -> None:
 
 @pytest.mark.parametrize("secure", [False, True])
 @pytest.mark.parametrize("reading", [False, True])
-def test_closed_in_the_middle(run: Run, reading: bool, secure: bool, authority: Authority) -> None:
+def test_an_answer_closed_early_closes_its_connection(
+    run: Run, reading: bool, secure: bool, authority: Authority
+) -> None:
     async def body() -> None:
         async def endless(server: Server, reader: Reader, writer: Writer, count: int) -> None:
             writer.write(CHUNKED[:-8])
@@ -948,7 +950,7 @@ def test_closed_in_the_middle(run: Run, reading: bool, secure: bool, authority: 
     run(body)
 
 
-def test_closing_wakes_a_read_in_another_task(run: Run) -> None:
+def test_closing_an_answer_wakes_a_read_in_another_task(run: Run) -> None:
     async def body() -> None:
         async def half(server: Server, reader: Reader, writer: Writer, count: int) -> None:
             writer.write(CHUNKED[: CHUNKED.index(b"3\r\n")])
@@ -965,7 +967,7 @@ def test_closing_wakes_a_read_in_another_task(run: Run) -> None:
     run(body)
 
 
-def test_closed_while_the_backend_is_being_held_back(run: Run) -> None:
+def test_an_answer_closed_while_paused_closes_its_connection(run: Run) -> None:
     async def body() -> None:
         async def flood(server: Server, reader: Reader, writer: Writer, _: int) -> None:
             await server.take(reader)
@@ -1020,7 +1022,7 @@ def raw_deflate(data: bytes) -> bytes:
         ("identity", b"hello " * 99),
     ],
 )
-def test_a_packed_answer_is_unpacked(run: Run, coding: str, packed: bytes) -> None:
+def test_a_compressed_answer_is_decompressed(run: Run, coding: str, packed: bytes) -> None:
     async def body() -> None:
         one_by_one = b"".join(chunk(packed[at : at + 1]) for at in range(len(packed)))
         raw = HEAD + b"content-encoding: %b\r\ntransfer-encoding: chunked\r\n\r\n" % coding.encode()
@@ -1033,7 +1035,7 @@ def test_a_packed_answer_is_unpacked(run: Run, coding: str, packed: bytes) -> No
     run(body)
 
 
-def test_a_packed_stream_is_unpacked_as_it_comes(run: Run) -> None:
+def test_a_compressed_stream_is_decompressed_as_it_arrives(run: Run) -> None:
     async def body() -> None:
         seen: asyncio.Queue[bytes] = asyncio.Queue()
 
@@ -1068,7 +1070,7 @@ def test_a_packed_stream_is_unpacked_as_it_comes(run: Run) -> None:
         ("deflate", zlib.compress(b"hello" * 99)[:-9], "is cut off"),
     ],
 )
-def test_a_packed_answer_that_cannot_be_unpacked(run: Run, coding: str, packed: bytes, words: str) -> None:
+def test_an_invalid_compressed_answer_is_a_problem(run: Run, coding: str, packed: bytes, words: str) -> None:
     async def body() -> None:
         raw = HEAD + b"content-encoding: %b\r\ncontent-length: %d\r\n\r\n" % (coding.encode(), len(packed))
         async with serving(raw + packed) as server, upstream(server.port) as up:
@@ -1077,7 +1079,7 @@ def test_a_packed_answer_that_cannot_be_unpacked(run: Run, coding: str, packed: 
     run(body)
 
 
-def test_nothing_packed_is_nothing(run: Run) -> None:
+def test_an_empty_compressed_answer_is_empty(run: Run) -> None:
     async def body() -> None:
         raw = HEAD + b"content-encoding: gzip\r\ncontent-length: 0\r\n\r\n"
         async with serving(raw) as server, upstream(server.port) as up:
@@ -1086,7 +1088,7 @@ def test_nothing_packed_is_nothing(run: Run) -> None:
     run(body)
 
 
-def test_a_bomb_comes_out_a_megabyte_at_a_time_and_is_stopped(run: Run) -> None:
+def test_a_decompression_bomb_is_read_by_the_megabyte_and_stopped(run: Run) -> None:
     async def body() -> None:
         packed = gzip.compress(b"\0" * (96 << 20), 9)
         raw = HEAD + b"content-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(packed) + packed
@@ -1102,7 +1104,7 @@ def test_a_bomb_comes_out_a_megabyte_at_a_time_and_is_stopped(run: Run) -> None:
 
 @pytest.mark.parametrize("size", [(1 << 20) - 1, 1 << 20, (1 << 20) + 1, 3 << 20])
 @pytest.mark.parametrize("pack", [gzip.compress, zlib.compress])
-def test_unpacking_by_the_megabyte_loses_nothing(size: int, pack: Callable[[bytes], bytes]) -> None:
+def test_decompression_by_the_megabyte_loses_no_bytes(size: int, pack: Callable[[bytes], bytes]) -> None:
     unpacker = Unpacker("gzip" if pack is gzip.compress else "deflate")
     data = (b"%07d " * (size // 8 + 1) % tuple(range(size // 8 + 1)))[:size]
     plain = unpacker.unpack(pack(data))
@@ -1115,15 +1117,15 @@ def test_unpacking_by_the_megabyte_loses_nothing(size: int, pack: Callable[[byte
 # --- places that do not answer -----------------------------------------------------------------------------------------
 
 
-def test_nothing_listens(run: Run, tmp_path: Path) -> None:
+def test_a_server_that_does_not_listen_is_unreachable(run: Run, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         free = listener.getsockname()[1]
 
     async def body() -> None:
         async with upstream(free) as up:
-            await problem(up, "unreachable", f"127.0.0.1:{free}", "refused", "Start the model", "`backends[].url`")
+            await problem(up, "unreachable", f"127.0.0.1:{free}", "refused", "Check the address and the network")
         async with upstream(f"http://localhost:{free}") as up:
-            await problem(up, "unreachable", f"localhost:{free}", "Start the model server")
+            await problem(up, "unreachable", f"localhost:{free}", "Check the address")
         async with upstream(f"unix:{tmp_path}/none.sock") as up:
             await problem(up, "unreachable", "none.sock")
         async with upstream("http://h.example", proxy=f"http://user:canary@127.0.0.1:{free}") as up:
@@ -1132,16 +1134,18 @@ def test_nothing_listens(run: Run, tmp_path: Path) -> None:
     run(body)
 
 
-def test_a_backend_is_called_by_its_name(run: Run) -> None:
+def test_problems_use_the_name_of_the_backend(run: Run) -> None:
     async def body() -> None:
         async with serving(b"") as server, upstream(server.port, name="box") as up:
             found = await problem(up, "unreachable")
             assert found.message.startswith(f"Backend 'box' at 127.0.0.1:{server.port} closed the connection")
+        async with upstream("http://127.0.0.1:1", name="box") as up:
+            await problem(up, "unreachable", "Backend 'box'", "Start the model server, or correct `backends[].url`")
 
     run(body)
 
 
-def test_a_name_that_nobody_knows(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_host_name_is_reported(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     async def body() -> None:
         async with upstream("http://h.example") as up:
 
@@ -1155,7 +1159,7 @@ def test_a_name_that_nobody_knows(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="only on systems with unix sockets")
-def test_a_unix_socket(run: Run, tmp_path: Path) -> None:
+def test_a_unix_socket_is_used(run: Run, tmp_path: Path) -> None:
     async def body() -> None:
         path, environ = str(tmp_path / "model server.sock"), {"HTTP_PROXY": "http://127.0.0.1:9"}
         async with serving(keep, unix=path) as server, upstream(f"unix:{path}", environ=environ) as up:
@@ -1167,7 +1171,7 @@ def test_a_unix_socket(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="only on systems with IPv6")
-def test_an_ipv6_address(run: Run) -> None:
+def test_an_ipv6_address_is_used(run: Run) -> None:
     async def body() -> None:
         async def answer(reader: Reader, writer: Writer) -> None:
             heads.append(await reader.readuntil(b"\r\n\r\n"))
@@ -1255,7 +1259,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(**{name: str(folder / name) for name in files})
 
 
-def test_tls_with_our_own_authority(run: Run, authority: Authority) -> None:
+def test_tls_with_a_private_authority(run: Run, authority: Authority) -> None:
     async def body() -> None:
         chosen: list[tuple[Any, Any]] = []
 
@@ -1274,7 +1278,7 @@ def test_tls_with_our_own_authority(run: Run, authority: Authority) -> None:
     run(body)
 
 
-def test_a_certificate_that_is_not_trusted(run: Run, authority: Authority) -> None:
+def test_an_untrusted_certificate_is_rejected(run: Run, authority: Authority) -> None:
     async def body() -> None:
         async with serving(keep, tls=authority.server()) as server:
             url = f"https://localhost:{server.port}"
@@ -1293,7 +1297,7 @@ def test_a_certificate_that_is_not_trusted(run: Run, authority: Authority) -> No
     run(body)
 
 
-def test_a_pinned_address_is_all_that_is_connected_to_and_names_stay(run: Run, authority: Authority) -> None:
+def test_only_pinned_addresses_are_used_and_names_are_kept(run: Run, authority: Authority) -> None:
     """No look-up, no proxy, the addresses in their order; `Host` and the certificate go by the name."""
     names: list[str | None] = []
     door = authority.server()
@@ -1318,7 +1322,7 @@ def test_a_pinned_address_is_all_that_is_connected_to_and_names_stay(run: Run, a
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only on Linux: all of 127.0.0.0/8 is loopback")
-def test_a_pinned_address_that_is_silent_leaves_time_for_the_next(run: Run) -> None:
+def test_a_silent_pinned_address_leaves_time_for_the_next(run: Run) -> None:
     async def body() -> None:
         async with serving(keep) as server:
             with socket.socket() as full:
@@ -1341,7 +1345,7 @@ def test_a_pinned_address_that_is_silent_leaves_time_for_the_next(run: Run) -> N
     run(body)
 
 
-def test_a_client_certificate(run: Run, authority: Authority) -> None:
+def test_a_client_certificate_is_sent(run: Run, authority: Authority) -> None:
     def serve(listener: socket.socket) -> None:
         # asyncio's server closes before the alert has left; OpenSSL on a plain socket does what others do.
         listener.settimeout(5)
@@ -1387,7 +1391,7 @@ def test_old_tls_is_refused(run: Run, authority: Authority) -> None:
     asyncio.run(body())
 
 
-def test_https_to_a_server_that_speaks_http_and_the_reverse(run: Run, authority: Authority) -> None:
+def test_https_to_an_http_server_and_the_reverse_are_reported(run: Run, authority: Authority) -> None:
     async def plain(_: Server, reader: Reader, writer: Writer, _count: int) -> None:
         await reader.read(99)
         writer.write(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n")
@@ -1407,7 +1411,7 @@ def test_https_to_a_server_that_speaks_http_and_the_reverse(run: Run, authority:
     asyncio.run(body())
 
 
-def test_files_that_cannot_be_used_are_named_by_their_setting(authority: Authority, tmp_path: Path) -> None:
+def test_an_unusable_file_is_named_by_its_setting(authority: Authority, tmp_path: Path) -> None:
     junk = tmp_path / "junk"
     junk.write_text("canary")
 
@@ -1474,7 +1478,7 @@ def test_https_goes_through_a_tunnel(run: Run, authority: Authority, secure: boo
     run(body)
 
 
-def test_http_asks_the_proxy_for_the_whole_address(run: Run) -> None:
+def test_http_sends_the_whole_url_to_the_proxy(run: Run) -> None:
     async def body() -> None:
         async with serving(keep) as proxy:
             way = f"http://user:{SECRET}@127.0.0.1:{proxy.port}"
@@ -1498,7 +1502,7 @@ def test_http_asks_the_proxy_for_the_whole_address(run: Run) -> None:
         (b"HTTP/1.1 200 OK\r\n\r\n", "unreachable", "https"),
     ],
 )
-def test_a_proxy_that_refuses(run: Run, raw: bytes, kind: str, words: str) -> None:
+def test_a_refusal_of_the_proxy_is_reported(run: Run, raw: bytes, kind: str, words: str) -> None:
     async def body() -> None:
         async with serving(raw) as proxy:
             way = f"http://user:{SECRET}@127.0.0.1:{proxy.port}"
@@ -1549,12 +1553,12 @@ P, Q = "http://p.example:1", "http://q.example:2"
         ("https://[fd00::7]", None, {"HTTPS_PROXY": P, "NO_PROXY": "fd00::/8"}, None),
     ],
 )
-def test_which_proxy(url: str, setting: str | None, environ: dict[str, str], expected: str | None) -> None:
+def test_the_proxy_for_an_address(url: str, setting: str | None, environ: dict[str, str], expected: str | None) -> None:
     proxy = proxy_for(UpstreamAddress(url), setting, environ)
     assert (proxy and proxy.shown) == expected
 
 
-def test_a_proxy_that_is_none_stops_only_those_who_need_it(run: Run) -> None:
+def test_an_invalid_proxy_affects_only_addresses_that_use_it(run: Run) -> None:
     async def body() -> None:
         environ = {"HTTPS_PROXY": f"socks5://user:{SECRET}@p.example"}
         async with upstream("https://a.example", environ=environ) as up:

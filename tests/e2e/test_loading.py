@@ -30,7 +30,7 @@ def byway(home: Path, *arguments: str, **environ: str) -> subprocess.CompletedPr
 
 
 @pytest.mark.usefixtures("installed")
-def test_what_is_added_stays_where_it_is_and_is_listed(tmp_path: Path) -> None:
+def test_an_added_file_stays_in_place_and_is_listed(tmp_path: Path) -> None:
     file = tmp_path / "disk/My Model-Q4_K_M.gguf"
     file.parent.mkdir()
     file.write_bytes(gguf())
@@ -55,13 +55,13 @@ def test_what_is_added_stays_where_it_is_and_is_listed(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("installed")
-def test_what_cannot_be_added_or_loaded_changes_nothing(tmp_path: Path) -> None:
+def test_a_failed_add_or_load_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "lora.gguf").write_bytes(gguf({**PAIRS, "general.type": "adapter"}))
     (tmp_path / "good.gguf").write_bytes(gguf())
     (tmp_path / "empty").mkdir()
     for arguments, code, words in (
         (["add", "nothing.gguf"], 2, "does not exist"),
-        (["add", "lora.gguf"], 2, "goes with a model"),
+        (["add", "lora.gguf"], 2, "belongs to a model"),
         (["add", "empty"], 2, "there is no model in"),
         (["load", "nothing"], 2, "no model file is called 'nothing'. Model files on this machine: none."),
         (["load", "good.gguf", "--idle-unload", "soon"], 2, "idle_unload: expected a duration"),
@@ -73,7 +73,7 @@ def test_what_cannot_be_added_or_loaded_changes_nothing(tmp_path: Path) -> None:
         assert not (tmp_path / "byway.yaml").exists()
 
 
-def test_a_download_says_what_came_and_how_to_run_it(tmp_path: Path) -> None:
+def test_a_download_prints_the_file_and_the_command_to_load_it(tmp_path: Path) -> None:
     with hub({"Tiny-Q8_0.gguf": gguf()}) as at:
         (tmp_path / "byway.yaml").write_text(f"local_models: {{hub: '{at.url}'}}\nlocal_only: true\n")
         done = byway(tmp_path, "download", "owner/repo:Q8_0")
@@ -90,26 +90,26 @@ def test_a_download_says_what_came_and_how_to_run_it(tmp_path: Path) -> None:
     assert "`local_only` is on" in byway(tmp_path, "download", "owner/repo").stderr
 
 
-def test_a_command_finds_the_byway_that_has_the_data_folder(tmp_path: Path) -> None:
+def test_a_command_finds_the_running_byway_of_its_data_folder(tmp_path: Path) -> None:
     assert client.address(tmp_path / "nothing") is None
     (tmp_path / client.ADDRESS).write_text("http://127.0.0.1:9\n")
     assert client.address(tmp_path) is None, "nobody holds the folder"
     with Gateway("backends: [{name: own, type: builtin}]") as gateway:
         url = client.address(gateway.home / "data")
         assert url == gateway.url
-        told = client.report(url)
-        assert told is not None
-        assert told["config"] == "good"
-        found = client.backend(told, "own")
+        reports = client.report(url)
+        assert reports is not None
+        assert reports["config"] == "good"
+        found = client.backend(reports, "own")
         assert found == {"name": "own", "state": "off", "message": "Byway was started with --no-model."}
         gateway.write(
             "backends: [{name: own, type: builtin}]\napi_keys: {api_keys: [{key: byway-test-key-0123456789}]}"
         )
-        gateway.wait(lambda: "message" not in (client.backend(client.report(url) or told, "own") or {}))
+        gateway.wait(lambda: "message" not in (client.backend(client.report(url) or reports, "own") or {}))
     assert client.report(url) is None
 
 
-def test_gpus_are_asked_of_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpus_are_listed_by_a_child_process(monkeypatch: pytest.MonkeyPatch) -> None:
     found = asyncio.run(supervisor.list_gpus())
     assert all(found)
     monkeypatch.setattr(supervisor, "require_engine", lambda: (_ for _ in ()).throw(NotInstalled("no engine")))

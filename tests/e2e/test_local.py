@@ -52,38 +52,36 @@ def fetch(url: str, body: Any = None, **headers: str) -> tuple[int, dict[str, st
 
 
 @pytest.mark.real
-def test_the_model_answers_those_who_have_its_key_and_starts_again_when_it_dies(
-    installed: Path, tmp_path: Path
-) -> None:
-    told: list[str] = []
+def test_a_local_model_requires_its_key_and_restarts_after_its_process_died(installed: Path, tmp_path: Path) -> None:
+    reports: list[str] = []
     changed = asyncio.Event()
 
-    def tell(child: ModelProcess) -> None:
-        told.append(child.state)
+    def on_change(process: ModelProcess) -> None:
+        reports.append(process.state)
         changed.set()
 
     async def run() -> None:
-        child = ModelProcess("tiny", tmp_path, tell)
-        running = asyncio.create_task(child.run())
+        process = ModelProcess("tiny", tmp_path, on_change)
+        running = asyncio.create_task(process.run())
 
         async def reach(state: str) -> None:
             async with asyncio.timeout(60):
-                while child.state != state:
+                while process.state != state:
                     changed.clear()
                     await changed.wait()
 
         try:
             await reach("ready")
-            assert child.place is not None
-            assert child.pid is not None
-            await asyncio.to_thread(closed, child.place)
-            await asyncio.to_thread(answers, child.place)
-            os.kill(child.pid, signal.SIGKILL)
+            assert process.address is not None
+            assert process.pid is not None
+            await asyncio.to_thread(closed, process.address)
+            await asyncio.to_thread(answers, process.address)
+            os.kill(process.pid, signal.SIGKILL)
             await reach("failed")
-            assert "its process was killed" in child.message
-            assert child.place is None
+            assert "its process was killed" in process.message
+            assert process.address is None
             await reach("ready")
-            pid = child.pid
+            pid = process.pid
             assert pid is not None
         finally:
             running.cancel()
@@ -114,49 +112,49 @@ def test_the_model_answers_those_who_have_its_key_and_starts_again_when_it_dies(
         assert answer["usage"]["completion_tokens"] > 0
 
     asyncio.run(run())
-    assert told == ["loading", "ready", "failed", "loading", "ready"]
+    assert reports == ["loading", "ready", "failed", "loading", "ready"]
     # The verdict on the weights is remembered for the next start.
     assert json.loads((tmp_path / "weights.json").read_text())["sha256"] == supervisor.SHA256
 
 
 @pytest.mark.real
 @pytest.mark.skipif(sys.platform != "linux", reason="only on Linux: elsewhere the end of stdin tells the child")
-def test_the_model_ends_with_byway_however_that_ends(installed: Path) -> None:
+def test_the_process_of_a_model_ends_with_byway_even_when_byway_is_killed(installed: Path) -> None:
     gateway = Gateway(model=True).start()
     try:
         until(lambda: "process" in gateway.text)
-        child = next(line["process"] for line in gateway.logs if "process" in line)
-        command = Path(f"/proc/{child}/cmdline").read_bytes() + Path(f"/proc/{child}/environ").read_bytes()
+        process = next(line["process"] for line in gateway.logs if "process" in line)
+        command = Path(f"/proc/{process}/cmdline").read_bytes() + Path(f"/proc/{process}/environ").read_bytes()
         assert b"byway.local.worker" in command
         gateway.process.kill()
         gateway.process.wait()
-        until(lambda: not alive(child), 5)
+        until(lambda: not alive(process), 5)
     finally:
         gateway.stop()
 
 
 @pytest.mark.real
-def test_the_child_ends_when_its_input_does(installed: Path) -> None:
+def test_the_process_of_a_model_ends_when_its_stdin_closes(installed: Path) -> None:
     """What tells it on systems where the parent's death is no signal; Ctrl-C and SIGTERM are the parent's business."""
-    child = subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-P", "-m", "byway.local.worker"],
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCE)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )
-    with child:
-        assert child.stdin is not None
-        assert child.stdout is not None
+    with process:
+        assert process.stdin is not None
+        assert process.stdout is not None
         options = {"path": str(installed), "model": "tiny", "window": 512, "threads": 1, "secret": "s"}
-        child.stdin.write(json.dumps(options).encode() + b"\n")
-        child.stdin.flush()
-        told = json.loads(child.stdout.readline())
-        assert told["url"].startswith("http://127.0.0.1:")
-        assert told["window"] == 512
-        child.send_signal(signal.SIGINT)
-        child.send_signal(signal.SIGTERM)
+        process.stdin.write(json.dumps(options).encode() + b"\n")
+        process.stdin.flush()
+        reports = json.loads(process.stdout.readline())
+        assert reports["url"].startswith("http://127.0.0.1:")
+        assert reports["window"] == 512
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
         time.sleep(0.2)
-        assert child.poll() is None
-        child.stdin.close()
-        assert child.wait(5) == 0
+        assert process.poll() is None
+        process.stdin.close()
+        assert process.wait(5) == 0

@@ -223,7 +223,7 @@ def test_a_file_that_cannot_be_loaded_says_why_and_the_others_run(gateway: Gatew
     hollow.write_bytes(gguf(PAIRS))
     done = byway(gateway, "load", str(hollow))
     assert done.returncode == 1
-    assert "hollow is not running and is tried again: exit code 1:" in done.stderr
+    assert "hollow is not running and is restarted: exit code 1:" in done.stderr
     assert state(gateway, "hollow") == "failed" and state(gateway, "one") == "ready"
     hollow.write_bytes(b"no model at all")
     done = byway(gateway, "load", str(hollow), "--name", "again")

@@ -25,7 +25,7 @@ def python(code: str, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def test_a_lock_names_who_holds_it_and_is_let_go_when_that_process_is_killed(tmp_path: Path) -> None:
+def test_a_lock_names_its_process_and_is_released_when_that_is_killed(tmp_path: Path) -> None:
     code = "import sys\nfrom pathlib import Path\nfrom byway import platform\n"
     code += "with platform.lock_folder(Path(sys.argv[1])):\n    print('held', flush=True)\n    sys.stdin.read()\n"
     other = python(code, str(tmp_path))
@@ -46,7 +46,7 @@ def test_a_lock_names_who_holds_it_and_is_let_go_when_that_process_is_killed(tmp
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="only on systems with such limits")
-def test_a_server_may_open_as_many_files_as_the_system_gives() -> None:
+def test_a_server_raises_its_limit_of_open_files() -> None:
     code = "import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (256, 4096))\nfrom byway import platform\n"
     code += "platform.prepare_server()\nprint(resource.getrlimit(resource.RLIMIT_NOFILE))"
     with python(code) as other:

@@ -26,7 +26,7 @@ class Server(Scripted):
         return [one for one in self.others if one.path.partition("?")[0] == path]
 
 
-def test_the_overflow_of_a_real_exchange_teaches_the_window() -> None:
+def test_the_window_is_learned_from_a_real_overflow() -> None:
     with (
         Scripted(lambda _: llamacpp_overflow(23016, 8192)) as server,
         Gateway(config(server)) as gateway,
@@ -45,7 +45,7 @@ COUNTERS = {
 }
 
 
-def test_the_client_is_told_who_counted() -> None:
+def test_a_header_names_the_source_of_a_count() -> None:
     path, page = COUNTERS["llamacpp"]
     ask = {"model": "sonnet", "messages": [{"role": "user", "content": "hi"}]}
     with Server({path: page}) as server, Gateway(config(server, type="llamacpp")) as gateway:

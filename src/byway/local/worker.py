@@ -1,6 +1,6 @@
-"""The process of a local model: options in on stdin, its address out on stdout, and the end with stdin.
+"""The process of a local model: reads options from stdin, writes its address to stdout, and ends when stdin closes.
 
-Run by `builtin.Child` as `python -m byway.local.child`; nothing of it is imported by the rest of Byway.
+`supervisor.ModelProcess` runs it as `python -m byway.local.worker`. The rest of Byway imports nothing of it.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from byway import platform
 
 
 def main() -> None:
-    """Serve one GGUF file with llama.cpp on a free port of loopback, closed to everybody without the key."""
+    """Serve one GGUF file with llama.cpp on a free loopback port. Requests need the secret of the options."""
     platform.end_with_parent()
     platform.kill_first_when_out_of_memory()
     options = json.loads(sys.stdin.readline())
-    # llama.cpp may print: stdout is kept for the one line that the parent reads.
+    # llama.cpp may print to stdout, which is reserved for the line that the parent reads.
     answer = os.dup(1)
     os.dup2(2, 1)
 
@@ -42,7 +42,7 @@ def main() -> None:
         params.n_gpu_layers = options["gpu_layers"]
     params.cache_ram_mib = 256
     params.verbosity = 1
-    # An empty list of origins: no page may read an answer.
+    # No allowed origin: no web page may read an answer.
     params.cors_origins = ""
     params.cors_credentials = False
     params.ui = params.endpoint_slots = params.endpoint_metrics = params.endpoint_props = False
@@ -50,27 +50,28 @@ def main() -> None:
         server = xllamacpp.Server(params)
     except (RuntimeError, ValueError) as error:
         sys.exit(str(error))
-    about = {"url": server.listening_address, "window": _window(server.listening_address, options)}
-    os.write(answer, json.dumps(about).encode() + b"\n")
+    report = {"url": server.listening_address, "window": _window(server.listening_address, options)}
+    os.write(answer, json.dumps(report).encode() + b"\n")
     threading.Thread(target=_end_with_parent, daemon=True).start()
     threading.Event().wait()
 
 
-def devices() -> None:
-    """Print the names of the GPUs that llama.cpp sees, as JSON."""
+def list_gpus() -> None:
+    """Print the names of the GPUs that llama.cpp can use, as JSON."""
     answer = os.dup(1)
     os.dup2(2, 1)
 
     import xllamacpp
 
-    found = [one for one in xllamacpp.get_device_info() if "GPU" in getattr(one.get("type"), "name", "")]
-    os.write(answer, json.dumps([str(one.get("description") or one.get("name")) for one in found]).encode())
+    gpus = [device for device in xllamacpp.get_device_info() if "GPU" in getattr(device.get("type"), "name", "")]
+    names = [str(device.get("description") or device.get("name")) for device in gpus]
+    os.write(answer, json.dumps(names).encode())
 
 
 def _window(url: str, options: dict[str, Any]) -> int:
-    """The window that llama.cpp has really made, in tokens: it takes no more than the model was trained on."""
-    at = urlsplit(url)
-    connection = http.client.HTTPConnection(at.hostname or "127.0.0.1", at.port, timeout=10)
+    """The actual window in tokens: llama.cpp makes none that is larger than the one of the training."""
+    address = urlsplit(url)
+    connection = http.client.HTTPConnection(address.hostname or "127.0.0.1", address.port, timeout=10)
     with contextlib.closing(connection), contextlib.suppress(OSError, ValueError, LookupError, TypeError):
         connection.request("GET", "/v1/models", headers={"authorization": f"Bearer {options['secret']}"})
         return int(json.load(connection.getresponse())["data"][0]["meta"]["n_ctx"])
@@ -85,4 +86,4 @@ def _end_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    devices() if sys.argv[1:] == ["devices"] else main()
+    list_gpus() if sys.argv[1:] == ["devices"] else main()

@@ -112,7 +112,7 @@ class ModelProcesses:
                 model.task.cancel()
                 self._removed.remove(model)
         for model in self._models.values():
-            if model.idle_unload and model.process.place is not None:
+            if model.idle_unload and model.process.address is not None:
                 model.unload_when_idle(now)
 
     def _report(self, model: ServedModel) -> None:
@@ -120,10 +120,10 @@ class ModelProcesses:
         if self._models.get(model.name) is not model:
             return
         runtime, process = self._gateway.runtime, model.process
-        place = process.place
-        if place is None:
-            unloaded = UnloadedModel(process.wake, process.woken) if process.woken is not None else None
+        address = process.address
+        if address is None:
+            unloaded = UnloadedModel(process.load, process.reloaded) if process.reloaded is not None else None
             window = process.window or None
             runtime.set_process_state(model.name, process.state, process.message, window=window, unloaded=unloaded)
         elif (model.name, "ready", "") not in runtime.statuses():
-            model.attached(runtime.attach_process(model.name, place.url, place.secret, place.window, process.pid))
+            model.attached(runtime.attach_process(model.name, address.url, address.secret, address.window, process.pid))

@@ -81,6 +81,9 @@ class Upstream:
         self._prefix = f"http://{self.address.authority}{self.address.base}" if self._by_proxy else self.address.base
         at = self.address.shown
         self.shown = f"Backend {name!r} at {at}" if name else f"The server at {at}"
+        self._hint = (
+            "Start the model server, or correct `backends[].url`." if name else "Check the address and the network."
+        )
         self._via = f", through the proxy {self._proxy.shown}," if self._proxy else ""
 
     async def open(self, call: Call) -> Answer:
@@ -311,5 +314,5 @@ class Upstream:
             )
         else:
             reason = os.strerror(error.errno) if error.errno else "none of its addresses accepts a connection"
-            message = f"{shown} cannot be reached: {reason}. Start the model server, or correct `backends[].url`."
+            message = f"{shown} cannot be reached: {reason}. {self._hint}"
         return Problem("unreachable", message)
