@@ -63,12 +63,12 @@ def half(job: BackgroundDownload) -> bool:
 def test_a_download_resumes_after_a_cancel_and_after_a_restart(tmp_path: Path) -> None:
     async def play(downloads: Downloads, settings: LocalModelSettings, at: Any) -> None:
         at.answer = stuck
-        job = downloads.begin("owner/repo", settings)
+        job = downloads.start("owner/repo", settings)
         await until(lambda: half(job))
         with pytest.raises(ValueError, match="already"):
-            downloads.begin("owner/repo", settings)
+            downloads.start("owner/repo", settings)
         assert (await downloads.cancel(job.number)).state == "stopped" and not downloads.running
-        assert downloads.begin("owner/repo", settings).state == "running" and len(downloads.jobs) == 1
+        assert downloads.start("owner/repo", settings).state == "running" and len(downloads.jobs) == 1
         await until(lambda: half(downloads.jobs[0]))
         # Byway ends in the middle of it, and begins again.
         await downloads.stop()
@@ -76,12 +76,12 @@ def test_a_download_resumes_after_a_cancel_and_after_a_restart(tmp_path: Path) -
         (known,) = later.jobs
         assert (known.text, known.state) == ("owner/repo", "stopped")
         at.answer = None
-        again = later.again(known.number, settings)
+        again = later.resume(known.number, settings)
         await until(lambda: again.state == "done")
         assert at.asked[-1].headers["range"].startswith("bytes=") and at.asked[-1].headers["range"] != "bytes=0-"
         assert again.done is not None and again.done.checked and again.done.path.read_bytes() == DATA
         assert Downloads(tmp_path).jobs == [], "what is done is not offered again"
-        await later.forget(again.number)
+        await later.discard(again.number)
         assert later.jobs == [] and again.done.path.exists(), "a whole file stays"
 
     run(tmp_path, play)
@@ -91,13 +91,13 @@ def test_discarding_a_download_removes_its_part(tmp_path: Path) -> None:
     async def play(downloads: Downloads, settings: LocalModelSettings, at: Any) -> None:
         at.answer = stuck
         for text in ("owner/repo", f"{settings.hub}/owner/repo/resolve/main/{NAME}"):
-            job = downloads.begin(text, settings)
+            job = downloads.start(text, settings)
             await until(functools.partial(half, job))
             assert files(tmp_path)
-            await downloads.forget(job.number)
+            await downloads.discard(job.number)
             assert not files(tmp_path), text
         assert downloads.jobs == [] and json.loads((tmp_path / "downloads.json").read_text()) == []
-        with pytest.raises(ValueError, match="no such download"):
+        with pytest.raises(ValueError, match="does not exist any more"):
             await downloads.cancel(99)
 
     run(tmp_path, play)
@@ -106,14 +106,14 @@ def test_discarding_a_download_removes_its_part(tmp_path: Path) -> None:
 def test_a_failed_download_has_a_message_and_can_be_resumed(tmp_path: Path) -> None:
     async def play(downloads: Downloads, settings: LocalModelSettings, at: Any) -> None:
         at.files["other.gguf"] = b"no model at all"
-        job = downloads.begin(f"{settings.hub}/owner/repo/resolve/main/other.gguf", settings)
+        job = downloads.start(f"{settings.hub}/owner/repo/resolve/main/other.gguf", settings)
         await until(lambda: job.state == "failed")
-        assert "is no GGUF file" in job.message
+        assert "is not a GGUF file" in job.message
         at.files["other.gguf"] = DATA
-        again = downloads.again(job.number, settings)
+        again = downloads.resume(job.number, settings)
         await until(lambda: again.state == "done")
         with pytest.raises(ValueError, match="neither a URL"):
-            downloads.begin("nothing", settings)
+            downloads.start("nothing", settings)
 
     run(tmp_path, play)
 
@@ -121,7 +121,7 @@ def test_a_failed_download_has_a_message_and_can_be_resumed(tmp_path: Path) -> N
 def test_a_signed_url_is_neither_shown_nor_stored(tmp_path: Path) -> None:
     async def play(downloads: Downloads, settings: LocalModelSettings, at: Any) -> None:
         at.answer = lambda handler, path, data: send(handler, 200, DATA[:10])
-        job = downloads.begin(f"{settings.hub}/owner/repo/resolve/main/{NAME}?sig=secret-of-mine", settings)
+        job = downloads.start(f"{settings.hub}/owner/repo/resolve/main/{NAME}?sig=secret-of-mine", settings)
         await until(lambda: job.state == "failed")
         assert "secret-of-mine" not in job.shown and job.shown.endswith(NAME)
 
@@ -134,10 +134,10 @@ def test_at_most_three_downloads_run_at_once(tmp_path: Path) -> None:
     async def play(downloads: Downloads, settings: LocalModelSettings, at: Any) -> None:
         at.answer = stuck
         for number in range(3):
-            downloads.begin(f"{settings.hub}/owner/repo/resolve/main/{number}.gguf", settings)
+            downloads.start(f"{settings.hub}/owner/repo/resolve/main/{number}.gguf", settings)
             at.files[f"{number}.gguf"] = DATA
-        with pytest.raises(ValueError, match="3 downloads run already"):
-            downloads.begin("owner/repo", settings)
+        with pytest.raises(ValueError, match="3 downloads are running"):
+            downloads.start("owner/repo", settings)
 
     run(tmp_path, play)
 
@@ -151,8 +151,8 @@ def test_an_invalid_list_of_downloads_is_ignored(tmp_path: Path, text: str) -> N
 def test_discarding_a_download_twice_is_no_error(tmp_path: Path) -> None:
     async def play(downloads: Downloads, settings: LocalModelSettings, at: Any) -> None:
         at.answer = stuck
-        job = downloads.begin("owner/repo", settings)
-        await asyncio.gather(downloads.forget(job.number), downloads.forget(job.number))
+        job = downloads.start("owner/repo", settings)
+        await asyncio.gather(downloads.discard(job.number), downloads.discard(job.number))
         assert not downloads.jobs and not files(tmp_path)
 
     run(tmp_path, play)

@@ -99,7 +99,7 @@ def test_a_hostile_header_is_rejected_without_reading_or_allocating_much(data: b
 
 def test_the_number_of_list_elements_is_bounded() -> None:
     lists = struct.pack("<IQ", 9, 5_000_000)
-    with pytest.raises(InvalidFile, match="promises a list of 5,000,000"):
+    with pytest.raises(InvalidFile, match="an array of 5,000,000"):
         parse_header(header(1, text("k") + struct.pack("<I", 9) + lists + bytes(1000)))
 
 
@@ -251,7 +251,7 @@ def test_an_added_file_is_found_once(tmp_path: Path) -> None:
 def test_an_unusable_file_has_a_reason(tmp_path: Path) -> None:
     for path, words in {
         tmp_path / "nothing.gguf": "cannot be read: No such file",
-        put(tmp_path / "text.gguf", b"no model at all"): "is no GGUF file",
+        put(tmp_path / "text.gguf", b"no model at all"): "is not a GGUF file",
         put(tmp_path / "half.gguf", gguf()[:50]): "is cut off",
         put(
             tmp_path / "lora.gguf", gguf({**PAIRS, "general.type": "adapter"})

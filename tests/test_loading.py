@@ -40,7 +40,9 @@ def test_a_local_model_is_a_backend_with_a_path() -> None:
 
 @pytest.mark.parametrize("field", ["path: x.gguf", "window: 4096", "gpu_layers: 1", "threads: 1", "idle_unload: 1m"])
 def test_settings_of_local_models_are_rejected_for_other_backends(field: str) -> None:
-    with pytest.raises(ConfigError, match=rf"backends.0.{field.partition(':')[0]}: only Byway's own models"):
+    with pytest.raises(
+        ConfigError, match=rf"backends.0.{field.partition(':')[0]}: applies only to models that Byway runs itself"
+    ):
         load(f"backends: [{{type: ollama, {field}}}]", {})
 
 
@@ -88,7 +90,7 @@ def test_load_changes_the_options_of_a_model_that_is_loaded() -> None:
     assert served == "t"
     assert after.startswith("# mine\nbackends:\n  - name: tiny  # small\n")
     assert config(after).backends[0].threads == 3 and config(after).model_aliases == {"haiku": ("tiny/t",)}
-    with pytest.raises(edits.NameTaken, match="of type ollama"):
+    with pytest.raises(edits.NameTaken, match="type is ollama"):
         edits.load_edits(config("backends: [{name: tiny, type: ollama}]"), "/m/a.gguf", {}, name="tiny")
 
 

@@ -306,8 +306,8 @@ def _pipe(path: Path) -> None:
         (_linked, "symbolic link"),
         (_damaged, "is damaged. Move it away"),
         (_other, "is damaged. Move it away"),
-        (_folder, "no plain file"),
-        (_pipe, "no plain file"),
+        (_folder, "not a regular file"),
+        (_pipe, "not a regular file"),
     ],
 )
 def test_a_file_that_is_not_as_it_was_written(

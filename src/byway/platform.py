@@ -1,5 +1,7 @@
-"""The only module that knows the operating system: folders, private files, locks, sockets, signals, memory, event loop,
-terminal. Each name here says what Byway wants; how a system does it stays inside."""
+"""The only module that depends on the operating system: folders, private files, locks, sockets, signals, processes, memory.
+
+Each function is named for its purpose; how each system does it stays inside.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,7 @@ else:
     import resource
 
 CONFIG_NAME: Final = "byway.yaml"
-#: So many connections may wait to be accepted.
+#: Connections that wait to be accepted.
 BACKLOG: Final = 2048
 #: Bytes that the kernel buffers of a response that its client does not read; Linux takes twice as much for its bookkeeping.
 SEND_BUFFER: Final = 256 << 10
@@ -39,7 +41,7 @@ _CONNECTIONS: Final = 4096
 #: File descriptors that are not for requests: listeners, the store, the log, child processes, and a reserve.
 _RESERVED_FILES: Final = 128
 _FILES: Final = 65536
-#: Seconds after which a draft of a file has nobody who writes it any more.
+#: Seconds after which a temporary file was left by a killed process: writing takes less.
 _ABANDONED: Final = 60.0
 #: Bytes that are read of a file with secrets.
 _MOST_SECRETS: Final = 1 << 20
@@ -49,38 +51,37 @@ _MOST_SECRETS: Final = 1 << 20
 
 
 def config_folder() -> Path:
-    """The user's folder for settings: `~/.config/byway` on Linux."""
+    """The user's config folder: `~/.config/byway` on Linux."""
     return Path(platformdirs.user_config_dir("byway", appauthor=False))
 
 
 def data_folder(chosen: str | None, environ: Mapping[str, str]) -> Path:
-    """Where Byway keeps what it has to remember: `chosen`, else `$BYWAY_HOME`, else the user's folder for data."""
+    """The folder of Byway's state: `chosen`, else `$BYWAY_HOME`, else the user's data folder."""
     named = chosen or environ.get("BYWAY_HOME")
     return expand_user(named).absolute() if named else Path(platformdirs.user_data_dir("byway", appauthor=False))
 
 
 def expand_user(path: str | Path) -> Path:
-    """The path with the home that a `~` or `~user` at its beginning means. Where nobody knows that home the name stays, as in
-    a shell: such a path leads nowhere, and whoever looks there says so (`Path.expanduser` raises RuntimeError)."""
+    """Expand a leading `~` or `~user`. An unknown user stays as it is, like in a shell, and the path is missing.
+
+    `Path.expanduser` raises RuntimeError there.
+    """
     return Path(os.path.expanduser(path))
 
 
 def private_folder(path: Path) -> Path:
-    """Make `path` a folder that only its owner may open. One that exists keeps its permissions: others may use it."""
+    """Create a folder that only its owner may open. An existing one keeps its permissions, because others may use it."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     return path
 
 
 def close_to_others(folder: Path) -> str:
-    """Take the right to write in `folder` from other users, who could replace the files in it.
+    """Remove the right of other users to write in `folder`, who could replace the files in it.
 
-    Returns what a person should know about it, or "". Raises Exposed when every user can write there and the system does
-    not let this process change that.
+    Returns a remark for the user, or "". Raises UnsafeFile when every user can write there and this process cannot change
+    that. On Windows the access list of the user's profile excludes other users.
     """
-    if sys.platform == "win32":
-        # The user's profile has an access list that keeps others out.
-        return ""
-    mode = folder.stat().st_mode
+    mode = 0 if sys.platform == "win32" else folder.stat().st_mode
     if not mode & 0o022:
         return ""
     try:
@@ -97,18 +98,18 @@ def close_to_others(folder: Path) -> str:
 
 
 def write_private(path: Path, data: bytes, *, like: os.stat_result | None = None, mode: int = 0o600) -> None:
-    """Replace the file whole or not at all, readable by its owner only, on the disk when this returns.
+    """Replace a file atomically, readable by its owner only. It is on the disk when this returns.
 
-    `like`: give it the owner and group of that file, and with them the permissions `mode`, where the system lets us. Raises
-    OSError; FileExistsError when `path` is a symbolic link: what it leads to may belong to somebody else.
+    `like`: use the owner and group of that file and the permissions `mode`, where the system allows it. Raises OSError;
+    FileExistsError when `path` is a symbolic link, whose target may belong to another user.
     """
     if path.is_symlink():
         raise FileExistsError(
             errno.EEXIST,
-            "it is a symbolic link, and Byway writes to plain files only. Put the file itself there",
+            "it is a symbolic link, and Byway writes to regular files only. Replace the link by the file",
             str(path),
         )
-    _sweep(path)
+    _remove_drafts(path)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     try:
@@ -130,8 +131,8 @@ def write_private(path: Path, data: bytes, *, like: os.stat_result | None = None
             os.close(folder)
 
 
-def _sweep(path: Path) -> None:
-    """Remove drafts of a file that processes left which were killed as they wrote. One that lives takes no minute."""
+def _remove_drafts(path: Path) -> None:
+    """Remove temporary files of killed processes. A running process needs less than a minute."""
     for draft in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 16}"):
         with contextlib.suppress(OSError):
             if time.time() - draft.lstat().st_mtime > _ABANDONED:
@@ -145,37 +146,37 @@ def _belong(file: int, like: os.stat_result, mode: int) -> None:
             try:
                 os.fchown(file, like.st_uid, like.st_gid)
             except OSError:
-                # It stays ours alone: its group would be another.
+                # The file stays private: its group would be another one.
                 return
         os.fchmod(file, mode)
 
 
 def create_private(path: Path) -> None:
-    """Make an empty file that only its owner may read; raises OSError, FileExistsError when there is one."""
+    """Create an empty file that only its owner may read. Raises OSError; FileExistsError when it exists."""
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600))
 
 
 class UnsafeFile(Exception):
-    """A file that should be its owner's alone and is not, or is no file: why, and what to do."""
+    """A private file is open to others or not a regular file. The message names the next step."""
 
 
 def read_private(path: Path) -> bytes:
-    """A file that `write` wrote. Raises Exposed when it is none, or others may open it; OSError, FileNotFoundError."""
+    """Read a file that `write_private` wrote. Raises UnsafeFile when others may open it or it is not a file; OSError."""
     if path.is_symlink():
         raise UnsafeFile(
-            f"{path} is a symbolic link; Byway reads secrets from plain files only. Put the file itself there"
+            f"{path} is a symbolic link; Byway reads secrets from regular files only. Replace the link by the file"
         )
-    # A pipe in its place would keep us waiting for a writer.
+    # Non-blocking: a pipe would wait for a writer.
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     opened = os.open(path, flags)
     try:
         mode = os.fstat(opened).st_mode
         if not stat.S_ISREG(mode):
-            raise UnsafeFile(f"{path} is no plain file. Move it away")
+            raise UnsafeFile(f"{path} is not a regular file. Move it away")
         if sys.platform != "win32" and mode & 0o077:
             raise UnsafeFile(
-                f"{path} can be opened by others (permissions {stat.S_IMODE(mode):04o}). Close it: chmod 600 {path}. "
-                "If somebody may have read it, have new keys made"
+                f"Other users can open {path} (permissions {stat.S_IMODE(mode):04o}). Run: chmod 600 {path}. "
+                "If another user may have read it, create new keys"
             )
         return os.read(opened, _MOST_SECRETS)
     finally:
@@ -183,36 +184,34 @@ def read_private(path: Path) -> bytes:
 
 
 class FolderLocked(Exception):
-    """Another Byway has the folder. `pid` is None where it cannot be read."""
+    """Another Byway process uses the folder. `pid` is None when it cannot be read."""
 
     def __init__(self, folder: Path, pid: int | None) -> None:
-        who = f"process {pid}" if pid else "another process"
-        super().__init__(
-            f"Another Byway ({who}) uses {folder}. Stop it, or give this one a folder of its own: --data-dir DIR."
-        )
+        process = f"process {pid}" if pid else "another process"
+        super().__init__(f"Another Byway ({process}) uses {folder}. Stop it, or use another folder: --data-dir DIR.")
         self.pid = pid
 
 
 @contextlib.contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Have `folder` for this process alone; raises Held. The system lets go when the process ends, however it ends."""
+    """Lock `folder` for this process. Raises FolderLocked. The system releases the lock when the process ends in any way."""
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-    held = os.open(folder / "lock", flags, 0o600)
+    descriptor = os.open(folder / "lock", flags, 0o600)
     try:
         try:
-            _grab(held)
+            _grab(descriptor)
         except OSError:
-            text = os.read(held, 20)
+            text = os.read(descriptor, 20)
             raise FolderLocked(folder, int(text) if text.strip().isdigit() else None) from None
-        os.ftruncate(held, 0)
-        os.write(held, f"{os.getpid()}\n".encode())
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
         yield
     finally:
-        os.close(held)
+        os.close(descriptor)
 
 
 def try_lock(file: int) -> bool:
-    """Have an open file (its descriptor) for this process alone until it is closed; False when another has it."""
+    """Lock an open file (its descriptor) until it is closed. Returns False when another process has the lock."""
     try:
         _grab(file)
     except OSError:
@@ -222,43 +221,43 @@ def try_lock(file: int) -> bool:
 
 @contextlib.contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Wait until no other process is between the same two lines for `path`. It blocks: not for an event loop."""
-    held = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    """Hold a lock on `path` that excludes other processes. Entering blocks, so it is not for the event loop."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
     try:
-        _wait(held)
+        _wait(descriptor)
         yield
     finally:
-        os.close(held)
+        os.close(descriptor)
 
 
 if sys.platform == "win32":
 
-    def _wait(held: int) -> None:
-        # It tries for ten seconds, and then raises OSError.
-        msvcrt.locking(held, msvcrt.LK_LOCK, 1)
+    def _wait(descriptor: int) -> None:
+        # Tries for ten seconds, then raises OSError.
+        msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)
 
-    def _grab(held: int) -> None:
-        # A byte far behind the pid, so that the pid can still be read.
-        os.lseek(held, 1 << 20, os.SEEK_SET)
+    def _grab(descriptor: int) -> None:
+        # A byte far behind the pid, so that the pid stays readable.
+        os.lseek(descriptor, 1 << 20, os.SEEK_SET)
         try:
-            msvcrt.locking(held, msvcrt.LK_NBLCK, 1)
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         finally:
-            os.lseek(held, 0, os.SEEK_SET)
+            os.lseek(descriptor, 0, os.SEEK_SET)
 
 else:
 
-    def _wait(held: int) -> None:
-        fcntl.flock(held, fcntl.LOCK_EX)
+    def _wait(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
 
-    def _grab(held: int) -> None:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    def _grab(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 # -------------------------------------------------------------------------------------------------------------- sockets
 
 
 def listen_tcp(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
-    """A listening TCP socket, at once reusable after a stop and never shared with another process. Raises OSError."""
+    """A listening TCP socket. It can be reused right after a stop and is never shared with another process. Raises OSError."""
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         if sys.platform == "win32":
@@ -279,16 +278,16 @@ def listen_tcp(family: socket.AddressFamily, host: str, port: int) -> socket.soc
 
 
 def listen_unix(path: str, mode: int) -> socket.socket:
-    """A listening unix socket with the permissions `mode`. One that nobody listens at any more is replaced.
+    """A listening unix socket with the permissions `mode`. An unused one is replaced.
 
-    Raises OSError: FileExistsError when something else is there, or somebody listens.
+    Raises OSError: FileExistsError when it is another kind of file, or another process listens.
     """
     if sys.platform == "win32":
-        raise OSError("Python has no unix sockets on this system; use host:port")
+        raise OSError("Python does not support unix sockets on this system. Use host:port")
     else:
         with contextlib.suppress(FileNotFoundError):
             if not stat.S_ISSOCK(os.lstat(path).st_mode):
-                raise FileExistsError(f"{path} is there and is not a socket")
+                raise FileExistsError(f"{path} exists and is not a socket")
             with socket.socket(socket.AF_UNIX) as probe:
                 probe.settimeout(1)
                 try:
@@ -323,7 +322,7 @@ class PortOwner(NamedTuple):
 
 
 def port_owner(port: int) -> PortOwner | None:
-    """Who listens at a TCP port of this machine, where that can be known: on Linux, for processes of the same user."""
+    """The process that listens at a local TCP port. Known on Linux only, for processes of the same user."""
     sockets = {f"socket:[{inode}]" for inode in _listening(port)}
     for process in Path("/proc").glob("[0-9]*") if sockets else ():
         with contextlib.suppress(OSError):
@@ -343,12 +342,12 @@ def _listening(port: int) -> Iterator[str]:
 
 
 def _process_name(process: Path) -> str:
-    """The program, and for an interpreter what it runs; no other arguments: they may hold secrets."""
+    """The program, and for an interpreter its script. Other arguments may contain secrets."""
     words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
     program = os.path.basename(words[0]) or (process / "comm").read_text().strip()
     if program.startswith(("python", "node", "ruby", "java")):
-        named = next((word for word in words[1:] if word and not word.startswith("-")), "")
-        return f"{program} {os.path.basename(named)}".strip()
+        script = next((word for word in words[1:] if word and not word.startswith("-")), "")
+        return f"{program} {os.path.basename(script)}".strip()
     return program
 
 
@@ -356,10 +355,10 @@ def _process_name(process: Path) -> str:
 
 
 def on_stop_signal(loop: asyncio.AbstractEventLoop, stop: Callable[[int], None]) -> None:
-    """Call `stop(number)` in the loop for each signal that asks this process to end."""
+    """Call `stop(number)` in the loop for each signal that requests the end of this process."""
     if sys.platform == "win32":
         for number in (signal.SIGINT, signal.SIGBREAK):
-            signal.signal(number, lambda got, _: [loop.call_soon_threadsafe(stop, got)])
+            signal.signal(number, lambda received, _: [loop.call_soon_threadsafe(stop, received)])
     else:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop, int(number))
@@ -378,18 +377,18 @@ def ignore_hangup() -> None:
 
 
 def restart_process(arguments: list[str]) -> None:
-    """Begin this process anew, with the same arguments; does not return."""
+    """Replace this process by a new Byway with these arguments. Does not return."""
     command = [sys.executable, *(["-P"] if sys.flags.safe_path else []), "-m", "byway", *arguments]
     os.execv(command[0], command)  # noqa: S606 - this very program
 
 
 def exit_now(code: int) -> None:
-    """End this process at once: nothing is waited for, nothing cleaned up."""
+    """Exit at once, without any cleanup."""
     os._exit(code)
 
 
 def detached() -> dict[str, Any]:
-    """Arguments that start a child outside the terminal's group of processes: Ctrl-C reaches only its parent."""
+    """Arguments of `subprocess` that start a child outside the terminal's process group, so that Ctrl-C reaches only us."""
     if sys.platform == "win32":
         return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
     else:
@@ -397,7 +396,7 @@ def detached() -> dict[str, Any]:
 
 
 def end_with_parent() -> None:
-    """In a child: leave the end to the parent, and (on Linux) end with it, even when it is killed."""
+    """In a child: ignore signals, and end with the parent (on Linux also when that is killed)."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
@@ -410,7 +409,7 @@ def end_with_parent() -> None:
 
 
 def kill_first_when_out_of_memory() -> None:
-    """In a child: when memory runs out, be what the system (Linux) ends, and not Byway."""
+    """In a child: when memory runs out, Linux kills this process before Byway."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text("500")
@@ -432,33 +431,35 @@ def limit_resources(memory: int, seconds: int) -> None:
     """In a child: end it when it takes more than `memory` bytes or `seconds` of a processor, where the system can."""
     if sys.platform != "win32":
         for limit, most in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_CPU, seconds)):
-            # macOS knows the limit of memory and does not always take it.
+            # macOS has the memory limit and does not always accept it.
             with contextlib.suppress(OSError, ValueError):
                 resource.setrlimit(limit, (most, most))
 
 
-#: What a child process needs of our environment. Everything else stays here: it may be a secret.
-_PLAIN: Final = (
+#: The variables that a child process needs. Others may contain secrets and are not passed on.
+_SAFE_VARIABLES: Final = (
     "APPDATA COMSPEC HOME LANG LC_ALL LD_LIBRARY_PATH LOCALAPPDATA OMP_NUM_THREADS PATH PYTHONHOME PYTHONPATH "
     "SYSTEMROOT TEMP TMP TMPDIR USERPROFILE VIRTUAL_ENV WINDIR"
 ).split()
 
 
 def safe_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The part of the environment that holds no secrets, for a child process."""
-    return {name: environ[name] for name in _PLAIN if name in environ}
+    """The environment of a child process: without variables that may contain secrets."""
+    return {name: environ[name] for name in _SAFE_VARIABLES if name in environ}
 
 
 def resident_memory(pid: int) -> int | None:
-    """Bytes of memory that a process takes, with those of files that it has mapped; None where that cannot be known."""
+    """Bytes of memory of a process, with the files that it has mapped. None when unknown."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         if sys.platform == "linux":
             return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
         elif sys.platform == "win32":
             return _working_set(pid)
         else:
-            asked = subprocess.run(["/bin/ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True, timeout=5)
-            return int(asked.stdout) * 1024
+            listing = subprocess.run(
+                ["/bin/ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True, timeout=5
+            )
+            return int(listing.stdout) * 1024
     return None
 
 
@@ -484,15 +485,15 @@ if sys.platform == "win32":
             return None
         counters = Counters(ctypes.sizeof(Counters))
         try:
-            done = kernel.K32GetProcessMemoryInfo(process, ctypes.byref(counters), counters.cb)
+            success = kernel.K32GetProcessMemoryInfo(process, ctypes.byref(counters), counters.cb)
         finally:
             kernel.CloseHandle(process)
-        # The second of the sizes is WorkingSetSize.
-        return int(counters.size1) if done else None
+        # The second size is WorkingSetSize.
+        return int(counters.size1) if success else None
 
 
 def available_memory() -> int | None:
-    """Bytes of memory that programs could still take without others going to disk; None where that cannot be known."""
+    """Bytes of memory that are available without swapping. None when unknown."""
     with contextlib.suppress(OSError, ValueError):
         if sys.platform == "linux":
             for line in Path("/proc/meminfo").read_text().splitlines():
@@ -502,15 +503,15 @@ def available_memory() -> int | None:
 
 
 def user_name() -> str:
-    """The name of the user who runs this process, for people; "somebody" where the system knows none."""
+    """The name of the user of this process, "unknown" when the system has none."""
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):
-        return "somebody"
+        return "unknown"
 
 
 def cpu_count() -> int:
-    """How many processors this process may use."""
+    """The number of processors that this process may use."""
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     else:
@@ -519,12 +520,11 @@ def cpu_count() -> int:
 
 def connection_limit() -> int:
     """How many client connections the limit of open files allows, when each may need a second file for its backend."""
-    if sys.platform == "win32":
-        return _CONNECTIONS
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return _CONNECTIONS
-    return max(16, min(_CONNECTIONS, (soft - _RESERVED_FILES) // 2))
+    if sys.platform != "win32":
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != resource.RLIM_INFINITY:
+            return max(16, min(_CONNECTIONS, (soft - _RESERVED_FILES) // 2))
+    return _CONNECTIONS
 
 
 def prepare_server() -> None:
@@ -538,8 +538,8 @@ def prepare_server() -> None:
     if sys.platform == "linux":
         import ctypes
 
-        # Left to itself, glibc chooses differently from start to start for bodies of some 100 KB (measured: 30 % of
-        # the time). Bodies of megabytes still go back to the system when they are done.
+        # By default glibc chooses differently at each start for bodies of some 100 KB (measured: 30 % of the time).
+        # Bodies of megabytes still go back to the system when they are done.
         trim_threshold, mmap_threshold = -1, -3
         with contextlib.suppress(OSError, AttributeError):
             library = ctypes.CDLL(None)
@@ -557,7 +557,7 @@ def trim_memory() -> None:
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """The event loop for servers: uvloop where it is installed; None for Python's own."""
+    """The event loop of servers: uvloop where it is installed; None for Python's own."""
     if sys.platform == "win32":
         return None
     else:
@@ -573,7 +573,7 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def is_terminal(stream: TextIO) -> bool:
-    """Does a person look at `stream`?"""
+    """Whether `stream` is a terminal."""
     try:
         return stream.isatty()
     except ValueError:
@@ -581,12 +581,12 @@ def is_terminal(stream: TextIO) -> bool:
 
 
 def supports_colour(stream: TextIO, environ: Mapping[str, str]) -> bool:
-    """May `stream` be coloured? https://no-color.org (seen 2026-11-20): any value but the empty one says no."""
+    """Whether output to `stream` may have colours. https://no-color.org (seen 2026-11-20): any value but "" disables them."""
     return is_terminal(stream) and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
 
 
 def export_command(name: str, value: str) -> str:
-    """The line that sets an environment variable in this system's usual shell."""
+    """The command that sets an environment variable in the usual shell of this system."""
     if sys.platform == "win32":
         return "$env:{} = '{}'".format(name, value.replace("'", "''"))
     else:

@@ -227,7 +227,7 @@ def test_a_file_that_cannot_be_loaded_says_why_and_the_others_run(gateway: Gatew
     assert state(gateway, "hollow") == "failed" and state(gateway, "one") == "ready"
     hollow.write_bytes(b"no model at all")
     done = byway(gateway, "load", str(hollow), "--name", "again")
-    assert (done.returncode, "is no GGUF file" in done.stderr) == (2, True)
+    assert (done.returncode, "is not a GGUF file" in done.stderr) == (2, True)
     assert "again" not in gateway.file.read_text(), "what cannot be loaded does not get into the config"
     assert byway(gateway, "unload", "hollow").returncode == 0
     done = byway(gateway, "unload", "hollow")
@@ -246,7 +246,7 @@ def test_the_list_shows_files_with_their_facts(gateway: Gateway, file: Path) -> 
     smol = found["smol-Q4_1"]
     assert (smol["quantisation"], smol["window"], smol["origin"], smol["size"]) == ("Q4_1", 8192, "lmstudio", 98362432)
     assert smol["chat_template"] is True and smol["backends"] == []
-    assert "is no GGUF file" in found["broken"]["problem"]
+    assert "is not a GGUF file" in found["broken"]["problem"]
     shown = byway(gateway).stdout
     assert "smol-Q4_1" in shown and "98 MB" in shown and "8,192" in shown and "LM Studio" in shown
     done = byway(gateway, "load", "smol", "--name", "small", "--window", "512", "--threads", "1")

@@ -47,7 +47,7 @@ class DownloadList(Struct, frozen=True):
 
 def list_downloads(downloads: Downloads) -> DownloadList:
     """All downloads and the free space of their disk."""
-    return DownloadList(tuple(map(_info, downloads.jobs)), downloads.room())
+    return DownloadList(tuple(map(_info, downloads.jobs)), downloads.free_space())
 
 
 def start_download(downloads: Downloads, source: str, config: Config) -> DownloadInfo:
@@ -55,7 +55,7 @@ def start_download(downloads: Downloads, source: str, config: Config) -> Downloa
     if not source.strip():
         raise invalid("source", "give `owner/repo` of the hub, or the URL of a .gguf file")
     try:
-        return _info(downloads.begin(source, config.local_models, local_only=config.local_only))
+        return _info(downloads.start(source, config.local_models, local_only=config.local_only))
     except ValueError as error:
         raise invalid("source", str(error)) from None
 
@@ -64,7 +64,7 @@ def resume_download(downloads: Downloads, number: int, config: Config) -> Downlo
     """Resume a download that was stopped or has failed. Raises Problem."""
     find_download(downloads, number)
     try:
-        return _info(downloads.again(number, config.local_models, local_only=config.local_only))
+        return _info(downloads.resume(number, config.local_models, local_only=config.local_only))
     except ValueError as error:
         raise Problem("invalid_request", str(error)) from None
 
@@ -78,14 +78,14 @@ async def cancel_download(downloads: Downloads, number: int) -> DownloadInfo:
 async def forget_download(downloads: Downloads, number: int) -> DownloadInfo:
     """Stop a download, remove its incomplete file, and take it off the list. Raises Problem, or OSError."""
     job = find_download(downloads, number)
-    await downloads.forget(number)
+    await downloads.discard(number)
     return _info(job)
 
 
 def find_download(downloads: Downloads, number: int) -> BackgroundDownload:
     """The download of that number. Raises Problem."""
     try:
-        return downloads.job(number)
+        return downloads.get(number)
     except ValueError:
         raise Problem("not_found", f"There is no download {number}.") from None
 

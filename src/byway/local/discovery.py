@@ -1,5 +1,5 @@
-"""Finds the model servers that run on this machine. Each is asked by name of its own API, so that whatever else listens
-at its port is not mistaken for it. The network is `upstream.py`'s."""
+"""Finds the model servers on this machine. Each is recognised by its own API, so that another program at its port is not
+mistaken for it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from byway.config import TimeoutSettings
 from byway.problems import Problem
 from byway.upstream.client import Upstream
 
-#: Seconds for all questions to one server. It is on this machine: one that is slower is busy, and offered another time.
+#: Seconds for all queries to one server. It is on this machine: a slower one is busy and is found the next time.
 TIMEOUT: Final = 0.3
 _BODY_LIMIT: Final = 4 << 20
 
@@ -24,7 +24,7 @@ class DiscoveredServer(NamedTuple):
     """A model server on this machine."""
 
     vendor: str
-    """As in `backends[].type`."""
+    """The value for `backends[].type`."""
     url: str
     models: tuple[str, ...]
     version: str = ""
@@ -34,17 +34,17 @@ class _ServerReply(NamedTuple):
     status: int
     headers: Mapping[str, str]
     body: Any
-    """Decoded JSON; None when it was none."""
+    """The decoded JSON; None for anything else."""
 
     def fields(self) -> dict[str, Any]:
         return self.body if self.status == 200 and isinstance(self.body, dict) else {}
 
     def names(self, listed: str, name: str) -> tuple[str, ...]:
-        return tuple(str(one[name]) for one in self.entries(listed) if one.get(name))
+        return tuple(str(entry[name]) for entry in self.entries(listed) if entry.get(name))
 
     def entries(self, listed: str) -> list[dict[str, Any]]:
         entries = self.fields().get(listed)
-        return [one for one in entries if isinstance(one, dict)] if isinstance(entries, list) else []
+        return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
 
 
 _Get = Callable[[str], Awaitable[_ServerReply]]
@@ -60,20 +60,20 @@ async def _ollama(get: _Get) -> tuple[tuple[str, ...], str] | None:
 
 
 async def _lmstudio(get: _Get) -> tuple[tuple[str, ...], str] | None:
-    """https://lmstudio.ai/docs/developer/rest/endpoints (seen 2026-11-20): its list says which models are loaded."""
+    """https://lmstudio.ai/docs/developer/rest/endpoints (seen 2026-11-20): its list marks the loaded models."""
     listed = await get("/api/v0/models")
     if not isinstance(listed.fields().get("data"), list):
         return None
     models = listed.entries("data")
-    if not all("state" in one and "max_context_length" in one for one in models):
+    if not all("state" in model and "max_context_length" in model for model in models):
         return None
-    chat = [one for one in models if one.get("type") in (None, "llm", "vlm") and one.get("id")]
-    # Loaded ones first: they answer at once.
-    return tuple(str(one["id"]) for one in sorted(chat, key=lambda one: one["state"] != "loaded")), ""
+    chat = [model for model in models if model.get("type") in (None, "llm", "vlm") and model.get("id")]
+    # Loaded models first: they answer without a delay.
+    return tuple(str(model["id"]) for model in sorted(chat, key=lambda model: model["state"] != "loaded")), ""
 
 
 async def _llamacpp(get: _Get) -> tuple[tuple[str, ...], str] | None:
-    """llama.cpp b11549 (recorded 2026-11-20): it names itself in `Server`, also while it loads or wants a key."""
+    """llama.cpp b11549 (recorded 2026-11-20): its `Server` header names it, also while it loads or requires a key."""
     if (await get("/health")).headers.get("server") != "llama.cpp":
         return None
     models, about = await get("/v1/models"), await get("/props")
@@ -84,7 +84,7 @@ async def _vllm(get: _Get) -> tuple[tuple[str, ...], str] | None:
     """https://docs.vllm.ai/en/latest/serving/openai_compatible_server (seen 2026-11-20)."""
     version = (await get("/version")).fields().get("version")
     models = await get("/v1/models")
-    if not isinstance(version, str) or "vllm" not in (one.get("owned_by") for one in models.entries("data")):
+    if not isinstance(version, str) or "vllm" not in (model.get("owned_by") for model in models.entries("data")):
         return None
     return models.names("data", "id"), version
 
@@ -92,12 +92,12 @@ async def _vllm(get: _Get) -> tuple[tuple[str, ...], str] | None:
 _PROBES: Final = {"ollama": _ollama, "lmstudio": _lmstudio, "llamacpp": _llamacpp, "vllm": _vllm}
 
 
-async def discover(places: Mapping[str, str] | None = None, limit: float = TIMEOUT) -> list[DiscoveredServer]:
-    """The servers that answer, all asked at once. `places` gives URLs by vendor; their usual ones when not given."""
-    if places is None:
-        places = {name: VENDORS[name].url or "" for name in _PROBES}
-    found = await asyncio.gather(*(_discover(vendor, url, limit) for vendor, url in places.items()))
-    return [one for one in found if one is not None]
+async def discover(urls: Mapping[str, str] | None = None, limit: float = TIMEOUT) -> list[DiscoveredServer]:
+    """The servers that answer; all are queried at the same time. `urls` is by vendor, by default their usual addresses."""
+    if urls is None:
+        urls = {name: VENDORS[name].url or "" for name in _PROBES}
+    servers = await asyncio.gather(*(_discover(vendor, url, limit) for vendor, url in urls.items()))
+    return [server for server in servers if server is not None]
 
 
 async def _discover(vendor: str, url: str, limit: float) -> DiscoveredServer | None:
@@ -118,9 +118,9 @@ async def _discover(vendor: str, url: str, limit: float) -> DiscoveredServer | N
 
     try:
         async with asyncio.timeout(limit):
-            told = await _PROBES[vendor](get)
+            recognised = await _PROBES[vendor](get)
     except (Problem, TimeoutError):
         return None
     finally:
         await upstream.close()
-    return None if told is None else DiscoveredServer(vendor, url, *told)
+    return None if recognised is None else DiscoveredServer(vendor, url, *recognised)

@@ -1,5 +1,4 @@
-"""The downloads that the settings page has begun: they go on while nobody looks, stop with Byway, and are offered again after
-it. How a file is fetched is `download`'s."""
+"""The downloads of the settings page: they run in the background, stop with Byway, and can be resumed after a restart."""
 
 from __future__ import annotations
 
@@ -20,21 +19,21 @@ from byway.local.download import DownloadedFile, DownloadError, DownloadProgress
 from byway.local.hub import NoSuchModel, Repository
 
 DownloadState = Literal["running", "stopped", "failed", "done"]
-#: So many are remembered, and so many run at once.
-_MOST: Final = 20
+#: Finished downloads that are listed, and downloads that run at once.
+_LISTED: Final = 20
 _AT_ONCE: Final = 3
-_ENDS: Final = (".part", ".part.json")
+_PART_ENDINGS: Final = (".part", ".part.json")
 
 
 class BackgroundDownload:
-    """One download. `text` is what a person asked for: a URL, or `owner/repo[:quantisation]`."""
+    """One download. `text` is its source: a URL, or `owner/repo[:quantisation]`."""
 
     def __init__(self, number: int, text: str, state: DownloadState) -> None:
         self.number = number
         self.text = text
         self.state = state
         self.message = ""
-        """Why it failed, in words."""
+        """Why it failed."""
         self.progress: DownloadProgress | None = None
         self.done: DownloadedFile | None = None
         self.began = time.time()
@@ -42,91 +41,93 @@ class BackgroundDownload:
 
     @property
     def shown(self) -> str:
-        """`text` as it may be shown and written down: what follows a `?` may be a signature."""
-        return _plain(self.text)
+        """`text` without its query, which may be a signature: safe to show and to store."""
+        return _without_query(self.text)
 
 
 class Downloads:
-    """All of them, newest first. Those that have not come to their end are remembered in the data folder."""
+    """All downloads, newest first. A file in the data folder lists the unfinished ones."""
 
     def __init__(self, folder: Path, **options: Any) -> None:
-        """`folder`: Byway's data folder. `options` go to `download`."""
+        """`folder` is the data folder. `options` are passed to `download`."""
         self.folder = folder / "models"
         self.jobs: list[BackgroundDownload] = []
-        self._memory = folder / "downloads.json"
+        self._list_file = folder / "downloads.json"
         self._options = options
         self._last = 0
-        self._recall()
+        self._restore()
 
     @property
     def running(self) -> int:
-        """How many run."""
-        return sum(one.state == "running" for one in self.jobs)
+        """The number of running downloads."""
+        return sum(download.state == "running" for download in self.jobs)
 
-    def room(self) -> int | None:
-        """Bytes that are free on the disk that they come to; None where nobody can say."""
-        place = self.folder if self.folder.is_dir() else self.folder.parent
+    def free_space(self) -> int | None:
+        """Free bytes of the disk with the downloads; None when unknown."""
+        folder = self.folder if self.folder.is_dir() else self.folder.parent
         with contextlib.suppress(OSError):
-            return shutil.disk_usage(place).free
+            return shutil.disk_usage(folder).free
         return None
 
-    def begin(self, text: str, settings: LocalModelSettings, *, local_only: bool = False) -> BackgroundDownload:
-        """Start what `text` names, or go on with it. Raises ValueError in words for a person."""
+    def start(self, text: str, settings: LocalModelSettings, *, local_only: bool = False) -> BackgroundDownload:
+        """Start or resume the download of `text`. Raises ValueError with a message for the user."""
         text = text.strip()
         try:
             hub.parse_source(text)
         except NoSuchModel as unfound:
             raise ValueError(str(unfound)) from None
-        job = next((one for one in self.jobs if one.text == text), None)
+        job = next((job for job in self.jobs if job.text == text), None)
         if job is not None and job.state == "running":
-            raise ValueError(f"{job.shown} is being downloaded already.")
+            raise ValueError(f"{job.shown} is already being downloaded.")
         if self.running >= _AT_ONCE:
-            raise ValueError(f"{_AT_ONCE} downloads run already. Wait for one of them, or stop one.")
+            raise ValueError(
+                f"{_AT_ONCE} downloads are running, which is the limit. Wait for one to finish, or cancel one."
+            )
         if job is not None:
             self.jobs.remove(job)
         fresh = self._add(text, "running")
         fresh.task = asyncio.get_running_loop().create_task(self._run(fresh, settings, local_only))
-        self._remember()
+        self._save()
         return fresh
 
-    def again(self, number: int, settings: LocalModelSettings, *, local_only: bool = False) -> BackgroundDownload:
-        """Go on with a download that was stopped or has failed. Raises ValueError."""
-        return self.begin(self.job(number).text, settings, local_only=local_only)
+    def resume(self, number: int, settings: LocalModelSettings, *, local_only: bool = False) -> BackgroundDownload:
+        """Resume a download that was stopped or has failed. Raises ValueError."""
+        return self.start(self.get(number).text, settings, local_only=local_only)
 
-    def job(self, number: int) -> BackgroundDownload:
-        """The download of that number; raises ValueError."""
-        found = next((one for one in self.jobs if one.number == number), None)
-        if found is None:
-            raise ValueError("There is no such download any more.")
-        return found
+    def get(self, number: int) -> BackgroundDownload:
+        """The download with that number. Raises ValueError."""
+        job = next((job for job in self.jobs if job.number == number), None)
+        if job is None:
+            raise ValueError("This download does not exist any more. Reload the page.")
+        return job
 
     async def cancel(self, number: int) -> BackgroundDownload:
-        """Stop it; what has come is kept. Raises ValueError."""
-        job = self.job(number)
+        """Stop a download and keep its part. Raises ValueError."""
+        job = self.get(number)
         if job.task is not None:
             job.task.cancel()
             await asyncio.wait([job.task])
             if job.state == "running":
                 # The task was cancelled before its first step, so nothing of it has run.
                 job.state, job.task = "stopped", None
-                self._remember()
+                self._save()
         return job
 
-    async def forget(self, number: int) -> None:
-        """Stop it, and remove what has come of a file that is not whole. Raises ValueError, or OSError."""
+    async def discard(self, number: int) -> None:
+        """Stop a download and remove its part. Raises ValueError, or OSError."""
         job = await self.cancel(number)
-        # Another one of the same repository may be on its way into the same folder.
-        shared = any(one.state == "running" and _source(one.text) == _source(job.text) for one in self.jobs)
+        # Another download of the same repository may be writing to the same folder.
+        shared = any(other.state == "running" and _source(other.text) == _source(job.text) for other in self.jobs)
         if job.state != "done" and not shared:
-            await asyncio.to_thread(self._sweep, job)
-        # A second click may have been quicker.
+            await asyncio.to_thread(self._remove_parts, job)
+        # A second click may have removed it already.
         if job in self.jobs:
             self.jobs.remove(job)
-        self._remember()
+        self._save()
 
     async def stop(self) -> None:
-        """Stop all that run, since Byway ends."""
-        tasks = [one.task for one in self.jobs if one.task is not None]
+        """Stop all downloads, because Byway ends."""
+        tasks = [job.task for job in self.jobs if job.task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -143,28 +144,28 @@ class Downloads:
         except DownloadError as failed:
             job.state, job.message = "failed", str(failed)
         except asyncio.CancelledError:
-            # It was wished for: by whoever cancels, and nobody waits for more of it.
+            # `cancel` or `stop` ended it, and no caller waits for its result.
             job.state = "stopped"
         except Exception as error:
             job.state, job.message = (
                 "failed",
-                f"Byway itself failed on it ({type(error).__name__}): please report this.",
+                f"Internal error in Byway ({type(error).__name__}). This is a bug: please report it.",
             )
             raise
         finally:
             job.task = None
-            self._remember()
+            self._save()
 
     def _add(self, text: str, state: DownloadState) -> BackgroundDownload:
         self._last += 1
         job = BackgroundDownload(self._last, text, state)
         self.jobs.insert(0, job)
-        for old in [one for one in self.jobs if one.state == "done"][_MOST:]:
+        for old in [job for job in self.jobs if job.state == "done"][_LISTED:]:
             self.jobs.remove(old)
         return job
 
-    def _sweep(self, job: BackgroundDownload) -> None:
-        """Remove what has come of a download that is given up."""
+    def _remove_parts(self, job: BackgroundDownload) -> None:
+        """Remove the part of a discarded download."""
         for part in self._parts(job):
             part.unlink(missing_ok=True)
             remove_empty_folders(part.parent, self.folder)
@@ -173,37 +174,37 @@ class Downloads:
         wanted = hub.parse_source(job.text)
         if not isinstance(wanted, Repository):
             path = self.folder / wanted.name
-            return [path.with_name(f"{path.name}{end}") for end in _ENDS]
-        begins = job.progress.name if job.progress else ""
-        found = (self.folder / wanted.owner / wanted.name).rglob("*.part*")
-        return [one for one in found if one.name.startswith(begins) and one.name.endswith(_ENDS)]
+            return [path.with_name(f"{path.name}{end}") for end in _PART_ENDINGS]
+        prefix = job.progress.name if job.progress else ""
+        files = (self.folder / wanted.owner / wanted.name).rglob("*.part*")
+        return [file for file in files if file.name.startswith(prefix) and file.name.endswith(_PART_ENDINGS)]
 
-    def _recall(self) -> None:
-        found: list[str] = []
+    def _restore(self) -> None:
+        texts: list[str] = []
         with contextlib.suppress(OSError, ValueError, RecursionError):
-            found = msgspec.json.decode(self._memory.read_bytes(), type=list[str])
-        for text in reversed(found[:_MOST]):
+            texts = msgspec.json.decode(self._list_file.read_bytes(), type=list[str])
+        for text in reversed(texts[:_LISTED]):
             with contextlib.suppress(NoSuchModel):
                 hub.parse_source(text)
                 self._add(text, "stopped")
 
-    def _remember(self) -> None:
-        # A signed address is a secret, and would not open anything for long.
-        kept = [one.text for one in self.jobs if one.state != "done" and one.text == one.shown]
+    def _save(self) -> None:
+        # A signed URL is a secret and expires soon.
+        kept = [job.text for job in self.jobs if job.state != "done" and job.text == job.shown]
         with contextlib.suppress(OSError):
-            if kept or self._memory.exists():
-                platform.write_private(self._memory, msgspec.json.encode(kept[:_MOST]))
+            if kept or self._list_file.exists():
+                platform.write_private(self._list_file, msgspec.json.encode(kept[:_LISTED]))
 
 
 def remove_empty_folders(folder: Path, root: Path) -> None:
-    """Remove `folder` and those above it that are empty, up to `root`, which stays."""
+    """Remove `folder` and its parents as far as they are empty. `root` stays."""
     with contextlib.suppress(OSError):
         while folder != root and root in folder.parents:
             folder.rmdir()
             folder = folder.parent
 
 
-def _plain(text: str) -> str:
+def _without_query(text: str) -> str:
     if "://" not in text:
         return text
     try:

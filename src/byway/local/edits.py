@@ -37,7 +37,9 @@ def load_edits(
         served = config.backends[index].models[0] if config.backends[index].models else name
         edits += [Set(("backends", index, key), value) for key, value in given.items()]
     else:
-        raise NameTaken(f"There is a backend called {name} already, of type {config.backends[index].type}.")
+        raise NameTaken(
+            f"A backend named {name} already exists. Its type is {config.backends[index].type}. Choose another name."
+        )
     if alias:
         edits.append(Set(("model_aliases", alias), literal(f"{name}/{served}")))
     return served, edits

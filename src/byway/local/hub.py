@@ -1,9 +1,8 @@
-"""What somebody wants to download -> the files to ask for: a URL, or `owner/repo[:quantisation or file]` of a hub. No network.
+"""Finds out which files to download: from a URL, or from `owner/repo[:quantisation or file]` of a hub. No network.
 
-The hub's API: https://huggingface.co/docs/hub/api and the client `@huggingface/hub` 2.4.1, `ApiIndexTreeEntry` (both seen
+The API of the hub: https://huggingface.co/docs/hub/api and the client `@huggingface/hub` 2.4.1, `ApiIndexTreeEntry` (both seen
 2026-11-21): `GET /api/models/OWNER/REPO/tree/main?recursive=true` lists `{type, path, size, lfs: {oid, size}}`, where
-`lfs.oid` is the SHA-256 of the file.
-"""
+`lfs.oid` is the SHA-256 of the file."""
 
 from __future__ import annotations
 
@@ -18,8 +17,8 @@ import msgspec
 from byway import urls
 from byway.local import library
 
-#: What is taken when nobody says, best first: a middle between size and quality.
-_USUAL: Final = ("Q4_K_M", "Q4_K_S", "Q4_0", "MXFP4", "Q5_K_M", "Q8_0")
+#: The quantisations to use by default, best first: a compromise of size and quality.
+_DEFAULTS: Final = ("Q4_K_M", "Q4_K_S", "Q4_0", "MXFP4", "Q5_K_M", "Q8_0")
 _WORD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _SHA256: Final = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
 _LONGEST_NAME: Final = 200
@@ -27,11 +26,11 @@ _SHOWN: Final = 12
 
 
 class NoSuchModel(Exception):
-    """There is nothing to download by what was said; the words say what to say instead."""
+    """The source names no model. The message says how to name one."""
 
 
 class Repository(NamedTuple):
-    """A repository of a hub, and which of its files are wanted: a file's name, a quantisation, or "" for the usual one."""
+    """A repository of a hub, and the wanted files: the name of a file, a quantisation, or "" for the default."""
 
     owner: str
     name: str
@@ -39,7 +38,7 @@ class Repository(NamedTuple):
 
     @property
     def tree(self) -> str:
-        """The path of the list of its files, below the hub's own address."""
+        """The path of the list of its files, below the address of the hub."""
         return f"/api/models/{self.owner}/{self.name}/tree/main?recursive=true"
 
 
@@ -48,13 +47,13 @@ class RemoteFile(NamedTuple):
 
     url: str
     name: str
-    """Where it is put, below the folder of models: one name, or `owner/repo/` and the file's path there."""
+    """The path below the folder of models: a file name, or `owner/repo/` and the path in the repository."""
     size: int | None = None
     sha256: str = ""
 
 
 def parse_source(text: str) -> Repository | RemoteFile:
-    """What `text` names. Raises Unfound."""
+    """Parse a source. Raises NoSuchModel."""
     text = text.strip()
     if re.match(r"(?i)[a-z][a-z0-9+.-]*://", text):
         try:
@@ -67,18 +66,18 @@ def parse_source(text: str) -> Repository | RemoteFile:
     if not slash or not _WORD.fullmatch(owner) or not _WORD.fullmatch(repo):
         raise NoSuchModel(
             f"{text[:100]!r} is neither a URL nor the name of a repository. "
-            "Give https://… or owner/repo, with :QUANTISATION or :FILE behind it if you like."
+            "Use https://… or owner/repo, optionally followed by :QUANTISATION or :FILE."
         )
     return Repository(owner, repo, file.strip())
 
 
 def download_url(url: str, hub: str) -> str:
-    """The address of a file's bytes, where somebody has copied that of the hub's page about it (`/blob/`)."""
+    """The URL of a file's bytes, also for the URL of the hub's page about it (`/blob/`)."""
     return re.sub(rf"^({re.escape(hub)}/[^/]+/[^/]+)/blob/", r"\1/resolve/", url)
 
 
 def select_files(repo: Repository, listing: bytes, hub: str) -> list[RemoteFile]:
-    """The files of a repository that are wanted, by its listing: all parts of one model. Raises Unfound."""
+    """The wanted files of a repository by its listing: all parts of one model. Raises NoSuchModel."""
     try:
         entries: Any = msgspec.json.decode(listing)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -87,14 +86,14 @@ def select_files(repo: Repository, listing: bytes, hub: str) -> list[RemoteFile]
     models = [path for path in files if library.is_model_file(path.rpartition("/")[2])]
     if not models:
         raise NoSuchModel(
-            f"{repo.owner}/{repo.name} has no GGUF files. Look for a repository of the same model whose name ends in GGUF."
+            f"{repo.owner}/{repo.name} has no GGUF files. Find a repository of the same model whose name ends in GGUF."
         )
     first = _chosen(repo, models)
     folder, slash, name = first.rpartition("/")
     paths = [f"{folder}{slash}{part.name}" for part in library.part_files(PurePosixPath(name))]
-    absent = [path for path in paths if path not in files]
-    if absent:
-        raise NoSuchModel(f"{first} is one of several parts, and the hub has no {absent[0]}.")
+    missing = [path for path in paths if path not in files]
+    if missing:
+        raise NoSuchModel(f"{first} is one of several parts, and the hub has no {missing[0]}.")
     return [_item(repo, path, files[path], hub) for path in paths]
 
 
@@ -105,18 +104,18 @@ def _files(entries: Iterable[Any]) -> Iterable[tuple[str, dict[str, Any]]]:
 
 
 def _chosen(repo: Repository, models: Sequence[str]) -> str:
-    """The model that is meant."""
-    asked = repo.wanted.lower()
-    if asked.endswith(".gguf"):
-        exact = [path for path in models if asked in (path.lower(), path.lower().rpartition("/")[2])]
+    """The path of the wanted model."""
+    wanted = repo.wanted.lower()
+    if wanted.endswith(".gguf"):
+        exact = [path for path in models if wanted in (path.lower(), path.lower().rpartition("/")[2])]
         if exact:
             return exact[0]
-    elif asked:
+    elif wanted:
         fitting = [path for path in models if _has(path, repo.wanted)]
         if fitting:
             return min(fitting, key=len)
     else:
-        for usual in _USUAL:
+        for usual in _DEFAULTS:
             fitting = [path for path in models if _has(path, usual)]
             if fitting:
                 return min(fitting, key=len)
@@ -124,14 +123,14 @@ def _chosen(repo: Repository, models: Sequence[str]) -> str:
             return models[0]
     there = ", ".join(path.rpartition("/")[2] for path in models[:_SHOWN])
     more = f" and {len(models) - _SHOWN} more" if len(models) > _SHOWN else ""
-    what = f"has no {repo.wanted[:80]!r}" if asked else "has several models"
+    what = f"has no {repo.wanted[:80]!r}" if wanted else "has several models"
     raise NoSuchModel(
-        f"{repo.owner}/{repo.name} {what}. There are {there}{more}: say which, as in {repo.owner}/{repo.name}:FILE."
+        f"{repo.owner}/{repo.name} {what}. Choose one of {there}{more}, as in {repo.owner}/{repo.name}:FILE."
     )
 
 
 def _has(path: str, quantisation: str) -> bool:
-    """Does the file's name, or its folder's, carry this quantisation as a word of its own?"""
+    """Whether the name of the file or its folder contains the quantisation as a whole word."""
     return re.search(rf"(?i)(^|[-._/]){re.escape(quantisation)}([-._/]|$)", path) is not None
 
 
@@ -148,13 +147,13 @@ def _item(repo: Repository, path: str, entry: dict[str, Any], hub: str) -> Remot
 
 
 def _file_name(text: str) -> str:
-    """A name that is safe as a file's; raises Unfound."""
+    """A safe file name. Raises NoSuchModel."""
     download_url = _safe(text)
     if not download_url.lower().endswith(".gguf") or len(download_url) <= len(".gguf"):
-        raise NoSuchModel(f"{text[:100]!r} is no GGUF file: the name of one ends in .gguf.")
+        raise NoSuchModel(f"{text[:100]!r} is not a GGUF file: its name must end in .gguf.")
     return download_url
 
 
 def _safe(text: str) -> str:
-    """A part of a path that leads nowhere else and that every system takes."""
+    """A part of a path that stays in its folder and is valid on every system."""
     return re.sub(r"[^A-Za-z0-9._+@() -]", "_", text).strip(" .")[-_LONGEST_NAME:].lstrip("-. ") or "_"

@@ -1,7 +1,6 @@
-"""Model files on this machine: which GGUF files lie in the usual folders, and what each of them is.
+"""Finds GGUF files in the usual folders of this machine, and reads what each of them is.
 
-Nothing is changed there, and nothing of it is loaded: that is `builtin.py`'s.
-"""
+It changes no folder and loads no model: `supervisor.py` does that."""
 
 from __future__ import annotations
 
@@ -18,26 +17,26 @@ from byway.local import gguf
 
 Origin = Literal["byway", "lmstudio", "ollama", "huggingface", "added"]
 
-#: A folder is not searched deeper, and no further than so many entries: somebody may have pointed at a whole disk.
+#: Levels of a folder and entries of a search: the path may be a whole disk.
 _DEPTH: Final = 6
 _ENTRIES: Final = 50_000
 _FIRST_BYTES: Final = 1 << 20
 _MANIFEST: Final = 1 << 20
 #: `-00001-of-00003`, by the naming convention of GGUF.
 _PART: Final = re.compile(r"-(\d{5})-of-(\d{5})$")
-#: What goes with a model and is none: projectors, draft heads, matrices of importance (naming convention, as above).
+#: Files that belong to a model: projectors, draft heads, importance matrices (naming convention, as above).
 _BESIDE: Final = re.compile(r"(?i)(^|[-._])(mmproj|imatrix)([-._]|$)|^mtp-")
 _DIGEST: Final = re.compile(r"sha256[:-]([0-9a-f]{64})")
 _WEIGHTS: Final = "application/vnd.ollama.image.model"
 
 
 class ModelFile(NamedTuple):
-    """A model's file."""
+    """A model file."""
 
     name: str
-    """What people call it: a file's name without its end, for Ollama `qwen3:8b`."""
+    """The name of the file without its ending; for Ollama `qwen3:8b`."""
     path: Path
-    """The file, the first one of several parts."""
+    """The file: the first one of several parts."""
     size: int
     """Bytes, of all parts together."""
     origin: Origin
@@ -45,7 +44,7 @@ class ModelFile(NamedTuple):
 
 
 def model_folders(data: Path, environ: Mapping[str, str], home: Path) -> list[tuple[Origin, Path]]:
-    """Where model files usually lie. `data` is Byway's own folder.
+    """The usual folders of model files. `data` is the data folder of Byway.
 
     LM Studio: https://lmstudio.ai/docs/basics/import-model (`publisher/model/file`; earlier versions had
     ~/.cache/lm-studio). Ollama: https://docs.ollama.com/faq (OLLAMA_MODELS; on Linux its service has a home of its own).
@@ -53,15 +52,15 @@ def model_folders(data: Path, environ: Mapping[str, str], home: Path) -> list[tu
     """
     cache = Path(environ.get("XDG_CACHE_HOME") or home / ".cache")
     hub = environ.get("HF_HUB_CACHE") or Path(environ.get("HF_HOME") or cache / "huggingface") / "hub"
-    if named := environ.get("OLLAMA_MODELS"):
-        ollama = [Path(named)]
+    if configured := environ.get("OLLAMA_MODELS"):
+        ollama = [Path(configured)]
     else:
         ollama = [home / ".ollama" / "models", Path("/usr/share/ollama/.ollama/models")]
     return [
         ("byway", data / "models"),
         ("lmstudio", home / ".lmstudio" / "models"),
         ("lmstudio", cache / "lm-studio" / "models"),
-        *(("ollama", one) for one in ollama),
+        *(("ollama", folder) for folder in ollama),
         ("huggingface", platform.expand_user(hub)),
     ]
 
@@ -69,25 +68,25 @@ def model_folders(data: Path, environ: Mapping[str, str], home: Path) -> list[tu
 def find_models(
     data: Path, environ: Mapping[str, str], *, home: Path | None = None, paths: Sequence[str] = ()
 ) -> list[ModelFile]:
-    """The models in the usual folders and at `paths` (files or folders), each once, by name. What cannot be read is left out."""
+    """The models in the usual folders and at `paths` (files or folders), each once, by name. Unreadable ones are omitted."""
     home = platform.expand_user("~") if home is None else home
-    found: list[ModelFile] = []
+    files: list[ModelFile] = []
     for given in paths:
         path = platform.expand_user(given)
-        found += _file(path, "added") if path.is_file() else _walk(path, "added")
+        files += _file(path, "added") if path.is_file() else _walk(path, "added")
     for origin, folder in model_folders(data, environ, home):
-        found += _ollama(folder) if origin == "ollama" else _walk(folder, origin)
+        files += _ollama(folder) if origin == "ollama" else _walk(folder, origin)
     once: dict[tuple[int, int] | Path, ModelFile] = {}
-    for one in found:
-        once.setdefault(_identity(one.path), one)
-    return sorted(once.values(), key=lambda one: (one.name.lower(), str(one.path)))
+    for file in files:
+        once.setdefault(_identity(file.path), file)
+    return sorted(once.values(), key=lambda file: (file.name.lower(), str(file.path)))
 
 
 def read_model_header(path: Path) -> gguf.ModelHeader:
-    """What the header of a file says; raises gguf.Broken, or OSError. Reads as little as that takes."""
+    """Read the header of a file, and no more of it than needed. Raises gguf.InvalidFile, or OSError."""
     with path.open("rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise gguf.InvalidFile("is no file")
+            raise gguf.InvalidFile("is not a regular file")
         data = b""
         more = _FIRST_BYTES
         while True:
@@ -105,7 +104,7 @@ P = TypeVar("P", bound=PurePath)
 
 
 def part_files(path: P) -> list[P]:
-    """All files of a model: itself, or the parts that its name counts, whether they are there or not."""
+    """All files of a model: itself, or the parts that its name implies, whether they exist or not."""
     stem, count = _whole(path)
     if count == 1:
         return [path]
@@ -113,12 +112,12 @@ def part_files(path: P) -> list[P]:
 
 
 def model_name(name: str) -> str:
-    """What a model file is called without its end and the count of its parts."""
+    """The name of a model file without its ending and part number."""
     return _PART.sub("", name.removesuffix(".gguf").removesuffix(".GGUF"))
 
 
 def is_model_file(name: str) -> bool:
-    """Is a file of this name a model, or the first part of one?"""
+    """Whether the name is that of a model, or of its first part."""
     part = _PART.search(name.removesuffix(".gguf"))
     if not name.lower().endswith(".gguf") or _BESIDE.search(name):
         return False
@@ -126,27 +125,27 @@ def is_model_file(name: str) -> bool:
 
 
 def _whole(path: PurePath) -> tuple[str, int]:
-    """The name without its part, and how many parts there are. More than 999 are a joke."""
-    found = _PART.search(path.stem)
-    if found is None or not 1 <= int(found[2]) < 1000:
+    """The name without its part number, and the number of parts. More than 999 do not count."""
+    part = _PART.search(path.stem)
+    if part is None or not 1 <= int(part[2]) < 1000:
         return path.stem, 1
-    return path.stem[: found.start()], int(found[2])
+    return path.stem[: part.start()], int(part[2])
 
 
 def _file(path: Path, origin: Origin) -> Iterator[ModelFile]:
-    """The model that begins with this file, if it does."""
+    """The model whose first file this is, if any."""
     if not is_model_file(path.name):
         return
     files = part_files(path)
     try:
-        size = sum(one.stat().st_size for one in files)
+        size = sum(file.stat().st_size for file in files)
     except OSError:
         return
     yield ModelFile(model_name(path.name), path.absolute(), size, origin, len(files))
 
 
 def _walk(folder: Path, origin: Origin) -> Iterator[ModelFile]:
-    """The models below a folder. Links to folders are not followed, links to files are: the Hugging Face cache has them."""
+    """The models below a folder. Links to folders are not followed; links to files are, as in the Hugging Face cache."""
     left = _ENTRIES
     waiting = [(folder, 0)]
     while waiting:
@@ -170,7 +169,7 @@ def _walk(folder: Path, origin: Origin) -> Iterator[ModelFile]:
 
 
 def _ollama(folder: Path) -> Iterator[ModelFile]:
-    """Ollama's models: `manifests/HOST/NAMESPACE/MODEL/TAG` names the blob that holds the weights (seen 2026-11-21:
+    """Ollama's models: `manifests/HOST/NAMESPACE/MODEL/TAG` names the blob with the weights (seen 2026-11-21:
     https://github.com/ollama/ollama/blob/main/server/internal/manifest/manifest.go)."""
     for path in _manifests(folder / "manifests"):
         host, space, model, tag = path.parts[-4:]
@@ -210,10 +209,10 @@ def _weights(manifest: Path) -> str | None:
     """The SHA-256 of the weights that a manifest names."""
     try:
         with manifest.open("rb") as file:
-            found: Any = json.loads(file.read(_MANIFEST))
+            manifest_data: Any = json.loads(file.read(_MANIFEST))
     except (OSError, ValueError, RecursionError):
         return None
-    layers = found.get("layers") if isinstance(found, dict) else None
+    layers = manifest_data.get("layers") if isinstance(manifest_data, dict) else None
     for layer in layers if isinstance(layers, list) else ():
         if isinstance(layer, dict) and layer.get("mediaType") == _WEIGHTS:
             digest = _DIGEST.fullmatch(str(layer.get("digest")))
@@ -222,9 +221,9 @@ def _weights(manifest: Path) -> str | None:
 
 
 def _identity(path: Path) -> tuple[int, int] | Path:
-    """What two names of one file share."""
+    """A value that is the same for all names of a file."""
     try:
-        facts = path.stat()
+        status = path.stat()
     except OSError:
         return path
-    return (facts.st_dev, facts.st_ino) if facts.st_ino else path
+    return (status.st_dev, status.st_ino) if status.st_ino else path

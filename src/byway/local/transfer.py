@@ -1,7 +1,4 @@
-"""The servers that models come from: asks them, follows where they point, and no further than the settings let.
-
-What is asked for is `hub.py`'s, what becomes of the bytes `download.py`'s.
-"""
+"""The client for the servers of models: requests, redirects, and which addresses the settings allow."""
 
 from __future__ import annotations
 
@@ -31,28 +28,28 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 
 class DownloadError(Exception):
-    """Nothing was downloaded, or not all of it: why, and what to do."""
+    """The download failed. The message names the reason and the next step."""
 
 
 class Interrupted(Exception):
-    """It broke off, and may go on from there at another try."""
+    """The transfer was interrupted. Another attempt may resume it."""
 
 
 class HubClient:
-    """Asks servers, each only as far as the settings let."""
+    """Sends requests to the hub and to the servers that it redirects to, if the settings allow the address."""
 
     def __init__(self, hub: str, *, local_only: bool, environ: Mapping[str, str], resolve: Resolve | None) -> None:
         self._hub = urls.parse(hub)
         self._base = hub
-        self._own = hub != HUB
-        """Somebody has named this hub, so it may stand in a private network."""
+        self._custom = hub != HUB
+        """The config names this hub, so it may be in a private network."""
         self._local_only = local_only
         self._environ = environ
         self._token = environ.get("HF_TOKEN", "").strip()
         self._resolve = resolve or _resolved
 
     async def page(self, path: str, what: str) -> bytes:
-        """A small page of the hub; raises Failed."""
+        """Fetch a small page of the hub. Raises DownloadError."""
         url = urls.parse(self._base + path)
         upstream, answer = None, None
         try:
@@ -62,9 +59,11 @@ class HubClient:
                     raise DownloadError(self.refusal(url, answer, what))
                 return await answer.body(_LISTING)
         except TimeoutError:
-            raise DownloadError(f"{url.host} gave no list of files within two minutes. Try again later.") from None
-        except (Problem, Interrupted) as problem:
-            raise DownloadError(f"{url.host} gave no list of files: {problem}") from None
+            raise DownloadError(f"{url.host} sent no list of files within two minutes. Try again later.") from None
+        except Interrupted as interrupted:
+            raise DownloadError(f"{url.host} sent no list of files: {interrupted}.") from None
+        except Problem as problem:
+            raise DownloadError(f"{url.host} sent no list of files: {problem.message}") from None
         finally:
             if answer is not None:
                 answer.close()
@@ -72,8 +71,8 @@ class HubClient:
                 await upstream.close()
 
     async def open(self, url: Url, headers: Mapping[str, str]) -> tuple[Upstream, Answer, str, int | None]:
-        """Ask for `url` and follow where the answers point. Gives the connection, the answer, and what the hub says of the
-        file: its SHA-256 ("" when it does not) and its size. Raises Failed, Again or Problem."""
+        """Request `url` and follow redirects. Returns the connection, the answer, and what the hub reports of the file: its
+        SHA-256 (or "") and its size. Raises DownloadError, Interrupted or Problem."""
         sha256, size = "", None
         for _ in range(_REDIRECTS + 1):
             upstream = await self._upstream(url)
@@ -84,9 +83,9 @@ class HubClient:
                 raise
             if self._is_hub(url):
                 # https://huggingface.co/docs/huggingface_hub/package_reference/file_download (seen 2026-11-21): the hub's
-                # own answer carries the facts of the file, before it points to where the bytes are.
-                found = _LINKED.fullmatch(answer.headers.get("x-linked-etag", ""))
-                sha256 = found[1] if found else sha256
+                # own answer has the checksum and size of the file, before the redirect to its bytes.
+                linked = _LINKED.fullmatch(answer.headers.get("x-linked-etag", ""))
+                sha256 = linked[1] if linked else sha256
                 size = parse_number(answer.headers.get("x-linked-size", "")) if size is None else size
             if answer.status not in _MOVED:
                 return upstream, answer, sha256, size
@@ -100,20 +99,18 @@ class HubClient:
         raise DownloadError(f"{url.host} redirects more than {_REDIRECTS} times.")
 
     def refusal(self, url: Url, answer: Answer, what: str) -> str:
-        """What a status other than success means."""
+        """The message for a status other than success."""
         status = answer.status
         if status in (401, 403):
-            token = (
-                "HF_TOKEN is set and does not open it" if self._token else "set HF_TOKEN to a token that may read it"
-            )
-            return f"{url.host} does not give {what} to everybody (HTTP {status}): accept its terms there, and {token}."
+            token = "use an HF_TOKEN that may read it" if self._token else "set HF_TOKEN to a token that may read it"
+            return f"{url.host} restricts access to {what} (HTTP {status}). Accept its terms there, and {token}."
         if status in (404, 410):
-            return f"{url.host} has no {what} (HTTP {status}). Check the name; a private repository needs HF_TOKEN."
+            return f"{url.host} has no {what} (HTTP {status}). Check the name. A private repository requires HF_TOKEN."
         if status == 429:
             wait = answer.headers.get("retry-after", "")
             later = f"in {wait} s" if wait.isdigit() else "later"
-            return f"{url.host} asks for fewer requests (HTTP 429). Try again {later}; what is there is kept."
-        return f"{url.host} answers with HTTP {status} for {what}."
+            return f"{url.host} limits the rate of requests (HTTP 429). Try again {later}; the downloaded part is kept."
+        return f"{url.host} answered HTTP {status} for {what}."
 
     def _is_hub(self, url: Url) -> bool:
         return (url.scheme, url.host, url.port) == (self._hub.scheme, self._hub.host, self._hub.port)
@@ -125,19 +122,19 @@ class HubClient:
         return tuple(own.items())
 
     async def _upstream(self, url: Url) -> Upstream:
-        """The way to a server; raises Failed when the settings do not let."""
-        named = self._own and url.host == self._hub.host
+        """The client for the server of `url`. Raises DownloadError when the settings do not allow its address."""
+        is_hub = self._custom and url.host == self._hub.host
         loopback = url.host == "localhost" or (url.number is not None and url.number.is_loopback)
         if url.scheme != "https" and not loopback:
             raise DownloadError(
-                f"{url.host} would be asked without https, where anybody on the way could put in another file."
+                f"{url.host} does not use https, so the file could be replaced on the way. Use an https:// URL."
             )
         if not self._local_only and self._proxied(url):
-            # The proxy looks the name up; what it may reach is its own affair, but nothing of a private network is named.
-            if not named and AddressPolicy().rejects(url):
+            # The proxy resolves the name and decides what it may reach. Private addresses are not passed to it.
+            if not is_hub and AddressPolicy().rejects(url):
                 raise DownloadError(_private(url.host))
             return Upstream(url.origin, timeouts=_TIMEOUTS, pool=0, environ=self._environ)
-        return Upstream(url.origin, timeouts=_TIMEOUTS, pool=0, pinned=await self._addresses(url, named=named))
+        return Upstream(url.origin, timeouts=_TIMEOUTS, pool=0, pinned=await self._addresses(url, is_hub=is_hub))
 
     def _proxied(self, url: Url) -> bool:
         try:
@@ -145,41 +142,41 @@ class HubClient:
         except ValueError as error:
             raise DownloadError(f"{url.host} cannot be reached: {error}.") from None
 
-    async def _addresses(self, url: Url, *, named: bool) -> tuple[str, ...]:
-        """The addresses that may be connected to: public ones, and any of a hub that the settings name."""
-        if self._local_only and not (named and (url.number is not None or url.host == "localhost")):
+    async def _addresses(self, url: Url, *, is_hub: bool) -> tuple[str, ...]:
+        """The addresses to connect to: public ones, and any address of a hub that the config names."""
+        if self._local_only and not (is_hub and (url.number is not None or url.host == "localhost")):
             raise DownloadError(
-                f"`local_only` is on, and {url.host} is not provably on this machine or a private network: nothing is "
+                f"`local_only` is on and {url.host} is not provably on this machine or in a private network, so nothing is "
                 "downloaded from it."
             )
         if url.number is not None:
-            found: Sequence[str] = (url.host,)
+            addresses: Sequence[str] = (url.host,)
         else:
             try:
-                found = await self._resolve(url.host, url.port)
+                addresses = await self._resolve(url.host, url.port)
             except (OSError, UnicodeError):
-                raise Interrupted(f"the name {url.host} cannot be looked up; is there a network?") from None
-        numbers = [ipaddress.ip_address(one.partition("%")[0]) for one in dict.fromkeys(found)]
-        good = [one for one in numbers if not never(one) and (named or public(one))]
+                raise Interrupted(f"the host name {url.host} cannot be resolved, check the network") from None
+        numbers = [ipaddress.ip_address(address.partition("%")[0]) for address in dict.fromkeys(addresses)]
+        allowed = [number for number in numbers if not never(number) and (is_hub or public(number))]
         if self._local_only:
-            good = [one for one in good if not public(one)]
-        if not good:
+            allowed = [number for number in allowed if not public(number)]
+        if not allowed:
             raise DownloadError(_private(url.host))
-        return tuple(map(str, good))
+        return tuple(map(str, allowed))
 
 
 def _private(host: str) -> str:
     return (
-        f"{host} is not on the open internet. Models are downloaded from a private network only when `local_models.hub` "
-        "names the host."
+        f"{host} has no public address. Models are downloaded from a private network only when `local_models.hub` names the "
+        "host."
     )
 
 
 async def _resolved(host: str, port: int) -> Sequence[str]:
-    found = await asyncio.get_running_loop().getaddrinfo(host, port)
-    return [str(address[4][0]) for address in found]
+    entries = await asyncio.get_running_loop().getaddrinfo(host, port)
+    return [str(entry[4][0]) for entry in entries]
 
 
 def parse_number(text: str) -> int | None:
-    """A header that is a number of bytes or seconds; None for anything else."""
+    """Parse a header with a number of bytes or seconds; None for anything else."""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None

@@ -30,7 +30,7 @@ class Jobs(NamedTuple):
 def jobs(context: RequestContext, before: int = 0) -> Jobs:
     """The downloads; `before`: so many ran when the page looked last."""
     running = context.gateway.services.downloads
-    return Jobs(tuple(running.jobs), running.running, running.room(), running.running < before)
+    return Jobs(tuple(running.jobs), running.running, running.free_space(), running.running < before)
 
 
 async def progress(context: RequestContext) -> None:
