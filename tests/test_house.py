@@ -220,11 +220,7 @@ UNPLAIN_LEFT: frozenset[str] = frozenset(
 VAGUE_NAMES_LEFT: frozenset[str] = frozenset(
     {
         "docs/generate.py",
-        "src/byway/backends/anthropic.py",
         "src/byway/backends/openai/arguments.py",
-        "src/byway/backends/openai/completions.py",
-        "src/byway/backends/openai/definedtools.py",
-        "src/byway/backends/openai/discovery.py",
         "src/byway/backends/openai/passthrough.py",
         "src/byway/backends/openai/reader.py",
         "src/byway/backends/openai/toolcalls.py",

@@ -37,6 +37,9 @@ BackendState = Literal["unknown", "loading", "ready", "asleep", "failed", "off"]
 _LIST_TIMEOUT: Final = 10.0
 _PAGE_TIMEOUT: Final = 2.0
 _BODY_LIMIT: Final = 8 << 20
+#: Pages of a list of models that are fetched, and models after which no other page is.
+_MAX_PAGES: Final = 20
+_MAX_MODELS: Final = 20_000
 #: Models of one backend that each refresh describes.
 _DESCRIBED: Final = 20
 #: Models of one backend that are remembered. A client can invent names: `backend/NAME` leads to any of them.
@@ -303,7 +306,7 @@ class Backend:
         """The list of models, and what it reports of each. Raises Problem."""
         try:
             async with asyncio.timeout(_LIST_TIMEOUT):
-                return self.protocol.read_models(await self.fetch(self.protocol.models()))
+                return await self._pages()
         except TimeoutError:
             message = f"{self._available().shown} did not list its models in {_LIST_TIMEOUT:g} s."
             raise Problem("timeout", message) from None
@@ -312,6 +315,23 @@ class Backend:
             if not self.settings.models or problem.kind in _UNREACHABLE:
                 raise
             return {}
+
+    async def _pages(self) -> dict[str, ModelFacts]:
+        """All pages of the list of models. A page without a new model is the last one, whatever it says of others."""
+        models: dict[str, ModelFacts] = {}
+        call = self.protocol.models()
+        for _ in range(_MAX_PAGES):
+            body = await self.fetch(call)
+            # Decoding takes about as long as for a request of four times the size.
+            page = await off_loop(4 * len(body), self.protocol.read_models, body)
+            known = len(models)
+            for name, facts in page.items():
+                models.setdefault(name, facts)
+            following = self.protocol.next_models(body)
+            if following is None or not known < len(models) < _MAX_MODELS:
+                break
+            call = following
+        return models
 
     async def describe(self, models: Iterable[str]) -> None:
         """Query what each of `models` can do, every page once. Some builds have no such pages, and nothing depends on them."""

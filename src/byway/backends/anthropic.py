@@ -1,4 +1,4 @@
-"""The Anthropic Messages protocol as a backend: the identity. Bytes go through; only the model's name is changed. No I/O."""
+"""The Anthropic Messages protocol. Requests and answers pass through; only the name of the model is changed. No I/O."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta, Raw, Struct, UnsetType
 
-from byway.backends import errors
+from byway.backends import catalog, errors
 from byway.backends.protocol import FIRST, Attempt, ModelFacts, Target
 from byway.call import Call
 from byway.messages import signature
@@ -22,19 +22,19 @@ NATIVE: Final = True
 _JSON: Final = ("content-type", "application/json")
 
 
-#: What a chat completion that says no limit may answer. Every model of Anthropic's since Claude 4 takes as much.
-_MOST: Final = 32_000
+#: The limit for a chat completion without one. Every model of Anthropic since Claude 4 accepts it.
+_DEFAULT_MAX_TOKENS: Final = 32_000
 
 
 def request(request: Request, target: Target, attempt: Attempt = FIRST) -> Call:
     body = _without_ours(request.patched(target.model))
     if request.chat and isinstance(request.params.max_tokens, UnsetType):
-        body = b'{"max_tokens":%d,%b' % (_MOST, body[1:])
+        body = b'{"max_tokens":%d,%b' % (_DEFAULT_MAX_TOKENS, body[1:])
     return Call("POST", "/v1/messages", (_JSON, *_versions(request)), body)
 
 
 def _versions(request: Request) -> tuple[tuple[str, str], ...]:
-    """The client's version and betas, unchanged; a client that names no version gets the one that everybody knows."""
+    """The version and betas of the client, unchanged. A client without a version gets the one that every server knows."""
     if any(name == "anthropic-version" for name, _ in request.forwarded):
         return request.forwarded
     return (("anthropic-version", "2023-06-01"), *request.forwarded)
@@ -43,48 +43,48 @@ def _versions(request: Request) -> tuple[tuple[str, str], ...]:
 _OURS: Final = f'"{signature.PREFIX}'.encode()
 
 
-class _Kind(Struct):
+class _TypeOnly(Struct):
     type: str = ""
 
 
-class _Body(Struct):
+class _History(Struct):
     messages: Raw
-    thinking: _Kind | None = None
+    thinking: _TypeOnly | None = None
 
 
-class _Turn(Struct):
+class _HistoryTurn(Struct):
     role: str
     content: Raw
 
 
-class _Block(Struct):
+class _HistoryBlock(Struct):
     type: str = ""
     signature: str | None = None
 
 
 def _without_ours(body: bytes) -> bytes:
-    """The body without thinking that Byway signed for another model: Anthropic's servers take no signature but their own.
+    """Remove the thinking that Byway signed for another model: Anthropic's servers accept only their own signatures.
 
-    A session may so move from a local model to a cloud one. Everything else stays as it came. Raises nothing: what cannot
-    be read is for the backend to refuse.
+    So a session can move from a local model to a cloud model. Every other byte stays. A body that cannot be decoded is
+    returned as it is: the backend refuses it.
     """
     if _OURS not in body:
         return body
     try:
-        seen = msgspec.json.decode(body, type=_Body)
-        turns = msgspec.json.decode(seen.messages, type=list[Raw])
-        kept = [_thoughtless(turn) for turn in turns]
+        history = msgspec.json.decode(body, type=_History)
+        turns = msgspec.json.decode(history.messages, type=list[Raw])
+        kept = [_without_our_thinking(turn) for turn in turns]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return body
-    left = [turn for turn in kept if turn]
-    if not left:
+    remaining = [turn for turn in kept if turn]
+    if not remaining:
         return body
-    body = body.replace(bytes(seen.messages), b"[%b]" % b",".join(left), 1)
-    answers = [at for at, turn in enumerate(turns) if msgspec.json.decode(turn, type=_Turn).role == "assistant"]
-    bare = answers and kept[answers[-1]] != bytes(turns[answers[-1]])
-    if bare and seen.thinking is not None and seen.thinking.type == "enabled" and b'"tool_result"' in bytes(turns[-1]):
-        # With a budget the turn that a tool's result answers must begin with thinking. The answer to this one request goes
-        # without.
+    body = body.replace(bytes(history.messages), b"[%b]" % b",".join(remaining), 1)
+    answers = [at for at, turn in enumerate(turns) if msgspec.json.decode(turn, type=_HistoryTurn).role == "assistant"]
+    changed = answers and kept[answers[-1]] != bytes(turns[answers[-1]])
+    thinking = history.thinking
+    if changed and thinking is not None and thinking.type == "enabled" and b'"tool_result"' in bytes(turns[-1]):
+        # With a thinking budget, the turn that a tool result answers must begin with thinking. This one request goes without.
         fields = msgspec.json.decode(body, type=dict[str, Raw])
         for name in ("thinking", "context_management"):
             fields.pop(name, None)
@@ -92,68 +92,67 @@ def _without_ours(body: bytes) -> bytes:
     return body
 
 
-def _thoughtless(turn: Raw) -> bytes:
-    """A turn without thinking of ours; b"" when nothing else was in it."""
+def _without_our_thinking(turn: Raw) -> bytes:
+    """A turn without thinking that Byway signed; b"" when it had no other block."""
     data = bytes(turn)
-    content = msgspec.json.decode(turn, type=_Turn).content
+    content = msgspec.json.decode(turn, type=_HistoryTurn).content
     if _OURS not in data or not bytes(content).startswith(b"["):
         return data
     blocks = msgspec.json.decode(content, type=list[Raw])
-    seen = [msgspec.json.decode(block, type=_Block) for block in blocks]
-    kept = [
-        bytes(block)
-        for block, one in zip(blocks, seen, strict=True)
-        if one.type != "thinking" or not signature.ours(one.signature)
-    ]
+    kept = []
+    for block in blocks:
+        fields = msgspec.json.decode(block, type=_HistoryBlock)
+        if fields.type != "thinking" or not signature.ours(fields.signature):
+            kept.append(bytes(block))
     if len(kept) == len(blocks):
         return data
     return data.replace(bytes(content), b"[%b]" % b",".join(kept), 1) if kept else b""
 
 
-class _Usage(Struct):
+class _EventUsage(Struct):
     input_tokens: int | None = None
     cache_creation_input_tokens: int | None = None
     cache_read_input_tokens: int | None = None
     output_tokens: int | None = None
 
 
-class _Stop(Struct):
+class _EventDelta(Struct):
     stop_reason: str | None = None
 
 
-class _Message(Struct):
-    usage: _Usage | None = None
+class _EventMessage(Struct):
+    usage: _EventUsage | None = None
     stop_reason: str | None = None
 
 
-class _Seen(Struct):
-    """The fields of any event, or of a whole answer, that Byway looks at."""
+class _AnthropicEvent(Struct):
+    """The fields that Byway reads of any event, or of a whole answer."""
 
     type: str = ""
-    message: _Message | None = None
-    delta: _Stop | None = None
-    usage: _Usage | None = None
+    message: _EventMessage | None = None
+    delta: _EventDelta | None = None
+    usage: _EventUsage | None = None
     stop_reason: str | None = None
     error: Any = None
 
 
-class _Named(Struct):
+class _AnswerModel(Struct):
     model: str = ""
 
 
-class _Started(Struct):
-    message: _Named = msgspec.field(default_factory=_Named)
+class _StartedModel(Struct):
+    message: _AnswerModel = msgspec.field(default_factory=_AnswerModel)
 
 
-_named: Final = msgspec.json.Decoder(_Named)
-_started: Final = msgspec.json.Decoder(_Started)
-_seen: Final = msgspec.json.Decoder(_Seen)
-#: What needs no look: most frames by far.
+_decode_name: Final = msgspec.json.Decoder(_AnswerModel).decode
+_decode_started: Final = msgspec.json.Decoder(_StartedModel).decode
+_decode_event: Final = msgspec.json.Decoder(_AnthropicEvent).decode
+#: The frames that are not decoded: most of a stream.
 _PLAIN: Final = (b"event: content_block", b"event: ping")
 
 
 class AnthropicReader:
-    """Passes the bytes of an answer on, whole frames at a time, and reads usage, stop and error from them."""
+    """Passes the bytes of an answer through, whole frames at a time, and reads usage, stop reason and error from them."""
 
     estimated = False
 
@@ -166,7 +165,7 @@ class AnthropicReader:
         self._window = target.window
         self._rest = b""
         self._pieces: list[bytes] = []
-        """What follows `_rest`; joined when a frame ends."""
+        """The bytes after `_rest`; joined when a frame ends."""
         self._size = 0
         self._tail = b""
         self._first = True
@@ -211,13 +210,13 @@ class AnthropicReader:
         return False
 
     def _joined(self, data: bytes = b"") -> bytes:
-        """All that has come and was not given out yet."""
+        """All bytes that were not passed on yet."""
         data = b"".join([self._rest, *self._pieces, data])
         self._rest, self._pieces = b"", []
         return data
 
     def _frames(self, data: bytes) -> list[Part]:
-        """Frames of `data`, which ends with one. What needs no look goes on in one piece."""
+        """The frames of `data`, which ends with a whole one. Neighbours that are not decoded are one part."""
         events: list[Part] = []
         plain: list[bytes] = []
         for frame in _split(data):
@@ -225,56 +224,64 @@ class AnthropicReader:
                 plain.append(frame)
                 continue
             if plain:
-                events.append(_passed(plain))
+                events.append(_joined_frames(plain))
                 plain = []
-            event = self._look(frame)
+            event = self._read_frame(frame)
             if event is not None:
                 events.append(event)
             if self.finished:
                 return events
         if plain:
-            events.append(_passed(plain))
+            events.append(_joined_frames(plain))
         return events
 
-    def _look(self, frame: bytes) -> Part | None:
+    def _read_frame(self, frame: bytes) -> Part | None:
         decoder = Decoder()
-        found = decoder.feed(frame) or decoder.close()
-        if not found:
+        events = decoder.feed(frame) or decoder.close()
+        if not events:
             return Passthrough(frame, "ping")
-        _, data = found[0]
+        _, data = events[0]
         try:
-            seen = _seen.decode(data)
+            event = _decode_event(data)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             self._fail(Problem("broken", f"Backend {self._backend!r} sent an event that is not JSON."))
             return None
-        match seen.type:
+        match event.type:
             case "message_start":
-                if seen.message is not None:
-                    self._count(seen.message.usage)
+                if event.message is not None:
+                    self._count(event.message.usage)
                 return Passthrough(self._rename(frame, data), "start", usage=self._usage)
             case "message_delta":
-                self._count(seen.usage)
-                reason = seen.delta.stop_reason if seen.delta else None
+                self._count(event.usage)
+                reason = event.delta.stop_reason if event.delta else None
                 self._stopped = self._stopped or reason is not None
+                if event.usage is None:
+                    frame = self._with_usage(data)
                 return Passthrough(frame, "end", usage=self._usage, stop_reason=reason)
             case "message_stop":
                 self.finished = True
                 return Passthrough(frame, "end")
             case "error":
-                self._fail(errors.from_error(seen.error, backend=self._backend, window=self._window))
+                self._fail(errors.from_error(event.error, backend=self._backend, window=self._window))
                 return None
             case "ping":
                 return Passthrough(frame, "ping")
             case _:
                 return Passthrough(frame, "content")
 
+    def _with_usage(self, data: bytes) -> bytes:
+        """A `message_delta` of a server that leaves `usage` out (MiniMax): the SDKs of Anthropic require it."""
+        fields = msgspec.json.decode(data, type=dict[str, Raw])
+        fields["usage"] = Raw(b'{"output_tokens":%d}' % self._usage.output_tokens)
+        return b"event: message_delta\ndata: %b\n\n" % msgspec.json.encode(fields)
+
     def _rename(self, frame: bytes, data: bytes) -> bytes:
         if not self._renamed:
             return frame
-        return frame.replace(data, renamed(data, self._model, lambda data: _started.decode(data).message.model))
+        return frame.replace(data, renamed(data, self._model, lambda data: _decode_started(data).message.model))
 
-    def _count(self, usage: _Usage | None) -> None:
-        """Later figures replace earlier ones: they are running totals."""
+    def _count(self, usage: _EventUsage | None) -> None:
+        """Later numbers replace earlier ones: they are totals."""
         if usage is not None:
             for name in TOKENS:
                 value = getattr(usage, name)
@@ -286,7 +293,7 @@ class AnthropicReader:
         self.finished = True
 
     def close(self) -> list[Part]:
-        """The end of the answer; raises Problem when it was cut short."""
+        """Return the end of the answer; raises Problem when it was cut."""
         if self._problem is not None:
             raise self._problem
         if self.finished:
@@ -301,66 +308,73 @@ class AnthropicReader:
                 raise self._problem
             last = events[-1] if events else None
             if isinstance(last, Passthrough) and last.kind == "end" and last.usage is None:
-                # That was `message_stop`.
+                # This is `message_stop`.
                 return events
         if self._stopped:
-            # A stop reason has come: only the last frame is missing.
+            # The stop reason was received: only the last frame is missing.
             return [*events, Passthrough(b'event: message_stop\ndata: {"type":"message_stop"}\n\n', "end")]
         raise Problem(
-            "broken", f"The answer of backend {self._backend!r} ended before it was finished. The connection was cut."
+            "broken", f"The answer of backend {self._backend!r} ended before it was complete: the connection was cut."
         )
 
     def _whole(self, data: bytes) -> list[Part]:
+        name = f"Backend {self._backend!r}"
         if data.lstrip().startswith(b"<"):
             raise Problem(
-                "broken", f"Backend {self._backend!r} answered with a web page. Is its `url` that of the API?"
+                "broken", f"{name} answered with a web page instead of JSON. Check that its `url` is that of the API."
             )
         try:
-            seen = _seen.decode(data)
+            answer = _decode_event(data)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            raise Problem("broken", f"The answer of backend {self._backend!r} was cut, or is not JSON.") from None
-        if seen.error:
-            raise errors.from_error(seen.error, backend=self._backend, window=self._window)
-        if seen.type != "message":
-            raise Problem(
-                "broken", f"Backend {self._backend!r} sent something that is not a message. Is its `type` right?"
+            raise self._reported(data) or Problem(
+                "broken", f"The answer of backend {self._backend!r} was cut, or is not JSON."
+            ) from None
+        if answer.error:
+            raise errors.from_error(answer.error, backend=self._backend, window=self._window)
+        if answer.type != "message":
+            raise self._reported(data) or Problem(
+                "broken", f"{name} sent something that is not a message. Check that its `type` is the right one."
             )
-        self._count(seen.usage)
+        self._count(answer.usage)
         if self._renamed:
-            data = renamed(data, self._model, lambda data: _named.decode(data).model)
-        return unfold(data) if self._stream else [WholeAnswer(data, usage=self._usage, stop_reason=seen.stop_reason)]
+            data = renamed(data, self._model, lambda data: _decode_name(data).model)
+        return unfold(data) if self._stream else [WholeAnswer(data, usage=self._usage, stop_reason=answer.stop_reason)]
+
+    def _reported(self, data: bytes) -> Problem | None:
+        """The failure that an answer with status 200 reports in a form of its own."""
+        return errors.from_success(data, backend=self._backend, window=self._window)
 
 
-def _passed(frames: list[bytes]) -> Passthrough:
-    """Frames that need no look, as one."""
+def _joined_frames(frames: list[bytes]) -> Passthrough:
+    """Frames that are not decoded, as one part."""
     pings = all(frame.startswith(b"event: ping") for frame in frames)
     return Passthrough(b"".join(frames), "ping" if pings else "content")
 
 
 def _is_whole(rest: bytes) -> bool:
-    """Is what was left over an event that lacks nothing but its blank line?"""
+    """Return whether `rest` is an event that lacks only its blank line."""
     decoder = Decoder()
-    found = decoder.feed(rest) or decoder.close()
+    events = decoder.feed(rest) or decoder.close()
     try:
-        return bool(found) and isinstance(msgspec.json.decode(found[0][1]), dict)
+        return bool(events) and isinstance(msgspec.json.decode(events[0][1]), dict)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return False
 
 
 def _ends(data: bytes) -> bool:
-    """May a frame end in `data`?"""
+    """Return whether a frame may end in `data`."""
     return b"\n\n" in data or (CR in data and (b"\r\n\r\n" in data or b"\r\r" in data))
 
 
 def _end(data: bytes) -> int:
-    """Where the last whole frame of `data` ends; 0 when there is none."""
+    """Return where the last whole frame of `data` ends; 0 without one."""
     marks = (b"\n\n", b"\r\n\r\n", b"\r\r") if CR in data else (b"\n\n",)
     ends = [at + len(mark) for mark in marks if (at := data.rfind(mark)) >= 0]
     return max(ends, default=0)
 
 
 def _split(data: bytes) -> list[bytes]:
-    """The frames of `data`, each with its closing blank line."""
+    """Return the frames of `data`, each with its blank line."""
     mark = (
         b"\n\n" if CR not in data else b"\r\n\r\n" if b"\r\n\r\n" in data else b"\r\r" if b"\r\r" in data else b"\n\n"
     )
@@ -381,46 +395,27 @@ def count(request: Request, target: Target) -> Call | None:
     )
 
 
-class _Count(Struct):
+class _TokenCount(Struct):
     input_tokens: Annotated[int, Meta(ge=0)]
 
 
 def read_count(body: bytes) -> int:
-    """The `input_tokens` of `count_tokens`; raises Problem `broken` for anything else."""
+    """Return the `input_tokens` of `count_tokens`; raises Problem `broken` for another body."""
     try:
-        return msgspec.json.decode(body, type=_Count).input_tokens
+        return msgspec.json.decode(body, type=_TokenCount).input_tokens
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        raise Problem("broken", "The backend's token count was not understood.") from None
+        raise Problem("broken", "The backend's token count cannot be read.") from None
 
 
 def models() -> Call:
     return Call("GET", "/v1/models?limit=1000", (("anthropic-version", "2023-06-01"),))
 
 
-class _Model(Struct):
-    id: str
-    max_input_tokens: int | None = None
-    max_tokens: int | None = None
+read_models: Final = catalog.read_models
 
 
-class _Models(Struct):
-    data: list[_Model]
-
-
-def read_models(body: bytes) -> dict[str, ModelFacts]:
-    """The ids of `GET /v1/models`, each with its window and longest answer; raises Problem `broken` for anything else."""
-    try:
-        listed = msgspec.json.decode(body, type=_Models).data
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        raise Problem(
-            "broken", "The list of models was not understood. Is the backend's `url` that of its API?"
-        ) from None
-    return {
-        one.id: ModelFacts(
-            one.max_input_tokens, max_output=one.max_tokens, source="backend" if one.max_input_tokens else ""
-        )
-        for one in listed
-    }
+def next_models(body: bytes) -> Call | None:
+    return catalog.next_page(models(), body)
 
 
 def describe(target: Target) -> tuple[Call, ...]:

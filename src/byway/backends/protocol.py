@@ -1,6 +1,6 @@
-"""What we can ask of others: one module per wire protocol, no I/O in any of them.
+"""The contract of a wire protocol, and the values that pass through it. No I/O.
 
-A *module* satisfies `Backend`; mypy checks it where `PROTOCOLS` is made. The signatures are the whole contract.
+A module of this package satisfies `BackendProtocol`; mypy checks it where `PROTOCOLS` is defined.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from byway.problems import Problem
 
 
 class Target(msgspec.Struct, frozen=True, gc=False):
-    """Backend and model that we ask: what an alias leads to."""
+    """A backend and one of its models, with what is known of the model."""
 
     backend: str
-    """The configured backend's name."""
+    """The name of the configured backend."""
     model: str
-    """The name that the backend knows the model by."""
+    """The name of the model at the backend."""
     vendor: Vendor
     window: int | None = None
-    """Context window in tokens, where it is known."""
+    """Tokens of the context window; None: unknown."""
     tools: bool | None = None
-    """Does the model's template render tools? None: nobody said."""
+    """The template of the model renders tools; None: unknown."""
     vision: bool | None = None
-    """Does the model see images? None: nobody said."""
+    """The model sees images; None: unknown."""
     max_output: int | None = None
-    """The most tokens that one answer may have, where it is known."""
+    """The most tokens of one answer; None: unknown."""
     pdfs: Mapping[str, PdfText] | None = None
     """The texts of the request's PDFs by their base64 data, for a backend that takes no files."""
 
@@ -42,11 +42,11 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     """The facts of one attempt to answer a request at one target."""
 
     estimate: int = 0
-    """Byway's guess at the tokens of the prompt; 0: none was made."""
+    """Byway's estimate of the tokens of the prompt; 0: none was made."""
     room: int | None = None
     """The tokens that the context window has left for the answer, where a refusal has named the numbers."""
     judged: bool = False
-    """Byway itself adds the verdicts that the request's `safeguards` want."""
+    """Byway itself adds the verdicts that the request's `safeguards` require."""
     repairs: tuple[str, ...] = ()
     """Changes of the call's body that refusals have named: see `backends.repairs`."""
 
@@ -55,18 +55,23 @@ FIRST: Final = Attempt()
 
 
 class ModelFacts(msgspec.Struct, frozen=True):
-    """What a backend says of one model. None: it did not say."""
+    """What a backend reports of one model. None, or an empty text: it reports nothing."""
 
     window: int | None = None
     tools: bool | None = None
     vision: bool | None = None
     max_output: int | None = None
-    """The most tokens that one answer may have."""
+    """The most tokens of one answer."""
     source: Literal["", "config", "backend", "learned"] = ""
-    """Who said the window: the config, the backend when it was asked, or a refusal of a prompt that did not fit."""
+    """Where the window comes from: the config, the backend, or a refusal of a prompt that did not fit."""
+    description: str = ""
+    input_price: float | None = None
+    """US dollars for a million tokens of the prompt."""
+    output_price: float | None = None
+    """US dollars for a million tokens of the answer."""
 
     def over(self, other: ModelFacts) -> ModelFacts:
-        """These, and what `other` says where these say nothing."""
+        """Return these facts, with those of `other` where these are unknown."""
         known = self if self.window is not None else other
         return ModelFacts(
             known.window,
@@ -74,19 +79,22 @@ class ModelFacts(msgspec.Struct, frozen=True):
             other.vision if self.vision is None else self.vision,
             other.max_output if self.max_output is None else self.max_output,
             known.source,
+            self.description or other.description,
+            other.input_price if self.input_price is None else self.input_price,
+            other.output_price if self.output_price is None else self.output_price,
         )
 
 
 class AnswerReader(Protocol):
-    """Eats the bytes of one answer and gives events. `close` raises Problem when the answer was cut short or failed."""
+    """Reads the bytes of one answer and returns events. `close` raises Problem when the answer was cut or has failed."""
 
     @property
     def finished(self) -> bool:
-        """Nothing more is wanted from the backend: time to `close`, even if it goes on sending."""
+        """The answer is complete: call `close`, even if the backend sends more."""
 
     @property
     def estimated(self) -> bool:
-        """After `close`: the backend said nothing of usage, so the counts are guesses."""
+        """After `close`: the backend reported no usage, so the counts are estimates."""
 
     def feed(self, data: bytes) -> Sequence[Part]: ...
 
@@ -97,7 +105,7 @@ class AnswerReader(Protocol):
 
 
 class BackendProtocol(Protocol):
-    """A wire protocol: builds calls and reads answers, without I/O. A module satisfies it."""
+    """A wire protocol: builds calls and reads answers. A module satisfies it."""
 
     @property
     def NATIVE(self) -> bool:
@@ -107,19 +115,24 @@ class BackendProtocol(Protocol):
 
     def reader(self, request: Request, target: Target, attempt: Attempt = FIRST) -> AnswerReader: ...
 
-    def problem(self, status: int, headers: Mapping[str, str], body: bytes, target: Target) -> Problem: ...
+    def problem(self, status: int, headers: Mapping[str, str], body: bytes, target: Target) -> Problem:
+        """The Problem of a response that is not a success."""
 
     def count(self, request: Request, target: Target) -> Call | None:
-        """The call that counts tokens; None: estimate here."""
+        """The call that counts tokens; None: the backend cannot count."""
 
     def read_count(self, body: bytes) -> int: ...
 
-    def models(self) -> Call: ...
+    def models(self) -> Call:
+        """The call for the first page of the list of models."""
+
+    def next_models(self, body: bytes) -> Call | None:
+        """The call for the page after `body`; None at the end of the list."""
 
     def read_models(self, body: bytes) -> dict[str, ModelFacts]:
-        """The models, and what the list says of each."""
+        """The models of one page, and what the list reports of each."""
 
     def describe(self, target: Target) -> tuple[Call, ...]:
-        """The pages that say more of one model, the one that knows best first."""
+        """The calls for the pages that describe one model, the best one first."""
 
     def read_description(self, body: bytes, target: Target) -> ModelFacts: ...

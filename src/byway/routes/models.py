@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, unquote
 
 import msgspec
 
+from byway.backends.protocol import ModelFacts
 from byway.problems import Problem
 from byway.routes.context import RequestContext, api
 from byway.routing.route import CLAUDE_PREFIX
@@ -32,15 +33,15 @@ def listing(runtime: Runtime) -> list[dict[str, Any]]:
             if not any(word in model.lower() for word in ("claude", "anthropic")):
                 names.append(CLAUDE_PREFIX + model)
             for name in names:
-                entries.setdefault(name, _entry(name, title, backend.name, facts.window))
+                entries.setdefault(name, _entry(name, title, backend.name, facts))
     for alias, targets in runtime.aliases.items():
         if not any(mark in alias for mark in "*?[") and alias != "default":
             name = f"claude-{alias}" if alias in ("haiku", "sonnet", "opus", "fable") else alias
-            entries.setdefault(name, _entry(name, f"{alias} -> {', '.join(targets)}", "byway", None))
+            entries.setdefault(name, _entry(name, f"{alias} -> {', '.join(targets)}", "byway", ModelFacts()))
     return list(entries.values())
 
 
-def _entry(name: str, title: str, owner: str, window: int | None) -> dict[str, Any]:
+def _entry(name: str, title: str, owner: str, facts: ModelFacts) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "id": name,
         "type": "model",
@@ -51,8 +52,13 @@ def _entry(name: str, title: str, owner: str, window: int | None) -> dict[str, A
         "created": _CREATED,
         "owned_by": owner,
     }
-    if window is not None:
-        entry["max_input_tokens"] = window
+    if facts.window is not None:
+        entry["max_input_tokens"] = facts.window
+    if facts.max_output is not None:
+        entry["max_tokens"] = facts.max_output
+    if facts.description:
+        # Claude Code's picker shows it.
+        entry["description"] = facts.description
     return entry
 
 

@@ -1,7 +1,7 @@
-"""The OpenAI chat-completions protocol: what to send for a Messages request, and how to read what comes back. No I/O.
+"""The OpenAI chat-completions protocol: builds requests and reads answers. No I/O.
 
-https://platform.openai.com/docs/api-reference/chat (seen 2026-11-20); what servers really answer was recorded with
-llama.cpp b11549 and transformers 5.23. Reading never depends on the vendor: a field is understood wherever it stands.
+https://platform.openai.com/docs/api-reference/chat (seen 2026-11-20). Answers were recorded with llama.cpp b11549 and
+transformers 5.23. Reading does not depend on the vendor.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from byway.backends import errors
+from byway.backends.catalog import next_page, read_models
 from byway.backends.openai import passthrough
-from byway.backends.openai.discovery import describe, models, read_description, read_models
+from byway.backends.openai.discovery import describe, models, read_description
 from byway.backends.openai.reader import ChatReader
-from byway.backends.openai.request import request as _made
+from byway.backends.openai.request import request as _request
 from byway.backends.protocol import FIRST, AnswerReader, Attempt, Target
 from byway.call import Call
 from byway.messages.request import Request
@@ -30,6 +31,7 @@ __all__ = [
     "count",
     "describe",
     "models",
+    "next_models",
     "problem",
     "read_count",
     "read_description",
@@ -40,7 +42,7 @@ __all__ = [
 
 
 def request(request: Request, target: Target, attempt: Attempt = FIRST) -> Call:
-    return passthrough.request(request, target) if request.chat else _made(request, target, attempt)
+    return passthrough.request(request, target) if request.chat else _request(request, target, attempt)
 
 
 def reader(request: Request, target: Target, attempt: Attempt = FIRST) -> AnswerReader:
@@ -48,15 +50,15 @@ def reader(request: Request, target: Target, attempt: Attempt = FIRST) -> Answer
 
 
 def problem(status: int, headers: Mapping[str, str], body: bytes, target: Target) -> Problem:
-    problem = errors.from_response(status, headers, body, backend=target.backend, window=target.window)
-    if status == 400 and b'"tool_use_failed"' in body:
-        # Groq: the model wrote a call that cannot be parsed. The request is valid, so another try may succeed.
-        return Problem("upstream", problem.message, facts=problem.facts)
-    return problem
+    return errors.from_response(status, headers, body, backend=target.backend, window=target.window)
 
 
-class _Prompt(Struct):
-    """What of a chat request makes up its prompt."""
+def next_models(body: bytes) -> Call | None:
+    return next_page(models(), body)
+
+
+class _PromptFields(Struct):
+    """The fields of a chat request that its prompt is made of."""
 
     model: str
     messages: Raw
@@ -66,26 +68,27 @@ class _Prompt(Struct):
 
 
 def count(request: Request, target: Target) -> Call | None:
-    """The call that has the server count the very prompt that `request` would send; None where it has no such page."""
+    """Return the call that makes the server count the prompt of `request`; None where the server cannot count."""
     if not target.vendor.count_path:
         return None
-    prompt = msgspec.json.decode(_made(request, target).body, type=_Prompt)
+    prompt = msgspec.json.decode(_request(request, target).body, type=_PromptFields)
     return Call("POST", target.vendor.count_path, (("content-type", "application/json"),), msgspec.json.encode(prompt))
 
 
-class _Count(Struct):
+class _ChatTokenCount(Struct):
+    # llama.cpp
     input_tokens: int | None = None
     # vLLM
     count: int | None = None
 
 
 def read_count(body: bytes) -> int:
-    """The number of tokens, by either of its names; raises Problem `broken` for anything else."""
+    """Return the number of tokens; raises Problem `broken` for another body."""
     try:
-        found = msgspec.json.decode(body, type=_Count)
+        count = msgspec.json.decode(body, type=_ChatTokenCount)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        found = _Count()
-    tokens = found.count if found.input_tokens is None else found.input_tokens
+        count = _ChatTokenCount()
+    tokens = count.count if count.input_tokens is None else count.input_tokens
     if tokens is None or not 0 <= tokens < 1 << 53:
-        raise Problem("broken", "The backend's token count was not understood.")
+        raise Problem("broken", "The backend's token count cannot be read.")
     return tokens

@@ -1,8 +1,8 @@
-"""The tools that Anthropic has defined and the client runs (bash, text editor, memory, computer), written out as functions.
+"""The tools that Anthropic defines and the client runs (bash, text editor, memory, computer), as functions.
 
-A request gives their dated `type` alone, since Claude was trained on them; another model has to be told what they take.
-The newest date of a kind stands for all: the older ones took less. Pages below https://platform.claude.com/docs/en/ (seen
-2026-11-21): agents-and-tools/tool-use/bash-tool, text-editor-tool, memory-tool, computer-use-tool.
+A request contains only their dated `type`, because Claude was trained on them; another model needs a description and a
+schema. The newest date of a kind is used for all: older ones have fewer fields. Pages below
+https://platform.claude.com/docs/en/agents-and-tools/tool-use/ (seen 2026-11-21): bash-tool, text-editor-tool, memory-tool.
 """
 
 from __future__ import annotations
@@ -18,22 +18,24 @@ from byway.messages.request import Tool
 _encode: Final = msgspec.json.Encoder().encode
 
 
-class _Written(NamedTuple):
+class _ToolDefinition(NamedTuple):
     description: str
     schema: dict[str, Any]
 
 
 def function(tool: Tool) -> Tool | None:
-    """The tool as a function, which it may be already; None for a type that is none of these."""
+    """Return the tool as a function, or as it is when it is one; None for another type."""
     if tool.type in (None, "custom"):
         return tool
     if tool.type.startswith("computer_"):
-        found = _computer(tool)
+        definition = _computer(tool)
     elif (kind := _KIND.match(tool.type)) is not None:
-        found = _KINDS[kind[0]]
+        definition = _KINDS[kind[0]]
     else:
         return None
-    return Tool(tool.name, description=Raw(_encode(found.description)), input_schema=Raw(_encode(found.schema)))
+    return Tool(
+        tool.name, description=Raw(_encode(definition.description)), input_schema=Raw(_encode(definition.schema))
+    )
 
 
 def _schema(required: str, **properties: dict[str, Any]) -> dict[str, Any]:
@@ -65,7 +67,7 @@ _EDITING: Final = {
     "insert_text": _text("For `insert`: the text."),
 }
 _KINDS: Final = {
-    "bash_": _Written(
+    "bash_": _ToolDefinition(
         "Runs a command in a bash session that lasts: folder, variables and files stay from one call to the next. It cannot "
         "answer programs that ask for input.",
         _schema(
@@ -74,7 +76,7 @@ _KINDS: Final = {
             restart={"type": "boolean", "description": "True starts the session anew."},
         ),
     ),
-    "text_editor_": _Written(
+    "text_editor_": _ToolDefinition(
         "Looks at and changes text files. `view` shows a file with line numbers, or what is in a folder; `create` writes a "
         "whole file; `str_replace` replaces one place; `insert` adds lines.",
         _schema(
@@ -83,7 +85,7 @@ _KINDS: Final = {
             **_EDITING,
         ),
     ),
-    "memory_": _Written(
+    "memory_": _ToolDefinition(
         "Keeps notes in files below /memories, which are there again in later conversations. Look there before you begin, "
         "and write down what will be wanted later.",
         _schema(
@@ -102,8 +104,8 @@ _ACTIONS: Final = (
 )
 
 
-def _computer(tool: Tool) -> _Written:
-    """The screen's size is the request's own."""
+def _computer(tool: Tool) -> _ToolDefinition:
+    """The tool `computer`, with the size of the screen that the request gives."""
     actions = _ACTIONS.split()
     properties = {
         "action": _text("What to do.", enum=actions),
@@ -120,7 +122,7 @@ def _computer(tool: Tool) -> _Written:
     size = ""
     if tool.display_width_px and tool.display_height_px:
         size = f" The screen is {tool.display_width_px} pixels wide and {tool.display_height_px} high."
-    return _Written(
+    return _ToolDefinition(
         f"Works a computer by mouse, keyboard and screenshots.{size} Take a screenshot first, and after what may have changed "
         "it; click at the middle of things.",
         _schema("action", **properties),
