@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import zlib
 
@@ -63,6 +64,7 @@ class InProcess(ParserPool):
 
     async def run(self, job: ParseJob, data: bytes) -> Parsed:
         self.started += 1
+        await asyncio.sleep(0)
         parsed = parse_base64(data)
         if parsed.problem:
             raise ParseError("unreadable", parsed.problem)

@@ -164,45 +164,7 @@ UPWARD: frozenset[tuple[str, str]] = frozenset(
         ("secrets", "backends"),
     }
 )
-REPEATED_CLASSES: frozenset[str] = frozenset(
-    {
-        "Backend",
-        "Call",
-        "Connection",
-        "Entry",
-        "Facts",
-        "Failed",
-        "File",
-        "Form",
-        "Found",
-        "Held",
-        "Line",
-        "Model",
-        "Place",
-        "Progress",
-        "Provider",
-        "Reader",
-        "Row",
-        "Served",
-        "Server",
-        "Stale",
-        "Table",
-        "Unreadable",
-        "_Asked",
-        "_Block",
-        "_Call",
-        "_Change",
-        "_Choice",
-        "_Chunk",
-        "_Count",
-        "_Function",
-        "_Message",
-        "_Model",
-        "_Models",
-        "_Named",
-        "_Written",
-    }
-)
+REPEATED_CLASSES: frozenset[str] = frozenset({"Row", "_Block", "_Count", "_Message", "_Model", "_Models", "_Named"})
 UNPLAIN_LEFT: frozenset[str] = frozenset(
     {
         "config.md",

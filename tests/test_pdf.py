@@ -39,7 +39,8 @@ def turn(*files: bytes) -> Turn:
 def send(*files: bytes) -> Any:
     """One request with these PDFs through the gateway: status, headers, body."""
     request = turn(*files)
-    return ask(Case(CASES / "openai" / "a_pdf.case", "", {}, [request]), request, Network(request.replies))
+    case = Case(CASES / "openai" / "a_pdf_is_sent_as_its_text_page_by_page.case", "", {}, [request])
+    return ask(case, request, Network(request.replies))
 
 
 # ---------------------------------------------------------------------------------------------------------------- parser
@@ -116,6 +117,7 @@ def test_pdfs_are_found_in_documents_results_and_server_blocks() -> None:
 def test_backend_with_files_needs_the_text_of_server_blocks_only() -> None:
     fetched = {"type": "web_fetch_tool_result", "tool_use_id": "t", "content": document("ccc=")}
     assert embedded_pdfs(turns([document("aaa="), fetched]), files=True) == ["ccc="]
+    assert embedded_pdfs(turns([document("aaa=")], role="assistant"), files=True) == ["aaa="]
 
 
 def test_media_type_written_with_escapes_is_found() -> None:

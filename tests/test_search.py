@@ -466,6 +466,35 @@ def test_same_search_is_cached() -> None:
         assert len(server.seen) == 3
 
 
+def test_cache_forgets_the_oldest_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("byway.search.chain._CACHE_ENTRIES", 2)
+
+    async def act(given: Any) -> None:
+        searcher = Searcher(given)
+        for text in ("a", "b", "c", "b", "c", "a"):
+            await searcher.search(SearchQuery(text))
+        await searcher.close()
+
+    with FakeProviders() as server:
+        asyncio.run(act(settings(server, "brave")))
+    assert [request.text for request in server.seen] == ["a", "b", "c", "a"]
+
+
+def test_cached_search_expires() -> None:
+    fake = FakeClock()
+
+    async def act(given: Any) -> None:
+        searcher = Searcher(given, fake.clock)
+        for seconds in (0, 59, 2):
+            fake.time += seconds
+            await searcher.search(SearchQuery("rust"))
+        await searcher.close()
+
+    with FakeProviders() as server:
+        asyncio.run(act(settings(server, "brave", cache_ttl=60)))
+    assert len(server.seen) == 2
+
+
 def test_silent_provider_is_abandoned_at_the_timeout() -> None:
     import threading
 
