@@ -169,7 +169,6 @@ UNPLAIN_LEFT: frozenset[str] = frozenset(
     {
         "config.md",
         "content.md",
-        "keys.md",
         "local-models.md",
         "page.md",
         "secrets.md",
