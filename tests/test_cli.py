@@ -17,7 +17,7 @@ from byway.config import ConfigError, load
 from byway.local.discovery import DiscoveredServer
 
 
-def test_the_installed_command_is_the_same() -> None:
+def test_the_installed_command_calls_main() -> None:
     scripts = Path(__file__).parent.parent / "pyproject.toml"
     assert 'byway = "byway.cli.main:main"' in scripts.read_text()
 

@@ -305,14 +305,14 @@ def test_a_write_protected_file_is_left_alone(place: Place) -> None:
 
 
 @pytest.mark.parametrize(("mode", "after"), [(0o640, 0o640), (0o660, 0o660), (0o644, 0o600), (0o600, 0o600)])
-def test_a_group_that_may_read_the_file_still_may(place: Place, mode: int, after: int) -> None:
+def test_the_group_permissions_of_the_file_are_kept(place: Place, mode: int, after: int) -> None:
     place.file.chmod(mode)
     assert place("config", "set", "local_only", "false").exit_code == 0
     assert place.file.stat().st_mode & 0o777 == after
 
 
 @pytest.mark.skipif(getattr(os, "geteuid", lambda: 1)() != 0, reason="elsewhere: only root can give files away")
-def test_the_file_stays_its_owners(place: Place) -> None:
+def test_the_owner_of_the_file_is_kept(place: Place) -> None:
     os.chown(place.file, 12345, 12345)
     assert place("config", "set", "local_only", "false").exit_code == 0
     facts = place.file.stat()

@@ -5,6 +5,6 @@ from __future__ import annotations
 from byway.admin import exports
 
 
-def test_the_other_shells_quote() -> None:
+def test_fish_and_powershell_values_are_quoted() -> None:
     assert exports.fish([("A", "it's \\ here")]) == "set -gx A 'it\\'s \\\\ here'"
     assert exports.powershell([("A", "it's $here")]) == "$env:A = 'it''s $here'"

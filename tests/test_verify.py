@@ -12,7 +12,7 @@ from scripted import Scripted
 from byway.admin.verify import verify
 
 
-def test_nobody_and_somebody_else() -> None:
+def test_an_unused_port_and_another_program() -> None:
     refused = asyncio.run(verify("http://127.0.0.1:9/anthropic", ""))
     assert (refused.summary, refused.layer) == ("Connection refused", "address") and "byway up" in refused.hint
     with Scripted(lambda asked: scripted.page(200, "Router")) as server:

@@ -65,7 +65,7 @@ def test_every_command_has_help_that_fits_a_terminal(arguments: list[str]) -> No
     "arguments",
     [["nonsense"], ["up", "--nonsense"], ["up", "--port", "many"], ["up", "--host", "a b"], ["completion", "x"]],
 )
-def test_misuse_ends_with_2_and_is_said_on_stderr(arguments: list[str]) -> None:
+def test_misuse_exits_with_2_and_an_error_on_stderr(arguments: list[str]) -> None:
     done = byway(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert "Error:" in done.stderr
@@ -84,7 +84,7 @@ def every(group: click.Group, *names: str) -> Iterator[tuple[tuple[str, ...], cl
             yield (*names, name), one
 
 
-def test_every_command_speaks_to_programs_too() -> None:
+def test_every_command_has_json_output() -> None:
     found = dict(every(group))
     assert len(found) > 30
     silent = [
@@ -95,7 +95,7 @@ def test_every_command_speaks_to_programs_too() -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_completes(shell: str) -> None:
+def test_the_completion_script_works(shell: str) -> None:
     done = byway("completion", shell)
     assert (done.returncode, done.stderr) == (0, "")
     assert "_BYWAY_COMPLETE" in done.stdout
@@ -127,7 +127,7 @@ def test_completion_completes(shell: str) -> None:
         ("alias set opus wo", ["work/big"]),
     ],
 )
-def test_settings_and_names_are_completed(tmp_path: Path, typed: str, offered: list[str]) -> None:
+def test_completion_offers_settings_and_names(tmp_path: Path, typed: str, offered: list[str]) -> None:
     file = tmp_path / "byway.yaml"
     text = "backends: [{name: work, type: vllm, url: 'http://x', models: [big]}]\n"
     file.write_text(text + "model_aliases: {haiku: work/big, gpt-4.1: work/big}\n")
@@ -186,7 +186,7 @@ def test_check_prints_every_error_with_path_and_line(write: Callable[[str], Path
     assert f"{file}:5: timeouts.connect" in up.stderr
 
 
-def test_a_file_that_is_not_there_or_not_text_is_said_so(tmp_path: Path) -> None:
+def test_a_missing_or_binary_config_file_is_an_error(tmp_path: Path) -> None:
     for command in (["config", "check"], ["up", "--config"], ["models", "--config"]):
         done = byway(*command, str(tmp_path / "absent.yaml"))
         assert (done.returncode, done.stdout) == (2, "")
@@ -211,7 +211,7 @@ def test_a_file_that_is_not_there_or_not_text_is_said_so(tmp_path: Path) -> None
     assert "~nobody-of-this-name/keys.yaml cannot be read" in done.stderr
 
 
-def test_models_asks_the_backends_themselves(write: Callable[[str], Path]) -> None:
+def test_models_queries_the_backends(write: Callable[[str], Path]) -> None:
     with Scripted(models=("qwen3", "small"), window=32768) as server, socket.create_server(("127.0.0.1", 0)) as silent:
         gone = silent.getsockname()[1]
         silent.close()
@@ -288,7 +288,7 @@ def test_fetch_says_the_code_and_what_to_do(write: Callable[[str], Path], page: 
     assert "`local_only` is on" in byway("fetch", "https://example.com/", "--config", local).stderr
 
 
-def test_models_without_a_config_names_the_built_in_one() -> None:
+def test_models_without_a_config_lists_the_built_in_model() -> None:
     found = json.loads(byway("models", "--json").stdout)
     [backend] = found["backends"]
     assert (backend["name"], backend["implied"], backend["message"]) == ("builtin", True, "Starts with `byway up`.")
@@ -303,7 +303,7 @@ def test_up_prints_its_address_and_is_ready() -> None:
         assert gateway.get("/readyz").status == 200
 
 
-def test_a_port_in_use_ends_with_1_and_says_who_holds_it(tmp_path: Path) -> None:
+def test_a_port_in_use_exits_with_1_and_names_its_owner(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         done = byway("up", "--no-model", "--port", str(port), BYWAY_HOME=str(tmp_path))
@@ -314,7 +314,7 @@ def test_a_port_in_use_ends_with_1_and_says_who_holds_it(tmp_path: Path) -> None
         assert f"(process {os.getpid()})" in done.stderr
 
 
-def test_a_second_byway_on_the_same_data_is_told_who_has_it() -> None:
+def test_a_second_byway_with_the_same_data_folder_is_refused() -> None:
     with Gateway() as gateway:
         done = byway("up", "--no-model", "--port", "0", "--data-dir", str(gateway.home / "data"))
         assert (done.returncode, done.stdout) == (1, "")
@@ -322,7 +322,7 @@ def test_a_second_byway_on_the_same_data_is_told_who_has_it() -> None:
         assert "--data-dir" in done.stderr
 
 
-def test_data_that_cannot_be_kept_is_said_so(tmp_path: Path) -> None:
+def test_an_unusable_data_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = byway("up", "--no-model", "--port", "0", "--data-dir", str(tmp_path / "file"))
     assert done.returncode == 1
@@ -330,7 +330,7 @@ def test_data_that_cannot_be_kept_is_said_so(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_what_up_prints_works_when_it_is_pasted() -> None:
+def test_the_printed_commands_work_when_pasted() -> None:
     with (
         Scripted(lambda _: Say("hello there"), window=32768) as server,
         Gateway(config(server, type="llamacpp")) as gateway,
@@ -351,7 +351,7 @@ def test_what_up_prints_works_when_it_is_pasted() -> None:
         assert "\x1b" not in gateway.text
 
 
-def test_host_and_port_replace_what_the_config_says() -> None:
+def test_host_and_port_replace_the_addresses_of_the_config() -> None:
     with Scripted() as server:
         with Gateway(config(server, server={"bind_address": "127.0.0.1:1"})) as gateway:
             assert gateway.port != 1
@@ -361,7 +361,7 @@ def test_host_and_port_replace_what_the_config_says() -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="only on systems with pseudo-terminals")
 @pytest.mark.parametrize("plain", [False, True])
-def test_on_a_terminal_it_is_coloured_unless_somebody_minds(tmp_path: Path, plain: bool) -> None:
+def test_terminal_output_has_colour_unless_it_is_disabled(tmp_path: Path, plain: bool) -> None:
     import pty
 
     ours, theirs = pty.openpty()

@@ -70,7 +70,7 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
-def test_a_running_byway_takes_it_and_that_is_said() -> None:
+def test_a_running_byway_loads_a_changed_setting() -> None:
     with Scripted(lambda asked: Say("Hi")) as server, Gateway(config(server)) as gateway:
         done = command(gateway, "config", "set", "model_aliases.blue", "one/local")
         assert done.returncode == 0 and "running Byway loads the change" in done.stderr
@@ -110,7 +110,7 @@ def script(text: str, *arguments: object, **options: Any) -> subprocess.Popen[st
     return subprocess.Popen(words, env=environ, stdout=subprocess.PIPE, text=True, **options)
 
 
-def test_a_full_disk_leaves_the_old_file(place: Place, tmp_path: Path) -> None:
+def test_a_full_disk_keeps_the_old_file(place: Place, tmp_path: Path) -> None:
     out, _ = script(FULL, tmp_path).communicate(timeout=30)
     assert "large" in out
     assert place.text == TEXT and not list(tmp_path.glob(".byway.yaml.*")), "no draft stays"
@@ -126,7 +126,7 @@ def test_a_full_disk_leaves_the_old_file(place: Place, tmp_path: Path) -> None:
 MAIN = "import sys; from byway.cli.main import main; main()"
 
 
-def test_many_writers_at_once_are_all_in(place: Place) -> None:
+def test_changes_of_many_concurrent_writers_are_all_kept(place: Place) -> None:
     environ = {
         **{"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCE)},
         **{"BYWAY_CONFIG": str(place.file), "BYWAY_HOME": str(place.data)},

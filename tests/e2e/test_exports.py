@@ -18,14 +18,14 @@ ODD = [
 
 
 @pytest.mark.parametrize("value", ODD)
-def test_bash_takes_it_as_it_is(value: str) -> None:
+def test_bash_reads_the_exact_value(value: str) -> None:
     text = exports.bash([("BYWAY_TEST", value)])
     got = subprocess.run(["bash", "-c", f'{text}\nprintf %s "$BYWAY_TEST"'], capture_output=True, check=True)
     assert got.stdout.decode() == value
 
 
 @pytest.mark.parametrize("value", ODD)
-def test_dotenv_and_settings_take_it_as_it_is(value: str, tmp_path: Path) -> None:
+def test_dotenv_and_settings_contain_the_exact_value(value: str, tmp_path: Path) -> None:
     written = exports.dotenv([("BYWAY_TEST", value)])
     # A shell that reads the file gets it too, and runs nothing.
     (tmp_path / "file.env").write_text(written)
@@ -38,7 +38,7 @@ def test_dotenv_and_settings_take_it_as_it_is(value: str, tmp_path: Path) -> Non
 
 @pytest.mark.skipif(shutil.which("fish") is None, reason="fish is not installed")
 @pytest.mark.parametrize("value", ODD)
-def test_fish_takes_it_as_it_is(value: str) -> None:
+def test_fish_reads_the_exact_value(value: str) -> None:
     text = exports.fish([("BYWAY_TEST", value)])
     got = subprocess.run(
         ["fish", "--no-config", "-c", f'{text}\nprintf %s "$BYWAY_TEST"'], capture_output=True, check=True

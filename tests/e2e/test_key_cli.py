@@ -28,7 +28,7 @@ def run(folder: Path, *arguments: str) -> Result:
     return CliRunner().invoke(byway, ["key", *arguments, "--data-dir", str(folder)])
 
 
-def test_the_list_and_the_history_are_read_by_people(tmp_path: Path) -> None:
+def test_the_list_and_the_history_are_tables(tmp_path: Path) -> None:
     assert "byway key create" in run(tmp_path, "list").output
     assert "There are no entries" in run(tmp_path, "history").output
     run(tmp_path, "create", "laptop")
@@ -84,7 +84,7 @@ class Stream(threading.Thread):
                 self.began.set()
 
 
-def test_a_key_opens_the_door_at_once_and_its_end_drops_no_stream() -> None:
+def test_keys_apply_at_once_and_revoking_one_ends_no_stream() -> None:
     def answer(asked: Any) -> Say:
         return Say(" ".join(["word"] * 60), gap=0.05) if asked.stream else Say("hi")
 
@@ -123,7 +123,7 @@ def test_a_key_opens_the_door_at_once_and_its_end_drops_no_stream() -> None:
             assert one.removeprefix("sk-byway-").encode() not in written
 
 
-def test_a_scope_is_all_that_a_key_may_do() -> None:
+def test_a_key_is_limited_to_its_scopes() -> None:
     with Scripted(lambda _: Say("hi")) as server:
         gateway = Gateway(config(server))
         reads = {"x-api-key": key(gateway, "create", "reads", "--scope", "read")}
@@ -156,7 +156,7 @@ def test_last_used_is_written_in_the_background_and_at_the_end() -> None:
             assert used() > before, "what was not yet written is written at the end"
 
 
-def test_a_key_of_the_store_opens_a_wide_bind_and_keeps_it_shut() -> None:
+def test_a_key_of_the_store_allows_a_wide_bind_and_stays_required() -> None:
     with Scripted(lambda _: Say("hi")) as server:
         gateway = Gateway(config(server), arguments=["--host", "0.0.0.0"])
         made = key(gateway, "create", "laptop")
@@ -175,7 +175,7 @@ def test_a_key_of_the_store_opens_a_wide_bind_and_keeps_it_shut() -> None:
             assert gateway.post(ASK).status == 401
 
 
-def test_a_store_that_fails_while_byway_runs_is_said_once_and_the_keys_stay() -> None:
+def test_a_store_that_fails_is_logged_once_and_the_keys_stay_valid() -> None:
     with Scripted(lambda _: Say("hi")) as server:
         gateway = Gateway(config(server))
         headers = {"x-api-key": key(gateway, "create", "laptop")}

@@ -139,7 +139,7 @@ def test_external_access_needs_a_key(page: Page, gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize("port", ["0", "70000", "-1", "", "1e3"])
-def test_ports_that_are_none(page: Page, gateway: Gateway, port: str) -> None:
+def test_an_invalid_port_is_rejected(page: Page, gateway: Gateway, port: str) -> None:
     login(page, gateway, "/api")
     field = card(page, "server").get_by_label("Port")
     field.evaluate("(field, port) => { field.type = 'text'; field.removeAttribute('min'); field.value = port; }", port)

@@ -42,7 +42,7 @@ def test_each_link_opens_the_page_once() -> None:
         assert enter(forged)[0] == 401
 
 
-def test_a_link_on_a_page_of_elsewhere_goes_on_by_itself() -> None:
+def test_a_link_on_a_page_of_another_site_redirects_by_itself() -> None:
     with Scripted([]) as server, Gateway(config(server, server={"root_path": "/by"})) as gateway:
         status, cookie, body = enter(command(gateway, "page").stdout.strip(), sec_fetch_site="cross-site")
     assert status == 200 and cookie.startswith(f"{COOKIE}_")
@@ -72,7 +72,7 @@ def test_open_starts_the_browser_without_the_link_in_its_arguments() -> None:
         )
 
 
-def test_a_byway_without_an_address_has_no_page_to_open() -> None:
+def test_without_a_tcp_address_there_is_no_page() -> None:
     with Scripted([]) as server, Gateway(config(server)) as gateway:
         (gateway.home / "data" / "address").write_text("")
         done = command(gateway, "page")

@@ -36,7 +36,7 @@ def ask(gateway: Gateway, model: str, text: str = "Hi") -> None:
     gateway.post(body, headers={"x-claude-code-session-id": "abcdef0123456789"})
 
 
-def test_the_table_and_json(gateway: Gateway) -> None:
+def test_requests_are_printed_as_a_table_and_as_json(gateway: Gateway) -> None:
     none = command(gateway, "requests")
     assert (none.returncode, none.stdout) == (0, "") and "No requests yet" in none.stderr
     ask(gateway, "first")
@@ -57,7 +57,7 @@ def test_the_table_and_json(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_follow_goes_on_until_it_is_stopped(gateway: Gateway, as_json: bool) -> None:
+def test_follow_prints_new_requests_until_it_is_stopped(gateway: Gateway, as_json: bool) -> None:
     ask(gateway, "first")
     child = subprocess.Popen(
         [sys.executable, "-m", "byway", "requests", "--follow", *(["--json"] if as_json else [])],
@@ -105,7 +105,7 @@ def test_follow_continues_after_a_restart(tmp_path: Path, monkeypatch: pytest.Mo
     assert asked == ["0", "8", "9", "9", "0", "1", "2"]
 
 
-def test_one_without_a_socket_points_to_the_page(gateway: Gateway) -> None:
+def test_without_a_socket_the_error_names_the_page(gateway: Gateway) -> None:
     (gateway.home / "data" / "byway.sock").unlink()
     done = command(gateway, "requests")
     assert done.returncode == 1 and "byway page" in done.stderr

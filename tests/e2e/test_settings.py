@@ -1,4 +1,4 @@
-"""The settings as an API: who may, what it shows, what a change comes to."""
+"""The config API of a running Byway: access, masking, changes, versions, and the last requests."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def change(api: Api, path: list[Any], value: Any, etag: str | None = None) -> tu
     )
 
 
-def test_settings_come_masked_with_their_etag(api: Api) -> None:
+def test_settings_are_masked_and_have_an_etag(api: Api) -> None:
     status, body, headers = api("GET", "/byway/config")
     assert status == 200 and headers["etag"] == f'"{body["etag"]}"'
     assert body["settings"]["backends"][0]["name"] == "one"
@@ -71,7 +71,7 @@ def test_settings_come_masked_with_their_etag(api: Api) -> None:
     assert SECRET not in shown and USE not in shown and body["settings"]["backends"][0]["api_key"] == "sk-…cdef"
 
 
-def test_a_change_is_in_force_when_its_answer_is_there(api: Api) -> None:
+def test_a_change_applies_before_its_answer_is_sent(api: Api) -> None:
     status, body, _ = change(api, ["model_aliases", "haiku"], "one/local", api.etag)
     assert status == 200 and not body["merged"] and body["restart"] == []
     assert api("GET", "/byway/config")[1]["settings"]["model_aliases"]["haiku"] == ["one/local"]
@@ -79,7 +79,7 @@ def test_a_change_is_in_force_when_its_answer_is_there(api: Api) -> None:
     assert body["restart"] == ["server.bind_address"]
 
 
-def test_two_that_change_at_once(api: Api) -> None:
+def test_concurrent_changes_are_merged_or_refused(api: Api) -> None:
     base = api.etag
     assert change(api, ["model_aliases", "haiku"], "one/local", base)[0] == 200
     status, body, _ = change(api, ["model_aliases", "opus"], "one/local", base)
@@ -89,7 +89,7 @@ def test_two_that_change_at_once(api: Api) -> None:
     assert api("GET", "/byway/config")[1]["settings"]["model_aliases"]["haiku"] == ["one/local"]
 
 
-def test_a_dry_run_writes_nothing(api: Api) -> None:
+def test_a_check_writes_nothing(api: Api) -> None:
     before = api.etag
     status, body, _ = api("POST", "/byway/config/check", "backends: 5\nnonsense: 1\n")
     assert (
@@ -100,7 +100,7 @@ def test_a_dry_run_writes_nothing(api: Api) -> None:
     assert api.etag == before
 
 
-def test_the_whole_file_is_replaced_only_by_who_has_seen_it(api: Api) -> None:
+def test_replacing_the_file_requires_its_etag(api: Api) -> None:
     text = api.gateway.file.read_text()
     assert api("PUT", "/byway/config", text)[0] == 400
     assert api("PUT", "/byway/config", text, if_match='"0123456789abcdef"')[0] == 412
@@ -109,7 +109,7 @@ def test_the_whole_file_is_replaced_only_by_who_has_seen_it(api: Api) -> None:
     assert api("PUT", "/byway/config", "backends: [", if_match="*")[0] == 400
 
 
-def test_versions_and_the_way_back(api: Api) -> None:
+def test_versions_are_listed_shown_and_restored(api: Api) -> None:
     first = api.gateway.file.read_text()
     api("GET", "/byway/config")
     change(api, ["local_only"], True)
@@ -130,11 +130,11 @@ ODD = ["{", {"edits": 5}, {"edits": [{"op": "explode", "path": []}]}, {"edits": 
 
 
 @pytest.mark.parametrize("body", ODD)
-def test_changes_that_are_none(api: Api, body: Any) -> None:
+def test_malformed_changes_get_a_400(api: Api, body: Any) -> None:
     assert api("PATCH", "/byway/config", body)[0] == 400
 
 
-def test_deep_changes_and_versions_that_cannot_be(api: Api) -> None:
+def test_deep_changes_and_impossible_versions_get_a_400(api: Api) -> None:
     for depth in (20, 400, 900, 2000):
         deep = "[" * depth + "]" * depth
         body = '{"edits": [{"op": "set", "path": ["timeouts"], "value": DEEP}]}'.replace("DEEP", deep)
@@ -144,7 +144,7 @@ def test_deep_changes_and_versions_that_cannot_be(api: Api) -> None:
         assert api("POST", "/byway/config/rollback", {"version": version})[0] == 400
 
 
-def test_who_may(api: Api) -> None:
+def test_the_api_requires_a_key_with_the_scope_admin(api: Api) -> None:
     for path in ("/byway/config", "/byway/audit", "/byway/requests", "/byway/config/versions"):
         assert api("GET", path, key=None)[0] == 401
         assert api("GET", path, key="sk-byway-nobody")[0] == 401
@@ -152,7 +152,7 @@ def test_who_may(api: Api) -> None:
         assert api("GET", path)[0] == 200
 
 
-def test_the_owner_comes_by_the_socket(api: Api) -> None:
+def test_the_owner_uses_the_socket_without_a_key(api: Api) -> None:
     path = api.gateway.home / "data" / "byway.sock"
     assert path.stat().st_mode & 0o777 == 0o600
     with socket.socket(socket.AF_UNIX) as client:
@@ -162,7 +162,7 @@ def test_the_owner_comes_by_the_socket(api: Api) -> None:
     assert answer.startswith(b"HTTP/1.1 200") and b'"etag"' in answer
 
 
-def test_requests_are_remembered_without_their_words(api: Api) -> None:
+def test_requests_are_listed_without_prompts(api: Api) -> None:
     body = {"model": "sonnet", "max_tokens": 5, "messages": [{"role": "user", "content": "a-secret-word"}]}
     assert api("POST", "/v1/messages", body, key=USE, x_claude_code_session_id="s-1")[0] == 200
     assert api("POST", "/v1/messages", {**body, "max_tokens": -1}, key=USE)[0] == 400
@@ -178,7 +178,7 @@ def test_requests_are_remembered_without_their_words(api: Api) -> None:
     assert "a-secret-word" not in json.dumps([good, bad])
 
 
-def test_the_api_over_tcp_can_be_switched_off_and_on(api: Api) -> None:
+def test_the_api_over_tcp_can_be_disabled_and_enabled(api: Api) -> None:
     body = {"model": "sonnet", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}]}
     assert change(api, ["server", "tcp"], False)[0] == 200
     status, said, _ = api("POST", "/v1/messages", body, key=USE)
@@ -196,7 +196,7 @@ def test_the_api_over_tcp_can_be_switched_off_and_on(api: Api) -> None:
     assert api("POST", "/v1/messages", body, key=USE)[0] == 200
 
 
-def test_the_link_opens_the_page_once_and_its_login_the_api() -> None:
+def test_a_link_works_once_and_its_login_opens_the_api() -> None:
     with Scripted([]) as server, Gateway(config(server)) as gateway:
         api = Api(gateway)
         deadline = time.monotonic() + 10

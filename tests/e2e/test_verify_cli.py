@@ -23,7 +23,7 @@ def test_a_connection_is_reported_with_model_and_time() -> None:
         assert named.returncode == 0
 
 
-def test_the_key_comes_from_the_environment_or_stdin_and_is_never_shown() -> None:
+def test_the_key_is_read_from_the_environment_or_stdin_and_never_shown() -> None:
     keys = {"api_keys": [{"key": KEY}]}
     with Scripted(lambda asked: Say("Hi")) as server, Gateway(config(server, api_keys=keys)) as gateway:
         assert command(gateway, "verify", ANTHROPIC_API_KEY=KEY).returncode == 0
@@ -45,7 +45,7 @@ def test_without_a_tcp_address_the_socket_is_used() -> None:
     assert told["good"] and told["url"].startswith("unix:") and told["model"] == "local"
 
 
-def test_a_dead_backend_and_a_missing_model() -> None:
+def test_a_stopped_backend_and_a_missing_model() -> None:
     backends = [{"name": "gone", "type": "vllm", "url": "http://127.0.0.1:9", "models": ["m"]}]
     with Gateway({"backends": backends, "model_aliases": {"sonnet": "gone/m"}}) as gateway:
         dead = command(gateway, "verify")
