@@ -70,6 +70,7 @@ class CallInput:
         "_cumulative",
         "_fed",
         "_length",
+        "_may_be_complete",
         "_offset",
         "_surplus",
         "_tracker",
@@ -88,6 +89,8 @@ class CallInput:
         """Each piece has held all that came before it."""
         self._ambiguous = ""
         """A piece that either holds all that came before it, or continues it."""
+        self._may_be_complete = False
+        """The ambiguous piece is an object of its own."""
         self._surplus: list[str] | None = None
         """What came after the end of the object."""
         self._tracker = JsonTracker()
@@ -131,9 +134,13 @@ class CallInput:
             self._surplus.append(piece)
             return ""
         if self._ambiguous:
-            held, self._ambiguous = self._ambiguous, ""
-            if not piece.startswith(held):
-                return self._keep(held + piece)
+            if not start:
+                self._ambiguous += piece
+                return ""
+            if not piece.startswith(self._ambiguous):
+                new = self.settle(piece)
+                return new + self.add(piece)
+            self._ambiguous = ""
             self._cumulative = True
         if not self.first:
             self.first = start
@@ -162,20 +169,33 @@ class CallInput:
             return ""
         if len(piece) < self._length or not piece.startswith(text := self.text):
             return piece
-        if self._cumulative or tracker.in_string or text.rstrip()[-1:] not in _VALUE_FOLLOWS:
+        if self._cumulative or not _may_hold_itself(text, tracker):
             self._cumulative = True
             return piece[self._length :]
-        # `{"a":` may hold itself, as in `{"a":{"a":1}}`: only what follows can tell.
+        # Only what follows can tell.
         self._ambiguous = piece
+        self._may_be_complete = _object(piece) is not None
         return ""
 
-    def end(self) -> None:
-        """No more pieces will come: decide about the ambiguous one by which reading is an object."""
+    def settle(self, following: str) -> str:
+        """Decide about the ambiguous piece by the one that follows it, unless that holds it too. Returns what is new."""
+        held = self._ambiguous
+        if not held or following.startswith(held):
+            return ""
+        self._ambiguous = ""
+        # No object follows an object: then the held piece was the whole input, and the following one repeats it.
+        repeats = self._may_be_complete and following.lstrip().startswith("{")
+        self._track()
+        return self._keep(held[self._length :] if repeats else held)
+
+    def end(self) -> str:
+        """No more pieces will come: decide about the ambiguous one by which reading is an object. Returns what is new."""
         piece, self._ambiguous = self._ambiguous, ""
-        if piece:
-            self._track()
-            repeats = _object(piece) is not None and _object(self.text + piece) is None
-            self._keep(piece[self._length :] if repeats else piece)
+        if not piece:
+            return ""
+        self._track()
+        repeats = self._may_be_complete and _object(self.text + piece) is None
+        return self._keep(piece[self._length :] if repeats else piece)
 
     def leftover(self) -> str:
         """What came after the end of the object and does not repeat it. Forgets it."""
@@ -187,11 +207,28 @@ class CallInput:
         return "" if repeats else text
 
 
+def _json_text(arguments: Any) -> str:
+    """Arguments as JSON text: some servers send them as an object."""
+    if arguments is None or isinstance(arguments, str):
+        return arguments or ""
+    return _encode(arguments).decode()
+
+
 #: An empty object comes in no more pieces.
 _ANNOUNCEMENT_MOST: Final = 8
 #: First characters of pieces that may repeat the input or follow its end; "" is a piece of white space.
 _SUSPICIOUS: Final = ("", "{", "}")
-_VALUE_FOLLOWS: Final = (":", ",", "[")
+_BEFORE_VALUE: Final = (":", ",", "[")
+_AFTER_STRING: Final = ("", ":", ",", "}", "]", " ", "\t", "\r", "\n")
+
+
+def _may_hold_itself(text: str, tracker: JsonTracker) -> bool:
+    """Whether JSON that begins with `text` may continue with `text`, as `{"a":` in `{"a":{"a":1}}`."""
+    if tracker.in_string:
+        # The first quotation mark of the second `text` would end the string.
+        quote = text.find('"')
+        return text[quote + 1 : quote + 2] in _AFTER_STRING
+    return text.rstrip()[-1:] in _BEFORE_VALUE
 
 
 def _object(text: str) -> dict[str, Any] | None:
@@ -324,21 +361,19 @@ class ToolCalls:
             elif function.name != call.name and not call.input.first and not self._is_offered(call.name):
                 # The name itself came in pieces.
                 call.name += function.name
-        arguments = function.arguments
-        if arguments is not None and not isinstance(arguments, str):
-            arguments = _encode(arguments).decode()
+        arguments = _json_text(function.arguments)
         if arguments:
             new = call.input.add(arguments)
             if new and call.state == "open":
                 self._pass_on(call, new)
         if call.state == "waiting":
             self._advance()
-        return len(arguments or "")
+        return len(arguments)
 
     def finish(self, *, cut: bool) -> None:
         """All has arrived. `cut`: the answer ended at its limit, so nothing that is missing may be added."""
         for call in self._calls:
-            call.input.end()
+            self._pass_on_rest(call, call.input.end())
         while (next_call := self._next()) is not None:
             if next_call.suspect and self._is_repetition(next_call, ended=True):
                 next_call.state = "dropped"
@@ -359,6 +394,8 @@ class ToolCalls:
         call = self._latest(index, id, place if function.name else None)
         if call is not None:
             other = bool(id and call.id and id != call.id and (function.name or call.input.complete))
+            if function.name and function.arguments:
+                self._pass_on_rest(call, call.input.settle(_json_text(function.arguments)))
             # Some servers repeat id and name in every piece: another call has begun only when this one is complete.
             again = bool(function.name and function.arguments and call.name and call.input.complete)
             again = again and not call.input.announced
@@ -476,6 +513,11 @@ class ToolCalls:
             if call.watch is not None and '"' in new:
                 new = self._before_wrong_type(call, call.watch, new)
             self._writer.input(new)
+
+    def _pass_on_rest(self, call: PendingCall, new: str) -> None:
+        """Pass on what was held of a call's input."""
+        if new and call.state == "open":
+            self._pass_on(call, new)
 
     def _before_wrong_type(self, call: PendingCall, watch: TypeWatch, new: str) -> str:
         """What of `new` stands before a string where the schema wants another type; the rest waits until it is complete."""

@@ -1,0 +1,137 @@
+"""Tool calls and texts arrive exactly once, in whichever way a server cuts, repeats or numbers them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from grammar import plain, told
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from byway.backends.openai import completions
+from byway.backends.openai.toolcalls import CallInput
+from byway.backends.protocol import Target
+from byway.backends.vendors import VENDORS
+from byway.messages import request as messages
+
+steady = settings(max_examples=300, deadline=None, derandomize=True)
+TOOLS = [{"name": name, "input_schema": {"type": "object"}} for name in ("Read", "Bash")]
+words = st.text('ab{}[]":, \n\\', max_size=6)
+values = st.recursive(words | st.integers(), lambda inner: st.dictionaries(words, inner, max_size=2), max_leaves=4)
+inputs = st.dictionaries(words, values, min_size=1, max_size=3)
+cuts = st.lists(st.integers(1, 9), max_size=5)
+
+
+def pieces(text: str, sizes: list[int], *, cumulative: bool) -> list[str]:
+    """`text` in pieces of `sizes`, each of which may hold all that came before it."""
+    ends, at = [], 0
+    for size in sizes:
+        if at + size < len(text):
+            at += size
+            ends.append(at)
+    ends.append(len(text))
+    starts = [0] * len(ends) if cumulative else [0, *ends]
+    return [text[start:end] for start, end in zip(starts, ends, strict=False)]
+
+
+def read(deltas: list[dict[str, Any]], *, finish: str = "tool_calls") -> list[Any]:
+    body = {
+        "model": "m",
+        "max_tokens": 9,
+        "stream": True,
+        "messages": [{"role": "user", "content": "Hi"}],
+        "tools": TOOLS,
+    }
+    reader = completions.reader(
+        messages.parse(json.dumps(body).encode(), {}, "msg_x"), Target("box", "local", VENDORS["generic"])
+    )
+    events: list[Any] = []
+    for delta in [*deltas, None]:
+        choice = {"index": 0, "delta": delta} if delta else {"index": 0, "delta": {}, "finish_reason": finish}
+        events += reader.feed(b"data: %b\n\n" % json.dumps({"choices": [choice]}).encode())
+    events += reader.close()
+    return told(plain(events))
+
+
+@steady
+@given(
+    calls=st.lists(st.tuples(st.sampled_from(["Read", "Bash"]), inputs), min_size=1, max_size=3, unique_by=str),
+    sizes=cuts,
+    cumulative=st.booleans(),
+    with_index=st.sampled_from(["own", "zero", "none"]),
+    with_id=st.booleans(),
+    repeat=st.sampled_from(["nothing", "each", "all", "input"]),
+    spaced=st.booleans(),
+)
+def test_each_call_arrives_once_however_a_server_sends_it(
+    calls: list[tuple[str, dict[str, Any]]],
+    sizes: list[int],
+    cumulative: bool,
+    with_index: str,
+    with_id: bool,
+    repeat: str,
+    spaced: bool,
+) -> None:
+    deltas: list[dict[str, Any]] = []
+    whole: list[dict[str, Any]] = []
+    for at, (name, arguments) in enumerate(calls):
+        keys: dict[str, Any] = {"own": {"index": at}, "zero": {"index": 0}, "none": {}}[with_index]
+        id = {"id": f"call_{at}"} if with_id else {}
+        text = json.dumps(arguments)
+        again = json.dumps(arguments, separators=(",", ":")) if spaced else text
+        for number, piece in enumerate(pieces(text, sizes, cumulative=cumulative)):
+            function = {"arguments": piece, **({"name": name} if not number else {})}
+            deltas.append({"tool_calls": [{**keys, **(id if not number else {}), "function": function}]})
+        entry = {**keys, **id, "function": {"name": name, "arguments": again}}
+        if repeat == "each":
+            deltas.append({"tool_calls": [entry]})
+        elif repeat == "input":
+            deltas.append({"tool_calls": [{**keys, "function": {"arguments": again}}]})
+        whole.append(entry)
+    if repeat == "all" and (with_id or with_index != "zero"):
+        deltas.append({"tool_calls": whole})
+    lines = read(deltas)
+    assert [line[2:] for line in lines if line[0] == "tool"] == calls
+    assert lines[-1][1] == "tool_use"
+
+
+@steady
+@given(value=inputs, sizes=cuts, cumulative=st.booleans(), rest=st.sampled_from(["", "}", " \n", "}}\n", "again"]))
+def test_an_input_is_the_same_from_any_pieces(
+    value: dict[str, Any], sizes: list[int], cumulative: bool, rest: str
+) -> None:
+    text = json.dumps(value)
+    call = CallInput()
+    new = [call.add(piece) for piece in pieces(text, sizes, cumulative=cumulative)]
+    if cumulative and "}" in rest:
+        # `{"a":` and `{"a":{}}` and `}` are an object in both readings.
+        rest = " \n"
+    if rest:
+        call.add(text if rest == "again" else rest)
+    new.append(call.end())
+    assert json.loads(call.text) == value and call.leftover() == ""
+    assert text.startswith("".join(new).strip())
+
+
+@steady
+@given(text=st.text("ab \n|", min_size=1, max_size=60), sizes=st.lists(st.integers(1, 9), max_size=12))
+def test_text_in_pieces_that_continue_each_other_loses_nothing(text: str, sizes: list[int]) -> None:
+    lines = read([{"content": piece} for piece in pieces(text, sizes, cumulative=False)], finish="stop")
+    read_text = "".join(line[1] for line in lines if line[0] == "text")
+    # A first piece of 8 characters that the only other piece holds counts as repeated.
+    cut = pieces(text, sizes, cumulative=False)
+    if len(cut) != 2 or not cut[1].startswith(cut[0]) or len(cut[0]) < 8:
+        assert read_text.strip() == text.strip()
+
+
+@steady
+@given(
+    text=st.lists(st.sampled_from(["The ", "user ", "likes ", "tables.\n", "| a |"]), min_size=12, max_size=20).map(
+        "".join
+    )
+)
+def test_text_in_cumulative_pieces_arrives_once(text: str) -> None:
+    cut = pieces(text, [5, 9, 7, 11, 3], cumulative=True)
+    lines = read([{"content": piece} for piece in cut], finish="stop")
+    assert "".join(line[1] for line in lines if line[0] == "text") == text
