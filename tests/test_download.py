@@ -152,7 +152,7 @@ def test_an_interrupted_download_resumes(tmp_path: Path) -> None:
 
         at.answer = answer
         assert get(at, tmp_path).path.read_bytes() == DATA
-        ranges = [(one.headers.get("range"), one.headers.get("if-range")) for one in at.asked[1:]]
+        ranges = [(request.headers.get("range"), request.headers.get("if-range")) for request in at.asked[1:]]
     assert ranges == [(None, None), ("bytes=100000-", '"one"'), ("bytes=200000-", '"one"')]
 
 
@@ -266,23 +266,23 @@ def test_a_file_with_a_wrong_checksum_is_removed(tmp_path: Path) -> None:
             return True
 
         at.answer = answer
-        said = refused(at, tmp_path)
-    assert "The checksum of" in said
+        message = refused(at, tmp_path)
+    assert "The checksum of" in message
     assert list((tmp_path / "owner/repo").iterdir()) == []
 
 
 def test_a_file_that_is_no_model_is_removed(tmp_path: Path) -> None:
     with hub({NAME: b"<html>Log in first</html>"}) as at:
-        said = refused(at, tmp_path)
-    assert "is not a GGUF file" in said
+        message = refused(at, tmp_path)
+    assert "is not a GGUF file" in message
     assert list((tmp_path / "owner/repo").iterdir()) == []
 
 
 def test_a_length_that_differs_from_the_hubs_is_refused_before_a_byte_is_written(tmp_path: Path) -> None:
     with hub({NAME: DATA}) as at:
         at.answer = lambda handler, path, data: send(handler, 200, data + b"more")
-        said = refused(at, tmp_path)
-    assert f"would send {len(DATA) + 4:,} bytes" in said
+        message = refused(at, tmp_path)
+    assert f"would send {len(DATA) + 4:,} bytes" in message
 
 
 def test_a_file_that_ends_early_is_not_complete(tmp_path: Path) -> None:
@@ -294,8 +294,8 @@ def test_a_file_that_ends_early_is_not_complete(tmp_path: Path) -> None:
             return True
 
         at.answer = answer
-        said = refused(at, tmp_path)
-        assert "was interrupted" in said
+        message = refused(at, tmp_path)
+        assert "was interrupted" in message
         assert not (tmp_path / "owner/repo" / NAME).exists()
 
 
@@ -354,8 +354,8 @@ def test_the_token_is_sent_to_the_hub_only(tmp_path: Path) -> None:
     with hub({NAME: DATA}) as at, hub({NAME: DATA}) as cdn:
         at.answer = lambda handler, path, data: send(handler, 302, location=f"{cdn.url}/owner/repo/resolve/main/{NAME}")
         get(at, tmp_path, environ={"HF_TOKEN": "hf_test"})
-    assert {one.headers.get("authorization") for one in at.asked} == {"Bearer hf_test"}
-    assert [one.headers.get("authorization") for one in cdn.asked] == [None]
+    assert {request.headers.get("authorization") for request in at.asked} == {"Bearer hf_test"}
+    assert [request.headers.get("authorization") for request in cdn.asked] == [None]
 
 
 def test_a_private_host_is_allowed_only_as_the_hub(tmp_path: Path) -> None:
@@ -385,8 +385,8 @@ def test_a_proxy_does_not_open_a_private_network(tmp_path: Path) -> None:
             asyncio.run(
                 download(f"https://{host}/m.gguf", tmp_path, LocalModelSettings(), environ=environ, resolve=_loopback)
             )
-    said = refused_by(tmp_path, environ)
-    assert "through the proxy 127.0.0.1:1" in said, "the name is not looked up here"
+    message = refused_by(tmp_path, environ)
+    assert "through the proxy 127.0.0.1:1" in message, "the name is not looked up here"
     assert "HTTPS_PROXY" in refused_by(tmp_path, {"HTTPS_PROXY": "socks5://x"})
 
 
@@ -409,16 +409,16 @@ def test_the_url_of_a_files_page_is_accepted(tmp_path: Path) -> None:
 
 
 def test_local_only_downloads_from_a_private_hub_only(tmp_path: Path) -> None:
-    asked: list[str] = []
+    hosts: list[str] = []
 
     async def resolve(host: str, port: int) -> list[str]:
-        asked.append(host)
+        hosts.append(host)
         return ["192.0.2.1"]
 
     for text in ("owner/repo", "https://example.com/m.gguf"):
         with pytest.raises(DownloadError, match="`local_only` is on"):
             asyncio.run(download(text, tmp_path, LocalModelSettings(), local_only=True, environ={}, resolve=resolve))
-    assert asked == []
+    assert hosts == []
     with hub({NAME: DATA}) as at:
         assert get(at, tmp_path, local_only=True).checked
 
@@ -428,8 +428,8 @@ def test_local_only_downloads_from_a_private_hub_only(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_noticed_before_the_download(tmp_path: Path) -> None:
     with hub({NAME: DATA}) as at:
-        said = refused(at, tmp_path, free=lambda _: 1000)
-    assert "Free some space" in said
+        message = refused(at, tmp_path, free=lambda _: 1000)
+    assert "Free some space" in message
     assert (tmp_path / "owner/repo" / f"{NAME}.part").stat().st_size == 0
 
 

@@ -53,7 +53,7 @@ def run(folder: Path, play: Callable[[Downloads, LocalModelSettings, Any], Await
 
 
 def files(folder: Path) -> list[Path]:
-    return [one for one in (folder / "models").rglob("*") if one.is_file()]
+    return [item for item in (folder / "models").rglob("*") if item.is_file()]
 
 
 def half(job: BackgroundDownload) -> bool:
@@ -126,8 +126,8 @@ def test_a_signed_url_is_neither_shown_nor_stored(tmp_path: Path) -> None:
         assert "secret-of-mine" not in job.shown and job.shown.endswith(NAME)
 
     run(tmp_path, play)
-    written = [one.read_text(errors="replace") for one in tmp_path.rglob("*") if one.is_file()]
-    assert not any("secret-of-mine" in one for one in written)
+    written = [item.read_text(errors="replace") for item in tmp_path.rglob("*") if item.is_file()]
+    assert not any("secret-of-mine" in item for item in written)
 
 
 def test_at_most_three_downloads_run_at_once(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_at_most_three_downloads_run_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "{", "5", '["x", 5, null]', '"owner/repo"', "[" * 100_000])
 def test_an_invalid_list_of_downloads_is_ignored(tmp_path: Path, text: str) -> None:
     (tmp_path / "downloads.json").write_text(text)
-    assert all(isinstance(one.text, str) for one in Downloads(tmp_path).jobs)
+    assert all(isinstance(item.text, str) for item in Downloads(tmp_path).jobs)
 
 
 def test_discarding_a_download_twice_is_no_error(tmp_path: Path) -> None:

@@ -57,9 +57,9 @@ def test_a_relative_path_is_relative_to_the_config_file(tmp_path: Path) -> None:
     file.write_text(
         "backends: [{name: a, type: builtin, path: m/a.gguf}, {name: b, type: builtin, path: ~/b.gguf}]\nlocal_models: {paths: m}"
     )
-    found = ConfigSource(file, Vault(tmp_path / "data", {}), needed=True).read()
-    assert found.local_models.paths == (str(tmp_path / "m"),)
-    paths = [one.path for one in found.backends]
+    loaded = ConfigSource(file, Vault(tmp_path / "data", {}), needed=True).read()
+    assert loaded.local_models.paths == (str(tmp_path / "m"),)
+    paths = [backend.path for backend in loaded.backends]
     assert paths == [str(tmp_path / "m/a.gguf"), str(Path("~/b.gguf").expanduser())]
 
 
@@ -72,13 +72,13 @@ def test_load_adds_a_backend_to_an_empty_config_and_unload_removes_it() -> None:
         Config(), "/m/${x}.gguf", {"window": 512}, name="tiny", alias="default", fresh=True
     )
     text = edit("", changes)
-    found = config(text)
+    loaded = config(text)
     assert served == "tiny"
-    assert [(one.name, one.type, one.path, one.window) for one in found.backends] == [
+    assert [(backend.name, backend.type, backend.path, backend.window) for backend in loaded.backends] == [
         ("tiny", "builtin", "/m/${x}.gguf", 512)
     ]
-    assert found.model_aliases == {"default": ("tiny/tiny",)}
-    assert config(edit(text, edits.unload_edits(found, 0))) == Config()
+    assert loaded.model_aliases == {"default": ("tiny/tiny",)}
+    assert config(edit(text, edits.unload_edits(loaded, 0))) == Config()
 
 
 def test_load_changes_the_options_of_a_model_that_is_loaded() -> None:
@@ -100,7 +100,7 @@ def test_unload_removes_only_alias_targets_of_that_model() -> None:
         "model_aliases: {haiku: a/a, sonnet: [a, b/b], opus: b, default: [b, 'a/a']}"
     )
     after = config(edit(text, edits.unload_edits(config(text), 0)))
-    assert [one.name for one in after.backends] == ["b"]
+    assert [backend.name for backend in after.backends] == ["b"]
     assert after.model_aliases == {"sonnet": ("b/b",), "opus": ("b",), "default": ("b",)}
 
 
@@ -123,8 +123,8 @@ def test_memory_is_reported_where_the_system_supports_it() -> None:
 
 def test_only_one_process_locks_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with (tmp_path / "file").open("r+b") as one:
-        assert platform.try_lock(one.fileno())
+    with (tmp_path / "file").open("r+b") as backend:
+        assert platform.try_lock(backend.fileno())
         with (tmp_path / "file").open("r+b") as two:
             assert not platform.try_lock(two.fileno())
     with (tmp_path / "file").open("r+b") as three:
@@ -250,8 +250,8 @@ def test_the_reason_of_an_exit_is_reported(tmp_path: Path) -> None:
         process._stderr_lines.extend(lines)
         return process._reason(code, loaded=loaded)
 
-    found: Any = reason(1, "0.1 E failed to allocate buffer for kv cache", "0.2 E failed to load model")
-    assert found.startswith("out of memory (failed to allocate buffer for kv cache). Set a smaller `window`")
+    loaded: Any = reason(1, "0.1 E failed to allocate buffer for kv cache", "0.2 E failed to load model")
+    assert loaded.startswith("out of memory (failed to allocate buffer for kv cache). Set a smaller `window`")
     assert "unknown model architecture: 'new'" in reason(1, "0.1 E unknown model architecture: 'new'")
     assert "as it does when memory runs out" in reason(-9)
     assert "its process was killed" in reason(-9, loaded=True)

@@ -136,19 +136,19 @@ def test_the_environment_of_a_child_process_has_no_secrets() -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="only on systems with these signals")
 def test_a_stop_signal_is_delivered_in_the_loop() -> None:
     async def run() -> list[int]:
-        told: list[int] = []
+        signals: list[int] = []
         stopped = asyncio.Event()
 
         def stop(number: int) -> None:
-            told.append(number)
-            if len(told) == 2:
+            signals.append(number)
+            if len(signals) == 2:
                 stopped.set()
 
         platform.on_stop_signal(asyncio.get_running_loop(), stop)
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGINT)
         await asyncio.wait_for(stopped.wait(), 5)
-        return told
+        return signals
 
     with asyncio.Runner(loop_factory=platform.loop_factory()) as runner:
         assert sorted(runner.run(run())) == [signal.SIGINT, signal.SIGTERM]

@@ -35,7 +35,7 @@ class Server(Scripted):
         return said(page, {"error": {"message": "no"}}) if isinstance(page, int) else said(200, page)
 
     def asked(self, path: str) -> list[Asked]:
-        return [one for one in self.others if one.path.partition("?")[0] == path]
+        return [call for call in self.others if call.path.partition("?")[0] == path]
 
 
 def live_with(server: Scripted, act: Callable[[Runtime, Backend], Coroutine[Any, Any, None]], **fields: Any) -> None:
@@ -286,7 +286,7 @@ def test_a_model_beyond_those_is_described_when_it_is_first_used() -> None:
             await runtime.route("m49")
         await asyncio.gather(*runtime._tasks)
         assert backend.registry.target("m49").tools is True
-        assert [one.json["model"] for one in server.asked("/api/show")].count("m49") == 1
+        assert [call.json["model"] for call in server.asked("/api/show")].count("m49") == 1
 
     names = [f"m{number}" for number in range(50)]
     with Server({"/api/ps": {"models": []}, "/api/show": SHOW}, models=names) as server:

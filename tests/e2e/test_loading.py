@@ -39,14 +39,16 @@ def test_an_added_file_stays_in_place_and_is_listed(tmp_path: Path) -> None:
     assert "added to" in done.stdout
     assert load((tmp_path / "byway.yaml").read_text(), {}).local_models.paths == (str(file),)
     assert "was added before" in byway(tmp_path, "add", str(file.parent)).stdout
-    found = json.loads(byway(tmp_path, "list", "--json").stdout)["files"]
-    assert [(one["name"], one["quantisation"], one["window"], one["origin"]) for one in found] == [
+    listed = json.loads(byway(tmp_path, "list", "--json").stdout)["files"]
+    assert [(entry["name"], entry["quantisation"], entry["window"], entry["origin"]) for entry in listed] == [
         ("My Model-Q4_K_M", "Q4_K_M", 4096, "added")
     ]
     done = byway(tmp_path, "load", "my model", "--window", "256", "--alias", "default")
     assert "It is loaded when Byway starts" in done.stdout, done.stderr
     written = load((tmp_path / "byway.yaml").read_text(), {})
-    assert [(one.name, one.path, one.window) for one in written.backends] == [("My-Model-Q4_K_M", str(file), 256)]
+    assert [(entry.name, entry.path, entry.window) for entry in written.backends] == [
+        ("My-Model-Q4_K_M", str(file), 256)
+    ]
     done = byway(tmp_path, "unload", "My-Model-Q4_K_M", "--json")
     assert json.loads(done.stdout)["backend"] == "My-Model-Q4_K_M"
     assert load((tmp_path / "byway.yaml").read_text(), {}).model_aliases == {}
@@ -100,8 +102,8 @@ def test_a_command_finds_the_running_byway_of_its_data_folder(tmp_path: Path) ->
         reports = client.report(url)
         assert reports is not None
         assert reports["config"] == "good"
-        found = client.backend(reports, "own")
-        assert found == {"name": "own", "state": "off", "message": "Byway was started with --no-model."}
+        listed = client.backend(reports, "own")
+        assert listed == {"name": "own", "state": "off", "message": "Byway was started with --no-model."}
         gateway.write(
             "backends: [{name: own, type: builtin}]\napi_keys: {api_keys: [{key: byway-test-key-0123456789}]}"
         )
@@ -110,7 +112,7 @@ def test_a_command_finds_the_running_byway_of_its_data_folder(tmp_path: Path) ->
 
 
 def test_gpus_are_listed_by_a_child_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = asyncio.run(supervisor.list_gpus())
-    assert all(found)
+    listed = asyncio.run(supervisor.list_gpus())
+    assert all(listed)
     monkeypatch.setattr(supervisor, "require_engine", lambda: (_ for _ in ()).throw(NotInstalled("no engine")))
     assert asyncio.run(supervisor.list_gpus()) == ()

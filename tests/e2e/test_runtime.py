@@ -15,15 +15,15 @@ class Server(Scripted):
         super().__init__(**options)
         self.pages = pages
 
-    def answer(self, asked: Asked) -> Reply:
-        page = self.pages.get(asked.path.partition("?")[0])
+    def answer(self, call: Asked) -> Reply:
+        page = self.pages.get(call.path.partition("?")[0])
         if page is None:
-            return super().answer(asked)
-        self.others.append(asked)
+            return super().answer(call)
+        self.others.append(call)
         return said(page, {"error": {"message": "no"}}) if isinstance(page, int) else said(200, page)
 
     def asked(self, path: str) -> list[Asked]:
-        return [one for one in self.others if one.path.partition("?")[0] == path]
+        return [call for call in self.others if call.path.partition("?")[0] == path]
 
 
 def test_the_window_is_learned_from_a_real_overflow() -> None:
