@@ -71,6 +71,8 @@ class ModelRegistry:
         """`windows` are the context windows that the config sets. They win over what the backend reports."""
         self._backend = backend
         self._vendor = vendor
+        self.signing_key = b""
+        """Signs the thinking blocks of this backend."""
         self._facts: BoundedDict[str, ModelFacts] = BoundedDict(_REMEMBERED + len(windows))
         self._answer_limits: BoundedDict[str, int] = BoundedDict(_REMEMBERED)
         """The longest answer in tokens, where a refusal has named it."""
@@ -86,7 +88,9 @@ class ModelRegistry:
         """The target for `model`, with everything that is known of it."""
         facts = self.get(model)
         limit = self._answer_limits.get(model, facts.max_output)
-        return Target(self._backend, model, self._vendor, facts.window, facts.tools, facts.vision, limit)
+        return Target(
+            self._backend, model, self._vendor, facts.window, facts.tools, facts.vision, limit, key=self.signing_key
+        )
 
     def is_described(self, model: str) -> bool:
         """True when the backend has described `model`, or its list of models has."""

@@ -7,8 +7,10 @@ reload ends no stream and closes no connection that is still needed.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Coroutine, Sequence
+from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
 from byway.access.keys import Keyring, key_required
@@ -48,9 +50,12 @@ class BackendStatus(NamedTuple):
 class Runtime:
     """Everything that one generation of the config makes: the value that requests hold."""
 
-    def __init__(self, config: Config, before: Runtime | None = None, stored: Sequence[KeyRecord] = ()) -> None:
-        """`stored` are the keys of the store; with `before`, the earlier generation, they are taken from that one."""
+    def __init__(
+        self, config: Config, before: Runtime | None = None, stored: Sequence[KeyRecord] = (), secret: bytes = b""
+    ) -> None:
+        """`stored` are the keys of the store, `secret` signs reasoning; with `before` both come from that generation."""
         self.config = config
+        self.secret: bytes = before.secret if before else secret or os.urandom(32)
         names = {settings.name for settings in config.backends}
         self.cooldown: CoolDown = before.cooldown if before else CoolDown()
         self.cooldown.keep(names)
@@ -59,6 +64,8 @@ class Runtime:
             old = before.backends.get(settings.name) if before else None
             if old is None or old.settings != settings or old.timeouts != config.timeouts:
                 old = Backend(settings, config.timeouts, config.server.connection_pool_size)
+            scope = f"{settings.type} {old.address}".encode()
+            old.registry.signing_key = blake2b(scope, key=self.secret, digest_size=32).digest()
             self.backends[settings.name] = old
         self.used: dict[str, float] = before.used if before else {}
         """When each key last opened the door, by its id, since the store was last told: seconds since the epoch."""

@@ -71,6 +71,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE repairs (backend TEXT NOT NULL, url TEXT NOT NULL, model TEXT NOT NULL, repair TEXT NOT NULL,"
         " refusal TEXT NOT NULL, learned_at REAL NOT NULL)",
     ),
+    ("CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL)",),
 )
 
 
@@ -346,6 +347,13 @@ class Store:
         ]
 
     # ---------------------------------------------------------------------------------------------------- learned repairs
+
+    def signing_secret(self) -> bytes:
+        """The secret with which Byway signs reasoning that it gives to clients. It is made once."""
+        with self._change():
+            self._run("INSERT OR IGNORE INTO secrets VALUES ('signing', ?)", (secrets.token_bytes(32),))
+        row = self._row("SELECT value FROM secrets WHERE name = 'signing'")
+        return bytes(row[0]) if row else b""
 
     def repairs(self) -> list[LearnedRepair]:
         """The repairs of calls that a running Byway has learned from refusals."""

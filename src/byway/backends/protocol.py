@@ -36,6 +36,8 @@ class Target(msgspec.Struct, frozen=True, gc=False):
     """The most tokens of one answer; None: unknown."""
     pdfs: Mapping[str, PdfText] | None = None
     """The texts of the request's PDFs by their base64 data, for a backend that takes no files."""
+    key: bytes = b""
+    """Signs thinking blocks of this backend. Another backend has another key."""
 
 
 class Attempt(msgspec.Struct, frozen=True, gc=False):

@@ -154,6 +154,13 @@ def _format(match: re.Match[str], sent: Mapping[str, Raw]) -> str:
     return "form json_object" if b"json_schema" in bytes(sent["response_format"]) else "form words"
 
 
+def _placeholder(match: re.Match[str], sent: Mapping[str, Raw]) -> str:
+    """A blank for missing reasoning. Where that is refused too (DeepSeek, MiMo): thinking off."""
+    if b'"reasoning_content":" "' in bytes(sent.get("messages", Raw())):
+        return _thinking(match, sent) or "set reasoning_effort none"
+    return "messages placeholder" if "messages" in sent else ""
+
+
 def _choice(match: re.Match[str], sent: Mapping[str, Raw]) -> str:
     """A forced tool choice: without thinking first, then emulated."""
     if "tool_choice" not in sent:
@@ -225,6 +232,16 @@ _TABLE: Final[tuple[tuple[re.Pattern[str], Maker], ...]] = tuple(
             _fixed("messages empty", "messages"),
         ),
         (r"must (?:have|set) stream ?= ?true|only supports? stream", _fixed("stream on")),
+        # Moonshot, DeepSeek, MiMo: a turn that called tools lacks its reasoning, since it came from another model.
+        (r"reasoning_content.{0,80}(?:missing|must be passed back|required)", _placeholder),
+        # Gemini
+        (r"thought_?signature", _fixed("messages sentinel", "messages")),
+        (
+            r"(?:reasoning_details|reasoning_content|extra_content|['\"`]reasoning['\"`]).{0,60}(?:unsupported|not support|extra "
+            r"inputs|not permitted|unknown|unexpected|unrecognized|not allowed)|(?:unknown|unexpected|unsupported|unrecognized)"
+            r".{0,40}(?:reasoning_details|reasoning_content|extra_content)",
+            _fixed("messages bare", "messages"),
+        ),
         # Any other field by its name.
         (rf"unsupported (?:parameter|argument|field|value):? {_NAME}", _drop),
         (rf"unknown (?:name|parameter|field|argument):? {_NAME}", _drop),
@@ -482,17 +499,62 @@ def _no_empty(messages: list[Any]) -> list[Any]:
     ]
 
 
+def _called(message: Any) -> list[Any]:
+    """The tool calls of an assistant message."""
+    calls = message.get("tool_calls") if isinstance(message, dict) and message.get("role") == "assistant" else None
+    return calls if isinstance(calls, list) else []
+
+
+def _with_placeholder(messages: list[Any]) -> list[Any]:
+    """A blank as the reasoning of each turn that called tools and has none."""
+    for message in messages:
+        if _called(message) and not message.get("reasoning_content"):
+            message["reasoning_content"] = " "
+    return messages
+
+
+#: What Gemini accepts instead of a thought signature: https://ai.google.dev/gemini-api/docs/thought-signatures (seen 2026-11-20).
+_SENTINEL: Final = {"google": {"thought_signature": "skip_thought_signature_validator"}}
+
+
+def _with_sentinel(messages: list[Any]) -> list[Any]:
+    """Gemini's sentinel for the first call of each turn that has no thought signature."""
+    for message in messages:
+        calls = _called(message)
+        if calls and isinstance(calls[0], dict) and not calls[0].get("extra_content"):
+            calls[0]["extra_content"] = _SENTINEL
+    return messages
+
+
+def _bare(messages: list[Any]) -> list[Any]:
+    """No reasoning of earlier turns."""
+    for message in messages:
+        if isinstance(message, dict):
+            for name in ("reasoning", "reasoning_content", "reasoning_details"):
+                message.pop(name, None)
+        for call in _called(message):
+            if isinstance(call, dict):
+                call.pop("extra_content", None)
+    return messages
+
+
 _MESSAGES: Final[Mapping[str, Callable[[list[Any]], list[Any]]]] = {
     "system": _one_system,
     "bridge": _bridge,
     "images": _no_images,
     "empty": _no_empty,
+    "placeholder": _with_placeholder,
+    "sentinel": _with_sentinel,
+    "bare": _bare,
 }
 _MESSAGE_WORDS: Final[Mapping[str, str]] = {
     "system": "joins all system messages at the beginning",
     "bridge": "sends no user message directly after a tool's result",
     "images": "replaces images by a text",
     "empty": "leaves out empty assistant messages",
+    "placeholder": "sends a blank as the reasoning of earlier turns without one",
+    "sentinel": "sends Gemini's sentinel instead of missing thought signatures",
+    "bare": "sends no reasoning of earlier turns",
 }
 
 

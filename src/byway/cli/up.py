@@ -163,7 +163,7 @@ async def _serve(
     from byway.runtime import Runtime
     from byway.server import lifecycle
 
-    runtime = Runtime(config, stored=store.key_records())
+    runtime = Runtime(config, stored=store.key_records(), secret=store.signing_secret())
     runtime.learned.load(store.repairs())
     await runtime.start()
     gateway = Gateway(runtime, store)

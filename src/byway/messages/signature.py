@@ -1,12 +1,13 @@
 """The signature of thinking blocks that Byway made: it marks them, and shows whether their text came back unchanged. Pure.
 
-It is a checksum without a secret: a client may change its thinking, which is then not sent on as the model's own.
+Its key belongs to one backend, so that thinking goes back to that backend only. A changed text is not sent on at all.
 """
 
 from __future__ import annotations
 
 import base64
 from hashlib import blake2b
+from hmac import compare_digest
 from typing import Final
 
 #: The beginning of every signature of Byway. No other server uses it, so exactly these blocks are removed for Anthropic.
@@ -20,8 +21,9 @@ class Signer:
 
     __slots__ = ("_hash", "_pieces")
 
-    def __init__(self) -> None:
-        self._hash = blake2b(digest_size=15)
+    def __init__(self, key: bytes = b"") -> None:
+        """`key` belongs to one backend: a signature of another backend does not hold."""
+        self._hash = blake2b(digest_size=15, key=key)
         self._pieces: list[str] = []
 
     def add(self, piece: str) -> None:
@@ -34,17 +36,20 @@ class Signer:
         self._hash.update("".join(self._pieces).encode())
         self._pieces.clear()
 
-    def signature(self) -> str:
-        """The signature for all pieces so far."""
+    def signature(self, payload: str = "") -> str:
+        """The signature for all pieces so far, with a payload that it protects too."""
+        if payload:
+            self.add("\0" + payload)
         self._digest()
-        return PREFIX + base64.urlsafe_b64encode(self._hash.digest()).decode()
+        digest = PREFIX + base64.urlsafe_b64encode(self._hash.digest()).decode()
+        return f"{digest}.{payload}" if payload else digest
 
 
-def sign(thinking: str) -> str:
+def sign(thinking: str, key: bytes = b"", payload: str = "") -> str:
     """The signature for a block whose whole text is `thinking`."""
-    signer = Signer()
+    signer = Signer(key)
     signer.add(thinking)
-    return signer.signature()
+    return signer.signature(payload)
 
 
 def ours(signature: str | None) -> bool:
@@ -52,6 +57,13 @@ def ours(signature: str | None) -> bool:
     return signature is not None and signature.startswith(PREFIX)
 
 
-def holds(thinking: str, signature: str | None) -> bool:
-    """Return whether Byway signed exactly this text."""
-    return signature == sign(thinking)
+def payload(signature: str | None) -> str:
+    """What a signature of Byway carries beside its digest."""
+    return signature[len(PREFIX) :].partition(".")[2] if signature is not None and ours(signature) else ""
+
+
+def holds(thinking: str, signature: str | None, key: bytes = b"") -> bool:
+    """Return whether Byway signed exactly this text and payload, for the backend of `key`."""
+    return signature is not None and compare_digest(
+        signature.encode("utf-8", "replace"), sign(thinking, key, payload(signature)).encode()
+    )

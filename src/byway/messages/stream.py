@@ -33,6 +33,7 @@ from byway.messages.events import (
     Usage,
     WholeAnswer,
 )
+from byway.messages.reasoning import Reasoning, pack
 from byway.messages.signature import Signer
 from byway.messages.sse import Decoder
 from byway.problems import Problem
@@ -49,9 +50,13 @@ class Writer:
     block of thinking ends with its signature.
     """
 
-    __slots__ = ("_blanks", "_index", "_open", "_signer", "_start", "events", "started")
+    __slots__ = ("_blanks", "_index", "_key", "_open", "_reasoning", "_signer", "_start", "events", "started")
 
-    def __init__(self, id: str, model: str, usage: Usage) -> None:
+    def __init__(self, id: str, model: str, usage: Usage, key: bytes = b"") -> None:
+        """`key` signs thinking, for one backend."""
+        self._key = key
+        self._reasoning: Reasoning | None = None
+        """What the next signature carries."""
         self.events: list[Event] = []
         self.started = False
         self._start = MessageStart(Started(id, model, usage))
@@ -103,12 +108,25 @@ class Writer:
                 if text.isspace():
                     return
                 self._begin("thinking", ThinkingStart())
-                self._signer = Signer()
+                self._signer = Signer(self._key)
             self._signer.add(text)
             self.events.append(BlockDelta(self._index, ThinkingDelta(text)))
 
+    @property
+    def reasoning(self) -> Reasoning:
+        """What the signature of the next thinking block carries for the backend."""
+        if self._reasoning is None:
+            self._reasoning = Reasoning()
+        return self._reasoning
+
     def tool(self, id: str, name: str) -> None:
         """Open the block of a tool call; `input` adds its input as pieces of JSON."""
+        if self._reasoning is not None and (self._reasoning.details or self._reasoning.extra is not None):
+            if self._signer is None:
+                # Nothing was written of the thinking, but the backend wants it back with this call.
+                self._begin("thinking", ThinkingStart())
+                self._signer = Signer(self._key)
+            self.end()
         self._begin("tool", ToolStart(id, name))
 
     def input(self, piece: str) -> None:
@@ -119,7 +137,12 @@ class Writer:
         """Close the open block, if there is one."""
         if self._open:
             if self._signer is not None:
-                self.events.append(BlockDelta(self._index, SignatureDelta(self._signer.signature())))
+                payload = ""
+                if self._reasoning is not None:
+                    payload = pack(self._reasoning)
+                    # The field stays the same for the whole answer.
+                    self._reasoning = Reasoning(self._reasoning.field) if self._reasoning.field else None
+                self.events.append(BlockDelta(self._index, SignatureDelta(self._signer.signature(payload))))
                 self._signer = None
             self._open = ""
             self.events.append(BlockStop(self._index))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from msgspec import UNSET, UnsetType
 
@@ -21,8 +21,11 @@ from byway.backends.protocol import Target
 from byway.backends.vendors import Vendor
 from byway.messages import claudecode, signature
 from byway.messages.blocks import Block, Document, Text, Thinking, ToolResult, ToolUse, Wire
+from byway.messages.reasoning import Reasoning, unpack
 from byway.messages.request import Request, Turn
 from byway.problems import Problem
+
+ReasoningField = Literal["", "reasoning", "reasoning_content"]
 
 
 class _CalledFunction(Wire):
@@ -36,6 +39,7 @@ class ChatToolCall(Wire):
     id: str
     function: _CalledFunction
     type: str = "function"
+    extra_content: Any = UNSET
 
 
 class ChatMessage(Wire):
@@ -47,6 +51,7 @@ class ChatMessage(Wire):
     tool_call_id: str | UnsetType = UNSET
     reasoning: str | UnsetType = UNSET
     reasoning_content: str | UnsetType = UNSET
+    reasoning_details: list[Any] | UnsetType = UNSET
 
 
 _NO_RESULT: Final = "(no result: the call was interrupted)"
@@ -176,6 +181,8 @@ def _assistant(blocks: list[Block], target: Target, ids: BackendIds) -> ChatMess
     thoughts: list[str] = []
     calls: list[ChatToolCall] = []
     field = target.vendor.reasoning_field
+    details: list[Any] = []
+    extra: Any = UNSET
     pieces: list[str] = []
     ids.begin_message()
     for block in blocks:
@@ -190,25 +197,37 @@ def _assistant(blocks: list[Block], target: Target, ids: BackendIds) -> ChatMess
         if type(block) is ToolUse:
             arguments = raw_bytes(block, "input", block.input).decode() or "{}"
             name = wire_name(block.name)
-            calls.append(ChatToolCall(ids.call(block.id, name), _CalledFunction(name, arguments)))
+            calls.append(ChatToolCall(ids.call(block.id, name), _CalledFunction(name, arguments), extra_content=extra))
+            extra = UNSET
         elif type(block) is not Thinking:
             paragraphs += _texts([block], target)
-        elif field and _may_return(block):
-            thoughts.append(block.thinking)
+        elif _may_return(block, target):
+            reasoning = unpack(signature.payload(block.signature))
+            if reasoning is not None:
+                field = field or _shown_field(reasoning)
+                details += reasoning.details
+                extra = UNSET if reasoning.extra is None else reasoning.extra
+            if field and block.thinking:
+                thoughts.append(block.thinking)
     if pieces:
         paragraphs.append("".join(pieces))
     text = "\n\n".join(paragraphs)
     message = ChatMessage("assistant", text or (None if calls else ""), calls or UNSET)
-    if field and (thoughts or (calls and target.vendor.reasoning_required)):
+    if details:
+        message.reasoning_details = details
+    elif field and (thoughts or (calls and target.vendor.reasoning_required)):
         setattr(message, field, "\n\n".join(thoughts))
     return message
 
 
-def _may_return(block: Thinking) -> bool:
-    """Return whether the thinking may go back as the model's own: not when Byway signed it and its text was changed."""
-    return bool(block.thinking) and (
-        not signature.ours(block.signature) or signature.holds(block.thinking, block.signature)
-    )
+def _shown_field(reasoning: Reasoning) -> ReasoningField:
+    """The field in which the backend has sent its thinking."""
+    return "reasoning_content" if reasoning.field == "reasoning_content" else "reasoning" if reasoning.field else ""
+
+
+def _may_return(block: Thinking, target: Target) -> bool:
+    """Return whether the thinking may go back: not when Byway signed it for another backend, or its text was changed."""
+    return not signature.ours(block.signature) or signature.holds(block.thinking, block.signature, target.key)
 
 
 def _path(turns: list[Turn], wanted: Block) -> str:

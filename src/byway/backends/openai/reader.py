@@ -143,7 +143,7 @@ class ChatReader:
         self._target = target
         estimate = attempt.estimate or request.estimate
         self._counts = TokenCounts(estimate)
-        self._writer = Writer(request.id, request.model, Usage(estimate))
+        self._writer = Writer(request.id, request.model, Usage(estimate), target.key)
         self._stops = params.stop_sequences or ()
         self._max_tokens = None if isinstance(params.max_tokens, UnsetType) else params.max_tokens
         vendor, choice = target.vendor, params.tool_choice
@@ -549,6 +549,10 @@ class ChatReader:
     def _take(self, delta: ChatDelta) -> None:
         if not self._writer.started:
             self._writer.start()
+        if delta.reasoning_details is not None:
+            self._writer.reasoning.add_details(delta.reasoning_details)
+        elif not self._target.vendor.reasoning_field and (delta.reasoning_content or delta.reasoning):
+            self._writer.reasoning.field = "reasoning_content" if delta.reasoning_content else "reasoning"
         # The same thinking under two names counts once.
         thinking = delta.reasoning_content or delta.reasoning or delta.reasoning_details or delta.thinking
         if thinking:
@@ -569,6 +573,8 @@ class ChatReader:
         if delta.tool_calls:
             if self._holds:
                 self._release()
+            if extra := [call.extra_content for call in delta.tool_calls if call.extra_content is not None]:
+                self._writer.reasoning.extra = extra[0]
             self._other_length += self._tool_calls().add_chunk(delta.tool_calls)
 
     def _read_parts(self, parts: Any) -> None:

@@ -34,6 +34,8 @@ class ToolCallDelta(Wire):
     index: Any = None
     id: str | None = None
     function: FunctionDelta | None = None
+    # Gemini's thought signature, which must come back with the call.
+    extra_content: Any = None
 
 
 _NO_FUNCTION: Final = FunctionDelta()
