@@ -80,7 +80,7 @@ def files(folder: Path) -> dict[str, str]:
 
 def test_every_provider_and_cloud_has_an_entry() -> None:
     clouds = {row.name for row in VENDORS.values() if not row.self_hosted}
-    assert {"serper", "brave", "exa", "tavily", "openrouter"} | clouds == ENTRIES.keys()
+    assert {"serper", "brave", "exa", "tavily"} | clouds == ENTRIES.keys()
     assert all(entry.variable == f"BYWAY_{name.upper()}_API_KEY" for name, entry in ENTRIES.items())
     assert (
         ENTRY_OF_VARIABLE["BACKEND_AI_SERPER_API_KEY"].name == "serper"

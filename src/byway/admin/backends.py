@@ -58,12 +58,10 @@ class BackendKind(NamedTuple):
 
 def _kinds() -> Iterable[BackendKind]:
     for row in VENDORS.values():
-        if row.name != BUILTIN.type:
+        if not row.managed:
             yield BackendKind(
                 row.name, row.title, row.name, row.url or "", not row.self_hosted, needs_url=row.url is None
             )
-    # https://openrouter.ai/docs/quickstart (seen 2026-11-21): OpenAI's API below /api/v1.
-    yield BackendKind("openrouter", ENTRIES["openrouter"].title, "generic", "https://openrouter.ai/api", True)
 
 
 #: Every type that can be added, self-hosted servers first.
@@ -121,7 +119,7 @@ class NewBackend(Struct, frozen=True, forbid_unknown_fields=True):
     """A backend to add."""
 
     type: str
-    """A vendor, or `openrouter`."""
+    """A vendor."""
     name: str = ""
     """Default: the type, with a number when that is taken."""
     url: str = ""

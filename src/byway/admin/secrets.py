@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from byway.backends.vendors import VENDORS
 from byway.problems import Problem
 from byway.secrets.names import ENTRIES, SecretEntry
 from byway.secrets.vault import StorageKind, Vault
@@ -90,8 +89,4 @@ def config_lines(entry: SecretEntry) -> str:
     value = f'"${{{entry.variable}}}"'
     if entry.kind == "search":
         return f"web_search: {{enabled: true, provider: {entry.name}, api_key: {value}}}"
-    backend = f"type: {entry.name}"
-    if entry.name not in VENDORS:
-        # https://openrouter.ai/docs (seen 2026-11-21): OpenAI's API below /api/v1.
-        backend = f'name: {entry.name}, type: generic, url: "https://openrouter.ai/api"'
-    return f"backends:\n  - {{{backend}, api_key: {value}}}"
+    return f"backends:\n  - {{type: {entry.name}, api_key: {value}}}"

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal, NoReturn, Union, cast, get_ar
 
 import msgspec
 
-from byway.backends.vendors import VENDORS
+from byway.backends.vendors import SPELLINGS, VENDORS
 from byway.config import document, validators
 from byway.config.document import Node, shown_key
 from byway.config.notes import Format, MaskedStruct, Note, notes
@@ -596,20 +596,12 @@ _CHECKS: Final[dict[type, Callable[[_Reader, dict[str, Any], Node, str], None]]]
 
 #: Types of the reference router that Byway does not implement yet.
 _PLANNED: Final = ("gemini", "google", "azure", "continuum")
-_SPELLINGS: Final = {
-    "openaicompatible": "generic",
-    "openaicompat": "generic",
-    "localai": "generic",
-    "llamacppserver": "llamacpp",
-    "llamaserver": "llamacpp",
-    "claude": "anthropic",
-}
 
 
 def _plain(written: str) -> str:
     """A type in lower case without punctuation, by its main name."""
     plain = re.sub("[^a-z0-9]", "", written.lower())
-    return _SPELLINGS.get(plain, plain)
+    return SPELLINGS.get(plain, plain)
 
 
 def _note(cls: type[msgspec.Struct], field: str) -> Note:

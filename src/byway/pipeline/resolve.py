@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from byway.backend import PROTOCOLS
 from byway.backends.protocol import Target
 from byway.messages.pdf import embedded_pdfs
 from byway.messages.request import Request
@@ -19,7 +20,7 @@ _MAX_CHARACTERS: Final = 8_000_000
 
 async def resolve(request: Request, target: Target, pdfs: PdfCache) -> Target:
     """The target with the texts of the PDFs that its backend cannot read itself. Raises Problem `invalid_request`."""
-    if target.vendor.protocol == "anthropic" or request.chat:
+    if PROTOCOLS[target.vendor.protocol].NATIVE or request.chat:
         # The body is passed on as it is.
         return target
     files = embedded_pdfs(request.turns, files=target.vendor.files and target.vision is not False)

@@ -66,9 +66,9 @@ def _entries() -> Iterable[SecretEntry]:
     for name, provider in PROVIDERS.items():
         if provider.INFO.keyed:
             yield SecretEntry(name, provider.INFO.title, "search", (_variable(name), *provider.INFO.variables))
-    clouds = {row.name: row.title for row in VENDORS.values() if not row.self_hosted} | {"openrouter": "OpenRouter"}
-    for vendor, title in clouds.items():
-        yield SecretEntry(vendor, title, "backend", (_variable(vendor),))
+    for row in VENDORS.values():
+        if not row.self_hosted:
+            yield SecretEntry(row.name, row.title, "backend", (_variable(row.name),))
 
 
 def _variable(name: str) -> str:
