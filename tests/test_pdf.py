@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from casefile import CASES, Case, Reply, Turn
+from growth import assert_linear
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from papers import HEAVY, InProcess, encoded, pdf
@@ -126,6 +127,19 @@ def test_media_type_written_with_escapes_is_found() -> None:
     )
     body = f'{{"model":"m","max_tokens":9,"messages":[{{"role":"user","content":[{raw}]}}]}}'
     assert embedded_pdfs(messages.parse(body.encode(), {}, "msg_1").turns) == ["x"]
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "tool_result", "tool_use_id": "t", "content": [document("aaa=")]},
+        {"type": "web_fetch_tool_result", "tool_use_id": "t", "content": document("ccc=")},
+        {"type": "text", "text": "x"},
+    ],
+    ids=["results", "server blocks", "texts"],
+)
+def test_looking_for_pdfs_is_linear(block: dict[str, Any]) -> None:
+    assert_linear(lambda size: turns([block] * size), embedded_pdfs, 1 << 13)
 
 
 def test_request_with_too_many_pdfs_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

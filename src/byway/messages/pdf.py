@@ -10,11 +10,10 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from byway.messages.blocks import Base64Source, Block, ContentSource, Document, ToolResult, Unknown
+from byway.messages.blocks import Base64Source, Block, ContentSource, Document, Text, ToolResult, ToolUse, Unknown
 from byway.messages.request import Turn
 
 PDF: Final = "application/pdf"
-_CONTAINERS: Final = frozenset((Document, ToolResult, Unknown))
 
 
 class PdfText(NamedTuple):
@@ -36,8 +35,13 @@ def embedded_pdfs(turns: Iterable[Turn], *, files: bool = False) -> list[str]:
     blocks: list[tuple[Block, bool]] = []
     for turn in turns:
         if type(turn.content) is list:
-            sent = files and turn.role == "user"
-            blocks += [(block, sent) for block in turn.content if type(block) in _CONTAINERS]
+            for block in turn.content:
+                # This runs for every request: nearly all blocks are of these types.
+                if type(block) is Text or type(block) is ToolUse:
+                    continue
+                if type(block) is ToolResult and type(block.content) is str:
+                    continue
+                blocks.append((block, files and turn.role == "user"))
     data: dict[str, None] = {}
     while blocks:
         block, sent = blocks.pop()
@@ -54,7 +58,7 @@ def embedded_pdfs(turns: Iterable[Turn], *, files: bool = False) -> list[str]:
         elif type(block) is Unknown:
             data.update(dict.fromkeys(_pdfs_in_json(bytes(block.raw))))
         if type(nested) is list:
-            blocks += [(inner, sent) for inner in nested if type(inner) in _CONTAINERS]
+            blocks += [(inner, sent) for inner in nested]
     return list(data)
 
 
