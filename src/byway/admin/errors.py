@@ -38,6 +38,9 @@ def as_problems() -> Iterator[None]:
         raise Problem("invalid_request", str(error), facts={"field": "value"}) from None
     except (VaultError, StoreError) as error:
         raise Problem("internal", str(error)) from None
+    except (KeyError, IndexError):
+        # These are mistakes in the code. The services raise a plain LookupError for a missing resource.
+        raise
     except LookupError as error:
         raise Problem("not_found", str(error.args[0] if error.args else error)) from None
     except ValueError as error:

@@ -174,9 +174,9 @@ def _check_as_json(source: ConfigSource) -> None:
 @DATA_DIR
 @JSON
 def history(limit: int, file: str | None, folder: str | None, as_json: bool) -> None:
-    """List the versions of the config file: who changed it, when and why.
+    """List the versions of the config file.
 
-    Newest first; the last 100 are kept.
+    Shows who changed it, when and why, newest first. The last 100 are kept.
     """
     from byway.admin.config import list_versions
     from byway.cli import change
@@ -229,9 +229,9 @@ def show(version: int, file: str | None, folder: str | None, as_json: bool) -> N
 @DATA_DIR
 @JSON
 def rollback(version: int, file: str | None, folder: str | None, as_json: bool) -> None:
-    """Give the file the text of VERSION, if that is still a valid config.
+    """Restore the text of VERSION.
 
-    The result is a new version, so a rollback can be undone.
+    It has to be a valid config still. The result is a new version, so a rollback can be undone.
     """
     from byway.admin.config import list_versions, rollback_config
     from byway.cli import change

@@ -118,7 +118,10 @@ def revoke(id: str, folder: str | None, as_json: bool) -> None:
 @DATA_DIR
 @JSON
 def history(limit: int, folder: str | None, as_json: bool) -> None:
-    """Show who changed what, newest first: keys, secrets, the config, logins, model files."""
+    """Show who changed what, newest first.
+
+    Contains changes of keys, secrets, the config and logins, and deleted model files.
+    """
     from byway.cli.change import open_store
 
     with open_store(data_folder(folder)) as store:

@@ -66,7 +66,9 @@ def add(path: Path, file: str | None, folder: str | None, as_json: bool) -> None
 @DATA_DIR
 @JSON
 def download(source_name: str, file: str | None, folder: str | None, as_json: bool) -> None:
-    """Download a model: a GGUF file by its URL, or from a repository of the hub (`local_models.hub`).
+    """Download a model.
+
+    Give the URL of a GGUF file, or a repository of the hub (`local_models.hub`).
 
     Interrupted downloads resume: run the same command again. A checksum is verified when the hub has one. HF_TOKEN is used
     for repositories that require it.
@@ -144,7 +146,10 @@ def load(
     folder: str | None,
     as_json: bool,
 ) -> None:
-    """Load a model: one that `byway models` lists, or a GGUF file. With other options a loaded model is loaded again."""
+    """Load a model.
+
+    Give a name that `byway models` lists, or a GGUF file. With other options a loaded model is loaded again.
+    """
     from byway.admin import localmodels
 
     source, data = change.writable_source(file, folder), data_folder(folder)
@@ -188,7 +193,10 @@ def load(
 @DATA_DIR
 @JSON
 def unload(model: str, file: str | None, folder: str | None, as_json: bool) -> None:
-    """Unload a model that Byway runs, and remove its settings and aliases. Its file is kept."""
+    """Unload a model that Byway runs.
+
+    Its settings are removed from the config, and aliases that have no other target. Its file is kept.
+    """
     from byway.admin import localmodels
 
     source, data = change.writable_source(file, folder), data_folder(folder)
