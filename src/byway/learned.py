@@ -45,10 +45,13 @@ class LearnedRepairs:
             self.add(record)
         self.unsaved = False
 
+    @property
+    def empty(self) -> bool:
+        """Nothing is remembered, for any model."""
+        return not self._records
+
     def get(self, backend: str, url: str, model: str, now: float) -> tuple[LearnedRepair, ...]:
         """The repairs for a model, oldest first. `now`: seconds since the epoch."""
-        if not self._records:
-            return ()
         kept = self._records.get((backend, url, model), ())
         if kept and now - kept[0].learned_at >= LIFETIME:
             kept = tuple(record for record in kept if now - record.learned_at < LIFETIME)

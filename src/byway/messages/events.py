@@ -5,7 +5,7 @@ Shapes: https://docs.anthropic.com/en/api/messages-streaming and the `anthropic`
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, ClassVar, Final, Literal
 
 from msgspec import UNSET, UnsetType, field
@@ -176,13 +176,3 @@ def ends(part: Part) -> bool:
     if type(part) is Passthrough:
         return part.kind == "end"
     return type(part) is MessageDelta or type(part) is MessageStop or type(part) is WholeAnswer
-
-
-def reported(parts: Sequence[Part]) -> tuple[Usage, str | None] | None:
-    """The latest usage in `parts`, and the stop reason beside it; None when no part reports any."""
-    for part in reversed(parts):
-        if type(part) is MessageDelta:
-            return part.usage, part.delta.stop_reason
-        if (type(part) is Passthrough or type(part) is WholeAnswer) and part.usage is not None:
-            return part.usage, part.stop_reason
-    return None

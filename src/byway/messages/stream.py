@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, Final, TypeVar
+from collections.abc import Iterable
+from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET
@@ -39,6 +39,7 @@ from byway.messages.sse import Decoder
 from byway.problems import Problem
 
 _encode: Final = msgspec.json.Encoder().encode
+_NO_MESSAGE: Final = "The backend's answer is not a message of the Messages API."
 _Delta = TextDelta | InputDelta | CitationsDelta
 
 
@@ -159,7 +160,10 @@ def fold(parts: Iterable[Part]) -> bytes:
 
     Every field of a passed-through event is kept. Raises Problem `broken` for parts that do not make a message.
     """
-    return _checked(_fold, parts)
+    try:
+        return _fold(parts)
+    except (LookupError, TypeError, AttributeError, ValueError, RecursionError):
+        raise Problem("broken", _NO_MESSAGE) from None
 
 
 def _fold(parts: Iterable[Part]) -> bytes:
@@ -268,18 +272,6 @@ def fields(part: Part, decoder: Decoder | None = None) -> list[dict[str, Any]]:
     return [item]
 
 
-T = TypeVar("T")
-R = TypeVar("R")
-
-
-def _checked(make: Callable[[T], R], value: T) -> R:
-    """Return `make(value)`; raises Problem `broken` when the backend's answer does not have the shape of a message."""
-    try:
-        return make(value)
-    except (LookupError, TypeError, AttributeError, ValueError, RecursionError):
-        raise Problem("broken", "The backend's answer is not a message of the Messages API.") from None
-
-
 def tool_input(text: str) -> dict[str, Any]:
     """The input of a tool call from its JSON text; text that is no JSON object gets the form that Claude Code gives it."""
     if not text.strip():
@@ -296,7 +288,10 @@ def unfold(data: bytes) -> list[Part]:
 
     Raises Problem `broken` for JSON that is no Messages answer.
     """
-    return _checked(_unfold, data)
+    try:
+        return _unfold(data)
+    except (LookupError, TypeError, AttributeError, ValueError, RecursionError):
+        raise Problem("broken", _NO_MESSAGE) from None
 
 
 def _unfold(data: bytes) -> list[Part]:

@@ -20,7 +20,7 @@ from byway.backends.protocol import FIRST, Attempt, Target
 from byway.largebodies import off_loop
 from byway.learned import LearnedRepair
 from byway.logs import log
-from byway.messages.events import Part, has_content, reported
+from byway.messages.events import MessageDelta, Part, Passthrough, WholeAnswer, has_content
 from byway.messages.request import Request
 from byway.messages.stream import fold
 from byway.pipeline import forced, servertools, targets, verdicts
@@ -143,7 +143,8 @@ class _Exchange:
         request, reply, config = self._request, self._reply, self._runtime.config
         at = target.backend, target.model
         if at != self._at:
-            self._at, self._attempt = at, self._first_attempt(backend, target)
+            learned = self._runtime.learned
+            self._at, self._attempt = at, FIRST if learned.empty else self._first_attempt(backend, target)
             self._learning.clear()
         self._record.repairs = self._attempt.repairs
         reply.aim(target.backend, target.model)
@@ -231,6 +232,7 @@ class _ModelTurn:
         reader = backend.protocol.reader(request, target, attempt)
         answer = await backend.send(call)
         size = 0
+        held = True
         try:
             if answer.status != 200:
                 body = await answer.body(_ERROR_LIMIT)
@@ -255,7 +257,8 @@ class _ModelTurn:
                         record.first = time.monotonic() - self._began
                     _note(parts, record)
                     await reply.send(parts)
-                    if reply.sent and (request.body or request.chat):
+                    if held and reply.sent:
+                        held = False
                         request.content.release()
             parts = reader.close()
             record.estimated = reader.estimated
@@ -272,7 +275,11 @@ class _ModelTurn:
 
 def _note(parts: Sequence[Part], record: Record) -> None:
     """Keep the latest usage and stop reason: both are running totals."""
-    latest = reported(parts)
-    if latest is not None:
-        record.usage = latest[0]
-        record.stop_reason = latest[1] or record.stop_reason
+    for part in reversed(parts):
+        if type(part) is MessageDelta:
+            record.usage, record.stop_reason = part.usage, part.delta.stop_reason
+            return
+        if (type(part) is Passthrough or type(part) is WholeAnswer) and part.usage is not None:
+            record.usage = part.usage
+            record.stop_reason = part.stop_reason or record.stop_reason
+            return
