@@ -169,7 +169,6 @@ UNPLAIN_LEFT: frozenset[str] = frozenset(
     {
         "config.md",
         "content.md",
-        "local-models.md",
         "page.md",
         "secrets.md",
         "thinking.md",
