@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import struct
-import time
 import zlib
 from pathlib import Path
 from statistics import median
@@ -13,6 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from growth import assert_linear
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -117,19 +117,12 @@ def test_any_body_has_a_weight(value: Any) -> None:
         assert weigh(json.dumps(sent).encode()).text >= 0
 
 
-def test_60_kb_take_about_a_millisecond() -> None:
-    sent = json.dumps(
-        {"messages": [{"role": "user", "content": "def some_name(self) -> int:\n    return 42\n" * 30}] * 48}
-    )
-    data = sent.encode()
-    assert len(data) > 60_000
-    took = []
-    for _ in range(20):
-        began = time.perf_counter()
-        weigh(data)
-        took.append(time.perf_counter() - began)
-    # Ten times what it takes on a quiet machine.
-    assert min(took) < 0.01
+def test_an_estimate_takes_time_in_proportion_to_the_text() -> None:
+    def body(lines: int) -> bytes:
+        text = "def some_name(self) -> int:\n    return 42\n" * lines
+        return json.dumps({"messages": [{"role": "user", "content": text}]}).encode()
+
+    assert_linear(body, weigh)
 
 
 # --- images and files -------------------------------------------------------------------------------------------------
