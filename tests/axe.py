@@ -1,4 +1,4 @@
-"""Fetches axe-core, which looks for what keeps people from using a page, for the tests: `python tests/axe.py`.
+"""Fetches axe-core, which checks pages for accessibility, for the tests: `python tests/axe.py`.
 
 It is MPL-2.0 (https://github.com/dequelabs/axe-core/blob/develop/LICENSE, seen 2026-11-21), runs in the tests' browser only,
 and is no part of Byway.
@@ -16,25 +16,25 @@ import tempfile
 from pathlib import Path
 
 VERSION = "4.10.3"
-#: Where the tests look for it.
+#: Where the tests expect it.
 SCRIPT = Path(sys.prefix) / f"axe-{VERSION}.js"
 _PACKAGE = f"axe-core@{VERSION}"
 _SHA512 = "Xm7bpRXnDSX2YE2YFfBk2FnF0ep6tmG7xPh8iHee8MIcrgq762Nkce856dYtJYLkuIoYZvGfTs/PbZhideTcEg=="
 
 
 def missing() -> str:
-    """Why it cannot be had here; "" when it can."""
+    """Why it cannot be fetched here; "" when it can."""
     return "" if shutil.which("npm") else f"npm is not installed, which brings {_PACKAGE}"
 
 
 def fetch() -> None:
-    """Put the script where the tests look; raises SystemExit when what came is not what was expected."""
+    """Fetch the script to SCRIPT; raises SystemExit when its checksum differs."""
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(["npm", "pack", "--silent", _PACKAGE], cwd=folder, check=True, stdout=subprocess.DEVNULL)
         (archive,) = Path(folder).glob("*.tgz")
-        found = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
-        if found != _SHA512:
-            raise SystemExit(f"{_PACKAGE} is not what it was: its sha512 is {found}, and should be {_SHA512}")
+        digest = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
+        if digest != _SHA512:
+            raise SystemExit(f"{_PACKAGE} has changed: its sha512 is {digest}, expected {_SHA512}")
         with tarfile.open(archive) as opened:
             member = opened.extractfile("package/axe.min.js")
             if member is None:

@@ -1,4 +1,4 @@
-"""A command as a process of its own beside a Byway that runs: with its config, its data folder and its home."""
+"""Runs commands as processes beside a running Byway, with its config, data folder and home."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gateway import SOURCE, Gateway
 
 
 def command(gateway: Gateway, *arguments: str, stdin: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
-    """`byway` with `arguments`, run to its end."""
+    """Run `byway` with `arguments` and wait for its end."""
     return subprocess.run(
         [sys.executable, "-m", "byway", *arguments],
         env={

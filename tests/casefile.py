@@ -1,25 +1,25 @@
-r"""Reads `.case` files: what the client sent, what we must send, what came back, what the client gets. No assertions.
+r"""Reads `.case` files: client request, expected call, backend reply, expected events. No assertions.
 
-The first line is the sentence that the case proves, and the file's name is that sentence with underscores. Lines up to
+The first line is the title: the behaviour that the case proves. The file name is the title with underscores. Lines up to
 the first section are notes. A section starts with `--- ` and its name, ends at the next one, and loses its trailing
 blank lines:
 
     --- client                      the Messages request as JSON; `name: value` lines before it are its headers.
                                     Left out: a short streamed request. Twice: two turns of one conversation.
-    --- target vendor=llamacpp model=m window=8192         what we ask; each part may be left out
-    --- call                        what we must send: `POST /path`, `name: value` lines, then the JSON (order is free
+    --- target vendor=llamacpp model=m window=8192         the target; each part may be left out
+    --- call                        the expected call: `POST /path`, `name: value` lines, then the JSON (order is free
                                     at the top, exact below). With the one word `unchanged`: the client's own bytes.
     --- reply 200 retry-after=5     the raw answer, with its status and headers. An answer of server-sent events gets
                                     its last blank line back.
     --- or                          the same answer in another form (streamed and not): it must give the same events
-    --- events                      what the client gets, one block per line, deltas joined:
+    --- events                      the expected answer, one block per line, deltas joined:
                                         text "Hello"            (`text "ab" *1000`: a thousand times)
                                         thinking "Hm"
                                         tool call_1 Read {"file_path":"a"}      (id `*`: any that is valid)
                                         end tool_use in=12 out=3 cached=5 stop="X"
     --- whole                       fields of the folded answer, as JSON
     --- problem KIND status=400 retry_after=5 retry=false
-        = the exact message     ~ text that it holds     ! text that it must not hold
+        = the exact message     ~ text it contains     ! text it must not contain
 
 A turn may have several `--- call` / `--- reply` pairs: all but the last reply must be problems after which another try
 is allowed. In a reply a line that begins with `\ ` is escaped: `\r \n \t \\ \xNN` are read, and it has no line end of
@@ -45,7 +45,7 @@ _NAMED = {b"r": b"\r", b"n": b"\n", b"t": b"\t", b"\\": b"\\"}
 
 @dataclass
 class Sent:
-    """What must go to the backend. `body` None: the client's bytes with only the model changed."""
+    """The expected call. `body` None: the client's bytes with only the model changed."""
 
     method: str
     path: str
@@ -108,9 +108,9 @@ def load(path: Path) -> Case:
     sections = list(_SECTION.finditer(raw))
     case = Case(path, raw.split(b"\n", 1)[0].decode(), {}, [])
     try:
-        for at, found in enumerate(sections):
+        for at, section in enumerate(sections):
             end = sections[at + 1].start() if at + 1 < len(sections) else len(raw)
-            _add(case, found[1].decode(), found[2].decode().strip(), raw[found.end() + 1 : end].rstrip(b"\n"))
+            _add(case, section[1].decode(), section[2].decode().strip(), raw[section.end() + 1 : end].rstrip(b"\n"))
     except (ValueError, IndexError, KeyError) as error:
         raise ValueError(f"{path.name}: {error}") from error
     return case
@@ -169,11 +169,11 @@ def _reply(status: int, headers: dict[str, str], text: bytes) -> Reply:
 
 
 def _unescape(text: bytes) -> bytes:
-    def one(found: re.Match[bytes]) -> bytes:
-        mark = found[1]
+    def unescaped(match: re.Match[bytes]) -> bytes:
+        mark = match[1]
         return bytes([int(mark[1:], 16)]) if len(mark) == 3 else _NAMED[mark]
 
-    return _ESCAPE.sub(one, text)
+    return _ESCAPE.sub(unescaped, text)
 
 
 def _headed(text: bytes) -> tuple[list[str], bytes]:
@@ -186,8 +186,8 @@ def _headed(text: bytes) -> tuple[list[str], bytes]:
 
 
 def _header(line: str) -> tuple[str, str]:
-    name, found, value = line.partition(":")
-    if not found:
+    name, colon, value = line.partition(":")
+    if not colon:
         raise ValueError(f"not a header: {line}")
     return name.strip().lower(), value.strip()
 

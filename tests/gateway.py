@@ -28,14 +28,14 @@ _START: Final = 20.0
 
 
 def config(*servers: Scripted, type: str = "generic", **sections: Any) -> dict[str, Any]:
-    """A config with `servers` as backends `one`, `two`, ... of vendor `type`; every name leads to the model `local`."""
+    """A config with `servers` as backends `one`, `two`, ... of vendor `type`; every alias maps to the model `local`."""
     names = ("one", "two", "three", "four")
     backends = [
         {"name": name, "type": type, "url": server.url, "models": ["local"]}
         for name, server in zip(names, servers, strict=False)
     ]
-    leads = [f"{backend['name']}/local" for backend in backends]
-    return {"backends": backends, "model_aliases": {"default": leads}, **sections}
+    targets = [f"{backend['name']}/local" for backend in backends]
+    return {"backends": backends, "model_aliases": {"default": targets}, **sections}
 
 
 @dataclass(frozen=True)
@@ -54,18 +54,18 @@ class Answer:
     @property
     def events(self) -> list[dict[str, Any]]:
         """The events of a stream; fails when an `event:` line and its data do not agree."""
-        found = []
+        events = []
         for frame in self.body.decode().split("\n\n"):
             lines = dict(line.split(": ", 1) for line in frame.split("\n") if line and not line.startswith(":"))
             if lines:
                 event = json.loads(lines["data"])
                 assert event["type"] == lines["event"], frame
-                found.append(event)
-        return found
+                events.append(event)
+        return events
 
 
 class Gateway:
-    """`byway up`, started and stopped as a user does it."""
+    """`byway up`, started and stopped as a person does it."""
 
     def __init__(
         self,
@@ -75,12 +75,12 @@ class Gateway:
         arguments: Iterable[str] = (),
         environ: Mapping[str, str] | None = None,
     ) -> None:
-        """`config` None: no file, as a newcomer starts it. `model`: with the built-in model."""
+        """`config` None: without a file, as on the first start. `model`: with the built-in model."""
         self.home = Path(tempfile.mkdtemp(prefix="byway-gateway-"))
         self.file = self.home / "byway.yaml"
         self.port = 0
         self.lines: list[str] = []
-        """What it has written so far, to stdout and stderr."""
+        """The lines that it has written so far, to stdout and stderr."""
         self.reading = threading.Event()
         """While it is cleared, Byway's output is not read."""
         self.reading.set()
@@ -107,19 +107,19 @@ class Gateway:
 
     @property
     def logs(self) -> list[dict[str, Any]]:
-        """The structured lines among what it has written."""
-        found = []
+        """The lines that are JSON objects."""
+        entries = []
         for line in list(self.lines):
             with contextlib.suppress(ValueError):
                 value = json.loads(line)
                 if isinstance(value, dict):
-                    found.append(value)
-        return found
+                    entries.append(value)
+        return entries
 
     def requests(self, path: str = "/v1/messages") -> list[dict[str, Any]]:
         """The log lines of requests whose path ends in `path`."""
-        found = [line for line in self.logs if line.get("message") == "Request"]
-        return [line for line in found if line.get("path", "").endswith(path)]
+        entries = [line for line in self.logs if line.get("message") == "Request"]
+        return [line for line in entries if line.get("path", "").endswith(path)]
 
     def write(self, config: Mapping[str, Any] | str) -> None:
         """Save the config as editors do: a new file, moved into place."""
@@ -143,10 +143,10 @@ class Gateway:
         self._reader = threading.Thread(target=self._read, name="gateway", daemon=True)
         self._reader.start()
         try:
-            self.wait(lambda: _LISTENS.search(self.text), _START, "it says where it listens")
-            found = _LISTENS.search(self.text)
-            assert found is not None
-            self.port = int(found[1])
+            self.wait(lambda: _LISTENS.search(self.text), _START, "it prints its address")
+            address = _LISTENS.search(self.text)
+            assert address is not None
+            self.port = int(address[1])
             self.wait(self._lives, _START, "/livez answers")
         except BaseException:
             self._kill()
@@ -166,7 +166,7 @@ class Gateway:
             return False
 
     def wait(self, met: Callable[[], object], seconds: float = 10.0, what: str = "it") -> None:
-        """Until `met`; fails with what Byway wrote when that takes longer than `seconds`, or when Byway ends."""
+        """Wait until `met` is true; fails with the output of Byway after `seconds`, or when Byway ends."""
         ends = time.monotonic() + seconds
         while not met():
             gone = self.process.poll()
@@ -175,7 +175,7 @@ class Gateway:
             time.sleep(0.01)
 
     def stop(self, seconds: float = 10.0) -> int:
-        """SIGTERM, and the exit code; a Byway that does not end in `seconds` is killed and fails the test."""
+        """Send SIGTERM and return the exit code; fails when Byway does not end in `seconds`."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
@@ -209,13 +209,13 @@ class Gateway:
         else:
             self._kill()
 
-    # ---- asking it
+    # ---- requests
 
     @contextlib.contextmanager
     def open(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> Iterator[http.client.HTTPResponse]:
-        """The answer as it comes; the connection is closed at the end of the `with`."""
+        """Send a request; the response can be read as it arrives, and the connection closes at the end of the `with`."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
             connection.request(method, path, body, dict(headers or {}))

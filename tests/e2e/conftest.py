@@ -1,4 +1,4 @@
-"""What the end-to-end tests share: one Byway in front of one scripted server for each test file."""
+"""Fixtures of the end-to-end tests: one Byway in front of one scripted server for each test file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from byway.local import supervisor
 #: A small Messages request.
 ASK: dict[str, Any] = {"model": "claude-opus-5-5", "max_tokens": 100, "messages": [{"role": "user", "content": "hi"}]}
 
-#: What Byway shows its backend; no client may ever see it.
+#: The secret that Byway sends to its backend; no client may see it.
 SECRET = "sk-secret-of-the-backend-0123456789"
 
 
@@ -48,7 +48,7 @@ class Wire:
 
     @property
     def asked(self) -> list[Asked]:
-        """What came to the backend."""
+        """The requests that the backend received."""
         return self.server.requests
 
     def logs(self, count: int = 0) -> list[dict[str, Any]]:
@@ -57,13 +57,13 @@ class Wire:
         return self._logged()
 
     def _logged(self) -> list[dict[str, Any]]:
-        """Those that were written before a request that is made now."""
+        """The lines that were written before a request made now."""
         mark = self.gateway.get("/v1/models/none").headers["request-id"]
         self.gateway.wait(lambda: mark in self.gateway.text, 5, "the log is written")
         return self.gateway.requests()[self.seen :]
 
     def begin(self) -> None:
-        """What was logged up to now is not of this test."""
+        """Leave out what was logged before this test."""
         self.seen = 0
         self.seen = len(self._logged())
 
@@ -74,7 +74,7 @@ class Wire:
 
 @pytest.fixture(scope="module")
 def _wire() -> Iterator[Wire]:
-    # So quick that a test need not wait for silence, so slow that a busy machine is not taken for a silent one.
+    # Short enough for tests that wait for silence, long enough for a busy machine.
     quick = {"commit_after": 0.6, "ping_after": 0.6, "first_byte": 3, "between_chunks": 2, "connect": 1}
     with Scripted() as server:
         settings = config(server, timeouts=quick)
@@ -93,7 +93,7 @@ def wire(_wire: Wire) -> Iterator[Wire]:
 
 @pytest.fixture
 def claude(request: pytest.FixtureRequest, wire: Wire, tmp_path: Path) -> Claude:
-    """Claude Code, told to use the Byway of `wire`, with few retries; `both` asks for each of the two versions."""
+    """Claude Code connected to the Byway of `wire`, with few retries; `both` runs a test with each of the two versions."""
     kind = OldClaude if getattr(request, "param", "") == older.VERSION else Claude
     return kind(tmp_path, wire.gateway.url, CLAUDE_CODE_MAX_RETRIES="1")
 
