@@ -22,7 +22,7 @@ def test_an_unused_port_and_another_program() -> None:
     assert (odd.summary, odd.layer) == ("Invalid address", "address")
 
 
-def test_the_docs_have_a_row_for_each_verdict() -> None:
+def test_the_docs_have_a_row_for_each_result() -> None:
     """docs/troubleshooting.md and the page say the same words."""
     root = Path(__file__).parents[1]
     source = (root / "src/byway/admin/verify.py").read_text("utf-8") + (root / "src/byway/ui/claude.py").read_text(

@@ -129,7 +129,7 @@ def test_the_verdict_compares_with_what_the_limit_names() -> None:
     assert command.verdict(ratio, {"byway": 240}) == ("", "", "")
 
 
-def test_the_command_measures_byway_and_says_who_is_missing(
+def test_the_command_measures_byway_and_names_missing_peers(
     tiny: None, capsys: pytest.CaptureFixture[str], programs: peers.Programs
 ) -> None:
     # Without the pace of single chunks: on a busy machine chunks merge, which makes a run invalid.

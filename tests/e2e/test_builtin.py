@@ -63,7 +63,7 @@ def test_the_form_of_an_answer_is_kept(gateway: Gateway) -> None:
     assert answer["content"][0]["text"].lstrip().startswith("{") and '"title"' in answer["content"][0]["text"]
 
 
-def test_a_count_is_what_the_answer_s_usage_says(gateway: Gateway) -> None:
+def test_count_tokens_equals_the_usage_of_the_answer(gateway: Gateway) -> None:
     asked = body(system="Be brief.", tools=[WEATHER], max_tokens=1)
     counted = gateway.post({name: asked[name] for name in asked if name != "max_tokens"}, "/v1/messages/count_tokens")
     assert counted.headers["x-byway-count"] == "backend"

@@ -283,7 +283,7 @@ def test_byway_searches_for_a_client_that_knows_nothing_of_it(inject: str, tools
         ("always", "openai", [LOOK]),
     ],
 )
-def test_who_gets_no_search_of_byways(inject: str, type: str, tools: list[Any]) -> None:
+def test_clients_with_their_own_search_get_none_from_byway(inject: str, type: str, tools: list[Any]) -> None:
     """Off; no tool of that name; a client that runs its own; and a cloud that has one of its own."""
     with searched(inject, lambda asked: Say("plain"), type=type) as (client, server, provider, _):
         client.chat.completions.create(model="x", messages=HI, tools=tools)
@@ -297,7 +297,7 @@ def test_what_has_no_words_in_the_messages_api_goes_on_as_it_is_where_all_others
     assert sent.json == {"model": "local", "messages": HI, "n": 2} and not provider.seen
 
 
-def test_a_search_that_fails_is_told_to_the_model() -> None:
+def test_a_failed_search_is_reported_to_the_model() -> None:
     with searched("when_asked", failing=(429, brave_error("RATE_LIMITED", "Request rate limit exceeded", 429))) as (
         client,
         _,

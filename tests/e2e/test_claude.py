@@ -306,7 +306,7 @@ def test_retry_after_is_obeyed(wire: Wire, claude: Claude) -> None:
     assert 3.0 <= second.at - first.at < 6
 
 
-def test_a_rate_limit_that_stays_is_told(wire: Wire, claude: Claude) -> None:
+def test_a_persistent_rate_limit_is_shown(wire: Wire, claude: Claude) -> None:
     slow = scripted.openai_error(429, "Rate limit reached: 3 RPM", "requests", "rate_limit_exceeded", retry_after="3")
     wire.play([slow] * 4)
     turn = claude.ask("hi")
@@ -333,7 +333,7 @@ def test_a_backend_that_is_not_running(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("end", [End.CLOSE, End.RESET, None], ids=["closed", "reset", "ended without a finish"])
-def test_a_stream_that_breaks_is_asked_for_again_whole(wire: Wire, claude: Claude, end: End | None) -> None:
+def test_a_broken_stream_is_requested_again_without_streaming(wire: Wire, claude: Claude, end: End | None) -> None:
     words = "one two three four five"
     ends: list[scripted.Step] = [Wait(0.05), *([end] if end else [])]
     wire.play([Say(words, edit=lambda steps: [*steps[:3], *ends]), Say(words)])

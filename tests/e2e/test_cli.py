@@ -278,7 +278,7 @@ def test_fetch_prints_a_page_and_its_facts(write: Callable[[str], Path], page: s
     )
 
 
-def test_fetch_says_the_code_and_what_to_do(write: Callable[[str], Path], page: str) -> None:
+def test_fetch_prints_the_error_code_and_the_next_action(write: Callable[[str], Path], page: str) -> None:
     done = byway("fetch", page)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("byway: url_not_allowed: This URL is not fetched: 127.0.0.1 is not a public address")

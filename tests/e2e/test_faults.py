@@ -125,7 +125,7 @@ def test_a_client_that_leaves_after_pings_ends_the_call(wire: Wire) -> None:
     asked.left()
 
 
-def test_a_client_that_leaves_is_logged_as_such(wire: Wire) -> None:
+def test_a_client_that_leaves_is_logged_with_status_499(wire: Wire) -> None:
     leaves(wire, Say("x", wait=60), STREAM, b"")
     assert {entry["status"] for entry in wire.logs(ROUNDS)} == {499}
 
@@ -179,7 +179,7 @@ def test_a_broken_stream_ends_in_one_error_and_never_politely(wire: Wire, name: 
 
 
 @pytest.mark.parametrize("name", OFFICIAL_BREAKS)
-def test_a_broken_stream_of_the_messages_api_too(official: Wire, name: str) -> None:
+def test_a_broken_stream_of_a_messages_backend_ends_in_one_error(official: Wire, name: str) -> None:
     official.play([Say("one two three four five", edit=OFFICIAL_BREAKS[name])])
     error = broken(official.post(stream=True))
     if name == "an error":
@@ -187,14 +187,14 @@ def test_a_broken_stream_of_the_messages_api_too(official: Wire, name: str) -> N
 
 
 @pytest.mark.parametrize("name", ["reset", "closed", "ended politely without a finish"])
-def test_a_call_that_is_cut_in_its_input_is_no_call(wire: Wire, name: str) -> None:
+def test_a_tool_call_with_truncated_input_is_an_error(wire: Wire, name: str) -> None:
     tool = Tool("Bash", {"command": "rm -rf /tmp/never-to-be"}, pieces=4)
     wire.play([Say(["one "], tools=[tool], edit=BREAKS[name])])
     broken(wire.post(stream=True))
 
 
 @pytest.mark.parametrize("whole", [b'{"id": "x", "choices": [{"message": {"role": "assi', b"", b"null", b"[]", b"ok"])
-def test_a_whole_answer_that_is_none_is_an_error(wire: Wire, whole: bytes) -> None:
+def test_an_invalid_whole_answer_is_an_error(wire: Wire, whole: bytes) -> None:
     wire.play([Reply(200, (whole,))] * 2)
     answer = wire.post()
     assert answer.status == 502 and answer.json["error"]["type"] == "api_error"
@@ -220,7 +220,7 @@ def official(_official: Wire) -> Iterator[Wire]:
 
 
 @pytest.mark.parametrize("wait", [0.0, 0.3])
-def test_an_early_error_keeps_its_status_though_a_stream_was_asked_for(wire: Wire, wait: float) -> None:
+def test_an_early_error_keeps_its_status_for_a_streaming_request(wire: Wire, wait: float) -> None:
     refusal = scripted.openai_error(400, "No such thing.", "invalid_request_error")
     wire.play([Reply(refusal.status, refusal.steps, wait=wait)])
     answer = wire.post(stream=True)
@@ -229,7 +229,7 @@ def test_an_early_error_keeps_its_status_though_a_stream_was_asked_for(wire: Wir
     assert "No such thing." in answer.json["error"]["message"]
 
 
-def test_an_early_error_behind_a_200_has_its_status_too(wire: Wire) -> None:
+def test_an_early_error_after_a_200_gets_its_own_status(wire: Wire) -> None:
     """Some servers say 200 at once, and only then find out."""
     chunk = b'data: {"error": {"message": "no such tool", "type": "invalid_request_error", "code": 400}}\n\n'
     wire.play([Reply(200, (Wait(0.3), chunk), kind=scripted.SSE, chunked=True)])
@@ -350,7 +350,7 @@ def test_the_next_target_answers_when_the_first_cannot(name: str) -> None:
         assert gateway.requests()[0]["backend"] == "two" and gateway.requests()[0]["tries"] == 2
 
 
-def test_a_target_that_is_not_running_is_passed_over() -> None:
+def test_a_target_that_is_not_running_is_skipped() -> None:
     with socket.socket() as taken, Scripted([Say("from the second")] * 2) as two:
         taken.bind(("127.0.0.1", 0))
         settings = config(two, two)
@@ -360,7 +360,7 @@ def test_a_target_that_is_not_running_is_passed_over() -> None:
                 assert gateway.post(ASK).json["content"][0]["text"] == "from the second"
 
 
-def test_nothing_is_asked_twice_once_a_word_has_gone_out() -> None:
+def test_no_retry_after_content_was_sent() -> None:
     with pair([Say("one two three", edit=cut(3))], []) as (gateway, _, two):
         broken(gateway.post(STREAM))
         assert two.requests == []
@@ -371,7 +371,7 @@ def test_nothing_is_asked_twice_once_a_word_has_gone_out() -> None:
     [scripted.openai_error(400, "Bad.", "invalid_request_error"), scripted.llamacpp_overflow(9000, 8192)],
     ids=["a refusal", "an overflow"],
 )
-def test_what_is_wrong_with_the_request_is_not_asked_elsewhere(reply: Reply) -> None:
+def test_a_bad_request_is_not_sent_to_the_next_target(reply: Reply) -> None:
     with pair([reply], []) as (gateway, _, two):
         assert gateway.post(ASK).status == 400
         assert two.requests == []
@@ -386,7 +386,7 @@ def test_the_last_target_is_tried_however_often_it_failed(wire: Wire) -> None:
     assert wire.post().status == 200
 
 
-def test_when_all_fail_the_last_is_told_with_a_word_on_the_others() -> None:
+def test_when_all_targets_fail_the_last_error_mentions_the_others() -> None:
     first = scripted.llamacpp_error(503, "Loading model", "unavailable_error")
     second = scripted.openai_error(400, "No.", "invalid_request_error")
     with pair([first], [second]) as (gateway, _, _):
@@ -397,7 +397,7 @@ def test_when_all_fail_the_last_is_told_with_a_word_on_the_others() -> None:
 # -------------------------------- requests that are none
 
 
-def test_a_body_that_says_it_is_too_long_is_not_read(wire: Wire) -> None:
+def test_a_body_with_a_too_large_content_length_is_not_read(wire: Wire) -> None:
     answer = raw(wire.gateway, request(b"", content_length=str((32 << 20) + 1)))
     assert answer.status == 413 and answer.json["error"]["type"] == "request_too_large"
     check_error(answer.json)
@@ -492,7 +492,7 @@ NOT_COUNTED: Final = (
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_is_no_request_is_a_400(wire: Wire, name: str) -> None:
+def test_an_invalid_request_is_a_400(wire: Wire, name: str) -> None:
     wire.play([])
     answer = wire.gateway.post(BAD[name])
     assert answer.status == 400, (answer.status, answer.body)
@@ -577,7 +577,7 @@ def knock(gateway: Gateway, method: str, path: str, *headers: str) -> Answer:
     ],
 )
 @pytest.mark.parametrize(("method", "path"), ROUTES)
-def test_a_name_that_nobody_gave_is_refused_at_every_door(wire: Wire, method: str, path: str, host: str) -> None:
+def test_an_unlisted_host_name_is_rejected_on_every_route(wire: Wire, method: str, path: str, host: str) -> None:
     wire.play([])
     answer = knock(wire.gateway, method, path, f"host: {host}")
     assert answer.status in (400, 421), (answer.status, answer.body)
@@ -745,7 +745,7 @@ def test_an_unknown_path_is_a_404_in_the_envelope(wire: Wire, path: str) -> None
         assert answer.json["request_id"] == answer.headers["request-id"]
 
 
-def test_a_wrong_method_is_said_to_be_one(wire: Wire) -> None:
+def test_a_wrong_method_is_a_405(wire: Wire) -> None:
     for method, path in (("GET", "/v1/messages"), ("DELETE", "/v1/models"), ("PUT", "/v1/messages")):
         answer = wire.gateway.ask(method, path)
         assert answer.status == 405
@@ -764,7 +764,7 @@ def test_every_answer_has_a_request_id_of_its_own(wire: Wire) -> None:
 # -------------------------------- a config that is edited, and the end
 
 
-def test_an_edit_is_swapped_in_without_dropping_a_stream() -> None:
+def test_an_edit_takes_effect_without_interrupting_a_stream() -> None:
     with Scripted([Say(["a"] * 30, gap=0.1)]) as one, Scripted([Say("new")] * 2) as two:
         before, after = config(one, two), config(one, two)
         before["model_aliases"] = {"default": "one/local"}
@@ -784,7 +784,7 @@ def test_an_edit_is_swapped_in_without_dropping_a_stream() -> None:
     "bad",
     ["backends: [", "backends: 7", '{"no_such_setting": 1}', '{"backends": [{"name": "x", "type": "no_such_type"}]}'],
 )
-def test_a_bad_edit_keeps_what_runs_and_says_so(bad: str) -> None:
+def test_an_invalid_edit_keeps_the_running_config_and_is_reported(bad: str) -> None:
     with Scripted([Say("still here"), Say("again")]) as server:
         good = config(server)
         with Gateway(good) as gateway:
@@ -807,14 +807,14 @@ def test_a_bad_edit_keeps_what_runs_and_says_so(bad: str) -> None:
             assert gateway.post(ASK).json["content"][0]["text"] == "again"
 
 
-def test_a_setting_that_needs_a_restart_says_so() -> None:
+def test_a_setting_that_needs_a_restart_is_reported() -> None:
     with Scripted() as server, Gateway(config(server)) as gateway:
         gateway.write(config(server, server={"bind_address": "127.0.0.1:1"}))
         gateway.wait(lambda: "restart" in gateway.text, 10, "the log says that it needs a restart")
         assert gateway.get("/livez").status == 200
 
 
-def test_sigterm_lets_streams_end_and_takes_no_more() -> None:
+def test_sigterm_finishes_streams_and_accepts_no_new_requests() -> None:
     with Scripted([Say(["a"] * 15, gap=0.1)]) as server:
         with Gateway(config(server)) as gateway:
             with Flow(gateway) as flow:
@@ -830,7 +830,7 @@ def test_sigterm_lets_streams_end_and_takes_no_more() -> None:
         assert len(server.requests) == 1
 
 
-def test_a_stream_that_does_not_end_is_ended_with_an_error() -> None:
+def test_a_stream_longer_than_the_drain_time_ends_with_an_error() -> None:
     hanging = Say("one two", edit=cut(3, End.HANG))
     with (
         Scripted([hanging]) as server,
@@ -847,7 +847,7 @@ def test_a_stream_that_does_not_end_is_ended_with_an_error() -> None:
         assert server.last.left(1)
 
 
-def test_a_second_signal_ends_at_once() -> None:
+def test_a_second_signal_stops_byway_at_once() -> None:
     with Scripted([Say("one two", edit=cut(3, End.HANG))]) as server:
         gateway = Gateway(config(server)).start()
         try:

@@ -50,14 +50,14 @@ def test_the_longest_answer_is_learned_from_one_refusal_that_the_client_never_se
     assert asked(server) == [32000, LIMIT, LIMIT, LIMIT, 100]
 
 
-def test_an_answer_that_does_not_fit_behind_its_prompt_is_asked_for_shorter(server: Scripted) -> None:
+def test_a_too_large_max_tokens_is_reduced_and_retried(server: Scripted) -> None:
     with Gateway(config(server)) as gateway:
         assert ask(gateway, "long", max_tokens=1000).status == 200
         assert ask(gateway, max_tokens=1000).status == 200
     assert asked(server) == [1000, 192, 1000], "what one prompt leaves is no limit for the next"
 
 
-def test_a_server_that_goes_on_refusing_is_not_asked_for_ever() -> None:
+def test_a_server_that_keeps_rejecting_is_not_retried_without_end() -> None:
     with (
         Scripted(lambda _: openai_error(400, TOO_LARGE, "invalid_request_error")) as server,
         Gateway(config(server)) as gateway,

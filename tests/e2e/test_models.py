@@ -179,7 +179,7 @@ def test_an_idle_model_is_unloaded_and_wakes_for_the_next_request(file: Path) ->
         gateway.wait(lambda: state(gateway, "one") == "asleep", 10, "it has been idle again")
 
 
-def test_a_model_that_does_not_wake_says_why(file: Path, tmp_path: Path) -> None:
+def test_a_model_that_does_not_load_again_reports_the_reason(file: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy.gguf"
     shutil.copy(file, copy)
     text = f"backends: [{{name: one, type: builtin, path: '{copy}', window: 512, threads: 1, idle_unload: 1s}}]"
@@ -217,7 +217,7 @@ def test_a_killed_process_starts_again_and_byways_end_is_its_end(file: Path) -> 
         gateway.stop()
 
 
-def test_a_file_that_cannot_be_loaded_says_why_and_the_others_run(gateway: Gateway, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_loaded_reports_the_reason_and_others_run(gateway: Gateway, tmp_path: Path) -> None:
     """A header that is good, and no tensors behind it: only llama.cpp finds that out."""
     hollow = tmp_path / "hollow.gguf"
     hollow.write_bytes(gguf(PAIRS))

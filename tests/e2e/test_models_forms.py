@@ -75,7 +75,7 @@ def test_nothing_that_is_sent_breaks_it(gateway: Gateway, route: tuple[str, str]
     gateway.write(before)
 
 
-def test_a_broken_config_is_said_and_not_written_over(gateway: Gateway) -> None:
+def test_a_broken_config_is_reported_and_not_overwritten(gateway: Gateway) -> None:
     before = gateway.file.read_text()
     gateway.write("backends: [{name: one")
     headers = {"cookie": entered(gateway), "origin": gateway.url, "hx-request": "true"}

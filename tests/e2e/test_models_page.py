@@ -254,7 +254,7 @@ model_aliases:
         assert "lab" not in settings(gateway) and "plain/phi4" in settings(gateway) and "opus" not in settings(gateway)
 
 
-def test_what_somebody_else_changed_is_not_lost(page: Page, browsing: Browsing, server: Scripted) -> None:
+def test_a_concurrent_change_is_not_lost(page: Page, browsing: Browsing, server: Scripted) -> None:
     with opened(page, config(server), "/models?edit=one") as gateway:
         other = browsing.page()
         login(other, gateway, "/models?edit=one")
@@ -328,7 +328,7 @@ def test_a_download_is_watched_cancelled_resumed_and_deleted(page: Page, server:
         assert page.evaluate("document.documentElement.scrollWidth") <= 1280
 
 
-def test_a_download_that_fails_says_what_to_do(page: Page, server: Scripted) -> None:
+def test_a_failed_download_shows_the_next_action(page: Page, server: Scripted) -> None:
     with hub({"README.md": b"x"}) as at, opened(page, config(server, local_models={"hub": at.url})):
         page.locator("#what").fill("owner/repo")
         page.get_by_role("button", name="Download").click()
@@ -341,7 +341,7 @@ def test_a_download_that_fails_says_what_to_do(page: Page, server: Scripted) -> 
 
 
 @pytest.mark.real
-def test_a_model_is_loaded_asked_by_its_alias_and_unloaded(page: Page, server: Scripted) -> None:
+def test_a_model_is_loaded_called_by_its_alias_and_unloaded(page: Page, server: Scripted) -> None:
     try:
         file = builtin_weights()
     except NotInstalled as missing:
@@ -385,7 +385,7 @@ def test_a_model_is_loaded_asked_by_its_alias_and_unloaded(page: Page, server: S
         assert "little" not in settings(gateway) and file.exists()
 
 
-def test_a_model_that_cannot_load_says_why(page: Page, server: Scripted, tmp_path: Path) -> None:
+def test_a_model_that_cannot_load_shows_the_reason(page: Page, server: Scripted, tmp_path: Path) -> None:
     (tmp_path / "Fake-Q4_0.gguf").write_bytes(gguf(tail=b"\x01" * 5000))
     with opened(page, config(server), model=True):
         page.get_by_text("A file or folder elsewhere").click()

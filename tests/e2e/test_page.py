@@ -516,7 +516,7 @@ def test_many_save_at_once_and_nothing_is_lost(server: Scripted) -> None:
         assert len(gateway.get("/byway/config/versions", {"cookie": entered}).json["versions"]) == 25
 
 
-def test_a_full_disk_is_said_and_nothing_is_half_written(page: Page, server: Scripted) -> None:
+def test_a_full_disk_is_shown_and_nothing_is_half_written(page: Page, server: Scripted) -> None:
     with Gateway(config(server)) as gateway:
         login(page, gateway)
         before = gateway.file.read_bytes()

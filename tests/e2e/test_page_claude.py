@@ -258,7 +258,7 @@ def test_quick_setup_without_any_model(page: Page) -> None:
         expect(verify(page)).to_contain_text("Known models: none")
 
 
-def test_an_alias_that_leads_to_nothing(page: Page, server: Scripted) -> None:
+def test_an_alias_without_a_served_target_is_marked(page: Page, server: Scripted) -> None:
     settings = config(server) | {"model_aliases": {"sonnet": "gone/away"}}
     with Gateway(settings) as gateway:
         login(page, gateway)

@@ -61,7 +61,7 @@ def test_the_list_is_long_and_old_ones_are_forgotten(page: Page, server: Scripte
         expect(page.get_by_text("not remembered any more")).to_be_visible()
 
 
-def test_the_page_says_when_nobody_answers_and_when_the_login_has_ended(
+def test_the_page_shows_a_lost_connection_and_an_expired_login(
     page: Page, browsing: Browsing, server: Scripted
 ) -> None:
     browsing.allowed = ["ERR_CONNECTION", "ERR_EMPTY", "sendError", "afterRequest"]
@@ -93,7 +93,7 @@ def state(page: Page, title: str) -> str:
     return found.removeprefix("state ").strip()
 
 
-def test_what_is_broken_is_red_and_green_when_it_is_mended(page: Page, server: Scripted) -> None:
+def test_a_failing_check_is_red_and_turns_green_after_the_fix(page: Page, server: Scripted) -> None:
     with Scripted() as gone:
         url = gone.url
     bad = {
@@ -135,7 +135,7 @@ def test_what_is_broken_is_red_and_green_when_it_is_mended(page: Page, server: S
         )
 
 
-def test_where_to_go_leads_there(page: Page) -> None:
+def test_links_of_checks_open_the_right_page(page: Page) -> None:
     with Gateway({"backends": []}) as gateway:
         login(page, gateway, "/trouble")
         for link in [one.get_attribute("href") or "" for one in page.get_by_role("link", name="Go there").all()]:

@@ -173,7 +173,7 @@ def test_a_searxng_of_your_own(page: Page, server: Scripted, provider: FakeProvi
         assert provider.url not in gateway.file.read_text()
 
 
-def test_what_a_provider_says_is_shown(page: Page, server: Scripted) -> None:
+def test_the_error_of_a_provider_is_shown(page: Page, server: Scripted) -> None:
     said: list[Any] = [
         429,
         brave_error("RATE_LIMITED", "Request rate limit <b>exceeded</b><img src=x onerror=alert(1)>", 429),
@@ -253,7 +253,7 @@ def test_values_that_are_no_secrets(page: Page, browsing: Browsing, server: Scri
         assert page.request.get(gateway.url + "/requests").ok
 
 
-def test_a_variable_of_the_environment_wins_and_says_so(page: Page, server: Scripted) -> None:
+def test_an_environment_variable_overrides_a_stored_key_and_is_shown(page: Page, server: Scripted) -> None:
     with Gateway(config(server), environ={**NONE, "BYWAY_SERPER_API_KEY": KEY}) as gateway:
         login(page, gateway, "/secrets")
         row = page.get_by_role("row", name="Serper")

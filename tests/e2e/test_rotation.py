@@ -186,7 +186,7 @@ def test_a_key_is_rotated_while_a_stream_runs(stage: Stage, accepted: list[str])
             assert stage.leaks(value) == (["secrets.json"] if value == SECOND and stage.plain else [])
 
 
-def test_a_key_is_forgotten_and_kept_anew_while_byway_runs(stage: Stage) -> None:
+def test_a_key_is_cleared_and_stored_again_while_byway_runs(stage: Stage) -> None:
     with stage.gateway as gateway:
         assert "byway secret set serper" in gateway.text
         off = gateway.post({**ASK, "tools": SEARCH})
@@ -200,7 +200,7 @@ def test_a_key_is_forgotten_and_kept_anew_while_byway_runs(stage: Stage) -> None
 
 
 @pytest.mark.parametrize("place", [_made_up], indirect=True)
-def test_a_locked_keychain_keeps_nobody_waiting_and_is_read_when_it_opens(stage: Stage, tmp_path: Path) -> None:
+def test_a_locked_keychain_blocks_nothing_and_is_read_when_unlocked(stage: Stage, tmp_path: Path) -> None:
     stage.keep(FIRST)
     locked = tmp_path / "chain.locked"
     locked.touch()
@@ -214,7 +214,7 @@ def test_a_locked_keychain_keeps_nobody_waiting_and_is_read_when_it_opens(stage:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("place", [_made_up], indirect=True)
-def test_a_keychain_that_falls_silent_stalls_no_stream_and_loses_no_key(stage: Stage, tmp_path: Path) -> None:
+def test_a_keychain_that_stops_answering_stalls_no_stream_and_loses_no_key(stage: Stage, tmp_path: Path) -> None:
     stage.keep(FIRST)
     with stage.gateway as gateway:
         client = Slow(gateway)

@@ -59,7 +59,7 @@ class Streaming(threading.Thread):
         return self.got
 
 
-def test_a_stop_lets_running_answers_finish_and_takes_no_new_work() -> None:
+def test_a_stop_finishes_active_requests_and_accepts_no_new_ones() -> None:
     with Scripted([slow()]) as server, Gateway(config(server)) as gateway:
         idle = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=5)
         idle.request("GET", "/livez")
@@ -76,7 +76,7 @@ def test_a_stop_lets_running_answers_finish_and_takes_no_new_work() -> None:
         assert gateway.process.wait(5) == 0
 
 
-def test_what_still_runs_after_the_drain_ends_with_an_error_event() -> None:
+def test_a_stream_that_outlasts_the_drain_ends_with_an_error_event() -> None:
     with Scripted([slow(400)]) as server, Gateway(config(server, timeouts={"drain": "300ms"})) as gateway:
         client = Streaming(gateway)
         gateway.process.send_signal(signal.SIGTERM)
@@ -88,7 +88,7 @@ def test_what_still_runs_after_the_drain_ends_with_an_error_event() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_second_signal_ends_it_at_once(number: signal.Signals) -> None:
+def test_a_second_signal_stops_it_at_once(number: signal.Signals) -> None:
     with Scripted([slow(400)]) as server:
         gateway = Gateway(config(server)).start()
         client = Streaming(gateway)
@@ -102,7 +102,7 @@ def test_a_second_signal_ends_it_at_once(number: signal.Signals) -> None:
         gateway.stop()
 
 
-def test_a_wide_bind_without_keys_serves_loopback_only_and_says_so() -> None:
+def test_a_wide_address_without_keys_serves_loopback_only_and_is_logged() -> None:
     with Scripted() as server, Gateway(config(server), arguments=["--host", "0.0.0.0"]) as gateway:
         gateway.wait(lambda: "--insecure" in gateway.text)
         listens = Path(f"/proc/{gateway.process.pid}/net/tcp")
@@ -132,7 +132,7 @@ def ready(gateway: Gateway) -> str:
     return str(gateway.get("/readyz").json["config"])
 
 
-def test_a_good_edit_is_taken_without_dropping_a_stream() -> None:
+def test_a_valid_edit_takes_effect_without_interrupting_a_stream() -> None:
     def told(asked: Asked) -> Say:
         return slow() if asked.stream else Say(asked.json["model"])
 
@@ -146,7 +146,7 @@ def test_a_good_edit_is_taken_without_dropping_a_stream() -> None:
         assert ready(gateway) == "good"
 
 
-def test_a_bad_edit_keeps_the_running_config_and_says_where_it_is_wrong() -> None:
+def test_an_invalid_edit_keeps_the_running_config_and_logs_the_line() -> None:
     with Scripted(lambda _: Say("hi")) as server, Gateway(config(server)) as gateway:
         gateway.write("backends: [{type: nonsense}]\n")
         gateway.wait(lambda: ready(gateway) != "good")
@@ -182,7 +182,7 @@ def test_keys_cannot_be_turned_off_by_an_edit_while_other_machines_can_connect()
         assert gateway.post(ASK, headers={"x-api-key": "byway-test-key-0123456789"}).status == 200
 
 
-def test_keys_come_from_a_file_of_their_own_too() -> None:
+def test_keys_can_be_in_a_separate_file() -> None:
     with Scripted(lambda _: Say("hi")) as server:
         gateway = Gateway(config(server, api_keys={"api_keys_file": "keys.yaml"}))
         keys = gateway.home / "keys.yaml"
@@ -196,7 +196,7 @@ def test_keys_come_from_a_file_of_their_own_too() -> None:
 
 
 @pytest.mark.real
-def test_the_built_in_model_comes_and_goes_with_the_config() -> None:
+def test_the_built_in_model_starts_and_stops_with_the_config() -> None:
     try:
         builtin_weights()
     except NotInstalled as missing:

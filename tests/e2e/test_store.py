@@ -143,7 +143,7 @@ print(store.add_version("after", "ann", ""))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="only on systems with limits to files")
-def test_a_full_disk_is_said_and_what_was_there_stays(tmp_path: Path) -> None:
+def test_a_full_disk_is_an_error_and_keeps_what_was_stored(tmp_path: Path) -> None:
     with python(FULL, tmp_path) as writer:
         said, _ = writer.communicate(timeout=30)
     assert writer.returncode == 0, said
