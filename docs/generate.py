@@ -1,6 +1,6 @@
-"""Writes the parts of the documentation that repeat code: the settings and types of backends in `docs/config.md`.
+"""Generates the tables of settings and of backend types in `docs/config.md`.
 
-Run `python docs/generate.py` after a change of `byway.config.settings` or `byway.backends.vendors`; a test fails until then.
+Run `python docs/generate.py` after a change of `byway.config.settings` or `byway.backends.vendors`. A test fails until then.
 """
 
 from __future__ import annotations
@@ -21,18 +21,22 @@ PAGE = Path(__file__).with_name("config.md")
 
 
 def fill(page: str) -> str:
-    """The page with each part between `<!-- name -->` and `<!-- end -->` written anew."""
-    parts = {"settings": _settings(built=True), "planned": _settings(built=False), "types": _types()}
+    """Return the page with each part between `<!-- name -->` and `<!-- end -->` generated again."""
+    parts = {
+        "settings": _settings(implemented=True),
+        "planned": _settings(implemented=False),
+        "types": _types(),
+    }
     return re.sub(
         r"(<!-- (settings|planned|types) -->\n).*?(<!-- end -->)",
-        lambda found: f"{found[1]}{parts[found[2]]}{found[3]}",
+        lambda match: f"{match[1]}{parts[match[2]]}{match[3]}",
         page,
         flags=re.DOTALL,
     )
 
 
 def rows() -> Iterator[tuple[str, Note, Any, object]]:
-    """Path, Note, type and default of every setting, in the order of the page."""
+    """Yield path, Note, type and default of every setting, in the order of the page."""
     yield from _rows(Config, "", Note("", minimum=0))
 
 
@@ -60,17 +64,17 @@ def _structs(kind: Any) -> Iterator[type[msgspec.Struct]]:
             yield from _structs(part)
 
 
-def _settings(*, built: bool) -> str:
+def _settings(*, implemented: bool) -> str:
     lines = ["| Setting | Value | Default | Meaning |", "|---|---|---|---|"]
     for path, note, kind, default in rows():
-        if note.implemented == built:
+        if note.implemented == implemented:
             mark = " *Restart.*" if note.restart else ""
             lines.append(f"| `{path}` | {_value(kind, note)} | {_default(default, note)} | {note.description}{mark} |")
     return "\n".join(lines) + "\n"
 
 
 def _value(kind: Any, note: Note) -> str:
-    forms = {
+    formats = {
         "duration": "duration",
         "octal": "octal",
         "moment": "date and time",
@@ -80,16 +84,16 @@ def _value(kind: Any, note: Note) -> str:
         "prefix": "path",
     }
     if get_origin(kind) in (Union, UnionType):
-        kind = next(one for one in get_args(kind) if one is not type(None))
+        kind = next(member for member in get_args(kind) if member is not type(None))
     if get_origin(kind) is tuple:
         inner = get_args(kind)[0]
         return "list" if list(_structs(inner)) else f"{_value(inner, note)}, or list"
     if get_origin(kind) is Literal:
-        return ", ".join(f"`{one}`" for one in get_args(kind))
+        return ", ".join(f"`{choice}`" for choice in get_args(kind))
     if get_origin(kind) is dict or list(_structs(kind)):
         return "mapping"
-    if note.format in forms:
-        return forms[note.format]
+    if note.format in formats:
+        return formats[note.format]
     if kind in (int, float):
         high = f" to {note.maximum:g}" if note.maximum < 1_000_000_000 else " or more"
         return f"{note.minimum:g}{high}"
@@ -104,18 +108,18 @@ def _default(default: object, note: Note) -> str:
     if note.format == "duration":
         return f"`{default:g}s`"
     if isinstance(default, tuple):
-        return ", ".join(f"`{getattr(one, 'name', one)}`" for one in default)
+        return ", ".join(f"`{getattr(member, 'name', member)}`" for member in default)
     if isinstance(default, str) and not default.isprintable():
         default = msgspec.json.encode(default).decode()
     return f"`{default}`"
 
 
 def _types() -> str:
-    lines = ["| `type` | Server | Speaks | `url` when not given |", "|---|---|---|---|"]
+    lines = ["| `type` | Server | Protocol | Default `url` |", "|---|---|---|---|"]
     for vendor in VENDORS.values():
-        speaks = {"openai": "chat completions", "anthropic": "Messages"}[vendor.protocol]
-        url = f"`{vendor.url}`" if vendor.url else ("none is needed" if vendor.name == "builtin" else "must be given")
-        lines.append(f"| `{vendor.name}` | {vendor.title} | {speaks} | {url} |")
+        protocol = {"openai": "chat completions", "anthropic": "Messages"}[vendor.protocol]
+        url = f"`{vendor.url}`" if vendor.url else ("none" if vendor.managed else "required")
+        lines.append(f"| `{vendor.name}` | {vendor.title} | {protocol} | {url} |")
     return "\n".join(lines) + "\n"
 
 

@@ -113,7 +113,7 @@ def test_get_without_a_file_shows_the_defaults(tmp_path: Path, monkeypatch: pyte
     [
         ("servr", "Did you mean server?"),
         ("server.bind_adress", "Did you mean server.bind_address?"),
-        ("backends.wrk", "there are: work, far.away"),
+        ("backends.wrk", "Its members are: work, far.away"),
         ("timeouts.connect.x", "single value"),
         ("model_aliases.opus", "model_aliases.opus is not set"),
         ("backends.0.missing", "no setting"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from pathlib import Path
@@ -134,3 +135,42 @@ def test_the_start_waits_for_a_save_in_progress_and_not_for_an_old_file(
     monkeypatch.setattr(time, "sleep", pauses.append)
     config.wait_until_complete()
     assert pauses == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions of files")
+@pytest.mark.parametrize(
+    ("mode", "text", "warned"),
+    [
+        (0o644, "backends: [{type: openai, api_key: sk-literal-0123456789}]\n", "backends.0.api_key"),
+        (
+            0o604,
+            "api_keys: {api_keys: [{key: a-0123456789}, {key: b-0123456789}]}\n",
+            "api_keys.api_keys.0.key and 1 more",
+        ),
+        (0o600, "backends: [{type: openai, api_key: sk-literal-0123456789}]\n", ""),
+        (0o640, "backends: [{type: openai, api_key: sk-literal-0123456789}]\n", ""),
+        (0o644, "backends: [{type: openai, api_key: '${OPENAI_API_KEY}'}]\n", ""),
+        (0o644, "backends: [{type: ollama}]\n", ""),
+    ],
+)
+def test_secrets_in_a_file_that_every_user_can_read_cause_a_warning(
+    tmp_path: Path, mode: int, text: str, warned: str
+) -> None:
+    config = source(tmp_path, text)
+    config.path.chmod(mode)
+    warnings = [str(warning) for warning in config.read().warnings if "every user" in warning.message]
+    assert len(warnings) == bool(warned)
+    if warned:
+        assert f"({warned})" in warnings[0] and warnings[0].endswith(f"chmod 600 {config.path}")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions of files")
+@pytest.mark.parametrize("text", ["- {key: a-0123456789}\n", "api_keys:\n- {key: a-0123456789}\n"])
+def test_keys_in_a_key_file_that_every_user_can_read_cause_a_warning(tmp_path: Path, text: str) -> None:
+    keys = tmp_path / "keys.yaml"
+    keys.write_text(text)
+    config = source(tmp_path, "api_keys: {api_keys_file: keys.yaml}\n")
+    keys.chmod(0o644)
+    assert any(f"chmod 600 {keys}" in str(warning) for warning in config.read().warnings)
+    keys.chmod(0o600)
+    assert not config.read().warnings

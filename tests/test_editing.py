@@ -6,6 +6,7 @@ import difflib
 import io
 
 import pytest
+from growth import assert_linear
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
@@ -162,3 +163,35 @@ def test_what_is_written_can_be_loaded() -> None:
     assert config.model_aliases["claude-*"] == ("work/qwen3-coder", "work/other")
     assert config.backends[0].api_key == "secret-of-work"
     assert text.startswith("# mine\n")
+
+
+def text_of(size: int) -> str:
+    backends = "".join(f"- {{name: b{number}, type: ollama}}  # comment\n" for number in range(size))
+    return f"backends:\n{backends}model_aliases:\n" + "".join(
+        f"  name-{number}: b{number}/m\n" for number in range(size)
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        Set(("model_aliases", "name-0"), "x"),
+        Set(("model_aliases", "new"), ["x", "y"]),
+        Append(("backends",), {"name": "new", "type": "ollama"}),
+        Remove(("backends", 0)),
+        Remove(("model_aliases", "name-1")),
+        Set(("backends", 1, "weight"), 5),
+    ],
+)
+def test_time_of_an_edit_grows_linearly_with_the_text(change: Edit) -> None:
+    assert_linear(text_of, lambda text: edit(text, [change]), size=50)
+
+
+def test_more_edits_than_a_large_config_can_take_at_once_are_rejected() -> None:
+    text = text_of(2000)
+    changes = [Set(("model_aliases", f"name-{number}"), "x") for number in range(200)]
+    with pytest.raises(EditError, match="200 edits at once are too many"):
+        edit(text, changes)
+    small = text_of(20)
+    assert edit(small, changes).count(": x\n") == 200
+    assert edit(text, changes[:1]).count(": x\n") == 1

@@ -179,7 +179,6 @@ UNPLAIN_LEFT: frozenset[str] = frozenset(
 )
 VAGUE_NAMES_LEFT: frozenset[str] = frozenset(
     {
-        "docs/generate.py",
         "src/byway/backends/openai/arguments.py",
         "src/byway/backends/openai/passthrough.py",
         "src/byway/backends/openai/reader.py",
@@ -187,9 +186,6 @@ VAGUE_NAMES_LEFT: frozenset[str] = frozenset(
         "src/byway/backends/openai/toolformats.py",
         "src/byway/backends/openai/toolparser.py",
         "src/byway/backends/openai/usage.py",
-        "src/byway/config/editing.py",
-        "src/byway/config/paths.py",
-        "src/byway/config/validators.py",
         "src/byway/logs.py",
         "src/byway/routes/context.py",
         "src/byway/secrets/names.py",

@@ -8,10 +8,11 @@ from typing import Any
 
 import msgspec
 import pytest
+from growth import assert_linear
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from byway.config import Config, load
+from byway.config import BackendSettings, Config, load
 from byway.config.editing import Set, edit, meaning
 from byway.config.paths import (
     PathError,
@@ -152,3 +153,13 @@ def test_a_default_that_is_given_is_shown_as_given() -> None:
 )
 def test_secrets_among_typed_values_are_found(path: str, value: Any, found: list[str]) -> None:
     assert [dotted(one) for one in literal_secrets(find(CONFIG, path), value)] == found
+
+
+def test_time_to_find_a_setting_grows_linearly_with_the_config() -> None:
+    def config(size: int) -> Config:
+        backends = tuple(BackendSettings(name=f"b{number}", type="ollama") for number in range(size))
+        return Config(backends=backends, model_aliases={f"name-{number}": ("x",) for number in range(size)})
+
+    paths = ("backends.b0.url", "backends.0.url", "model_aliases.name-0", "model_aliases.unknown")
+    assert_linear(config, lambda made: [find(made, path) for path in paths], size=1000)
+    assert_linear(config, lambda made: completions(made, "model_aliases.name-1"), size=1000)

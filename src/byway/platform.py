@@ -75,6 +75,11 @@ def private_folder(path: Path) -> Path:
     return path
 
 
+def readable_by_others(path: Path) -> bool:
+    """Can every user of this machine read the file? Raises OSError."""
+    return sys.platform != "win32" and bool(path.stat().st_mode & 0o004)
+
+
 def close_to_others(folder: Path) -> str:
     """Remove the right of other users to write in `folder`, who could replace the files in it.
 

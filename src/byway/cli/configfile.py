@@ -15,6 +15,8 @@ import msgspec
 from byway import platform
 from byway.cli.output import Failure, Misuse, note
 from byway.config import Config, ConfigError, ConfigProblem, load, load_keys
+from byway.config.editing import EditError, meaning
+from byway.config.secretuses import secret_uses
 from byway.config.watch import SETTLE_SECONDS, FileStamp, looks_complete
 from byway.display import count
 from byway.secrets.vault import Vault
@@ -58,7 +60,8 @@ class ConfigSource:
             return Config()
         # From now on a missing file is an error: it does not mean that the built-in model is wanted.
         self._needed = self._read = True
-        config = self._loaded(_text(data, self.path))
+        text = _text(data, self.path)
+        config = _warned(self._loaded(text), _exposed_secrets(self.path, text))
         self._keys = self._key_file(config)
         return self._with_keys(config, self._keys) if self._keys else config
 
@@ -102,7 +105,9 @@ class ConfigSource:
         except OSError as error:
             message = f"{path} cannot be read: {error.strerror}. Create it, or remove `api_keys_file`"
             raise ConfigError([ConfigProblem("api_keys.api_keys_file", None, message)], str(self.path)) from None
-        keys = (*config.api_keys.api_keys, *load_keys(_text(data, path), self.vault, file=str(path)))
+        text = _text(data, path)
+        keys = (*config.api_keys.api_keys, *load_keys(text, self.vault, file=str(path)))
+        config = _warned(config, _exposed_secrets(path, text))
         return msgspec.structs.replace(config, api_keys=msgspec.structs.replace(config.api_keys, api_keys=keys))
 
     def _bytes(self, path: Path) -> bytes:
@@ -193,6 +198,31 @@ def ignored_file(source: ConfigSource) -> str | None:
     if not here.is_file() or (source.there and os.path.samefile(here, source.path)):
         return None
     return "./byway.yaml was not loaded: its folder may belong to another user. To use it: --config byway.yaml"
+
+
+def _exposed_secrets(path: Path, text: str) -> str:
+    """Return a warning when every user of this machine can read secrets in the file, else ""."""
+    try:
+        if not platform.readable_by_others(path):
+            return ""
+        tree = meaning(text)
+    except (EditError, OSError):
+        return ""
+    if not isinstance(tree, dict) or isinstance(tree.get("api_keys"), list):
+        # A file of keys is a list, alone or under `api_keys`.
+        tree = {"api_keys": {"api_keys": tree["api_keys"] if isinstance(tree, dict) else tree}}
+    paths = [".".join(map(str, use.path)) for use in secret_uses(tree) if use.literal]
+    if not paths:
+        return ""
+    more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+    return f"every user of this machine can read the secrets in {path} ({paths[0]}{more}). Close it: chmod 600 {path}"
+
+
+def _warned(config: Config, warning: str) -> Config:
+    if not warning:
+        return config
+    problem = ConfigProblem("", None, warning, "warning")
+    return msgspec.structs.replace(config, warnings=(problem, *config.warnings))
 
 
 def _text(data: bytes, path: Path) -> str:

@@ -45,7 +45,7 @@ class Node(msgspec.Struct):
 
 
 class YamlError(Exception):
-    """No tree can be made of the text; `complaint` says why."""
+    """The text is not YAML that a config can use; `problem` gives the reason."""
 
     def __init__(self, line: int | None, message: str, path: str = "") -> None:
         super().__init__(message)
@@ -53,7 +53,7 @@ class YamlError(Exception):
 
 
 def read(text: str) -> tuple[Node | None, list[ConfigProblem]]:
-    """The tree of a YAML text (None: it is empty) and complaints about keys. Raises Unreadable."""
+    """Return the tree of a YAML text, or None for an empty one, and problems with keys. Raises YamlError."""
     if len(text) > MAX_CHARACTERS:
         raise YamlError(None, f"the file is longer than {MAX_CHARACTERS >> 10} KiB")
     if surrogate := re.search("[\ud800-\udfff]", text):

@@ -1,7 +1,7 @@
-"""Changes to the text of a config that leave everything else in it as it is: comments, order, blanks, quotes.
+"""Edits the text of a config and leaves everything else in it unchanged: comments, order, blanks, quotes. Pure.
 
-Only the places that change are cut out and put in. What the result means is then compared with what it should mean, so
-that an odd file is refused rather than damaged.
+Only the edited places are replaced. Then the meaning of the result is compared with the intended change, so that an unusual file
+is rejected instead of damaged.
 """
 
 from __future__ import annotations
@@ -18,26 +18,28 @@ from byway.config.document import Node, YamlError, read
 from byway.config.settings import ConfigProblem
 
 Path = tuple[str | int, ...]
-#: What may be written into a config.
+#: Edits times characters of the text: each edit parses the text.
+_MAX_WORK: Final = 8 << 20
+#: A value that can be written into a config.
 Value = str | int | float | bool | None | Sequence[Any] | Mapping[str, Any]
 
 
 class Set(NamedTuple):
-    """Give the setting at `path` this value, whether it is there or not."""
+    """Set the setting at `path`, which need not exist."""
 
     path: Path
     value: Value
 
 
 class Append(NamedTuple):
-    """Put a value at the end of the list at `path`, which is made where there is none."""
+    """Append a value to the list at `path`, which is created when it is missing."""
 
     path: Path
     value: Value
 
 
 class Remove(NamedTuple):
-    """Take out what stands at `path`; nothing happens when it is not there."""
+    """Remove the setting at `path`. A missing one is ignored."""
 
     path: Path
 
@@ -46,7 +48,7 @@ Edit = Set | Append | Remove
 
 
 class EditError(Exception):
-    """The text cannot be changed so; `complaint` says why and what to do."""
+    """The text cannot be edited in this way; `problem` gives the reason and what to do."""
 
     def __init__(self, message: str, path: Path = (), line: int | None = None) -> None:
         super().__init__(message)
@@ -54,18 +56,22 @@ class EditError(Exception):
 
 
 def edit(text: str, edits: Sequence[Edit]) -> str:
-    """`text` with all of `edits`, one after the other. Raises Unchangeable, also for text that is no YAML."""
+    """Return `text` after all of `edits`, in order. Raises EditError, also for text that is not YAML."""
+    if len(edits) > 1 and len(edits) * len(text) > _MAX_WORK:
+        raise EditError(
+            f"{len(edits)} edits at once are too many for a config of {len(text)} characters; send fewer at a time"
+        )
     bare = text.removeprefix("\ufeff").replace("\r\n", "\n")
     expected = meaning(bare)
-    for one in edits:
-        expected = _change(expected, one)
-        bare = _edited(bare, one)
-    # Once for all of them: to read a long text costs more than to change it.
+    for change in edits:
+        expected = _change(expected, change)
+        bare = _edited(bare, change)
+    # Once for all edits, because parsing costs more than editing.
     if (meaning(bare) or None) != (expected or None):
-        paths = dict.fromkeys(".".join(map(str, one.path)) for one in edits)
+        paths = dict.fromkeys(".".join(map(str, change.path)) for change in edits)
         raise EditError(
-            f"{', '.join(paths)}: this place is shared with another by an anchor, or is written in a way that Byway cannot "
-            "change alone; change it by hand"
+            f"{', '.join(paths)}: an anchor shares this value with another setting, or Byway does not support how it is "
+            "written; edit the file by hand"
         )
     if "\r\n" in text:
         bare = bare.replace("\n", "\r\n")
@@ -118,77 +124,79 @@ _SAFE: Final = re.compile(r"[A-Za-z_/~][\w./@+~-]*(?::[\w./@+~-]+)*")
 
 
 def _special(text: str) -> bool:
-    """Could this text, written without quotes, be something else than text?"""
+    """Would YAML read this text, without quotes, as something else than text?"""
     return text.lower() in _WORDS or text[0] in "0123456789.+-"
 
 
 def meaning(text: str) -> Any:
-    """What the text says, as dicts, lists and text; what is no text (`true`, `5`) as a tuple of its one word. Raises
-    Unchangeable."""
+    """Return the values of a text as dicts, lists and strings. A value that is not text (`true`, `5`) is a tuple of its word.
+
+    Raises EditError.
+    """
     try:
-        root, complaints = read(text.removeprefix("\ufeff"))
+        root, problems = read(text.removeprefix("\ufeff"))
     except YamlError as unreadable:
         raise EditError(unreadable.problem.message, (), unreadable.problem.line) from None
-    for one in complaints:
-        raise EditError(one.message, (one.path,), one.line)
-    return None if root is None else _said(root)
+    for problem in problems:
+        raise EditError(problem.message, (problem.path,), problem.line)
+    return None if root is None else _node_meaning(root)
 
 
-def _said(node: Node) -> Any:
+def _node_meaning(node: Node) -> Any:
     if isinstance(node.value, dict):
-        return {key: _said(value) for key, value in node.value.items()}
+        return {key: _node_meaning(value) for key, value in node.value.items()}
     if isinstance(node.value, list):
-        return [_said(value) for value in node.value]
+        return [_node_meaning(value) for value in node.value]
     if node.null:
         return None
     return (node.value,) if node.plain and _special(node.value) else node.value
 
 
-def _wanted(value: Value) -> Any:
-    """A new value in the form of `_said`."""
+def _value_meaning(value: Value) -> Any:
+    """A new value in the form of `meaning`."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, Mapping):
-        return {key: _wanted(inner) for key, inner in value.items()}
+        return {key: _value_meaning(inner) for key, inner in value.items()}
     if isinstance(value, Sequence):
-        return [_wanted(inner) for inner in value]
+        return [_value_meaning(inner) for inner in value]
     return (json.dumps(value),)
 
 
-def _change(tree: Any, one: Edit) -> Any:
-    """What the text should mean after `one`."""
-    if not one.path:
-        raise EditError("a change needs a path")
+def _change(tree: Any, change: Edit) -> Any:
+    """Apply an edit to a meaning."""
+    if not change.path:
+        raise EditError("an edit needs a path")
     tree = {} if tree is None else tree
-    if isinstance(one, Remove) and not _there(tree, one.path):
+    if isinstance(change, Remove) and not _there(tree, change.path):
         return tree
     at = tree
-    for key, following in zip(one.path, one.path[1:], strict=False):
+    for key, following in zip(change.path, change.path[1:], strict=False):
         if isinstance(at, dict) and at.get(str(key)) is None and isinstance(key, str) and isinstance(following, str):
             at[key] = {}
-        at = _inner(at, key, one.path)
-    last = one.path[-1]
-    if isinstance(one, Remove):
+        at = _inner(at, key, change.path)
+    last = change.path[-1]
+    if isinstance(change, Remove):
         del at[last]
         return tree
     if isinstance(at, list):
-        value_at = _inner(at, last, one.path)
+        present = _inner(at, last, change.path)
     elif isinstance(at, dict) and isinstance(last, str):
-        value_at = at.get(last)
+        present = at.get(last)
     else:
-        raise EditError("what stands above it is a single value", one.path)
-    if isinstance(one, Set):
-        at[last] = _wanted(one.value)
+        raise EditError("the setting above it is a single value", change.path)
+    if isinstance(change, Set):
+        at[last] = _value_meaning(change.value)
     else:
-        listed = value_at if isinstance(value_at, list) else [] if value_at is None else [value_at]
-        if isinstance(value_at, dict):
-            raise EditError("this is a mapping, no list", one.path)
-        at[last] = [*listed, _wanted(one.value)]
+        listed = present if isinstance(present, list) else [] if present is None else [present]
+        if isinstance(present, dict):
+            raise EditError("this is a mapping and not a list", change.path)
+        at[last] = [*listed, _value_meaning(change.value)]
     return tree
 
 
 def value_at(tree: Any, path: Path) -> Any:
-    """What stands at `path` in a meaning; None where nothing does."""
+    """Return the value at `path` of a meaning, or None."""
     for key in path:
         if not _there(tree, (key,)):
             return None
@@ -217,16 +225,16 @@ def _inner(tree: Any, key: str | int, path: Path) -> Any:
 
 
 class _RawText(str):
-    """A value as it stands in the file: quotes and all."""
+    """A value as the file writes it, with its quotes."""
 
 
 def scalar(value: Value) -> str:
-    """A single value as YAML: text without quotes only where it can be read as nothing else."""
+    """Format a single value as YAML. Text gets quotes when YAML would read it as something else."""
     if isinstance(value, _RawText):
         return str(value)
     if isinstance(value, str):
         plain = _SAFE.fullmatch(value) is not None and not _special(value)
-        # JSON's strings are YAML's, but for characters that YAML wants escaped.
+        # A JSON string is valid YAML, except for characters that YAML requires to be escaped.
         return value if plain else _escaped(json.dumps(value, ensure_ascii=False))
     return json.dumps(value)
 
@@ -234,13 +242,13 @@ def scalar(value: Value) -> str:
 def _escaped(text: str) -> str:
     return re.sub(
         "[^\\x20-\\x7e\\xa0-\\u2027\\u202a-\\ud7ff\\ue000-\\ufefe\\uff00-\\ufffd\\U00010000-\\U0010ffff]",
-        lambda one: json.dumps(one[0])[1:-1],
+        lambda match: json.dumps(match[0])[1:-1],
         text,
     )
 
 
 def flow(value: Value) -> str:
-    """Any value on one line."""
+    """Format any value on one line."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{scalar(key)}: {flow(inner)}" for key, inner in value.items()) + "}"
     if isinstance(value, Sequence) and not isinstance(value, str):
@@ -249,7 +257,7 @@ def flow(value: Value) -> str:
 
 
 def block(value: Value, column: int) -> list[str]:
-    """A value as lines of a block whose first column is `column`; a single or an empty one is one line without indentation."""
+    """Format a value as a block that starts at `column`. A single or empty value is one line without indentation."""
     indent = " " * column
     if isinstance(value, Mapping) and value:
         lines = []
@@ -265,7 +273,7 @@ def block(value: Value, column: int) -> list[str]:
 
 
 def _under(head: str, value: Value, column: int) -> list[str]:
-    """`key:` with its value: behind it when it is single, else in a block below it."""
+    """Format `key:` with its value: on the same line when it is single, else in a block below."""
     lines = block(value, column + 2)
     if len(lines) == 1 and not lines[0].startswith(" "):
         return [f"{head} {lines[0]}"]
@@ -278,7 +286,7 @@ def _dashed(value: Value, column: int) -> list[str]:
 
 
 class _TextPosition(NamedTuple):
-    """A value in the text, and the key or dash that it belongs to."""
+    """A value in the text, with its key and the mapping or list that contains it."""
 
     node: Any
     key: Any = None
@@ -286,33 +294,33 @@ class _TextPosition(NamedTuple):
     at: int = 0
 
 
-def _edited(text: str, one: Edit) -> str:
+def _edited(text: str, change: Edit) -> str:
     root = YAML().compose(text)
     if root is None or (isinstance(root, ScalarNode) and not root.value):
-        if isinstance(one, Remove):
+        if isinstance(change, Remove):
             return text
-        value = one.value if isinstance(one, Set) else [one.value]
-        return _joined(text, len(text), block(_nested(one.path, value), 0))
-    place, rest = _Finder(root).find(one.path)
-    if isinstance(one, Remove):
+        value = change.value if isinstance(change, Set) else [change.value]
+        return _joined(text, len(text), block(_nested(change.path, value), 0))
+    place, rest = _Finder(root).find(change.path)
+    if isinstance(change, Remove):
         return text if rest else _removed(text, place)
     if rest:
-        value = one.value if isinstance(one, Set) else [one.value]
+        value = change.value if isinstance(change, Set) else [change.value]
         return _grown(text, place, str(rest[0]), _nested(rest[1:], value))
-    if isinstance(one, Set):
-        return _replaced(text, place, one.value)
+    if isinstance(change, Set):
+        return _replaced(text, place, change.value)
     if isinstance(place.node, SequenceNode) and place.node.value:
-        return _appended(text, place.node, one.value)
+        return _appended(text, place.node, change.value)
     node = place.node
     single = isinstance(node, ScalarNode) and (node.style is not None or node.value not in ("", "~", "null"))
     written = _RawText(text[node.start_mark.index : _end(text, node)])
-    return _replaced(text, place, [written, one.value] if single else [one.value])
+    return _replaced(text, place, [written, change.value] if single else [change.value])
 
 
 def _nested(path: Path, value: Value) -> Value:
     for key in reversed(path):
         if isinstance(key, int):
-            raise EditError("there is no such place in the list", path)
+            raise EditError("the list has no such member", path)
         value = {key: value}
     return value
 
@@ -349,8 +357,8 @@ class _Finder:
 
 
 def _end(text: str, node: Any, key: Any = None) -> int:
-    """Where the last character of a value stands, and one more. A block's own mark is where the next thing begins, and so is
-    that of a value of which nothing is written."""
+    """Return the index after the last character of a value. The parser's own mark of a block, and of an empty value, is where the
+    next token starts."""
     if isinstance(node, MappingNode | SequenceNode) and not node.flow_style and node.value:
         last = node.value[-1]
         return _end(text, last[1], last[0]) if isinstance(last, tuple) else _end(text, last)
@@ -363,12 +371,12 @@ def _end(text: str, node: Any, key: Any = None) -> int:
 
 
 def _line_end(text: str, at: int) -> int:
-    value_at = text.find("\n", at)
-    return len(text) if value_at < 0 else value_at
+    end = text.find("\n", at)
+    return len(text) if end < 0 else end
 
 
 def _joined(text: str, at: int, lines: Sequence[str]) -> str:
-    """`text` with whole lines put in behind the line that holds `at`."""
+    """Insert whole lines after the line that contains `at`."""
     at = _line_end(text, at)
     before = text[:at]
     start = "\n" if before and not before.endswith("\n") else ""
@@ -380,7 +388,7 @@ def _replaced(text: str, place: _TextPosition, value: Value) -> str:
     lines = block(value, 0)
     inline = (len(lines) == 1 and not isinstance(value, Mapping | Sequence)) or isinstance(value, str) or not value
     if parent is None:
-        raise EditError("the whole file is not replaced so")
+        raise EditError("an edit cannot replace the whole file")
     mapped = isinstance(parent, MappingNode)
     end = _end(text, node, place.key)
     if not mapped and isinstance(node, ScalarNode) and node.style is None and not node.value:
@@ -399,17 +407,17 @@ def _replaced(text: str, place: _TextPosition, value: Value) -> str:
 
 
 def _behind_colon(text: str, key: Any) -> int:
-    """The place behind the colon of a key: its value may be lines below, with comments between."""
+    """Return the index after the colon of a key. Its value can be some lines below, after comments."""
     return text.index(":", key.end_mark.index) + 1
 
 
 def _grown(text: str, place: _TextPosition, key: str, value: Value) -> str:
-    """A mapping with one more key."""
+    """Add a key to a mapping."""
     node = place.node
     if isinstance(node, ScalarNode) and place.key is not None and node.value in ("", "~", "null"):
         return _replaced(text, place, {key: value})
     if not isinstance(node, MappingNode):
-        raise EditError("what stands above it is no mapping", (key,), node.start_mark.line + 1)
+        raise EditError("the setting above it is not a mapping", (key,), node.start_mark.line + 1)
     if node.flow_style:
         comma = ", " if node.value else ""
         at = _end(text, *reversed(node.value[-1])) if node.value else node.end_mark.index - 1
@@ -441,27 +449,27 @@ def _removed(text: str, place: _TextPosition) -> str:
         )
     line = text.rfind("\n", 0, start) + 1
     if at == 0 and text[line:start].strip(" ") and isinstance(parent, MappingNode):
-        # `- first: ...`: the next key comes to stand behind the dash.
+        # `- first: ...`: the next key moves to the line of the dash.
         return text[:start] + text[siblings[1].start_mark.index :]
     return text[:line] + text[_line_end(text, end) + 1 :]
 
 
 def _emptied(text: str, parent: Any) -> str:
-    """The last thing goes out of a list or mapping, which stays, empty."""
+    """Remove the last member of a list or mapping, which stays as an empty change."""
     start, end = parent.start_mark.index, _end(text, parent)
     empty = "{}" if isinstance(parent, MappingNode) else "[]"
     if parent.flow_style:
         return text[:start] + empty + text[end:]
     line = text.rfind("\n", 0, start) + 1
     if text[line:start].strip(" -"):
-        # Behind `key: ` on its own line: an anchor or the like. Left to a person.
-        raise EditError("this is written in a way that Byway cannot change; change it by hand")
+        # Something else is on its line, such as an anchor.
+        raise EditError("Byway does not support how this is written; edit the file by hand")
     if "-" in text[line:start]:
         return text[:start] + empty + text[end:]
     above = text[:line].rstrip()
     if not above or (parent.start_mark.column == 0 and isinstance(parent, MappingNode)):
         return text[:line] + text[_line_end(text, end) + 1 :]
-    # It stands below its key; comments may stand between.
+    # It is below its key, perhaps after comments.
     return _below(text, line, empty, end)
 
 
@@ -476,4 +484,4 @@ def _below(text: str, line: int, empty: str, end: int) -> str:
                 break
             lines[at] = f"{bare[: cut.end()]} {empty}{bare[cut.end() :]}\n"
             return "".join(lines) + rest
-    raise EditError("this is written in a way that Byway cannot change; change it by hand")
+    raise EditError("Byway does not support how this is written; edit the file by hand")

@@ -1,6 +1,6 @@
-"""Settings by their paths, as people type them: `backends.0.url`, `backends.work.url`, `model_aliases.gpt-4.1`.
+"""Finds settings by their paths, as people type them: `backends.0.url`, `backends.work.url`, `model_aliases.gpt-4.1`.
 
-Where a path leads, what is there, what of it is chosen and what a default, and which typed values are secrets.
+Also parses typed values, tells which of them are secrets, and displays settings with their defaults. Pure.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _REFERENCE: Final = re.compile(r"\$\{[^{}:]+\}")
 
 
 class PathError(ValueError):
-    """A path that leads nowhere: why, and what is there."""
+    """There is no setting at a path: the reason, and what there is."""
 
 
 class SettingLocation(NamedTuple):
-    """A setting: where it stands in the file, its type, and its value now (None where there is none)."""
+    """A setting: its path in the file, its type, and its value now, or None."""
 
     path: Path
     kind: Any
@@ -41,17 +41,17 @@ class SettingLocation(NamedTuple):
 
     @property
     def there(self) -> bool:
-        """Is there a value, given or a default?"""
+        """Does it have a value, its own or a default?"""
         return self.value is not None
 
 
 def find(config: Config, text: str) -> SettingLocation:
-    """Where a typed path leads. Members of lists go by number or by name; raises Lost."""
-    return _found(SettingLocation((), Config, _PLAIN, config), text.strip())
+    """Return the setting at a typed path. Members of lists are found by number or by name. Raises PathError."""
+    return _resolve(SettingLocation((), Config, _PLAIN, config), text.strip())
 
 
 def completions(config: Config, text: str) -> list[str]:
-    """What a path may be that begins with `text`, as far as its next dot: for those who type."""
+    """Return the paths that start with `text`, up to the next dot: for completion."""
     before = text.rpartition(".")[0]
     try:
         place = find(config, before)
@@ -64,20 +64,20 @@ def completions(config: Config, text: str) -> list[str]:
         keys = list(place.value or ())
     elif get_origin(place.kind) is tuple:
         keys = [str(number) for number in range(len(place.value or ()))]
-    found = [f"{before}.{key}".lstrip(".") for key in keys]
-    return [one for one in found if one.startswith(text)]
+    paths = [f"{before}.{key}".lstrip(".") for key in keys]
+    return [path for path in paths if path.startswith(text)]
 
 
 def locate(config: Config, path: Path) -> SettingLocation:
-    """The setting at a path as the file has it; raises Lost."""
+    """Return the setting at a path of the file. Raises PathError."""
     place = SettingLocation((), Config, _PLAIN, config)
     for key in path:
-        # One step each: a key of a mapping may have dots in it.
-        place = _entry(place, str(key)) if get_origin(place.kind) is dict else _found(place, str(key))
+        # Step by step, because a key of a mapping can contain dots.
+        place = _entry(place, str(key)) if get_origin(place.kind) is dict else _resolve(place, str(key))
     return place
 
 
-def _found(at: SettingLocation, rest: str) -> SettingLocation:
+def _resolve(at: SettingLocation, rest: str) -> SettingLocation:
     if not rest:
         return at
     if _struct(at.kind) is not None:
@@ -87,50 +87,53 @@ def _found(at: SettingLocation, rest: str) -> SettingLocation:
     if get_origin(at.kind) is dict:
         return _entry(at, rest)
     if at.note.format == "models":
-        # A model may be `{id: name, window: tokens}`.
+        # A model can be `{id: name, window: tokens}`.
         key, rest = _cut(rest)
-        return _found(SettingLocation((*at.path, key), str, _PLAIN, None), rest)
-    raise PathError(f"{dotted(at.path)} is a single value; there is no {rest} below it.")
+        return _resolve(SettingLocation((*at.path, key), str, _PLAIN, None), rest)
+    raise PathError(f"{dotted(at.path)} is a single value and has no {rest}.")
 
 
 def _field(at: SettingLocation, name: str, rest: str) -> SettingLocation:
     fields = _fields(_struct(at.kind))
     if name not in fields:
         near = difflib.get_close_matches(name[:60], fields, 1)
-        hint = f"Did you mean {dotted((*at.path, near[0]))}?" if near else f"There are {', '.join(fields)}."
+        hint = f"Did you mean {dotted((*at.path, near[0]))}?" if near else f"The settings are {', '.join(fields)}."
         raise PathError(f"There is no setting {dotted((*at.path, name))}. {hint}")
     field, note = fields[name]
     value = getattr(at.value, field.name) if isinstance(at.value, msgspec.Struct) else None
-    return _found(SettingLocation((*at.path, name), _bare(field.type), note, value), rest)
+    return _resolve(SettingLocation((*at.path, name), _bare(field.type), note, value), rest)
 
 
 def _member(at: SettingLocation, rest: str) -> SettingLocation:
     values = at.value or ()
     kind = _bare(get_args(at.kind)[0])
-    names = {str(getattr(one, "name", None) or getattr(one, "id", "") or ""): place for place, one in enumerate(values)}
+    names = {
+        str(getattr(member, "name", None) or getattr(member, "id", "") or ""): index
+        for index, member in enumerate(values)
+    }
     first, tail = _cut(rest)
     if first.isdecimal() and len(first) < 6:
         number = int(first)
     else:
         fitting = [name for name in names if name and (rest == name or rest.startswith(f"{name}."))]
         if not fitting:
-            there = ", ".join(name for name in names if name) or f"{len(values)} of them"
-            raise PathError(f"There is no {first} in {dotted(at.path)}; there are: {there}. The first one is 0.")
+            there = ", ".join(name for name in names if name) or f"{len(values)} without a name"
+            raise PathError(f"There is no {first} in {dotted(at.path)}. Its members are: {there}. Numbers start at 0.")
         name = max(fitting, key=len)
         number, tail = names[name], rest[len(name) + 1 :]
     value = values[number] if number < len(values) else None
-    return _found(SettingLocation((*at.path, number), kind, at.note, value), tail)
+    return _resolve(SettingLocation((*at.path, number), kind, at.note, value), tail)
 
 
 def _entry(at: SettingLocation, rest: str) -> SettingLocation:
     kind = _bare(get_args(at.kind)[1])
     key, tail = rest, ""
     if (struct := _struct(kind)) is not None:
-        # Names of models have dots in them, so that the field is looked for at the end.
+        # Names of models contain dots, so the field is looked for at the end.
         name, _, last = rest.rpartition(".")
         key, tail = (name, last) if name and last in _fields(struct) else (rest, "")
     value = at.value.get(key) if isinstance(at.value, Mapping) else None
-    return _found(SettingLocation((*at.path, key), kind, at.note, value), tail)
+    return _resolve(SettingLocation((*at.path, key), kind, at.note, value), tail)
 
 
 def _cut(rest: str) -> tuple[str, str]:
@@ -139,7 +142,7 @@ def _cut(rest: str) -> tuple[str, str]:
 
 
 def _fields(struct: Any) -> dict[str, tuple[Any, Note]]:
-    """The settings of a struct by the names that they have in the file."""
+    """The settings of a struct by their names in the file."""
     kinds = notes(struct)
     return {
         field.encode_name: (field, kinds[field.name])
@@ -149,12 +152,12 @@ def _fields(struct: Any) -> dict[str, tuple[Any, Note]]:
 
 
 def _bare(kind: Any) -> Any:
-    """A type without its note and without None; of several the one with fields, else the first."""
+    """A type without its Note and without None; of several types the one with fields, else the first."""
     if get_origin(kind) is Annotated:
         kind = get_args(kind)[0]
     if get_origin(kind) in (Union, UnionType):
-        kinds = [one for one in get_args(kind) if one is not type(None)]
-        return next((one for one in kinds if _struct(one) is not None), kinds[0])
+        kinds = [member for member in get_args(kind) if member is not type(None)]
+        return next((member for member in kinds if _struct(member) is not None), kinds[0])
     return kind
 
 
@@ -167,22 +170,22 @@ def dotted(path: Path) -> str:
     return ".".join(map(str, path))
 
 
-# ------------------------------------------------------------------------------------------------------------ what is typed
+# ------------------------------------------------------------------------------------------------------------ typed values
 
 
 def parse_value(text: str) -> Value:
-    """A value as it is typed at a command line: `true`, `5`, `[a, b]`, `{id: x}`, `"quoted"`, anything else is text.
+    """Parse a value as typed at a command line: `true`, `5`, `[a, b]`, `{id: x}`, `"quoted"`, or plain text.
 
-    Raises Lost for brackets and quotes that are not closed.
+    Raises PathError for brackets and quotes that are not closed.
     """
     if not text.strip().startswith(("[", "{", '"', "'")):
         return _word(text)
     try:
-        root, complaints = document.read(text)
+        root, problems = document.read(text)
     except document.YamlError as error:
-        raise PathError(f"The value cannot be read: {error.problem.message}.") from None
-    if complaints or root is None:
-        raise PathError(f"The value cannot be read: {complaints[0].message if complaints else 'it is empty'}.")
+        raise PathError(f"The value is not valid: {error.problem.message}.") from None
+    if problems or root is None:
+        raise PathError(f"The value is not valid: {problems[0].message if problems else 'it is empty'}.")
     return _value(root)
 
 
@@ -205,25 +208,25 @@ def _word(text: str) -> Value:
 
 
 def literal_secrets(place: SettingLocation, value: Any) -> Iterator[Path]:
-    """The paths in a typed value at which a secret stands itself, and not the `${NAME}` of one."""
+    """Yield the paths in a typed value that contain a secret itself, and not only the `${NAME}` of one."""
     kind, note, path = place.kind, place.note, place.path
     if isinstance(value, Mapping):
         if get_origin(kind) is tuple:
-            # It goes to the end of that list.
+            # It is appended to that list.
             kind = _bare(get_args(kind)[0])
         fields = _fields(_struct(kind)) if _struct(kind) is not None else {}
         inner = _bare(get_args(kind)[1]) if get_origin(kind) is dict else None
-        for key, one in value.items():
+        for key, member in value.items():
             if key in fields:
                 yield from literal_secrets(
-                    SettingLocation((*path, key), _bare(fields[key][0].type), fields[key][1], None), one
+                    SettingLocation((*path, key), _bare(fields[key][0].type), fields[key][1], None), member
                 )
             elif inner is not None:
-                yield from literal_secrets(SettingLocation((*path, key), inner, note, None), one)
+                yield from literal_secrets(SettingLocation((*path, key), inner, note, None), member)
     elif isinstance(value, Sequence) and not isinstance(value, str):
         inner = _bare(get_args(kind)[0]) if get_origin(kind) is tuple else kind
-        for locate, one in enumerate(value):
-            yield from literal_secrets(SettingLocation((*path, locate), inner, note, None), one)
+        for index, member in enumerate(value):
+            yield from literal_secrets(SettingLocation((*path, index), inner, note, None), member)
     elif value is not None and _is_secret(note, path, str(value)):
         yield path
 
@@ -240,37 +243,37 @@ def _is_secret(note: Note, path: Path, text: str) -> bool:
     return note.format == "header" and bool(SECRET_NAME.search(str(path[-1]))) and "${" not in text
 
 
-# ------------------------------------------------------------------------------------------------------------ what is shown
+# ------------------------------------------------------------------------------------------------------------ display
 
 
 class SettingTable(NamedTuple):
-    """Settings to be shown: plain masked values, and a remark on some of them by their paths."""
+    """Settings for display: plain masked values, and remarks on some of them by path."""
 
     values: Any
     remarks: Mapping[Path, str]
 
 
 def table(place: SettingLocation, given: Any, *, everything: bool) -> SettingTable:
-    """What is set at a place and below; `everything`: defaults too. `given` is the file's meaning at that place."""
+    """Return the settings at a location and below. `everything`: defaults too. `given`: what the file has there."""
     remarks: dict[Path, str] = {}
     return SettingTable(_shown(place, given, place.path, remarks, everything), remarks)
 
 
 def _shown(place: SettingLocation, given: Any, path: Path, remarks: dict[Path, str], everything: bool) -> Any:
-    """The masked value, and for what has fields only those that are given or differ from their defaults."""
+    """The masked value; of a struct only the fields that are given or differ from their defaults."""
     value = place.value
     if isinstance(value, msgspec.Struct):
         return _of_struct(value, given, path, remarks, everything)
     if isinstance(value, tuple) and value and isinstance(value[0], msgspec.Struct):
         return [
             _of_struct(
-                one,
-                given[locate] if isinstance(given, list) and locate < len(given) else None,
-                (*path, locate),
+                member,
+                given[index] if isinstance(given, list) and index < len(given) else None,
+                (*path, index),
                 remarks,
                 everything,
             )
-            for locate, one in enumerate(value)
+            for index, member in enumerate(value)
         ]
     if isinstance(given, str) and place.note.format == "secret" and (names := variables_in(given)):
         remarks[path] = ", ".join(f"${{{name}}}" for name in sorted(names))
@@ -290,19 +293,19 @@ def _of_struct(value: msgspec.Struct, given: Any, path: Path, remarks: dict[Path
         if not chosen and not (everything and note.implemented and _fits(value, name)):
             continue
         place = SettingLocation(here, _bare(field.type), note, inner)
-        told = _shown(place, own, here, remarks, everything)
+        display = _shown(place, own, here, remarks, everything)
         if note.format == "models" and (windows := getattr(value, "windows", None)):
-            told = [{"id": one, "window": windows[one]} if one in windows else one for one in told]
-        if told == {} and not everything:
+            display = [{"id": name, "window": windows[name]} if name in windows else name for name in display]
+        if display == {} and not everything:
             continue
-        shown[name] = told
+        shown[name] = display
         if not chosen and not isinstance(inner, msgspec.Struct):
             remarks[here] = "default"
     return shown
 
 
 def _fits(value: msgspec.Struct, name: str) -> bool:
-    """May it be set here? Some settings of a backend are for Byway's own models only."""
+    """Does the setting apply here? Some settings of a backend are only for models that Byway runs itself."""
     return not isinstance(value, BackendSettings) or value.managed or name not in BUILTIN_ONLY
 
 
@@ -311,49 +314,49 @@ def _default(field: Any) -> Any:
 
 
 def lines(table: SettingTable, path: Path = (), column: int = 0) -> list[str]:
-    """A table as text that reads like the file: mappings and lists as blocks, remarks behind a `#`."""
+    """Format a table like the file: mappings and lists as blocks, remarks after `#`."""
     values, indent = table.values, " " * column
     if isinstance(values, Mapping) and values:
-        found = []
+        formatted: list[str] = []
         for key, inner in values.items():
             here = (*path, key)
             remark = f"  # {table.remarks[here]}" if here in table.remarks else ""
-            completions = lines(SettingTable(inner, table.remarks), here, column + 2)
-            single = (len(completions) == 1 and not isinstance(inner, Mapping | list)) or inner in ({}, [])
-            found += (
-                [f"{indent}{scalar(key)}: {completions[0].strip()}{remark}"]
+            below = lines(SettingTable(inner, table.remarks), here, column + 2)
+            single = (len(below) == 1 and not isinstance(inner, Mapping | list)) or inner in ({}, [])
+            formatted += (
+                [f"{indent}{scalar(key)}: {below[0].strip()}{remark}"]
                 if single
-                else [f"{indent}{scalar(key)}:{remark}", *completions]
+                else [f"{indent}{scalar(key)}:{remark}", *below]
             )
-        return found
+        return formatted
     if isinstance(values, list) and values:
-        found = []
-        for locate, inner in enumerate(values):
-            first, *others = lines(SettingTable(inner, table.remarks), (*path, locate), column + 2)
-            found += [f"{indent}- {first.strip()}", *others]
-        return found
+        formatted = []
+        for index, inner in enumerate(values):
+            first, *others = lines(SettingTable(inner, table.remarks), (*path, index), column + 2)
+            formatted += [f"{indent}- {first.strip()}", *others]
+        return formatted
     return [f"{indent}{one_line(values)}"]
 
 
 def one_line(value: Any) -> str:
-    """A plain value on one line, as the file would have it."""
+    """Format a plain value on one line, as in the file."""
     return flow(str(value) if isinstance(value, datetime.datetime) else value)
 
 
 def short_text(value: Any) -> str:
-    """A plain value for a person; empty when it is too much for a line."""
+    """Format a plain value for a person; "" when it is too long for a line."""
     if value is None:
         return "not set"
     if isinstance(value, list) and len(value) == 1:
         return short_text(value[0])
     if isinstance(value, Mapping) or (
-        isinstance(value, list) and any(isinstance(one, Mapping | list) for one in value)
+        isinstance(value, list) and any(isinstance(member, Mapping | list) for member in value)
     ):
         return ""
     return value if isinstance(value, str) else one_line(value)
 
 
 def new_warnings(before: Sequence[ConfigProblem], after: Sequence[ConfigProblem]) -> list[ConfigProblem]:
-    """The warnings that a change brought: lines may have moved, so they are not compared."""
-    known = {(one.path, one.message) for one in before}
-    return [one for one in after if (one.path, one.message) not in known]
+    """Return the warnings that are new after a change. Line numbers are not compared, because lines move."""
+    known = {(problem.path, problem.message) for problem in before}
+    return [problem for problem in after if (problem.path, problem.message) not in known]

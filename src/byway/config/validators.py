@@ -1,6 +1,6 @@
-"""How the text of a setting is read: durations, addresses, URLs, headers. What settings mean together is not here.
+"""Parsers for the text of single settings: durations, addresses, URLs, headers. Pure.
 
-Each function raises ValueError with words for a person, which never hold the text itself: it may be a secret.
+Each raises ValueError with a message for a person. The message never contains the text, which may be a secret.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*(ms|s|m|h|d)")
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
-#: Headers of one connection, and those that make its framing: https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1
+#: Headers that belong to a connection and its framing: https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1
 HOP_BY_HOP: Final = frozenset(
     (
         "connection",
@@ -40,12 +40,12 @@ _PRIVATE: Final = tuple(
     ipaddress.ip_network(network)
     for network in ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7")
 )
-#: Where cloud machines hand out their own credentials, and the rest of the link: 169.254.169.254, fd00:ec2::254.
+#: Link-local networks, in which cloud machines get their credentials: 169.254.169.254, fd00:ec2::254.
 _LINK: Final = tuple(ipaddress.ip_network(network) for network in ("169.254.0.0/16", "fe80::/10", "fd00:ec2::254/128"))
 
 
 def duration(text: str) -> float:
-    """Seconds of `30s`, `1h30m`, `500ms`, or a plain number of seconds."""
+    """Parse `30s`, `1h30m`, `500ms`, or a plain number of seconds; return seconds."""
     text = text.strip()
     if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text):
         return float(text)
@@ -56,7 +56,7 @@ def duration(text: str) -> float:
 
 
 def octal(text: str) -> int:
-    """The permissions of `0660`, `660` or `0o660`."""
+    """Parse permissions such as `0660`, `660` or `0o660`."""
     digits = re.fullmatch(r"(?:0o)?([0-7]{1,6})", text.strip())
     if digits is None:
         raise ValueError("expected permissions in octal, such as 0660")
@@ -64,25 +64,25 @@ def octal(text: str) -> int:
 
 
 def moment(text: str) -> datetime.datetime:
-    """A point in time in ISO 8601, with UTC where it names no zone."""
+    """Parse a time in ISO 8601. It is UTC when it has no zone."""
     try:
-        found = datetime.datetime.fromisoformat(text.strip())
+        time = datetime.datetime.fromisoformat(text.strip())
     except ValueError:
         raise ValueError("expected a date and time such as 2027-12-31T23:59:59Z") from None
-    return found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
+    return time if time.tzinfo else time.replace(tzinfo=datetime.UTC)
 
 
 def network(text: str) -> str:
-    """An address or a network, in its usual writing."""
+    """Parse an IP address or a network; return it in canonical form."""
     try:
-        found = ipaddress.ip_network(text.strip(), strict=False)
+        network = ipaddress.ip_network(text.strip(), strict=False)
     except ValueError:
         raise ValueError("expected an IP address or a network such as 10.0.0.0/8") from None
-    return str(found.network_address) if found.num_addresses == 1 else str(found)
+    return str(network.network_address) if network.num_addresses == 1 else str(network)
 
 
 def host(text: str) -> str:
-    """An address, a network, or the name of a host, in its one form."""
+    """Parse an IP address, a network or a host name; return it in canonical form."""
     try:
         return network(text)
     except ValueError:
@@ -94,7 +94,7 @@ def host(text: str) -> str:
 
 
 def domain(text: str) -> str:
-    """A domain, perhaps with the beginning of a path, as `domains` reads it."""
+    """Check a domain, optionally with the start of a path, as `domains` defines it."""
     text = text.strip()
     try:
         domains.parse_domain(text)
@@ -104,13 +104,13 @@ def domain(text: str) -> str:
 
 
 def address(text: str) -> str:
-    """Where to listen, checked: see `listen` for its parts."""
+    """Check an address to listen on. `listen` returns its parts."""
     listen(text)
     return text.strip()
 
 
 def listen(text: str) -> tuple[str, int] | str:
-    """The parts of a `bind_address`: host and port, or the path of a unix socket. Raises ValueError."""
+    """Return the parts of a `bind_address`: host and port, or the path of a unix socket."""
     text = text.strip()
     if text.startswith("unix:"):
         path = text.removeprefix("unix:")
@@ -136,63 +136,64 @@ def listen(text: str) -> tuple[str, int] | str:
 
 
 def name(text: str) -> str:
-    """A name for logs and headers."""
+    """Check a name for logs and headers."""
     if not re.fullmatch(r"[!-.0-~](?:[ -.0-~]{0,98}[!-.0-~])?", text):
         raise ValueError("a name is 1 to 100 printable ASCII characters, without a slash")
     return text
 
 
 def prefix(text: str) -> str:
-    """A path that begins and does not end with a slash; empty for the root."""
+    """Parse the path of a URL. The result starts with a slash and does not end with one; it is empty for the root."""
     text = text.strip().rstrip("/")
     if text and not re.fullmatch(r"(/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)+", text):
-        raise ValueError("expected a path that begins with a slash, such as /byway")
+        raise ValueError("expected a path that starts with a slash, such as /byway")
     return text
 
 
 def secret(text: str) -> str:
-    """A secret without the blanks and line ends that copying leaves around it."""
+    """Parse a secret; blanks and line ends around it are removed."""
     text = text.strip()
     if not re.fullmatch("[!-~]*", text):
-        raise ValueError("there is a blank, a line break or a non-ASCII character in the middle of it")
+        raise ValueError("it contains a blank, a line break or a non-ASCII character")
     return text
 
 
 def strategy(text: str) -> str:
-    """A strategy as the reference writes it, whatever its capitals, dashes and underscores; an unknown one as it is."""
+    """Parse a selection strategy in any spelling; return the reference router's. An unknown one is returned unchanged."""
     plain = re.sub(r"[\s_-]", "", text).lower()
-    return next((one for one in ("RoundRobin", "WeightedRoundRobin", "LeastLatency") if one.lower() == plain), text)
+    names = ("RoundRobin", "WeightedRoundRobin", "LeastLatency")
+    return next((name for name in names if name.lower() == plain), text)
 
 
 def header_name(text: str) -> str:
-    """The name of a header that a backend may be sent."""
+    """Check the name of a header for backends."""
     if not _TOKEN.fullmatch(text):
         raise ValueError("a key here is not a header name (letters, digits and -)")
     if text.lower() in HOP_BY_HOP:
-        raise ValueError("belongs to the connection itself; Byway writes it")
+        raise ValueError("this header belongs to the connection and is set by Byway")
     return text
 
 
 def header(text: str) -> str:
-    """The value of a header."""
+    """Parse the value of a header."""
     text = text.strip()
     if not re.fullmatch(r"[\t -~]*", text):
-        raise ValueError("a header's value is ASCII on one line")
+        raise ValueError("expected ASCII text on one line")
     return text
 
 
 def proxy(text: str) -> str:
-    """`http://host:port`, with a user and password where the proxy wants them."""
+    """Parse the URL of a proxy: `http://host:port`, optionally with user name and password."""
     parts = _split(text)
     if parts.scheme not in ("http", "https"):
         raise ValueError("expected an HTTP proxy such as http://proxy.example.org:3128")
     if parts.path.strip("/") or parts.query or parts.fragment:
-        raise ValueError("a proxy is a host and a port, without a path")
+        raise ValueError("the URL of a proxy has only a host and a port, no path")
     return text.strip().rstrip("/")
 
 
 def url(text: str) -> tuple[str, tuple[str, ...]]:
-    """A backend's base URL without slash and `/v1` at its end, and what is odd about it. Raises ValueError."""
+    """Parse the base URL of a backend; return it without `/v1` or a slash at its end, and warnings about it."""
     text = text.strip()
     if text.startswith("unix:"):
         path = "/" + text.removeprefix("unix:").lstrip("/")
@@ -201,62 +202,62 @@ def url(text: str) -> tuple[str, tuple[str, ...]]:
         return f"unix:{path}", ()
     parts = _split(text)
     if parts.scheme not in ("http", "https"):
-        raise ValueError("expected a URL that begins with http:// or https://, or unix:/path")
+        raise ValueError("expected a URL that starts with http:// or https://, or unix:/path")
     if parts.username is not None or parts.password is not None:
-        raise ValueError("a user name or password does not belong into a URL; use api_key or headers")
+        raise ValueError("a URL must not contain a user name or password; use api_key or headers")
     if parts.query or parts.fragment or text.endswith(("?", "#")):
-        raise ValueError("a base URL has no ? or #; use headers for what the server wants to know")
+        raise ValueError("a base URL must not contain ? or #; use headers to send more to the server")
     if not re.fullmatch(r"[!-~]*", parts.path):
-        raise ValueError("there is a character in the URL that does not belong there")
-    odd = []
+        raise ValueError("the URL contains a character that is not allowed")
+    warnings = []
     path = parts.path.rstrip("/")
     for tail in ("/chat/completions", "/v1/messages", "/completions"):
         if path.endswith(tail):
-            odd.append(f"{tail} is left out: a base URL ends before it")
+            warnings.append(f"{tail} is ignored: a base URL ends before it")
             path = path.removesuffix(tail).rstrip("/")
             break
     path = path.removesuffix("/v1").rstrip("/")
-    at = _literal(parts.hostname or "")
-    if at is not None and any(at in network for network in _LINK):
-        odd.append(
-            "this address is of the link itself, where clouds hand out credentials; requests go there as you say"
+    ip = _literal(parts.hostname or "")
+    if ip is not None and any(ip in network for network in _LINK):
+        warnings.append(
+            "this address is link-local: cloud machines get their credentials there. Check that it is a model server"
         )
-    return f"{parts.scheme}://{parts.netloc}{path}", tuple(odd)
+    return f"{parts.scheme}://{parts.netloc}{path}", tuple(warnings)
 
 
 def local(text: str) -> bool:
-    """Is a checked URL provably on this machine or a private network? A name other than localhost is not."""
+    """Is a checked URL certain to be on this machine or in a private network? A name other than localhost is not."""
     if text.startswith("unix:"):
         return True
     host = urlsplit(text).hostname or ""
-    at = _literal(host)
-    return host == "localhost" if at is None else any(at in network for network in _PRIVATE)
+    ip = _literal(host)
+    return host == "localhost" if ip is None else any(ip in network for network in _PRIVATE)
 
 
 def _split(text: str) -> SplitResult:
     text = text.strip()
     if not re.fullmatch(r"[!-~]*", text) or "\\" in text:
-        raise ValueError("there is a blank or another character in the URL that does not belong there")
+        raise ValueError("the URL contains a blank or another character that is not allowed")
     try:
         parts = urlsplit(text)
         port, host = parts.port, parts.hostname
     except ValueError:
-        raise ValueError("the host or port of the URL cannot be read") from None
+        raise ValueError("the host or the port of the URL is not valid") from None
     if parts.scheme in ("http", "https") and (not host or port == 0 or not (_literal(host) or _hostlike(host))):
-        raise ValueError("the host or port of the URL cannot be read")
+        raise ValueError("the host or the port of the URL is not valid")
     return parts
 
 
 def _literal(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        found = ipaddress.ip_address(host.partition("%")[0])
+        ip = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
         return None
-    return (found.ipv4_mapped or found) if isinstance(found, ipaddress.IPv6Address) else found
+    return (ip.ipv4_mapped or ip) if isinstance(ip, ipaddress.IPv6Address) else ip
 
 
 def _hostlike(host: str) -> bool:
-    """A name or a dotted IPv4 address. `2130706433`, `0x7f.1` and `127.1` are addresses in disguise, and refused."""
+    """Is it a host name or a dotted IPv4 address? Other spellings of an address are not: `2130706433`, `0x7f.1`, `127.1`."""
     if not re.fullmatch(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9_.])?", host) or ".." in host:
         return False
     last = host.rstrip(".").rpartition(".")[2]
