@@ -167,10 +167,8 @@ UPWARD: frozenset[tuple[str, str]] = frozenset(
 REPEATED_CLASSES: frozenset[str] = frozenset({"Row", "_Block", "_Count", "_Message", "_Model", "_Models", "_Named"})
 UNPLAIN_LEFT: frozenset[str] = frozenset(
     {
-        "config.md",
         "content.md",
         "page.md",
-        "secrets.md",
         "thinking.md",
         "tools.md",
         "web-fetch.md",
