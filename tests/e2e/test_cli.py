@@ -196,7 +196,7 @@ def test_a_missing_or_binary_config_file_is_an_error(tmp_path: Path) -> None:
     binary.write_bytes(b"a: 1\nb: \xff\xfe\n")
     done = byway("config", "check", str(binary))
     assert done.returncode == 2
-    assert f"{binary}:2: this is not UTF-8 text" in done.stderr
+    assert f"{binary}:2: the file is not UTF-8 text" in done.stderr
     keys = tmp_path / "keys.yaml"
     keys.write_text("api_keys: {api_keys_file: gone.yaml}\n")
     done = byway("config", "check", str(keys))

@@ -161,7 +161,7 @@ def test_verify_shows_each_row_with_its_hint(page: Page, server: Scripted) -> No
         server.play(lambda asked: openai_error(404, "The model `local` does not exist.", "invalid_request_error"))
         expect(verify(page, KEY)).to_contain_text("Model not found")
         expect(said(page, "endpoint").locator(".tag")).to_have_text("model")
-        expect(said(page, "endpoint")).to_contain_text("default alias")
+        expect(said(page, "endpoint")).to_contain_text("alias default")
         server.play(lambda asked: openai_error(401, "Incorrect API key provided", "invalid_request_error"))
         expect(verify(page, KEY)).to_contain_text("Backend rejected the API key")
         expect(said(page, "endpoint")).to_contain_text("under Secrets")

@@ -148,10 +148,12 @@ def _read(status: int, headers: Mapping[str, str], content: bytes, base: str) ->
     backend = headers.get("x-byway-backend", "")
     if status == 200 and answer.type == "message":
         return Verdict(True, "Connected", model=headers.get("x-byway-model", ""), backend=backend)
-    return _failed(status, answer.error, backend, base)
+    may_retry = headers.get("x-should-retry") != "false"
+    return _failed(status, answer.error, backend, base, may_retry=may_retry)
 
 
-def _failed(status: int, error: _ErrorContent, backend: str, base: str) -> Verdict:
+def _failed(status: int, error: _ErrorContent, backend: str, base: str, *, may_retry: bool) -> Verdict:
+    """The verdict for an error. Of the errors with 502, only a rejected API key of ours forbids a retry."""
     message = error.message
     match status:
         case 401:
@@ -195,7 +197,7 @@ def _failed(status: int, error: _ErrorContent, backend: str, base: str) -> Verdi
                 "Wait until it is ready, then verify again. Models shows the progress.",
                 backend=backend,
             )
-        case 502 if "secret" in message:
+        case 502 if not may_retry:
             return Verdict(
                 False,
                 "Backend rejected the API key",
