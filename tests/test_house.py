@@ -154,7 +154,7 @@ IN_CYCLES: frozenset[str] = frozenset(
         "byway.ui.page",
         "byway.ui.requests",
         "byway.ui.secrets",
-        "byway.ui.trouble",
+        "byway.ui.troubleshooting",
     }
 )
 UPWARD: frozenset[tuple[str, str]] = frozenset(
@@ -190,19 +190,6 @@ VAGUE_NAMES_LEFT: frozenset[str] = frozenset(
         "src/byway/secrets/vault.py",
         "src/byway/server/app.py",
         "src/byway/server/connection.py",
-        "src/byway/ui/adding.py",
-        "src/byway/ui/api.py",
-        "src/byway/ui/backends.py",
-        "src/byway/ui/claude.py",
-        "src/byway/ui/downloads.py",
-        "src/byway/ui/loading.py",
-        "src/byway/ui/local.py",
-        "src/byway/ui/login.py",
-        "src/byway/ui/models.py",
-        "src/byway/ui/page.py",
-        "src/byway/ui/requests.py",
-        "src/byway/ui/secrets.py",
-        "src/byway/ui/trouble.py",
     }
 )
 LONGEST = 700

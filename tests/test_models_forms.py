@@ -9,7 +9,7 @@ import pytest
 from byway.admin.backends import KINDS, ModelSpec
 from byway.backends.vendors import VENDORS
 from byway.ui import backends
-from byway.ui.page import variable
+from byway.ui.page import variable_reference
 
 
 @pytest.mark.parametrize(
@@ -26,19 +26,19 @@ from byway.ui.page import variable
     ],
 )
 def test_models_are_typed_with_their_windows(typed: str, meant: list[Any]) -> None:
-    assert backends.models(typed) == meant
+    assert backends.parse_models(typed) == meant
 
 
 def test_no_window_is_that_large() -> None:
-    with pytest.raises(ValueError, match="no window is that large"):
-        backends.models("a 99999999999999")
+    with pytest.raises(ValueError, match="the window is too large"):
+        backends.parse_models("a 99999999999999")
 
 
 def test_a_variable_is_named_and_a_key_is_not_said_again() -> None:
-    assert variable("MY_KEY") == variable("${MY_KEY}") == "${MY_KEY}"
+    assert variable_reference("MY_KEY") == variable_reference("${MY_KEY}") == "${MY_KEY}"
     for typed in ("", "sk-live-0123456789", "a b", "${}", "${A}${B}", "é"):
-        with pytest.raises(ValueError, match="no name of a variable") as caught:
-            variable(typed)
+        with pytest.raises(ValueError, match="Invalid variable name") as caught:
+            variable_reference(typed)
         assert "sk-live" not in str(caught.value)
 
 

@@ -29,4 +29,4 @@ def test_templates_hold_nothing_that_the_policy_forbids(path: Path) -> None:
 
 
 def test_words_in_backticks_are_code_and_all_else_is_escaped() -> None:
-    assert ui.words("see `a<b>` & <i>") == "see <code>a&lt;b&gt;</code> &amp; &lt;i&gt;"
+    assert ui.code_spans("see `a<b>` & <i>") == "see <code>a&lt;b&gt;</code> &amp; &lt;i&gt;"

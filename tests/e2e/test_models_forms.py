@@ -20,7 +20,7 @@ def test_a_variable_of_the_search_has_the_same_form(gateway: Gateway) -> None:
     headers["content-type"] = "application/x-www-form-urlencoded"
     fields = {"provider": "serper", "source": "variable", "variable": "1ABC"}
     answer = gateway.ask("POST", "/claude/search", urlencode(fields).encode(), headers)
-    assert answer.status == 422 and b"no name of a variable" in answer.body
+    assert answer.status == 422 and b"Invalid variable name" in answer.body
     assert gateway.file.read_text() == before
 
 

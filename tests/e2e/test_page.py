@@ -110,7 +110,7 @@ def test_the_link_logs_in_once(page: Page, browsing: Browsing, gateway: Gateway)
     browsing.page().goto(token)
     second = browsing.page()
     assert (answer := second.goto(token)) is not None and answer.status == 401
-    expect(second.get_by_text("This link was used before")).to_be_visible()
+    expect(second.get_by_text("This link was used already")).to_be_visible()
     expect(second.get_by_text("byway page", exact=True)).to_be_visible()
 
 
@@ -333,18 +333,18 @@ def test_a_person_reads_what_went_wrong_and_a_program_parses_it(
         answer = page.goto(gateway.url + path)
         assert answer is not None and answer.status in (400, 404), path
         assert "content-security-policy" in answer.headers
-        expect(page.get_by_role("heading", name="That did not work")).to_be_visible()
+        expect(page.get_by_role("heading", name="Error")).to_be_visible()
         page.get_by_role("link", name="To the first page").click()
         expect(page.get_by_role("heading", name="Claude Code", level=1)).to_be_visible()
         assert gateway.get(path, {"cookie": cookie(gateway)}).json["error"]["message"], path
     # What is refused while a page is open stands on it, and its card stays.
-    page.get_by_label("haiku leads to").evaluate("field => { field.value = 'x'.repeat(70000); }")
+    page.get_by_label("Targets of haiku").evaluate("field => { field.value = 'x'.repeat(70000); }")
     page.locator("#aliases").get_by_role("button", name="Save").click()
-    expect(page.locator("#told")).to_contain_text("at most 64 KiB")
-    expect(page.get_by_label("opus leads to")).to_be_visible()
-    page.get_by_label("haiku leads to").fill("")
+    expect(page.locator("#messages")).to_contain_text("64 KiB")
+    expect(page.get_by_label("Targets of opus")).to_be_visible()
+    page.get_by_label("Targets of haiku").fill("")
     press(page.locator("#aliases"), "Save")
-    expect(page.locator("#told")).to_be_empty()
+    expect(page.locator("#messages")).to_be_empty()
 
 
 def test_templates_hold_nothing_inline() -> None:
@@ -477,18 +477,18 @@ def test_names_that_mean_something_elsewhere_are_only_names(page: Page, gateway:
         "#led",
     ]
     for name in names:
-        page.get_by_label("Another name or pattern").fill(name)
-        page.get_by_label("The other name leads to").fill("one/local")
+        page.get_by_label("Name or pattern of a new alias").fill(name)
+        page.get_by_label("Targets of the new alias").fill("one/local")
         page.locator("#aliases").get_by_role("button", name="Save").click()
-        expect(page.get_by_label(f"{name} leads to", exact=True)).to_have_value("one/local")
+        expect(page.get_by_label(f"Targets of {name}", exact=True)).to_have_value("one/local")
     page.reload()
     assert page.evaluate("document.images.length") == 0
     for name in names:
-        page.get_by_label(f"{name} leads to", exact=True).fill("")
+        page.get_by_label(f"Targets of {name}", exact=True).fill("")
     page.locator("#aliases").get_by_role("button", name="Save").click()
     expect(page.locator("#aliases").get_by_text("Saved.")).to_be_visible()
     for name in names:
-        assert page.get_by_label(f"{name} leads to", exact=True).count() == 0, name
+        assert page.get_by_label(f"Targets of {name}", exact=True).count() == 0, name
 
 
 # ----------------------------------------------------------------------------------------------- many at once, a full disk
@@ -521,17 +521,17 @@ def test_a_full_disk_is_shown_and_nothing_is_half_written(page: Page, server: Sc
         login(page, gateway)
         before = gateway.file.read_bytes()
         resource.prlimit(gateway.process.pid, resource.RLIMIT_FSIZE, (16, resource.RLIM_INFINITY))
-        page.get_by_label("haiku leads to").fill("one/local")
+        page.get_by_label("Targets of haiku").fill("one/local")
         press(page.locator("#aliases"), "Save")
-        expect(page.locator("#aliases > .said.bad")).to_be_visible()
+        expect(page.locator("#aliases > .outcome.bad")).to_be_visible()
         # What was typed is still there.
-        expect(page.get_by_label("haiku leads to")).to_have_value("one/local")
+        expect(page.get_by_label("Targets of haiku")).to_have_value("one/local")
         assert gateway.file.read_bytes() == before
         assert gateway.post(ASK).status == 200
         for path in ("/requests", "/trouble", "/"):
             assert (answer := page.goto(gateway.url + path)) is not None and answer.status == 200, path
         resource.prlimit(gateway.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        page.get_by_label("haiku leads to").fill("one/local")
+        page.get_by_label("Targets of haiku").fill("one/local")
         press(page.locator("#aliases"), "Save")
-        expect(page.locator("#aliases > .said")).to_contain_text("Saved")
+        expect(page.locator("#aliases > .outcome")).to_contain_text("Saved")
         assert not [one.name for one in gateway.home.iterdir() if "byway.yaml" in one.name and one != gateway.file]

@@ -68,12 +68,12 @@ def test_a_key_is_shown_once_then_rotated_and_revoked(page: Page, gateway: Gatew
     second = page.locator("#plain").inner_text()
     assert second != first and (asks(gateway, first), asks(gateway, second)) == (401, 200)
     press(card(page, "keys"), "Revoke Ada's laptop <b>")
-    expect(card(page, "keys").locator("> .said")).to_contain_text("is revoked")
+    expect(card(page, "keys").locator("> .outcome")).to_contain_text("is revoked")
     assert asks(gateway, second) == 401
     # The door stays shut, also when the last key is gone.
     assert gateway.post(ASK).status == 401
     page.reload()
-    card(page, "keys").get_by_text("1 revoked or ended").click()
+    card(page, "keys").get_by_text("1 revoked or expired").click()
     card(page, "history").get_by_text("Audit").click()
     for what in ("key created", "key rotated", "key revoked"):
         expect(card(page, "history").get_by_role("cell", name=what)).to_be_visible()
@@ -104,16 +104,16 @@ def test_scopes_and_ends_of_keys(page: Page, gateway: Gateway) -> None:
     boss = create(page, "Boss", admin=True)
     assert gateway.get("/byway/config", {"x-api-key": boss}).status == 200
     card(page, "keys").get_by_label("Name").fill("Gone already")
-    card(page, "keys").get_by_label("Ends").fill("2020-01-01")
+    card(page, "keys").get_by_label("Expires").fill("2020-01-01")
     press(card(page, "keys"), "Create")
-    expect(card(page, "keys").locator("> .said")).to_contain_text(re.compile("past|expire|ago", re.I))
+    expect(card(page, "keys").locator("> .outcome")).to_contain_text(re.compile("past|expire|ago", re.I))
     card(page, "keys").get_by_label("Name").fill("Reader")
     press(card(page, "keys"), "Create")
     for scope in ("read", "write", "files"):
         card(page, "keys").get_by_role("checkbox", name=re.compile(f"^{scope}")).uncheck()
     card(page, "keys").get_by_label("Name").fill("Nothing")
     press(card(page, "keys"), "Create")
-    expect(card(page, "keys").locator(".said").last).to_be_visible()
+    expect(card(page, "keys").locator(".outcome").last).to_be_visible()
 
 
 # ---------------------------------------------------------------------------------------------------------------- server
@@ -124,12 +124,12 @@ def test_external_access_needs_a_key(page: Page, gateway: Gateway) -> None:
     before = gateway.file.read_text()
     card(page, "server").get_by_label("Allow external access").check()
     press(card(page, "server"), "Save")
-    expect(card(page, "server").locator("> .said")).to_contain_text("External access needs a key")
+    expect(card(page, "server").locator("> .outcome")).to_contain_text("External access needs a key")
     assert gateway.file.read_text() == before
     create(page, "Someone")
     card(page, "server").get_by_label("Allow external access").check()
     press(card(page, "server"), "Save")
-    expect(card(page, "server").locator("> .said.warn")).to_contain_text("In force after a restart")
+    expect(card(page, "server").locator("> .outcome.warn")).to_contain_text("Takes effect after a restart")
     assert "0.0.0.0" in gateway.file.read_text()
     # It can be taken back, and then nothing waits for a restart.
     press(card(page, "history"), "Roll back to version 1")
@@ -144,7 +144,7 @@ def test_an_invalid_port_is_rejected(page: Page, gateway: Gateway, port: str) ->
     field = card(page, "server").get_by_label("Port")
     field.evaluate("(field, port) => { field.type = 'text'; field.removeAttribute('min'); field.value = port; }", port)
     press(card(page, "server"), "Save")
-    expect(card(page, "server").locator("> .said")).to_contain_text("from 1 to 65535")
+    expect(card(page, "server").locator("> .outcome")).to_contain_text("from 1 to 65535")
 
 
 def test_the_restart_button_brings_it_back_with_everything(page: Page, browsing: Browsing, server: Scripted) -> None:
@@ -154,7 +154,7 @@ def test_the_restart_button_brings_it_back_with_everything(page: Page, browsing:
         login(page, gateway, "/api")
         key = create(page, "Kept")
         page.goto(gateway.url + "/gate/")
-        page.get_by_label("haiku leads to").fill("one/local")
+        page.get_by_label("Targets of haiku").fill("one/local")
         press(card(page, "aliases"), "Save")
         page.goto(gateway.url + "/gate/api")
         card(page, "server").get_by_label("Allow external access").check()
@@ -168,7 +168,7 @@ def test_the_restart_button_brings_it_back_with_everything(page: Page, browsing:
         expect(page.get_by_role("row", name="Kept")).to_be_visible()
         assert asks(gateway, key) == 200 and gateway.post(ASK).status == 401
         page.goto(gateway.url + "/gate/")
-        expect(page.get_by_label("haiku leads to")).to_have_value("one/local")
+        expect(page.get_by_label("Targets of haiku")).to_have_value("one/local")
 
 
 def test_another_port_is_where_the_page_goes(page: Page, browsing: Browsing, server: Scripted) -> None:
@@ -182,7 +182,7 @@ def test_another_port_is_where_the_page_goes(page: Page, browsing: Browsing, ser
         card(page, "server").get_by_label("Port").fill(str(after))
         press(card(page, "server"), "Save")
         page.locator("#server").get_by_role("button", name="Restart Byway").click()
-        expect(page.get_by_text(f"From then on it listens at port {after}")).to_be_visible()
+        expect(page.get_by_text(f"It will listen at port {after}")).to_be_visible()
         page.wait_for_url(f"http://127.0.0.1:{after}/api", timeout=30_000)
         expect(page.get_by_role("heading", name="API", level=1)).to_be_visible()
 
@@ -193,7 +193,7 @@ def test_a_process_that_is_killed_comes_back_with_everything(page: Page, browsin
         login(page, first, "/api")
         key = create(page, "Kept")
         page.goto(first.url)
-        page.get_by_label("opus leads to").fill("one/local")
+        page.get_by_label("Targets of opus").fill("one/local")
         press(card(page, "aliases"), "Save")
         first.process.kill()
         first.process.wait()
@@ -204,7 +204,7 @@ def test_a_process_that_is_killed_comes_back_with_everything(page: Page, browsin
             expect(card(page, "history").get_by_role("row")).not_to_have_count(0)
             assert asks(again, key) == 200
             page.goto(again.url)
-            expect(page.get_by_label("opus leads to")).to_have_value("one/local")
+            expect(page.get_by_label("Targets of opus")).to_have_value("one/local")
     finally:
         first._kill()
 
@@ -215,7 +215,7 @@ def test_a_process_that_is_killed_comes_back_with_everything(page: Page, browsin
 def test_versions_are_looked_at_and_taken_back(page: Page, gateway: Gateway) -> None:
     login(page, gateway)
     before = gateway.file.read_text()
-    page.get_by_label("haiku leads to").fill("one/first")
+    page.get_by_label("Targets of haiku").fill("one/first")
     press(card(page, "aliases"), "Save")
     page.goto(gateway.url + "/api")
     page.get_by_role("link", name="2", exact=True).click()
@@ -223,7 +223,7 @@ def test_versions_are_looked_at_and_taken_back(page: Page, gateway: Gateway) -> 
     expect(page.locator("pre.lines")).to_contain_text("haiku")
     page.get_by_role("link", name="History").click()
     press(card(page, "history"), "Roll back to version 1")
-    expect(card(page, "history").locator("> .said")).to_contain_text("that of version 1 again")
+    expect(card(page, "history").locator("> .outcome")).to_contain_text("that of version 1 again")
     assert gateway.file.read_text() == before
     # By the version's own page, too; and one whose file has moved on is told so.
     page.get_by_role("link", name="2", exact=True).click()

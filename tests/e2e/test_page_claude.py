@@ -30,7 +30,7 @@ def card(page: Page, name: str) -> Locator:
 
 def said(page: Page, name: str) -> Locator:
     """What the card says came of it."""
-    return page.locator(f"#{name} > .said")
+    return page.locator(f"#{name} > .outcome")
 
 
 # ---------------------------------------------------------------------------------------------------------------- copying
@@ -119,14 +119,14 @@ def test_hostile_names_of_models_are_only_names(browsing: Browsing, tmp_path: Pa
                 press(card(page, "quick"), "Apply")
                 expect(said(page, "quick")).to_contain_text("Verified", timeout=10_000)
                 page.goto(gateway.url)
-                expect(page.get_by_label("haiku leads to")).to_have_value(f"one/{name}")
+                expect(page.get_by_label("Targets of haiku")).to_have_value(f"one/{name}")
                 got = run(copied(page, "bash"), tmp_path)
                 assert got["ANTHROPIC_BASE_URL"] == f"{gateway.url}/anthropic"
                 assert json.loads(copied(page, "settings"))["env"]
                 (tmp_path / ".env").write_text(copied(page, "env"))
                 assert run("set -a; . ./.env; claude", tmp_path)["ANTHROPIC_BASE_URL"] == got["ANTHROPIC_BASE_URL"]
-                page.get_by_label("A model's name, as a client sends it").fill(name)
-                expect(page.locator("#led .said")).to_be_visible()
+                page.get_by_label("Model name that a client sends").fill(name)
+                expect(page.locator("#led .outcome")).to_be_visible()
                 assert page.evaluate("document.images.length") == 0
                 assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
             for path in ("/requests", "/trouble", "/api"):
@@ -152,7 +152,7 @@ def test_verify_shows_each_row_with_its_hint(page: Page, server: Scripted) -> No
     with Gateway(settings) as gateway:
         login(page, gateway)
         expect(verify(page, KEY)).to_contain_text("Connected")
-        expect(said(page, "endpoint")).to_contain_text("local at one answered as sonnet in")
+        expect(said(page, "endpoint")).to_contain_text("local at one answered for sonnet in")
         # The typed key is still there for the next try.
         expect(page.locator("#verify-key")).to_have_value(KEY)
         expect(verify(page, "sk-byway-wrong")).to_contain_text("Authentication failed")
@@ -214,7 +214,7 @@ def test_quick_setup_from_nothing_to_verified(page: Page) -> None:
         expect(said(page, "quick")).to_contain_text("Verified", timeout=10_000)
         page.reload()
         for slot in ("haiku", "sonnet", "opus", "fable", "default"):
-            expect(page.get_by_label(f"{slot} leads to")).not_to_have_value("")
+            expect(page.get_by_label(f"Targets of {slot}")).not_to_have_value("")
         expect(verify(page)).to_contain_text("Connected", timeout=10_000)
         answer = gateway.post(
             {"model": "claude-opus-5-5", "max_tokens": 8, "messages": [{"role": "user", "content": "Say hello"}]}
@@ -239,12 +239,12 @@ def test_quick_setup_and_back(page: Page, server: Scripted) -> None:
         press(card(page, "quick"), "Apply")
         expect(said(page, "quick")).to_contain_text("Verified: other answered")
         # The other cards show it too, without a reload.
-        expect(page.get_by_label("haiku leads to")).to_have_value("one/other")
+        expect(page.get_by_label("Targets of haiku")).to_have_value("one/other")
         expect(card(page, "endpoint").locator("header")).to_contain_text("other")
         after = gateway.file.read_text()
         assert "# mine" in after and "# here" in after and "gpt-*" in after and "one/other" in after
         press(card(page, "quick"), "Undo")
-        expect(said(page, "quick")).to_contain_text("As it was before")
+        expect(said(page, "quick")).to_contain_text("Restored the previous aliases")
         assert gateway.file.read_text() == text
         expect(card(page, "quick").get_by_role("button", name="Undo")).to_have_count(0)
         assert server.last.json["model"] == "local"
@@ -278,27 +278,27 @@ def save(page: Page) -> Locator:
 def test_aliases_are_saved_tried_and_taken_out(page: Page, server: Scripted) -> None:
     with Gateway(config(server)) as gateway:
         login(page, gateway)
-        page.get_by_label("haiku leads to").fill("one/local")
-        page.get_by_label("Another name or pattern").fill("gpt-*")
-        page.get_by_label("The other name leads to").fill("one/away, one/local")
+        page.get_by_label("Targets of haiku").fill("one/local")
+        page.get_by_label("Name or pattern of a new alias").fill("gpt-*")
+        page.get_by_label("Targets of the new alias").fill("one/away, one/local")
         expect(save(page)).to_contain_text("Saved")
-        expect(page.get_by_label("gpt-* leads to")).to_have_value("one/away, one/local")
+        expect(page.get_by_label("Targets of gpt-*")).to_have_value("one/away, one/local")
         # What a name would do, while it is typed.
-        page.get_by_label("A model's name, as a client sends it").press_sequentially("gpt-9", delay=10)
+        page.get_by_label("Model name that a client sends").press_sequentially("gpt-9", delay=10)
         expect(page.locator("#led")).to_contain_text("one/local")
         expect(page.locator("#led")).to_contain_text("by the alias gpt-*")
-        page.get_by_label("A model's name, as a client sends it").fill("local")
-        page.get_by_role("button", name="Look").click()
+        page.get_by_label("Model name that a client sends").fill("local")
+        page.get_by_role("button", name="Resolve").click()
         expect(page.locator("#led")).to_contain_text("a model's own name")
         assert gateway.post({**ASK, "model": "gpt-9"}).status == 200
-        page.get_by_label("gpt-* leads to").fill("")
-        page.get_by_label("default leads to").fill("")
+        page.get_by_label("Targets of gpt-*").fill("")
+        page.get_by_label("Targets of default").fill("")
         expect(save(page)).to_contain_text("Saved")
-        expect(page.get_by_label("gpt-* leads to")).to_have_count(0)
-        page.get_by_label("A model's name, as a client sends it").fill("gpt-9")
+        expect(page.get_by_label("Targets of gpt-*")).to_have_count(0)
+        page.get_by_label("Model name that a client sends").fill("gpt-9")
         expect(page.locator("#led")).to_contain_text("404")
-        page.get_by_label("Another name or pattern").fill("a[")
-        page.get_by_label("The other name leads to").fill("two/three/four")
+        page.get_by_label("Name or pattern of a new alias").fill("a[")
+        page.get_by_label("Targets of the new alias").fill("two/three/four")
         save(page)
         page.reload()
         assert gateway.get("/livez").status == 200
@@ -308,19 +308,19 @@ def test_two_browsers_edit_at_once(page: Page, browsing: Browsing, server: Scrip
     with Gateway(config(server)) as gateway:
         login(page, gateway)
         other = login(browsing.page(), gateway)
-        page.get_by_label("haiku leads to").fill("one/local")
+        page.get_by_label("Targets of haiku").fill("one/local")
         expect(save(page)).to_contain_text("Saved")
         # Elsewhere: both are kept.
-        other.get_by_label("opus leads to").fill("one/local")
-        expect(save(other)).to_contain_text("both changes are in")
+        other.get_by_label("Targets of opus").fill("one/local")
+        expect(save(other)).to_contain_text("both changes were saved")
         kept = gateway.file.read_text()
         assert "haiku" in kept and "opus" in kept
         # In the same place: 412, and both values are shown.
         page.reload()
         other.reload()
-        page.get_by_label("sonnet leads to").fill("one/first")
+        page.get_by_label("Targets of sonnet").fill("one/first")
         expect(save(page)).to_contain_text("Saved")
-        other.get_by_label("sonnet leads to").fill("one/second")
+        other.get_by_label("Targets of sonnet").fill("one/second")
         with other.expect_response("**/claude/aliases") as answered:
             card(other, "aliases").get_by_role("button", name="Save").click()
         assert answered.value.status == 412
@@ -332,6 +332,6 @@ def test_two_browsers_edit_at_once(page: Page, browsing: Browsing, server: Scrip
         kept = gateway.file.read_text()
         assert "one/first" in kept and "one/second" not in kept
         # What was typed may be said again, now knowingly.
-        other.get_by_label("sonnet leads to").fill("one/second")
+        other.get_by_label("Targets of sonnet").fill("one/second")
         expect(save(other)).to_contain_text("Saved")
         assert "one/second" in gateway.file.read_text()

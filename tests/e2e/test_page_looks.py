@@ -68,8 +68,8 @@ def test_axe_finds_nothing_serious(browsing: Browsing, gateway: Gateway, scheme:
     press(page.locator("#endpoint"), "Verify")
     press(page.locator("#quick"), "Apply")
     press(page.locator("#search"), "Test")
-    page.get_by_label("A model's name, as a client sends it").fill("gpt-9")
-    expect(page.locator("#led .said")).to_be_visible()
+    page.get_by_label("Model name that a client sends").fill("gpt-9")
+    expect(page.locator("#led .outcome")).to_be_visible()
     page.get_by_label("Serper").check()
     page.get_by_label("Type it here").check()
     assert look(page) == []
@@ -128,7 +128,7 @@ def test_forms_work_by_keyboard_alone(browsing: Browsing, gateway: Gateway) -> N
     expect(page.locator(".of-fish pre")).to_be_visible()
     page.get_by_label("Model", exact=True).first.focus()
     page.keyboard.press("Enter")
-    expect(page.locator("#endpoint > .said")).to_be_visible()
+    expect(page.locator("#endpoint > .outcome")).to_be_visible()
 
 
 @pytest.mark.parametrize("width", [390, 820])
@@ -186,7 +186,7 @@ def test_it_can_be_read_and_used_without_javascript(browsing: Browsing, gateway:
     page.goto(gateway.url)
     page.locator("#endpoint").get_by_role("button", name="Verify").click()
     expect(page.get_by_text("Connected")).to_be_visible()
-    page.get_by_label("opus leads to").fill("one/plain")
+    page.get_by_label("Targets of opus").fill("one/plain")
     page.locator("#aliases").get_by_role("button", name="Save").click()
     expect(page.get_by_text("Saved.")).to_be_visible()
     assert "one/plain" in gateway.file.read_text()

@@ -27,7 +27,7 @@ def server() -> Iterator[Scripted]:
 def test_a_request_appears_by_itself(page: Page, server: Scripted) -> None:
     with Gateway(config(server)) as gateway:
         login(page, gateway, "/requests")
-        expect(page.get_by_text("Nobody has asked yet.")).to_be_visible()
+        expect(page.get_by_text("No requests yet.")).to_be_visible()
         session = "8f1d0c7a-3c54-4f0e-9a53-2f2f1c0e7b11"
         gateway.post(ASK, headers={"x-claude-code-session-id": session})
         row = page.locator("#table tbody tr").first
@@ -44,7 +44,7 @@ def test_a_request_appears_by_itself(page: Page, server: Scripted) -> None:
         expect(page.locator("#table tbody tr").first).to_contain_text(HTML[:30])
         page.locator("#table tbody a").first.click()
         expect(page.get_by_text("ended at")).to_be_visible()
-        expect(page.locator(".said")).to_contain_text("HTTP 400")
+        expect(page.locator(".outcome")).to_contain_text("HTTP 400")
         assert page.evaluate("document.images.length") == 0
         page.go_back()
         expect(page.locator("#table tbody a")).to_have_count(2)
@@ -75,7 +75,7 @@ def test_the_page_shows_a_lost_connection_and_an_expired_login(
         gateway.process.kill()
         gateway.process.wait()
         expect(page.get_by_text("Byway does not answer.")).to_be_visible(timeout=5_000)
-        expect(page.get_by_text("Nobody has asked yet.")).to_be_visible()
+        expect(page.get_by_text("No requests yet.")).to_be_visible()
     finally:
         gateway._kill()
 
@@ -106,26 +106,26 @@ def test_a_failing_check_is_red_and_turns_green_after_the_fix(page: Page, server
         {**bad, "web_search": search}, environ={"PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring"}
     ) as gateway:
         login(page, gateway, "/trouble")
-        names = ("Small calls (titles, page summaries, searches) have a model", "Main turns have a model")
-        for title in ("A model answers", *names, "Backend one (OpenAI-compatible server)", "Web search"):
+        names = ("Model for small calls (titles, page summaries, searches)", "Model for main turns")
+        for title in ("Test request", *names, "Backend one (OpenAI-compatible server)", "Web search"):
             assert state(page, title) == "bad", title
             assert row(page, title).locator("p").count() >= 2, "it says what to do"
-        expect(page.locator("#all-title")).to_have_text("5 things to mend")
-        expect(row(page, "Clients reach this Byway").locator(".state")).to_have_text("nobody yet")
+        expect(page.locator("#all-title")).to_have_text("5 problems")
+        expect(row(page, "Clients").locator(".state")).to_have_text("no requests")
         gateway.write(good)
         gateway.wait(lambda: gateway.get("/readyz").status == 200, 10, "the backend is there")
         press(page.locator("#all"), "Check again")
-        expect(page.locator("#all-title")).to_have_text("Nothing is broken")
-        for title in ("A model answers", *names, "Backend one (OpenAI-compatible server)", "The config file is good"):
+        expect(page.locator("#all-title")).to_have_text("No problems")
+        for title in ("Test request", *names, "Backend one (OpenAI-compatible server)", "Config file"):
             assert state(page, title) == "good", title
         gateway.post(ASK)
         press(page.locator("#all"), "Check again")
-        assert state(page, "Clients reach this Byway") == "good"
+        assert state(page, "Clients") == "good"
         # A config that cannot be read: the last good one stays, and every page says so.
         gateway.file.write_text("backends: [")
         gateway.wait(lambda: "config was rejected" in gateway.text, 10, "it has read the file")
         press(page.locator("#all"), "Check again")
-        assert state(page, "The config file is good") == "bad"
+        assert state(page, "Config file") == "bad"
         for path in ("/", "/api", "/secrets", "/requests"):
             page.goto(gateway.url + path)
             expect(page.locator(".notice.bad")).to_contain_text("the last good one stays in force")
@@ -152,7 +152,7 @@ def test_links_of_checks_open_the_right_page(page: Page) -> None:
 def test_a_config_that_breaks_while_the_page_is_open(page: Page, server: Scripted, harm: str) -> None:
     with Gateway(config(server)) as gateway:
         login(page, gateway)
-        page.get_by_label("haiku leads to").fill("one/local")
+        page.get_by_label("Targets of haiku").fill("one/local")
         before = gateway.file.read_bytes()
         gateway.file.unlink()
         if harm == "a folder":
@@ -160,7 +160,7 @@ def test_a_config_that_breaks_while_the_page_is_open(page: Page, server: Scripte
         elif harm != "gone":
             gateway.file.write_bytes(b"\xff\xfe\x00" if harm == "bytes" else b"backends: [")
         page.locator("#aliases").get_by_role("button", name="Save").click()
-        expect(page.locator("#aliases .said.bad, #told .said.bad").first).to_be_visible()
+        expect(page.locator("#aliases .outcome.bad, #messages .outcome.bad").first).to_be_visible()
         for path in ("/", "/api", "/secrets", "/requests", "/trouble"):
             answer = page.goto(gateway.url + path)
             assert answer is not None and answer.status < 500, path
@@ -168,9 +168,9 @@ def test_a_config_that_breaks_while_the_page_is_open(page: Page, server: Scripte
             gateway.file.rmdir()
         gateway.file.write_bytes(before)
         page.goto(gateway.url)
-        page.get_by_label("haiku leads to").fill("one/local")
+        page.get_by_label("Targets of haiku").fill("one/local")
         press(page.locator("#aliases"), "Save")
-        expect(page.locator("#aliases > .said")).to_contain_text("Saved")
+        expect(page.locator("#aliases > .outcome")).to_contain_text("Saved")
 
 
 @pytest.mark.parametrize("harm", ["damaged", "gone"])

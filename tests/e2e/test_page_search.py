@@ -54,13 +54,13 @@ def search(page: Page) -> Locator:
 
 def save(page: Page) -> Locator:
     press(search(page), "Save")
-    return search(page).locator("> .said")
+    return search(page).locator("> .outcome")
 
 
 def try_it(page: Page, query: str = "rust") -> Locator:
     search(page).get_by_label("Search for").fill(query)
     press(search(page), "Test")
-    return search(page).locator("> .said")
+    return search(page).locator("> .outcome")
 
 
 def traces(gateway: Gateway, *secrets: str) -> list[str]:
@@ -105,7 +105,7 @@ def test_search_is_switched_on_with_a_typed_key(
 ) -> None:
     with Gateway(config(server, web_search=at(provider)), environ=chain(tmp_path)) as gateway:
         login(page, gateway)
-        search(page).get_by_label("Search the web for models").check()
+        search(page).get_by_label("Enable web search").check()
         search(page).get_by_label("Brave Search").check()
         search(page).get_by_label("Type it here").check()
         search(page).get_by_label("Key", exact=True).fill(KEY)
@@ -123,7 +123,7 @@ def test_search_is_switched_on_with_a_typed_key(
         page.get_by_role("navigation").get_by_role("link", name="Secrets").click()
         page.get_by_label("Brave Search: new value").fill(OTHER)
         page.get_by_role("row", name="Brave").get_by_role("button", name="Replace").click()
-        expect(page.get_by_text("Brave Search: kept in the keychain.")).to_be_visible()
+        expect(page.get_by_text("Brave Search: stored in the keychain.")).to_be_visible()
         page.goto(gateway.url)
         expect(try_it(page)).to_contain_text("Brave refuses the key")
         assert traces(gateway, KEY, OTHER) == [] and OTHER not in sources(page, gateway)
@@ -135,22 +135,22 @@ def test_without_a_keychain_a_file_is_accepted_and_never_in_silence(
     with Gateway(config(server, web_search=at(provider)), environ=NONE) as gateway:
         login(page, gateway)
         before = gateway.file.read_text()
-        search(page).get_by_label("Search the web for models").check()
+        search(page).get_by_label("Enable web search").check()
         search(page).get_by_label("Type it here").check()
         search(page).get_by_label("Key", exact=True).fill(KEY)
         expect(save(page)).to_contain_text("Tick the box")
         assert gateway.file.read_text() == before and not list(gateway.home.rglob("secrets.json"))
-        search(page).get_by_label("Search the web for models").check()
+        search(page).get_by_label("Enable web search").check()
         search(page).get_by_label("Type it here").check()
         search(page).get_by_label("Key", exact=True).fill(KEY)
-        search(page).get_by_label("Where there is no keychain").check()
+        search(page).get_by_label("Without a keychain").check()
         expect(save(page)).to_contain_text("The key is in the file")
         expect(try_it(page)).to_contain_text("2 results")
         (file,) = gateway.home.rglob("secrets.json")
         assert file.stat().st_mode & 0o777 == 0o600
         assert traces(gateway, KEY) == [str(file.relative_to(gateway.home))] and KEY not in sources(page, gateway)
         page.get_by_role("navigation").get_by_role("link", name="Secrets").click()
-        page.get_by_role("row", name="Brave").get_by_role("button", name="Forget").click()
+        page.get_by_role("row", name="Brave").get_by_role("button", name="Delete").click()
         expect(page.get_by_text("Brave Search: forgotten.")).to_be_visible()
         assert traces(gateway, KEY) == []
         page.goto(gateway.url)
@@ -161,14 +161,14 @@ def test_a_searxng_of_your_own(page: Page, server: Scripted, provider: FakeProvi
     with Gateway(config(server), environ=NONE) as gateway:
         login(page, gateway)
         search(page).get_by_label("SearXNG", exact=True).check()
-        expect(search(page).get_by_text("Its key")).to_be_hidden()
-        search(page).get_by_label("Search the web for models").check()
-        search(page).get_by_label("Address of your SearXNG").fill(provider.url)
+        expect(search(page).get_by_text("API key")).to_be_hidden()
+        search(page).get_by_label("Enable web search").check()
+        search(page).get_by_label("URL of your SearXNG").fill(provider.url)
         expect(save(page)).to_contain_text("Saved")
         expect(try_it(page)).to_contain_text("2 results, by searxng")
         # Another provider's key would go to that address.
         search(page).get_by_label("Serper").check()
-        expect(search(page).get_by_label("Address of your SearXNG")).to_be_hidden()
+        expect(search(page).get_by_label("URL of your SearXNG")).to_be_hidden()
         expect(save(page)).to_be_visible()
         assert provider.url not in gateway.file.read_text()
 
@@ -185,7 +185,7 @@ def test_the_error_of_a_provider_is_shown(page: Page, server: Scripted) -> None:
         login(page, gateway)
         expect(search(page).get_by_text("The config holds a key in plain text")).to_be_visible()
         expect(try_it(page)).to_contain_text("brave failed")
-        expect(search(page).locator("> .said")).to_contain_text("<b>exceeded</b>")
+        expect(search(page).locator("> .outcome")).to_contain_text("<b>exceeded</b>")
         said[:] = [200, b"<html>not JSON"]
         expect(try_it(page)).to_contain_text("brave failed")
         said[:] = [200, {"type": "search"}]
@@ -198,12 +198,12 @@ def test_a_variable_of_another_name(page: Page, server: Scripted, provider: Fake
         config(server, web_search=at(provider)), environ={**NONE, "MY_SEARCH_KEY": KEY, "BYWAY_MY_SEARCH_KEY": KEY}
     ) as gateway:
         login(page, gateway)
-        search(page).get_by_label("Search the web for models").check()
-        search(page).get_by_label("An environment variable of another name").check()
+        search(page).get_by_label("Enable web search").check()
+        search(page).get_by_label("Another environment variable").check()
         search(page).get_by_role("textbox", name="Variable").fill("${MY SEARCH}")
-        expect(save(page)).to_contain_text("no name of a variable")
-        search(page).get_by_label("Search the web for models").check()
-        search(page).get_by_label("An environment variable of another name").check()
+        expect(save(page)).to_contain_text("Invalid variable name")
+        search(page).get_by_label("Enable web search").check()
+        search(page).get_by_label("Another environment variable").check()
         search(page).get_by_role("textbox", name="Variable").fill("MY_SEARCH_KEY")
         expect(save(page)).to_contain_text("MY_SEARCH_KEY cannot be named through the page")
         search(page).get_by_label("Search the web for models").check()
@@ -229,7 +229,7 @@ def test_a_secret_is_replaced_while_a_stream_runs(page: Page, server: Scripted, 
             start = stream.read(200)
             page.get_by_label("OpenAI: new value").fill(OTHER)
             page.get_by_role("row", name=re.compile("^OpenAI ")).get_by_role("button", name="Replace").click()
-            expect(page.get_by_text("OpenAI: kept in the keychain.")).to_be_visible()
+            expect(page.get_by_text("OpenAI: stored in the keychain.")).to_be_visible()
             whole = start + stream.read()
         assert b"message_stop" in whole and whole.count(b"text_delta") == len(words)
         assert server.last.headers["authorization"] == f"Bearer {KEY}"
@@ -244,10 +244,10 @@ def test_values_that_are_no_secrets(page: Page, browsing: Browsing, server: Scri
         for value in ("short", "with a blank in it", "x" * 5000, "naïve-key-ünïcode"):
             page.get_by_label("Serper: new value").fill(value)
             page.get_by_role("row", name="Serper").get_by_role("button", name="Save").click()
-            expect(page.locator("tr", has_text="Serper").locator(".said.bad")).to_be_visible()
+            expect(page.locator("tr", has_text="Serper").locator(".outcome.bad")).to_be_visible()
             assert value not in page.content().replace('value="', "") or value == "short"
         page.get_by_role("row", name="Serper").get_by_role("button", name="Save").click()
-        expect(page.locator("tr", has_text="Serper").locator(".said.bad")).to_be_visible()
+        expect(page.locator("tr", has_text="Serper").locator(".outcome.bad")).to_be_visible()
         assert not (tmp_path / "chain.json").exists()
         # A locked keychain: the page waits, and says so in the end; other pages go on.
         assert page.request.get(gateway.url + "/requests").ok
@@ -259,7 +259,7 @@ def test_an_environment_variable_overrides_a_stored_key_and_is_shown(page: Page,
         row = page.get_by_role("row", name="Serper")
         expect(row).to_contain_text("in the environment")
         expect(row).to_contain_text("BYWAY_SERPER_API_KEY")
-        expect(row.get_by_role("button", name="Forget")).to_have_count(0)
+        expect(row.get_by_role("button", name="Delete")).to_have_count(0)
         assert KEY not in sources(page, gateway)
         (gateway.home / "x").write_text("")
         assert [one for one in traces(gateway, KEY) if not one.startswith("environ")] == []

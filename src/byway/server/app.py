@@ -19,7 +19,7 @@ from byway.routes import chat, health, messages, models, openapi, tokens
 from byway.routes.authorize import OWNER, PERSON
 from byway.routes.context import AsgiScope, Receive, RequestContext, Route, Send, broken, preflight
 from byway.server import checks
-from byway.ui import api, claude, login, page, secrets, trouble
+from byway.ui import api, claude, login, page, secrets, troubleshooting
 from byway.ui import models as model_pages
 from byway.ui import requests as request_pages
 
@@ -37,7 +37,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *api.ROUTES,
     *secrets.ROUTES,
     *request_pages.ROUTES,
-    *trouble.ROUTES,
+    *troubleshooting.ROUTES,
 )
 #: Characters of an error that the list of last requests keeps.
 _ERROR_LIMIT: Final = 1000
@@ -185,8 +185,8 @@ async def _refuse(context: RequestContext, problem: Problem) -> None:
     route = context.route
     if route is not None and route.envelope == "page" and problem.kind == "authentication":
         await login.closed(context)
-    elif page.for_person(context):
-        await page.refused(context, problem)
+    elif page.is_browser(context):
+        await page.send_problem(context, problem)
     else:
         await context.refuse(problem)
 

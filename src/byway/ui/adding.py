@@ -1,4 +1,4 @@
-"""The card Add: servers found on this machine, and a form for each type of backend, tried out before it is saved."""
+"""The card Add: model servers found on this machine, and a form for each type of backend with a test before saving."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from byway.display import count, latency, window
 from byway.local import discovery
 from byway.problems import Problem
 from byway.routes.admin import run
-from byway.routes.context import RequestContext, Route
-from byway.ui.backends import answer, models
-from byway.ui.page import Form, Said, changed, failed, form, query, variable
+from byway.routes.context import RequestContext
+from byway.ui.backends import parse_models
+from byway.ui.cards import CardRoute, CardView, card_view
+from byway.ui.page import Form, Outcome, failure, query_fields, read_form, save_edits, variable_reference
 from byway.ui.secrets import store_secret
 
 #: Models that a test lists.
 _LISTED: Final = 12
 
 
-class Server(NamedTuple):
-    """A model server that was found on this machine."""
+class DiscoveredRow(NamedTuple):
+    """A model server on this machine."""
 
     vendor: str
     title: str
@@ -35,23 +36,23 @@ class Server(NamedTuple):
     version: str
 
 
-class Servers(NamedTuple):
-    """Those that are not configured yet."""
+class DiscoveredServers(NamedTuple):
+    """The model servers of this machine that are not configured yet."""
 
-    found: tuple[Server, ...]
+    servers: tuple[DiscoveredRow, ...]
     known: int
-    """How many more answer, and are backends already."""
+    """How many more were found that are backends already."""
     implied: bool
-    """The built-in model answers only because nobody else is named."""
+    """The built-in model runs because the config names no backend."""
 
 
-class Adder(NamedTuple):
-    """The form, with what was typed into it. A key that was typed is not in it."""
+class BackendForm(NamedTuple):
+    """The form with its values. It never contains the key."""
 
     kind: BackendKind | None
     implied: bool
     held: SecretInfo | None = None
-    """What is known of its stored key."""
+    """The state of its stored API key."""
     name: str = ""
     url: str = ""
     models: str = ""
@@ -59,24 +60,24 @@ class Adder(NamedTuple):
     variable: str = ""
     keep: bool = False
     accept: bool = False
-    said: Said | None = None
+    outcome: Outcome | None = None
     added: bool = False
     kinds: tuple[BackendKind, ...] = tuple(KINDS.values())
 
 
-async def servers(context: RequestContext) -> Servers:
-    """The model servers of this machine; takes 0.3 seconds at most."""
+async def servers(context: RequestContext) -> DiscoveredServers:
+    """Find the model servers of this machine. Takes 0.3 seconds at most."""
     used = {_plain(live.settings.url or live.vendor.url or "") for live in context.runtime.backends.values()}
     ours = {
         address.rpartition(":")[2] for address in context.gateway.services.addresses if not address.startswith("unix:")
     }
-    found = [one for one in await discovery.discover() if one.url.rpartition(":")[2] not in ours]
+    servers = [server for server in await discovery.discover() if server.url.rpartition(":")[2] not in ours]
     fresh = [
-        Server(one.vendor, VENDORS[one.vendor].title, one.url, one.models, one.version)
-        for one in found
-        if _plain(one.url) not in used
+        DiscoveredRow(server.vendor, VENDORS[server.vendor].title, server.url, server.models, server.version)
+        for server in servers
+        if _plain(server.url) not in used
     ]
-    return Servers(tuple(fresh), len(found) - len(fresh), _implied(context))
+    return DiscoveredServers(tuple(fresh), len(servers) - len(fresh), _implied(context))
 
 
 def _plain(url: str) -> str:
@@ -87,20 +88,22 @@ def _implied(context: RequestContext) -> bool:
     return is_builtin_implied(context.runtime.config)
 
 
-async def adder(context: RequestContext, name: str, fields: Form | None = None, said: Said | None = None) -> Adder:
-    """The form for a kind; without one the choice of them all."""
+async def add_form(
+    context: RequestContext, name: str, fields: Form | None = None, outcome: Outcome | None = None
+) -> BackendForm:
+    """The form for a type of backend, or the list of types when none is chosen."""
     kind = KINDS.get(name)
     if kind is None:
-        return Adder(None, _implied(context), said=said)
+        return BackendForm(None, _implied(context), outcome=outcome)
     held = None
     if kind.cloud:
         listed = await run(lambda: secrets.list_secrets(context.gateway.services.vault))
         held = next((secret for secret in listed.secrets if secret.name == kind.name), None)
     source = "stored" if held and held.stored else "typed"
     if fields is None:
-        return Adder(kind, _implied(context), held, source=source, said=said)
+        return BackendForm(kind, _implied(context), held, source=source, outcome=outcome)
     typed = fields["variable"]
-    return Adder(
+    return BackendForm(
         kind,
         _implied(context),
         held,
@@ -111,101 +114,104 @@ async def adder(context: RequestContext, name: str, fields: Form | None = None, 
         typed if typed.startswith("${") else "",
         fields["keep"] == "on",
         fields["accept"] == "on",
-        said,
+        outcome,
     )
 
 
 # -------------------------------------------------------------------------------------------------------------- actions
 
 
-async def look(context: RequestContext) -> None:
-    """What is found on this machine."""
-    await answer(context, "adding", "found", "", None, found=await servers(context))
+async def look(context: RequestContext) -> CardView:
+    """Send the model servers that were found."""
+    return card_view("adding", "found", "", None, discovered=await servers(context))
 
 
-async def use(context: RequestContext) -> None:
-    """Add a server that was found, with one click."""
-    fields = await form(context)
+async def use(context: RequestContext) -> CardView:
+    """Add a server that was found."""
+    fields = await read_form(context)
     kind = KINDS.get(fields["vendor"])
     if kind is None or kind.cloud:
-        said = Said("bad", "That is no server of this machine.")
+        outcome = Outcome("bad", "Unknown type of server.")
     else:
         new = NewBackend(kind.name, url=fields["url"], keep_builtin=fields["keep"] == "on")
-        said = await _added(context, new)
-    await answer(context, "adding", "found", "found", said, found=await servers(context))
+        outcome = await _added(context, new)
+    return card_view("adding", "found", "found", outcome, discovered=await servers(context))
 
 
-async def choose(context: RequestContext) -> None:
-    """The form for a type."""
-    await answer(context, "adding", "adder", "", None, adder=await adder(context, query(context)["type"]))
+async def choose(context: RequestContext) -> CardView:
+    """Send the form for a type."""
+    return card_view("adding", "adder", "", None, adder=await add_form(context, query_fields(context)["type"]))
 
 
-async def add(context: RequestContext) -> None:
-    """Try out what is typed, or save it."""
-    fields = await form(context)
+async def add(context: RequestContext) -> CardView:
+    """Test the typed backend, or save it."""
+    fields = await read_form(context)
     kind = KINDS.get(fields["kind"])
     if kind is None:
-        said = Said("bad", "Choose a type.")
+        outcome = Outcome("bad", "Choose a type of backend.")
     else:
         try:
             new, secret = _new(kind, fields)
             # An invalid backend is refused before its key is stored.
             settings = await _settings(context, new, secret)
-            said = await (
-                _saved(context, kind, new, secret, fields) if fields["do"] == "save" else _tried(context, settings)
+            outcome = await (
+                _saved(context, kind, new, secret, fields) if fields["do"] == "save" else _tested(context, settings)
             )
         except ValueError as error:
-            said = Said("bad", str(error))
+            outcome = Outcome("bad", str(error))
         except Problem as problem:
-            said = failed(context, problem)
-        if fields["do"] == "save" and said.kind == "good":
-            done = Adder(None, _implied(context), said=said, added=True)
-            await answer(context, "adding", "adder", "", None, adder=done)
-            return
-    view = await adder(context, fields["kind"], fields, said)
-    await answer(context, "adding", "adder", "add", said, adder=view)
+            outcome = failure(context, problem)
+        if fields["do"] == "save" and outcome.kind == "good":
+            done = BackendForm(None, _implied(context), outcome=outcome, added=True)
+            return card_view("adding", "adder", "", None, adder=done)
+    view = await add_form(context, fields["kind"], fields, outcome)
+    return card_view("adding", "adder", "add", outcome, adder=view)
 
 
 def _new(kind: BackendKind, fields: Form) -> tuple[NewBackend, str]:
-    """The backend as it was typed, and the API key that was typed for it. Raises ValueError."""
+    """The typed backend and its typed API key. Raises ValueError."""
     if kind.needs_url and not fields["url"]:
-        raise ValueError("Where is it? Type its address, such as http://127.0.0.1:8080")
+        raise ValueError("The URL is missing. Example: http://127.0.0.1:8080")
     key = secret = ""
     if not kind.cloud:
-        key = variable(fields["variable"]) if fields["variable"] else ""
+        key = variable_reference(fields["variable"]) if fields["variable"] else ""
     elif fields["source"] == "variable":
-        key = variable(fields["variable"])
+        key = variable_reference(fields["variable"])
     elif fields["source"] == "typed":
         secret = fields["key"]
         if not secret:
-            raise ValueError("Type the key, or choose another place for it.")
-    listed = tuple(models(fields["models"]))
+            raise ValueError("The API key is missing. Type it, or choose another source.")
+    listed = tuple(parse_models(fields["models"]))
     return NewBackend(kind.name, fields["name"], fields["url"], key, listed, fields["keep"] == "on"), secret
 
 
 async def _settings(context: RequestContext, new: NewBackend, secret: str) -> BackendSettings:
-    """The settings of the backend as if the config had it. Raises Problem with every error of that config."""
+    """The settings that the backend would have. Raises Problem with every error of that config."""
     file = context.gateway.services.config_file
     value = backends.backend_value(context.runtime.config, new)
     return await run(lambda: backends.new_settings(file, value, secret))
 
 
-async def _tried(context: RequestContext, settings: BackendSettings) -> Said:
-    """Request its list of models, as Byway would."""
+async def _tested(context: RequestContext, settings: BackendSettings) -> Outcome:
+    """Request the list of models from the backend."""
     test = await backends.try_backend(settings, context.runtime.config.timeouts, context.runtime.scrubber)
     if not test.good:
-        return Said("bad", test.message, test.hint)
+        return Outcome("bad", test.message, test.hint)
     took = latency(test.latency_ms or 0)
     if test.missing:
-        return Said(
+        return Outcome(
             "warn",
-            f"It answers in {took}, and does not list {', '.join(test.missing[:5])}.",
-            "Correct the names, or save it all the same: some servers load a model when it is asked for.",
+            f"The backend answered in {took}, but does not list {', '.join(test.missing[:5])}.",
+            "Correct the names, or save anyway: some servers load a model on its first request.",
             _listed(test),
         )
     if not test.models:
-        return Said("warn", f"It answers in {took}, and serves no model yet.", "Load or pull one there.")
-    return Said("good", f"It answers in {took} and serves {count(len(test.models), 'model')}.", "", _listed(test))
+        return Outcome(
+            "warn", f"The backend answered in {took}, but serves no model yet.", "Load or pull a model there."
+        )
+    return Outcome(
+        "good", f"The backend answered in {took} and serves {count(len(test.models), 'model')}.", "", _listed(test)
+    )
 
 
 def _listed(test: BackendTest) -> tuple[str, ...]:
@@ -215,36 +221,36 @@ def _listed(test: BackendTest) -> tuple[str, ...]:
     return (*lines, f"and {len(test.models) - _LISTED} more") if len(test.models) > _LISTED else lines
 
 
-async def _saved(context: RequestContext, kind: BackendKind, new: NewBackend, secret: str, fields: Form) -> Said:
+async def _saved(context: RequestContext, kind: BackendKind, new: NewBackend, secret: str, fields: Form) -> Outcome:
     stored = ""
     if secret:
         change = await store_secret(context, kind.name, secret, accept_file=fields["accept"] == "on")
         stored = change.stored
-    said = await _added(context, new)
-    if said.kind == "good" and stored:
-        return said._replace(hint=f"Its key is in the {stored}. {said.hint}".strip())
-    return said
+    outcome = await _added(context, new)
+    if outcome.kind == "good" and stored:
+        return outcome._replace(hint=f"The API key is stored in the {stored}. {outcome.hint}".strip())
+    return outcome
 
 
-async def _added(context: RequestContext, new: NewBackend) -> Said:
+async def _added(context: RequestContext, new: NewBackend) -> Outcome:
     """Add a backend to the config."""
     try:
         name = backends.backend_value(context.runtime.config, new)["name"]
     except Problem as problem:
-        return failed(context, problem)
+        return failure(context, problem)
     named = msgspec.structs.replace(new, name=name)
-    return await changed(
+    return await save_edits(
         context,
         lambda current: backends.add_backend(current, named)[1],
         f"backend {name} added",
         "",
-        f"{name} is added",
+        f"Backend {name} added",
     )
 
 
-ROUTES = (
-    Route("GET", "/models/found", look, "admin", "page"),
-    Route("POST", "/models/use", use, "admin", "page"),
-    Route("GET", "/models/add", choose, "admin", "page"),
-    Route("POST", "/models/add", add, "admin", "page"),
+CARDS = (
+    CardRoute("GET", "/models/found", look),
+    CardRoute("POST", "/models/use", use),
+    CardRoute("GET", "/models/add", choose),
+    CardRoute("POST", "/models/add", add),
 )

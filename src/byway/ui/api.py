@@ -1,4 +1,4 @@
-"""How clients get in: the TCP server, its addresses, their keys; and what has been changed by whom."""
+"""The page API: listening addresses, clients' keys, config history and audit log."""
 
 from __future__ import annotations
 
@@ -15,20 +15,34 @@ from byway.problems import Problem
 from byway.routes.admin import change_keys, run, who
 from byway.routes.context import RequestContext, Route
 from byway.scopes import Scope
-from byway.ui.page import Said, changed, etag, failed, form, go, number, part, seen, show, status, tried, wants_part
+from byway.ui.page import (
+    Outcome,
+    apply_change,
+    base_config,
+    config_etag,
+    failure,
+    is_htmx,
+    parse_number,
+    read_form,
+    redirect,
+    save_edits,
+    send_card,
+    send_page,
+    status_of,
+)
 
 _ANYWHERE: Final = ("0.0.0.0", "::", "[::]", "*")
 _PORT: Final = re.compile(r"\d{1,5}")
 SCOPES: Final[tuple[tuple[Scope, str, bool], ...]] = (
     ("read", "list models, count tokens", True),
-    ("write", "ask models", True),
+    ("write", "send requests to models", True),
     ("files", "upload and read files", True),
-    ("admin", "open these settings", False),
+    ("admin", "change settings", False),
 )
 
 
 class Bind(NamedTuple):
-    """The first TCP address of the config, and the others as they are."""
+    """The first TCP address of the config, and the other addresses."""
 
     host: str
     port: int
@@ -40,7 +54,7 @@ class Bind(NamedTuple):
 
 
 def bind(addresses: tuple[str, ...]) -> Bind:
-    """What `server.bind_address` says, taken apart."""
+    """Parse `server.bind_address`."""
     for at, address in enumerate(addresses):
         place = validators.listen(address)
         if not isinstance(place, str):
@@ -49,11 +63,11 @@ def bind(addresses: tuple[str, ...]) -> Bind:
 
 
 async def index(context: RequestContext) -> None:
-    """The page."""
+    """Send the page."""
     await _page(context)
 
 
-async def _page(context: RequestContext, card: str = "", said: Said | None = None, **more: Any) -> None:
+async def _page(context: RequestContext, card: str = "", outcome: Outcome | None = None, **more: Any) -> None:
     data = {
         "plain": "",
         "made": None,
@@ -62,49 +76,59 @@ async def _page(context: RequestContext, card: str = "", said: Said | None = Non
         **await _history(context),
         **more,
     }
-    await show(
+    await send_page(
         context,
         "api",
         "API",
         here="/api",
-        lead="How clients get in, who may, and what was changed.",
-        status=status(said),
+        lead="Listening addresses, client keys, and the history of the config.",
+        status=status_of(outcome),
         card=card,
-        said=said,
-        etag=await etag(context),
+        outcome=outcome,
+        etag=await config_etag(context),
         **data,
     )
 
 
-async def _card(context: RequestContext, card: str, said: Said | None, **more: Any) -> None:
+async def _card(context: RequestContext, card: str, outcome: Outcome | None, **more: Any) -> None:
     context.runtime = context.gateway.runtime
-    if not wants_part(context):
-        await _page(context, card, said, **more)
+    if not is_htmx(context):
+        await _page(context, card, outcome, **more)
         return
     gather = {"server": _server, "keys": _keys, "history": _history}[card]
     data = {"plain": "", "made": None, **await gather(context), **more}
-    await part(context, "api", card, status(said), _NEWS[card], card=card, said=said, etag=await etag(context), **data)
+    await send_card(
+        context,
+        "api",
+        card,
+        status_of(outcome),
+        _NEWS[card],
+        card=card,
+        outcome=outcome,
+        etag=await config_etag(context),
+        **data,
+    )
 
 
-#: By the card that was changed, those that show it too.
+#: For each changed card, the events that reload the cards that show the same data.
 _NEWS: Final = {"server": "history-news", "keys": "server-news, history-news", "history": "server-news, keys-news"}
 
 
 async def again(context: RequestContext) -> None:
-    """One card as it is now."""
+    """Send one card."""
     if context.tail not in _NEWS:
-        raise Problem("not_found", "There is no such card.")
+        raise Problem("not_found", "Unknown card.")
     await _card(context, context.tail, None)
 
 
 async def _server(context: RequestContext) -> dict[str, Any]:
     config = context.runtime.config
-    found = bind(config.server.bind_address)
+    address = bind(config.server.bind_address)
     return {
         "addresses": context.gateway.services.addresses,
         "socket": context.gateway.services.socket,
         "tcp": config.server.tcp,
-        "bind": found,
+        "bind": address,
         "closed": context.runtime.keyring.blocking,
         "restart": static_changes(context.gateway.started_config, config),
     }
@@ -135,16 +159,18 @@ async def _history(context: RequestContext) -> dict[str, Any]:
 
 async def server(context: RequestContext) -> None:
     """Save where Byway listens."""
-    fields = await form(context)
-    config = await seen(context, fields["etag"])
+    fields = await read_form(context)
+    config = await base_config(context, fields["etag"])
     now = bind(config.server.bind_address)
     if not _PORT.fullmatch(fields["port"]) or not 1 <= int(fields["port"]) <= 65535:
-        await _card(context, "server", Said("bad", "The port is a number from 1 to 65535."))
+        await _card(context, "server", Outcome("bad", "The port is a number from 1 to 65535."))
         return
     wide = fields["external"] == "on"
     if wide and not context.runtime.keyring.blocking:
-        hint = "Without keys anybody on the network could use your models and your clouds. Create one below first."
-        await _card(context, "server", Said("bad", "External access needs a key.", hint))
+        hint = (
+            "Without a key, anyone on the network could use your models and cloud accounts. Create a key below first."
+        )
+        await _card(context, "server", Outcome("bad", "External access needs a key.", hint))
         return
     edits: list[Edit] = []
     host = now.host if now.wide == wide else "0.0.0.0" if wide else "127.0.0.1"
@@ -155,7 +181,7 @@ async def server(context: RequestContext) -> None:
     tcp = fields["tcp"] == "on"
     if tcp != config.server.tcp:
         edits.append(Set(("server", "tcp"), tcp))
-    await _card(context, "server", await changed(context, edits, "API server", fields["etag"]))
+    await _card(context, "server", await save_edits(context, edits, "API server", fields["etag"]))
 
 
 async def restart(context: RequestContext) -> None:
@@ -166,7 +192,7 @@ async def restart(context: RequestContext) -> None:
     )
     # With `--port` the config's port is not what counts, before and after.
     moved = now if now != was and services.base and f":{was}/" in f"{services.base}/" else None
-    await show(
+    await send_page(
         context,
         "restart",
         "Restarting",
@@ -179,11 +205,11 @@ async def restart(context: RequestContext) -> None:
 
 async def create(context: RequestContext) -> None:
     """Make a key; its value is shown once."""
-    fields = await form(context)
+    fields = await read_form(context)
     store = context.gateway.services.store
     scopes = [scope for scope, _, _ in SCOPES if fields[f"scope:{scope}"] == "on"]
     if not scopes:
-        await _card(context, "keys", Said("bad", "A key needs a scope."))
+        await _card(context, "keys", Outcome("bad", "A key needs a scope."))
         return
     author = who(context)
     await _hand_over(context, lambda: keys.create_key(store, fields["name"], scopes, fields["ends"], author))
@@ -191,7 +217,7 @@ async def create(context: RequestContext) -> None:
 
 async def rotate(context: RequestContext) -> None:
     """Give a key another value."""
-    fields = await form(context)
+    fields = await read_form(context)
     store = context.gateway.services.store
     author = who(context)
     await _hand_over(context, lambda: keys.rotate_key(store, fields["id"], author))
@@ -202,58 +228,58 @@ async def _hand_over(context: RequestContext, service: Callable[[], KeyValue]) -
     try:
         made = await change_keys(context, service)
     except Problem as problem:
-        await _card(context, "keys", failed(context, problem))
+        await _card(context, "keys", failure(context, problem))
         return
     await _card(context, "keys", None, plain=made.value, made=made.key)
 
 
 async def revoke(context: RequestContext) -> None:
     """Let a key open nothing any more."""
-    fields = await form(context)
+    fields = await read_form(context)
     store = context.gateway.services.store
     author = who(context)
     try:
         key = await change_keys(context, lambda: keys.revoke_key(store, fields["id"], author))
     except Problem as problem:
-        await _card(context, "keys", failed(context, problem))
+        await _card(context, "keys", failure(context, problem))
         return
     await _card(
         context,
         "keys",
-        Said("good", f"{key.name} is revoked.", "Its next request is refused; an answer that runs goes on."),
+        Outcome("good", f"{key.name} is revoked.", "Its next request is refused; an answer that runs goes on."),
     )
 
 
 async def version(context: RequestContext) -> None:
     """What one version of the config changed."""
-    wanted = number(context.tail)
+    wanted = parse_number(context.tail)
     file, scrub = context.gateway.services.config_file, context.runtime.scrubber.scrub
-    found = await run(lambda: configs.version_changes(file, wanted, scrub))
-    await show(
+    version_info = await run(lambda: configs.version_changes(file, wanted, scrub))
+    await send_page(
         context,
         "version",
         f"Version {wanted}",
         here="/api",
-        found=found,
-        changes=found.changes,
-        etag=await etag(context),
+        version_info=version_info,
+        changes=version_info.changes,
+        etag=await config_etag(context),
     )
 
 
 async def rollback(context: RequestContext) -> None:
     """Go back to a version."""
-    fields = await form(context)
-    wanted = number(fields["version"])
+    fields = await read_form(context)
+    wanted = parse_number(fields["version"])
     services, author = context.gateway.services, who(context)
-    said = await tried(
+    outcome = await apply_change(
         context,
         lambda: configs.rollback_config(services.config_file, wanted, author, fields["etag"] or None),
-        lambda _: Said("good", f"The config is that of version {wanted} again."),
+        lambda _: Outcome("good", f"The config is that of version {wanted} again."),
     )
-    if said.kind == "good" and not wants_part(context):
-        await go(context, "/api")
+    if outcome.kind == "good" and not is_htmx(context):
+        await redirect(context, "/api")
         return
-    await _card(context, "history", said)
+    await _card(context, "history", outcome)
 
 
 ROUTES = (

@@ -1,4 +1,4 @@
-"""The card Backends: who answers, in which state, how fast, with which models; edit, remove, check now."""
+"""The card Backends: each backend with its state, latency and models; edit, remove, check."""
 
 from __future__ import annotations
 
@@ -18,25 +18,35 @@ from byway.display import count, latency, window
 from byway.problems import Problem
 from byway.routes.admin import read_current
 from byway.routes.context import RequestContext, Route
+from byway.ui.cards import CardRoute, CardView, card_view
 from byway.ui.claude import STATES
-from byway.ui.page import Form, Said, changed, failed, form, part, query, status, variable, wants_part
+from byway.ui.page import (
+    Form,
+    Outcome,
+    failure,
+    query_fields,
+    read_form,
+    save_edits,
+    send_card,
+    variable_reference,
+)
 
-#: Models that a row shows before the others are folded away.
+#: Models that a row shows; the others are folded.
 _SHOWN: Final = 3
 _LARGEST: Final = 1 << 30
-#: A name, and behind it `65536`, `65,536` or `64k`.
+#: A model name, optionally followed by its window: `65536`, `65,536` or `64k`.
 _LINE: Final = re.compile(r"(\S.*?)(?:[\s=]+(?:(\d[\d,_]{2,})|(\d{1,5})[kK]))?")
 
 
-class Model(NamedTuple):
-    """A model of a row."""
+class ModelRow(NamedTuple):
+    """A model in a row of the table."""
 
     name: str
     window: str
 
 
-class Row(NamedTuple):
-    """A backend as the table shows it."""
+class BackendRow(NamedTuple):
+    """A row of the table."""
 
     name: str
     title: str
@@ -49,25 +59,25 @@ class Row(NamedTuple):
     hint: str
     latency: str
     memory: int | None
-    models: tuple[Model, ...]
-    more: tuple[Model, ...]
+    models: tuple[ModelRow, ...]
+    more: tuple[ModelRow, ...]
     own: bool
-    """Byway runs its model."""
+    """Byway runs its model itself."""
     implied: bool
-    """It is there because the config names no backend."""
+    """It runs because the config names no backend."""
 
 
-class Table(NamedTuple):
+class BackendTable(NamedTuple):
     """The card's table."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[BackendRow, ...]
     every: int
-    """Seconds to the next look; 0 when nothing is on its way."""
+    """Seconds until the page loads the table again; 0 when nothing is loading."""
     spare: int | None
 
 
-class Editor(NamedTuple):
-    """The form for one backend, as the file has it."""
+class BackendEditor(NamedTuple):
+    """The form for one backend, filled from the config file."""
 
     name: str
     title: str
@@ -75,41 +85,28 @@ class Editor(NamedTuple):
     place: str
     key: str
     literal: bool
-    """The file has a key in plain text, which is not shown."""
+    """The config file contains the key in plain text, which is not shown."""
     models: str
     etag: str
-    said: Said | None = None
-
-
-async def answer(
-    context: RequestContext, template: str, block: str, card: str, said: Said | None, **views: Any
-) -> None:
-    """One block again, with what was said; the whole page for a browser without JavaScript."""
-    if wants_part(context):
-        await part(context, template, block, status(said), said=said, card=card, **views)
-        return
-    # Here, since the page is made of the cards.
-    from byway.ui.models import page
-
-    await page(context, said, card, **views)
+    outcome: Outcome | None = None
 
 
 # ------------------------------------------------------------------------------------------------------------ the table
 
 
-async def table(context: RequestContext) -> Table:
-    """Every backend as it is now."""
+async def table(context: RequestContext) -> BackendTable:
+    """The table of all backends with their current state."""
     backends = await services.list_backends(context.runtime)
     moving = any(backend.state in ("loading", "unknown") for backend in backends)
     retried = any(backend.managed and backend.state == "failed" for backend in backends)
-    return Table(tuple(map(_row, backends)), 2 if moving else 5 if retried else 0, platform.available_memory())
+    return BackendTable(tuple(map(_row, backends)), 2 if moving else 5 if retried else 0, platform.available_memory())
 
 
-def _row(backend: BackendInfo) -> Row:
+def _row(backend: BackendInfo) -> BackendRow:
     state, word = STATES[backend.state]
-    models = tuple(Model(model.name, window(model.window) if model.window else "") for model in backend.models)
+    models = tuple(ModelRow(model.name, window(model.window) if model.window else "") for model in backend.models)
     shown = _SHOWN if len(models) > _SHOWN + 1 else len(models)
-    return Row(
+    return BackendRow(
         backend.name,
         backend.title,
         backend.url if not backend.managed else PurePath(backend.path).name or "the built-in weights",
@@ -128,52 +125,53 @@ def _row(backend: BackendInfo) -> Row:
 
 
 async def rows(context: RequestContext) -> None:
-    """The table alone, for a page that looks again."""
-    await part(context, "backends", "table", table=await table(context), said=None, card="")
+    """Send the table alone: the page loads it again while something changes."""
+    await send_card(context, "backends", "table", table=await table(context), outcome=None, card="")
 
 
-async def _card(context: RequestContext, said: Said | None) -> None:
+async def _card(context: RequestContext, outcome: Outcome | None) -> CardView:
     context.runtime = context.gateway.runtime
-    await answer(context, "backends", "table", "backends", said, table=await table(context))
+    return card_view("backends", "table", "backends", outcome, table=await table(context))
 
 
 # ------------------------------------------------------------------------------------------------------------- actions
 
 
-async def check(context: RequestContext) -> None:
-    """Ask one backend now, or all of them."""
-    name = (await form(context))["name"]
+async def check(context: RequestContext) -> CardView:
+    """Check one backend now, or all of them."""
+    name = (await read_form(context))["name"]
     runtime = context.runtime
     if not name:
         checked = await services.check_backends(runtime)
         ready = sum(backend.state == "ready" for backend in checked)
-        asked = sum(backend.state != "off" for backend in checked)
-        await _card(context, Said("good" if ready == asked else "warn", f"{ready} of {asked} answer."))
-        return
+        enabled = sum(backend.state != "off" for backend in checked)
+        return await _card(
+            context, Outcome("good" if ready == enabled else "warn", f"{ready} of {enabled} backends are ready.")
+        )
     if name not in runtime.backends:
-        await _card(context, Said("warn", f"{name} is there no more."))
-        return
+        return await _card(context, Outcome("warn", f"Backend {name} no longer exists."))
     try:
         backend = await services.check_backend(runtime, name)
     except Problem as problem:
-        await _card(context, failed(context, problem))
-        return
-    await _card(context, _checked(backend))
+        return await _card(context, failure(context, problem))
+    return await _card(context, _checked(backend))
 
 
-def _checked(backend: BackendInfo) -> Said:
+def _checked(backend: BackendInfo) -> Outcome:
     if backend.state == "asleep":
-        return Said("good", f"{backend.name} is asleep: the next request wakes it.")
+        return Outcome("good", f"{backend.name} is unloaded. The next request loads it.")
     if backend.state == "ready":
         took = f" in {latency(backend.latency_ms)}" if backend.latency_ms is not None else ""
-        return Said("good", f"{backend.name} answers{took}, with {count(len(backend.models), 'model')}.")
+        return Outcome(
+            "good", f"{backend.name} is ready: it answered{took} and serves {count(len(backend.models), 'model')}."
+        )
     text = f"{backend.name}: {backend.message}" if backend.message else f"{backend.name} does not answer."
-    return Said("bad", text, backend.hint)
+    return Outcome("bad", text, backend.hint)
 
 
-async def remove(context: RequestContext) -> None:
-    """Take a backend out of the config, with every alias' way to it."""
-    name = (await form(context))["name"]
+async def remove(context: RequestContext) -> CardView:
+    """Remove a backend from the config, and from every alias."""
+    name = (await read_form(context))["name"]
     removed: list[BackendRemoval] = []
 
     def edits(current: CurrentConfig) -> Sequence[Edit]:
@@ -183,48 +181,46 @@ async def remove(context: RequestContext) -> None:
     try:
         current = await read_current(context)
     except Problem as problem:
-        await _card(context, failed(context, problem))
-        return
+        return await _card(context, failure(context, problem))
     if current.backend_index(name) is None:
         why = (
-            "It runs because the config names no backend: add one that is to answer instead."
+            "It runs because the config names no backend. Add a backend to replace it."
             if current.is_builtin_implied
-            else "Somebody has taken it out meanwhile."
+            else "It was removed in the meantime."
         )
-        await _card(context, Said("warn", f"{name} is not in the config.", why))
-        return
-    said = await changed(context, edits, f"backend {name} removed", "", f"{name} is removed")
-    if said.kind == "good":
-        hint = said.hint
+        return await _card(context, Outcome("warn", f"Backend {name} is not in the config.", why))
+    outcome = await save_edits(context, edits, f"backend {name} removed", "", f"Backend {name} removed")
+    if outcome.kind == "good":
+        hint = outcome.hint
         if removed[0].aliases:
-            hint += f" Aliases that led to it: {', '.join(removed[0].aliases)}."
+            hint += f" It was removed from the aliases {', '.join(removed[0].aliases)}."
         if removed[0].is_last:
-            hint += " No backend is left in the config, so the built-in model answers."
-        said = said._replace(hint=hint.strip())
-    await _card(context, said)
+            hint += " The config has no backend any more, so the built-in model is used."
+        outcome = outcome._replace(hint=hint.strip())
+    return await _card(context, outcome)
 
 
 # ------------------------------------------------------------------------------------------------------------- the form
 
 
-async def editor(context: RequestContext, name: str) -> Editor | None:
-    """The form for a backend; None for one that is not there or has another form."""
+async def editor(context: RequestContext, name: str) -> BackendEditor | None:
+    """The form for a backend; None when it does not exist, or when Byway runs its model itself."""
     if not name:
         return None
     try:
         paper = await read_current(context)
     except Problem as problem:
-        return Editor(name, "", "", "", "", False, "", "", failed(context, problem))
+        return BackendEditor(name, "", "", "", "", False, "", "", failure(context, problem))
     at = paper.backend_index(name)
     if at is None or paper.config.backends[at].managed:
         return None
     written = paper.written_backends[at] if isinstance(paper.written_backends[at], dict) else {}
     live = context.runtime.backends.get(name)
-    key = text(written.get("api_key"))
-    return Editor(
+    key = written_text(written.get("api_key"))
+    return BackendEditor(
         name,
         live.vendor.title if live else "",
-        text(written.get("url")),
+        written_text(written.get("url")),
         (live.vendor.url if live else "") or "http://127.0.0.1:8080",
         key if "${" in key else "",
         bool(key) and "${" not in key,
@@ -233,27 +229,27 @@ async def editor(context: RequestContext, name: str) -> Editor | None:
     )
 
 
-def text(value: Any) -> str:
-    """A value of the file as it is written; empty when it is no single word."""
+def written_text(value: Any) -> str:
+    """A value as the config file has it; empty when it is not a single text."""
     if isinstance(value, tuple) and len(value) == 1:
         return str(value[0])
     return value if isinstance(value, str) else ""
 
 
 def _lines(models: Any) -> list[str]:
-    """`models` of the file as lines: a name, and its window behind it."""
+    """`models` of the config file as lines: each a name and its window."""
     lines = []
-    for one in models if isinstance(models, list) else [models] if models else []:
-        if isinstance(one, dict):
-            name, window = text(one.get("id") or one.get("name")), text(one.get("window"))
+    for entry in models if isinstance(models, list) else [models] if models else []:
+        if isinstance(entry, dict):
+            name, window = written_text(entry.get("id") or entry.get("name")), written_text(entry.get("window"))
             lines.append(f"{name} {window}".strip())
         else:
-            lines.append(text(one))
+            lines.append(written_text(entry))
     return [line for line in lines if line]
 
 
-def models(typed: str) -> list[str | ModelSpec]:
-    """What was typed, a model in each line, as `models` of the config has it. Raises ValueError."""
+def parse_models(typed: str) -> list[str | ModelSpec]:
+    """Parse the typed models, one per line, to the form of the setting `models`. Raises ValueError."""
     listed: list[str | ModelSpec] = []
     for line in re.split(r"\n|,(?!\d{3}\b)", typed):
         match = _LINE.fullmatch(line.strip())
@@ -261,69 +257,69 @@ def models(typed: str) -> list[str | ModelSpec]:
             continue
         window = int(re.sub(r"[,_]", "", match[2])) if match[2] else 1024 * int(match[3] or 0)
         if window > _LARGEST:
-            raise ValueError(f"{line.strip()[:80]!r}: no window is that large.")
+            raise ValueError(f"{line.strip()[:80]!r}: the window is too large. The maximum is {_LARGEST:,} tokens.")
         listed.append(ModelSpec(match[1], window) if window else match[1])
     return listed
 
 
-async def edit(context: RequestContext) -> None:
-    """The form for one backend."""
-    name = query(context)["name"]
-    await answer(context, "backends", "editor", "", None, editor=await editor(context, name))
+async def edit(context: RequestContext) -> CardView:
+    """Send the form for one backend."""
+    name = query_fields(context)["name"]
+    return card_view("backends", "editor", "", None, editor=await editor(context, name))
 
 
-async def save(context: RequestContext) -> None:
+async def save(context: RequestContext) -> CardView:
     """Save a backend's address, key and models."""
-    fields = await form(context)
+    fields = await read_form(context)
     name = fields["name"]
     now = await editor(context, name)
     if now is None:
-        said = Said("bad", f"{name} is there no more.")
-        await answer(context, "backends", "editor", "", said, editor=Editor(name, "", "", "", "", False, "", "", said))
-        return
+        outcome = Outcome("bad", f"Backend {name} no longer exists.")
+        return card_view(
+            "backends", "editor", "", outcome, editor=BackendEditor(name, "", "", "", "", False, "", "", outcome)
+        )
     try:
         update = _update(fields, now)
-        said = await changed(
+        outcome = await save_edits(
             context,
             lambda current: services.update_backend(current, name, update),
             f"backend {name}",
             fields["etag"],
-            f"{name} is saved",
+            f"Backend {name} saved",
         )
     except ValueError as error:
-        said = Said("bad", str(error))
+        outcome = Outcome("bad", str(error))
     except Problem as problem:
-        said = failed(context, problem)
-    if said.kind == "good":
+        outcome = failure(context, problem)
+    if outcome.kind == "good":
         context.runtime = context.gateway.runtime
-        await answer(context, "backends", "editor", "edited", said, editor=None)
-        return
-    # A second click saves what is typed over what has changed since it was loaded: its author has seen it by then.
-    typed = now._replace(url=fields["url"], key=_shown(fields["key"]), models=fields["models"], said=said)
-    await answer(context, "backends", "editor", "", said, editor=typed)
+        return card_view("backends", "editor", "edited", outcome, editor=None)
+    # The form keeps the current etag, so a second click overwrites the conflicting change that it shows.
+    typed = now._replace(url=fields["url"], key=_shown(fields["key"]), models=fields["models"], outcome=outcome)
+    return card_view("backends", "editor", "", outcome, editor=typed)
 
 
 def _shown(key: str) -> str:
     return key if key.startswith("${") or not key else ""
 
 
-def _update(fields: Form, now: Editor) -> BackendUpdate:
-    """What the form changes; raises ValueError."""
+def _update(fields: Form, now: BackendEditor) -> BackendUpdate:
+    """The changes that the form makes. Raises ValueError."""
     key: str | UnsetType = UNSET
     if fields["key"] != now.key:
-        key = variable(fields["key"]) if fields["key"] else ""
-    typed = models(fields["models"])
+        key = variable_reference(fields["key"]) if fields["key"] else ""
+    typed = parse_models(fields["models"])
     return BackendUpdate(
         fields["url"] if fields["url"] != now.url else UNSET,
         key,
-        tuple(typed) if typed != models(now.models) else UNSET,
+        tuple(typed) if typed != parse_models(now.models) else UNSET,
     )
 
 
-ROUTES = (
-    Route("GET", "/models/backends", rows, "admin", "page"),
-    Route("POST", "/models/check", check, "admin", "page"),
-    Route("POST", "/models/remove", remove, "admin", "page"),
-    Route("GET", "/models/edit", edit, "admin", "page"),
-    Route("POST", "/models/edit", save, "admin", "page"),
+ROUTES = (Route("GET", "/models/backends", rows, "admin", "page"),)
+CARDS = (
+    CardRoute("POST", "/models/check", check),
+    CardRoute("POST", "/models/remove", remove),
+    CardRoute("GET", "/models/edit", edit),
+    CardRoute("POST", "/models/edit", save),
 )

@@ -1,4 +1,4 @@
-"""The landing page: connect Claude Code, choose who answers, see where each name leads, and let it search the web."""
+"""The landing page: connect Claude Code, choose its models, edit aliases, configure web search."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ from byway.secrets.names import ENTRIES
 from byway.ui.login import closed
 from byway.ui.page import (
     Form,
-    Said,
-    changed,
-    etag,
-    failed,
-    form,
-    number,
-    paper,
-    part,
-    query,
-    seen,
-    show,
-    status,
-    tried,
-    variable,
-    wants_part,
+    Outcome,
+    apply_change,
+    base_config,
+    config_etag,
+    config_text,
+    failure,
+    is_htmx,
+    parse_number,
+    query_fields,
+    read_form,
+    save_edits,
+    send_card,
+    send_page,
+    status_of,
+    variable_reference,
 )
 from byway.ui.secrets import store_secret
 
 QUICK: Final = "Quick Setup"
 _USES: Final = {
-    "haiku": "small calls: titles, summaries of pages, searches",
-    "sonnet": "the usual main model, many subagents",
-    "opus": "the main model of Claude Code's default",
-    "fable": "the largest, where a session asks for it",
+    "haiku": "small calls: titles, page summaries, searches",
+    "sonnet": "main model of many setups, subagents",
+    "opus": "Claude Code's default main model",
+    "fable": "largest model, on request",
     "default": "every other name",
 }
 
@@ -60,65 +60,65 @@ _PROVIDER_ROWS: Final = sorted(
 )
 
 
-class Choice(NamedTuple):
-    """A model that could answer."""
+class ModelChoice(NamedTuple):
+    """A model that a backend serves."""
 
     value: str
     """`backend/model`."""
     word: str
 
 
-class Row(NamedTuple):
-    """An alias and where it leads now."""
+class AliasRow(NamedTuple):
+    """A row of the table of aliases."""
 
     name: str
     use: str
     targets: str
-    """As the config has it, with commas."""
+    """As in the config, separated by commas."""
     leads: str
     state: str
     word: str
 
 
-def choices(runtime: Runtime) -> list[Choice]:
-    """Every model that a backend really serves now, ready ones first."""
-    found = [
+def choices(runtime: Runtime) -> list[ModelChoice]:
+    """Every model that a backend serves now, ready backends first."""
+    models = [
         (
             live.state != "ready",
-            Choice(f"{live.name}/{model}", f"{model} ({live.vendor.title}{_window(live.registry.get(model))})"),
+            ModelChoice(f"{live.name}/{model}", f"{model} ({live.vendor.title}{_window(live.registry.get(model))})"),
         )
         for live in runtime.backends.values()
         if live.state != "off"
         for model in live.models or ()
     ]
-    return [choice for _, choice in sorted(found, key=lambda one: one[0])]
+    return [choice for _, choice in sorted(models, key=lambda entry: entry[0])]
 
 
 def _window(facts: Any) -> str:
     return f", {facts.window // 1024:,}k window" if facts is not None and facts.window else ""
 
 
-async def rows(runtime: Runtime) -> list[Row]:
-    """The slots, then every other alias of the config."""
+async def rows(runtime: Runtime) -> list[AliasRow]:
+    """The fixed aliases, then the others of the config."""
     return [_row(runtime, alias) for alias in aliases.list_aliases(runtime)]
 
 
-def _row(runtime: Runtime, alias: AliasInfo) -> Row:
+def _row(runtime: Runtime, alias: AliasInfo) -> AliasRow:
     is_pattern = any(mark in alias.name for mark in "*?[")
-    use = _USES.get(alias.name, "a pattern" if is_pattern else "this name")
+    use = _USES.get(alias.name, "a pattern" if is_pattern else "exact name")
     targets = ", ".join(alias.targets)
     if not alias.resolved:
         state, word = ("bad", "no backend serves it") if targets else ("none", "not set")
-        return Row(alias.name, use, targets, "nowhere", state, word)
-    state, word = standing(runtime, alias.resolved[0].backend)
+        return AliasRow(alias.name, use, targets, "none", state, word)
+    state, word = backend_state(runtime, alias.resolved[0].backend)
     shown = " then ".join(target.name for target in alias.resolved)
     if not targets and alias.alias:
-        return Row(alias.name, use, "", shown, state, f"by {alias.alias}")
-    return Row(alias.name, use, targets, shown, state, word)
+        return AliasRow(alias.name, use, "", shown, state, f"by {alias.alias}")
+    return AliasRow(alias.name, use, targets, shown, state, word)
 
 
-def standing(runtime: Runtime, backend: str) -> tuple[str, str]:
-    """A backend's state as a colour and a word."""
+def backend_state(runtime: Runtime, backend: str) -> tuple[str, str]:
+    """A backend's state as a colour and a label."""
     return STATES.get(runtime.backends[backend].state, ("warn", runtime.backends[backend].state))
 
 
@@ -136,7 +136,7 @@ STATES: Final[Mapping[str, tuple[str, str]]] = {
 
 
 async def index(context: RequestContext) -> None:
-    """The landing page for people, and the hello that programs get at the root."""
+    """Send the landing page to a browser, and the hello to a program."""
     if b"text/html" not in context.headers.get(b"accept", b""):
         await health.hello(context)
         return
@@ -150,7 +150,7 @@ async def index(context: RequestContext) -> None:
     await _page(context)
 
 
-async def _page(context: RequestContext, card: str = "", said: Said | None = None, **more: Any) -> None:
+async def _page(context: RequestContext, card: str = "", outcome: Outcome | None = None, **more: Any) -> None:
     data = {
         **await _endpoint(context),
         **await _quick(context),
@@ -158,48 +158,48 @@ async def _page(context: RequestContext, card: str = "", said: Said | None = Non
         **await _search(context),
         **more,
     }
-    await show(
+    await send_page(
         context,
         "claude",
         "Claude Code",
         here="/",
-        lead="Point Claude Code at this Byway, choose the model that answers, and check that it works.",
-        status=status(said),
+        lead="Connect Claude Code, choose its model, and verify the connection.",
+        status=status_of(outcome),
         card=card,
-        said=said,
-        etag=await etag(context),
+        outcome=outcome,
+        etag=await config_etag(context),
         **data,
     )
 
 
-async def _card(context: RequestContext, card: str, said: Said | None, **more: Any) -> None:
-    """One card again, with what was said; the whole page for a browser without JavaScript."""
-    if not wants_part(context):
-        await _page(context, card, said, **more)
+async def _card(context: RequestContext, card: str, outcome: Outcome | None, **more: Any) -> None:
+    """Send one card with the outcome; the whole page to a browser without JavaScript."""
+    if not is_htmx(context):
+        await _page(context, card, outcome, **more)
         return
     gather = {"endpoint": _endpoint, "quick": _quick, "aliases": _aliases, "search": _search}[card]
     data = {**await gather(context), **more}
-    await part(
+    await send_card(
         context,
         "claude",
         card,
-        status(said),
+        status_of(outcome),
         _NEWS.get(card, ""),
         card=card,
-        said=said,
-        etag=await etag(context),
+        outcome=outcome,
+        etag=await config_etag(context),
         **data,
     )
 
 
-#: By the card that was changed, those that show it too.
+#: For each changed card, the events that reload the cards that show the same data.
 _NEWS: Final = {"quick": "endpoint-news, aliases-news", "aliases": "endpoint-news, quick-news"}
 
 
 async def again(context: RequestContext) -> None:
-    """One card as it is now."""
+    """Send one card."""
     if context.tail not in ("endpoint", "quick", "aliases"):
-        raise Problem("not_found", "There is no such card.")
+        raise Problem("not_found", "Unknown card.")
     await _card(context, context.tail, None)
 
 
@@ -208,7 +208,7 @@ async def _endpoint(context: RequestContext) -> dict[str, Any]:
     setup = await exports.client_setup(runtime, context.gateway.services.base)
     pairs = exports.variables(setup)
     return {
-        "answers": standing(runtime, setup.backend) if setup.backend else ("bad", "nobody answers"),
+        "answers": backend_state(runtime, setup.backend) if setup.backend else ("bad", "no backend"),
         "setup": setup,
         "pairs": pairs,
         "forms": [(name, word, make(pairs)) for name, word, make in exports.FORMS],
@@ -220,18 +220,18 @@ async def _endpoint(context: RequestContext) -> dict[str, Any]:
 
 async def _quick(context: RequestContext) -> dict[str, Any]:
     runtime = context.runtime
-    found = choices(runtime)
+    served = choices(runtime)
     leads = runtime.aliases.get("default", ())
     chosen = leads[0] if leads else ""
-    if chosen and not any(one.value == chosen for one in found):
-        chosen = next((one.value for one in found if one.value.partition("/")[2] == chosen), "")
+    if chosen and not any(choice.value == chosen for choice in served):
+        chosen = next((choice.value for choice in served if choice.value.partition("/")[2] == chosen), "")
     try:
         versions = await run(lambda: configs.list_versions(context.gateway.services.config_file, 2))
     except Problem:
-        # Without a history there is nothing to go back to; that is for Troubleshooting to say.
+        # Without a history there is no undo; Troubleshooting reports the problem.
         versions = []
     undo = versions[1].number if len(versions) > 1 and versions[0].why == QUICK else None
-    return {"choices": found, "chosen": chosen, "undo": undo}
+    return {"choices": served, "chosen": chosen, "undo": undo}
 
 
 async def _aliases(context: RequestContext) -> dict[str, Any]:
@@ -245,7 +245,7 @@ async def _aliases(context: RequestContext) -> dict[str, Any]:
 
 
 async def _search(context: RequestContext) -> dict[str, Any]:
-    settings, text = context.runtime.config.web_search, (await paper(context)).text
+    settings, text = context.runtime.config.web_search, (await config_text(context)).text
     listed = await run(lambda: secrets.list_secrets(context.gateway.services.vault))
     held = {secret.name: secret for secret in listed.secrets}
     return {
@@ -260,20 +260,20 @@ async def _search(context: RequestContext) -> dict[str, Any]:
 
 def _from_variable(text: str, provider: str | None) -> bool:
     entry = ENTRIES.get(provider or "")
-    return entry is None or any(variable in text for variable in entry.variables)
+    return entry is None or any(name in text for name in entry.variables)
 
 
 # -------------------------------------------------------------------------------------------------------------- actions
 
 
 async def check(context: RequestContext) -> None:
-    """Verify: one real request of one token over the real listener, with the key that is typed in the card."""
-    fields = await form(context)
+    """Verify: send one real request for one token through the listener, with the typed key."""
+    fields = await read_form(context)
     base = context.gateway.services.base
     model = fields["model"] or "sonnet"
     if base is None:
         verdict = Verdict(
-            False, "No TCP address", "address", hint="Byway listens at a unix socket only: set `server.bind_address`."
+            False, "No TCP address", "address", hint="Byway listens at a unix socket only. Set `server.bind_address`."
         )
     else:
         key = fields["key"] or ("" if context.runtime.keyring.blocking else exports.ANY_KEY)
@@ -282,40 +282,42 @@ async def check(context: RequestContext) -> None:
 
 
 async def apply(context: RequestContext) -> None:
-    """Quick Setup: one model for every slot, in force at once, and verified."""
-    fields = await form(context)
+    """Quick Setup: use one model for every alias, and verify it."""
+    fields = await read_form(context)
     chosen = fields["model"]
-    if not any(one.value == chosen for one in choices(context.runtime)):
-        await _card(context, "quick", Said("bad", "That model is not served any more.", "Choose one of the list."))
+    if not any(choice.value == chosen for choice in choices(context.runtime)):
+        await _card(
+            context, "quick", Outcome("bad", "No backend serves that model any more.", "Choose a model from the list.")
+        )
         return
-    said = await changed(
+    outcome = await save_edits(
         context,
         aliases.all_slots(chosen),
         QUICK,
         fields["etag"],
-        f"{chosen.partition('/')[2]} answers to every name of Claude's",
+        f"{chosen.partition('/')[2]} is used for every Claude name",
     )
-    await _applied(context, said)
+    await _applied(context, outcome)
 
 
 async def undo(context: RequestContext) -> None:
-    """Take Quick Setup back."""
-    fields = await form(context)
+    """Undo Quick Setup."""
+    fields = await read_form(context)
     services, author = context.gateway.services, who(context)
-    said = await tried(
+    outcome = await apply_change(
         context,
         lambda: configs.rollback_config(
-            services.config_file, number(fields["version"]), author, fields["etag"] or None
+            services.config_file, parse_number(fields["version"]), author, fields["etag"] or None
         ),
-        lambda _: Said("good", "As it was before."),
+        lambda _: Outcome("good", "Restored the previous aliases."),
     )
-    await _applied(context, said)
+    await _applied(context, outcome)
 
 
-async def _applied(context: RequestContext, said: Said) -> None:
-    # The running Byway has a new runtime by now; this request still holds the one that it began with.
+async def _applied(context: RequestContext, outcome: Outcome) -> None:
+    # The change has replaced the runtime; this request still holds the old one.
     context.runtime = context.gateway.runtime
-    if said.kind == "good":
+    if outcome.kind == "good":
         base = context.gateway.services.base
         key = "" if context.runtime.keyring.blocking else exports.ANY_KEY
         verdict = await verify(f"{base}/anthropic", key) if base and key else None
@@ -325,70 +327,72 @@ async def _applied(context: RequestContext, said: Said) -> None:
                 if verdict.good
                 else f"{verdict.summary}. {verdict.hint}"
             )
-            said = Said("good" if verdict.good else "warn", said.text, f"{said.hint} {hint}".strip())
-    await _card(context, "quick", said)
+            outcome = Outcome("good" if verdict.good else "warn", outcome.text, f"{outcome.hint} {hint}".strip())
+    await _card(context, "quick", outcome)
 
 
 async def alias(context: RequestContext) -> None:
-    """Save the aliases of the table; one that is left empty goes."""
-    fields = await form(context)
+    """Save the aliases of the table; an empty field removes the alias."""
+    fields = await read_form(context)
     typed = {
         field.removeprefix("alias:"): _targets(value) for field, value in fields.items() if field.startswith("alias:")
     }
     if fields["name"] and fields["targets"]:
         typed[fields["name"]] = _targets(fields["targets"])
-    edits = aliases.changed_aliases(await seen(context, fields["etag"]), typed)
-    said = await changed(context, edits, "model aliases", fields["etag"])
+    edits = aliases.changed_aliases(await base_config(context, fields["etag"]), typed)
+    outcome = await save_edits(context, edits, "model aliases", fields["etag"])
     context.runtime = context.gateway.runtime
-    await _card(context, "aliases", said, **(await _typed(context, fields, said) if said.kind == "bad" else {}))
+    await _card(
+        context, "aliases", outcome, **(await _typed(context, fields, outcome) if outcome.kind == "bad" else {})
+    )
 
 
-async def _typed(context: RequestContext, fields: Form, said: Said) -> dict[str, Any]:
-    """The table as it was typed: what could not be saved is not lost. Where somebody else was first, it has their value."""
-    theirs = {str(one["path"]).removeprefix("model_aliases.") for one in said.conflicts}
-    found = [
+async def _typed(context: RequestContext, fields: Form, outcome: Outcome) -> dict[str, Any]:
+    """The table with the typed values, so that a failed save loses nothing. Conflicting rows have the other user's value."""
+    theirs = {str(conflict["path"]).removeprefix("model_aliases.") for conflict in outcome.conflicts}
+    table = [
         row if row.name in theirs else row._replace(targets=fields.get(f"alias:{row.name}", row.targets))
         for row in await rows(context.runtime)
     ]
-    return {"rows": found, "another": (fields["name"], fields["targets"])}
+    return {"rows": table, "another": (fields["name"], fields["targets"])}
 
 
 def _targets(text: str) -> tuple[str, ...]:
-    return tuple(one for part in text.split(",") if (one := part.strip()))
+    return tuple(target for part in text.split(",") if (target := part.strip()))
 
 
 async def lead(context: RequestContext) -> None:
-    """What a typed name would do."""
-    name = query(context)["name"].strip()[:200]
+    """Resolve a typed model name."""
+    name = query_fields(context)["name"].strip()[:200]
     runtime, led = context.runtime, None
     if name:
         try:
             resolution = aliases.resolve_name(runtime, name)
         except Problem as problem:
-            led = Said("bad", "It leads nowhere: 404.", problem.message)
+            led = Outcome("bad", "No target: a request would get 404.", problem.message)
         else:
             to = ", then ".join(target.name for target in resolution.targets)
-            by = f"by the alias {resolution.alias}" if resolution.alias else "it is a model's own name"
-            led = Said("good", to, f"{by}; {standing(runtime, resolution.targets[0].backend)[1]}")
-    if wants_part(context):
-        await part(context, "claude", "led", led=led)
+            by = f"by alias {resolution.alias}" if resolution.alias else "by its model name"
+            led = Outcome("good", to, f"{by}; {backend_state(runtime, resolution.targets[0].backend)[1]}")
+    if is_htmx(context):
+        await send_card(context, "claude", "led", led=led)
     else:
         await _page(context, "aliases", name=name, led=led)
 
 
 async def search(context: RequestContext) -> None:
-    """Save the card Web Search. A typed key goes into the keychain, never into the config."""
-    fields = await form(context)
-    said = await _saved(context, fields)
+    """Save the card Web Search. A typed key is stored in the keychain, never in the config."""
+    fields = await read_form(context)
+    outcome = await _saved(context, fields)
     context.runtime = context.gateway.runtime
-    await _card(context, "search", said)
+    await _card(context, "search", outcome)
 
 
-async def _saved(context: RequestContext, fields: Form) -> Said:
-    settings = (await seen(context, fields["etag"])).web_search
+async def _saved(context: RequestContext, fields: Form) -> Outcome:
+    settings = (await base_config(context, fields["etag"])).web_search
     provider = fields["provider"]
     if provider not in PROVIDERS:
-        return Said("bad", "Choose a provider.")
+        return Outcome("bad", "Choose a provider.")
     entry = ENTRIES.get(provider)
     edits: list[Edit] = []
     on = fields["enabled"] == "on"
@@ -409,47 +413,47 @@ async def _saved(context: RequestContext, fields: Form) -> Said:
             edits.append(Remove(("web_search", "api_key")))
     elif fields["source"] == "variable":
         try:
-            edits.append(Set(("web_search", "api_key"), variable(fields["variable"])))
+            edits.append(Set(("web_search", "api_key"), variable_reference(fields["variable"])))
         except ValueError as error:
-            return Said("bad", str(error))
+            return Outcome("bad", str(error))
     else:
         if fields["source"] == "typed":
             if not fields["key"]:
-                return Said("bad", "Type the key, or choose another place for it.")
+                return Outcome("bad", "Type the key, or choose another place for it.")
             try:
                 change = await store_secret(context, entry.name, fields["key"], accept_file=fields["accept"] == "on")
             except Problem as problem:
-                return failed(context, problem)
+                return failure(context, problem)
             kept = f" The key is in the {change.stored}."
         edits.append(Set(("web_search", "api_key"), f"${{{entry.variable}}}"))
-    said = await changed(context, edits, "web search", fields["etag"])
-    if said.kind == "good" and kept:
-        return Said("good", "Saved.", f"{kept} {said.hint}".strip())
-    return said
+    outcome = await save_edits(context, edits, "web search", fields["etag"])
+    if outcome.kind == "good" and kept:
+        return Outcome("good", "Saved.", f"{kept} {outcome.hint}".strip())
+    return outcome
 
 
 async def test(context: RequestContext) -> None:
     """Search with the saved settings, and show what came or why nothing did."""
-    fields = await form(context)
+    fields = await read_form(context)
     settings = context.runtime.config.web_search
-    asked = fields["query"] or "latest Rust release"
+    searched = fields["query"] or "latest Rust release"
     results: list[WebResult] = []
-    said: Said
+    outcome: Outcome
     searcher = Searcher(msgspec.structs.replace(settings, enabled=True, cache_ttl=0.0))
     try:
-        found = await searcher.search(SearchQuery(asked, settings.max_results))
-        results = found.results
-        many = f"{len(results)} results" if results else "It answered, and found nothing"
-        said = Said("good" if results else "warn", f"{many}, by {found.provider}.")
+        answer = await searcher.search(SearchQuery(searched, settings.max_results))
+        results = answer.results
+        many = f"{len(results)} results" if results else "No results"
+        outcome = Outcome("good" if results else "warn", f"{many}, by {answer.provider}.")
     except SearchError as failure:
-        said = Said("bad", f"{_whose(settings.providers)} failed: {failure.code}", failure.message)
+        outcome = Outcome("bad", f"{_whose(settings.providers)} failed: {failure.code}", failure.message)
     finally:
         await searcher.close()
-    await _card(context, "search", said, results=results, asked=asked)
+    await _card(context, "search", outcome, results=results, searched=searched)
 
 
 def _whose(providers: tuple[SearchProviderSettings, ...]) -> str:
-    return ", then ".join(one.provider for one in providers) or "The search"
+    return ", then ".join(provider.provider for provider in providers) or "The search"
 
 
 #: Its own door stands inside: a program gets the hello, a person the page.

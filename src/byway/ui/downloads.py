@@ -1,4 +1,4 @@
-"""Downloads on the card Local models: begin, watch, stop, go on, give up."""
+"""Downloads on the card Local models: start, progress, stop, resume, remove."""
 
 from __future__ import annotations
 
@@ -11,81 +11,83 @@ from byway.admin.errors import as_problems
 from byway.local.downloads import BackgroundDownload, Downloads
 from byway.problems import Problem
 from byway.routes.context import RequestContext, Route
-from byway.ui.backends import answer
-from byway.ui.page import Form, Said, failed, form, part, query, wants_part
+from byway.ui.cards import CardRoute, CardView, card_view
+from byway.ui.page import Form, Outcome, failure, is_htmx, query_fields, read_form, send_card
 
 
-class Jobs(NamedTuple):
-    """The downloads, and the free space that they have."""
+class DownloadsView(NamedTuple):
+    """The downloads and the free disk space."""
 
     jobs: tuple[BackgroundDownload, ...]
     running: int
     spare: int | None
     ended: bool = False
-    """One has ended since the page looked last."""
+    """A download has ended since the page last loaded the list."""
     begun: bool = False
-    """One was begun just now: the field is empty again."""
+    """A download was just started: the field is cleared."""
 
 
-def jobs(context: RequestContext, before: int = 0) -> Jobs:
-    """The downloads; `before`: so many ran when the page looked last."""
+def jobs(context: RequestContext, before: int = 0) -> DownloadsView:
+    """The downloads. `before`: how many were running when the page last loaded the list."""
     running = context.gateway.services.downloads
-    return Jobs(tuple(running.jobs), running.running, running.free_space(), running.running < before)
+    return DownloadsView(tuple(running.jobs), running.running, running.free_space(), running.running < before)
 
 
 async def progress(context: RequestContext) -> None:
-    """The downloads alone, for a page that looks again."""
-    running = query(context)["running"]
+    """Send the downloads alone: the page loads them again while one runs."""
+    running = query_fields(context)["running"]
     before = int(running) if running.isascii() and running.isdigit() and len(running) < 4 else 0
-    await part(context, "downloads", "downloads", jobs=jobs(context, before), said=None, card="")
+    await send_card(context, "downloads", "downloads", jobs=jobs(context, before), outcome=None, card="")
 
 
-async def download(context: RequestContext) -> None:
+async def download(context: RequestContext) -> CardView:
     """Start a download."""
-    what = (await form(context))["what"]
+    what = (await read_form(context))["what"]
     services, config = context.gateway.services, context.runtime.config
     if not what:
-        said: Said | None = Said("bad", "What is it called?", "`owner/repo` of the hub, or the URL of a .gguf file.")
+        outcome: Outcome | None = Outcome(
+            "bad", "The name is missing.", "Type `owner/repo` of the hub, or the URL of a .gguf file."
+        )
     else:
-        said = _begun(context, lambda: downloads.start_download(services.downloads, what, config))
-    view = jobs(context)._replace(begun=said is None and wants_part(context))
-    await answer(context, "downloads", "downloads", "downloads", said, jobs=view)
+        outcome = _begun(context, lambda: downloads.start_download(services.downloads, what, config))
+    view = jobs(context)._replace(begun=outcome is None and is_htmx(context))
+    return card_view("downloads", "downloads", "downloads", outcome, jobs=view)
 
 
-async def again(context: RequestContext) -> None:
+async def again(context: RequestContext) -> CardView:
     """Resume a download."""
-    number = _job(await form(context))
+    number = _job(await read_form(context))
     services, config = context.gateway.services, context.runtime.config
-    said = _begun(context, lambda: downloads.resume_download(services.downloads, number, config))
-    await answer(context, "downloads", "downloads", "downloads", said, jobs=jobs(context))
+    outcome = _begun(context, lambda: downloads.resume_download(services.downloads, number, config))
+    return card_view("downloads", "downloads", "downloads", outcome, jobs=jobs(context))
 
 
-def _begun(context: RequestContext, start: Callable[[], DownloadInfo]) -> Said | None:
+def _begun(context: RequestContext, start: Callable[[], DownloadInfo]) -> Outcome | None:
     try:
         start()
     except Problem as problem:
-        return failed(context, problem)
+        return failure(context, problem)
     return None
 
 
-async def stop(context: RequestContext) -> None:
+async def stop(context: RequestContext) -> CardView:
     """Stop a download; the bytes that have arrived are kept."""
-    await _ended(context, downloads.cancel_download)
+    return await _ended(context, downloads.cancel_download)
 
 
-async def forget(context: RequestContext) -> None:
-    """Take a download off the list, and remove its incomplete file."""
-    await _ended(context, downloads.forget_download)
+async def forget(context: RequestContext) -> CardView:
+    """Remove a download from the list, and its incomplete file."""
+    return await _ended(context, downloads.forget_download)
 
 
-async def _ended(context: RequestContext, end: Callable[[Downloads, int], Awaitable[DownloadInfo]]) -> None:
-    said = None
+async def _ended(context: RequestContext, end: Callable[[Downloads, int], Awaitable[DownloadInfo]]) -> CardView:
+    outcome = None
     try:
         with as_problems():
-            await end(context.gateway.services.downloads, _job(await form(context)))
+            await end(context.gateway.services.downloads, _job(await read_form(context)))
     except Problem as problem:
-        said = failed(context, problem)._replace(kind="warn" if problem.kind == "not_found" else "bad")
-    await answer(context, "downloads", "downloads", "downloads", said, jobs=jobs(context))
+        outcome = failure(context, problem)._replace(kind="warn" if problem.kind == "not_found" else "bad")
+    return card_view("downloads", "downloads", "downloads", outcome, jobs=jobs(context))
 
 
 def _job(fields: Form) -> int:
@@ -93,10 +95,10 @@ def _job(fields: Form) -> int:
     return int(number) if number.isascii() and number.isdigit() and len(number) < 9 else 0
 
 
-ROUTES = (
-    Route("GET", "/models/downloads", progress, "admin", "page"),
-    Route("POST", "/models/download", download, "admin", "page"),
-    Route("POST", "/models/downloads/again", again, "admin", "page"),
-    Route("POST", "/models/downloads/stop", stop, "admin", "page"),
-    Route("POST", "/models/downloads/forget", forget, "admin", "page"),
+ROUTES = (Route("GET", "/models/downloads", progress, "admin", "page"),)
+CARDS = (
+    CardRoute("POST", "/models/download", download),
+    CardRoute("POST", "/models/downloads/again", again),
+    CardRoute("POST", "/models/downloads/stop", stop),
+    CardRoute("POST", "/models/downloads/forget", forget),
 )

@@ -1,5 +1,5 @@
-"""The card Local models: the files on this machine, and which of them run. How one is loaded is `loading`'s, what comes from
-the net `downloads`'s."""
+"""The card Local models: the model files on this machine, and which of them run. Loading is in `loading`, downloads in
+`downloads`."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from byway.problems import Problem
 from byway.routes.admin import read_current, run, who
 from byway.routes.context import RequestContext, Route
 from byway.routes.localmodels import running
-from byway.ui.backends import answer
+from byway.ui.cards import CardRoute, CardView, card_view
 from byway.ui.claude import STATES
-from byway.ui.page import Said, changed, failed, form, part
+from byway.ui.page import Outcome, failure, read_form, save_edits, send_card
 
 
-class Run(NamedTuple):
+class RunningModel(NamedTuple):
     """A model that runs from a file."""
 
     name: str
@@ -31,8 +31,8 @@ class Run(NamedTuple):
     word: str
 
 
-class File(NamedTuple):
-    """A model's file. The built-in weights have no path."""
+class ModelFileRow(NamedTuple):
+    """A model file. The built-in weights have no path."""
 
     name: str
     path: str
@@ -42,46 +42,46 @@ class File(NamedTuple):
     window: str
     origin: str
     problem: str
-    runs: tuple[Run, ...]
+    runs: tuple[RunningModel, ...]
     ours: bool
-    """It lies in Byway's own folder, so that Byway may delete it."""
+    """It is in Byway's own folder, so Byway may delete it."""
 
 
-class Shelf(NamedTuple):
-    """The files of this machine."""
+class ModelLibrary(NamedTuple):
+    """The model files of this machine."""
 
-    files: tuple[File, ...]
+    files: tuple[ModelFileRow, ...]
     missing: str
-    """Why no model can run here at all."""
+    """Why no model can run on this machine; empty when models can."""
     every: int
-    """Seconds to the next look; 0 when nothing is on its way."""
+    """Seconds until the page loads the list again; 0 when nothing is loading."""
     implied: bool
-    """The built-in model runs because the config names no backend, so that there is nothing to take out."""
+    """The built-in model runs because the config names no backend, so it cannot be unloaded."""
 
 
 # ----------------------------------------------------------------------------------------------------------- the files
 
 
-async def shelved(context: RequestContext) -> Shelf:
-    """The files of this machine, and which of them run."""
+async def library(context: RequestContext) -> ModelLibrary:
+    """List the model files of this machine, and which of them run."""
     services = context.gateway.services
     if services.gpus is None:
         services.gpus = asyncio.create_task(supervisor.list_gpus())
     own, config = running(context), context.runtime.config
-    found = await run(lambda: localmodels.list_models(services.folder, config, own))
+    models = await run(lambda: localmodels.list_models(services.folder, config, own))
     states = {live.name: live.state for live in own}
-    files = tuple(_file(model, states) for model in found)
+    files = tuple(_file(model, states) for model in models)
     moving = any(state in ("loading", "unknown") for state in states.values())
-    return Shelf(files, localmodels.missing_engine(), 2 if moving else 0, is_builtin_implied(config))
+    return ModelLibrary(files, localmodels.missing_engine(), 2 if moving else 0, is_builtin_implied(config))
 
 
-def _file(model: LocalModel, states: Mapping[str, str]) -> File:
+def _file(model: LocalModel, states: Mapping[str, str]) -> ModelFileRow:
     problem = model.problem
     if problem and model.path:
         problem = f"It {problem}"
     elif not model.chat_template:
-        problem = "It has no chat template: made to complete text, not to answer."
-    return File(
+        problem = "It has no chat template: it completes text and cannot chat."
+    return ModelFileRow(
         model.name,
         model.path,
         model.size,
@@ -89,89 +89,89 @@ def _file(model: LocalModel, states: Mapping[str, str]) -> File:
         window(model.window) if model.window else "",
         localmodels.ORIGINS[model.origin],
         problem,
-        tuple(Run(name, *STATES[states[name]]) for name in model.backends),
+        tuple(RunningModel(name, *STATES[states[name]]) for name in model.backends),
         model.is_deletable,
     )
 
 
-async def _card(context: RequestContext, said: Said | None) -> None:
+async def _card(context: RequestContext, outcome: Outcome | None) -> CardView:
     context.runtime = context.gateway.runtime
-    await answer(context, "local", "files", "files", said, shelf=await shelved(context))
+    return card_view("local", "files", "files", outcome, shelf=await library(context))
 
 
 async def files(context: RequestContext) -> None:
-    """The table alone, for a page that looks again."""
-    await part(context, "local", "files", shelf=await shelved(context), said=None, card="")
+    """Send the list alone: the page loads it again while something changes."""
+    await send_card(context, "local", "files", shelf=await library(context), outcome=None, card="")
 
 
-async def unload(context: RequestContext) -> None:
-    """End a model's process, and forget its settings and aliases. Its file stays."""
-    name = (await form(context))["name"]
+async def unload(context: RequestContext) -> CardView:
+    """End a model's process, and remove its settings and aliases. Its file stays."""
+    name = (await read_form(context))["name"]
     live = context.runtime.backends.get(name)
     took = await asyncio.to_thread(platform.resident_memory, live.pid) if live is not None and live.pid else None
     try:
         current = await read_current(context)
     except Problem as problem:
-        await _card(context, failed(context, problem))
-        return
+        return await _card(context, failure(context, problem))
     at = current.backend_index(name)
     if at is None or not current.config.backends[at].managed:
-        why = "It runs because the config names no backend: load or add one that is to answer instead."
-        await _card(
+        why = "It runs because the config names no backend. Load a model or add a backend to replace it."
+        return await _card(
             context,
-            Said("warn", f"{name} cannot be unloaded.", why if current.is_builtin_implied else "It is there no more."),
+            Outcome(
+                "warn", f"{name} cannot be unloaded.", why if current.is_builtin_implied else "It is no longer loaded."
+            ),
         )
-        return
     changes: list[Edit] = []
 
     def edits(current: CurrentConfig) -> list[Edit]:
         changes[:] = localmodels.unload_model(current, name)[1]
         return changes
 
-    said = await changed(context, edits, f"model {name} unloaded", "", f"{name} is unloaded")
-    if said.kind == "good":
-        hints = [said.hint, "Its file stays."]
+    outcome = await save_edits(context, edits, f"model {name} unloaded", "", f"{name} unloaded")
+    if outcome.kind == "good":
+        hints = [outcome.hint, "The file stays."]
         if took:
-            hints.append(f"Its {size(took)} of memory are given back.")
+            hints.append(f"{size(took)} of memory freed.")
         if len(changes) > 1:
-            hints.append(f"Aliases that led to it: {', '.join(str(change.path[1]) for change in changes[1:])}.")
-        said = said._replace(hint=" ".join(filter(None, hints)))
-    await _card(context, said)
+            hints.append(f"It was removed from the aliases {', '.join(str(change.path[1]) for change in changes[1:])}.")
+        outcome = outcome._replace(hint=" ".join(filter(None, hints)))
+    return await _card(context, outcome)
 
 
-async def delete(context: RequestContext) -> None:
-    """Delete a file of Byway's own folder."""
-    path = (await form(context))["path"]
+async def delete(context: RequestContext) -> CardView:
+    """Delete a model file of Byway's own folder."""
+    path = (await read_form(context))["path"]
     services, own, config, author = context.gateway.services, running(context), context.runtime.config, who(context)
     try:
         model = await run(lambda: localmodels.delete_file(services.folder, config, own, services.store, path, author))
     except Problem as problem:
-        await _card(context, failed(context, problem))
-        return
-    await _card(context, Said("good", f"{model.name} is deleted.", f"{size(model.size)} of the disk are free again."))
+        return await _card(context, failure(context, problem))
+    return await _card(context, Outcome("good", f"{model.name} deleted.", f"{size(model.size)} of disk space freed."))
 
 
-async def add(context: RequestContext) -> None:
-    """Remember a file or folder that lies elsewhere."""
-    fields = await form(context)
+async def add(context: RequestContext) -> CardView:
+    """Add a model file or a folder to the config."""
+    fields = await read_form(context)
     path = await run(lambda: platform.expand_user(fields["path"]))
     if not path.is_absolute():
-        await _card(context, Said("bad", "Type a whole path, such as /data/models or ~/models/qwen3.gguf."))
-        return
+        return await _card(
+            context, Outcome("bad", "The path must be absolute, such as /data/models or ~/models/qwen3.gguf.")
+        )
     folder = context.gateway.services.folder
-    said = await changed(
+    outcome = await save_edits(
         context,
         lambda current: localmodels.add_path(folder, current, path)[1],
         f"{path.name} added",
         "",
-        f"{path.name} is added",
+        f"{path.name} added",
     )
-    await _card(context, said)
+    return await _card(context, outcome)
 
 
-ROUTES = (
-    Route("GET", "/models/files", files, "admin", "page"),
-    Route("POST", "/models/unload", unload, "admin", "page"),
-    Route("POST", "/models/delete", delete, "admin", "page"),
-    Route("POST", "/models/paths", add, "admin", "page"),
+ROUTES = (Route("GET", "/models/files", files, "admin", "page"),)
+CARDS = (
+    CardRoute("POST", "/models/unload", unload),
+    CardRoute("POST", "/models/delete", delete),
+    CardRoute("POST", "/models/paths", add),
 )

@@ -1,49 +1,70 @@
-"""Who answers: the backends and how they are doing, others to add, and the models that Byway runs itself. The page as a whole;
-its cards are `backends`, `adding`, and `local` with `loading` and `downloads`."""
+"""The page Models: backends, backends to add, and local models. Its cards are `backends`, `adding`, `local`, `loading` and
+`downloads`."""
 
 from __future__ import annotations
 
-from byway.routes.context import RequestContext, Route
+from byway.routes.context import Endpoint, RequestContext, Route
 from byway.ui import adding, backends, downloads, loading, local
-from byway.ui.page import Said, query, show, status
+from byway.ui.cards import CardRoute, CardView, card_view
+from byway.ui.page import is_htmx, query_fields, send_card, send_page, status_of
 
 
-async def page(context: RequestContext, said: Said | None = None, card: str = "", **views: object) -> None:
-    """The whole page, where `said` is the outcome of an action in `card`; `views` replace what a card shows.
+async def index(context: RequestContext) -> None:
+    """Send the page."""
+    await _send_page(context, card_view("", "", "", None))
 
-    What takes a while to find out comes after it, unless that is asked for: a browser without JavaScript does.
+
+async def _send_page(context: RequestContext, view: CardView) -> None:
+    """Send the whole page with the outcome of an action in one card.
+
+    Lists that take a while to make are loaded by the page itself, except for a browser without JavaScript.
     """
-    asked = query(context)
-    whole = context.scope["method"] == "POST" or asked["whole"] == "1"
-    await show(
+    fields, data = query_fields(context), view.data
+    complete = context.scope["method"] == "POST" or fields["whole"] == "1"
+    await send_page(
         context,
         "models",
         "Models",
         here="/models",
-        lead="Who answers, how they are doing, and the models that Byway runs itself.",
-        status=status(said),
-        said=said,
-        card=card,
-        table=views.get("table") or await backends.table(context),
-        editor=views.get("editor") or await backends.editor(context, asked["edit"]),
-        adder=views.get("adder") or await adding.adder(context, asked["type"]),
-        found=views.get("found") or (await adding.servers(context) if whole else None),
-        shelf=views.get("shelf") or (await local.shelved(context) if whole else None),
-        loader=views.get("loader") or await loading.loader(context, asked["file"], asked["name"]),
-        jobs=views.get("jobs") or downloads.jobs(context),
+        lead="Backends and their state, and the models that Byway runs itself.",
+        status=status_of(view.outcome),
+        outcome=view.outcome,
+        card=view.card,
+        table=data.get("table") or await backends.table(context),
+        editor=data.get("editor") or await backends.editor(context, fields["edit"]),
+        adder=data.get("adder") or await adding.add_form(context, fields["type"]),
+        discovered=data.get("discovered") or (await adding.servers(context) if complete else None),
+        shelf=data.get("shelf") or (await local.library(context) if complete else None),
+        loader=data.get("loader") or await loading.loader(context, fields["file"], fields["name"]),
+        jobs=data.get("jobs") or downloads.jobs(context),
     )
 
 
-async def index(context: RequestContext) -> None:
-    """The page."""
-    await page(context)
+def _route(route: CardRoute) -> Route:
+    """The route of a card's action: it sends one card to htmx, and the whole page to a browser without JavaScript."""
+
+    async def endpoint(context: RequestContext) -> None:
+        view = await route.action(context)
+        if is_htmx(context):
+            status = status_of(view.outcome)
+            await send_card(
+                context, view.template, view.block, status, outcome=view.outcome, card=view.card, **view.data
+            )
+        else:
+            await _send_page(context, view)
+
+    checked: Endpoint = endpoint
+    return Route(route.method, route.path, checked, "admin", "page")
 
 
 ROUTES = (
     Route("GET", "/models", index, "admin", "page"),
     *backends.ROUTES,
-    *adding.ROUTES,
     *local.ROUTES,
-    *loading.ROUTES,
     *downloads.ROUTES,
+    *(
+        _route(route)
+        for cards in (backends.CARDS, adding.CARDS, local.CARDS, loading.CARDS, downloads.CARDS)
+        for route in cards
+    ),
 )

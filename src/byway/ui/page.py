@@ -1,4 +1,4 @@
-"""The settings page: what all its pages share. A page is rendered on the server; htmx replaces the card that a form belongs to.
+"""What the pages share. A page is rendered on the server; htmx replaces the card of a submitted form.
 
 A page is one module with its `ROUTES` and one template of the same name. What a page shows and changes is the API's too.
 """
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 HERE: Final = Path(__file__).parent
-#: The pages in the order in which they are shown.
+#: The pages in the order of the menu.
 PAGES: Final = (
     ("/", "Claude Code"),
     ("/models", "Models"),
@@ -41,9 +41,9 @@ PAGES: Final = (
     ("/trouble", "Troubleshooting"),
 )
 _FORM_LIMIT: Final = 64 << 10
-#: Nothing from elsewhere, nothing inline. https://developer.mozilla.org/docs/Web/HTTP/Headers/Content-Security-Policy (seen
+#: No external and no inline content. https://developer.mozilla.org/docs/Web/HTTP/Headers/Content-Security-Policy (seen
 #: 2026-11-21).
-_GUARDED: Final[tuple[Header, ...]] = (
+_SECURITY_HEADERS: Final[tuple[Header, ...]] = (
     (
         b"content-security-policy",
         b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
@@ -56,8 +56,8 @@ _GUARDED: Final[tuple[Header, ...]] = (
 )
 
 
-class Said(NamedTuple):
-    """What came of an action: `kind` is good, warn or bad."""
+class Outcome(NamedTuple):
+    """The outcome of an action: `kind` is good, warn or bad."""
 
     kind: str
     text: str
@@ -67,15 +67,15 @@ class Said(NamedTuple):
 
 
 class Notice(NamedTuple):
-    """What stands above a page whatever it is about."""
+    """A notice above every page."""
 
     kind: str
     text: str
     restart: bool = False
 
 
-class Standing(NamedTuple):
-    """How this Byway is doing, in the corner of every page."""
+class StatusSummary(NamedTuple):
+    """The state of this Byway, shown on every page."""
 
     state: str
     word: str
@@ -84,7 +84,7 @@ class Standing(NamedTuple):
 
 @cache
 def _templates() -> Environment:
-    # Here, since the first page pays for it and `byway up` does not.
+    # Imported here: the first page pays for it, not the start of Byway.
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -98,12 +98,12 @@ def _templates() -> Environment:
     environment.filters["count"] = lambda number: f"{number:,}"
     environment.filters["size"] = size
     environment.filters["span"] = duration
-    environment.filters["words"] = words
+    environment.filters["code_spans"] = code_spans
     return environment
 
 
-def words(text: str) -> Markup:
-    """Text in which what stands between backticks is code."""
+def code_spans(text: str) -> Markup:
+    """HTML of `text`, with code between backticks."""
     from markupsafe import Markup, escape
 
     return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped here
@@ -113,14 +113,14 @@ _CODE: Final = re.compile(r"`([^`\n]{1,200})`")
 
 
 class Form(dict[str, str]):
-    """The fields of a form; what is not there is empty."""
+    """The fields of a form; a missing field is empty."""
 
     def __missing__(self, name: str) -> str:
         return ""
 
 
-async def form(context: RequestContext) -> Form:
-    """What was sent by a form. Raises Problem for what is none."""
+async def read_form(context: RequestContext) -> Form:
+    """Read a submitted form. Raises Problem when it is invalid."""
     if int(context.headers.get(b"content-length") or 0) > _FORM_LIMIT:
         raise _too_large()
     body = await context.body()
@@ -129,36 +129,36 @@ async def form(context: RequestContext) -> Form:
     try:
         fields = parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=False, max_num_fields=500)
     except ValueError:
-        raise Problem("invalid_request", "This is no form of the settings page.") from None
+        raise Problem("invalid_request", "The request is not a form of the settings page.") from None
     return Form((name, value.strip()) for name, value in fields)
 
 
 def _too_large() -> Problem:
-    return Problem("too_large", f"A form of this page has at most {_FORM_LIMIT >> 10} KiB.")
+    return Problem("too_large", f"The form is too large; the limit is {_FORM_LIMIT >> 10} KiB.")
 
 
-def number(text: str) -> int:
-    """A number that stands in a form or in an address; 0 for what is none of ours."""
+def parse_number(text: str) -> int:
+    """Parse a number from a form or a URL; 0 when it is invalid."""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
 
 
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 
 
-def variable(typed: str) -> str:
-    """`${NAME}` of what was typed as a variable's name. Raises ValueError."""
+def variable_reference(typed: str) -> str:
+    """The reference `${NAME}` for a typed variable name. Raises ValueError."""
     name = typed.removeprefix("${").removesuffix("}").strip()
     if not _VARIABLE.fullmatch(name):
-        # It may be a key: nothing of it is said again.
+        # It may be a key, so the message does not repeat it.
         raise ValueError(
-            "That is no name of a variable: letters, digits and _, for example ${MY_SERVER_KEY}. The key itself does not "
-            "belong into the config."
+            "Invalid variable name. Use letters, digits and _, for example ${MY_SERVER_KEY}. Do not enter the key "
+            "itself."
         )
     return f"${{{name}}}"
 
 
-def query(context: RequestContext) -> Form:
-    """The fields behind the `?` of the address."""
+def query_fields(context: RequestContext) -> Form:
+    """The query parameters."""
     try:
         return Form(
             parse_qsl(context.scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=50)
@@ -167,12 +167,12 @@ def query(context: RequestContext) -> Form:
         return Form()
 
 
-def wants_part(context: RequestContext) -> bool:
-    """Does htmx ask, which replaces a part of the page?"""
+def is_htmx(context: RequestContext) -> bool:
+    """Is it a request of htmx, which replaces a part of the page?"""
     return context.header(b"hx-request") == "true"
 
 
-async def show(
+async def send_page(
     context: RequestContext, template: str, title: str, *, here: str, lead: str = "", status: int = 200, **data: Any
 ) -> None:
     """Send a whole page."""
@@ -183,190 +183,201 @@ async def show(
         "pages": PAGES,
         "root": context.runtime.config.server.root_path,
         "version": __version__,
-        "standing": standing(context),
+        "gateway_status": gateway_status(context),
         "notices": notices(context),
         "parts": _templates().get_template("parts.html").module,
-        "said": None,
+        "outcome": None,
     }
-    await send(context, _templates().get_template(f"{template}.html").render(common | data), status)
+    await send_html(context, _templates().get_template(f"{template}.html").render(common | data), status)
 
 
-async def refused(context: RequestContext, problem: Problem) -> None:
-    """A Problem for a person: above what the page shows already, or as a page of its own."""
+async def send_problem(context: RequestContext, problem: Problem) -> None:
+    """Send a Problem to a browser: above the current page, or as a page of its own."""
     context.problem = problem
-    status, said = problem.row.status, failed(context, problem)
-    if wants_part(context):
-        told = _templates().get_template("parts.html").module.message(said)  # type: ignore[attr-defined]
-        await send(context, told, status, [(b"hx-retarget", b"#told"), (b"hx-reswap", b"innerHTML")])
+    status, outcome = problem.row.status, failure(context, problem)
+    if is_htmx(context):
+        message = _templates().get_template("parts.html").module.message(outcome)  # type: ignore[attr-defined]
+        await send_html(context, message, status, [(b"hx-retarget", b"#messages"), (b"hx-reswap", b"innerHTML")])
     else:
-        await show(context, "refused", "That did not work", here="", status=status, said=said, pages=(), notices=())
+        await send_page(
+            context,
+            "refused",
+            "Error",
+            here="",
+            status=status,
+            outcome=outcome,
+            pages=(),
+            notices=(),
+        )
 
 
-def for_person(context: RequestContext) -> bool:
-    """Does a browser ask that shows what comes, and not a program?"""
-    return wants_part(context) or b"text/html" in context.headers.get(b"accept", b"")
+def is_browser(context: RequestContext) -> bool:
+    """Does the request come from a browser that shows the response?"""
+    return is_htmx(context) or b"text/html" in context.headers.get(b"accept", b"")
 
 
-async def part(
+async def send_card(
     context: RequestContext, template: str, block: str, status: int = 200, news: str = "", **data: Any
 ) -> None:
-    """Send one card of a page: the block of its template. `news`: other cards, separated by commas, that ask for themselves
-    again after a change, since it shows in them too."""
-    common = {"root": context.runtime.config.server.root_path, "version": __version__, "said": None}
+    """Send one card of a page: a block of its template. `news`: htmx events, separated by commas, that make other cards
+    reload after a change."""
+    common = {"root": context.runtime.config.server.root_path, "version": __version__, "outcome": None}
     loaded = _templates().get_template(f"{template}.html")
     variables = loaded.new_context({"parts": _templates().get_template("parts.html").module, **common, **data})
-    told = [(b"hx-trigger", news.encode())] if news and status < 400 and context.scope["method"] == "POST" else []
-    await send(context, "".join(loaded.blocks[block](variables)), status, told)
+    events = [(b"hx-trigger", news.encode())] if news and status < 400 and context.scope["method"] == "POST" else []
+    await send_html(context, "".join(loaded.blocks[block](variables)), status, events)
 
 
-async def send(context: RequestContext, html: str, status: int = 200, headers: list[Header] | None = None) -> None:
-    """Send HTML behind the policy that lets nothing else in."""
+async def send_html(context: RequestContext, html: str, status: int = 200, headers: list[Header] | None = None) -> None:
+    """Send HTML with the security headers."""
     body = html.encode()
     fields: list[Header] = [
         (b"content-type", b"text/html; charset=utf-8"),
         (b"content-length", b"%d" % len(body)),
         (b"cache-control", b"no-store"),
-        *_GUARDED,
+        *_SECURITY_HEADERS,
         *(headers or ()),
     ]
     await context.begin(status, fields)
     await context.send({"type": "http.response.body", "body": b"" if context.scope["method"] == "HEAD" else body})
 
 
-async def go(context: RequestContext, path: str, headers: list[Header] | None = None, status: int = 200) -> None:
-    """Send the browser to another page of this site; `status` is what htmx is told with it."""
+async def redirect(context: RequestContext, path: str, headers: list[Header] | None = None, status: int = 200) -> None:
+    """Redirect the browser to another page of this site; `status` is for htmx."""
     where = f"{context.runtime.config.server.root_path}{path}".encode()
-    if wants_part(context):
+    if is_htmx(context):
         await context.begin(status, [(b"hx-redirect", where), (b"content-length", b"0"), *(headers or ())])
     else:
-        await context.begin(303, [(b"location", where), (b"content-length", b"0"), *_GUARDED, *(headers or ())])
+        await context.begin(
+            303, [(b"location", where), (b"content-length", b"0"), *_SECURITY_HEADERS, *(headers or ())]
+        )
     await context.send({"type": "http.response.body", "body": b""})
 
 
-def standing(context: RequestContext) -> Standing:
-    """Can a request be answered now?"""
+def gateway_status(context: RequestContext) -> StatusSummary:
+    """Summarize the states of the backends."""
     states = [state for _, state, _ in context.runtime.statuses() if state != "off"]
     ready = states.count("ready")
     says = f"{ready} of {len(states)} backend{'s' if len(states) != 1 else ''} ready"
     if context.gateway.draining:
-        return Standing("warn", "Stopping", says)
+        return StatusSummary("warn", "Stopping", says)
     if ready == len(states) and ready:
-        return Standing("good", "Ready", says)
+        return StatusSummary("good", "Ready", says)
     if ready:
-        return Standing("warn", "Ready in part", says)
-    return Standing("warn", "Waiting", says) if "loading" in states else Standing("bad", "No backend", says)
+        return StatusSummary("warn", "Partly ready", says)
+    return StatusSummary("warn", "Waiting", says) if "loading" in states else StatusSummary("bad", "No backend", says)
 
 
 def notices(context: RequestContext) -> list[Notice]:
-    """What everybody who looks at any page should know."""
-    found = []
+    """The notices that every page shows."""
+    notices = []
     if context.gateway.config_problem:
-        found.append(
+        notices.append(
             Notice(
                 "bad",
-                f"The config file is not good, so the last good one stays in force. {context.gateway.config_problem}",
+                f"The config file is invalid; the last valid one stays in force. {context.gateway.config_problem}",
             )
         )
     restart = static_changes(context.gateway.started_config, context.runtime.config)
     if restart:
-        found.append(Notice("warn", f"Changed, and in force after a restart: {', '.join(restart)}.", restart=True))
+        notices.append(Notice("warn", f"Takes effect after a restart: {', '.join(restart)}.", restart=True))
     if context.runtime.config.api_keys.mode == "permissive" and (
         context.runtime.config.api_keys.api_keys or context.runtime.stored
     ):
-        found.append(Notice("warn", "There are keys, but api_keys.mode is permissive: anyone may use this Byway."))
-    return found
+        notices.append(Notice("warn", "Keys exist, but api_keys.mode is permissive: clients need no key."))
+    return notices
 
 
-async def tried(context: RequestContext, do: Callable[[], T], good: Callable[[T], Said]) -> Said:
+async def apply_change(context: RequestContext, do: Callable[[], T], good: Callable[[T], Outcome]) -> Outcome:
     """Call a service that changes the config file or a secret, reload the config, and return the outcome."""
     try:
         result = await apply(context, do)
     except Problem as problem:
-        return failed(context, problem)
+        return failure(context, problem)
     return good(result)
 
 
 Edits = Sequence[Edit] | Callable[[CurrentConfig], Sequence[Edit]]
 
 
-async def changed(context: RequestContext, edits: Edits, why: str, base: str, good: str = "Saved") -> Said:
+async def save_edits(context: RequestContext, edits: Edits, why: str, base: str, good: str = "Saved") -> Outcome:
     """Change the config. `edits` may be computed from the config as it is now; `base` is the etag of the form's config."""
     if isinstance(edits, Sequence) and not edits:
-        return Said("good", "Nothing to change.")
+        return Outcome("good", "Nothing to change.")
     try:
         saved = await change_config(context, edits if callable(edits) else lambda current: edits, why, base or None)
     except Problem as problem:
-        return failed(context, problem)
+        return failure(context, problem)
     return saved_message(context, saved, good)
 
 
-def saved_message(context: RequestContext, saved: SavedConfig, good: str = "Saved") -> Said:
+def saved_message(context: RequestContext, saved: SavedConfig, good: str = "Saved") -> Outcome:
     """The outcome of a change that was saved."""
     change = saved.change(context.gateway.started_config)
-    merged = "Other settings had changed since this was loaded: both changes are in. " if change.merged else ""
-    hint = f"In force after a restart: {', '.join(change.restart)}." if change.restart else ""
-    return Said("good", f"{good}.", f"{merged}{hint}")
+    merged = "Other settings changed in the meantime; both changes were saved. " if change.merged else ""
+    hint = f"Takes effect after a restart: {', '.join(change.restart)}." if change.restart else ""
+    return Outcome("good", f"{good}.", f"{merged}{hint}")
 
 
-def failed(context: RequestContext, problem: Problem) -> Said:
-    """A Problem in the words of the page."""
+def failure(context: RequestContext, problem: Problem) -> Outcome:
+    """The outcome for a Problem."""
     scrub = context.runtime.scrubber.scrub
     first, _, rest = scrub(problem.message).partition("\n")
     if problem.facts.get("field") == "accept_file":
         first += " Tick the box below to accept a file that only you can read."
     conflicts = problem.facts.get("conflicts")
-    found = msgspec.json.decode(conflicts) if isinstance(conflicts, str) else []
-    return Said("bad", first, lines=tuple(rest.splitlines()), conflicts=tuple(found))
+    values = msgspec.json.decode(conflicts) if isinstance(conflicts, str) else []
+    return Outcome("bad", first, lines=tuple(rest.splitlines()), conflicts=tuple(values))
 
 
-def status(said: Said | None) -> int:
-    """The HTTP status of a page that says so."""
-    if said is None or said.kind != "bad":
+def status_of(outcome: Outcome | None) -> int:
+    """The HTTP status for an outcome."""
+    if outcome is None or outcome.kind != "bad":
         return 200
-    return 412 if said.conflicts else 422
+    return 412 if outcome.conflicts else 422
 
 
-async def paper(context: RequestContext) -> ConfigText:
-    """The config as it lies on the disk. Where it cannot be read, an empty one with an etag that nothing has: the page is shown
-    all the same, and whoever saves is told what is wrong."""
+async def config_text(context: RequestContext) -> ConfigText:
+    """The text of the config file. When it cannot be read: an empty text with an etag that never matches, so the page is
+    shown and saving reports the problem."""
     try:
         return await run(context.gateway.services.config_file.read)
     except Problem:
         return ConfigText("", "unreadable")
 
 
-async def etag(context: RequestContext) -> str:
-    """What names the config that a form is made for."""
-    return (await paper(context)).etag
+async def config_etag(context: RequestContext) -> str:
+    """The etag of the config file, which a form sends back."""
+    return (await config_text(context)).etag
 
 
-async def seen(context: RequestContext, base: str) -> Config:
-    """The config that a form was made for. What the form says is a change only where it differs from that one: others may
-    have changed the rest since."""
-    if not base or base == await etag(context):
+async def base_config(context: RequestContext, base: str) -> Config:
+    """The config that a form was rendered from. Only fields that differ from it are changes: others may have changed the
+    rest since."""
+    if not base or base == await config_etag(context):
         return context.runtime.config
     return await run(lambda: context.gateway.services.config_file.seen(base)) or context.runtime.config
 
 
-async def static(context: RequestContext) -> None:
-    """A file of `static/`. Its address names the version, so that a browser may keep it."""
-    files = _static()
-    found = files.get(context.tail)
-    if found is None:
-        raise Problem("not_found", "There is no such file.")
-    kind, body = found
+async def static_file(context: RequestContext) -> None:
+    """Send a file of `static/`. Its URL contains the version, so browsers may cache it."""
+    files = _static_files()
+    file = files.get(context.tail)
+    if file is None:
+        raise Problem("not_found", "Unknown file.")
+    kind, body = file
     headers: list[Header] = [
         (b"content-type", kind),
         (b"content-length", b"%d" % len(body)),
         (b"cache-control", b"max-age=86400"),
-        *_GUARDED,
+        *_SECURITY_HEADERS,
     ]
     await context.begin(200, headers)
     await context.send({"type": "http.response.body", "body": body})
 
 
 @cache
-def _static() -> dict[str, tuple[bytes, bytes]]:
+def _static_files() -> dict[str, tuple[bytes, bytes]]:
     kinds = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
     return {
         path.name: (
@@ -379,10 +390,10 @@ def _static() -> dict[str, tuple[bytes, bytes]]:
 
 
 async def favicon(context: RequestContext) -> None:
-    """What browsers ask for whatever a page says."""
+    """Send the icon, which browsers request on their own."""
     context.tail = "icon.svg"
-    await static(context)
+    await static_file(context)
 
 
-#: What everybody may load: the page that says how to log in wants its style.
-ROUTES = (Route("GET", "/static/*", static, "open", "page"), Route("GET", "/favicon.ico", favicon, "open", "page"))
+#: Open routes: the login page needs its style sheet.
+ROUTES = (Route("GET", "/static/*", static_file, "open", "page"), Route("GET", "/favicon.ico", favicon, "open", "page"))

@@ -1,4 +1,4 @@
-"""Recent requests, live: did my client reach Byway, and what happened?"""
+"""The page Requests: the last requests, live."""
 
 from __future__ import annotations
 
@@ -7,52 +7,52 @@ from typing import Any
 from byway.admin.requests import row
 from byway.problems import Problem
 from byway.routes.context import RequestContext, Route
-from byway.ui.page import Said, number, part, query, show
+from byway.ui.page import Outcome, parse_number, query_fields, send_card, send_page
 
-#: So many are shown.
+#: Requests that the page shows.
 _SHOWN = 100
 
 
 def _data(context: RequestContext) -> dict[str, Any]:
     recent = context.gateway.requests
-    return {"rows": [row(one) for one in recent.newest(_SHOWN)], "count": recent.count}
+    return {"rows": [row(request) for request in recent.newest(_SHOWN)], "count": recent.count}
 
 
 async def index(context: RequestContext) -> None:
-    """The page."""
-    await show(
+    """Send the page."""
+    await send_page(
         context,
         "requests",
         "Requests",
         here="/requests",
-        lead="What clients asked of this Byway, newest first. No prompts, no answers, and nothing of it on the disk.",
+        lead="The last requests, newest first. Prompts and answers are not recorded; nothing is stored on disk.",
         **_data(context),
     )
 
 
 async def rows(context: RequestContext) -> None:
-    """The table again, where there is something that the page has not seen."""
-    if query(context)["after"] == str(context.gateway.requests.count):
+    """Send the table when there are requests that the page has not shown."""
+    if query_fields(context)["after"] == str(context.gateway.requests.count):
         await context.begin(204, [])
         await context.send({"type": "http.response.body", "body": b""})
         return
-    await part(context, "requests", "table", **_data(context))
+    await send_card(context, "requests", "table", **_data(context))
 
 
-async def one(context: RequestContext) -> None:
-    """Everything that is known of one request."""
-    seen = context.gateway.requests.find(number(context.tail))
+async def details(context: RequestContext) -> None:
+    """Send the details of one request."""
+    seen = context.gateway.requests.find(parse_number(context.tail))
     if seen is None:
-        raise Problem("not_found", "That request is not remembered any more.")
+        raise Problem("not_found", "That request is no longer in the list.")
     line = seen.line
     fields = [(name, getattr(line, name)) for name in line.__struct_fields__]
-    said = Said("bad", f"HTTP {line.status}", seen.error) if seen.error else None
-    await show(
+    outcome = Outcome("bad", f"HTTP {line.status}", seen.error) if seen.error else None
+    await send_page(
         context,
         "request",
         f"Request {line.id}",
         here="/requests",
-        said=said,
+        outcome=outcome,
         row=row(seen),
         fields=[(name.replace("_", " "), value) for name, value in fields if value not in (None, "", False)],
     )
@@ -61,5 +61,5 @@ async def one(context: RequestContext) -> None:
 ROUTES = (
     Route("GET", "/requests", index, "admin", "page"),
     Route("GET", "/requests/rows", rows, "admin", "page"),
-    Route("GET", "/requests/*", one, "admin", "page"),
+    Route("GET", "/requests/*", details, "admin", "page"),
 )

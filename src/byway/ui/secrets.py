@@ -1,4 +1,4 @@
-"""The keys that Byway has for others: search providers and clouds. Kept in the system's keychain; none is ever shown."""
+"""The page Secrets: API keys of search and cloud providers. They are never shown."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from byway.problems import Problem
 from byway.routes.admin import apply, run, who
 from byway.routes.context import RequestContext, Route
 from byway.secrets.names import ENTRIES
-from byway.ui.page import Said, failed, form, paper, part, show, status, wants_part
+from byway.ui.page import Outcome, config_text, failure, is_htmx, read_form, send_card, send_page, status_of
 
 
 async def _data(context: RequestContext) -> dict[str, Any]:
     listed = await run(lambda: secrets.list_secrets(context.gateway.services.vault))
-    text = (await paper(context)).text
+    text = (await config_text(context)).text
     rows = [
         (secret, ENTRIES[secret.name], any(variable in text for variable in ENTRIES[secret.name].variables))
         for secret in listed.secrets
@@ -30,41 +30,43 @@ async def _data(context: RequestContext) -> dict[str, Any]:
 
 
 async def index(context: RequestContext) -> None:
-    """The page."""
+    """Send the page."""
     await _page(context)
 
 
-async def _page(context: RequestContext, said: Said | None = None, about: str = "", unkept: bool = False) -> None:
-    data = {**await _data(context), "said": said, "about": about, "unkept": unkept}
-    if wants_part(context):
-        await part(context, "secrets", "all", status(said), **data)
+async def _page(context: RequestContext, outcome: Outcome | None = None, about: str = "", unkept: bool = False) -> None:
+    data = {**await _data(context), "outcome": outcome, "about": about, "unkept": unkept}
+    if is_htmx(context):
+        await send_card(context, "secrets", "all", status_of(outcome), **data)
         return
-    await show(
+    await send_page(
         context,
         "secrets",
         "Secrets",
         here="/secrets",
-        lead="Keys that Byway shows to others. They lie in this system's keychain; the config holds only their names.",
-        status=status(said),
+        lead="Vendor API keys, stored in this system's keychain. The config contains only the names of variables.",
+        status=status_of(outcome),
         **data,
     )
 
 
 async def keep(context: RequestContext) -> None:
-    """Set one. It takes effect at once, and no stream ends."""
-    fields = await form(context)
+    """Store an API key. It takes effect at once."""
+    fields = await read_form(context)
     name, value = fields["entry"], fields["value"]
     entry = ENTRIES.get(name)
     if entry is None:
-        raise Problem("invalid_request", "There is no such secret.")
+        raise Problem("invalid_request", "Unknown secret.")
     try:
         change = await store_secret(context, name, value, accept_file=fields["accept"] == "on")
     except Problem as problem:
-        await _page(context, failed(context, problem), name, problem.facts.get("field") == "accept_file")
+        await _page(context, failure(context, problem), name, problem.facts.get("field") == "accept_file")
         return
     await _page(
         context,
-        Said("good", f"{entry.title}: kept in the {change.stored}.", f"The config names it as ${{{change.variable}}}."),
+        Outcome(
+            "good", f"{entry.title}: stored in the {change.stored}.", f"Use it in the config as ${{{change.variable}}}."
+        ),
         name,
     )
 
@@ -79,25 +81,25 @@ async def store_secret(context: RequestContext, name: str, value: str, *, accept
 
 
 async def clear(context: RequestContext) -> None:
-    """Delete one."""
-    fields = await form(context)
+    """Delete an API key."""
+    fields = await read_form(context)
     name = fields["entry"]
     entry = ENTRIES.get(name)
     if entry is None:
-        raise Problem("invalid_request", "There is no such secret.")
+        raise Problem("invalid_request", "Unknown secret.")
     services, author = context.gateway.services, who(context)
     vault = services.patient()
     try:
         change = await apply(context, lambda: secrets.clear_secret(vault, services.store, name, author))
     except Problem as problem:
-        await _page(context, failed(context, problem), name)
+        await _page(context, failure(context, problem), name)
         return
-    said = (
-        Said("good", f"{entry.title}: forgotten.")
+    outcome = (
+        Outcome("good", f"{entry.title}: deleted.")
         if change.changed
-        else Said("warn", f"{entry.title}: there was none.")
+        else Outcome("warn", f"{entry.title}: no key was stored.")
     )
-    await _page(context, said, name)
+    await _page(context, outcome, name)
 
 
 ROUTES = (

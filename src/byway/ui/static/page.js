@@ -1,10 +1,10 @@
-// Copying, and the typed key in what is copied. Everything else is HTML and htmx. Without this file the page can be read.
+// Copy buttons. Everything else is HTML and htmx; without this file the pages still work.
 "use strict";
 (() => {
   const typed = () => document.querySelector("[data-key]")?.value.trim() || "";
 
-  // The key that is typed in the card stands in what is copied; it never leaves the browser for that.
-  // A key with odd letters is quoted as that form wants it; fish and PowerShell have quotes around it already.
+  // Copied text contains the key that is typed in the card; the key does not leave the browser for that.
+  // Special characters are quoted for each shell; fish and PowerShell text has quotes around it already.
   const quoted = {
     bash: (key) => `'${key.replaceAll("'", "'\\''")}'`,
     fish: (key) => key.replaceAll(/[\\']/g, "\\$&"),
@@ -14,8 +14,8 @@
   };
   const filled = (text, form) => {
     const key = typed();
-    const said = /^[\w.\/:@+,-]*$/.test(key) ? key : (quoted[form] ?? String)(key);
-    return key ? text.replaceAll("YOUR-KEY", () => said) : text;
+    const quotedKey = /^[\w.\/:@+,-]*$/.test(key) ? key : (quoted[form] ?? String)(key);
+    return key ? text.replaceAll("YOUR-KEY", () => quotedKey) : text;
   };
 
   document.addEventListener("click", async (event) => {
@@ -28,7 +28,7 @@
       await navigator.clipboard.writeText(text);
       button.textContent = "Copied";
     } catch {
-      // No clipboard over plain HTTP from another machine: select it instead.
+      // Without HTTPS other machines have no clipboard access: select the text instead.
       const place = from ? document.getElementById(from) : button.previousElementSibling;
       if (place) getSelection().selectAllChildren(place);
       button.textContent = "Press Ctrl-C";
@@ -51,28 +51,28 @@
   });
   document.addEventListener("htmx:load", (event) => {
     all(event.target);
-    // A form that was opened by a click wants its first field, unless somebody is quicker.
+    // Focus the first field of a form that a click opened, unless a field has the focus already.
     if (!event.target.querySelector(":is(input, textarea, select):focus")) event.target.querySelector("[data-focus]")?.focus();
   });
   all(document);
 })();
 
-// When nobody answers a form or a look for news: say so once, where it is seen, until somebody answers again.
+// Show a message while Byway does not respond to forms and updates.
 (() => {
-  const told = document.getElementById("told");
+  const messages = document.getElementById("messages");
   document.addEventListener("htmx:sendError", () => {
-    const said = Object.assign(document.createElement("div"), { className: "said bad" });
-    said.setAttribute("role", "alert");
-    said.textContent = "Byway does not answer. Is it running?";
-    told.replaceChildren(said);
+    const outcome = Object.assign(document.createElement("div"), { className: "outcome bad" });
+    outcome.setAttribute("role", "alert");
+    outcome.textContent = "Byway does not respond. Is it running?";
+    messages.replaceChildren(outcome);
   });
   document.addEventListener("htmx:afterRequest", (event) => {
     const { xhr } = event.detail;
-    if (xhr.status && xhr.getResponseHeader("hx-retarget") !== "#told") told.replaceChildren();
+    if (xhr.status && xhr.getResponseHeader("hx-retarget") !== "#messages") messages.replaceChildren();
   });
 })();
 
-// After a restart: ask until somebody answers again, then go back. At another port this page may not ask: it just goes there.
+// After a restart: poll until Byway responds, then return. At another port polling is not allowed: navigate there.
 (() => {
   const waiting = document.querySelector("[data-return]");
   if (!waiting) return;
@@ -84,7 +84,7 @@
     tries += 1;
     try {
       const answer = await fetch(waiting.dataset.live, { cache: "no-store" });
-      // Until it has been down, it is the old one that answers: its streams may take their time.
+      // Before the first failure the old process responds: it may still finish its streams.
       if (answer.ok && (down || tries > 60)) return location.assign(there);
     } catch {
       down = true;

@@ -1,4 +1,4 @@
-"""What is checked when something does not work: each row live, green or red, with what to do."""
+"""The page Troubleshooting: live checks, each with its state and the next action."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from byway.messages import request as messages
 from byway.problems import Problem
 from byway.routes.context import RequestContext, Route
 from byway.routing import route as routing
-from byway.ui.claude import standing
-from byway.ui.page import part, show, wants_part
+from byway.ui.claude import backend_state
+from byway.ui.page import is_htmx, send_card, send_page
 
 
 class Check(NamedTuple):
-    """A row: `state` is good, warn, bad or none; `fix` says what to do, `where` leads there."""
+    """The result of a check: `state` is good, warn, bad or none; `fix` is the next action, `where` its page."""
 
     state: str
     word: str
     title: str
-    found: str
+    finding: str
     fix: str = ""
     where: str = ""
 
 
-#: A tool of Anthropic's servers has no `input_schema`; older gateways answer 422 to it.
+#: A server tool has no `input_schema`; some gateways answer 422 to it.
 _TOOLS = {
     "model": "m",
     "max_tokens": 1,
@@ -39,7 +39,7 @@ _TOOLS = {
 
 
 async def checks(context: RequestContext) -> list[Check]:
-    """All of them, those that ask somebody at once."""
+    """Run all checks; those that send requests run at the same time."""
     answered = asyncio.create_task(_answers(context))
     return [
         _config(context),
@@ -54,15 +54,15 @@ async def checks(context: RequestContext) -> list[Check]:
 
 
 def _config(context: RequestContext) -> Check:
-    title = "The config file is good"
+    title = "Config file"
     problem = context.gateway.config_problem
     if problem:
         return Check(
             "bad",
-            "not good",
+            "error",
             title,
             problem,
-            "Correct the lines named here; the last good config stays in force.",
+            "Correct these lines. The last valid config stays in force.",
             "/api#history",
         )
     restart = static_changes(context.gateway.started_config, context.runtime.config)
@@ -71,7 +71,7 @@ def _config(context: RequestContext) -> Check:
             "warn",
             "restart",
             title,
-            f"Changed, and not in force yet: {', '.join(restart)}.",
+            f"Changed settings that need a restart: {', '.join(restart)}.",
             "Restart Byway.",
             "/api#server",
         )
@@ -81,41 +81,41 @@ def _config(context: RequestContext) -> Check:
             "warn",
             "warnings",
             title,
-            " ".join(f"{one.path or 'The file'}: {one.message}." for one in warnings[:4]),
+            " ".join(f"{warning.path or 'The file'}: {warning.message}." for warning in warnings[:4]),
             "`byway config check` shows them with their lines.",
         )
     return Check("good", "good", title, str(context.gateway.services.config_file.path))
 
 
 def _reached(context: RequestContext) -> Check:
-    title = "Clients reach this Byway"
+    title = "Clients"
     recent = context.gateway.requests
     if not recent.count:
         return Check(
             "none",
-            "nobody yet",
+            "no requests",
             title,
-            "No request has come since it started.",
-            "Start Claude Code in a shell that has the variables of the Endpoint card; a shell that was open before does not.",
+            "No request since Byway started.",
+            "Start Claude Code in a new shell with the variables of the Endpoint card.",
             "/#endpoint",
         )
     last = recent.newest(1)[0]
     if last.error:
         return Check(
             "warn",
-            "an error",
+            "error",
             title,
             f"The last of {recent.count:,} requests failed: {last.error}",
-            "Look at it.",
+            "Open the request.",
             f"/requests/{last.number}",
         )
     return Check(
-        "good", "yes", title, f"{recent.count:,} requests since it started; the last one was answered.", "", "/requests"
+        "good", "yes", title, f"{recent.count:,} requests since Byway started; the last one succeeded.", "", "/requests"
     )
 
 
 async def _answers(context: RequestContext) -> Check:
-    title = "A model answers"
+    title = "Test request"
     services = context.gateway.services
     base = f"unix:{services.socket}" if services.socket else f"{services.base}/anthropic"
     verdict = await verify(base, "")
@@ -124,10 +124,10 @@ async def _answers(context: RequestContext) -> Check:
     if verdict.layer == "credential":
         return Check(
             "none",
-            "needs a key",
+            "key required",
             title,
-            "Keys are asked for, and this page has none.",
-            "Verify with yours on the first page.",
+            "Byway requires a key, and this page has none.",
+            "Verify with your key on the first page.",
             "/#endpoint",
         )
     return Check(
@@ -141,76 +141,74 @@ async def _answers(context: RequestContext) -> Check:
 
 
 def _names(context: RequestContext) -> list[Check]:
-    """Claude Code's own names, those of its small calls first: they fail quietly."""
+    """The names that Claude Code requests, small calls first: their failures are silent."""
     runtime = context.runtime
-    found = []
+    rows = []
     for name, title in (
-        ("claude-haiku-4-5-20251001", "Small calls (titles, page summaries, searches) have a model"),
-        ("claude-opus-5-5", "Main turns have a model"),
+        ("claude-haiku-4-5-20251001", "Model for small calls (titles, page summaries, searches)"),
+        ("claude-opus-5-5", "Model for main turns"),
     ):
         try:
             route = runtime.resolve(name)
         except Problem as problem:
             slot = routing.family(name)
-            found.append(
+            rows.append(
                 Check(
                     "bad",
                     "404",
                     title,
                     problem.message,
-                    f"Set the {slot} slot or the default slot under Model Aliases.",
+                    f"Set the {slot} alias or the default alias under Model Aliases.",
                     "/#aliases",
                 )
             )
             continue
         place = route.targets[0]
-        state, word = standing(runtime, place.backend)
-        fix = "" if state == "good" else "Start that server, load that model, or choose another one."
-        found.append(
+        state, word = backend_state(runtime, place.backend)
+        fix = "" if state == "good" else "Start the server, load the model, or choose another target."
+        rows.append(
             Check(
                 state,
                 word,
                 title,
-                f"{name} leads to {place.backend}/{place.model}.",
+                f"{name} uses {place.backend}/{place.model}.",
                 fix,
                 "" if state == "good" else "/models",
             )
         )
     missing = [slot for slot in SLOTS if slot not in runtime.aliases]
     if len(missing) == len(SLOTS):
-        found.append(
+        rows.append(
             Check(
                 "warn",
                 "not set",
-                "Aliases are set",
-                "None of the slots is.",
-                "Quick Setup sets all of them.",
+                "Model aliases",
+                "No alias is set.",
+                "Quick Setup sets them all.",
                 "/#quick",
             )
         )
-    return found
+    return rows
 
 
 def _backends(context: RequestContext) -> list[Check]:
-    found = []
+    rows = []
     for live in context.runtime.backends.values():
-        state, word = standing(context.runtime, live.name)
+        state, word = backend_state(context.runtime, live.name)
         models = live.models or ()
-        said = live.message or (
-            f"It serves {', '.join(models[:4])}{' and more' if len(models) > 4 else ''}."
-            if models
-            else "It serves no model."
+        outcome = live.message or (
+            f"Serves {', '.join(models[:4])}{' and more' if len(models) > 4 else ''}." if models else "Serves no model."
         )
         fix = {
-            "failed": "Start that server, or correct its address and key.",
-            "off": "Give it what it needs, or take it out of the config.",
+            "failed": "Start the server, or correct its URL and API key.",
+            "off": "Complete its settings, or remove it from the config.",
         }.get(live.state, "")
         if live.state == "ready" and not models:
-            state, word, fix = "warn", "no model", "Load a model there."
-        found.append(
-            Check(state, word, f"Backend {live.name} ({live.vendor.title})", said, fix, "/models" if fix else "")
+            state, word, fix = "warn", "no model", "Load a model on that server."
+        rows.append(
+            Check(state, word, f"Backend {live.name} ({live.vendor.title})", outcome, fix, "/models" if fix else "")
         )
-    return found
+    return rows
 
 
 def _search(context: RequestContext) -> Check:
@@ -221,8 +219,8 @@ def _search(context: RequestContext) -> Check:
             "none",
             "off",
             title,
-            "WebSearch of Claude Code gets a 400 that says so.",
-            "Switch it on, with a provider.",
+            "Claude Code's WebSearch fails until web search is enabled.",
+            "Choose a provider and enable it.",
             "/#search",
         )
     if not context.runtime.searcher.ready:
@@ -232,22 +230,22 @@ def _search(context: RequestContext) -> Check:
             "not ready",
             title,
             f"Missing: {lacking}.",
-            "Store its key under Secrets, or name a provider.",
+            "Store its API key under Secrets, or choose a provider.",
             "/secrets",
         )
-    names = ", then ".join(one.provider for one in settings.providers)
+    names = ", then ".join(provider.provider for provider in settings.providers)
     return Check(
         "good",
         "on",
         title,
-        f"Asked: {names}.",
-        "No results? Test it: most often it is HTTP 429 of a free plan. In the log: `web_search loop round complete`.",
+        f"Providers: {names}.",
+        "No results? Run the test: the usual cause is HTTP 429 of a free plan. Log line: `web_search loop round complete`.",
         "/#search",
     )
 
 
 def _tools() -> Check:
-    title = "Tools of Anthropic's servers are understood"
+    title = "Anthropic's server tools"
     try:
         messages.parse(msgspec.json.encode(_TOOLS), {}, "msg_check")
     except Problem as problem:
@@ -256,7 +254,7 @@ def _tools() -> Check:
         "good",
         "yes",
         title,
-        "`web_search_20250305` comes without an `input_schema`; other gateways answer 422 to that.",
+        "`web_search_20250305` without `input_schema` is accepted; other gateways answer 422.",
     )
 
 
@@ -266,42 +264,42 @@ def _keys(context: RequestContext) -> Check:
     if keys.mode == "permissive" and (keys.api_keys or context.runtime.stored):
         return Check(
             "warn",
-            "not asked for",
+            "not required",
             title,
-            "There are keys, but api_keys.mode is permissive.",
-            "Take `mode` out of the config.",
+            "Keys exist, but api_keys.mode is permissive.",
+            "Remove `mode` from the config.",
             "/api#keys",
         )
     if context.runtime.keyring.blocking:
         return Check(
             "good",
-            "asked for",
+            "required",
             title,
-            "A client without a valid key gets a 401.",
-            "`Authentication failed`: create one, and set it there.",
+            "Clients without a valid key get a 401.",
+            "On `Authentication failed`, create a key and set it in the client.",
             "/api#keys",
         )
     return Check(
-        "good", "not asked for", title, "Programs on this machine need none; any text will do, but not an empty one."
+        "good", "not required", title, "Programs on this machine need no key. Claude Code needs any non-empty text."
     )
 
 
 async def _data(context: RequestContext) -> dict[str, Any]:
-    found = await checks(context)
-    return {"checks": found, "bad": sum(one.state == "bad" for one in found)}
+    results = await checks(context)
+    return {"checks": results, "bad": sum(check.state == "bad" for check in results)}
 
 
 async def index(context: RequestContext) -> None:
-    """The page."""
-    if wants_part(context):
-        await part(context, "trouble", "all", **await _data(context))
+    """Send the page."""
+    if is_htmx(context):
+        await send_card(context, "troubleshooting", "all", **await _data(context))
         return
-    await show(
+    await send_page(
         context,
-        "trouble",
+        "troubleshooting",
         "Troubleshooting",
         here="/trouble",
-        lead="Everything that usually goes wrong, looked at just now.",
+        lead="Live checks of everything that commonly fails.",
         **await _data(context),
     )
 
