@@ -157,7 +157,7 @@ def test_an_idle_model_is_unloaded_and_wakes_for_the_next_request(file: Path) ->
         pid = process(gateway, "one")
         gateway.wait(lambda: not alive(pid), 5)
         assert gateway.get("/readyz").status == 200
-        assert "loads again when it is asked for" in about(gateway, "one")["message"]
+        assert "The next request loads it" in about(gateway, "one")["message"]
         assert "memory" not in about(gateway, "one")
         # A count is no reason to load it.
         count = {"model": "one", "messages": [{"role": "user", "content": "hello"}]}
