@@ -186,8 +186,6 @@ VAGUE_NAMES_LEFT: frozenset[str] = frozenset(
         "src/byway/backends/openai/usage.py",
         "src/byway/logs.py",
         "src/byway/routes/context.py",
-        "src/byway/secrets/names.py",
-        "src/byway/secrets/vault.py",
         "src/byway/server/app.py",
         "src/byway/server/connection.py",
     }

@@ -1,5 +1,5 @@
-"""Secrets in the settings: `${NAME}` -> value, the names of those that Byway can keep, and what keeps a secret out of
-anything printed. Opens no file: they are kept by `vault`."""
+"""Replaces `${NAME}` in settings, names the secrets that Byway can store, and removes secrets from text. Pure; `vault` stores
+them."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def expand(text: str, environ: Mapping[str, str]) -> tuple[str, tuple[str, ...]]
     """
     missing: list[str] = []
 
-    def value(found: re.Match[str]) -> str:
-        if found[1] is None:
+    def value(match: re.Match[str]) -> str:
+        if match[1] is None:
             return "${"
-        name, default_given, default = found[1].partition(":-")
+        name, default_given, default = match[1].partition(":-")
         got = environ.get(name.strip(), "")
         if not got and not default_given:
             missing.append(name.strip())
@@ -35,18 +35,17 @@ def expand(text: str, environ: Mapping[str, str]) -> tuple[str, tuple[str, ...]]
 
 
 def literal(text: str) -> str:
-    """How `text` is written in a config so that it stays what it is: a model's name is somebody else's word, and `${NAME}` in it
-    must not become our secret."""
+    """Escape `text` for a config, so that a `${NAME}` in the name of a model is not replaced by a secret."""
     return text.replace("${", "$${")
 
 
 def variables_in(text: str) -> set[str]:
-    """The variables that a text asks for by `${NAME}`."""
-    return {found[1].partition(":-")[0].strip() for found in _VARIABLE.finditer(text) if found[1] is not None}
+    """Return the names of the variables in a text."""
+    return {match[1].partition(":-")[0].strip() for match in _VARIABLE.finditer(text) if match[1] is not None}
 
 
 class SecretEntry(NamedTuple):
-    """A secret that Byway can keep for its user."""
+    """A secret that Byway can store."""
 
     name: str
     """What it is called: the search provider or the vendor that wants it."""
@@ -83,7 +82,7 @@ ENTRY_OF_VARIABLE: Final[dict[str, SecretEntry]] = {
 
 
 def mask(secret: str) -> str:
-    """A secret as it may be shown: `sk-…1a2b`; one too short for that wholly hidden."""
+    """Shorten a secret for display: `sk-…1a2b`. A short secret is hidden entirely."""
     if len(secret) < 16:
         return "***"
     prefix = re.match(r"[a-z]{2,6}-", secret)
@@ -100,18 +99,18 @@ _LOOKS: Final = re.compile(
 _DIGIT: Final = re.compile("[0-9]")
 
 
-def _hide(found: re.Match[str]) -> str:
-    """A key has digits in it, or is long; words that only begin like one stay. (As a lookahead this would be quadratic.)"""
-    return "[secret]" if len(found[0]) >= 24 or _DIGIT.search(found[0]) else found[0]
+def _hide(match: re.Match[str]) -> str:
+    """Hide what looks like a key: it has digits or is long. (As a lookahead in the pattern this would be quadratic.)"""
+    return "[secret]" if len(match[0]) >= 24 or _DIGIT.search(match[0]) else match[0]
 
 
 def _forms(secret: str) -> tuple[str, ...]:
-    """A secret as it may stand in others' words: itself, in a URL, in base64."""
+    """The forms in which a secret can appear in a text: plain, in a URL, in base64."""
     return secret, quote(secret, safe=""), base64.b64encode(secret.encode()).decode().rstrip("=")
 
 
 class Scrubber:
-    """Takes the configured secrets, and whatever looks like a key, out of text that others wrote."""
+    """Removes the configured secrets, and everything that looks like a key, from text of other programs."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         forms = {form for secret in secrets if len(secret) >= 8 for form in _forms(secret)}

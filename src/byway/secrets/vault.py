@@ -1,5 +1,7 @@
-"""The secrets that Byway keeps for its user: in the system's keychain, or in a file of their own when that is accepted.
-What they are called stands in `secrets`; here they are read, kept and forgotten. Reading waits for nobody in a loop."""
+"""Stores secrets in the system's keychain, or in a private file where the user accepts that, and reads them again.
+
+`names` has the names of the entries. Calls that block say so.
+"""
 
 from __future__ import annotations
 
@@ -139,24 +141,24 @@ class Vault(Mapping[str, str]):
                 ENTRY_OF_VARIABLE[name].name: ENTRY_OF_VARIABLE[name]
                 for name in sorted(variables_in(text) & ENTRY_OF_VARIABLE.keys())
             }
-            wanted = [one for one in entries.values() if one.name not in self._fresh and not self._given(one)]
+            wanted = [entry for entry in entries.values() if entry.name not in self._fresh and not self._given(entry)]
             self.problems = tuple(dict.fromkeys(self._read(wanted))) if wanted else ()
 
     def _read(self, wanted: Iterable[SecretEntry]) -> Iterator[str]:
         """Read these into `_values`; yields what went wrong."""
-        for found in self._found(wanted):
-            name = found.entry.name
-            if found.known:
+        for stored in self._stored(wanted):
+            name = stored.entry.name
+            if stored.known:
                 self._fresh.add(name)
             # In one step: others read meanwhile.
-            if found.value:
-                self._values[name] = found.value
-            elif found.known:
+            if stored.value:
+                self._values[name] = stored.value
+            elif stored.known:
                 self._values.pop(name, None)
-            if found.trouble:
-                yield found.trouble
+            if stored.trouble:
+                yield stored.trouble
 
-    def _found(self, wanted: Iterable[SecretEntry]) -> Iterator[_StoredSecret]:
+    def _stored(self, wanted: Iterable[SecretEntry]) -> Iterator[_StoredSecret]:
         """What is kept as each entry. The file comes first: what is in it no keychain could take, so it is the newest."""
         kept: dict[str, str] = {}
         broken = ""
@@ -183,16 +185,18 @@ class Vault(Mapping[str, str]):
         """What is known of every entry, in order. Blocks; what cannot be read is said in `complaints`."""
         with self._lock:
             given = {name: variable for name, entry in ENTRIES.items() if (variable := self._given(entry))}
-            kept = {one.entry.name: one for one in self._found(e for e in ENTRIES.values() if e.name not in given)}
-            self.problems = tuple(dict.fromkeys(one.trouble for one in kept.values() if one.trouble))
-        found = []
+            kept = {
+                secret.entry.name: secret for secret in self._stored(e for e in ENTRIES.values() if e.name not in given)
+            }
+            self.problems = tuple(dict.fromkeys(secret.trouble for secret in kept.values() if secret.trouble))
+        stored = []
         for name, entry in ENTRIES.items():
             if name in given:
                 value, where, variable = self._environ[given[name]], _ENVIRONMENT, given[name]
             else:
                 value, where, variable = kept[name].value, kept[name].where, entry.variable
-            found.append(SecretStatus(name, entry.title, where, mask(value) if value else "", variable))
-        return found
+            stored.append(SecretStatus(name, entry.title, where, mask(value) if value else "", variable))
+        return stored
 
     # ---- writing
 
@@ -201,7 +205,7 @@ class Vault(Mapping[str, str]):
 
         Raises NoKeychain when there is none and the file is not accepted, BadValue, BadFile, or VaultError.
         """
-        one = _entry(entry)
+        known = _entry(entry)
         if odd := _odd(value):
             raise InvalidSecret(f"That is not a key: {odd}. Nothing was changed.")
         with self._lock:
@@ -209,30 +213,30 @@ class Vault(Mapping[str, str]):
             self._file()
             where = _KEYCHAIN
             try:
-                self._keychain.set(one.name, value)
+                self._keychain.set(known.name, value)
             except KeychainUnavailable:
                 if not file_accepted:
                     raise
                 where = _FILE
-                self._write(one.name, value)
+                self._write(known.name, value)
             else:
-                self._write(one.name, None)
+                self._write(known.name, None)
             self._changed()
             return where
 
     def clear(self, entry: str) -> bool:
         """Forget a secret wherever it is kept; False when there was none. Blocks. Raises VaultError."""
-        one = _entry(entry)
+        known = _entry(entry)
         with self._lock:
-            there = self._write(one.name, None)
+            there = self._write(known.name, None)
             if there:
                 self._changed()
             try:
-                cleared = self._keychain.clear(one.name)
+                cleared = self._keychain.clear(known.name)
             except KeychainUnavailable as error:
                 if error.waiting:
                     raise KeychainUnavailable(
-                        f"The keychain may still hold {one.name}. {error}", waiting=True
+                        f"The keychain may still hold {known.name}. {error}", waiting=True
                     ) from None
                 return there
             if cleared:
@@ -241,7 +245,7 @@ class Vault(Mapping[str, str]):
 
     def _changed(self) -> None:
         self._fresh.clear()
-        with _told(self.mark):
+        with _explained(self.mark):
             platform.write_private(
                 platform.private_folder(self._folder) / self.mark.name, secrets.token_hex(16).encode()
             )
@@ -272,7 +276,7 @@ class Vault(Mapping[str, str]):
         click at the page."""
         if value is None and name not in self._file():
             return False
-        with _told(self._path), platform.exclusive(platform.private_folder(self._folder) / "secrets.lock"):
+        with _explained(self._path), platform.exclusive(platform.private_folder(self._folder) / "secrets.lock"):
             kept = self._file()
             there = kept.pop(name, None) is not None
             if value is not None:
@@ -285,7 +289,7 @@ class Vault(Mapping[str, str]):
 
 
 @contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
