@@ -152,9 +152,15 @@ def test_a_tool_that_anthropic_has_defined_can_be_forced() -> None:
     }
 
 
-def test_a_tool_that_a_server_would_have_to_run_is_left_to_the_request_s_refusal() -> None:
+def test_a_tool_that_a_server_would_have_to_run_is_no_choice_beside_others() -> None:
     tools = [READ, {"type": "code_execution_20250825", "name": "code"}]
-    assert forced.step(request(tools=tools, tool_choice={"type": "any"}), target()) is None
+    step = forced.step(request(tools=tools, tool_choice={"type": "any"}), target())
+    assert isinstance(step, forced.ForcedChoice) and [tool.name for tool in step._tools] == ["Read"]
+
+
+def test_a_forced_tool_that_a_server_would_have_to_run_is_left_to_the_request_s_refusal() -> None:
+    tools = [READ, {"type": "code_execution_20250825", "name": "code"}]
+    assert forced.step(request(tools=tools, tool_choice={"type": "tool", "name": "code"}), target()) is None
 
 
 def test_a_forced_tool_of_a_name_that_servers_refuse_has_its_own_name() -> None:

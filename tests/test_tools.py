@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from byway.backends.openai import completions
-from byway.backends.openai.tools import wire_name
+from byway.backends.openai.tools import left_out, wire_name
 from byway.backends.protocol import Target
 from byway.backends.vendors import VENDORS
 from byway.messages.request import parse
@@ -120,3 +120,13 @@ def test_a_long_name_is_the_same_in_tools_history_and_choice_and_comes_back() ->
         said["messages"][1]["tool_calls"][0]["function"]["name"],
     }
     assert names == {wire_name(name)} and wire_name(name) != name
+
+
+def test_the_types_of_server_tools_that_are_left_out_are_known_for_the_log() -> None:
+    read, code = {"name": "Read"}, {"type": "code_execution_20250825", "name": "code"}
+    search = {"type": "web_search_20250305", "name": "web_search"}
+    assert left_out(parse(body(read), {}, "msg_1")) == []
+    assert left_out(parse(body(read, code, search), {}, "msg_1")) == ["code_execution_20250825"]
+    assert left_out(parse(body(code), {}, "msg_1")) == [], "the only tool is refused"
+    forced = {"type": "tool", "name": "code"}
+    assert left_out(parse(body(read, code, tool_choice=forced), {}, "msg_1")) == []

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from byway.backend import Backend
 from byway.backends import repairs
+from byway.backends.openai.tools import left_out
 from byway.backends.protocol import FIRST, Attempt, Target
 from byway.largebodies import off_loop
 from byway.learned import LearnedRepair
@@ -222,6 +223,8 @@ class _ModelTurn:
                 logging.WARNING,
                 types=" ".join(request.unknown),
             )
+        if request.params.tools and not backend.protocol.NATIVE and (types := left_out(request)):
+            log("Server tools that this backend cannot run are left out", types=" ".join(types), backend=target.backend)
         problem = None
         if target.window is not None:
             problem = await off_loop(request.weight, backend.too_long, target, call.body)

@@ -47,7 +47,7 @@ def step(request: Request, target: Target, *, emulate: bool = False) -> Step | N
     wanted = [tool for tool in claudecode.tools(request) if choice.type == "any" or tool.name == choice.name]
     tools = [function for tool in wanted if (function := definedtools.function(tool)) is not None]
     # Tools that a server would have to run are rejected where the call is built.
-    if not tools or len(tools) < len(wanted):
+    if not tools or (choice.type == "tool" and len(tools) < len(wanted)):
         return None
     at_once = target.tools is False or (target.vendor.forces_json and len(tools) <= _TOOLS_AT_ONCE)
     return ForcedChoice(request, tools, at_once=at_once)

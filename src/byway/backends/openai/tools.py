@@ -62,6 +62,8 @@ def tool_list(request: Request, target: Target, budget: Budget) -> list[ChatTool
     """
     vendor = target.vendor
     tools = claudecode.tools(request)
+    if any([tool.type is not None for tool in tools]):
+        tools = _without_server_tools(request, tools)
     paths: dict[int, str] | None = None
     by_name: dict[str, ChatTool] = {}
     for tool in tools:
@@ -88,6 +90,44 @@ def tool_list(request: Request, target: Target, budget: Budget) -> list[ChatTool
     return list(by_name.values())
 
 
+def left_out(request: Request) -> list[str]:
+    """Return the types of the server tools that `tool_list` leaves out: for the log."""
+    tools = request.params.tools or []
+    if not any([tool.type is not None for tool in tools]):
+        return []
+    return [(tool.type or "")[:64] for tool in tools if not _is_offered(request, tool)] if _client_tools(tools) else []
+
+
+def _without_server_tools(request: Request, tools: list[Tool]) -> list[Tool]:
+    """Leave out tools that only Anthropic's servers run: a new one must not cost the whole request.
+
+    When no other tool is left, or the tool is forced, the request cannot do what it is for: then it stays, and is refused.
+    Where the tool search is left out, the tools that it would find are offered at once.
+    """
+    if not _client_tools(tools):
+        return tools
+    offered = [tool for tool in tools if _is_offered(request, tool)]
+    if any((tool.type or "").startswith(_TOOL_SEARCH) for tool in tools):
+        names = {tool.name for tool in offered}
+        offered += [tool for tool in request.params.tools or () if tool.defer_loading and tool.name not in names]
+    return offered
+
+
+def _client_tools(tools: list[Tool]) -> bool:
+    return any(definedtools.function(tool) is not None for tool in tools)
+
+
+def _is_offered(request: Request, tool: Tool) -> bool:
+    """Return whether the tool stays in the list: each tool of the client, and a server tool that has to be refused."""
+    if tool.type in (None, "custom") or definedtools.function(tool) is not None:
+        return True
+    choice = request.params.tool_choice
+    is_forced = choice is not None and choice.type == "tool" and choice.name == tool.name
+    # A disabled search is refused with the setting that enables it.
+    return is_forced or (tool.type or "").startswith(tuple(_DISABLED))
+
+
+_TOOL_SEARCH: Final = "tool_search_tool_"
 _DISABLED: Final = {
     "web_search_": "web search is disabled: set `web_search.enabled: true` and `web_search.provider` in byway.yaml",
     "web_fetch_": "web fetch is disabled: set `web_fetch.enabled: true` in byway.yaml",
