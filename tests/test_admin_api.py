@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import pytest
+from models import gguf
 
 from byway.admin import localmodels
 from byway.admin.services import AdminServices
@@ -43,8 +44,20 @@ class Answer(NamedTuple):
     headers: dict[str, str]
 
 
+def check_documented(method: str, path: str, answer: Answer) -> None:
+    """Assert that an answer has the status and the type that the OpenAPI document declares for its operation."""
+    patterns = ((re.sub(r"\{\w+\}", "[^/]+", route.path), route) for route in openapi.ROUTES)
+    route = next((route for pattern, route in patterns if route.method == method and re.fullmatch(pattern, path)), None)
+    expected: Any = openapi.AdminError
+    if answer.status < 300:
+        assert route is not None and answer.status == route.operation.status
+        expected = route.operation.response
+    typed = msgspec.convert(answer.body, expected, strict=False)
+    assert json.loads(msgspec.json.encode(typed)) == answer.body, f"{method} {path}"
+
+
 class Api:
-    """One Byway in this process."""
+    """One Byway in this process. Each answer of the admin API is compared with its documented type."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -101,7 +114,10 @@ class Api:
         answered = {name.decode(): value.decode() for name, value in messages[0]["headers"]}
         content = messages[1]["body"]
         is_json = answered.get("content-type") == "application/json"
-        return Answer(messages[0]["status"], json.loads(content) if is_json else content.decode(), answered)
+        answer = Answer(messages[0]["status"], json.loads(content) if is_json else content.decode(), answered)
+        if path.startswith("/byway/"):
+            check_documented(method, path, answer)
+        return answer
 
     @property
     def audit(self) -> list[str]:
@@ -229,6 +245,32 @@ def test_only_a_file_of_byways_own_folder_is_deleted(api: Api, monkeypatch: pyte
     assert (refused.status, refused.body["error"]["field"], other.exists()) == (400, "path", True)
     assert api("POST", "/byway/local-models/delete", {"path": str(own)}).status == 200
     assert not own.exists() and "model file deleted" in api.audit[0]
+
+
+def test_a_folder_of_model_files_is_added_once(api: Api) -> None:
+    folder = api.folder / "elsewhere"
+    folder.mkdir()
+    (folder / "Tiny-Q4_K_M.gguf").write_bytes(gguf())
+    added = api("POST", "/byway/local-models/paths", {"path": str(folder)}).body
+    assert (added["models"], added["config"]["changed"]) == (["Tiny-Q4_K_M"], True)
+    assert not api("POST", "/byway/local-models/paths", {"path": str(folder)}).body["config"]["changed"]
+    models = {model["name"]: model for model in api("GET", "/byway/local-models").body["models"]}
+    assert models["Tiny-Q4_K_M"]["origin"] == "added" and models["Tiny-Q4_K_M"]["quantisation"] == "Q4_K_M"
+
+
+def test_the_config_is_changed_replaced_and_restored(api: Api) -> None:
+    edit = {"op": "set", "path": ["timeouts", "connect"], "value": "3s"}
+    assert api("POST", "/byway/config/check", {"edits": [edit]}).body["good"]
+    assert api("PATCH", "/byway/config", {"edits": [edit], "why": "a slow network"}).body["changed"]
+    assert api("GET", "/byway/config").body["settings"]["timeouts"]["connect"] == 3
+    versions = api("GET", "/byway/config/versions").body["versions"]
+    assert (versions[0]["why"], versions[0]["current"]) == ("a slow network", True)
+    changes = api("GET", f"/byway/config/versions/{versions[0]['number']}").body["changes"]
+    assert any(line.startswith("+") and "connect" in line for line in changes)
+    etag = api("GET", "/byway/config").body["etag"]
+    assert api("PUT", "/byway/config", f"# new\n{CONFIG}", if_match=f'"{etag}"').body["changed"]
+    assert api("POST", "/byway/config/rollback", {"version": versions[0]["number"]}).status == 200
+    assert "connect" in api.file.read_text() and "# new" not in api.file.read_text()
 
 
 def test_a_download_is_started_cancelled_resumed_and_forgotten(api: Api) -> None:
