@@ -350,7 +350,12 @@ def _finishes(data: bytes) -> bool:
         return True
     if chunk.get("type") == "message_delta":
         return chunk["delta"].get("stop_reason") is not None
-    return any(choice.get("finish_reason") for choice in chunk.get("choices") or [] if not choice.get("index"))
+    unfinished = (None, "", "null")
+    return any(
+        choice.get("finish_reason") not in unfinished
+        for choice in chunk.get("choices") or []
+        if not choice.get("index")
+    )
 
 
 @each(ENDED)

@@ -14,7 +14,7 @@ from msgspec import UnsetType, field
 
 from byway.backends import errors
 from byway.backends.openai.repetition import TextPieces, is_whole_text
-from byway.backends.openai.toolcalls import ToolCallDelta, ToolCalls
+from byway.backends.openai.toolcalls import FunctionDelta, ToolCallDelta, ToolCalls
 from byway.backends.openai.toolformats import ArgumentTypes, argument_types
 from byway.backends.openai.toolids import ClientIds
 from byway.backends.openai.toolparser import ToolCallParser
@@ -37,6 +37,8 @@ class ChatDelta(Wire):
     thinking: Any = None
     refusal: Any = None
     tool_calls: list[ToolCallDelta] | None = None
+    # OpenAI's older field, for one call without an id.
+    function_call: FunctionDelta | None = None
 
 
 class ChatChoice(Wire):
@@ -56,6 +58,10 @@ class VerboseFields(Wire):
     stopping_word: Any = None
 
 
+class GroqFields(Wire):
+    usage: ReportedUsage | None = None
+
+
 class ChatChunk(Wire):
     choices: list[ChatChoice] | None = None
     usage: ReportedUsage | None = None
@@ -65,6 +71,7 @@ class ChatChunk(Wire):
     stop_type: Any = None
     stopping_word: Any = None
     verbose: VerboseFields | None = field(default=None, name="__verbose")
+    x_groq: GroqFields | None = None
 
 
 #: Bytes at the end of a whole answer that show whether it is complete.
@@ -534,9 +541,13 @@ class ChatReader:
 
     def _end(self, choice: ChatChoice, chunk: ChatChunk) -> None:
         """Take a finish reason and what comes with it: counts, and the stop sequence where the server names it."""
-        self._reason = str(choice.finish_reason)
+        reason = str(choice.finish_reason)
+        if reason != "null":
+            self._reason = reason
         if choice.usage is not None:
             self._counts.add_usage(choice.usage)
+        elif chunk.x_groq is not None and chunk.x_groq.usage is not None:
+            self._counts.add_usage(chunk.x_groq.usage)
         if chunk.timings is not None:
             self._counts.add_timings(chunk.timings)
         verbose = chunk.verbose or chunk
@@ -571,11 +582,16 @@ class ChatReader:
             self._other_length += len(text)
             self._write("text", text)
         if delta.tool_calls:
-            if self._holds:
-                self._release()
-            if extra := [call.extra_content for call in delta.tool_calls if call.extra_content is not None]:
-                self._writer.reasoning.extra = extra[0]
-            self._other_length += self._tool_calls().add_chunk(delta.tool_calls)
+            self._add_tool_calls(delta.tool_calls)
+        elif not text and delta.function_call is not None:
+            self._add_tool_calls([ToolCallDelta(index=0, function=delta.function_call)])
+
+    def _add_tool_calls(self, deltas: list[ToolCallDelta]) -> None:
+        if self._holds:
+            self._release()
+        if extra := [call.extra_content for call in deltas if call.extra_content is not None]:
+            self._writer.reasoning.extra = extra[0]
+        self._other_length += self._tool_calls().add_chunk(deltas)
 
     def _read_parts(self, parts: Any) -> None:
         """Read `content` that is a list of parts. Mistral's thinking is one of them."""

@@ -32,7 +32,7 @@ class ToolCallDelta(Wire):
     """A piece of a tool call, or a whole one."""
 
     index: Any = None
-    id: str | None = None
+    id: Any = None
     function: FunctionDelta | None = None
     # Gemini's thought signature, which must come back with the call.
     extra_content: Any = None
@@ -392,7 +392,8 @@ class ToolCalls:
 
     def _call_of(self, delta: ToolCallDelta, function: FunctionDelta, place: int | None) -> PendingCall:
         """The call that a piece belongs to. Some servers give every call index 0, some no index, some no id."""
-        index, id = delta.index if isinstance(delta.index, int) else None, delta.id or None
+        index = delta.index if isinstance(delta.index, int) else None
+        id = str(delta.id) if delta.id not in (None, "") else None
         call = self._latest(index, id, place if function.name else None)
         if call is not None:
             other = bool(id and call.id and id != call.id and (function.name or call.input.complete))

@@ -20,6 +20,9 @@ class ReportedUsage(Wire):
     prompt_cache_hit_tokens: Any = None
     # Moonshot
     cached_tokens: Any = None
+    # Mistral
+    num_cached_tokens: Any = None
+    prompt_token_details: Any = None
     # Proxies in front of Anthropic's models
     input_tokens: Any = None
     output_tokens: Any = None
@@ -75,8 +78,9 @@ class TokenCounts:
         if prompt:
             self.prompt = prompt
             cached = usage.prompt_cache_hit_tokens or usage.cached_tokens or usage.cache_read_input_tokens
+            cached = cached or usage.num_cached_tokens
             created = usage.cache_creation_input_tokens
-            details = usage.prompt_tokens_details
+            details = usage.prompt_tokens_details or usage.prompt_token_details
             if isinstance(details, dict):
                 cached = details.get("cached_tokens") or cached
                 created = details.get("cache_write_tokens") or details.get("cache_creation_tokens") or created
