@@ -1,4 +1,4 @@
-"""Chat completions that go through to a backend that speaks them too: whatever the cut, whatever a server adds."""
+"""Chat completions that pass through to a backend that speaks the same protocol."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from byway.messages.events import Part, Passthrough
 from byway.messages.request import Request
 from byway.problems import Problem
 
-TARGET = Target("one", "local", VENDORS["generic"])
+TARGET = Target("box", "local", VENDORS["generic"])
 
 
-def asked(**body: Any) -> Request:
+def chat_request(**body: Any) -> Request:
     full = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True, **body}
     return chat.read(json.dumps(full).encode(), {}, "msg_x")[0]
 
@@ -28,7 +28,7 @@ def chunk(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
 
 
 def stream(*chunks: dict[str, Any]) -> bytes:
-    return b"".join(b"data: %b\n\n" % json.dumps(one).encode() for one in chunks) + b"data: [DONE]\n\n"
+    return b"".join(b"data: %b\n\n" % json.dumps(item).encode() for item in chunks) + b"data: [DONE]\n\n"
 
 
 def frames(request: Request, *pieces: bytes) -> list[Passthrough]:
@@ -40,8 +40,8 @@ def frames(request: Request, *pieces: bytes) -> list[Passthrough]:
     return [event for event in [*events, *reader.close()] if isinstance(event, Passthrough)]
 
 
-def told(found: list[Passthrough]) -> bytes:
-    return b"".join(frame.data for frame in found)
+def joined(parts: list[Passthrough]) -> bytes:
+    return b"".join(part.data for part in parts)
 
 
 CALL = {"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": ""}}
@@ -56,38 +56,39 @@ CALLS = stream(
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"], ids=["LF", "CRLF", "CR"])
 def test_a_stream_is_the_same_wherever_it_is_cut(end: bytes) -> None:
     data = CALLS.replace(b"\n", end)
-    whole = told(frames(asked(), data))
+    whole = joined(frames(chat_request(), data))
     assert whole.count(b"tool_calls") == 3 and whole.endswith(b"data: [DONE]\n\n")
     for at in range(1, len(data)):
-        assert told(frames(asked(), data[:at], data[at:])) == whole, data[:at]
+        assert joined(frames(chat_request(), data[:at], data[at:])) == whole, data[:at]
 
 
-def test_a_stream_that_ends_in_the_middle_is_broken() -> None:
+def test_a_stream_that_ends_in_the_middle_is_an_error() -> None:
     ends = CALLS.index(b'"finish_reason": "tool_calls"')
     for at in range(0, ends, 7):
         with pytest.raises(Problem) as caught:
-            frames(asked(), CALLS[:at])
+            frames(chat_request(), CALLS[:at])
         assert caught.value.kind == "broken"
 
 
 @pytest.mark.parametrize("name", ["function_call", "audio", "annotations", "reasoning_details"])
-def test_what_only_servers_and_clients_know_is_content_too(name: str) -> None:
+def test_unknown_fields_of_a_delta_count_as_content(name: str) -> None:
     # A head that is committed early drops the beginnings that come behind it, and content must not be among them.
-    found = frames(
-        asked(), stream(chunk({"role": "assistant", "content": ""}), chunk({name: {"x": "y"}}), chunk({}, "stop"))
+    parts = frames(
+        chat_request(),
+        stream(chunk({"role": "assistant", "content": ""}), chunk({name: {"x": "y"}}), chunk({}, "stop")),
     )
-    assert [frame.kind for frame in found[:2]] == ["start", "content"] and name.encode() in found[1].data
+    assert [part.kind for part in parts[:2]] == ["start", "content"] and name.encode() in parts[1].data
 
 
-def test_data_of_several_lines_comes_out_as_one() -> None:
+def test_an_event_of_several_data_lines_is_sent_as_one_line() -> None:
     lines = json.dumps(chunk({"content": "a\nb"}), indent=1).encode().replace(b"\n", b"\ndata: ")
-    (first, *_) = frames(asked(), b"data: %b\n\n" % lines, stream(chunk({}, "stop")))
+    (first, *_) = frames(chat_request(), b"data: %b\n\n" % lines, stream(chunk({}, "stop")))
     assert first.data.startswith(b"data: {") and first.data.count(b"\n") == 2
     assert json.loads(first.data[6:])["choices"][0]["delta"]["content"] == "a\nb"
 
 
-def test_the_usage_is_asked_for_beside_what_the_client_has_chosen() -> None:
-    sent = json.loads(passthrough.request(asked(stream_options={"include_obfuscation": False}), TARGET).body)
+def test_usage_is_requested_beside_the_clients_own_stream_options() -> None:
+    sent = json.loads(passthrough.request(chat_request(stream_options={"include_obfuscation": False}), TARGET).body)
     assert sent["stream_options"] == {"include_obfuscation": False, "include_usage": True} and sent["model"] == "local"
 
 
@@ -95,6 +96,6 @@ def test_the_usage_is_asked_for_beside_what_the_client_has_chosen() -> None:
     "choice",
     [{"message": "no"}, {"message": {"tool_calls": 5}}, {"message": {"tool_calls": ["x"]}}, {"message": None}, {}],
 )
-def test_an_odd_answer_of_one_piece_is_passed_on_as_a_stream(choice: dict[str, Any]) -> None:
-    (only,) = frames(asked(), json.dumps({"model": "local", "choices": [choice]}).encode())
+def test_an_incomplete_whole_answer_is_passed_on_as_a_stream(choice: dict[str, Any]) -> None:
+    (only,) = frames(chat_request(), json.dumps({"model": "local", "choices": [choice]}).encode())
     assert only.data.startswith(b'data: {"model":"m"') and only.data.endswith(b"data: [DONE]\n\n")

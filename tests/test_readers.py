@@ -1,4 +1,4 @@
-"""The state machines of a stream (sse, the Readers, the Writer) against whatever hypothesis thinks of."""
+"""The state machines of a stream (sse, the Readers, the Writer) against generated inputs."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ words = st.text(st.characters(codec="utf-8", exclude_characters="\r\n"), max_siz
 
 def chunked(data: bytes, sizes: list[int]) -> list[bytes]:
     """`data` in pieces of `sizes`, the rest in one."""
-    found, at = [], 0
+    chunks, at = [], 0
     for size in sizes:
-        found.append(data[at : at + size])
+        chunks.append(data[at : at + size])
         at += size
-    return [*found, data[at:]]
+    return [*chunks, data[at:]]
 
 
 def run(module: BackendProtocol, target: Target, chunks: list[bytes]) -> tuple[list[Part], Problem | None]:
@@ -68,7 +68,7 @@ sizes = st.lists(st.integers(0, 9), max_size=60)
     bom=st.booleans(),
     sizes=sizes,
 )
-def test_events_come_out_as_they_went_in(
+def test_encoded_events_are_decoded_unchanged(
     events: list[tuple[str, list[str]]], end: str, noise: str, bom: bool, sizes: list[int]
 ) -> None:
     lines = []
@@ -76,13 +76,13 @@ def test_events_come_out_as_they_went_in(
         lines += [noise] * bool(noise) + [f"event: {name}"] * bool(name) + [f"data: {text}" for text in data] + [""]
     wire = (b"\xef\xbb\xbf" if bom else b"") + "".join(line + end for line in lines).encode()
     decoder = sse.Decoder()
-    found = [event for chunk in chunked(wire, sizes) for event in decoder.feed(chunk)] + decoder.close()
-    assert found == [(name, "\n".join(data).encode()) for name, data in events]
+    decoded = [event for chunk in chunked(wire, sizes) for event in decoder.feed(chunk)] + decoder.close()
+    assert decoded == [(name, "\n".join(data).encode()) for name, data in events]
 
 
 @steady
 @given(data=st.binary(max_size=200), sizes=sizes)
-def test_any_bytes_decode_the_same_however_they_are_cut(data: bytes, sizes: list[int]) -> None:
+def test_bytes_are_decoded_the_same_wherever_they_are_cut(data: bytes, sizes: list[int]) -> None:
     once, cut = sse.Decoder(), sse.Decoder()
     whole = once.feed(data) + once.close()
     assert [event for chunk in chunked(data, sizes) for event in cut.feed(chunk)] + cut.close() == whole
@@ -115,7 +115,7 @@ lines = st.one_of(
     | st.lists(lines, max_size=6).map(b"\n\n".join)
     | shapes.map(lambda value: json.dumps(value).encode())
 )
-def test_no_bytes_raise_anything_but_a_problem(data: bytes) -> None:
+def test_answers_of_any_bytes_raise_only_problems(data: bytes) -> None:
     for module, target in MODULES:
         run(module, target, [data])
         assert isinstance(module.problem(500, {}, data, target), Problem)
@@ -123,7 +123,7 @@ def test_no_bytes_raise_anything_but_a_problem(data: bytes) -> None:
 
 @steady
 @given(value=shapes, status=st.sampled_from([301, 400, 401, 404, 413, 422, 429, 500, 503, 529]), wait=words)
-def test_no_error_body_raises(value: Any, status: int, wait: str) -> None:
+def test_error_bodies_of_any_shape_give_a_problem(value: Any, status: int, wait: str) -> None:
     for module, target in MODULES:
         body = json.dumps({"error": value}).encode()
         problem = module.problem(status, {"retry-after": wait}, body, target)
@@ -157,7 +157,7 @@ def answers(draw: Callable[..., Any]) -> tuple[list[dict[str, Any]], str, list[t
 
 @steady
 @given(answer=answers(), sizes=sizes, counted=st.booleans())
-def test_any_order_of_deltas_makes_a_grammatical_stream_and_loses_nothing(
+def test_deltas_in_any_order_give_a_valid_stream_without_losses(
     answer: tuple[list[dict[str, Any]], str, list[tuple[str, dict[str, str]]]], sizes: list[int], counted: bool
 ) -> None:
     deltas, text, wanted = answer
@@ -168,14 +168,14 @@ def test_any_order_of_deltas_makes_a_grammatical_stream_and_loses_nothing(
     wire = b"".join(b"data: %b\n\n" % json.dumps(chunk).encode() for chunk in chunks) + b"data: [DONE]\n\n"
     events, problem = run(*MODULES[0], chunked(wire, sizes))
     assert problem is None, problem
-    found = plain(events)
-    told_lines = told(found)
-    for event in found:
+    sent = plain(events)
+    lines = told(sent)
+    for event in sent:
         check_event(event)
-    assert "".join(line[1] for line in told_lines if line[0] == "text") == text
-    assert [line[2:] for line in told_lines if line[0] == "tool"] == wanted
-    assert told_lines[-1][1] == ("tool_use" if wanted else "end_turn")
-    assert told([json.loads(fold(events))]) == told_lines
+    assert "".join(line[1] for line in lines if line[0] == "text") == text
+    assert [line[2:] for line in lines if line[0] == "tool"] == wanted
+    assert lines[-1][1] == ("tool_use" if wanted else "end_turn")
+    assert told([json.loads(fold(events))]) == lines
 
 
 # --------------------------------------------------------------------------------------------------------------- writer
@@ -189,10 +189,10 @@ steps = st.one_of(
 
 
 @steady
-@given(told_to=st.lists(steps, max_size=12))
-def test_the_writer_is_grammatical_whatever_it_is_told(told_to: list[tuple[str, Any]]) -> None:
+@given(written=st.lists(steps, max_size=12))
+def test_the_writer_gives_a_valid_stream_for_any_input(written: list[tuple[str, Any]]) -> None:
     writer = Writer("msg_x", "sonnet", Usage())
-    for at, (step, value) in enumerate(told_to):
+    for at, (step, value) in enumerate(written):
         match step:
             case "text":
                 writer.text(value)
@@ -205,10 +205,10 @@ def test_the_writer_is_grammatical_whatever_it_is_told(told_to: list[tuple[str, 
             case "end":
                 writer.end()
     writer.finish(Stop("end_turn"), Usage(output_tokens=1))
-    found = told(plain(writer.take()))
+    lines = told(plain(writer.take()))
     for kind in ("text", "thinking"):
-        assert "".join(line[1] for line in found if line[0] == kind) == "".join(v for s, v in told_to if s == kind)
-    assert sum(line[0] == "tool" for line in found) == sum(step == "tool" for step, _ in told_to)
+        assert "".join(line[1] for line in lines if line[0] == kind) == "".join(v for s, v in written if s == kind)
+    assert sum(line[0] == "tool" for line in lines) == sum(step == "tool" for step, _ in written)
 
 
 @steady
@@ -219,10 +219,10 @@ def test_white_space_alone_makes_no_block(pieces: list[str], kind: str) -> None:
         writer.text(piece) if kind == "text" else writer.thinking(piece)
     writer.tool("call_1", "Read")
     writer.finish(Stop("tool_use"), Usage())
-    found = told(plain(writer.take()))
+    lines = told(plain(writer.take()))
     joined = "".join(pieces)
-    assert [line[0] for line in found] == [kind] * bool(joined.strip()) + ["tool", "end"]
-    assert not joined.strip() or found[0][1].strip() == joined.strip()
+    assert [line[0] for line in lines] == [kind] * bool(joined.strip()) + ["tool", "end"]
+    assert not joined.strip() or lines[0][1].strip() == joined.strip()
 
 
 @steady
@@ -243,14 +243,14 @@ def test_a_thinking_block_ends_with_the_signature_of_its_text(pieces: list[str])
 
 @steady
 @given(pieces=st.lists(words, max_size=200))
-def test_a_signature_is_the_same_however_the_text_came(pieces: list[str]) -> None:
+def test_a_signature_does_not_depend_on_how_its_text_was_cut(pieces: list[str]) -> None:
     signer = signature.Signer()
     for piece in pieces:
         signer.add(piece)
     assert signer.signature() == signature.sign("".join(pieces)) and signature.ours(signer.signature())
 
 
-def test_calls_without_end_are_broken_and_a_thousand_are_not() -> None:
+def test_more_than_a_thousand_calls_are_an_error() -> None:
     for count, kind in ((1000, None), (1001, "broken"), (30_000, "broken")):
         calls = [{"index": at, "function": {"name": "Read", "arguments": "{}"}} for at in range(count)]
         chunk = {"choices": [{"delta": {"tool_calls": calls}, "finish_reason": "tool_calls"}]}

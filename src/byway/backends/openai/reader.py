@@ -513,8 +513,8 @@ class ChatReader:
         parts: list[tuple[str, str]] = []
         calls: list[tuple[str, str]] = []
         parser = ToolCallParser(
-            lambda kind, said: parts.append((kind, said)),
-            lambda found, written: calls.extend(found),
+            lambda kind, piece: parts.append((kind, piece)),
+            lambda written_calls, written: calls.extend(written_calls),
             self._types,
             tags=True,
             bare=True,
@@ -523,8 +523,8 @@ class ChatReader:
         parser.flush(cut=False)
         if not calls:
             return False
-        for kind, said in parts:
-            self._write(kind, said)
+        for kind, piece in parts:
+            self._write(kind, piece)
         self._add_calls(calls, text)
         self._other_length += len(text)
         self._reason = "tool_calls"
@@ -633,9 +633,9 @@ class ChatReader:
             self._thinking_parser.flush(cut=cut)
             if cut or (self._calls is not None and self._calls.called):
                 self._discard_thought_calls()
-            calls, self._thought_calls = self._thought_calls, []
-            for found, _ in calls:
-                for name, arguments in found:
+            thought_calls, self._thought_calls = self._thought_calls, []
+            for calls, _ in thought_calls:
+                for name, arguments in calls:
                     self._tool_calls().add(name, arguments)
         # They refer to the reader, and the reader to them: nothing of an answer should wait for the garbage collector.
         self._parser = self._thinking_parser = None

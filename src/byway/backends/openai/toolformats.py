@@ -117,10 +117,10 @@ def _begins_with(*beginnings: str) -> Callable[[str, ArgumentTypes], Promise]:
         undecided = False
         for beginning in beginnings:
             if beginning == "=":
-                found = _begins_with_name(text, types)
-                if found:
+                named = _begins_with_name(text, types)
+                if named:
                     return True
-                undecided = undecided or found is None
+                undecided = undecided or named is None
             elif text.startswith(beginning):
                 return True
             elif beginning.startswith(text):

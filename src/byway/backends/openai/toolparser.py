@@ -385,8 +385,8 @@ class ToolCallParser:
         if not self._format.closer or self._recipient:
             end = self._tracker.feed(text, at)
             return end if end <= limit else -1
-        found = text.find(self._format.closer, at, limit)
-        return -1 if found < 0 else found + len(self._format.closer)
+        closer = text.find(self._format.closer, at, limit)
+        return -1 if closer < 0 else closer + len(self._format.closer)
 
     def _parse(self, *, last: bool) -> ParsedCalls:
         body = "".join(self._body)
