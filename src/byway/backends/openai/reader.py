@@ -6,73 +6,27 @@ Tool calls are assembled in `toolcalls`, calls and thinking in the text are foun
 
 from __future__ import annotations
 
-import re
 from typing import Any, Final
 
 import msgspec
-from msgspec import UnsetType, field
+from msgspec import UnsetType
 
 from byway.backends import errors
+from byway.backends.openai.chunks import ChatChoice, ChatChunk, ChatDelta, decode_chunk, joined_halves, text_of
 from byway.backends.openai.repetition import TextPieces, is_whole_text
-from byway.backends.openai.toolcalls import FunctionDelta, ToolCallDelta, ToolCalls
+from byway.backends.openai.toolcalls import ToolCallDelta, ToolCalls
 from byway.backends.openai.toolformats import ArgumentTypes, argument_types
 from byway.backends.openai.toolids import ClientIds
 from byway.backends.openai.toolparser import ToolCallParser
-from byway.backends.openai.usage import PromptProgress, ReportedUsage, ServerTimings, TokenCounts
+from byway.backends.openai.usage import TokenCounts
 from byway.backends.protocol import FIRST, Attempt, Target
 from byway.messages import claudecode
-from byway.messages.blocks import ToolUse, Wire
+from byway.messages.blocks import ToolUse
 from byway.messages.events import Event, Stop, Usage
 from byway.messages.request import Request
 from byway.messages.sse import Decoder
 from byway.messages.stream import Writer
 from byway.problems import Problem
-
-
-class ChatDelta(Wire):
-    content: Any = None
-    reasoning_content: Any = None
-    reasoning: Any = None
-    reasoning_details: Any = None
-    thinking: Any = None
-    refusal: Any = None
-    tool_calls: list[ToolCallDelta] | None = None
-    # OpenAI's older field, for one call without an id.
-    function_call: FunctionDelta | None = None
-
-
-class ChatChoice(Wire):
-    index: Any = None
-    delta: ChatDelta | None = None
-    message: ChatDelta | None = None
-    finish_reason: Any = None
-    # The stop sequence that ended the answer: vLLM's field, and SGLang's.
-    stop_reason: Any = None
-    matched_stop: Any = None
-    # Moonshot reports it here.
-    usage: ReportedUsage | None = None
-
-
-class VerboseFields(Wire):
-    stop_type: Any = None
-    stopping_word: Any = None
-
-
-class GroqFields(Wire):
-    usage: ReportedUsage | None = None
-
-
-class ChatChunk(Wire):
-    choices: list[ChatChoice] | None = None
-    usage: ReportedUsage | None = None
-    error: Any = None
-    timings: ServerTimings | None = None
-    prompt_progress: PromptProgress | None = None
-    stop_type: Any = None
-    stopping_word: Any = None
-    verbose: VerboseFields | None = field(default=None, name="__verbose")
-    x_groq: GroqFields | None = None
-
 
 #: Bytes at the end of a whole answer that show whether it is complete.
 _END: Final = 256
@@ -81,7 +35,6 @@ _BLANK: Final = b"\xef\xbb\xbf \t\r\n"
 #: First letters of the channels with which gpt-oss may begin a call: `commentary`, `analysis`, `to=`.
 _CHANNEL_LETTERS: Final = "cat"
 _decode: Final = msgspec.json.Decoder().decode
-_decode_chunk: Final = msgspec.json.Decoder(ChatChunk).decode
 # Of OpenAI and of others: Text Generation Inference, Cohere, Mistral, Gemini, GLM, and proxies in front of Anthropic.
 _REASONS: Final = {
     "stop": "end_turn",
@@ -108,13 +61,6 @@ _REASONS: Final = {
 _FAILED: Final = frozenset(("error", "network_error", "abort", "insufficient_system_resource"))
 _FAILED_GENERATION: Final = b'"failed_generation"'
 _CUT: Final = frozenset(("max_tokens", "model_context_window_exceeded"))
-#: An escaped half of a character that takes two. Whole characters and other escapes are matched first.
-_HALVES: Final = re.compile(
-    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89abAB][0-9a-fA-F]{2}|\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\.",
-    re.DOTALL,
-)
-
-
 _NO_TOOLS: Final[tuple[ArgumentTypes, dict[str, str]]] = ({}, {})
 
 
@@ -441,7 +387,7 @@ class ChatReader:
         if data.startswith(b"\xef\xbb\xbf"):
             data = data[3:]
         try:
-            chunk = _decode_chunk(data)
+            chunk = decode_chunk(data)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             chunk = self._repaired_chunk(data, name)
         if name == "error" and not chunk.error:
@@ -490,9 +436,9 @@ class ChatReader:
         """A chunk that is not valid JSON: an error in plain text, or text that was cut within a character."""
         if name == "error" and not data.lstrip().startswith(b"{"):
             return ChatChunk(error=data.decode(errors="replace"))
-        joined, self._half = _joined(data, self._half)
+        joined, self._half = joined_halves(data, self._half)
         try:
-            return _decode_chunk(joined)
+            return decode_chunk(joined)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             raise self._reported(data) or Problem(
                 "broken",
@@ -560,14 +506,14 @@ class ChatReader:
     def _take(self, delta: ChatDelta) -> None:
         if not self._writer.started:
             self._writer.start()
-        if delta.reasoning_details is not None:
-            self._writer.reasoning.add_details(delta.reasoning_details)
-        elif not self._target.vendor.reasoning_field and (delta.reasoning_content or delta.reasoning):
-            self._writer.reasoning.field = "reasoning_content" if delta.reasoning_content else "reasoning"
         # The same thinking under two names counts once.
         thinking = delta.reasoning_content or delta.reasoning or delta.reasoning_details or delta.thinking
         if thinking:
-            self._think(thinking if isinstance(thinking, str) else _text(thinking))
+            if delta.reasoning_details is not None:
+                self._writer.reasoning.add_details(delta.reasoning_details)
+            elif not self._thinking_settled and not self._target.vendor.reasoning_field:
+                self._note_reasoning_field(delta)
+            self._think(thinking if isinstance(thinking, str) else text_of(thinking))
         if text := delta.content:
             if isinstance(text, str):
                 if not self._settled:
@@ -577,7 +523,7 @@ class ChatReader:
                     self._read_text(text)
             else:
                 self._read_parts(text)
-        if (refusal := delta.refusal) and (text := _text(refusal)):
+        if (refusal := delta.refusal) and (text := text_of(refusal)):
             self._refused = True
             self._other_length += len(text)
             self._write("text", text)
@@ -586,19 +532,26 @@ class ChatReader:
         elif not text and delta.function_call is not None:
             self._add_tool_calls([ToolCallDelta(index=0, function=delta.function_call)])
 
+    def _note_reasoning_field(self, delta: ChatDelta) -> None:
+        """Remember in which field an unknown server sends its reasoning: it goes back in the same field."""
+        if delta.reasoning_content or delta.reasoning:
+            self._writer.reasoning.field = "reasoning_content" if delta.reasoning_content else "reasoning"
+
     def _add_tool_calls(self, deltas: list[ToolCallDelta]) -> None:
         if self._holds:
             self._release()
-        if extra := [call.extra_content for call in deltas if call.extra_content is not None]:
-            self._writer.reasoning.extra = extra[0]
+        for delta in deltas:
+            if delta.extra_content is not None:
+                self._writer.reasoning.extra = delta.extra_content
+                break
         self._other_length += self._tool_calls().add_chunk(deltas)
 
     def _read_parts(self, parts: Any) -> None:
         """Read `content` that is a list of parts. Mistral's thinking is one of them."""
         for part in parts if isinstance(parts, list) else (parts,):
             if isinstance(part, dict) and part.get("type") in ("thinking", "reasoning"):
-                self._think(_text(part))
-            elif text := _text(part):
+                self._think(text_of(part))
+            elif text := text_of(part):
                 if self._thinking_parser is not None and not text.isspace():
                     self._end_thinking()
                 self._text_length += len(text)
@@ -676,41 +629,3 @@ def _call_ids(request: Request) -> set[str]:
         for block in turn.content
         if type(block) is ToolUse
     }
-
-
-def _joined(data: bytes, half: bytes) -> tuple[bytes, bytes]:
-    """`data` without half characters, and the half that the next chunk may complete. `half`: that of the last chunk.
-
-    Servers that cut between a character's two escapes send JSON that msgspec refuses, although RFC 8259 allows it. The
-    first half waits for the second; one that stays alone becomes a replacement character.
-    """
-    waiting = b""
-
-    def join(match: re.Match[bytes]) -> bytes:
-        nonlocal half, waiting
-        text = match[0]
-        if text[1:2] != b"u" or len(text) == 12:
-            return text
-        if text[3:4] in b"89abAB":
-            if match.string[match.end() : match.end() + 1] != b'"':
-                return b"\\ufffd"
-            waiting = text
-            return b""
-        first, half = half, b""
-        return first + text if first else b"\\ufffd"
-
-    return _HALVES.sub(join, data), waiting
-
-
-def _text(value: Any) -> str:
-    """The text in what servers put where text belongs: a string, null, a part, or a list of parts."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list):
-        return "".join([_text(part) for part in value])
-    if isinstance(value, dict):
-        return next((text for name in _TEXT_FIELDS if (text := _text(value.get(name)))), "")
-    return ""
-
-
-_TEXT_FIELDS: Final = ("text", "summary", "thinking", "reasoning", "content")
