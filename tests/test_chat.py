@@ -1,4 +1,4 @@
-"""Chat completions as Messages requests, and back: each shape, and what is refused."""
+"""Chat completions of clients: translation to Messages requests and back, and what is rejected."""
 
 from __future__ import annotations
 
@@ -77,12 +77,12 @@ def said(*messages: dict[str, Any]) -> Any:
         ),
     ],
 )
-def test_settings(given: dict[str, Any], fields: dict[str, Any]) -> None:
+def test_parameters_are_translated(given: dict[str, Any], fields: dict[str, Any]) -> None:
     found = read(**given)
     assert {name: found[name] for name in fields} == fields
 
 
-def test_system_messages_go_to_the_top_and_later_ones_stay_in_their_place() -> None:
+def test_leading_system_messages_become_the_system_text() -> None:
     found = read(
         messages=[
             {"role": "system", "content": "One."},
@@ -96,7 +96,7 @@ def test_system_messages_go_to_the_top_and_later_ones_stay_in_their_place() -> N
     assert "Three." in found["messages"][1]["content"]
 
 
-def test_pictures_and_files() -> None:
+def test_images_and_files_are_translated() -> None:
     parts = [
         {"type": "text", "text": "See"},
         {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA", "detail": "low"}},
@@ -115,7 +115,7 @@ def test_pictures_and_files() -> None:
     ]
 
 
-def test_arguments_that_are_no_json_are_kept() -> None:
+def test_arguments_that_are_not_json_are_kept_as_text() -> None:
     call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{oops"}}
     turns = said({"role": "user", "content": "x"}, {"role": "assistant", "tool_calls": [call]})
     assert turns[1]["content"][0]["input"] == {"__unparsedToolInput": {"raw": "{oops", "len": 5}}
@@ -131,7 +131,7 @@ def test_arguments_that_are_no_json_are_kept() -> None:
         (b"[" * 100_000, "nested too deeply|not valid JSON|Expected"),
     ],
 )
-def test_what_is_no_chat_completion_is_refused_at_once(body: bytes, says: str) -> None:
+def test_an_invalid_chat_completion_is_rejected(body: bytes, says: str) -> None:
     with pytest.raises(Problem, match=says) as caught:
         chat.read(body, {}, "msg_x")
     assert caught.value.kind == "invalid_request"
@@ -154,7 +154,7 @@ def test_what_is_no_chat_completion_is_refused_at_once(body: bytes, says: str) -
         ({"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_id": "f"}}]}]}, "file_data"),
     ],
 )
-def test_what_has_no_words_is_said_only_where_it_has_to_be_translated(given: dict[str, Any], says: str) -> None:
+def test_an_untranslatable_field_is_rejected_only_for_a_messages_backend(given: dict[str, Any], says: str) -> None:
     full = {"model": "m", "messages": [{"role": "user", "content": "hi"}], **given}
     body = json.dumps(full).encode()
     request, _ = chat.read(body, {}, "msg_x")
@@ -183,7 +183,7 @@ jsons = st.recursive(
 
 @settings(max_examples=300, deadline=None)
 @given(st.dictionaries(st.sampled_from(["messages", "tools", "tool_choice", "stop", "n", "response_format"]), jsons))
-def test_any_body_is_read_or_refused(given: dict[str, Any]) -> None:
+def test_any_body_is_read_or_rejected(given: dict[str, Any]) -> None:
     body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}], **given}).encode()
     try:
         request, _ = chat.read(body, {}, "msg_x")
@@ -192,7 +192,7 @@ def test_any_body_is_read_or_refused(given: dict[str, Any]) -> None:
         assert problem.kind == "invalid_request"
 
 
-def test_a_stream_of_messages_events_as_chunks() -> None:
+def test_messages_events_are_encoded_as_chunks() -> None:
     request, _ = chat.read(b'{"model":"m","messages":[{"role":"user","content":"x"}]}', {}, "msg_abc")
     chunks = chat.Chunks(request, 7, counted=True)
     data = chunks.encode(
@@ -225,7 +225,7 @@ def test_a_stream_of_messages_events_as_chunks() -> None:
     }
 
 
-def test_a_deep_body_is_taken_or_refused() -> None:
+def test_a_deeply_nested_body_is_read_or_rejected() -> None:
     for depth in range(100, 1100):
         body = b'{"model": "m", "messages": [{"role": "user", "content": "hi"}], "x": %b%b}' % (
             b"[" * depth,
@@ -237,7 +237,7 @@ def test_a_deep_body_is_taken_or_refused() -> None:
             assert problem.kind == "invalid_request" and "nested" in problem.message
 
 
-def test_a_schema_that_is_not_there_is_missed_by_its_name() -> None:
+def test_a_missing_schema_is_named_in_the_error() -> None:
     with pytest.raises(Problem, match=r"^response_format\.json_schema\.schema: Field required"):
         read(response_format={"type": "json_schema", "json_schema": {"name": "a"}})
 
@@ -248,7 +248,7 @@ def chunks(*frames: Passthrough) -> list[Any]:
     return [one if one == b"[DONE]" else json.loads(one) for _, one in Decoder().feed(data)]
 
 
-def test_events_without_their_names_in_front_are_events_all_the_same() -> None:
+def test_events_without_an_event_line_are_read() -> None:
     """Some servers of the Messages API send `data:` alone, or a comment first."""
     begin = b'data: {"type":"message_start","message":{"usage":{"input_tokens":3}}}\n\n'
     end = (
@@ -260,7 +260,7 @@ def test_events_without_their_names_in_front_are_events_all_the_same() -> None:
     assert third["usage"]["prompt_tokens"] == 3 and last == b"[DONE]"
 
 
-def test_the_beginning_of_a_stream_of_chunks_stays_as_it_is() -> None:
+def test_the_beginning_of_a_stream_of_chunks_passes_through() -> None:
     begin = b'data: {"id":"1","choices":[{"index":0,"delta":{"role":"assistant"}}]}\n\n'
     assert chunks(Passthrough(begin, "start", chat=True))[0]["id"] == "1"
 
@@ -268,7 +268,7 @@ def test_the_beginning_of_a_stream_of_chunks_stays_as_it_is() -> None:
 @pytest.mark.parametrize(
     "data", [b"{", b"[]", b"{}", b'{"type":"content_block_delta"}', b'{"type":"message_delta","usage":5}']
 )
-def test_what_is_no_event_is_the_backends_problem(data: bytes) -> None:
+def test_an_invalid_event_of_the_backend_is_broken(data: bytes) -> None:
     with pytest.raises(Problem) as caught:
         chunks(Passthrough(b"event: content_block_delta\ndata: %b\n\n" % data, "content"))
     assert caught.value.kind == "broken"

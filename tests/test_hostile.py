@@ -1,4 +1,4 @@
-"""What nobody sends by accident: from clients, from backends, in headers. Each is answered, none is an internal failure."""
+"""Malformed and hostile input from clients, backends and headers: each gets an answer, none an internal failure."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_the_model_of_a_body_with_many_model_fields_is_replaced_in_linear_time()
     assert_linear(request, lambda parsed: parsed.patched("other"))
 
 
-def test_a_message_start_full_of_the_word_model_is_renamed_too() -> None:
+def test_the_model_is_renamed_in_a_message_start_with_many_model_fields() -> None:
     message = {"x": [{"model": "m"}] * 100, "model": "claude-y", "usage": {"input_tokens": 1, "output_tokens": 1}}
     data = json.dumps({"type": "message_start", "message": message}).encode()
     tap = anthropic.reader(REQUEST, Target("box", "claude-y", VENDORS["anthropic"]))
@@ -50,7 +50,7 @@ def test_a_message_start_full_of_the_word_model_is_renamed_too() -> None:
 
 
 @pytest.mark.parametrize("size", [1 << 10, 1 << 20])
-def test_an_event_that_never_ends_is_given_up(size: int) -> None:
+def test_an_endless_event_is_broken(size: int) -> None:
     decoder = Decoder()
     decoder.feed(b"data: a")
     with pytest.raises(Problem, match="did not end"):
@@ -58,14 +58,14 @@ def test_an_event_that_never_ends_is_given_up(size: int) -> None:
             decoder.feed(b"a" * size)
 
 
-def test_an_event_of_many_lines_that_never_ends_is_given_up() -> None:
+def test_an_endless_event_of_many_lines_is_broken() -> None:
     decoder = Decoder()
     with pytest.raises(Problem, match="did not end"):
         for _ in range(EVENT_LIMIT // 1_000_000 + 1):
             decoder.feed(b"data: a\n" * 125_000)
 
 
-def test_a_frame_of_anthropic_s_that_never_ends_is_given_up() -> None:
+def test_an_endless_event_of_an_anthropic_backend_is_broken() -> None:
     tap = anthropic.reader(REQUEST, Target("box", "claude-y", VENDORS["anthropic"]))
     with pytest.raises(Problem, match="an event of over"):
         for _ in range(EVENT_LIMIT // (1 << 20) + 2):
@@ -86,7 +86,7 @@ def test_a_long_event_in_small_pieces_is_decoded_in_linear_time() -> None:
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_content_nested_without_end_is_broken(stream: bool) -> None:
+def test_deeply_nested_content_is_broken(stream: bool) -> None:
     nested: Any = "a"
     for _ in range(450):
         nested = [nested]
@@ -108,7 +108,7 @@ ODD: tuple[Any, ...] = (
 
 
 @pytest.mark.parametrize("odd", ODD)
-def test_an_odd_answer_of_anthropic_s_form_is_broken_or_read(odd: Any) -> None:
+def test_a_malformed_messages_answer_is_broken_or_read(odd: Any) -> None:
     try:
         unfold(json.dumps(odd).encode())
     except Problem as problem:
@@ -129,7 +129,7 @@ def test_an_odd_answer_of_anthropic_s_form_is_broken_or_read(odd: Any) -> None:
         [3],
     ],
 )
-def test_odd_frames_are_broken(items: list[Any]) -> None:
+def test_malformed_events_are_broken(items: list[Any]) -> None:
     frames = [Passthrough(b"data: " + json.dumps(item).encode() + b"\n\n", "content") for item in items]
     with pytest.raises(Problem) as raised:
         fold(frames)
@@ -144,7 +144,7 @@ def test_odd_frames_are_broken(items: list[Any]) -> None:
         f"max_tokens: {'9' * 300} > {'9' * 300}, which is the maximum allowed",
     ],
 )
-def test_numbers_that_are_none_do_not_come_back(text: str) -> None:
+def test_huge_numbers_in_errors_are_ignored(text: str) -> None:
     problem = errors.from_response(
         400, {"retry-after": "inf"}, json.dumps({"error": {"message": text}}).encode(), backend="b"
     )
@@ -155,12 +155,12 @@ def test_numbers_that_are_none_do_not_come_back(text: str) -> None:
 @pytest.mark.parametrize(
     "body", [b'{"input_tokens":1e30}', b'{"input_tokens":-1}', b'{"input_tokens":' + b"9" * 40 + b"}"]
 )
-def test_a_count_that_is_none_is_broken(body: bytes) -> None:
+def test_an_invalid_token_count_is_broken(body: bytes) -> None:
     with pytest.raises(Problem, match="cannot be read"):
         completions.read_count(body)
 
 
-def test_half_a_secret_is_not_shown() -> None:
+def test_a_cut_message_shows_no_half_secret() -> None:
     secret = "sesame-0123456789"
     problem = Problem("upstream", "x" * (MESSAGE_LIMIT - 8) + secret + " and more")
     assert "sesame" not in Scrubber([secret]).scrub(problem.message)
@@ -169,7 +169,7 @@ def test_half_a_secret_is_not_shown() -> None:
 @pytest.mark.parametrize(
     "form", ["se+sa/me-0123456789", "SE+SA/ME-0123456789", "se%2Bsa%2Fme-0123456789", "c2Urc2EvbWUtMDEyMzQ1Njc4OQ=="]
 )
-def test_a_secret_is_known_in_other_forms(form: str) -> None:
+def test_encoded_secrets_are_scrubbed(form: str) -> None:
     assert "[secret]" in Scrubber(["se+sa/me-0123456789"]).scrub(f"refused: {form}!")
 
 
@@ -188,11 +188,11 @@ def test_a_secret_is_known_in_other_forms(form: str) -> None:
         ("", ""),
     ],
 )
-def test_a_host_is_a_name_and_perhaps_a_port(host: str, name: str) -> None:
+def test_the_host_header_is_a_name_with_an_optional_port(host: str, name: str) -> None:
     assert host_name(host) == name
 
 
-def test_an_answer_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endless_answer_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exchange, "_ANSWER_LIMIT", 1000)
     body = json.dumps({"choices": [{"message": {"content": "a" * 2000}, "finish_reason": "stop"}]}).encode()
     asked = Turn(
@@ -203,7 +203,7 @@ def test_an_answer_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> N
     assert status == 502 and b"did not end" in said
 
 
-def test_the_decoder_s_limit_is_for_each_event() -> None:
+def test_the_size_limit_of_the_decoder_is_per_event() -> None:
     decoder = Decoder()
     for _ in range(40):
         assert decoder.feed(b"data: " + b"a" * (1 << 20) + b"\n\n")

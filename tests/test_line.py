@@ -1,4 +1,4 @@
-"""Every case once more, from the client's bytes to the client's bytes through the app; only the network is made up."""
+"""Every case through the whole app, from the client's bytes to the client's bytes, with a scripted network."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def events(body: bytes) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("case", REPLIED)
-def test_what_the_client_gets(case: Case) -> None:
+def test_the_client_gets_the_events_of_the_case(case: Case) -> None:
     turn = case.turns[-1]
     network = Network(turn.replies)
     status, head, body = asyncio.run(ask(case, turn, network))
@@ -131,7 +131,7 @@ def test_what_the_client_gets(case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_is_refused_at_the_door(case: Case) -> None:
+def test_a_rejected_request_calls_no_backend(case: Case) -> None:
     network = Network([])
     status, head, body = asyncio.run(ask(case, case.turns[-1], network))
     _refused(case.turns[-1], status, head, json.loads(body))

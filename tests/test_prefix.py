@@ -109,7 +109,7 @@ def test_a_request_is_a_byte_prefix_of_the_next(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "at"), [known for known, why in EXCEPTIONS.items() if why == LOADED])
-def test_a_loaded_tool_comes_after_those_that_were_there(name: str, at: int) -> None:
+def test_a_loaded_tool_comes_after_the_earlier_ones(name: str, at: int) -> None:
     (before, after) = (Sent(recorded(name)["requests"][number]["body"]) for number in (at - 1, at))
     assert after.tools != before.tools
     assert after.tools.startswith(before.tools[:-1] + b",")
@@ -117,14 +117,14 @@ def test_a_loaded_tool_comes_after_those_that_were_there(name: str, at: int) -> 
 
 
 @pytest.mark.parametrize(("name", "at"), [known for known, why in EXCEPTIONS.items() if why == NOTED])
-def test_a_note_of_the_client_is_added_behind_the_words_it_is_about(name: str, at: int) -> None:
+def test_a_note_of_the_client_comes_after_the_text_it_refers_to(name: str, at: int) -> None:
     (before, after) = (Sent(recorded(name)["requests"][number]["body"]) for number in (at - 1, at))
     assert (after.tools, after.system) == (before.tools, before.system)
     assert after.question.startswith(before.question)
 
 
 @pytest.mark.parametrize(("name", "at"), [known for known, why in EXCEPTIONS.items() if why == COMPACTED])
-def test_what_is_compacted_keeps_its_tools(name: str, at: int) -> None:
+def test_a_compacted_conversation_keeps_its_tools(name: str, at: int) -> None:
     (before, after) = (Sent(recorded(name)["requests"][number]["body"]) for number in (at - 1, at))
     assert after.tools == before.tools
 
@@ -158,7 +158,7 @@ def texts(content: Any) -> list[str]:
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize(("one", "other"), PAIRS)
-def test_two_conversations_share_everything_up_to_their_first_own_word(version: str, one: str, other: str) -> None:
+def test_two_conversations_share_everything_before_their_first_own_word(version: str, one: str, other: str) -> None:
     first, second = Sent(opening(version, one)), Sent(opening(version, other))
     assert first.prompt != second.prompt
     assert first.tools == second.tools
@@ -180,7 +180,7 @@ def test_two_conversations_share_everything_up_to_their_first_own_word(version: 
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("kind", ["own", "general"])
-def test_two_subagents_of_one_conversation_share_everything_up_to_their_task(version: str, kind: str) -> None:
+def test_two_subagents_share_everything_before_their_task(version: str, kind: str) -> None:
     first, second = (Sent(opening(version, f"{kind} subagent {number}")) for number in (1, 2))
     task = "Look at the folder number "
     assert (first.tools, first.system) == (second.tools, second.system)
@@ -189,7 +189,7 @@ def test_two_subagents_of_one_conversation_share_everything_up_to_their_task(ver
 
 
 @pytest.mark.parametrize(("version", "name"), OPENINGS)
-def test_no_line_is_lost_and_the_question_stands_last(version: str, name: str) -> None:
+def test_no_line_is_lost_and_the_question_comes_last(version: str, name: str) -> None:
     body = opening(version, name)
     sent = Sent(body)
     assert len(sent.messages) == 2
@@ -210,7 +210,7 @@ def test_no_line_is_lost_and_the_question_stands_last(version: str, name: str) -
 
 
 @pytest.mark.parametrize(("version", "name"), OPENINGS)
-def test_the_common_text_says_nothing_of_folder_day_and_repository(version: str, name: str) -> None:
+def test_the_shared_text_has_no_folder_date_or_repository(version: str, name: str) -> None:
     sent = Sent(opening(version, name))
     for own in ("/home/u/", "2026-11-21", "gitStatus", "git repo", "Status:"):
         assert own not in sent.common
@@ -232,13 +232,13 @@ def asked(system: list[str], *messages: tuple[str, Any]) -> tuple[list[str], lis
 US = "You are Claude Code, Anthropic's official CLI for Claude."
 
 
-def test_another_client_s_texts_are_left_alone() -> None:
+def test_texts_of_another_client_are_not_changed() -> None:
     texts, turns = asked(["CWD: /a\nDate: today"], ("user", "Hi"), ("system", "Today's date is 2026-11-21."))
     assert texts == ["CWD: /a\nDate: today"]
     assert [turn.role for turn in turns] == ["user", "system"]
 
 
-def test_other_words_are_left_where_they_stand() -> None:
+def test_unknown_wordings_stay_in_place() -> None:
     before = "# Where you are\n - Folder: /a\n - Day: 2026-11-21\n\ngit: clean"
     texts, turns = asked([US, before], ("user", "Hi"), ("system", "The folder is /a."), ("assistant", "Yes?"))
     assert texts == [US, before]
@@ -246,7 +246,7 @@ def test_other_words_are_left_where_they_stand() -> None:
     assert turns[0].content == "Hi"
 
 
-def test_a_system_message_after_the_first_answer_stays_there() -> None:
+def test_a_system_message_after_the_first_answer_stays_in_place() -> None:
     late = "Today's date is 2026-11-22."
     texts, turns = asked([US], ("user", "Hi"), ("assistant", "Yes?"), ("user", "Go"), ("system", late))
     assert texts == [US]
@@ -254,7 +254,7 @@ def test_a_system_message_after_the_first_answer_stays_there() -> None:
     assert turns[-1].content == late
 
 
-def test_an_environment_of_many_lines_is_moved_whole() -> None:
+def test_an_environment_of_many_lines_is_moved_as_a_whole() -> None:
     where = (
         "# Environment\n - Primary working directory: C:\\src\\a\n - This is a git worktree: stay here.\n"
         " - Is a git repository: true\n - Additional working directories:\n   - D:\\b\n   - D:\\c\n"
@@ -268,7 +268,7 @@ def test_an_environment_of_many_lines_is_moved_whole() -> None:
     assert turns[0].content == "Hi"
 
 
-def test_both_folders_of_a_team_s_memory_are_named() -> None:
+def test_both_folders_of_a_team_memory_get_names() -> None:
     memory = (
         "A persistent, file-based memory system with a private folder at `/a/x/` and another at `/a/y/`.\nIn `/a/x/`"
     )
@@ -277,14 +277,14 @@ def test_both_folders_of_a_team_s_memory_are_named() -> None:
     assert texts[2].endswith("\n - <memory folder> stands for /a/x/\n - <memory folder 2> stands for /a/y/")
 
 
-def test_words_of_the_user_are_never_moved() -> None:
+def test_texts_of_the_user_are_never_moved() -> None:
     words = "Today's date is 2026-11-21.\nCWD: /a\n - Primary working directory: /b\ngitStatus: This is the git status"
     texts, turns = asked([US, "CWD: /c"], ("user", words))
     assert texts == [US, "", "# This conversation\nCWD: /c"]
     assert turns[0].content == words
 
 
-def test_reminders_for_every_conversation_join_the_system_text_and_others_stay() -> None:
+def test_shared_reminders_join_the_system_text_and_others_stay() -> None:
     agents, memory, hook = (
         f"<system-reminder>\n{text}\n</system-reminder>"
         for text in ("Available agent types for the Agent tool:", "Contents of /a/CLAUDE.md:", "A hook says hello.")
@@ -303,7 +303,7 @@ def test_a_turn_is_never_left_empty() -> None:
     assert turns[0].blocks[0].text == agents  # type: ignore[union-attr]
 
 
-def test_a_text_longer_than_any_of_the_client_is_left_alone() -> None:
+def test_a_very_long_text_is_not_changed() -> None:
     long = "CWD: /a\n\n" + "x" * 200_000
     assert asked([US, long], ("user", "Hi"))[0] == [US, long]
 
@@ -318,7 +318,7 @@ def test_every_line_is_in_one_of_the_two_parts(lines: list[str]) -> None:
 
 
 @given(st.text(alphabet="CWD:Date gitStatus\n-`/<>.T'oys", max_size=300))
-def test_any_text_can_be_parted_twice(text: str) -> None:
+def test_splitting_a_text_again_changes_nothing(text: str) -> None:
     common, own = claudecode._split(text)
     assert sum(map(len, own)) + len(common) <= len(text) + 40
     assert claudecode._split(text) == (common, own)
@@ -327,7 +327,7 @@ def test_any_text_can_be_parted_twice(text: str) -> None:
 # --------------------------------------------------------------------------------------------------------- the benchmark
 
 
-def test_what_is_a_request_s_own_is_what_no_request_before_it_said() -> None:
+def test_the_own_part_of_a_request_is_what_no_earlier_request_had() -> None:
     first = {"system": "Be brief.", "messages": [{"role": "user", "content": "One\nTwo"}]}
     result = [{"type": "tool_result", "content": [{"type": "text", "text": "Three"}]}, {"type": "text", "text": "Two"}]
     second = {"system": [{"type": "text", "text": "Be brief."}], "messages": [{"role": "user", "content": result}]}
@@ -355,7 +355,7 @@ def test_the_table_judges_byway_only() -> None:
     assert bench.result(found)["reused"] == {"across": {"byway": 0.9889, "litellm": 0.0556}}
 
 
-def test_a_tap_writes_down_cuts_and_answers_for_others() -> None:
+def test_the_recording_proxy_records_cuts_and_answers() -> None:
     script = tap.message("msg_1", "Hello", {"prompt": "Look"})
     with tap.Tap(script=lambda headers, body: script) as behind, tap.Tap(behind.url, key="k", short=True) as front:
         body = {"model": "m", "max_tokens": 9000, "system": "", "messages": [{"role": "user", "content": "Hi"}]}

@@ -1,4 +1,4 @@
-"""The validator itself: it must refuse what the SDK's own lenient parsing lets through."""
+"""The validator of answers: it rejects what the lenient parsing of the SDK accepts."""
 
 from __future__ import annotations
 
@@ -74,12 +74,12 @@ BAD: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("event", GOOD, ids=str)
-def test_an_official_event_passes(event: dict[str, Any]) -> None:
+def test_an_official_event_is_valid(event: dict[str, Any]) -> None:
     check_event(event)
 
 
 @pytest.mark.parametrize("event", BAD, ids=str)
-def test_any_other_event_fails(event: dict[str, Any]) -> None:
+def test_any_other_event_is_invalid(event: dict[str, Any]) -> None:
     with pytest.raises(AssertionError):
         check_event(event)
 
@@ -97,7 +97,7 @@ def test_any_other_event_fails(event: dict[str, Any]) -> None:
     ],
     ids=str,
 )
-def test_a_whole_answer_is_taken_to_the_letter(change: dict[str, Any]) -> None:
+def test_a_whole_answer_is_validated_strictly(change: dict[str, Any]) -> None:
     check_message(MESSAGE)
     with pytest.raises(AssertionError):
         check_message({**MESSAGE, **change})
@@ -106,13 +106,13 @@ def test_a_whole_answer_is_taken_to_the_letter(change: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "change", [{"object": None}, {"created": "0"}, {"created_at": "yesterday"}, {"type": None}, {"extra": 1}], ids=str
 )
-def test_a_model_is_an_entry_of_both_lists(change: dict[str, Any]) -> None:
+def test_a_model_is_valid_in_both_list_formats(change: dict[str, Any]) -> None:
     check_model(MODEL)
     with pytest.raises(AssertionError):
         check_model({**MODEL, **change})
 
 
-def test_errors_and_counts_are_taken_to_the_letter() -> None:
+def test_errors_and_counts_are_validated_strictly() -> None:
     check_error(ERROR)
     check_count({"input_tokens": 3})
     for body in (dict(ERROR, request_id="1"), dict(ERROR, param=None), {"error": ERROR["error"]}):
@@ -122,7 +122,7 @@ def test_errors_and_counts_are_taken_to_the_letter() -> None:
         check_count({"input_tokens": "3"})
 
 
-def test_a_complaint_names_the_field_and_not_every_other_kind_of_block() -> None:
+def test_a_validation_error_names_the_field() -> None:
     with pytest.raises(AssertionError) as caught:
         check_event(tool(arguments="{}"))
     text = str(caught.value).split(" in {")[0]

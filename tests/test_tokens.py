@@ -1,4 +1,4 @@
-"""The estimator against true counts, what it learns from answers, and what follows from a count."""
+"""Token estimates: their error, what they learn from answers, and when a prompt is rejected."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def request(text: str = "hi", **fields: Any) -> messages.Request:
     return messages.parse(json.dumps(asked).encode(), {}, "msg_1")
 
 
-def test_the_median_error_is_at_most_10_percent_before_anything_was_learned() -> None:
+def test_the_median_error_of_the_uncorrected_estimate_is_at_most_10_percent() -> None:
     errors = {
         f"{at} {one['kind']}": weigh(body(one), one["tools"]).text / one["tokens"] - 1 for at, one in enumerate(SAMPLES)
     }
@@ -46,7 +46,7 @@ def test_the_median_error_is_at_most_10_percent_before_anything_was_learned() ->
 
 
 @pytest.mark.parametrize("true_factor", [0.7, 1.0, 1.4])
-def test_a_model_that_counts_otherwise_is_learned_in_three_answers(true_factor: float) -> None:
+def test_three_answers_correct_the_estimate_for_another_tokenizer(true_factor: float) -> None:
     counter = Counter()
     text = "the quick brown fox jumps over the lazy dog, and again. " * 200
     asked = request(text)
@@ -61,7 +61,7 @@ def test_a_model_that_counts_otherwise_is_learned_in_three_answers(true_factor: 
 
 @pytest.mark.parametrize("wrong", [1_001, 5_000_000])
 @pytest.mark.parametrize("before", [0, 1, 5])
-def test_one_wrong_figure_spoils_nothing(wrong: int, before: int) -> None:
+def test_a_single_wrong_count_changes_nothing(wrong: int, before: int) -> None:
     counter = Counter()
     for _ in range(before):
         counter.learn("m", Estimate(2000, 8000, 2000.0), 2000)
@@ -71,7 +71,7 @@ def test_one_wrong_figure_spoils_nothing(wrong: int, before: int) -> None:
     assert counter.tokens("m", sent) == right
 
 
-def test_short_prompts_teach_nothing() -> None:
+def test_nothing_is_learned_from_short_prompts() -> None:
     counter = Counter()
     for _ in range(20):
         counter.learn("m", Estimate(500, 2000, 500.0), 999)
@@ -79,7 +79,7 @@ def test_short_prompts_teach_nothing() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 10**9), st.integers(0, 10**7), st.floats(0, 1e7)), max_size=30))
-def test_whatever_is_reported_the_factor_stays_between_a_half_and_two(reports: list[tuple[int, int, float]]) -> None:
+def test_the_correction_stays_between_a_half_and_two(reports: list[tuple[int, int, float]]) -> None:
     counter = Counter()
     for tokens, size, weight in reports:
         counter.learn("m", Estimate(1, size, weight), tokens)
@@ -88,7 +88,7 @@ def test_whatever_is_reported_the_factor_stays_between_a_half_and_two(reports: l
     assert plain // 2 <= counter.tokens("m", sent) <= plain * 2 + 1
 
 
-def test_learning_weighs_prompts_only_until_enough_is_known() -> None:
+def test_prompts_are_weighed_less_often_once_enough_is_learned() -> None:
     counter = Counter()
     asked = request("word " * 2000)
     sent = completions.request(asked, TARGET).body
@@ -101,7 +101,7 @@ def test_learning_weighs_prompts_only_until_enough_is_known() -> None:
 
 
 @given(st.text())
-def test_any_text_has_a_count(text: str) -> None:
+def test_any_text_has_an_estimate(text: str) -> None:
     tokens = text_tokens(text.encode())
     assert 0 <= tokens <= 5 * len(text.encode()) + 5
 
@@ -150,22 +150,22 @@ PICTURES = {
 
 
 @pytest.mark.parametrize("form", PICTURES)
-def test_an_image_costs_by_its_width_and_height(form: str) -> None:
+def test_an_image_counts_by_its_width_and_height(form: str) -> None:
     assert image_tokens(base64.b64encode(PICTURES[form]).decode()) == 300 * 500 // 750
 
 
-def test_a_large_image_is_scaled_down_and_an_unknown_one_costs_as_much() -> None:
+def test_a_large_image_and_an_unknown_format_count_as_the_maximum() -> None:
     assert image_tokens(base64.b64encode(png(8000, 6000)).decode()) == 1600
     assert image_tokens("AAAA") == image_tokens("not base64!") == image_tokens("") == 1600
 
 
 @given(st.binary(max_size=200), st.sampled_from(sorted(PICTURES)), st.integers(0, 60))
-def test_a_broken_image_costs_something(noise: bytes, form: str, cut: int) -> None:
+def test_a_broken_image_has_an_estimate(noise: bytes, form: str, cut: int) -> None:
     assert 85 <= image_tokens(base64.b64encode(PICTURES[form][:cut] + noise).decode()) <= 1600
 
 
 @pytest.mark.parametrize("vendor", ["generic", "anthropic"])
-def test_an_image_in_a_request_counts_by_its_size_and_teaches_nothing(vendor: str) -> None:
+def test_an_image_in_a_request_counts_by_its_size_and_nothing_is_learned(vendor: str) -> None:
     data = base64.b64encode(png(300, 500)).decode()
     picture = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": data}}
     asked = request(messages=[{"role": "user", "content": [{"type": "text", "text": "word " * 3000}, picture]}])
@@ -180,13 +180,13 @@ def test_an_image_in_a_request_counts_by_its_size_and_teaches_nothing(vendor: st
     assert counter.estimate(asked, "m") == msgspec.structs.replace(guess, weight=0.0)
 
 
-def test_a_file_that_is_passed_on_costs_by_its_pages() -> None:
+def test_a_passed_on_file_counts_by_its_pages() -> None:
     data = base64.b64encode(b"%PDF-1.4" + b"<</Type /Page>>" * 3 + b"<</Type /Pages>>").decode()
     part = {"type": "file", "file": {"file_data": f"data:application/pdf;base64,{data}"}}
     assert weigh(json.dumps({"messages": [{"role": "user", "content": [part]}]}).encode()).media == 6000
 
 
-def test_base64_that_is_only_text_counts_as_text() -> None:
+def test_base64_inside_a_text_counts_as_text() -> None:
     data = base64.b64encode(bytes(range(256)) * 20).decode()
     sent = completions.request(request(f'{{"url":"data:image/png;base64,{data}"}}'), TARGET).body
     assert weigh(sent).media == 0
@@ -215,7 +215,7 @@ def test_tools_that_the_template_does_not_show_are_not_counted() -> None:
         (1, 8193, 8192, True),
     ],
 )
-def test_only_what_surely_does_not_fit_is_refused(
+def test_only_a_prompt_that_cannot_fit_is_rejected(
     estimate: int, exact: int | None, window: int | None, refused: bool
 ) -> None:
     problem = refuses(estimate, exact, window)
@@ -227,7 +227,7 @@ def test_only_what_surely_does_not_fit_is_refused(
         assert problem.facts == {"tokens": tokens, "window": window}
 
 
-def test_a_short_body_is_not_even_estimated() -> None:
+def test_a_short_body_is_not_estimated() -> None:
     assert not may_exceed(10**9, None)
     assert not may_exceed(60_000, 32_768)
     assert may_exceed(60_000, 8192)

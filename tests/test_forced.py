@@ -1,4 +1,4 @@
-"""Another turn of the model: a forced tool choice at servers that pass over it."""
+"""Forced tool choices at servers that ignore them: the second turn that requests the call as JSON."""
 
 from __future__ import annotations
 
@@ -52,16 +52,16 @@ NAMED = {"type": "tool", "name": "Read"}
 
 
 @pytest.mark.parametrize("choice", [None, {"type": "auto"}, {"type": "none"}])
-def test_a_free_choice_is_streamed_as_it_comes(choice: dict[str, str] | None) -> None:
+def test_a_free_tool_choice_needs_no_step(choice: dict[str, str] | None) -> None:
     assert forced.step(request(tool_choice=choice), target()) is None
 
 
-def test_a_server_that_keeps_forced_choices_is_trusted() -> None:
+def test_a_server_that_obeys_forced_choices_needs_no_step() -> None:
     assert forced.step(request(tool_choice={"type": "any"}), target("vllm")) is None
     assert forced.step(request(tool_choice={"type": "any"}), target("anthropic")) is None
 
 
-def test_a_call_that_came_is_the_answer() -> None:
+def test_a_call_in_the_first_turn_is_the_answer() -> None:
     step = forced.step(request(tool_choice={"type": "any"}), target())
     assert step is not None
     assert sent(step.request, target())["tool_choice"] == "required"
@@ -72,7 +72,7 @@ def test_a_call_that_came_is_the_answer() -> None:
 @pytest.mark.parametrize(
     "message", [{"content": "I would read it."}, {"tool_calls": [{**CALL, "function": {"name": "Bash"}}]}]
 )
-def test_when_no_call_of_the_named_tool_came_it_is_asked_for_as_json(message: dict[str, Any]) -> None:
+def test_a_missing_call_is_requested_as_json(message: dict[str, Any]) -> None:
     step = forced.step(request(tool_choice=NAMED), target())
     assert step is not None
     asked = step.next(answered(step.request, target(), **message))
@@ -112,7 +112,7 @@ def test_a_choice_among_many_tools_is_not_requested_as_json_at_once() -> None:
     assert step is not None and sent(step.request, target("llamacpp"))["tool_choice"] == "required"
 
 
-def test_a_template_without_tools_is_asked_for_json_at_once() -> None:
+def test_json_is_requested_at_once_when_the_template_has_no_tools() -> None:
     step = forced.step(request(tool_choice={"type": "any"}), target(tools=False))
     assert step is not None
     schema = sent(step.request, target())["response_format"]["json_schema"]["schema"]
@@ -120,7 +120,7 @@ def test_a_template_without_tools_is_asked_for_json_at_once() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "no json", '{"name":"Read"', '{"name":"Rm","arguments":{}}', "[" * 5000])
-def test_when_json_does_not_come_either_the_first_answer_stands(text: str) -> None:
+def test_the_first_answer_is_returned_when_the_second_has_no_json(text: str) -> None:
     step = forced.step(request(tool_choice={"type": "any"}), target())
     assert step is not None
     first = answered(step.request, target(), content="I would read it.")
@@ -135,7 +135,7 @@ def test_a_tool_without_description_or_schema_can_be_forced() -> None:
     assert '- Go\n  arguments: {"type":"object"}' in sent(step.request, target())["messages"][0]["content"]
 
 
-def test_a_tool_that_anthropic_has_defined_can_be_forced() -> None:
+def test_a_tool_defined_by_anthropic_can_be_forced() -> None:
     asked = request(tools=[{"type": "bash_20250124", "name": "bash"}], tool_choice={"type": "tool", "name": "bash"})
     step = forced.step(asked, target(tools=False))
     assert step is not None
@@ -152,18 +152,18 @@ def test_a_tool_that_anthropic_has_defined_can_be_forced() -> None:
     }
 
 
-def test_a_tool_that_a_server_would_have_to_run_is_no_choice_beside_others() -> None:
+def test_a_server_tool_is_not_forced_beside_other_tools() -> None:
     tools = [READ, {"type": "code_execution_20250825", "name": "code"}]
     step = forced.step(request(tools=tools, tool_choice={"type": "any"}), target())
     assert isinstance(step, forced.ForcedChoice) and [tool.name for tool in step._tools] == ["Read"]
 
 
-def test_a_forced_tool_that_a_server_would_have_to_run_is_left_to_the_request_s_refusal() -> None:
+def test_a_forced_server_tool_needs_no_step() -> None:
     tools = [READ, {"type": "code_execution_20250825", "name": "code"}]
     assert forced.step(request(tools=tools, tool_choice={"type": "tool", "name": "code"}), target()) is None
 
 
-def test_a_forced_tool_of_a_name_that_servers_refuse_has_its_own_name() -> None:
+def test_a_forced_tool_with_an_invalid_name_keeps_its_name_for_the_client() -> None:
     step = forced.step(request(tools=[{"name": "my.own"}], tool_choice={"type": "tool", "name": "my.own"}), target())
     assert step is not None
     name = sent(step.request, target())["tools"][0]["function"]["name"]
@@ -174,7 +174,7 @@ def test_a_forced_tool_of_a_name_that_servers_refuse_has_its_own_name() -> None:
     assert json.loads(fold(events))["content"][0]["name"] == "my.own"
 
 
-def test_the_form_of_a_forced_call_has_no_reference_that_would_lead_nowhere() -> None:
+def test_the_schema_of_a_forced_call_has_no_references() -> None:
     schema = {
         "type": "object",
         "properties": {"a": {"$ref": "#/$defs/a"}},
