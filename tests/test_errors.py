@@ -677,12 +677,18 @@ class FailingUpstream:
         pass
 
 
-def post(model, user_agent, status=404, body=b"{}", path="/v1/messages", stream=True):
+def post(model, user_agent, status=404, body=b"{}", path="/v1/messages", stream=True, **more):
     """Status, headers and error of a request to a backend that fails."""
     runtime = Runtime(load(CONFIG, {}))
     runtime.backends["box"].upstream = FailingUpstream(status, body)  # type: ignore[assignment]
     sent = []
-    fields = {"model": model, "max_tokens": 9, "stream": stream, "messages": [{"role": "user", "content": "Hi"}]}
+    fields = {
+        "model": model,
+        "max_tokens": 9,
+        "stream": stream,
+        "messages": [{"role": "user", "content": "Hi"}],
+        **more,
+    }
 
     async def receive():
         return {"type": "http.request", "body": json.dumps(fields).encode(), "more_body": False}
@@ -727,3 +733,15 @@ def test_a_request_that_does_not_stream_keeps_its_404_so_that_the_clients_classi
 def test_other_problems_keep_their_status_for_interactive_claude_code():
     assert post("known", INTERACTIVE, 402, b'{"error":{"message":"Insufficient Balance"}}')[0] == 402
     assert post("known", INTERACTIVE, 400, b'{"error":{"message":"Prompt exceeds max length"}}')[0] == 400
+
+
+@pytest.mark.parametrize("thread", [{"type": "create"}, {"type": "continue", "previous_message_id": "msg_1"}])
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_thread_is_refused_in_the_form_after_which_clients_continue_without_it(thread, stream):
+    status, _, error = post("known", "python", stream=stream, thread=thread)
+    assert (status, error["type"]) == (400, "invalid_request_error") and error["message"].startswith("thread: ")
+    assert error["details"] == {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
+
+
+def test_a_thread_that_is_null_is_ignored():
+    assert post("known", "python", 402, thread=None)[0] == 402

@@ -106,6 +106,7 @@ class Params(Wire, kw_only=True):
     safeguards: list[Raw] | None = None
     container: Raw = Raw()
     mcp_servers: Raw = Raw()
+    thread: Raw = Raw()
 
 
 class _Typed(Params, kw_only=True):

@@ -252,14 +252,10 @@ def client_message(problem: Problem, runtime: Runtime) -> str:
 
 def envelope(problem: Problem, id: str, runtime: Runtime) -> bytes:
     """The error body of the Messages API, without secrets."""
-    message = client_message(problem, runtime)
-    return _encode(
-        {
-            "type": "error",
-            "error": {"type": problem.row.type, "message": message},
-            "request_id": f"req_{id}",
-        }
-    )
+    error: dict[str, Any] = {"type": problem.row.type, "message": client_message(problem, runtime)}
+    if details := problem.facts.get("details"):
+        error["details"] = msgspec.Raw(str(details).encode())
+    return _encode({"type": "error", "error": error, "request_id": f"req_{id}"})
 
 
 def error_event(problem: Problem, id: str, runtime: Runtime) -> bytes:
