@@ -123,6 +123,11 @@ def test_inline_code_ends_with_its_line_and_a_code_block_does_not() -> None:
     assert parse(f"x ```\n\n{call}", []) == [("text", f"x ```\n\n{call}")]
 
 
+def test_text_behind_thousands_of_marks_is_passed_on_unread() -> None:
+    text = "x" + "<tool_call>no " * 5000 + f"<tool_call>{CALL}</tool_call>"
+    assert parse(text, []) == [("text", text)] == parse(text, [7] * (len(text) // 7))
+
+
 def test_a_call_without_an_end_is_passed_on_as_text() -> None:
     text = '<tool_call>{"name": "Read", "arguments": {"file_path": "' + "a" * 70_000
     recorder = Recorder()

@@ -43,6 +43,8 @@ _BRACKETS: Final = ("{", "[")
 #: Characters of one call, and characters that are parsed in the search for its end.
 _CALL_MOST: Final = 1 << 16
 _PARSED_MOST: Final = 4 * _CALL_MOST
+#: Marks in one answer. Reading them all in one piece takes less than 50 ms.
+_MARKS_MOST: Final = 4000
 _BACKTICKS: Final = re.compile(r"`+|[^`]+")
 _SPACE: Final = re.compile(r"\s*")
 
@@ -166,7 +168,7 @@ class ToolCallParser:
         self._body: list[str] = []
         self._recipient = ""
         self._promised = False
-        self._size = self._parsed = 0
+        self._size = self._parsed = self._marks_read = 0
 
     def feed(self, text: str) -> None:
         """Read the next piece of the answer's text."""
@@ -251,9 +253,15 @@ class ToolCallParser:
         if match is None:
             return end
         if self._code.settle():
+            self._marks_read += 1
             self._pass_on(text[end])
             return end + 1
         return self._take_mark(match[0], text, end)
+
+    def _read_verbatim(self, text: str, at: int) -> int:
+        """No model writes so many marks: the rest of the answer is text."""
+        self._write(self._kind, text[at:])
+        return len(text)
 
     def _pass_on(self, text: str) -> None:
         self._code.feed(text)
@@ -262,8 +270,14 @@ class ToolCallParser:
     def _take_mark(self, mark: str, text: str, at: int) -> int:
         """At `at` stands a mark, or at the end of the text the beginning of one."""
         end = at + len(mark)
+        self._marks_read += 1
+        if self._marks_read > _MARKS_MOST:
+            self._begin_text()
+            self._state = ToolCallParser._read_verbatim
+            return at
         if end == len(text) and mark == "[":
             # Also the beginning of longer marks.
+            self._marks_read -= 1
             self._held = mark
         elif mark in _THINKING and not self._answered:
             self._closers = _pattern((_THINKING[mark],))
@@ -286,6 +300,7 @@ class ToolCallParser:
         elif mark in OPENING_FORMATS:
             self._begin_call(mark, OPENING_FORMATS[mark])
         else:
+            self._marks_read -= 1
             self._held = text[at:]
             return len(text)
         return end
