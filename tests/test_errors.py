@@ -53,14 +53,14 @@ def read(status, body, headers=None, window=None):
         ("The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).", (1200000, 1048576)),
     ],
 )
-def test_overflow_in_every_wording_becomes_the_one_that_compacts(text, said):
+def test_an_overflow_in_the_wording_of_each_server_becomes_that_of_anthropic(text, said):
     problem = read(400, {"error": {"message": text}})
     assert problem.kind == "prompt_too_long"
     assert problem.message == "prompt is too long: {} tokens > {} maximum".format(*said)
     assert (problem.facts["tokens"], problem.facts["window"]) == said
 
 
-def test_room_for_the_answer_that_does_not_fit_is_said_so_that_the_client_asks_for_less():
+def test_an_answer_that_does_not_fit_gets_the_wording_that_makes_the_client_lower_max_tokens():
     text = (
         "'max_tokens' or 'max_completion_tokens' is too large: 32000. This model's maximum context length is 8192 tokens "
         "and your request has 500 input tokens (32000 > 8192 - 500)."
@@ -69,21 +69,21 @@ def test_room_for_the_answer_that_does_not_fit_is_said_so_that_the_client_asks_f
     assert read(400, {"error": {"message": text}}).message == expected
 
 
-def test_anthropics_own_words_go_on_unchanged():
+def test_the_wording_of_anthropic_is_passed_through_unchanged():
     text = "prompt is too long: 210000 tokens > 200000 maximum"
     problem = read(400, {"type": "error", "error": {"type": "invalid_request_error", "message": text}})
     assert problem.message == text
     assert (problem.facts["tokens"], problem.facts["window"]) == (210000, 200000)
 
 
-def test_llama_cpps_numbers_stand_beside_its_words():
+def test_the_numbers_of_llama_cpp_are_read_from_their_own_fields():
     error = {"type": "exceed_context_size_error", "message": "too long", "n_prompt_tokens": 9000, "n_ctx": 8192}
     problem = read(400, {"error": error})
     assert problem.message == "prompt is too long: 9000 tokens > 8192 maximum"
     assert (problem.facts["tokens"], problem.facts["window"]) == (9000, 8192)
 
 
-def test_overflow_without_numbers_still_compacts():
+def test_an_overflow_without_numbers_gets_the_wording_that_compacts():
     problem = read(
         400, {"error": {"message": "Please adjust your input", "code": "context_length_exceeded"}}, window=4096
     )
@@ -110,28 +110,28 @@ def test_overflow_without_numbers_still_compacts():
         (302, "broken", 502),
     ],
 )
-def test_each_status(status, kind, sent):
+def test_each_status_without_a_known_wording_has_a_kind(status, kind, sent):
     problem = read(status, {"error": {"message": "words"}})
     assert (problem.kind, problem.row.status) == (kind, sent)
 
 
-def test_our_own_secret_refused_is_not_the_clients_fault_and_not_to_be_retried():
+def test_a_rejected_api_key_of_the_backend_is_not_retried():
     problem = read(401, {"error": {"message": "Invalid API Key"}})
     assert problem.retry is False and "api_key" in problem.message
 
 
-def test_loading_waits_less_than_a_minute():
+def test_a_loading_model_asks_the_client_to_wait_less_than_a_minute():
     body = {"error": {"message": "Loading model", "type": "unavailable_error", "code": 503}}
     problem = read(503, body, {"retry-after": "300"})
     assert (problem.kind, problem.retry_after) == ("loading", 59)
 
 
-def test_used_up_credit_is_told_apart_from_a_rate_limit():
+def test_an_empty_account_is_not_a_rate_limit():
     assert read(429, {"error": {"message": "x", "code": "insufficient_quota"}}).kind == "billing"
 
 
 @pytest.mark.parametrize("body", [b"<html>nginx secret page</html>", b"x" * 5000, b"\xff\xfe", b"", b"[" * 100_000])
-def test_pages_and_noise_are_not_shown(body):
+def test_web_pages_and_noise_are_not_shown(body):
     message = read(502, body).message
     assert "nginx" not in message and len(message) < 300
 
@@ -139,16 +139,16 @@ def test_pages_and_noise_are_not_shown(body):
 @pytest.mark.parametrize(
     "body", [{"detail": "no such thing"}, {"error": "no such thing"}, {"message": "no such thing"}, b"no such thing"]
 )
-def test_every_form_of_error_body_is_read(body):
+def test_a_short_error_body_is_read(body):
     assert "no such thing" in read(400, body).message
 
 
-def test_a_servers_500_for_the_clients_image_is_no_reason_to_retry():
+def test_a_500_for_an_image_is_an_error_of_the_request():
     body = {"error": {"code": 500, "message": "image input is not supported - hint: mmproj", "type": "server_error"}}
     assert read(500, body).kind == "invalid_request"
 
 
-def test_an_error_object_in_a_200_takes_its_own_code_or_type():
+def test_an_error_object_in_an_answer_with_status_200_gets_its_status_from_its_code_or_type():
     assert errors.from_error({"code": 429, "message": "x"}, backend="b").kind == "rate_limit"
     assert errors.from_error({"type": "overloaded_error", "message": "x"}, backend="b").kind == "overloaded"
     assert errors.from_error("x", backend="b").kind == "upstream"

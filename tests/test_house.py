@@ -170,7 +170,6 @@ UNPLAIN_LEFT: frozenset[str] = frozenset(
         "content.md",
         "page.md",
         "thinking.md",
-        "tools.md",
         "web-fetch.md",
         "web-search.md",
     }

@@ -1,4 +1,4 @@
-"""Schemas of tools in the words of each kind of server."""
+"""Schemas of tools are adapted to the dialect of each server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def clean(schema: Any, dialect: Dialect) -> Any:
 
 
 def of(property: Any, dialect: Dialect, **top: Any) -> Any:
-    """One property, cleaned as a part of a tool's schema."""
+    """One property, adapted as a part of the schema of a tool."""
     return clean({"type": "object", "properties": {"a": property}, **top}, dialect)["properties"]["a"]
 
 
@@ -33,7 +33,7 @@ def test_an_open_server_gets_the_schema_byte_for_byte() -> None:
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_the_name_of_the_draft_is_sent_to_nobody_and_keys_keep_their_order(dialect: Dialect) -> None:
+def test_the_schema_keyword_is_removed_and_keys_keep_their_order(dialect: Dialect) -> None:
     raw = b'{"required":["b"],"$schema":"https://x","type":"object","properties":{"b":{"type":"string"},"a":{"type":"null"}}}'
     said = b'{"required":["b"],"type":"object","properties":{"b":{"type":"string"},"a":{"type":"null"}}}'
     assert adapt(raw, dialect, PATH) == said
@@ -47,12 +47,12 @@ def test_a_schema_that_is_no_object_is_refused_with_its_path(raw: bytes, dialect
 
 
 @pytest.mark.parametrize("dialect", ["grammar", "openai", "plain"])
-def test_there_is_always_an_object_with_properties(dialect: Dialect) -> None:
+def test_the_schema_of_a_tool_is_always_an_object_with_properties(dialect: Dialect) -> None:
     assert clean({}, dialect) == {"type": "object", "properties": {}}
     assert clean({"type": "object"}, dialect) == {"type": "object", "properties": {}}
 
 
-def test_a_pattern_is_told_in_words_where_a_grammar_is_made_of_it() -> None:
+def test_a_pattern_moves_to_the_description_for_servers_that_build_a_grammar() -> None:
     told = {"type": "string", "description": 'A name. (pattern: "\\\\S")'}
     assert of({"type": "string", "pattern": "\\S", "description": "A name."}, "grammar") == told
     assert of({"type": "string", "pattern": "x"}, "plain") == {"type": "string", "description": '(pattern: "x")'}
@@ -65,7 +65,7 @@ def test_a_property_named_like_a_keyword_stays() -> None:
         assert clean(schema, dialect) == schema
 
 
-def test_counts_that_make_a_grammar_too_large_are_told() -> None:
+def test_counts_that_are_too_large_for_a_grammar_move_to_the_description() -> None:
     assert of({"type": "string", "maxLength": 2000}, "grammar")["description"] == "(maxLength: 2000)"
     assert of({"type": "string", "maxLength": 1000}, "grammar") == {"type": "string", "maxLength": 1000}
 
@@ -99,11 +99,11 @@ def test_counts_that_make_a_grammar_too_large_are_told() -> None:
         ({"type": "string", "format": "uri"}, {"type": "string", "format": "uri"}),
     ],
 )
-def test_what_llama_cpp_refuses_is_mended(given: Any, expected: Any) -> None:
+def test_values_that_llama_cpp_refuses_are_repaired_or_removed(given: Any, expected: Any) -> None:
     assert of(given, "grammar") == expected
 
 
-def test_a_reference_that_leads_somewhere_stays_where_it_is_understood() -> None:
+def test_a_reference_with_a_target_stays_or_is_replaced_by_the_dialect() -> None:
     defs = {"$defs": {"x": {"type": "string"}}}
     assert of({"$ref": "#/$defs/x"}, "grammar", **defs) == {"$ref": "#/$defs/x"}
     assert of({"$ref": "#/$defs/x", "description": "It."}, "plain", **defs) == {"type": "string", "description": "It."}
@@ -118,7 +118,7 @@ def test_a_reference_that_leads_somewhere_stays_where_it_is_understood() -> None
         {"anyOf": [{"oneOf": [{"$ref": "#/$defs/y"}]}, {"type": "string"}]},
     ],
 )
-def test_a_reference_that_leads_in_a_circle_is_told(loop: Any) -> None:
+def test_a_circular_reference_moves_to_the_description(loop: Any) -> None:
     defs = {"$defs": {"x": loop, "y": {"$ref": "#/$defs/x"}}}
     assert of({"$ref": "#/$defs/x"}, "grammar", **defs) == {"description": '($ref: "#/$defs/x")'}
 
@@ -174,7 +174,7 @@ ANY = [{"type": kind} for kind in ("string", "number", "boolean", "object")]
         ),
     ],
 )
-def test_a_server_of_an_unknown_kind_gets_what_gemini_takes(given: Any, expected: Any) -> None:
+def test_a_server_of_an_unknown_kind_gets_only_keywords_of_gemini(given: Any, expected: Any) -> None:
     assert of(given, "plain") == expected
 
 
@@ -186,14 +186,14 @@ def test_a_choice_at_the_top_becomes_one_object(dialect: Dialect) -> None:
     assert "anyOf" not in said and said["description"].startswith("(anyOf: [")
 
 
-def test_a_reference_to_itself_ends() -> None:
+def test_a_reference_to_itself_is_replaced_once() -> None:
     schema = {"type": "object", "properties": {"n": {"$ref": "#/$defs/n"}}}
     schema["$defs"] = {"n": {"type": "object", "properties": {"next": {"$ref": "#/$defs/n"}}}}
     node = clean(schema, "plain")["properties"]["n"]
     assert node["properties"]["next"] == {"type": "object", "description": '($ref: "#/$defs/n")'}
 
 
-def test_references_that_grow_without_end_are_refused_soon() -> None:
+def test_references_that_expand_beyond_the_budget_are_refused() -> None:
     names = [f"d{n}" for n in range(20)]
     defs = {
         name: {"type": "object", "properties": {f"p{n}": {"$ref": f"#/$defs/{after}"} for n in range(10)}}
@@ -205,7 +205,7 @@ def test_references_that_grow_without_end_are_refused_soon() -> None:
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("depth", [50, 100, 900])
-def test_a_deep_schema_is_cleaned_or_refused(dialect: Dialect, depth: int) -> None:
+def test_a_deep_schema_is_adapted_or_refused(dialect: Dialect, depth: int) -> None:
     raw = b'{"properties":{"a":' * depth + b"{}" + b"}}" * depth
     try:
         assert adapt(raw, dialect, PATH)
@@ -213,7 +213,7 @@ def test_a_deep_schema_is_cleaned_or_refused(dialect: Dialect, depth: int) -> No
         assert problem.message.startswith(PATH) and depth > 50
 
 
-def test_the_form_of_an_answer_need_not_be_an_object() -> None:
+def test_the_schema_of_an_answer_may_be_a_list() -> None:
     raw = b'{"$schema":"x","type":"array","items":{"type":"string","pattern":"x"},"minItems":5,"maxItems":2}'
     said = json.loads(adapt(raw, "grammar", PATH, tool=False))
     assert said["type"] == "array" and said["description"] == "(minItems: 5, maxItems: 2)" and len(said) == 3
@@ -256,7 +256,7 @@ SCHEMAS = st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=6)
 
 @given(SCHEMAS)
 @settings(max_examples=300, deadline=None)
-def test_whatever_comes_a_server_gets_an_object_of_what_it_knows(schema: dict[str, Any]) -> None:
+def test_any_schema_becomes_one_that_the_server_accepts(schema: dict[str, Any]) -> None:
     for dialect in DIALECTS:
         said = clean(schema, dialect)
         assert clean(schema, dialect) == said

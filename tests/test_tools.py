@@ -1,4 +1,4 @@
-"""The tools of a request in chat form: what is kept between requests, and where a mistake is said to be."""
+"""Tools of a request in chat form: the cache between requests, names, and the places that errors name."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def sent(data: bytes, vendor: str = "generic") -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("vendor", CHAT)
-def test_what_is_kept_of_a_tool_does_not_keep_its_request(vendor: str) -> None:
+def test_a_cached_tool_does_not_keep_its_request_in_memory(vendor: str) -> None:
     data = body({"name": f"kept_{vendor}", "description": "It is kept.", "input_schema": CLOSED})
     target = Target("box", "m", VENDORS[vendor])
     before = sys.getrefcount(data)
@@ -47,7 +47,7 @@ def test_what_is_kept_of_a_tool_does_not_keep_its_request(vendor: str) -> None:
 
 
 @pytest.mark.parametrize("vendor", CHAT)
-def test_a_tool_that_was_seen_before_is_sent_in_the_same_bytes(vendor: str) -> None:
+def test_a_cached_tool_is_sent_in_the_same_bytes(vendor: str) -> None:
     target = Target("box", "m", VENDORS[vendor])
     for strict in (None, True, None, False):
         data = body({"name": "again", "description": "é", "input_schema": CLOSED, "strict": strict})
@@ -57,7 +57,7 @@ def test_a_tool_that_was_seen_before_is_sent_in_the_same_bytes(vendor: str) -> N
         assert said["description"] == "é" and said.get("strict") == (True if strict and vendor == "openai" else None)
 
 
-def test_a_tool_that_changed_is_sent_as_it_is_now() -> None:
+def test_a_changed_tool_is_not_taken_from_the_cache() -> None:
     for words in ("one", "two"):
         said = sent(body({"name": "changing", "description": words, "input_schema": CLOSED}))
         assert said["tools"][0]["function"]["description"] == words
@@ -67,7 +67,7 @@ def test_a_tool_that_changed_is_sent_as_it_is_now() -> None:
         assert [*said["tools"][0]["function"]["parameters"]["properties"]] == [name]
 
 
-def test_a_mistake_is_where_the_client_has_made_it() -> None:
+def test_an_error_names_the_place_of_the_tool_in_the_request() -> None:
     late = {"name": "Late", "defer_loading": True}
     with pytest.raises(Problem, match=r"^tools\.2\.input_schema: Input should be an object"):
         sent(body(late, {"name": "Read"}, {"name": "Bad", "input_schema": []}))
@@ -80,7 +80,7 @@ def test_a_mistake_is_where_the_client_has_made_it() -> None:
         sent(body(messages=messages))
 
 
-def test_tools_that_are_added_later_do_not_move_those_before() -> None:
+def test_tools_that_are_added_later_come_last() -> None:
     tools: list[dict[str, Any]] = [
         {"name": "A"},
         {"name": "B", "defer_loading": True},
@@ -98,7 +98,7 @@ def test_tools_that_are_added_later_do_not_move_those_before() -> None:
 
 
 @given(st.text(min_size=1), st.text(min_size=1))
-def test_any_name_becomes_one_that_servers_take_and_two_do_not_become_one(name: str, other: str) -> None:
+def test_any_name_becomes_a_valid_one_and_two_names_stay_different(name: str, other: str) -> None:
     assert re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", wire_name(name))
     assert wire_name(wire_name(name)) == wire_name(name)
     assert (
@@ -106,7 +106,7 @@ def test_any_name_becomes_one_that_servers_take_and_two_do_not_become_one(name: 
     )
 
 
-def test_a_long_name_is_the_same_in_tools_history_and_choice_and_comes_back() -> None:
+def test_a_long_name_is_shortened_equally_in_tools_history_and_choice() -> None:
     name = "mcp__a server__" + "x" * 80
     messages = [
         {"role": "user", "content": "Hi"},
