@@ -83,6 +83,9 @@ CHUNKS: dict[str, Callable[[int], list[bytes]]] = {
     "argument pieces with quotation marks": arguments('{"edits": [', '"a",'),
     "argument pieces that begin with braces": arguments('{"a": [', '{"b":1},'),
     "argument pieces that begin like the whole": arguments('{"a":', '{"a":'),
+    "blank pieces behind one that may be a repetition": lambda n: (
+        arguments('{"a":', '{"a":"' + "x" * n)(1)[:-1] + [call(" ")] * n + [END]
+    ),
     "argument pieces behind the end": arguments('{"a":1}', '{"a":1}'),
     "argument pieces that close too much": arguments('{"a":1}', "}"),
     "argument pieces of a list": arguments("[", "1,"),

@@ -69,6 +69,7 @@ class CallInput:
 
     __slots__ = (
         "_ambiguous",
+        "_blanks",
         "_cumulative",
         "_fed",
         "_length",
@@ -91,6 +92,8 @@ class CallInput:
         """Each piece has held all that came before it."""
         self._ambiguous = ""
         """A piece that either holds all that came before it, or continues it."""
+        self._blanks: list[str] = []
+        """White space that followed it."""
         self._may_be_complete = False
         """The ambiguous piece is an object of its own."""
         self._surplus: list[str] | None = None
@@ -137,12 +140,12 @@ class CallInput:
             return ""
         if self._ambiguous:
             if not start:
-                self._ambiguous += piece
+                self._blanks.append(piece)
                 return ""
             if not piece.startswith(self._ambiguous):
                 new = self.settle(piece)
                 return new + self.add(piece)
-            self._ambiguous = ""
+            self._ambiguous, self._blanks = "", []
             self._cumulative = True
         if not self.first:
             self.first = start
@@ -184,20 +187,25 @@ class CallInput:
         held = self._ambiguous
         if not held or following.startswith(held):
             return ""
-        self._ambiguous = ""
+        blanks = self._take_ambiguous()[1]
         # No object follows an object: then the held piece was the whole input, and the following one repeats it.
         repeats = self._may_be_complete and following.lstrip().startswith("{")
         self._track()
-        return self._keep(held[self._length :] if repeats else held)
+        return self._keep(held[self._length :] if repeats else held + blanks)
+
+    def _take_ambiguous(self) -> tuple[str, str]:
+        piece, blanks = self._ambiguous, "".join(self._blanks)
+        self._ambiguous, self._blanks = "", []
+        return piece, blanks
 
     def end(self) -> str:
         """No more pieces will come: decide about the ambiguous one by which reading is an object. Returns what is new."""
-        piece, self._ambiguous = self._ambiguous, ""
+        piece, blanks = self._take_ambiguous()
         if not piece:
             return ""
         self._track()
         repeats = self._may_be_complete and _object(self.text + piece) is None
-        return self._keep(piece[self._length :] if repeats else piece)
+        return self._keep(piece[self._length :] if repeats else piece + blanks)
 
     def leftover(self) -> str:
         """What came after the end of the object and does not repeat it. Forgets it."""
