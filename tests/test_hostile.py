@@ -23,7 +23,7 @@ from byway.messages.sse import EVENT_LIMIT, Decoder
 from byway.messages.stream import fold, unfold
 from byway.pipeline import exchange
 from byway.problems import MESSAGE_LIMIT, Problem
-from byway.secrets.names import Scrubber
+from byway.scrub import Scrubber
 from byway.server.checks import host_name
 
 

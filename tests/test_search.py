@@ -21,8 +21,8 @@ from byway.providers import registry
 from byway.providers.protocol import SearchError, SearchQuery, UserLocation, web_result, with_site_operators
 from byway.providers.registry import PROVIDERS
 from byway.runtime import Runtime
+from byway.scrub import Scrubber
 from byway.search.chain import Clock, SearchAnswer, Searcher, matching
-from byway.secrets.names import Scrubber
 
 NAMES = sorted(PROVIDERS)
 

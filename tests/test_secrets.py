@@ -6,7 +6,8 @@ import pytest
 from growth import assert_linear
 
 from byway.config import load
-from byway.secrets.names import Scrubber, expand, mask
+from byway.scrub import Scrubber
+from byway.secrets.names import expand, mask
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,8 @@ from byway.cli.configfile import ConfigSource, find
 from byway.cli.main import byway
 from byway.config import ConfigError, load
 from byway.config.file import ConfigFile
-from byway.secrets.names import ENTRIES, ENTRY_OF_VARIABLE, Scrubber, variables_in
+from byway.scrub import Scrubber
+from byway.secrets.names import ENTRIES, ENTRY_OF_VARIABLE, variables_in
 from byway.secrets.vault import (
     KEYCHAIN_TIMEOUT,
     InvalidSecret,

@@ -23,8 +23,8 @@ from byway.parsing.cache import PdfCache
 from byway.problems import Problem
 from byway.routing.cooldown import CoolDown
 from byway.routing.route import RoutingTable, TargetName, TargetRoute
+from byway.scrub import Scrubber
 from byway.search.chain import Searcher
-from byway.secrets.names import Scrubber
 from byway.store import KeyRecord
 from byway.upstream.client import Upstream
 from byway.web.fetch import Fetcher

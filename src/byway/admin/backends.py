@@ -23,7 +23,8 @@ from byway.config.settings import BUILTIN
 from byway.local import edits
 from byway.problems import Kind, Problem
 from byway.runtime import Runtime
-from byway.secrets.names import ENTRIES, Scrubber, variables_in
+from byway.scrub import Scrubber
+from byway.secrets.names import ENTRIES, variables_in
 
 #: What to do about a backend's problem, where its message does not say so.
 HINTS: Final[Mapping[Kind, str]] = {

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from byway.backends import limits
 from byway.backends.envelopes import ErrorBody, decode, failure_in_success, from_value, parse
 from byway.problems import LONGEST_WAIT, Kind, Problem
-from byway.secrets.names import Scrubber
+from byway.scrub import Scrubber
 
 #: Some servers repeat the key that they reject, or the headers of a proxy.
 _scrub: Final = Scrubber().scrub

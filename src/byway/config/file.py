@@ -24,7 +24,8 @@ from byway.config.reading import ConfigError
 from byway.config.restrictions import restricted_problems, unbound_secrets
 from byway.config.secretuses import secret_uses
 from byway.config.settings import Config, ConfigProblem
-from byway.secrets.names import Scrubber, mask
+from byway.scrub import Scrubber
+from byway.secrets.names import mask
 from byway.store import ConfigVersion, Store, StoreError, etag
 
 #: The author of a change that was not made through Byway.

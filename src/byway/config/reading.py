@@ -30,7 +30,8 @@ from byway.config.settings import (
     WebSearchSettings,
 )
 from byway.providers.registry import PROVIDERS
-from byway.secrets.names import ENTRIES, ENTRY_OF_VARIABLE, Scrubber, expand, variables_in
+from byway.scrub import Scrubber
+from byway.secrets.names import ENTRIES, ENTRY_OF_VARIABLE, expand, variables_in
 
 
 class ConfigError(Exception):

@@ -38,7 +38,7 @@ class _Call(Struct, frozen=True):
     function: _Function = _Function()
 
 
-class _Message(Struct):
+class _ChatMessage(Struct):
     role: str
     content: Any = None
     refusal: str | None = None
@@ -68,7 +68,7 @@ class Chat(Struct):
     """The fields of `POST /v1/chat/completions` that the Messages API can express."""
 
     model: str
-    messages: list[_Message]
+    messages: list[_ChatMessage]
     stream: bool | None = None
     stream_options: _Options | None = None
     n: int | None = None
@@ -157,7 +157,7 @@ def _messages_body(chat: Chat) -> dict[str, Any]:
     return body
 
 
-def _turns(messages: list[_Message], at: int) -> list[dict[str, Any]]:
+def _turns(messages: list[_ChatMessage], at: int) -> list[dict[str, Any]]:
     """The conversation from message `at` on. Results of tools are grouped, as the Messages API requires."""
     turns: list[dict[str, Any]] = []
     results: list[dict[str, Any]] | None = None
@@ -190,7 +190,7 @@ def _turns(messages: list[_Message], at: int) -> list[dict[str, Any]]:
     return turns
 
 
-def _answer(message: _Message, path: str) -> list[dict[str, Any]]:
+def _answer(message: _ChatMessage, path: str) -> list[dict[str, Any]]:
     text = _text(message.content, f"{path}.content") or message.refusal or ""
     blocks: list[dict[str, Any]] = [{"type": "text", "text": text}] if text.strip() else []
     for at, call in enumerate(message.tool_calls or ()):

@@ -14,7 +14,7 @@ from byway.backends.protocol import Target
 from byway.pipeline.reply import Record
 from byway.problems import Problem
 from byway.runtime import Runtime
-from byway.secrets.names import Scrubber
+from byway.scrub import Scrubber
 
 #: Seconds before the one retry of the last target, unless the backend names a time with `retry-after`.
 _PAUSE: Final = 0.25

@@ -21,7 +21,7 @@ from byway.logs import log
 from byway.problems import Problem
 from byway.providers.protocol import Freshness, SearchError, SearchQuery, WebResult, normalize
 from byway.providers.registry import PROVIDERS
-from byway.secrets.names import Scrubber
+from byway.scrub import Scrubber
 from byway.upstream.client import Upstream
 
 #: The log line of the reference router for a search.

@@ -1,0 +1,43 @@
+"""Removes secrets from text that other programs wrote: errors, logs, names. Pure."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterable
+from typing import Final
+from urllib.parse import quote
+
+#: Keys by their looks: OpenAI, Anthropic and others (`sk-`), xAI, Groq, Hugging Face, GitHub, Google, AWS, any bearer.
+_LOOKS: Final = re.compile(
+    r"\b(?:sk|xai|gsk|hf|ghp)[-_][A-Za-z0-9_\-]{12,}"
+    r"|\bAIza[0-9A-Za-z_\-]{20,}"
+    r"|\bAKIA[0-9A-Z]{16}\b"
+    r"|(?<=\b[Bb]earer )[A-Za-z0-9._~+/\-]{8,}=*"
+)
+_DIGIT: Final = re.compile("[0-9]")
+
+
+def _hide(match: re.Match[str]) -> str:
+    """Hide what looks like a key: it has digits or is long. (As a lookahead in the pattern this would be quadratic.)"""
+    return "[secret]" if len(match[0]) >= 24 or _DIGIT.search(match[0]) else match[0]
+
+
+def _forms(secret: str) -> tuple[str, ...]:
+    """The forms in which a secret can appear in a text: plain, in a URL, in base64."""
+    return secret, quote(secret, safe=""), base64.b64encode(secret.encode()).decode().rstrip("=")
+
+
+class Scrubber:
+    """Removes the configured secrets, and everything that looks like a key, from text of other programs."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        forms = {form for secret in secrets if len(secret) >= 8 for form in _forms(secret)}
+        worth = sorted(forms, key=len, reverse=True)
+        self._known = re.compile("|".join(map(re.escape, worth)), re.IGNORECASE) if worth else None
+
+    def scrub(self, text: str) -> str:
+        """`text` with every secret replaced by `[secret]`."""
+        if self._known is not None:
+            text = self._known.sub("[secret]", text)
+        return _LOOKS.sub(_hide, text)
