@@ -247,7 +247,7 @@ model_aliases:
         assert "sk-in-the-file-0123456789" in settings(gateway)
 
         row(page, "lab").get_by_role("button", name="Check lab").click()
-        expect(page.locator("#backends-table").get_by_role("status")).to_contain_text("lab answers in")
+        expect(page.locator("#backends-table").get_by_role("status")).to_contain_text("lab is ready: it answered in")
         row(page, "lab").get_by_role("button", name="Remove").click()
         expect(page.locator("#backends-table")).to_contain_text("lab removed")
         expect(page.locator("#backends-table")).to_contain_text("haiku, opus")
@@ -380,7 +380,7 @@ def test_a_model_is_loaded_called_by_its_alias_and_unloaded(page: Page, server: 
 
         row(page, "SmolLM2", "files").get_by_role("button", name="Unload").click()
         expect(page.locator("#files")).to_contain_text("little unloaded")
-        expect(page.locator("#files")).to_contain_text("Aliases that led to it: haiku")
+        expect(page.locator("#files")).to_contain_text("It was removed from the aliases haiku")
         expect(row(page, "little")).to_have_count(0)
         assert "little" not in settings(gateway) and file.exists()
 

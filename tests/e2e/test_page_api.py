@@ -74,7 +74,7 @@ def test_a_key_is_shown_once_then_rotated_and_revoked(page: Page, gateway: Gatew
     assert gateway.post(ASK).status == 401
     page.reload()
     card(page, "keys").get_by_text("1 revoked or expired").click()
-    card(page, "history").get_by_text("Audit").click()
+    card(page, "history").get_by_text("Audit log:").click()
     for what in ("key created", "key rotated", "key revoked"):
         expect(card(page, "history").get_by_role("cell", name=what)).to_be_visible()
     text = (gateway.home / "data" / "byway.db").read_bytes() + gateway.text.encode() + page.content().encode()

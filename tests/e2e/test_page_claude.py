@@ -108,10 +108,14 @@ HOSTILE = (
 
 
 def test_hostile_names_of_models_are_only_names(browsing: Browsing, tmp_path: Path) -> None:
-    """A backend may call its models anything: they reach the page, the config and shells as they are."""
-    # So small a window that their names stand in what is copied, too.
+    """Models can have any name: the page, the config and the shells get it as it is, and nothing in it is executed."""
+    # The config lists the models, because a name with whitespace in a backend's list is taken for a pattern and left out.
+    # The window is so small that the copied texts contain the names, too.
+    models = [{"id": name.replace("${", "$${"), "window": 32768} for name in HOSTILE]
     with Scripted(lambda asked: Say("Hello there."), models=HOSTILE, window=32768) as server:
-        with Gateway({"backends": [{"name": "one", "type": "llamacpp", "url": server.url}]}) as gateway:
+        with Gateway(
+            {"backends": [{"name": "one", "type": "llamacpp", "url": server.url, "models": models}]}
+        ) as gateway:
             page = browsing.page(permissions=["clipboard-read", "clipboard-write"])
             login(page, gateway)
             for name in HOSTILE:
@@ -286,10 +290,10 @@ def test_aliases_are_saved_tried_and_taken_out(page: Page, server: Scripted) -> 
         # What a name would do, while it is typed.
         page.get_by_label("Model name that a client sends").press_sequentially("gpt-9", delay=10)
         expect(page.locator("#led")).to_contain_text("one/local")
-        expect(page.locator("#led")).to_contain_text("by the alias gpt-*")
+        expect(page.locator("#led")).to_contain_text("by alias gpt-*")
         page.get_by_label("Model name that a client sends").fill("local")
         page.get_by_role("button", name="Resolve").click()
-        expect(page.locator("#led")).to_contain_text("a model's own name")
+        expect(page.locator("#led")).to_contain_text("by its model name")
         assert gateway.post({**ASK, "model": "gpt-9"}).status == 200
         page.get_by_label("Targets of gpt-*").fill("")
         page.get_by_label("Targets of default").fill("")

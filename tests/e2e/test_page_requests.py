@@ -58,7 +58,7 @@ def test_the_list_is_long_and_old_ones_are_forgotten(page: Page, server: Scripte
         expect(page.locator("#table tbody a")).to_have_count(100, timeout=5_000)
         answer = page.goto(f"{gateway.url}/requests/99999")
         assert answer is not None and answer.status == 404
-        expect(page.get_by_text("not remembered any more")).to_be_visible()
+        expect(page.get_by_text("no longer in the list")).to_be_visible()
 
 
 def test_the_page_shows_a_lost_connection_and_an_expired_login(
@@ -74,7 +74,7 @@ def test_the_page_shows_a_lost_connection_and_an_expired_login(
         expect(other.get_by_text("This page needs a link")).to_be_visible(timeout=5_000)
         gateway.process.kill()
         gateway.process.wait()
-        expect(page.get_by_text("Byway does not answer.")).to_be_visible(timeout=5_000)
+        expect(page.get_by_text("Byway does not respond.")).to_be_visible(timeout=5_000)
         expect(page.get_by_text("No requests yet.")).to_be_visible()
     finally:
         gateway._kill()
@@ -121,17 +121,17 @@ def test_a_failing_check_is_red_and_turns_green_after_the_fix(page: Page, server
         gateway.post(ASK)
         press(page.locator("#all"), "Check again")
         assert state(page, "Clients") == "good"
-        # A config that cannot be read: the last good one stays, and every page says so.
+        # An invalid config file: the last valid config stays in force, and every page shows a notice.
         gateway.file.write_text("backends: [")
         gateway.wait(lambda: "config was rejected" in gateway.text, 10, "it has read the file")
         press(page.locator("#all"), "Check again")
         assert state(page, "Config file") == "bad"
         for path in ("/", "/api", "/secrets", "/requests"):
             page.goto(gateway.url + path)
-            expect(page.locator(".notice.bad")).to_contain_text("the last good one stays in force")
+            expect(page.locator(".notice.bad")).to_contain_text("the last valid one stays in force")
         gateway.write(good)
         gateway.wait(
-            lambda: "not good" not in ((page.reload() and page.content()) or "not good"), 5, "it is good again"
+            lambda: page.reload() is not None and "the last valid one" not in page.content(), 5, "the notice is gone"
         )
 
 

@@ -125,7 +125,7 @@ def test_search_is_switched_on_with_a_typed_key(
         page.get_by_role("row", name="Brave").get_by_role("button", name="Replace").click()
         expect(page.get_by_text("Brave Search: stored in the keychain.")).to_be_visible()
         page.goto(gateway.url)
-        expect(try_it(page)).to_contain_text("Brave refuses the key")
+        expect(try_it(page)).to_contain_text("Brave rejected the API key")
         assert traces(gateway, KEY, OTHER) == [] and OTHER not in sources(page, gateway)
 
 
@@ -151,7 +151,7 @@ def test_without_a_keychain_a_file_is_accepted_and_never_in_silence(
         assert traces(gateway, KEY) == [str(file.relative_to(gateway.home))] and KEY not in sources(page, gateway)
         page.get_by_role("navigation").get_by_role("link", name="Secrets").click()
         page.get_by_role("row", name="Brave").get_by_role("button", name="Delete").click()
-        expect(page.get_by_text("Brave Search: forgotten.")).to_be_visible()
+        expect(page.get_by_text("Brave Search: deleted.")).to_be_visible()
         assert traces(gateway, KEY) == []
         page.goto(gateway.url)
         expect(search(page).locator("header .state")).to_have_text("off")
@@ -183,13 +183,13 @@ def test_the_error_of_a_provider_is_shown(page: Page, server: Scripted) -> None:
         provided = stack.enter_context(FakeProviders(lambda seen: (said[0], said[1])))
         gateway = stack.enter_context(Gateway(config(server, web_search={**settings, "base_url": provided.url})))
         login(page, gateway)
-        expect(search(page).get_by_text("The config holds a key in plain text")).to_be_visible()
+        expect(search(page).get_by_text("The config contains a key in plain text")).to_be_visible()
         expect(try_it(page)).to_contain_text("brave failed")
         expect(search(page).locator("> .outcome")).to_contain_text("<b>exceeded</b>")
         said[:] = [200, b"<html>not JSON"]
         expect(try_it(page)).to_contain_text("brave failed")
         said[:] = [200, {"type": "search"}]
-        expect(try_it(page)).to_contain_text("found nothing")
+        expect(try_it(page)).to_contain_text("No results, by brave")
         assert page.evaluate("document.images.length") == 0
 
 
@@ -206,8 +206,8 @@ def test_a_variable_of_another_name(page: Page, server: Scripted, provider: Fake
         search(page).get_by_label("Another environment variable").check()
         search(page).get_by_role("textbox", name="Variable").fill("MY_SEARCH_KEY")
         expect(save(page)).to_contain_text("MY_SEARCH_KEY cannot be named through the page")
-        search(page).get_by_label("Search the web for models").check()
-        search(page).get_by_label("An environment variable of another name").check()
+        search(page).get_by_label("Enable web search").check()
+        search(page).get_by_label("Another environment variable").check()
         search(page).get_by_role("textbox", name="Variable").fill("BYWAY_MY_SEARCH_KEY")
         expect(save(page)).to_contain_text("Saved")
         expect(try_it(page)).to_contain_text("2 results")
