@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -141,6 +141,7 @@ class Answered:
     def __init__(self, reply: Any) -> None:
         self.headers: dict[str, str] = {}
         self._data = [json.dumps(reply).encode()]
+        self.on_close: Callable[[], None] = lambda: None
 
     async def read(self) -> bytes:
         return self._data.pop() if self._data else b""
@@ -149,7 +150,8 @@ class Answered:
         return self._data[0]
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Give back the slot of the backend, as the real answer does."""
+        self.on_close()
 
 
 class Network:
