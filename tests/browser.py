@@ -59,7 +59,7 @@ class Browsing:
         """Close all; fails when a page has complained."""
         for context in self.contexts:
             context.close()
-        left = [one for one in self.complaints if not any(part in one for part in self.allowed)]
+        left = [complaint for complaint in self.complaints if not any(part in complaint for part in self.allowed)]
         assert not left, "\n".join(left)
 
 
@@ -78,9 +78,9 @@ def chromium(program: Callable[[str], str]) -> Iterator[Browser]:
 @pytest.fixture
 def browsing(chromium: Browser) -> Iterator[Browsing]:
     """For tests with several pages."""
-    found = Browsing(chromium)
-    yield found
-    found.close()
+    result = Browsing(chromium)
+    yield result
+    result.close()
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ Line = tuple[Any, ...]
 def plain(events: Sequence[Part]) -> list[dict[str, Any]]:
     """What the client's own parser makes of the bytes that go out."""
     if len(events) == 1 and isinstance(events[0], WholeAnswer):
-        found = json.loads(events[0].data)
-        assert isinstance(found, dict)
-        return [found]
+        body = json.loads(events[0].data)
+        assert isinstance(body, dict)
+        return [body]
     out = []
     for frame in sse.encode(events).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n\n"):
         fields = dict(line.split(b": ", 1) for line in frame.split(b"\n") if b": " in line[1:])
@@ -30,16 +30,16 @@ def plain(events: Sequence[Part]) -> list[dict[str, Any]]:
     return out
 
 
-def told(found: list[dict[str, Any]], *, ended: bool = True) -> list[Line]:
+def summary(items: list[dict[str, Any]], *, ended: bool = True) -> list[Line]:
     """The blocks and the end of an answer, in order; fails where the events are no grammatical stream."""
-    if len(found) == 1 and found[0]["type"] == "message":
-        return _whole(found[0])
+    if len(items) == 1 and items[0]["type"] == "message":
+        return _whole(items[0])
     lines: list[Line] = []
     opened: dict[str, Any] | None = None
     pieces: list[str] = []
     usage: dict[str, Any] = {}
     index = -1
-    events = [event for event in found if event["type"] != "ping"]
+    events = [event for event in items if event["type"] != "ping"]
     for at, event in enumerate(events):
         match event["type"]:
             case "message_start":
@@ -114,13 +114,13 @@ def _block(block: dict[str, Any], joined: str) -> Line:
 def input_of(text: str) -> Any:
     """A tool's input as the client reads it: broken JSON in the form that Claude Code itself echoes."""
     try:
-        found = json.loads(text or "{}")
+        body = json.loads(text or "{}")
     except ValueError:
         return {"__unparsedToolInput": {"raw": text, "len": len(text)}}
-    return found if isinstance(found, dict) else {"__unparsedToolInput": {"raw": text, "len": len(text)}}
+    return body if isinstance(body, dict) else {"__unparsedToolInput": {"raw": text, "len": len(text)}}
 
 
-def _end(said: dict[str, Any], usage: dict[str, Any]) -> Line:
+def _end(text: dict[str, Any], usage: dict[str, Any]) -> Line:
     numbers = {
         "in": usage.get("input_tokens"),
         "out": usage.get("output_tokens"),
@@ -128,4 +128,4 @@ def _end(said: dict[str, Any], usage: dict[str, Any]) -> Line:
         "created": usage.get("cache_creation_input_tokens"),
     }
     assert all(count is None or count >= 0 for count in numbers.values())
-    return ("end", said["stop_reason"], said.get("stop_sequence"), numbers)
+    return ("end", text["stop_reason"], text.get("stop_sequence"), numbers)

@@ -31,7 +31,7 @@ def value(given: Any) -> bytes:
     head = struct.pack("<I", 9)
     if given and isinstance(given[0], str):
         return head + struct.pack("<IQ", 8, len(given)) + b"".join(map(text, given))
-    return head + struct.pack("<IQ", 4, len(given)) + b"".join(struct.pack("<I", one) for one in given)
+    return head + struct.pack("<IQ", 4, len(given)) + b"".join(struct.pack("<I", item) for item in given)
 
 
 PAIRS: dict[str, Any] = {
@@ -69,7 +69,7 @@ class Hub:
     url: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
     """By path in the repository `owner/repo`."""
-    asked: list[Asked] = field(default_factory=list)
+    received: list[Asked] = field(default_factory=list)
     answer: Callable[[BaseHTTPRequestHandler, str, bytes], bool] | None = None
     """Answers a request for a file itself, and then says True."""
     etag: str = '"one"'
@@ -114,7 +114,7 @@ def hub(files: Mapping[str, bytes] | None = None, host: str = "127.0.0.1") -> It
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            about.asked.append(Asked(self.path, {name.lower(): given for name, given in self.headers.items()}))
+            about.received.append(Asked(self.path, {name.lower(): given for name, given in self.headers.items()}))
             with contextlib.suppress(ConnectionError):
                 self._answer()
 

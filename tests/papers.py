@@ -38,9 +38,9 @@ def pdf(*pages: str | bytes) -> bytes:
         packed = zlib.compress(stream)
         objects.append(b"<</Length %d/Filter/FlateDecode>>stream\n%b\nendstream" % (len(packed), packed))
     out, offsets = b"%PDF-1.4\n", []
-    for number, one in enumerate(objects, 1):
+    for number, value in enumerate(objects, 1):
         offsets.append(len(out))
-        out += b"%d 0 obj%bendobj\n" % (number, one)
+        out += b"%d 0 obj%bendobj\n" % (number, value)
     rows = b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
     table = b"xref\n0 %d\n0000000000 65535 f \n%b" % (len(objects) + 1, rows)
     return b"%b%btrailer<</Size %d/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF" % (out, table, len(objects) + 1, len(out))

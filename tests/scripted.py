@@ -168,7 +168,7 @@ def without(needle: bytes) -> Edit:
 # -------------------------------- errors, in their words
 
 
-def said(status: int, body: Any, **headers: str) -> Reply:
+def json_reply(status: int, body: Any, **headers: str) -> Reply:
     """A JSON answer. Header names are given with underscores: `retry_after="2"`."""
     names = {name.replace("_", "-"): value for name, value in headers.items()}
     return Reply(status, (json.dumps(body).encode(),), headers=names)
@@ -176,11 +176,11 @@ def said(status: int, body: Any, **headers: str) -> Reply:
 
 def openai_error(status: int, message: str, type: str, code: str | None = None, **headers: str) -> Reply:
     """OpenAI, and those that copy it."""
-    return said(status, {"error": {"message": message, "type": type, "param": None, "code": code}}, **headers)
+    return json_reply(status, {"error": {"message": message, "type": type, "param": None, "code": code}}, **headers)
 
 
 def llamacpp_error(status: int, message: str, type: str, **numbers: int) -> Reply:
-    return said(status, {"error": {"code": status, "message": message, "type": type, **numbers}})
+    return json_reply(status, {"error": {"code": status, "message": message, "type": type, **numbers}})
 
 
 def llamacpp_overflow(prompt: int, window: int) -> Reply:
@@ -196,7 +196,7 @@ def llamacpp_overflow(prompt: int, window: int) -> Reply:
 
 def vllm_error(status: int, message: str, type: str = "BadRequestError") -> Reply:
     """vLLM before 0.10: no `error` around it."""
-    return said(status, {"object": "error", "message": message, "type": type, "param": None, "code": status})
+    return json_reply(status, {"object": "error", "message": message, "type": type, "param": None, "code": status})
 
 
 def vllm_overflow(prompt: int, answer: int, window: int) -> Reply:
@@ -209,17 +209,17 @@ def vllm_overflow(prompt: int, answer: int, window: int) -> Reply:
 
 
 def ollama_error(status: int, message: str) -> Reply:
-    return said(status, {"error": {"message": message, "type": "api_error", "param": None, "code": None}})
+    return json_reply(status, {"error": {"message": message, "type": "api_error", "param": None, "code": None}})
 
 
 def detail(status: int, text: Any) -> Reply:
     """FastAPI's default, as `transformers serve` and many small servers have it."""
-    return said(status, {"detail": text})
+    return json_reply(status, {"detail": text})
 
 
 def anthropic_error(status: int, type: str, message: str, **headers: str) -> Reply:
     body = {"type": "error", "error": {"type": type, "message": message}, "request_id": "req_upstream"}
-    return said(status, body, **headers)
+    return json_reply(status, body, **headers)
 
 
 def page(status: int, title: str = "502 Bad Gateway") -> Reply:
@@ -271,15 +271,15 @@ def _usage(say: Say) -> dict[str, int] | None:
     return {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": prompt + answer}
 
 
-def _openai(say: Say, asked: Asked) -> Reply:
+def _openai(say: Say, request: Asked) -> Reply:
     reason = say.stop or ("tool_calls" if say.tools else "stop")
     about = {
         "id": "chatcmpl-scripted",
         "created": 1,
-        "model": asked.json.get("model"),
+        "model": request.json.get("model"),
         "system_fingerprint": "scripted",
     }
-    if not asked.stream:
+    if not request.stream:
         message: dict[str, Any] = {"role": "assistant", "content": "".join(say.parts) or None}
         if say.thinking:
             message["reasoning_content"] = say.thinking
@@ -301,8 +301,8 @@ def _openai(say: Say, asked: Asked) -> Reply:
     deltas += [{"tool_calls": [piece]} for piece in _calls(say)]
     choices: list[list[dict[str, Any]]] = [[{"index": 0, "delta": delta, "finish_reason": None}] for delta in deltas]
     choices.append([{"index": 0, "delta": {}, "finish_reason": reason}])
-    chunks: list[dict[str, Any]] = [{**about, "object": "chat.completion.chunk", "choices": one} for one in choices]
-    if say.tokens is not None and (asked.json.get("stream_options") or {}).get("include_usage"):
+    chunks: list[dict[str, Any]] = [{**about, "object": "chat.completion.chunk", "choices": value} for value in choices]
+    if say.tokens is not None and (request.json.get("stream_options") or {}).get("include_usage"):
         chunks.append({**about, "object": "chat.completion.chunk", "choices": [], "usage": _usage(say)})
     steps: list[Step] = [_data(json.dumps(chunk)) for chunk in chunks]
     if say.done:
@@ -312,7 +312,7 @@ def _openai(say: Say, asked: Asked) -> Reply:
 
 def _streamed(say: Say, steps: list[Step]) -> Reply:
     if say.gap:
-        steps = [step for one in steps for step in (one, Wait(say.gap))]
+        steps = [step for value in steps for step in (value, Wait(say.gap))]
     if say.edit is not None:
         steps = say.edit(steps)
     return Reply(200, tuple(steps), kind=SSE, headers=say.headers, wait=say.wait, gzip=say.gzip, chunked=True)
@@ -335,20 +335,20 @@ def _blocks(say: Say) -> list[dict[str, Any]]:
     return blocks
 
 
-def _anthropic(say: Say, asked: Asked) -> Reply:
+def _anthropic(say: Say, request: Asked) -> Reply:
     reason = _REASONS.get(say.stop or "", say.stop) or ("tool_use" if say.tools else "end_turn")
     prompt, answer = say.tokens or (0, 0)
     message: dict[str, Any] = {
         "id": "msg_scripted",
         "type": "message",
         "role": "assistant",
-        "model": asked.json.get("model"),
+        "model": request.json.get("model"),
         "content": _blocks(say),
         "stop_reason": reason,
         "stop_sequence": None,
         "usage": {"input_tokens": prompt, "output_tokens": answer},
     }
-    if not asked.stream:
+    if not request.stream:
         return Reply(200, (json.dumps(message).encode(),), headers=say.headers, wait=say.wait, gzip=say.gzip)
     usage = {"input_tokens": prompt, "output_tokens": 1}
     begun = {**message, "content": [], "stop_reason": None, "usage": usage}
@@ -361,7 +361,7 @@ def _anthropic(say: Say, asked: Asked) -> Reply:
     end = {"stop_reason": reason, "stop_sequence": None}
     events.append({"type": "message_delta", "delta": end, "usage": {"output_tokens": answer}})
     events.append({"type": "message_stop"})
-    return _streamed(say, [f"event: {one['type']}\ndata: {json.dumps(one)}\n\n".encode() for one in events])
+    return _streamed(say, [f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in events])
 
 
 def _deltas(block: dict[str, Any], say: Say) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -370,9 +370,9 @@ def _deltas(block: dict[str, Any], say: Say) -> tuple[dict[str, Any], list[dict[
         case "text":
             return {**block, "text": ""}, [{"type": "text_delta", "text": part} for part in say.parts]
         case "thinking":
-            told = [{"type": "thinking_delta", "thinking": piece} for piece in _cut_up(block["thinking"], 2)]
+            messages = [{"type": "thinking_delta", "thinking": piece} for piece in _cut_up(block["thinking"], 2)]
             signed = {"type": "signature_delta", "signature": block["signature"]}
-            return {**block, "thinking": "", "signature": ""}, [*told, signed]
+            return {**block, "thinking": "", "signature": ""}, [*messages, signed]
         case _:
             pieces = _cut_up(json.dumps(block["input"]), 3)
             return {**block, "input": {}}, [{"type": "input_json_delta", "partial_json": piece} for piece in pieces]
@@ -470,9 +470,9 @@ class Scripted:
 
     async def _close(self) -> None:
         self._server.close()
-        tasks = [one.task for one in self.connections if one.task is not None]
-        for one in self.connections:
-            one.transport.abort()
+        tasks = [connection.task for connection in self.connections if connection.task is not None]
+        for value in self.connections:
+            value.transport.abort()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -480,32 +480,32 @@ class Scripted:
         await asyncio.sleep(0)
         await asyncio.sleep(0)
 
-    def answer(self, asked: Asked) -> Reply:
+    def answer(self, request: Asked) -> Reply:
         """The reply to one request; keeps it."""
-        path = asked.path.partition("?")[0]
-        if asked.method == "POST" and path.endswith(("/chat/completions", "/messages")):
-            self.requests.append(asked)
+        path = request.path.partition("?")[0]
+        if request.method == "POST" and path.endswith(("/chat/completions", "/messages")):
+            self.requests.append(request)
             try:
-                told = self._told(asked)
-                if isinstance(told, Reply):
-                    return told
-                return _anthropic(told, asked) if asked.anthropic else _openai(told, asked)
+                text = self._reply_of(request)
+                if isinstance(text, Reply):
+                    return text
+                return _anthropic(text, request) if request.anthropic else _openai(text, request)
             except Exception as error:
                 self._failure = self._failure or error
                 return llamacpp_error(500, f"the script failed: {error!r}", "server_error")
-        self.others.append(asked)
-        if asked.method == "GET" and path.endswith("/v1/models"):
+        self.others.append(request)
+        if request.method == "GET" and path.endswith("/v1/models"):
             listed = [{"id": id, "object": "model", "created": 1, "owned_by": "scripted"} for id in self.models]
-            return said(200, {"object": "list", "data": listed})
+            return json_reply(200, {"object": "list", "data": listed})
         if path.endswith("/props") and self.window is not None:
-            return said(200, {"default_generation_settings": {"n_ctx": self.window}, "total_slots": 1})
+            return json_reply(200, {"default_generation_settings": {"n_ctx": self.window}, "total_slots": 1})
         if path.endswith("/count_tokens") and self.count is not None:
-            return said(200, {"input_tokens": self.count})
+            return json_reply(200, {"input_tokens": self.count})
         return llamacpp_error(404, "File Not Found", "not_found_error")
 
-    def _told(self, asked: Asked) -> Reply | Say:
+    def _reply_of(self, request: Asked) -> Reply | Say:
         if callable(self.script):
-            return self.script(asked)
+            return self.script(request)
         if self._next >= len(self.script):
             raise AssertionError(f"the script has only {len(self.script)} replies, and one more request came")
         self._next += 1
@@ -552,12 +552,12 @@ class Connection(asyncio.Protocol):
 
     async def _serve(self) -> None:
         while True:
-            asked = await self._request()
-            if not await self._send(self._server.answer(asked), body=asked.method != "HEAD"):
+            request = await self._request()
+            if not await self._send(self._server.answer(request), body=request.method != "HEAD"):
                 return
 
-    async def _until(self, found: Callable[[], int]) -> int:
-        while (at := found()) < 0:
+    async def _until(self, items: Callable[[], int]) -> int:
+        while (at := items()) < 0:
             self._more.clear()
             await self._more.wait()
         return at

@@ -109,12 +109,16 @@ def _check(adapter: TypeAdapter[Any], value: dict[str, Any]) -> None:
     try:
         adapter.validate_json(json.dumps(value), strict=True, extra="forbid")
     except ValidationError as error:
-        raise AssertionError(f"{_told(error)} in {json.dumps(value)[:2000]}") from None
+        raise AssertionError(f"{_explain(error)} in {json.dumps(value)[:2000]}") from None
 
 
-def _told(error: ValidationError) -> str:
+def _explain(error: ValidationError) -> str:
     """The complaints, without those of union members that were never meant: their `type` is another."""
     complaints = error.errors(include_url=False)
-    strangers = {one["loc"][:-1] for one in complaints if one["type"] == "literal_error" and one["loc"][-1] == "type"}
-    meant = [one for one in complaints if not any(one["loc"][: len(other)] == other for other in strangers)]
-    return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in meant or complaints)
+    strangers = {
+        complaint["loc"][:-1]
+        for complaint in complaints
+        if complaint["type"] == "literal_error" and complaint["loc"][-1] == "type"
+    }
+    meant = [value for value in complaints if not any(value["loc"][: len(other)] == other for other in strangers)]
+    return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in meant or complaints)

@@ -157,8 +157,8 @@ def test_an_alias_is_set_resolved_and_removed(api: Api) -> None:
     assert (changed.status, changed.body["changed"]) == (200, True)
     assert changed.headers["etag"] == f'"{changed.body["etag"]}"'
     assert "# kept" in api.file.read_text() and '"claude-*":' in api.file.read_text()
-    found = api("GET", "/byway/resolve?name=claude-opus-5-5").body
-    assert (found["alias"], [target["model"] for target in found["targets"]]) == ("claude-*", ["big", "small"])
+    result = api("GET", "/byway/resolve?name=claude-opus-5-5").body
+    assert (result["alias"], [target["model"] for target in result["targets"]]) == ("claude-*", ["big", "small"])
     aliases = {alias["name"]: alias for alias in api("GET", "/byway/aliases").body["aliases"]}
     assert aliases["haiku"]["targets"] == ["one/small"] and aliases["opus"]["alias"] == "claude-*"
     assert aliases["default"]["state"] == "not set"
@@ -236,11 +236,11 @@ def test_only_a_file_of_byways_own_folder_is_deleted(api: Api, monkeypatch: pyte
     own.parent.mkdir()
     for path in (own, other):
         path.write_bytes(b"GGUF")
-    found = [
+    results = [
         localmodels.LocalModel("own", str(own), 4, "byway"),
         localmodels.LocalModel("other", str(other), 4, "added"),
     ]
-    monkeypatch.setattr(localmodels, "list_models", lambda *_: found)
+    monkeypatch.setattr(localmodels, "list_models", lambda *_: results)
     refused = api("POST", "/byway/local-models/delete", {"path": str(other)})
     assert (refused.status, refused.body["error"]["field"], other.exists()) == (400, "path", True)
     assert api("POST", "/byway/local-models/delete", {"path": str(own)}).status == 200

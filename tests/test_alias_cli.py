@@ -52,11 +52,11 @@ def test_the_list_contains_the_slots_and_the_aliases_of_the_config(file: Path) -
 
 
 def test_json_output_is_that_of_the_api(file: Path) -> None:
-    found = {alias["name"]: alias for alias in json.loads(run(file, "--json").stdout)["aliases"]}
-    assert found["haiku"]["targets"] == ["gpt-4.1", "work/big"]
-    assert found["haiku"]["resolved"][0]["backend"] == "work"
-    assert (found["opus"]["targets"], found["opus"]["alias"]) == ([], "claude-*")
-    assert (found["default"]["resolved"], found["default"]["state"]) == ([], "not set")
+    table = {alias["name"]: alias for alias in json.loads(run(file, "--json").stdout)["aliases"]}
+    assert table["haiku"]["targets"] == ["gpt-4.1", "work/big"]
+    assert table["haiku"]["resolved"][0]["backend"] == "work"
+    assert (table["opus"]["targets"], table["opus"]["alias"]) == ([], "claude-*")
+    assert (table["default"]["resolved"], table["default"]["state"]) == ([], "not set")
     tried = json.loads(run(file, "try", "claude-haiku-4-5-20251001", "--json").stdout)
     assert (tried["alias"], [target["model"] for target in tried["targets"]]) == ("claude-*", ["big"])
     changed = json.loads(run(file, "set", "opus", "work/big", "--json").stdout)

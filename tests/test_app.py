@@ -38,7 +38,7 @@ def ask(app, method="GET", path="/livez", headers=(), body=b"", client="127.0.0.
     scope["server"], scope["client"] = ("127.0.0.1", 38080), (client, 5555)
     asyncio.run(app(scope, receive, send))
     got = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
-    return sent[0]["status"], got, b"".join(one.get("body", b"") for one in sent[1:])
+    return sent[0]["status"], got, b"".join(item.get("body", b"") for item in sent[1:])
 
 
 @pytest.fixture
@@ -107,10 +107,10 @@ def test_its_own_page_and_allowed_pages_come_in(app):
 
 
 def test_a_browser_may_ask_first_for_an_allowed_page_only(app):
-    asked = [("access-control-request-method", "POST"), ("access-control-request-headers", "x-api-key")]
-    status, headers, _ = ask(app, "OPTIONS", "/v1/messages", [("origin", "https://chat.example"), *asked])
+    request = [("access-control-request-method", "POST"), ("access-control-request-headers", "x-api-key")]
+    status, headers, _ = ask(app, "OPTIONS", "/v1/messages", [("origin", "https://chat.example"), *request])
     assert status == 204 and headers["access-control-allow-headers"] == "x-api-key"
-    assert ask(app, "OPTIONS", "/v1/messages", [("origin", "https://evil.example"), *asked])[0] == 403
+    assert ask(app, "OPTIONS", "/v1/messages", [("origin", "https://evil.example"), *request])[0] == 403
 
 
 @pytest.mark.parametrize(("method", "path"), API)
@@ -138,7 +138,7 @@ def test_unknown_paths_and_methods_need_the_key_first(locked):
 def test_models_are_listed_and_shown_under_every_prefix(app, prefix):
     status, headers, body = ask(app, path=f"{prefix}/v1/models")
     assert status == 200 and headers["request-id"].startswith("req_")
-    assert {"org/m", "claude-byway-org/m"} <= {one["id"] for one in json.loads(body)["data"]}
+    assert {"org/m", "claude-byway-org/m"} <= {item["id"] for item in json.loads(body)["data"]}
     assert json.loads(ask(app, path=f"{prefix}/v1/models/org/m")[2])["id"] == "org/m"
 
 
@@ -186,6 +186,6 @@ def test_a_key_needs_the_scope_of_what_it_asks_for(scopes, method, path, lacks):
     if lacks is None:
         assert status != 403
     else:
-        said = json.loads(body)["error"]
-        assert (status, said["type"]) == (403, "permission_error")
-        assert f"`{lacks}`" in said["message"] and "ann" in said["message"] and scopes.strip("[]") in said["message"]
+        text = json.loads(body)["error"]
+        assert (status, text["type"]) == (403, "permission_error")
+        assert f"`{lacks}`" in text["message"] and "ann" in text["message"] and scopes.strip("[]") in text["message"]

@@ -19,16 +19,16 @@ NAMES = 100_000
 
 def sizes(value: object, depth: int = 3) -> dict[str, int]:
     """The length of every collection that an object holds, by attribute."""
-    found: dict[str, int] = {}
+    table: dict[str, int] = {}
     attributes = getattr(value, "__dict__", None) or {
         name: getattr(value, name) for name in getattr(value, "__slots__", ()) if hasattr(value, name)
     }
     for name, held in attributes.items():
         if isinstance(held, dict | set | list | tuple):
-            found[name] = len(held)
+            table[name] = len(held)
         elif depth and type(held).__module__.startswith("byway."):
-            found |= {f"{name}.{inner}": size for inner, size in sizes(held, depth - 1).items()}
-    return found
+            table |= {f"{name}.{inner}": size for inner, size in sizes(held, depth - 1).items()}
+    return table
 
 
 def test_a_bounded_dict_keeps_the_entries_that_were_set_last() -> None:

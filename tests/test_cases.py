@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 from casefile import CASES, SHORT, Case, Expected, Reply, Turn, cases
-from grammar import Line, input_of, plain, told
+from grammar import Line, input_of, plain, summary
 from msgspec import Raw
 from papers import with_pdfs
 from strict import check_event, check_message
@@ -47,8 +47,8 @@ ID = "msg_case"
 PRIVATE = {"authorization", "x-api-key", "cookie", "host", "connection", "content-length", "x-app"}
 
 
-def each(found: Iterable[Case]) -> Any:
-    return pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in found])
+def each(items: Iterable[Case]) -> Any:
+    return pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in items])
 
 
 def target(case: Case) -> Target:
@@ -58,18 +58,18 @@ def target(case: Case) -> Target:
 
 
 @cache
-def asked(turn: Turn) -> Request:
+def request_of(turn: Turn) -> Request:
     return messages.parse(turn.body, turn.headers, ID)
 
 
 def calls(case: Case, turn: Turn) -> Call:
-    request = asked(turn)
+    request = request_of(turn)
     return MODULES[case.protocol].request(request, with_pdfs(request, target(case)))
 
 
 def read(case: Case, chunks: Iterable[bytes]) -> tuple[list[Part], Problem | None]:
     """The events of an answer that comes in `chunks`, and the Problem that it ends with."""
-    reader = MODULES[case.protocol].reader(asked(case.turns[-1]), target(case))
+    reader = MODULES[case.protocol].reader(request_of(case.turns[-1]), target(case))
     events: list[Part] = []
     try:
         for chunk in chunks:
@@ -81,7 +81,7 @@ def read(case: Case, chunks: Iterable[bytes]) -> tuple[list[Part], Problem | Non
 
 
 def wanted(line: str) -> Line:
-    """A line of `--- events` in the form that `told` gives."""
+    """A line of `--- events` in the form that `summary` gives."""
     kind, _, rest = line.partition(" ")
     match kind:
         case "text" | "thinking":
@@ -183,8 +183,8 @@ def test_schemas_and_inputs_keep_the_order_of_their_keys(case: Case) -> None:
         sent = _schemas(json.loads(body))
         own = [tool.get("input_schema") for tool in json.loads(turn.body).get("tools", [])]
         # Where the server takes other schemas, the case says which.
-        said = [schema for expected in turn.calls if expected.body for schema in _schemas(expected.body)]
-        assert {json.dumps(schema) for schema in sent} <= {json.dumps(schema) for schema in (*own, *said)}
+        lines = [schema for expected in turn.calls if expected.body for schema in _schemas(expected.body)]
+        assert {json.dumps(schema) for schema in sent} <= {json.dumps(schema) for schema in (*own, *lines)}
 
 
 def _schemas(body: Any) -> list[Any]:
@@ -232,7 +232,7 @@ def test_problem(case: Case) -> None:
 @each(ANSWERED)
 def test_events(case: Case) -> None:
     turn = case.turns[-1]
-    request = asked(turn)
+    request = request_of(turn)
     assert turn.events is not None or turn.problem is not None, "an answer's case says what the client gets"
     for reply in [turn.replies[-1], *turn.others]:
         events, problem = read(case, [reply.body])
@@ -240,9 +240,9 @@ def test_events(case: Case) -> None:
             assert problem is None, problem
         else:
             matches(problem, turn.problem)
-        found = plain(events)
-        compare(told(found, ended=problem is None), turn.events or [])
-        for event in found:
+        result = plain(events)
+        compare(summary(result, ended=problem is None), turn.events or [])
+        for event in result:
             assert event["type"] != "message" or not request.stream, "who asks for a stream gets one"
             if event["type"] == "message_start":
                 assert event["message"]["model"] == request.model
@@ -257,8 +257,8 @@ def test_fold_is_the_answer_not_streamed(case: Case) -> None:
     for reply in [turn.replies[-1], *turn.others]:
         events, _ = read(case, [reply.body])
         message = json.loads(fold(events))
-        assert told([message]) == told(plain(events))
-        assert message["model"] == asked(turn).model
+        assert summary([message]) == summary(plain(events))
+        assert message["model"] == request_of(turn).model
         if "unknown" not in case.path.stem:
             check_message(message)
         for name, value in (turn.whole or {}).items():
@@ -270,7 +270,7 @@ def test_fold_is_the_answer_not_streamed(case: Case) -> None:
 
 @each([case for case in ENDED if case.protocol == "anthropic"])
 def test_identity_changes_the_name_and_nothing_else(case: Case) -> None:
-    reply, request = case.turns[-1].replies[-1], asked(case.turns[-1])
+    reply, request = case.turns[-1].replies[-1], request_of(case.turns[-1])
     if request.stream and not reply.streamed:
         return  # its form had to be changed
     events, _ = read(case, [reply.body])
@@ -283,10 +283,10 @@ def _tight(data: bytes) -> bytes:
     """The bytes with the JSON that holds the model's name written closely: Byway may write that one anew."""
     lines = []
     for line in data.split(b"\n"):
-        head, found, text = line.partition(b"data: ") if b'"message_start"' in line else (b"", b"", line)
+        head, value, text = line.partition(b"data: ") if b'"message_start"' in line else (b"", b"", line)
         if b'"model"' in text and text.startswith(b"{"):
             text = json.dumps(json.loads(text), separators=(",", ":"), ensure_ascii=False).encode()
-        lines.append(head + found + text)
+        lines.append(head + value + text)
     return b"\n".join(lines)
 
 
@@ -301,7 +301,7 @@ def pieces(body: bytes, start: int, apart: int = APART) -> list[bytes]:
 
 def outcome(case: Case, chunks: Iterable[bytes]) -> Any:
     events, problem = read(case, chunks)
-    return told(plain(events), ended=problem is None), problem and problem.kind
+    return summary(plain(events), ended=problem is None), problem and problem.kind
 
 
 @each(ANSWERED)
@@ -367,7 +367,7 @@ def test_cut_before_the_finish_is_a_problem(case: Case) -> None:
         step = max(STRIDE, length // 300)
         for cut in {*range(1, length, step), *range(max(1, before - LAST), min(length, sure + LAST)), before - 1}:
             events, problem = read(case, [reply.body[:cut]])
-            lines = told(plain(events), ended=problem is None)
+            lines = summary(plain(events), ended=problem is None)
             if cut < before:
                 # A truncated error event is an error of the backend already.
                 kinds = {"broken", "upstream"} if b"event: error" in reply.body else {"broken"}

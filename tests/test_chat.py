@@ -33,11 +33,11 @@ def read(**body: Any) -> dict[str, Any]:
     """The Messages request of a chat completion."""
     full = {"model": "m", "messages": [{"role": "user", "content": "hi"}], **body}
     request, _ = chat.read(json.dumps(full).encode(), {}, "msg_x")
-    found: dict[str, Any] = json.loads(request.patched("m"))
-    return found
+    parsed: dict[str, Any] = json.loads(request.patched("m"))
+    return parsed
 
 
-def said(*messages: dict[str, Any]) -> Any:
+def conversation(*messages: dict[str, Any]) -> Any:
     return read(messages=list(messages))["messages"]
 
 
@@ -78,12 +78,12 @@ def said(*messages: dict[str, Any]) -> Any:
     ],
 )
 def test_parameters_are_translated(given: dict[str, Any], fields: dict[str, Any]) -> None:
-    found = read(**given)
-    assert {name: found[name] for name in fields} == fields
+    result = read(**given)
+    assert {name: result[name] for name in fields} == fields
 
 
 def test_leading_system_messages_become_the_system_text() -> None:
-    found = read(
+    result = read(
         messages=[
             {"role": "system", "content": "One."},
             {"role": "developer", "content": [{"type": "text", "text": "Two."}]},
@@ -91,9 +91,9 @@ def test_leading_system_messages_become_the_system_text() -> None:
             {"role": "system", "content": "Three."},
         ]
     )
-    assert found["system"] == "One.\n\nTwo."
-    assert [turn["role"] for turn in found["messages"]] == ["user", "user"]
-    assert "Three." in found["messages"][1]["content"]
+    assert result["system"] == "One.\n\nTwo."
+    assert [turn["role"] for turn in result["messages"]] == ["user", "user"]
+    assert "Three." in result["messages"][1]["content"]
 
 
 def test_images_and_files_are_translated() -> None:
@@ -103,7 +103,7 @@ def test_images_and_files_are_translated() -> None:
         {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}},
         {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,BBBB"}},
     ]
-    assert said({"role": "user", "content": parts})[0]["content"] == [
+    assert conversation({"role": "user", "content": parts})[0]["content"] == [
         {"type": "text", "text": "See"},
         {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}},
         {"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}},
@@ -117,7 +117,7 @@ def test_images_and_files_are_translated() -> None:
 
 def test_arguments_that_are_not_json_are_kept_as_text() -> None:
     call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{oops"}}
-    turns = said({"role": "user", "content": "x"}, {"role": "assistant", "tool_calls": [call]})
+    turns = conversation({"role": "user", "content": "x"}, {"role": "assistant", "tool_calls": [call]})
     assert turns[1]["content"][0]["input"] == {"__unparsedToolInput": {"raw": "{oops", "len": 5}}
 
 
@@ -209,15 +209,15 @@ def test_messages_events_are_encoded_as_chunks() -> None:
     )
     lines = [line.removeprefix(b"data: ") for line in data.split(b"\n\n") if line]
     assert lines[-1] == b"[DONE]"
-    found = [json.loads(line) for line in lines[:-1]]
-    assert all(one["id"] == "chatcmpl-abc" and one["created"] == 7 for one in found)
-    assert [one["choices"][0]["delta"] for one in found[:-1]] == [
+    results = [json.loads(line) for line in lines[:-1]]
+    assert all(item["id"] == "chatcmpl-abc" and item["created"] == 7 for item in results)
+    assert [value["choices"][0]["delta"] for value in results[:-1]] == [
         {"role": "assistant", "content": ""},
         {"content": "Hi"},
         {"tool_calls": [{"index": 0, "id": "c1", "type": "function", "function": {"name": "f", "arguments": ""}}]},
         {},
     ]
-    assert found[-1]["usage"] == {
+    assert results[-1]["usage"] == {
         "prompt_tokens": 15,
         "completion_tokens": 3,
         "total_tokens": 18,
@@ -245,7 +245,7 @@ def test_a_missing_schema_is_named_in_the_error() -> None:
 def chunks(*frames: Passthrough) -> list[Any]:
     request, _ = chat.read(b'{"model": "m", "messages": [{"role": "user", "content": "hi"}]}', {}, "msg_x")
     data = chat.Chunks(request, 0, counted=True).encode(frames)
-    return [one if one == b"[DONE]" else json.loads(one) for _, one in Decoder().feed(data)]
+    return [value if value == b"[DONE]" else json.loads(value) for _, value in Decoder().feed(data)]
 
 
 def test_events_without_an_event_line_are_read() -> None:

@@ -108,10 +108,10 @@ ENVIRON = {"BACKEND_API_KEY": "backend-secret", "BRAVE_API_KEY": "brave-secret",
 def problems(text: str, environ: dict[str, str] | None = None) -> list[str]:
     """What `load` says against the text, as `line path: message`; a warning as `line path: warning: message`."""
     try:
-        found = load(text, environ or {}).warnings
+        result = load(text, environ or {}).warnings
     except ConfigError as error:
-        found = error.problems
-    return [f"{one.line} {one}" for one in found]
+        result = error.problems
+    return [f"{item.line} {item}" for item in result]
 
 
 def backend(text: str, environ: dict[str, str] | None = None) -> BackendSettings:
@@ -128,7 +128,7 @@ def backend(text: str, environ: dict[str, str] | None = None) -> BackendSettings
 def test_an_empty_config_is_the_built_in_model_on_loopback(text):
     config = load(text, {})
     assert config == Config()
-    assert [(one.name, one.type, one.url) for one in config.backends] == [("builtin", "builtin", None)]
+    assert [(value.name, value.type, value.url) for value in config.backends] == [("builtin", "builtin", None)]
     assert config.server.bind_address == ("127.0.0.1:38080",)
 
 
@@ -142,14 +142,14 @@ def test_the_types_have_the_documented_defaults():
 
 def test_the_reference_sample_loads_and_warns_about_what_is_not_implemented():
     config = load(REFERENCE, ENVIRON)
-    (one,) = config.backends
-    assert (one.name, one.type, one.url, one.api_key) == (
+    (value,) = config.backends
+    assert (value.name, value.type, value.url, value.api_key) == (
         "my-self-hosted",
         "vllm",
         "http://localhost:11434",
         "backend-secret",
     )
-    assert (one.models, one.weight, one.missing, one.off) == (("my-model",), 1, (), "")
+    assert (value.models, value.weight, value.missing, value.off) == (("my-model",), 1, (), "")
     assert config.model_aliases == {slot: ("my-model",) for slot in ("haiku", "sonnet", "opus", "default")}
     first, second = config.api_keys.api_keys
     assert (first.key, first.id, first.scopes) == ("k1", "one", ("read", "write", "files", "admin"))
@@ -157,7 +157,9 @@ def test_the_reference_sample_loads_and_warns_about_what_is_not_implemented():
     assert (second.id, second.scopes) == ("key-2", ("read", "write", "files"))
     assert config.health_checks.max_warmup_duration == 300.0
     assert config.acp.sessions.idle_timeout == 3600.0
-    unbuilt = [one.path for one in config.warnings if one.message == "not implemented yet; it has no effect"]
+    unbuilt = [
+        warning.path for warning in config.warnings if warning.message == "not implemented yet; it has no effect"
+    ]
     assert unbuilt == [
         "model_metadata_file",
         "health_checks",
@@ -316,10 +318,10 @@ def test_a_type_is_known_in_its_spellings(written, type_):
     assert backend(f"type: {written}, url: 'http://localhost:1'").type == type_
 
 
-@pytest.mark.parametrize("vendor", [vendor for vendor in VENDORS.values() if vendor.url], ids=lambda one: one.name)
+@pytest.mark.parametrize("vendor", [vendor for vendor in VENDORS.values() if vendor.url], ids=lambda value: value.name)
 def test_a_type_with_a_place_of_its_own_needs_no_url(vendor):
-    one = backend(f"type: {vendor.name}")
-    assert (one.name, one.url) == (vendor.name, vendor.url)
+    result = backend(f"type: {vendor.name}")
+    assert (result.name, result.url) == (vendor.name, vendor.url)
 
 
 @pytest.mark.parametrize("written", ["gemini", "Azure-OpenAI", "continuum-router"])
@@ -356,8 +358,8 @@ def test_an_unknown_type_is_rejected_with_the_known_ones():
     ],
 )
 def test_a_url_is_stored_without_slash_and_version(written, url):
-    one = backend(f"type: generic, url: '{written}'", {"HOST": "https://from.example.org"})
-    assert one.url == url
+    result = backend(f"type: generic, url: '{written}'", {"HOST": "https://from.example.org"})
+    assert result.url == url
 
 
 @pytest.mark.parametrize("tail", ["/v1/chat/completions", "/chat/completions", "/v1/messages"])
@@ -404,9 +406,9 @@ def test_a_link_local_address_is_used_with_a_warning(host):
 
 
 def test_models_are_names_or_mappings():
-    one = backend("type: ollama, models: [a, {id: b, window: 8192}, {name: 'meta/c'}, 7, a]")
-    assert one.models == ("a", "b", "meta/c", "7")
-    assert one.windows == {"b": 8192}
+    result = backend("type: ollama, models: [a, {id: b, window: 8192}, {name: 'meta/c'}, 7, a]")
+    assert result.models == ("a", "b", "meta/c", "7")
+    assert result.windows == {"b": 8192}
     assert backend("type: ollama, models: only").models == ("only",)
     assert problems(
         "backends: [{type: ollama, models: [{window: 1}, [x], {id: a, window: -1}, {id: b, cost: 2}]}]"
@@ -429,11 +431,11 @@ def test_headers_are_checked():
 
 
 def test_tls_and_proxy():
-    one = backend(
+    result = backend(
         "type: ollama, tls: {ca: a.pem, cert: c.pem, key: k.pem, verify: false}, proxy: 'http://u:p@proxy:3128/'"
     )
-    assert one.tls == TlsSettings(ca="a.pem", cert="c.pem", key="k.pem", verify=False)
-    assert one.proxy == "http://u:p@proxy:3128"
+    assert result.tls == TlsSettings(ca="a.pem", cert="c.pem", key="k.pem", verify=False)
+    assert result.proxy == "http://u:p@proxy:3128"
     assert problems("backends: [{type: ollama, tls: {key: k.pem}, proxy: 'socks5://x'}]") == [
         "1 backends.0.proxy: expected an HTTP proxy such as http://proxy.example.org:3128",
         "1 backends.0.tls: a key needs its certificate: set cert too",
@@ -459,9 +461,9 @@ api_keys:
   api_keys: [{key: "${K}", name: ada}, {key: plain}]
 """
     config = load(text, {"OPENAI_API_KEY": ""})
-    assert [one.missing for one in config.backends] == [("OPENAI_API_KEY",), ("FAR", "OPENAI_API_KEY"), ()]
-    assert [bool(one.off) for one in config.backends] == [True, True, False]
-    assert [one.missing for one in config.api_keys.api_keys] == [("K",), ()]
+    assert [value.missing for value in config.backends] == [("OPENAI_API_KEY",), ("FAR", "OPENAI_API_KEY"), ()]
+    assert [bool(item.off) for item in config.backends] == [True, True, False]
+    assert [api_key.missing for api_key in config.api_keys.api_keys] == [("K",), ()]
     assert config.api_keys.closed
     assert problems(text)[0] == (
         "3 backends.0.api_key: warning: OPENAI_API_KEY is not set, so backend 'openai' is disabled. Set the variable"
@@ -570,7 +572,7 @@ def test_local_only_takes_what_is_provably_near(url):
 def test_local_only_rejects_every_other_address(url):
     with pytest.raises(ConfigError) as caught:
         load(f"local_only: true\nbackends: [{{type: generic, url: '{url}'}}]", {})
-    (error,) = [one for one in caught.value.problems if one.severity == "error"]
+    (error,) = [problem for problem in caught.value.problems if problem.severity == "error"]
     assert (error.path, error.line) == ("backends.0.url", 2)
     assert "local_only is set" in error.message
 
@@ -585,7 +587,7 @@ web_search: {enabled: true, provider: exa, api_key: exa-key-0123456789}
 """
     with pytest.raises(ConfigError) as caught:
         load(text, {})
-    errors = [(one.path, one.line) for one in caught.value.problems if one.severity == "error"]
+    errors = [(problem.path, problem.line) for problem in caught.value.problems if problem.severity == "error"]
     assert errors == [("backends.0.url", 4), ("backends.1.proxy", 5), ("web_search.enabled", 6)]
 
 
@@ -663,8 +665,8 @@ api_keys:
     - {key:hunter2}
     - hunter2
 """
-    found = problems(text)
-    assert found == [
+    result = problems(text)
+    assert result == [
         "3 api_keys.mode: 'open' is not one of permissive, blocking.",
         "5 api_keys.api_keys.0.key: it contains a blank, a line break or a non-ASCII character",
         "7 api_keys.api_keys.2: another key has the same value, in line 6",
@@ -678,14 +680,17 @@ api_keys:
         "11 api_keys.api_keys.6: the value of the key is missing; add key: ${NAME}",
         "12 api_keys.api_keys.7: expected a mapping (key: value), got text",
     ]
-    assert "hunter" not in "\n".join(found)
+    assert "hunter" not in "\n".join(result)
 
 
 @pytest.mark.parametrize(
     "text", ["- {key: '${A}', id: a}\n- {key: b}", "api_keys:\n  - {key: '${A}', id: a}\n  - key: b\n"]
 )
 def test_a_file_of_keys(text):
-    assert [(one.id, one.key) for one in load_keys(text, {"A": "secret"})] == [("a", "secret"), ("key-2", "b")]
+    assert [(load_key.id, load_key.key) for load_key in load_keys(text, {"A": "secret"})] == [
+        ("a", "secret"),
+        ("key-2", "b"),
+    ]
     assert load_keys(text, {})[0].missing == ("A",)
 
 
@@ -842,7 +847,7 @@ local_only: perhaps
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "value"),
     [
         ("a:\n\tb: c", "2 there is a tab; indent YAML with spaces"),
         ("server: [1, 2", "1 the file ends before the bracket, brace or quote that starts in line 1 is closed"),
@@ -872,8 +877,8 @@ local_only: perhaps
         ('x: "\\UFFFFFFFF"', "1 this is not valid YAML"),
     ],
 )
-def test_text_that_is_no_config_is_rejected(text, said):
-    assert problems(text) == [said]
+def test_text_that_is_no_config_is_rejected(text, value):
+    assert problems(text) == [value]
 
 
 def test_anchors_and_merges_work():
@@ -882,7 +887,7 @@ backends:
   - &first {name: a, type: vllm, url: "http://10.0.0.1:1", weight: 3}
   - {<<: *first, name: b, url: "http://10.0.0.2:1"}
 """
-    assert [(one.name, one.url, one.weight) for one in load(text, {}).backends] == [
+    assert [(value.name, value.url, value.weight) for value in load(text, {}).backends] == [
         ("a", "http://10.0.0.1:1", 3),
         ("b", "http://10.0.0.2:1", 3),
     ]
@@ -929,7 +934,7 @@ def refused_or_loaded(text: str) -> None:
         load(text, ENVIRON)
     except ConfigError as error:
         assert error.problems
-        assert all(one.message and "\n" not in one.message for one in error.problems)
+        assert all(problem.message and "\n" not in problem.message for problem in error.problems)
         assert str(error)
 
 

@@ -128,9 +128,9 @@ def test_every_error_of_an_invalid_config_is_printed(place: Place) -> None:
     place.file.write_text("nonsense: 1\ntimeouts: {connect: soon}\n")
     done = place("config", "get", "timeouts")
     assert done.exit_code == 2 and "nonsense" in done.stderr and "duration" in done.stderr
-    found = place("config", "check", "--json")
-    report = json.loads(found.stdout)
-    assert found.exit_code == 2 and not report["good"]
+    result = place("config", "check", "--json")
+    report = json.loads(result.stdout)
+    assert result.exit_code == 2 and not report["good"]
     assert [complaint["line"] for complaint in report["complaints"]] == [1, 2]
     assert place("config", "set", "timeouts.connect", "5s").exit_code == 2, "the other fault is still there"
     place.file.write_text("timeouts: {connect: soon}\n")
@@ -283,8 +283,8 @@ def test_show_hides_secrets_in_every_notation(place: Place) -> None:
     place("config", "set", "local_only", "false")
     shown = place("config", "show", "1").stdout
     assert "+    name: y" in shown and "type: ollama" in shown
-    assert [one for one in secrets if one in shown] == []
-    assert not [one for one in secrets if one in place("config", "show", "1", "--json").stdout]
+    assert [secret for secret in secrets if secret in shown] == []
+    assert not [value for value in secrets if value in place("config", "show", "1", "--json").stdout]
 
 
 def test_a_symbolic_link_is_not_written_through(place: Place, tmp_path: Path) -> None:

@@ -26,20 +26,20 @@ async def echo(scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable
         if message["type"] == "http.disconnect":
             return
         size, more = size + len(message["body"]), message["more_body"]
-    said = f"{scope['method']} {scope['path']} {scope['query_string'].decode()} {size}".encode()
+    text = f"{scope['method']} {scope['path']} {scope['query_string'].decode()} {size}".encode()
     if scope["path"] == "/slow":
         await asyncio.sleep(0.4)
     if scope["path"] == "/stream":
         await send({"type": "http.response.start", "status": 200, "headers": []})
-        for piece in (said, b"and on"):
+        for piece in (text, b"and on"):
             await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
         return
-    headers = [(b"content-length", b"%d" % len(said))]
+    headers = [(b"content-length", b"%d" % len(text))]
     if scope["path"] == "/broken":
         headers.append((b"x-name", b"a\r\nset-cookie: b"))
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": said})
+    await send({"type": "http.response.body", "body": text})
 
 
 Talk = Callable[..., bytes]
@@ -66,34 +66,34 @@ def talk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Talk]:
         for piece in pieces:
             writer.write(piece)
             await asyncio.sleep(0.02)
-        heard = b""
+        text = b""
         try:
             while data := await asyncio.wait_for(reader.read(1 << 16), patience):
-                heard += data
-            heard += b"<closed>"
+                text += data
+            text += b"<closed>"
         except TimeoutError:
             pass
         except (ConnectionResetError, BrokenPipeError):
-            heard += b"<reset>"
+            text += b"<reset>"
         writer.close()
         server.close()
         ticking.cancel()
-        for one in list(state.connections):
-            one.transport.abort()
+        for connection in list(state.connections):
+            connection.transport.abort()
         await asyncio.sleep(0.01)
-        return heard
+        return text
 
     yield lambda *pieces, patience=0.3: asyncio.run(conversation(pieces, patience))
 
 
 def test_a_request_and_its_answer(talk: Talk) -> None:
-    heard = talk(HEAD + b"content-length: 3\r\n\r\n", b"abc")
-    assert heard == b"HTTP/1.1 200 OK\r\ncontent-length: 20\r\n\r\nPOST /v1/messages  3"
+    text = talk(HEAD + b"content-length: 3\r\n\r\n", b"abc")
+    assert text == b"HTTP/1.1 200 OK\r\ncontent-length: 20\r\n\r\nPOST /v1/messages  3"
 
 
 def test_a_stream_is_chunked_and_ends(talk: Talk) -> None:
-    heard = talk(b"GET /stream?a=b HTTP/1.1\r\nhost: x\r\n\r\n")
-    head, _, body = heard.partition(b"\r\n\r\n")
+    text = talk(b"GET /stream?a=b HTTP/1.1\r\nhost: x\r\n\r\n")
+    head, _, body = text.partition(b"\r\n\r\n")
     assert head == b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked"
     assert body == b"11\r\nGET /stream a=b 0\r\n6\r\nand on\r\n0\r\n\r\n"
 
@@ -104,24 +104,24 @@ def test_a_path_with_escapes_and_a_proxys_form(talk: Talk) -> None:
 
 
 def test_http_1_0_closes(talk: Talk) -> None:
-    heard = talk(b"GET /a HTTP/1.0\r\nhost: x\r\n\r\n")
-    assert b"connection: close\r\n" in heard and heard.endswith(b"GET /a  0<closed>")
+    text = talk(b"GET /a HTTP/1.0\r\nhost: x\r\n\r\n")
+    assert b"connection: close\r\n" in text and text.endswith(b"GET /a  0<closed>")
 
 
 def test_requests_sent_ahead_are_answered_in_order(talk: Talk) -> None:
-    heard = talk(b"".join(b"GET /%d HTTP/1.1\r\nhost: x\r\n\r\n" % at for at in range(4)))
-    at = [heard.index(b"GET /%d" % number) for number in range(4)]
+    text = talk(b"".join(b"GET /%d HTTP/1.1\r\nhost: x\r\n\r\n" % at for at in range(4)))
+    at = [text.index(b"GET /%d" % number) for number in range(4)]
     assert at == sorted(at)
 
 
 def test_100_continue_is_said_when_the_body_is_wanted(talk: Talk) -> None:
-    heard = talk(HEAD + b"expect: 100-continue\r\ncontent-length: 3\r\n\r\n", b"abc")
-    assert heard.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200") and heard.endswith(b" 3")
+    text = talk(HEAD + b"expect: 100-continue\r\ncontent-length: 3\r\n\r\n", b"abc")
+    assert text.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200") and text.endswith(b" 3")
 
 
 def test_a_large_body_comes_whole(talk: Talk) -> None:
-    heard = talk(HEAD + b"content-length: 3000000\r\n\r\n", *[b"x" * 1_000_000] * 3)
-    assert heard.endswith(b"POST /v1/messages  3000000")
+    text = talk(HEAD + b"content-length: 3000000\r\n\r\n", *[b"x" * 1_000_000] * 3)
+    assert text.endswith(b"POST /v1/messages  3000000")
 
 
 def test_a_wish_for_another_protocol_is_passed_over_and_the_body_read(talk: Talk) -> None:
@@ -129,29 +129,29 @@ def test_a_wish_for_another_protocol_is_passed_over_and_the_body_read(talk: Talk
     wish = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABk\r\n"
     for cut in (len(HEAD) + 3, len(HEAD + wish) + 20, len(HEAD + wish) + 25):
         whole = HEAD + wish + b"content-length: 5\r\n\r\nhello"
-        heard = talk(whole[:cut], whole[cut:])
-        assert heard.startswith(b"HTTP/1.1 200 OK") and heard.endswith(b"POST /v1/messages  5"), cut
+        text = talk(whole[:cut], whole[cut:])
+        assert text.startswith(b"HTTP/1.1 200 OK") and text.endswith(b"POST /v1/messages  5"), cut
 
 
 def test_connect_is_refused_with_a_hint_at_the_base_url(talk: Talk) -> None:
-    heard = talk(b"CONNECT example.com:443 HTTP/1.1\r\nhost: example.com\r\n\r\n")
-    assert heard.startswith(b"HTTP/1.1 400") and b"not a proxy" in heard and heard.endswith(b"<closed>")
+    text = talk(b"CONNECT example.com:443 HTTP/1.1\r\nhost: example.com\r\n\r\n")
+    assert text.startswith(b"HTTP/1.1 400") and b"not a proxy" in text and text.endswith(b"<closed>")
 
 
 @pytest.mark.parametrize("pieces", [1, 40])
 def test_a_head_without_end_is_refused_in_the_envelope(talk: Talk, pieces: int) -> None:
     line = b"x-filler: " + b"a" * 4000 + b"\r\n"
     sent = [line * (40 // pieces)] * pieces
-    heard = talk(HEAD, *sent, patience=3)
-    assert heard.startswith(b"HTTP/1.1 431")
-    assert json.loads(heard.partition(b"\r\n\r\n")[2].removesuffix(b"<closed>"))["error"]["message"].startswith(
+    text = talk(HEAD, *sent, patience=3)
+    assert text.startswith(b"HTTP/1.1 431")
+    assert json.loads(text.partition(b"\r\n\r\n")[2].removesuffix(b"<closed>"))["error"]["message"].startswith(
         "The request's"
     )
 
 
 def test_what_is_not_http_is_refused_in_the_envelope(talk: Talk) -> None:
-    heard = talk(b"\x16\x03\x01\x02\x00\x01\x00")
-    assert heard.startswith(b"HTTP/1.1 400") and b'"invalid_request_error"' in heard and heard.endswith(b"<closed>")
+    text = talk(b"\x16\x03\x01\x02\x00\x01\x00")
+    assert text.startswith(b"HTTP/1.1 400") and b'"invalid_request_error"' in text and text.endswith(b"<closed>")
 
 
 @pytest.mark.parametrize(
@@ -189,31 +189,31 @@ def test_a_connection_that_lies_idle_is_closed_and_one_that_works_is_not(
 
 def test_what_is_not_http_after_a_request_is_refused_behind_its_answer(talk: Talk) -> None:
     for sent in (b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n", HEAD + b"content-length: 1\r\n\r\na"):
-        heard = talk(sent * 3 + b"\x16\x03\x01 what\r\n\r\n", patience=3)
-        assert heard.count(b"HTTP/1.1 200 OK") == 3 and heard.count(b"HTTP/1.1 400") == 1
-        assert heard.rindex(b"HTTP/1.1 200") < heard.index(b"HTTP/1.1 400") and heard.endswith(b"}<closed>")
+        text = talk(sent * 3 + b"\x16\x03\x01 what\r\n\r\n", patience=3)
+        assert text.count(b"HTTP/1.1 200 OK") == 3 and text.count(b"HTTP/1.1 400") == 1
+        assert text.rindex(b"HTTP/1.1 200") < text.index(b"HTTP/1.1 400") and text.endswith(b"}<closed>")
 
 
 def test_a_body_that_is_not_framed_as_it_should_be_is_refused_at_once(talk: Talk) -> None:
     chunked = HEAD + b"transfer-encoding: chunked\r\n\r\n"
-    heard = talk(chunked + b"2\r\nhi\r\nzz\r\n", patience=3)
-    assert heard.startswith(b"HTTP/1.1 400") and heard.endswith(b"<closed>")
-    heard = talk(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n" + chunked, b"zz\r\n", patience=3)
-    assert heard.startswith(b"HTTP/1.1 200 OK") and b"HTTP/1.1 400" in heard and heard.endswith(b"<closed>")
+    text = talk(chunked + b"2\r\nhi\r\nzz\r\n", patience=3)
+    assert text.startswith(b"HTTP/1.1 400") and text.endswith(b"<closed>")
+    text = talk(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n" + chunked, b"zz\r\n", patience=3)
+    assert text.startswith(b"HTTP/1.1 200 OK") and b"HTTP/1.1 400" in text and text.endswith(b"<closed>")
 
 
 def test_many_wishes_for_another_protocol_at_once(talk: Talk) -> None:
     wish = b"GET /%d HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n"
-    heard = talk(b"".join(wish % at for at in range(1500)), patience=2)
-    assert heard.count(b"HTTP/1.1 200 OK") == 1500 and heard.endswith(b"GET /1499  0")
+    text = talk(b"".join(wish % at for at in range(1500)), patience=2)
+    assert text.count(b"HTTP/1.1 200 OK") == 1500 and text.endswith(b"GET /1499  0")
 
 
 def test_a_wish_for_another_protocol_changes_nothing_else(talk: Talk) -> None:
     wish = b"GET /a HTTP/1.1\r\nhost: x\r\nconnection: Upgrade, close\r\nupgrade: h2c\r\n\r\n"
-    heard = talk(wish)
-    assert b"connection: close" in heard and heard.endswith(b"<closed>")
-    heard = talk(wish.replace(b"HTTP/1.1", b"HTTP/1.0").replace(b", close", b""))
-    assert b"connection: close" in heard and heard.endswith(b"<closed>")
+    text = talk(wish)
+    assert b"connection: close" in text and text.endswith(b"<closed>")
+    text = talk(wish.replace(b"HTTP/1.1", b"HTTP/1.0").replace(b", close", b""))
+    assert b"connection: close" in text and text.endswith(b"<closed>")
 
 
 def test_a_client_that_leaves_is_noticed_though_it_has_sent_requests_ahead() -> None:
@@ -246,10 +246,10 @@ def test_an_answer_cannot_break_out_of_a_header(talk: Talk) -> None:
 
 def test_trailers_are_no_headers_and_come_to_an_end(talk: Talk) -> None:
     body = b"transfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n"
-    heard = talk(HEAD + body + b"host: evil\r\nexpect: 100-continue\r\n\r\n")
-    assert heard.startswith(b"HTTP/1.1 200") and heard.endswith(b" 2")
-    heard = talk(HEAD + body, *[b"a: " + b"b" * 8000 + b"\r\n"] * 12, patience=2)
-    assert heard.startswith(b"HTTP/1.1 431") and heard.endswith(b"<closed>")
+    text = talk(HEAD + body + b"host: evil\r\nexpect: 100-continue\r\n\r\n")
+    assert text.startswith(b"HTTP/1.1 200") and text.endswith(b" 2")
+    text = talk(HEAD + body, *[b"a: " + b"b" * 8000 + b"\r\n"] * 12, patience=2)
+    assert text.startswith(b"HTTP/1.1 431") and text.endswith(b"<closed>")
 
 
 def test_fields_of_one_name_are_a_list() -> None:

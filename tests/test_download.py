@@ -104,9 +104,9 @@ def test_a_model_is_downloaded_and_its_checksum_verified(tmp_path: Path) -> None
         assert [path.name for path in done.path.parent.iterdir()] == [NAME]
         assert seen[-1].checking and seen[-2].done == seen[-2].total == len(DATA)
         # There already: nothing is asked for but the list.
-        before = len(at.asked)
+        before = len(at.received)
         assert get(at, tmp_path) == DownloadedFile(done.path, len(DATA), checked=False, fresh=False)
-        assert len(at.asked) == before + 1
+        assert len(at.received) == before + 1
 
 
 def test_all_parts_are_downloaded(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_an_interrupted_download_resumes(tmp_path: Path) -> None:
 
         at.answer = answer
         assert get(at, tmp_path).path.read_bytes() == DATA
-        ranges = [(request.headers.get("range"), request.headers.get("if-range")) for request in at.asked[1:]]
+        ranges = [(request.headers.get("range"), request.headers.get("if-range")) for request in at.received[1:]]
     assert ranges == [(None, None), ("bytes=100000-", '"one"'), ("bytes=200000-", '"one"')]
 
 
@@ -186,7 +186,7 @@ def test_a_cancelled_download_resumes_with_the_next_call(tmp_path: Path) -> None
         assert not (tmp_path / "owner/repo" / NAME).exists()
         at.answer = None
         assert get(at, tmp_path).checked
-        assert at.asked[-1].headers["range"] == "bytes=150000-"
+        assert at.received[-1].headers["range"] == "bytes=150000-"
     assert not part.exists()
 
 
@@ -245,7 +245,7 @@ def test_a_part_from_another_url_is_discarded(tmp_path: Path) -> None:
         path = left(tmp_path, at, DATA[:1000])
         (tmp_path / "owner/repo" / f"{NAME}.part.json").write_text("{")
         get(at, tmp_path)
-        assert "range" not in at.asked[-1].headers
+        assert "range" not in at.received[-1].headers
         assert path.read_bytes() == DATA
 
 
@@ -255,7 +255,7 @@ def test_a_complete_part_is_not_downloaded_again(tmp_path: Path) -> None:
         left(tmp_path, at, DATA)
         assert get(at, tmp_path).path.read_bytes() == DATA
         # The list says the size, so nothing had to be asked.
-        assert len(at.asked) == 1
+        assert len(at.received) == 1
 
 
 def test_a_file_with_a_wrong_checksum_is_removed(tmp_path: Path) -> None:
@@ -354,8 +354,8 @@ def test_the_token_is_sent_to_the_hub_only(tmp_path: Path) -> None:
     with hub({NAME: DATA}) as at, hub({NAME: DATA}) as cdn:
         at.answer = lambda handler, path, data: send(handler, 302, location=f"{cdn.url}/owner/repo/resolve/main/{NAME}")
         get(at, tmp_path, environ={"HF_TOKEN": "hf_test"})
-    assert {request.headers.get("authorization") for request in at.asked} == {"Bearer hf_test"}
-    assert [request.headers.get("authorization") for request in cdn.asked] == [None]
+    assert {request.headers.get("authorization") for request in at.received} == {"Bearer hf_test"}
+    assert [request.headers.get("authorization") for request in cdn.received] == [None]
 
 
 def test_a_private_host_is_allowed_only_as_the_hub(tmp_path: Path) -> None:
@@ -405,7 +405,7 @@ def refused_by(folder: Path, environ: dict[str, str]) -> str:
 def test_the_url_of_a_files_page_is_accepted(tmp_path: Path) -> None:
     with hub({NAME: DATA}) as at:
         assert get(at, tmp_path, f"{at.url}/owner/repo/blob/main/{NAME}").path.read_bytes() == DATA
-        assert at.asked[-1].path == f"/owner/repo/resolve/main/{NAME}"
+        assert at.received[-1].path == f"/owner/repo/resolve/main/{NAME}"
 
 
 def test_local_only_downloads_from_a_private_hub_only(tmp_path: Path) -> None:

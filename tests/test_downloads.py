@@ -78,7 +78,7 @@ def test_a_download_resumes_after_a_cancel_and_after_a_restart(tmp_path: Path) -
         at.answer = None
         again = later.resume(known.number, settings)
         await until(lambda: again.state == "done")
-        assert at.asked[-1].headers["range"].startswith("bytes=") and at.asked[-1].headers["range"] != "bytes=0-"
+        assert at.received[-1].headers["range"].startswith("bytes=") and at.received[-1].headers["range"] != "bytes=0-"
         assert again.done is not None and again.done.checked and again.done.path.read_bytes() == DATA
         assert Downloads(tmp_path).jobs == [], "what is done is not offered again"
         await later.discard(again.number)

@@ -35,14 +35,14 @@ model_aliases:
 """
 
 
-def changed(one: Edit, text: str = TEXT) -> list[str]:
+def changed(value: Edit, text: str = TEXT) -> list[str]:
     """The lines that go and come."""
-    lines = difflib.unified_diff(text.splitlines(), edit(text, [one]).splitlines(), n=0, lineterm="")
+    lines = difflib.unified_diff(text.splitlines(), edit(text, [value]).splitlines(), n=0, lineterm="")
     return [line for line in lines if not line.startswith(("---", "+++", "@@"))]
 
 
 @pytest.mark.parametrize(
-    ("one", "lines"),
+    ("value", "lines"),
     [
         (Set(("model_aliases", "haiku"), "qwen3:8b"), ["-  haiku: a/one", "+  haiku: qwen3:8b"]),
         (Set(("model_aliases", "sonnet"), ["a/b", "c"]), ["+  sonnet:", "+    - a/b", "+    - c"]),
@@ -63,12 +63,12 @@ def changed(one: Edit, text: str = TEXT) -> list[str]:
         (Remove(("nothing", "here")), []),
     ],
 )
-def test_a_change_touches_its_own_lines_only(one: Edit, lines: list[str]) -> None:
-    assert changed(one) == lines
+def test_a_change_touches_its_own_lines_only(value: Edit, lines: list[str]) -> None:
+    assert changed(value) == lines
 
 
 @pytest.mark.parametrize(
-    ("text", "one", "after"),
+    ("text", "value", "after"),
     [
         ("", Set(("a", "b"), 1), "a:\n  b: 1\n"),
         ("# only words\n", Append(("l",), 1), "# only words\nl:\n  - 1\n"),
@@ -85,12 +85,12 @@ def test_a_change_touches_its_own_lines_only(one: Edit, lines: list[str]) -> Non
         ("a: b\n", Set(("a",), "two\nlines: \u2028 # \x07"), 'a: "two\\nlines: \\u2028 # \\u0007"\n'),
     ],
 )
-def test_files_of_any_shape(text: str, one: Edit, after: str) -> None:
-    assert edit(text, [one]) == after
+def test_files_of_any_shape(text: str, value: Edit, after: str) -> None:
+    assert edit(text, [value]) == after
 
 
 @pytest.mark.parametrize(
-    ("text", "one", "says"),
+    ("text", "value", "says"),
     [
         ("a: [", Set(("a",), 1), "closed"),
         ("a: 1\na: 2\n", Set(("a",), 1), "twice"),
@@ -100,9 +100,9 @@ def test_files_of_any_shape(text: str, one: Edit, after: str) -> None:
         ("a: {b: 1}\n", Append(("a",), 2), "mapping"),
     ],
 )
-def test_what_cannot_be_changed_is_said(text: str, one: Edit, says: str) -> None:
+def test_what_cannot_be_changed_is_said(text: str, value: Edit, says: str) -> None:
     with pytest.raises(EditError, match=says) as caught:
-        edit(text, [one])
+        edit(text, [value])
     assert caught.value.problem.message
 
 
@@ -140,12 +140,12 @@ def test_any_change_means_what_it_should_or_is_refused(
         path = (*path, key)
     value = data.draw(values)
     changes: list[Edit] = [Set(path, value), Append(path, value), Remove(path)]
-    one = data.draw(st.sampled_from(changes))
+    result = data.draw(st.sampled_from(changes))
     # The comparison of meanings inside is the oracle; an ordinary file has to pass it.
     try:
-        edit(text, [one])
+        edit(text, [result])
     except EditError as refused:
-        assert "anchor" not in str(refused) and "Byway cannot change" not in str(refused), (text, one)
+        assert "anchor" not in str(refused) and "Byway cannot change" not in str(refused), (text, result)
 
 
 def test_what_is_written_can_be_loaded() -> None:

@@ -27,7 +27,7 @@ def read(status, body, headers=None, window=None):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "value"),
     [
         ("request (23016 tokens) exceeds the available context size (8192 tokens), try increasing it", (23016, 8192)),
         (
@@ -53,11 +53,11 @@ def read(status, body, headers=None, window=None):
         ("The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).", (1200000, 1048576)),
     ],
 )
-def test_an_overflow_in_the_wording_of_each_server_becomes_that_of_anthropic(text, said):
+def test_an_overflow_in_the_wording_of_each_server_becomes_that_of_anthropic(text, value):
     problem = read(400, {"error": {"message": text}})
     assert problem.kind == "prompt_too_long"
-    assert problem.message == "prompt is too long: {} tokens > {} maximum".format(*said)
-    assert (problem.facts["tokens"], problem.facts["window"]) == said
+    assert problem.message == "prompt is too long: {} tokens > {} maximum".format(*value)
+    assert (problem.facts["tokens"], problem.facts["window"]) == value
 
 
 def test_an_answer_that_does_not_fit_gets_the_wording_that_makes_the_client_lower_max_tokens():

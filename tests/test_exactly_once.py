@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from grammar import plain, told
+from grammar import plain, summary
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -51,7 +51,7 @@ def read(deltas: list[dict[str, Any]], *, finish: str = "tool_calls") -> list[An
         choice = {"index": 0, "delta": delta} if delta else {"index": 0, "delta": {}, "finish_reason": finish}
         events += reader.feed(b"data: %b\n\n" % json.dumps({"choices": [choice]}).encode())
     events += reader.close()
-    return told(plain(events))
+    return summary(plain(events))
 
 
 @steady

@@ -7,7 +7,7 @@ import json
 
 import pytest
 from casefile import CASES, Case, Reply, Turn
-from grammar import told
+from grammar import summary
 from test_line import Network, ask, events
 
 from byway.backends.openai import completions
@@ -53,7 +53,7 @@ def answer(generation: str, *, stream: bool) -> tuple[int, bytes]:
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_call_in_an_error_response_is_the_answer(generation: str, stream: bool) -> None:
     status, data = answer(generation, stream=stream)
-    lines = told(events(data) if stream else [json.loads(data)])
+    lines = summary(events(data) if stream else [json.loads(data)])
     assert status == 200
     assert [line[2:] for line in lines if line[0] == "tool"] == [("Read", {"file_path": "notes.txt"})]
     assert lines[-1][1] == "tool_use"

@@ -34,7 +34,7 @@ def test_a_change_keeps_the_rest_and_is_noted(filing: ConfigFile) -> None:
     assert filing.path.read_text() == TEXT.replace("haiku: a/one", "haiku: a/three")
     assert not outcome.merged and outcome.config.model_aliases["haiku"] == ("a/three",)
     assert outcome.etag == filing.read().etag != before.etag
-    assert [(one.who, one.why) for one in filing.versions()] == [
+    assert [(version.who, version.why) for version in filing.versions()] == [
         ("Ada", "smaller"),
         ("outside Byway", "changed in the file"),
     ]
@@ -50,14 +50,16 @@ def test_changes_in_other_places_are_merged(filing: ConfigFile) -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "mine"),
+    ("value", "mine"),
     [(Set(("model_aliases", "haiku"), "a/mine"), "a/mine"), (Remove(("model_aliases", "haiku")), "removed")],
 )
-def test_changes_in_the_same_place_collide_and_change_nothing(filing: ConfigFile, one: Set | Remove, mine: str) -> None:
+def test_changes_in_the_same_place_collide_and_change_nothing(
+    filing: ConfigFile, value: Set | Remove, mine: str
+) -> None:
     base = filing.read().etag
     theirs = filing.change([Set(("model_aliases", "haiku"), "a/theirs")], "Ada", "x", base)
     with pytest.raises(ConfigChanged) as caught:
-        filing.change([one], "Bob", "y", base)
+        filing.change([value], "Bob", "y", base)
     assert caught.value.conflicts == (EditConflict("model_aliases.haiku", "a/theirs", mine),)
     assert caught.value.etag == theirs.etag == filing.read().etag
 
@@ -84,7 +86,7 @@ def test_places_in_a_list_collide_when_the_list_is_another(filing: ConfigFile) -
     filing.change([Append(("backends",), {"name": "c", "type": "lmstudio"})], "Bob", "y", base)
     with pytest.raises(ConfigChanged):
         filing.change([Set(("backends", 0, "weight"), 5)], "Cy", "z", base)
-    assert [one.name for one in filing.check(filing.read().text).backends] == ["a", "b", "c"]
+    assert [backend.name for backend in filing.check(filing.read().text).backends] == ["a", "b", "c"]
 
 
 def test_an_etag_that_is_kept_no_more_collides(filing: ConfigFile) -> None:
@@ -149,7 +151,7 @@ def test_who_reads_in_the_middle_of_a_change_does_not_take_it_for_somebody_elses
     assert written.wait(10)
     assert filing.read().text.endswith("local_only: false\n")
     changing.join()
-    assert [one.who for one in filing.versions()] == ["Ada", "outside Byway"]
+    assert [version.who for version in filing.versions()] == ["Ada", "outside Byway"]
 
 
 def test_two_configs_with_one_data_folder_have_a_history_each(filing: ConfigFile, tmp_path: Path) -> None:
@@ -158,7 +160,7 @@ def test_two_configs_with_one_data_folder_have_a_history_each(filing: ConfigFile
         other = ConfigFile(tmp_path / "other.yaml", check, store, tmp_path)
         other.read()
         filing.change([Set(("local_only",), True)], "Ada", "x")
-        assert [one.who for one in other.versions()] == ["outside Byway"]
+        assert [version.who for version in other.versions()] == ["outside Byway"]
         with pytest.raises(LookupError):
             other.rollback(filing.versions()[0].number, "Bob")
     assert (tmp_path / "other.yaml").read_text() == "local_only: true\n"

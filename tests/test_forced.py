@@ -32,19 +32,19 @@ def target(vendor: str = "lmstudio", tools: bool | None = None) -> Target:
     return Target("box", "local", VENDORS[vendor], tools=tools)
 
 
-def answered(asked: Request, at: Target, **message: Any) -> list[Part]:
+def answered(value: Request, at: Target, **message: Any) -> list[Part]:
     """The events of a server's whole answer."""
     reply = {
         "choices": [{"message": message, "finish_reason": "stop"}],
         "usage": {"prompt_tokens": 9, "completion_tokens": 4},
     }
-    reader = completions.reader(asked, at)
+    reader = completions.reader(value, at)
     return [*reader.feed(json.dumps(reply).encode()), *reader.close()]
 
 
-def sent(asked: Request, at: Target) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(completions.request(asked, at).body)
-    return found
+def sent(value: Request, at: Target) -> dict[str, Any]:
+    body: dict[str, Any] = json.loads(completions.request(value, at).body)
+    return body
 
 
 CALL = {"id": "call_1", "function": {"name": "Read", "arguments": '{"path":"a.txt"}'}}
@@ -75,16 +75,16 @@ def test_a_call_in_the_first_turn_is_the_answer() -> None:
 def test_a_missing_call_is_requested_as_json(message: dict[str, Any]) -> None:
     step = forced.step(request(tool_choice=NAMED), target())
     assert step is not None
-    asked = step.next(answered(step.request, target(), **message))
-    assert isinstance(asked, Request)
-    body = sent(asked, target())
+    received = step.next(answered(step.request, target(), **message))
+    assert isinstance(received, Request)
+    body = sent(received, target())
     assert "tools" not in body and "tool_choice" not in body and "stream" not in body
     schema = body["response_format"]["json_schema"]["schema"]
     assert schema["properties"] == {"name": {"enum": ["Read"]}, "arguments": READ["input_schema"]}
     assert body["messages"][0]["content"].startswith("Read a.txt\n\nCall one of these tools now.")
     assert "- Read: Reads a file.\n  arguments: {" in body["messages"][0]["content"]
     assert "Bash" not in body["messages"][0]["content"]
-    done = step.next(answered(asked, target(), content='{"name":"Read","arguments":{"path":"a.txt"}}'))
+    done = step.next(answered(received, target(), content='{"name":"Read","arguments":{"path":"a.txt"}}'))
     assert isinstance(done, list)
     message = json.loads(fold(done))
     assert message["content"] == [{"type": "tool_use", "id": "toolu_1_0", "name": "Read", "input": {"path": "a.txt"}}]
@@ -124,9 +124,9 @@ def test_the_first_answer_is_returned_when_the_second_has_no_json(text: str) -> 
     step = forced.step(request(tool_choice={"type": "any"}), target())
     assert step is not None
     first = answered(step.request, target(), content="I would read it.")
-    asked = step.next(first)
-    assert isinstance(asked, Request)
-    assert step.next(answered(asked, target(), content=text)) is first
+    received = step.next(first)
+    assert isinstance(received, Request)
+    assert step.next(answered(received, target(), content=text)) is first
 
 
 def test_a_tool_without_description_or_schema_can_be_forced() -> None:
@@ -136,8 +136,8 @@ def test_a_tool_without_description_or_schema_can_be_forced() -> None:
 
 
 def test_a_tool_defined_by_anthropic_can_be_forced() -> None:
-    asked = request(tools=[{"type": "bash_20250124", "name": "bash"}], tool_choice={"type": "tool", "name": "bash"})
-    step = forced.step(asked, target(tools=False))
+    received = request(tools=[{"type": "bash_20250124", "name": "bash"}], tool_choice={"type": "tool", "name": "bash"})
+    step = forced.step(received, target(tools=False))
     assert step is not None
     body = sent(step.request, target())
     assert "- bash: Runs a command in a bash session" in body["messages"][0]["content"]

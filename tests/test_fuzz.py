@@ -88,13 +88,13 @@ def requests() -> list[dict[str, Any]]:
 def chats() -> list[dict[str, Any]]:
     """The same requests as chat completions."""
     target = Target("box", "local", VENDORS["generic"])
-    found = []
+    results = []
     for body in requests():
         try:
-            found.append(json.loads(completions.request(parse(json.dumps(body).encode(), {}, "msg_1"), target).body))
+            results.append(json.loads(completions.request(parse(json.dumps(body).encode(), {}, "msg_1"), target).body))
         except Problem:
             continue
-    return found
+    return results
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

@@ -195,12 +195,12 @@ def test_the_host_header_is_a_name_with_an_optional_port(host: str, name: str) -
 def test_an_endless_answer_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exchange, "_ANSWER_LIMIT", 1000)
     body = json.dumps({"choices": [{"message": {"content": "a" * 2000}, "finish_reason": "stop"}]}).encode()
-    asked = Turn(
+    request = Turn(
         b'{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"Hi"}]}', replies=[Reply(200, {}, body)]
     )
-    case = Case(CASES / "openai" / "long.case", "", {}, [asked])
-    status, _, said = asyncio.run(ask(case, asked, Network(asked.replies)))
-    assert status == 502 and b"did not end" in said
+    case = Case(CASES / "openai" / "long.case", "", {}, [request])
+    status, _, value = asyncio.run(ask(case, request, Network(request.replies)))
+    assert status == 502 and b"did not end" in value
 
 
 def test_the_size_limit_of_the_decoder_is_per_event() -> None:

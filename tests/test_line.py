@@ -9,7 +9,7 @@ from typing import Any, cast
 import msgspec
 import pytest
 from casefile import Case, Reply, Turn, cases
-from grammar import told
+from grammar import summary
 from papers import InProcess
 from strict import check_error, check_event, check_message
 from test_cases import compare
@@ -117,16 +117,16 @@ def test_the_client_gets_the_events_of_the_case(case: Case) -> None:
         _refused(turn, status, head, json.loads(body))
         return
     assert (head["x-byway-backend"], head["x-byway-model"]) == ("box", case.target.get("model", "local"))
-    found = events(body) if stream else [json.loads(body)]
+    result = events(body) if stream else [json.loads(body)]
     assert head["content-type"].startswith("text/event-stream" if stream else "application/json")
     if turn.problem is None:
-        compare(told(found), turn.events or [])
+        compare(summary(result), turn.events or [])
     else:
-        check_error(found[-1])
-        assert _text(turn, found[-1]["error"]["message"])
-        compare(told(found[:-1], ended=False), turn.events or [])
+        check_error(result[-1])
+        assert _text(turn, result[-1]["error"]["message"])
+        compare(summary(result[:-1], ended=False), turn.events or [])
     if "unknown" not in case.path.stem:
-        for event in found:
+        for event in result:
             (check_event if stream else check_message)(event)
 
 

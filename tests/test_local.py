@@ -133,7 +133,7 @@ def server(pages: Pages, delay: float = 0.0) -> Iterator[str]:
             thread.join()
 
 
-def found(**places: str) -> list[DiscoveredServer]:
+def discovered(**places: str) -> list[DiscoveredServer]:
     return asyncio.run(discovery.discover(places, limit=2.0))
 
 
@@ -151,14 +151,14 @@ def test_a_server_is_recognised_by_its_own_api(
     vendor: str, pages: Pages, models: tuple[str, ...], version: str
 ) -> None:
     with server(pages) as url:
-        assert found(**{vendor: url}) == [DiscoveredServer(vendor, url, models, version)]
+        assert discovered(**{vendor: url}) == [DiscoveredServer(vendor, url, models, version)]
 
 
 @pytest.mark.parametrize("vendor", ["ollama", "lmstudio", "llamacpp", "vllm"])
 def test_another_server_at_the_usual_port_is_not_recognised(vendor: str) -> None:
     for pages in (OTHER, {}, *(p for v, p in _ALL.items() if v != vendor)):
         with server(pages) as url:
-            assert found(**{vendor: url}) == []
+            assert discovered(**{vendor: url}) == []
 
 
 _ALL = {"ollama": OLLAMA, "lmstudio": LMSTUDIO, "llamacpp": LLAMACPP, "vllm": VLLM}
@@ -175,4 +175,4 @@ def test_a_slow_server_is_left_out_and_does_not_hide_the_others() -> None:
 def test_nothing_is_discovered_where_no_server_listens() -> None:
     with server({}) as url:
         pass
-    assert found(**dict.fromkeys(_ALL, url)) == []
+    assert discovered(**dict.fromkeys(_ALL, url)) == []

@@ -135,7 +135,7 @@ def test_a_default_that_is_given_is_shown_as_given() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "found"),
+    ("path", "value", "items"),
     [
         ("backends.0.api_key", "${X}", []),
         ("backends.0.api_key", "a${X}", ["backends.0.api_key"]),
@@ -151,8 +151,8 @@ def test_a_default_that_is_given_is_shown_as_given() -> None:
         ("timeouts", {"nonsense": "x"}, []),
     ],
 )
-def test_secrets_among_typed_values_are_found(path: str, value: Any, found: list[str]) -> None:
-    assert [dotted(one) for one in literal_secrets(find(CONFIG, path), value)] == found
+def test_secrets_among_typed_values_are_found(path: str, value: Any, items: list[str]) -> None:
+    assert [dotted(literal_secret) for literal_secret in literal_secrets(find(CONFIG, path), value)] == items
 
 
 def test_time_to_find_a_setting_grows_linearly_with_the_config() -> None:

@@ -57,8 +57,8 @@ class Sent:
     """One request as it goes to a server."""
 
     def __init__(self, body: dict[str, Any]) -> None:
-        asked = parse(json.dumps(body).encode(), {}, "msg_1")
-        call = request(asked, with_pdfs(asked, TARGET))
+        sent = parse(json.dumps(body).encode(), {}, "msg_1")
+        call = request(sent, with_pdfs(sent, TARGET))
         fields = msgspec.json.decode(call.body, type=dict[str, Raw])
         self.tools = bytes(fields.get("tools", Raw(b"[]")))
         self.prompt = self.tools + bytes(fields["messages"])
@@ -86,18 +86,18 @@ class Sent:
 
 @cache
 def recorded(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text())
-    return found
+    body: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text())
+    return body
 
 
 def lanes(name: str) -> list[list[tuple[int, Sent]]]:
     """The requests of a recording with their numbers: of the main agent, then of each subagent. Helper calls (titles,
     classifiers, summaries of pages) offer no tools and are conversations of one request."""
-    found: dict[str, list[tuple[int, Sent]]] = {}
-    for number, one in enumerate(recorded(name)["requests"]):
-        if one["body"].get("tools"):
-            found.setdefault(one["agent"], []).append((number, Sent(one["body"])))
-    return list(found.values())
+    table: dict[str, list[tuple[int, Sent]]] = {}
+    for number, value in enumerate(recorded(name)["requests"]):
+        if value["body"].get("tools"):
+            table.setdefault(value["agent"], []).append((number, Sent(value["body"])))
+    return list(table.values())
 
 
 @pytest.mark.parametrize("name", CONVERSATIONS)
@@ -148,8 +148,8 @@ OPENINGS = [(version, name) for version in VERSIONS for name in recorded(f"openi
 
 
 def opening(version: str, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = recorded(f"openings-{version}")["openings"][name]
-    return found
+    result: dict[str, Any] = recorded(f"openings-{version}")["openings"][name]
+    return result
 
 
 def texts(content: Any) -> list[str]:
@@ -157,9 +157,9 @@ def texts(content: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize(("one", "other"), PAIRS)
-def test_two_conversations_share_everything_before_their_first_own_word(version: str, one: str, other: str) -> None:
-    first, second = Sent(opening(version, one)), Sent(opening(version, other))
+@pytest.mark.parametrize(("value", "other"), PAIRS)
+def test_two_conversations_share_everything_before_their_first_own_word(version: str, value: str, other: str) -> None:
+    first, second = Sent(opening(version, value)), Sent(opening(version, other))
     assert first.prompt != second.prompt
     assert first.tools == second.tools
     shorter, longer = sorted((first.common, second.common), key=len)
@@ -193,20 +193,20 @@ def test_no_line_is_lost_and_the_question_comes_last(version: str, name: str) ->
     body = opening(version, name)
     sent = Sent(body)
     assert len(sent.messages) == 2
-    said = "\n".join(message["content"] for message in sent.messages)
+    output = "\n".join(message["content"] for message in sent.messages)
     for text in [*texts(body["system"]), *(text for turn in body["messages"] for text in texts(turn["content"]))]:
         if text.startswith("x-anthropic-billing-header"):
-            assert text not in said
+            assert text not in output
             continue
         for line in text.splitlines():
             before, memory, path = line.partition("file-based memory at `")
-            assert before in said
+            assert before in output
             if memory:
                 path = path.partition("`")[0]
-                assert said.count(path) == 1
-                assert f" - <memory folder> stands for {path}" in said
+                assert output.count(path) == 1
+                assert f" - <memory folder> stands for {path}" in output
     assert sent.question.endswith(texts(body["messages"][0]["content"])[-1])
-    assert said.count("<system-reminder>") == said.count("</system-reminder>")
+    assert output.count("<system-reminder>") == output.count("</system-reminder>")
 
 
 @pytest.mark.parametrize(("version", "name"), OPENINGS)
@@ -219,7 +219,7 @@ def test_the_shared_text_has_no_folder_date_or_repository(version: str, name: st
 # ------------------------------------------------------------------------------------------------------- the pure parts
 
 
-def asked(system: list[str], *messages: tuple[str, Any]) -> tuple[list[str], list[Turn]]:
+def split(system: list[str], *messages: tuple[str, Any]) -> tuple[list[str], list[Turn]]:
     body = {
         "model": "m",
         "max_tokens": 1,
@@ -233,14 +233,14 @@ US = "You are Claude Code, Anthropic's official CLI for Claude."
 
 
 def test_texts_of_another_client_are_not_changed() -> None:
-    texts, turns = asked(["CWD: /a\nDate: today"], ("user", "Hi"), ("system", "Today's date is 2026-11-21."))
+    texts, turns = split(["CWD: /a\nDate: today"], ("user", "Hi"), ("system", "Today's date is 2026-11-21."))
     assert texts == ["CWD: /a\nDate: today"]
     assert [turn.role for turn in turns] == ["user", "system"]
 
 
 def test_unknown_wordings_stay_in_place() -> None:
     before = "# Where you are\n - Folder: /a\n - Day: 2026-11-21\n\ngit: clean"
-    texts, turns = asked([US, before], ("user", "Hi"), ("system", "The folder is /a."), ("assistant", "Yes?"))
+    texts, turns = split([US, before], ("user", "Hi"), ("system", "The folder is /a."), ("assistant", "Yes?"))
     assert texts == [US, before]
     assert [turn.role for turn in turns] == ["user", "system", "assistant"]
     assert turns[0].content == "Hi"
@@ -248,7 +248,7 @@ def test_unknown_wordings_stay_in_place() -> None:
 
 def test_a_system_message_after_the_first_answer_stays_in_place() -> None:
     late = "Today's date is 2026-11-22."
-    texts, turns = asked([US], ("user", "Hi"), ("assistant", "Yes?"), ("user", "Go"), ("system", late))
+    texts, turns = split([US], ("user", "Hi"), ("assistant", "Yes?"), ("user", "Go"), ("system", late))
     assert texts == [US]
     assert [turn.role for turn in turns] == ["user", "assistant", "user", "system"]
     assert turns[-1].content == late
@@ -260,7 +260,7 @@ def test_an_environment_of_many_lines_is_moved_as_a_whole() -> None:
         " - Is a git repository: true\n - Additional working directories:\n   - D:\\b\n   - D:\\c\n"
         " - Platform: win32\n - Scratchpad directory: C:\\tmp\\4711 for what is temporary\n\nBe kind."
     )
-    texts, turns = asked([US, where], ("user", "Hi"))
+    texts, turns = split([US, where], ("user", "Hi"))
     assert texts[:-1] == [US, "# Environment\n - Platform: win32\n\nBe kind."]
     assert (
         "\n   - D:\\c\n" in texts[-1] and "C:\\src\\a" in texts[-1] and "4711" in texts[-1] and "worktree" in texts[-1]
@@ -272,14 +272,14 @@ def test_both_folders_of_a_team_memory_get_names() -> None:
     memory = (
         "A persistent, file-based memory system with a private folder at `/a/x/` and another at `/a/y/`.\nIn `/a/x/`"
     )
-    texts, _ = asked([US, memory], ("user", "Hi"))
+    texts, _ = split([US, memory], ("user", "Hi"))
     assert texts[1].endswith("at `<memory folder>` and another at `<memory folder 2>`.\nIn `<memory folder>`")
     assert texts[2].endswith("\n - <memory folder> stands for /a/x/\n - <memory folder 2> stands for /a/y/")
 
 
 def test_texts_of_the_user_are_never_moved() -> None:
     words = "Today's date is 2026-11-21.\nCWD: /a\n - Primary working directory: /b\ngitStatus: This is the git status"
-    texts, turns = asked([US, "CWD: /c"], ("user", words))
+    texts, turns = split([US, "CWD: /c"], ("user", words))
     assert texts == [US, "", "# This conversation\nCWD: /c"]
     assert turns[0].content == words
 
@@ -291,21 +291,21 @@ def test_shared_reminders_join_the_system_text_and_others_stay() -> None:
     )
     later = "<system-reminder>\nThe following skills are for you.\n</system-reminder>"
     blocks = [{"type": "text", "text": text} for text in (memory, agents, hook, "Hi", later)]
-    texts, turns = asked([US], ("user", blocks))
+    texts, turns = split([US], ("user", blocks))
     assert texts == [US, agents]
     assert [block.text for block in turns[0].blocks] == [memory, hook, "Hi", later]  # type: ignore[union-attr]
 
 
 def test_a_turn_is_never_left_empty() -> None:
     agents = "<system-reminder>\nAvailable agent types for the Agent tool:\n</system-reminder>"
-    texts, turns = asked([US], ("user", [{"type": "text", "text": agents}]))
+    texts, turns = split([US], ("user", [{"type": "text", "text": agents}]))
     assert texts == [US]
     assert turns[0].blocks[0].text == agents  # type: ignore[union-attr]
 
 
 def test_a_very_long_text_is_not_changed() -> None:
     long = "CWD: /a\n\n" + "x" * 200_000
-    assert asked([US, long], ("user", "Hi"))[0] == [US, long]
+    assert split([US, long], ("user", "Hi"))[0] == [US, long]
 
 
 @given(
@@ -345,28 +345,28 @@ def test_the_counts_of_either_protocol_are_read() -> None:
 
 
 def test_the_table_judges_byway_only() -> None:
-    found = [
+    results = [
         bench.Turn(peer, "across", number, 100, cached, 90 if number > 1 else 0, 1.0)
         for peer, later in (("byway", 89), ("litellm", 5))
         for number, cached in ((1, 0), (2, later))
     ]
-    text = bench.table(found)
+    text = bench.table(results)
     assert "98.9%" in text and "ok" in text and "below" not in text
-    assert bench.result(found)["reused"] == {"across": {"byway": 0.9889, "litellm": 0.0556}}
+    assert bench.result(results)["reused"] == {"across": {"byway": 0.9889, "litellm": 0.0556}}
 
 
 def test_the_recording_proxy_records_cuts_and_answers() -> None:
     script = tap.message("msg_1", "Hello", {"prompt": "Look"})
     with tap.Tap(script=lambda headers, body: script) as behind, tap.Tap(behind.url, key="k", short=True) as front:
         body = {"model": "m", "max_tokens": 9000, "system": "", "messages": [{"role": "user", "content": "Hi"}]}
-        status, said = _post(front.port, "/v1/messages", body)
-        assert status == 200 and said == script.replace(b'"max_tokens"', b'"end_turn"')
-        assert [one["max_tokens"] for one in front.requests] == [9000]
+        status, outcome = _post(front.port, "/v1/messages", body)
+        assert status == 200 and outcome == script.replace(b'"max_tokens"', b'"end_turn"')
+        assert [value["max_tokens"] for value in front.requests] == [9000]
         ends = time.monotonic() + 5
         while not front.seen and time.monotonic() < ends:
             # It writes down what it saw after the client has it.
             time.sleep(0.01)
-        assert [(one.prompt, one.cached) for one in front.seen] == [(1, 0)]
+        assert [(item.prompt, item.cached) for item in front.seen] == [(1, 0)]
 
 
 def _post(port: int, path: str, body: dict[str, Any]) -> tuple[int, bytes]:

@@ -22,9 +22,9 @@ BODY = b'{"model":"sonnet","max_tokens":1,"messages":[{"role":"user","content":"
 @pytest.fixture
 def lines(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The messages that the runtime logs."""
-    found: list[str] = []
-    monkeypatch.setattr(runtimes, "log", lambda message, *_, **fields: found.append(message))
-    return found
+    results: list[str] = []
+    monkeypatch.setattr(runtimes, "log", lambda message, *_, **fields: results.append(message))
+    return results
 
 
 async def post(gateway: Gateway, *headers: tuple[str, str]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from casefile import SHORT
-from grammar import plain, told
+from grammar import plain, summary
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strict import check_event
@@ -169,13 +169,13 @@ def test_deltas_in_any_order_give_a_valid_stream_without_losses(
     events, problem = run(*MODULES[0], chunked(wire, sizes))
     assert problem is None, problem
     sent = plain(events)
-    lines = told(sent)
+    lines = summary(sent)
     for event in sent:
         check_event(event)
     assert "".join(line[1] for line in lines if line[0] == "text") == text
     assert [line[2:] for line in lines if line[0] == "tool"] == wanted
     assert lines[-1][1] == ("tool_use" if wanted else "end_turn")
-    assert told([json.loads(fold(events))]) == lines
+    assert summary([json.loads(fold(events))]) == lines
 
 
 # --------------------------------------------------------------------------------------------------------------- writer
@@ -205,7 +205,7 @@ def test_the_writer_gives_a_valid_stream_for_any_input(written: list[tuple[str, 
             case "end":
                 writer.end()
     writer.finish(Stop("end_turn"), Usage(output_tokens=1))
-    lines = told(plain(writer.take()))
+    lines = summary(plain(writer.take()))
     for kind in ("text", "thinking"):
         assert "".join(line[1] for line in lines if line[0] == kind) == "".join(v for s, v in written if s == kind)
     assert sum(line[0] == "tool" for line in lines) == sum(step == "tool" for step, _ in written)
@@ -219,7 +219,7 @@ def test_white_space_alone_makes_no_block(pieces: list[str], kind: str) -> None:
         writer.text(piece) if kind == "text" else writer.thinking(piece)
     writer.tool("call_1", "Read")
     writer.finish(Stop("tool_use"), Usage())
-    lines = told(plain(writer.take()))
+    lines = summary(plain(writer.take()))
     joined = "".join(pieces)
     assert [line[0] for line in lines] == [kind] * bool(joined.strip()) + ["tool", "end"]
     assert not joined.strip() or lines[0][1].strip() == joined.strip()

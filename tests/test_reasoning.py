@@ -43,9 +43,9 @@ def target(vendor: str = "generic", key: bytes = b"one") -> Target:
     return Target("box", "local", VENDORS[vendor], key=key)
 
 
-def answered(asked: Request, at: Target, *deltas: dict[str, Any]) -> list[dict[str, Any]]:
+def answered(value: Request, at: Target, *deltas: dict[str, Any]) -> list[dict[str, Any]]:
     """The content of an answer that streams `deltas`."""
-    reader = completions.reader(asked, at)
+    reader = completions.reader(value, at)
     parts: list[Any] = []
     for delta in (*deltas, None):
         choice = {"delta": delta or {}, "finish_reason": None if delta else "tool_calls"}
@@ -68,13 +68,13 @@ def returned(content: list[dict[str, Any]], at: Target) -> dict[str, Any]:
     return cast(dict[str, Any], message)
 
 
-def asked() -> Request:
+def parsed_request() -> Request:
     return request(tools=[TOOL], stream=True)
 
 
 @pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
 def test_a_generic_backend_gets_thinking_back_in_the_field_that_it_has_shown(field: str) -> None:
-    content = answered(asked(), target(), {field: "A look "}, {field: "first."}, {"tool_calls": [CALL]})
+    content = answered(parsed_request(), target(), {field: "A look "}, {field: "first."}, {"tool_calls": [CALL]})
     assert [block["type"] for block in content] == ["thinking", "tool_use"]
     assert returned(content, target())[field] == "A look first."
 
@@ -82,7 +82,7 @@ def test_a_generic_backend_gets_thinking_back_in_the_field_that_it_has_shown(fie
 def test_reasoning_details_go_back_whole_and_in_order() -> None:
     pieces = [{**TEXT, "text": "A look "}, {**TEXT, "text": "first."}]
     content = answered(
-        asked(),
+        parsed_request(),
         target(),
         {"reasoning": "A look ", "reasoning_details": [pieces[0]]},
         {"reasoning": "first.", "reasoning_details": [pieces[1]]},
@@ -96,14 +96,14 @@ def test_reasoning_details_go_back_whole_and_in_order() -> None:
 
 
 def test_encrypted_details_alone_make_a_block_without_text() -> None:
-    content = answered(asked(), target(), {"reasoning_details": [ENCRYPTED]}, {"tool_calls": [CALL]})
+    content = answered(parsed_request(), target(), {"reasoning_details": [ENCRYPTED]}, {"tool_calls": [CALL]})
     assert content[0]["type"] == "thinking" and content[0]["thinking"] == ""
     assert returned(content, target())["reasoning_details"] == [ENCRYPTED]
 
 
 def test_a_thought_signature_goes_back_with_its_call() -> None:
     calls = [{**CALL, "extra_content": SIGNED}, {**CALL, "index": 1, "id": "call_2"}]
-    content = answered(asked(), target(), {"tool_calls": [calls[0]]}, {"tool_calls": [calls[1]]})
+    content = answered(parsed_request(), target(), {"tool_calls": [calls[0]]}, {"tool_calls": [calls[1]]})
     assert [block["type"] for block in content] == ["thinking", "tool_use", "tool_use"]
     first, second = returned(content, target())["tool_calls"]
     assert first["extra_content"] == SIGNED and "extra_content" not in second
@@ -111,7 +111,7 @@ def test_a_thought_signature_goes_back_with_its_call() -> None:
 
 def test_another_backend_gets_no_reasoning() -> None:
     content = answered(
-        asked(),
+        parsed_request(),
         target(),
         {"reasoning_content": "secret", "reasoning_details": [ENCRYPTED]},
         {"tool_calls": [{**CALL, "extra_content": SIGNED}]},
@@ -123,13 +123,13 @@ def test_another_backend_gets_no_reasoning() -> None:
 
 @pytest.mark.parametrize("change", [lambda text: text[:-2] + "AA", lambda text: text + "AA", lambda text: text[:20]])
 def test_a_changed_signature_carries_nothing(change: Any) -> None:
-    content = answered(asked(), target(), {"reasoning_details": [ENCRYPTED]}, {"tool_calls": [CALL]})
+    content = answered(parsed_request(), target(), {"reasoning_details": [ENCRYPTED]}, {"tool_calls": [CALL]})
     content[0]["signature"] = change(content[0]["signature"])
     assert "reasoning_details" not in returned(content, target())
 
 
 def test_a_changed_text_carries_nothing() -> None:
-    content = answered(asked(), target(), {"reasoning_content": "A"}, {"tool_calls": [CALL]})
+    content = answered(parsed_request(), target(), {"reasoning_content": "A"}, {"tool_calls": [CALL]})
     content[0]["thinking"] = "B"
     assert "reasoning_content" not in returned(content, target())
 
@@ -268,7 +268,7 @@ def test_backends_have_keys_of_their_own_that_survive_a_reload() -> None:
     ]
     settings = config.load(json.dumps({"backends": backends}), {})
     at = Runtime(settings, secret=b"s" * 32)
-    one, two, again = (at.backends[name].registry.target("local").key for name in ("one", "two", "again"))
-    assert one == again != two and one
-    assert Runtime(settings, at).backends["one"].registry.target("local").key == one
-    assert Runtime(settings, secret=b"t" * 32).backends["one"].registry.target("local").key != one
+    value, two, again = (at.backends[name].registry.target("local").key for name in ("one", "two", "again"))
+    assert value == again != two and value
+    assert Runtime(settings, at).backends["one"].registry.target("local").key == value
+    assert Runtime(settings, secret=b"t" * 32).backends["one"].registry.target("local").key != value

@@ -24,13 +24,13 @@ CHAT = [vendor for vendor in VENDORS.values() if vendor.protocol == "openai"]
 
 @cache
 def bodies(name: str) -> list[dict[str, Any]]:
-    return [one["body"] for one in json.loads((FOLDER / f"{name}.json").read_text())["requests"]]
+    return [value["body"] for value in json.loads((FOLDER / f"{name}.json").read_text())["requests"]]
 
 
 def sent(body: dict[str, Any], target: Target) -> dict[str, Any]:
-    asked = parse(json.dumps(body).encode(), {}, "msg_1")
-    found: dict[str, Any] = json.loads(request(asked, with_pdfs(asked, target)).body)
-    return found
+    received = parse(json.dumps(body).encode(), {}, "msg_1")
+    parsed: dict[str, Any] = json.loads(request(received, with_pdfs(received, target)).body)
+    return parsed
 
 
 def texts(content: Any) -> list[str]:
@@ -40,14 +40,14 @@ def texts(content: Any) -> list[str]:
     return [part["text"] for part in content or () if part.get("type") == "text"]
 
 
-def said(body: dict[str, Any]) -> list[str]:
+def spoken_texts(body: dict[str, Any]) -> list[str]:
     """What user and assistant say, without what the client adds for itself."""
-    found = [text for turn in body["messages"] if turn["role"] != "system" for text in texts(turn["content"])]
+    results = [text for turn in body["messages"] if turn["role"] != "system" for text in texts(turn["content"])]
     for turn in body["messages"]:
         for block in turn["content"] if isinstance(turn["content"], list) else ():
             if block["type"] == "tool_result":
-                found += texts(block.get("content", ""))
-    return [text for text in found if text.strip() and not text.startswith("<system-reminder>")]
+                results += texts(block.get("content", ""))
+    return [text for text in results if text.strip() and not text.startswith("<system-reminder>")]
 
 
 @pytest.mark.parametrize("vision", [True, False])
@@ -77,7 +77,7 @@ def test_the_rules_of_chat_hold(vendor: Any, vision: bool) -> None:
                     assert not waiting, f"{name}: a call has no result right behind it"
                     waiting = [call["id"] for call in message.get("tool_calls", ())]
             everything = "\n".join(text for message in messages for text in texts(message["content"]))
-            assert [text for text in said(body) if text not in everything] == [], name
+            assert [text for text in spoken_texts(body) if text not in everything] == [], name
             assert not any(len(word) > 5000 for word in everything.split()), f"{name}: base64 as text"
             parts = [
                 part for message in messages if isinstance(message["content"], list) for part in message["content"]

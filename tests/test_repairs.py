@@ -108,10 +108,10 @@ def request(**fields: Any) -> Request:
     return parse(json.dumps(body).encode(), {}, "msg_1")
 
 
-def send(at: Runtime, server: Strict, asked: Request) -> tuple[dict[str, Any], Record]:
+def send(at: Runtime, server: Strict, value: Request) -> tuple[dict[str, Any], Record]:
     at.backends["box"].upstream = cast(Any, server)
     held, record = HeldReply(), Record()
-    asyncio.run(exchange.answer(at, asked, held, record))
+    asyncio.run(exchange.answer(at, value, held, record))
     return json.loads(fold(held.parts)), record
 
 
@@ -173,8 +173,8 @@ def test_the_same_refusal_again_is_the_answer() -> None:
 def test_what_a_call_needs_is_never_left_out(name: str) -> None:
     for words in WORDS.values():
         body = {"model": "m", "messages": [], "tools": [], "stop": ["x"], "response_format": {}, "tool_choice": "auto"}
-        found = find(refusal(json.dumps(words(name)).encode()), json.dumps(body).encode())
-        assert found is None or not found.repair.startswith("drop"), found
+        result = find(refusal(json.dumps(words(name)).encode()), json.dumps(body).encode())
+        assert result is None or not result.repair.startswith("drop"), result
 
 
 def test_a_field_that_was_not_sent_is_not_repaired() -> None:
@@ -225,11 +225,11 @@ def test_a_field_that_was_not_sent_is_not_repaired() -> None:
     ],
 )  # fmt: skip
 def test_the_words_of_vendors(text: str, sent: dict[str, Any], repair: str | None) -> None:
-    found = find(Refusal(text, ""), json.dumps(sent).encode())
-    assert (found and found.repair) == repair
-    if found:
-        assert known(found.repair) and describe(found.repair) != found.repair
-        assert apply(json.dumps(sent).encode(), [found.repair])
+    result = find(Refusal(text, ""), json.dumps(sent).encode())
+    assert (result and result.repair) == repair
+    if result:
+        assert known(result.repair) and describe(result.repair) != result.repair
+        assert apply(json.dumps(sent).encode(), [result.repair])
 
 
 MESSAGES: list[dict[str, Any]] = [
@@ -251,19 +251,19 @@ MESSAGES: list[dict[str, Any]] = [
 
 
 def changed(repair: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(apply(json.dumps({"messages": MESSAGES}).encode(), [repair]))["messages"]
-    return found
+    result: list[dict[str, Any]] = json.loads(apply(json.dumps({"messages": MESSAGES}).encode(), [repair]))["messages"]
+    return result
 
 
 def test_system_messages_are_joined_at_the_beginning() -> None:
-    found = changed("messages system")
-    assert found[0] == {"role": "system", "content": "One.\n\nTwo."}
-    assert [message["role"] for message in found[1:]] == ["user", "assistant", "tool", "user", "assistant"]
+    result = changed("messages system")
+    assert result[0] == {"role": "system", "content": "One.\n\nTwo."}
+    assert [message["role"] for message in result[1:]] == ["user", "assistant", "tool", "user", "assistant"]
 
 
 def test_a_user_message_joins_the_result_before_it() -> None:
-    found = changed("messages bridge")
-    assert found[3] == {"role": "tool", "tool_call_id": "call_a", "content": "7\n\nAnd now?"} and len(found) == 6
+    result = changed("messages bridge")
+    assert result[3] == {"role": "tool", "tool_call_id": "call_a", "content": "7\n\nAnd now?"} and len(result) == 6
 
 
 def test_an_image_becomes_a_text() -> None:
@@ -272,9 +272,9 @@ def test_an_image_becomes_a_text() -> None:
 
 def test_ids_are_changed_alike_in_call_and_result() -> None:
     for repair, form in (("ids nine", r"[a-zA-Z0-9]{9}"), ("ids forty", r"call_a")):
-        found = changed(repair)
-        id = found[2]["tool_calls"][0]["id"]
-        assert re.fullmatch(form, id) and found[3]["tool_call_id"] == id
+        result = changed(repair)
+        id = result[2]["tool_calls"][0]["id"]
+        assert re.fullmatch(form, id) and result[3]["tool_call_id"] == id
 
 
 def test_an_empty_assistant_message_is_left_out() -> None:
@@ -288,8 +288,8 @@ def test_a_schema_keeps_its_properties_and_loses_hard_words() -> None:
         "additionalProperties": False,
     }
     body = {"tools": [{"type": "function", "function": {"name": "f", "strict": True, "parameters": schema}}]}
-    found = json.loads(apply(json.dumps(body).encode(), ["tools plain"]))["tools"][0]["function"]
-    assert found == {"name": "f", "parameters": {"type": "object", "properties": {"pattern": {"type": "string"}}}}
+    result = json.loads(apply(json.dumps(body).encode(), ["tools plain"]))["tools"][0]["function"]
+    assert result == {"name": "f", "parameters": {"type": "object", "properties": {"pattern": {"type": "string"}}}}
 
 
 def test_a_refused_forced_choice_is_emulated() -> None:
@@ -332,10 +332,10 @@ def test_a_refused_schema_is_given_in_words() -> None:
 def test_a_chat_completion_that_passes_through_is_repaired_too() -> None:
     at, server = runtime("generic", "local"), Strict(refuses("temperature", WORDS["groq"]))
     body = {"model": "sonnet", "temperature": 1.5, "x": 1, "messages": [{"role": "user", "content": "Hi"}]}
-    asked, _ = chat.read(json.dumps(body).encode(), {}, "msg_1")
+    value, _ = chat.read(json.dumps(body).encode(), {}, "msg_1")
     at.backends["box"].upstream = cast(Any, server)
     held = HeldReply()
-    asyncio.run(exchange.answer(at, asked, held, Record()))
+    asyncio.run(exchange.answer(at, value, held, Record()))
     assert server.bodies[1] == {"model": "local", "x": 1, "messages": body["messages"]}
 
 

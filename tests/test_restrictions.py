@@ -201,7 +201,7 @@ def test_the_owner_of_the_machine_may_do_all_of_that(tmp_path: Path) -> None:
         "ann",
         "x",
     )
-    assert [one.api_key for one in saved.config.backends] == [
+    assert [value.api_key for value in saved.config.backends] == [
         SECRET,
         "team-secret-0123456789",
         "not-for-byway-0123456789",

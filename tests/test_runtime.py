@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from scripted import Asked, Reply, Scripted, llamacpp_overflow, said
+from scripted import Asked, Reply, Scripted, json_reply, llamacpp_overflow
 
 from byway import config as settings
 from byway.backend import Backend
@@ -32,9 +32,9 @@ class Server(Scripted):
         if page is None:
             return super().answer(call)
         self.others.append(call)
-        return said(page, {"error": {"message": "no"}}) if isinstance(page, int) else said(200, page)
+        return json_reply(page, {"error": {"message": "no"}}) if isinstance(page, int) else json_reply(200, page)
 
-    def asked(self, path: str) -> list[Asked]:
+    def received(self, path: str) -> list[Asked]:
         return [call for call in self.others if call.path.partition("?")[0] == path]
 
 
@@ -270,8 +270,8 @@ def test_a_refresh_fetches_each_page_once_for_at_most_20_models() -> None:
     async def act(runtime: Runtime, backend: Backend) -> None:
         await runtime.refresh()
         assert backend.models is not None and len(backend.models) == 50
-        assert len(server.asked("/api/ps")) == 1
-        assert len(server.asked("/api/show")) == 20
+        assert len(server.received("/api/ps")) == 1
+        assert len(server.received("/api/show")) == 20
 
     names = [f"m{number}" for number in range(50)]
     with Server({"/api/ps": {"models": []}, "/api/show": SHOW}, models=names) as server:
@@ -286,7 +286,7 @@ def test_a_model_beyond_those_is_described_when_it_is_first_used() -> None:
             await runtime.route("m49")
         await asyncio.gather(*runtime._tasks)
         assert backend.registry.target("m49").tools is True
-        assert [call.json["model"] for call in server.asked("/api/show")].count("m49") == 1
+        assert [call.json["model"] for call in server.received("/api/show")].count("m49") == 1
 
     names = [f"m{number}" for number in range(50)]
     with Server({"/api/ps": {"models": []}, "/api/show": SHOW}, models=names) as server:
@@ -325,7 +325,7 @@ def test_a_backend_counts_the_prompt_as_it_would_be_sent(vendor: str) -> None:
         call = request("Read it.", system="Be brief.", tools=TOOLS, stop_sequences=["x"], metadata={"user_id": "u"})
         target = backend.registry.target("local")
         assert await backend.count_tokens(call, target) == (1234, True)
-        counted = server.asked(path)[0].json
+        counted = server.received(path)[0].json
         sent = json.loads(backend.protocol.request(call, target).body)
         assert counted == {name: sent[name] for name in ("model", "tools", "messages", "chat_template_kwargs")}
 
@@ -341,7 +341,7 @@ def test_a_backend_without_a_counting_page_is_queried_once(page: int) -> None:
         for _ in range(5):
             tokens, counted = await backend.count_tokens(request("word " * 100), backend.registry.target("local"))
             assert not counted and 90 < tokens < 180
-        assert len(server.asked(path)) == 1
+        assert len(server.received(path)) == 1
 
     with Server({path: page}) as server:
         live_with(server, act, type="llamacpp", models=["local"])
@@ -376,7 +376,7 @@ def test_a_count_of_an_invalid_request_is_an_error() -> None:
             await backend.count_tokens(request(), backend.registry.target("local"))
 
     with Server({"/v1/messages/count_tokens": 400}) as server:
-        server.answer = lambda call: said(  # type: ignore[method-assign]
+        server.answer = lambda call: json_reply(  # type: ignore[method-assign]
             400, {"type": "error", "error": {"type": "invalid_request_error", "message": "thinking: no"}}
         )
         live_with(server, act, type="anthropic", models=["local"])

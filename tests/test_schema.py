@@ -35,8 +35,8 @@ def test_an_open_server_gets_the_schema_byte_for_byte() -> None:
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_the_schema_keyword_is_removed_and_keys_keep_their_order(dialect: Dialect) -> None:
     raw = b'{"required":["b"],"$schema":"https://x","type":"object","properties":{"b":{"type":"string"},"a":{"type":"null"}}}'
-    said = b'{"required":["b"],"type":"object","properties":{"b":{"type":"string"},"a":{"type":"null"}}}'
-    assert adapt(raw, dialect, PATH) == said
+    text = b'{"required":["b"],"type":"object","properties":{"b":{"type":"string"},"a":{"type":"null"}}}'
+    assert adapt(raw, dialect, PATH) == text
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
@@ -53,8 +53,8 @@ def test_the_schema_of_a_tool_is_always_an_object_with_properties(dialect: Diale
 
 
 def test_a_pattern_moves_to_the_description_for_servers_that_build_a_grammar() -> None:
-    told = {"type": "string", "description": 'A name. (pattern: "\\\\S")'}
-    assert of({"type": "string", "pattern": "\\S", "description": "A name."}, "grammar") == told
+    table = {"type": "string", "description": 'A name. (pattern: "\\\\S")'}
+    assert of({"type": "string", "pattern": "\\S", "description": "A name."}, "grammar") == table
     assert of({"type": "string", "pattern": "x"}, "plain") == {"type": "string", "description": '(pattern: "x")'}
     assert of({"type": "string", "pattern": "x"}, "openai") == {"type": "string", "pattern": "x"}
 
@@ -181,9 +181,9 @@ def test_a_server_of_an_unknown_kind_gets_only_keywords_of_gemini(given: Any, ex
 @pytest.mark.parametrize("dialect", ["openai", "plain"])
 def test_a_choice_at_the_top_becomes_one_object(dialect: Dialect) -> None:
     given = {"anyOf": [{"properties": {"a": {"type": "string"}}}, {"properties": {"b": {"type": "number"}}}]}
-    said = clean(given, dialect)
-    assert said["type"] == "object" and [*said["properties"]] == ["a", "b"]
-    assert "anyOf" not in said and said["description"].startswith("(anyOf: [")
+    text = clean(given, dialect)
+    assert text["type"] == "object" and [*text["properties"]] == ["a", "b"]
+    assert "anyOf" not in text and text["description"].startswith("(anyOf: [")
 
 
 def test_a_reference_to_itself_is_replaced_once() -> None:
@@ -215,8 +215,8 @@ def test_a_deep_schema_is_adapted_or_refused(dialect: Dialect, depth: int) -> No
 
 def test_the_schema_of_an_answer_may_be_a_list() -> None:
     raw = b'{"$schema":"x","type":"array","items":{"type":"string","pattern":"x"},"minItems":5,"maxItems":2}'
-    said = json.loads(adapt(raw, "grammar", PATH, tool=False))
-    assert said["type"] == "array" and said["description"] == "(minItems: 5, maxItems: 2)" and len(said) == 3
+    body = json.loads(adapt(raw, "grammar", PATH, tool=False))
+    assert body["type"] == "array" and body["description"] == "(minItems: 5, maxItems: 2)" and len(body) == 3
 
 
 def test_a_closed_schema_may_be_strict() -> None:
@@ -258,15 +258,15 @@ SCHEMAS = st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=6)
 @settings(max_examples=300, deadline=None)
 def test_any_schema_becomes_one_that_the_server_accepts(schema: dict[str, Any]) -> None:
     for dialect in DIALECTS:
-        said = clean(schema, dialect)
-        assert clean(schema, dialect) == said
+        text = clean(schema, dialect)
+        assert clean(schema, dialect) == text
         if dialect != "open":
-            assert said["type"] == "object" and isinstance(said["properties"], dict)
+            assert text["type"] == "object" and isinstance(text["properties"], dict)
         if dialect == "grammar":
-            grammar(said)
+            grammar(text)
         if dialect == "plain":
-            grammar(said)
-            plain(said)
+            grammar(text)
+            plain(text)
 
 
 def grammar(schema: Any) -> None:
@@ -278,8 +278,8 @@ def grammar(schema: Any) -> None:
     for least, most in (("minLength", "maxLength"), ("minItems", "maxItems")):
         assert 0 <= schema.get(least, 0) <= schema.get(most, 1000) <= 1000
     inner = [*schema.get("properties", {}).values(), *schema.get("$defs", {}).values()]
-    for one in (*inner, *schema.get("anyOf", ()), *schema.get("oneOf", ()), *schema.get("allOf", ())):
-        grammar(one)
+    for value in (*inner, *schema.get("anyOf", ()), *schema.get("oneOf", ()), *schema.get("allOf", ())):
+        grammar(value)
     if isinstance(schema.get("items"), dict):
         grammar(schema["items"])
 
@@ -293,10 +293,10 @@ def plain(schema: Any) -> None:
     assert not schema.keys() & {"$ref", "$defs", "const", "oneOf", "allOf", "not", "pattern", "additionalProperties"}
     assert "type" in schema or "anyOf" in schema
     assert isinstance(schema.get("type", ""), str)
-    assert all(isinstance(one, str) and one for one in schema.get("enum", "x")) and schema.get("enum", "x")
+    assert all(isinstance(item, str) and item for item in schema.get("enum", "x")) and schema.get("enum", "x")
     assert {*schema.get("required", ())} <= {*schema.get("properties", ())}
     assert schema.get("type") != "array" or "items" in schema
-    for one in (*schema.get("properties", {}).values(), *schema.get("anyOf", ())):
-        plain(one)
+    for value in (*schema.get("properties", {}).values(), *schema.get("anyOf", ())):
+        plain(value)
     if "items" in schema:
         plain(schema["items"])

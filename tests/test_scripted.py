@@ -58,22 +58,22 @@ def test_a_chat_answer_is_the_same_streamed_and_whole() -> None:
             assert response.headers["content-type"] == "text/event-stream"
             body = response.read()
     assert body.endswith(b"data: [DONE]\n\n")
-    told = chunks(body)
-    assert told[-1]["choices"] == [] and told[-1]["usage"]["prompt_tokens"] == 100
-    deltas = [chunk["choices"][0]["delta"] for chunk in told[:-1]]
+    text = chunks(body)
+    assert text[-1]["choices"] == [] and text[-1]["usage"]["prompt_tokens"] == 100
+    deltas = [chunk["choices"][0]["delta"] for chunk in text[:-1]]
     assert "".join(delta.get("content") or "" for delta in deltas) == whole["message"]["content"] == "one two three"
     assert "".join(delta.get("reasoning_content") or "" for delta in deltas) == whole["message"]["reasoning_content"]
     calls: dict[int, str] = {}
     for piece in [call for delta in deltas for call in delta.get("tool_calls", ())]:
         calls[piece["index"]] = calls.get(piece["index"], "") + piece["function"]["arguments"]
     assert [call["function"]["arguments"] for call in whole["message"]["tool_calls"]] == list(calls.values())
-    assert whole["finish_reason"] == told[-2]["choices"][0]["finish_reason"] == "tool_calls"
+    assert whole["finish_reason"] == text[-2]["choices"][0]["finish_reason"] == "tool_calls"
 
 
 def test_woven_calls_come_piece_by_piece_in_turn() -> None:
     with Scripted([Say(tools=TOOLS, woven=True)]) as server, posted(server, CHAT, {**ASK, "stream": True}) as response:
-        told = chunks(response.read())
-    order = [call["index"] for chunk in told for call in chunk["choices"][0]["delta"].get("tool_calls", ())]
+        text = chunks(response.read())
+    order = [call["index"] for chunk in text for call in chunk["choices"][0]["delta"].get("tool_calls", ())]
     assert order == [0, 1, 0, 1, 0, 1, 0, 1]
 
 
@@ -94,9 +94,15 @@ def test_what_was_asked_is_kept() -> None:
     with Scripted([Say("x")]) as server:
         with posted(server, CHAT, ASK) as response:
             response.read()
-        asked = server.last
-    assert (asked.method, asked.path, asked.json, asked.stream, asked.anthropic) == ("POST", CHAT, ASK, False, False)
-    assert asked.headers["content-type"] == "application/json"
+        request = server.last
+    assert (request.method, request.path, request.json, request.stream, request.anthropic) == (
+        "POST",
+        CHAT,
+        ASK,
+        False,
+        False,
+    )
+    assert request.headers["content-type"] == "application/json"
 
 
 def test_model_lists_and_properties_are_answered_without_a_script() -> None:
@@ -192,11 +198,11 @@ def test_a_peer_that_leaves_is_noticed() -> None:
         peer = socket.create_connection(("127.0.0.1", server.port))
         body = json.dumps({**ASK, "stream": True}).encode()
         peer.sendall(b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (CHAT.encode(), len(body), body))
-        asked = server.wait_for(1)
-        assert b"200" in peer.recv(65536) and asked.held
+        request = server.wait_for(1)
+        assert b"200" in peer.recv(65536) and request.held
         peer.close()
-        asked.left()
-        assert not asked.held
+        request.left()
+        assert not request.held
 
 
 def test_a_chunked_request_is_read_whole() -> None:

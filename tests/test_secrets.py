@@ -108,5 +108,5 @@ rate_limiting: {bypass_keys: [eighth-secret]}
 def test_every_secret_of_a_config_is_known_to_the_scrubber_and_absent_from_its_repr():
     config = load(CONFIG, {"FROM_OUTSIDE": "fourth-secret"})
     ordinals = "first second third fourth fifth sixth seventh eighth".split()
-    assert set(config.secrets) == {f"{one}-secret" for one in ordinals}
-    assert not [one for one in ordinals if f"{one}-secret" in repr(config)]
+    assert set(config.secrets) == {f"{ordinal}-secret" for ordinal in ordinals}
+    assert not [value for value in ordinals if f"{value}-secret" in repr(config)]

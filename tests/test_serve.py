@@ -28,7 +28,7 @@ def listening(
 
 def test_loopback_is_listened_at_as_it_is() -> None:
     with listening("127.0.0.1:0") as (listeners, notes):
-        assert [(one.host, one.wide) for one in listeners] == [("127.0.0.1", False)]
+        assert [(listener.host, listener.wide) for listener in listeners] == [("127.0.0.1", False)]
         assert listeners[0].port == listeners[0].socket.getsockname()[1]
         assert notes == []
 
@@ -36,7 +36,7 @@ def test_loopback_is_listened_at_as_it_is() -> None:
 @pytest.mark.parametrize("address", ["0.0.0.0:0", "[::]:0", ":0"])
 def test_a_wide_address_without_keys_becomes_loopback_and_says_the_two_ways_out(address: str) -> None:
     with listening(address) as (listeners, notes):
-        assert [(one.host, one.wide) for one in listeners] == [("127.0.0.1", False)]
+        assert [(listener.host, listener.wide) for listener in listeners] == [("127.0.0.1", False)]
         assert len(notes) == 1
         assert "api_keys" in notes[0]
         assert "--insecure" in notes[0]
@@ -45,21 +45,21 @@ def test_a_wide_address_without_keys_becomes_loopback_and_says_the_two_ways_out(
 @pytest.mark.parametrize("why", ["closed", "insecure"])
 def test_a_wide_address_is_kept_when_keys_are_asked_for_or_somebody_says_so(why: str) -> None:
     with listening("0.0.0.0:0", closed=why == "closed", insecure=why == "insecure") as (listeners, notes):
-        assert [(one.host, one.wide) for one in listeners] == [("0.0.0.0", True)]
+        assert [(listener.host, listener.wide) for listener in listeners] == [("0.0.0.0", True)]
         assert notes == []
 
 
 def test_a_name_with_two_addresses_has_one_port() -> None:
     with listening("localhost:0") as (listeners, _):
-        assert {one.port for one in listeners} == {listeners[0].port}
-        assert not any(one.wide for one in listeners)
+        assert {listener.port for listener in listeners} == {listeners[0].port}
+        assert not any(value.wide for value in listeners)
 
 
 def test_narrowed_addresses_are_listened_at_once() -> None:
     with listening("127.0.0.1:0") as ((first,), _):
         port = first.port
     with listening(f"127.0.0.1:{port}", f"0.0.0.0:{port}") as (listeners, _):
-        assert [one.port for one in listeners] == [port]
+        assert [listener.port for listener in listeners] == [port]
 
 
 def test_a_port_in_use_names_who_holds_it_and_leaves_nothing_open() -> None:
@@ -80,9 +80,9 @@ def test_an_address_of_another_machine_is_said_so() -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="only on systems with unix sockets")
 def test_a_unix_socket_is_private_unless_told_otherwise_and_removed_at_the_end(tmp_path: Path) -> None:
     path = str(tmp_path / "s")
-    with listening(f"unix:{path}") as ((one,), notes):
+    with listening(f"unix:{path}") as ((resource,), notes):
         assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
-        assert (one.port, one.wide, str(one), notes) == (None, False, f"unix:{path}", [])
+        assert (resource.port, resource.wide, str(resource), notes) == (None, False, f"unix:{path}", [])
     assert not os.path.exists(path)
     with listening(f"unix:{path}", mode=0o666):
         assert stat.S_IMODE(os.stat(path).st_mode) == 0o666

@@ -47,22 +47,22 @@ def test_versions_come_newest_first_and_give_their_text_one_by_one(store: Store)
 
 def test_a_text_that_is_already_the_newest_is_kept_once(store: Store) -> None:
     assert [store.add_version(text, "ann", "") for text in ("a", "a", "b", "a")] == [1, 1, 2, 3]
-    assert [one.number for one in store.versions()] == [3, 2, 1]
+    assert [version.number for version in store.versions()] == [3, 2, 1]
 
 
 def test_so_many_versions_and_entries_are_kept(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (MAX_VERSIONS, MAX_AUDIT_ENTRIES) == (100, 10_000)
     for at in range(MAX_VERSIONS + 5):
         store.add_version(f"n: {at}\n", "ann", "")
-    kept = [one.number for one in store.versions()]
+    kept = [version.number for version in store.versions()]
     assert kept == list(range(MAX_VERSIONS + 5, 5, -1))
     with pytest.raises(LookupError):
         store.version(5)
     monkeypatch.setattr(module, "MAX_AUDIT_ENTRIES", 10)
     for at in range(15):
         store.add_audit_entry("ann", "counted", str(at))
-    assert [one.detail for one in store.audit_entries()] == [str(at) for at in range(14, 4, -1)]
-    assert [one.detail for one in store.audit_entries(2)] == ["14", "13"]
+    assert [entry.detail for entry in store.audit_entries()] == [str(at) for at in range(14, 4, -1)]
+    assert [value.detail for value in store.audit_entries(2)] == ["14", "13"]
 
 
 def test_what_is_noted_is_bounded(store: Store) -> None:
@@ -98,7 +98,7 @@ def test_rotating_keeps_everything_but_the_key(store: Store) -> None:
     made, old = store.add_key("laptop", SCOPES, ends, "ann")
     rotated, new = store.rotate_key(made.id, "bob")
     assert new != old
-    assert [one.digest for one in store.key_records()] == [digest(new)]
+    assert [record.digest for record in store.key_records()] == [digest(new)]
     assert (rotated.id, rotated.name, rotated.scopes, rotated.expires_at) == (
         made.id,
         "laptop",
@@ -113,10 +113,10 @@ def test_a_revoked_key_stays_listed_and_is_not_revoked_twice(store: Store) -> No
     first = store.revoke_key(made.id, "ann")
     assert (first.live, first.revoked_at is None) == (False, False)
     assert store.revoke_key(made.id, "ann") == first
-    assert [one.revoked for one in store.key_records()] == [True]
+    assert [record.revoked for record in store.key_records()] == [True]
     with pytest.raises(ValueError, match="is revoked"):
         store.rotate_key(made.id, "ann")
-    assert [one.what for one in store.audit_entries()] == ["key revoked", "key created"]
+    assert [entry.what for entry in store.audit_entries()] == ["key revoked", "key created"]
 
 
 def test_an_expired_key_is_not_rotated(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,12 +132,12 @@ def test_every_change_of_a_key_is_noted_with_who_did_it(store: Store) -> None:
     made, _ = store.add_key("laptop", ("read",), None, "ann")
     store.rotate_key(made.id, "bob")
     store.revoke_key(made.id, "cy")
-    assert [(one.who, one.what) for one in store.audit_entries()] == [
+    assert [(entry.who, entry.what) for entry in store.audit_entries()] == [
         ("cy", "key revoked"),
         ("bob", "key rotated"),
         ("ann", "key created"),
     ]
-    assert all(made.id in one.detail and "laptop" in one.detail for one in store.audit_entries())
+    assert all(made.id in value.detail and "laptop" in value.detail for value in store.audit_entries())
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_the_number_of_keys_is_bounded(store: Store, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(module, "MAX_REVOKED_KEYS", 3)
     for at in range(5):
         store.revoke_key(store.add_key(f"old{at}", SCOPES, None, "ann")[0].id, "ann")
-    assert [one.name for one in store.keys()] == ["old4", "old3", "old2"], "the newest of those revoked"
+    assert [key.name for key in store.keys()] == ["old4", "old3", "old2"], "the newest of those revoked"
     for _ in range(2):
         store.add_key("new", SCOPES, None, "ann")
     with pytest.raises(ValueError, match="Revoke keys that"):
@@ -194,10 +194,10 @@ def test_the_number_of_keys_is_bounded(store: Store, monkeypatch: pytest.MonkeyP
 
 
 def test_last_used_is_told_in_batches_and_never_goes_back(store: Store) -> None:
-    one, two = (store.add_key(name, SCOPES, None, "ann")[0].id for name in "ab")
-    store.record_key_use({one: 2000.0, "key_nobody": 1.0})
-    store.record_key_use({one: 1000.0, two: 3000.0})
-    assert {key.id: key.used_at and key.used_at.timestamp() for key in store.keys()} == {one: 2000.0, two: 3000.0}
+    value, two = (store.add_key(name, SCOPES, None, "ann")[0].id for name in "ab")
+    store.record_key_use({value: 2000.0, "key_nobody": 1.0})
+    store.record_key_use({value: 1000.0, two: 3000.0})
+    assert {key.id: key.used_at and key.used_at.timestamp() for key in store.keys()} == {value: 2000.0, two: 3000.0}
 
 
 def test_the_stamp_changes_with_keys_that_change_here_or_elsewhere(store: Store, tmp_path: Path) -> None:
@@ -299,7 +299,7 @@ def test_a_change_that_fails_leaves_nothing(store: Store, monkeypatch: pytest.Mo
     monkeypatch.setattr(store, "_audit", fails)
     with pytest.raises(RuntimeError):
         store.rotate_key(made.id, "ann")
-    assert [one.digest for one in store.key_records()] == [digest(key)]
+    assert [record.digest for record in store.key_records()] == [digest(key)]
     monkeypatch.undo()
     store.revoke_key(made.id, "ann")
 
@@ -351,14 +351,14 @@ def test_threads_share_a_store(store: Store) -> None:
             store.key_records()
 
     threads = [threading.Thread(target=work, args=(name,)) for name in "abc"]
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join()
-    found = store.audit_entries()
-    assert len(found) == 60
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    result = store.audit_entries()
+    assert len(result) == 60
     for name in "abc":
-        assert [one.detail for one in reversed(found) if one.who == name] == [str(at) for at in range(20)]
+        assert [item.detail for item in reversed(result) if item.who == name] == [str(at) for at in range(20)]
 
 
 def test_another_process_that_does_not_end_its_change_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -303,10 +303,10 @@ def test_a_number_below_1024_in_a_refusal_is_not_remembered_as_the_window(window
 
 
 def test_an_attempt_changes_nothing_in_the_request() -> None:
-    asked = request()
+    sent = request()
     for name in ("id", "model", "stream", "size", "content"):
         with pytest.raises(AttributeError):
-            setattr(asked, name, None)
+            setattr(sent, name, None)
 
 
 # --- token counts -----------------------------------------------------------------------------------------------------

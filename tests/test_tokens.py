@@ -31,13 +31,14 @@ def body(sample: dict[str, Any]) -> bytes:
 
 
 def request(text: str = "hi", **fields: Any) -> messages.Request:
-    asked = {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": text}], **fields}
-    return messages.parse(json.dumps(asked).encode(), {}, "msg_1")
+    sent = {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": text}], **fields}
+    return messages.parse(json.dumps(sent).encode(), {}, "msg_1")
 
 
 def test_the_median_error_of_the_uncorrected_estimate_is_at_most_10_percent() -> None:
     errors = {
-        f"{at} {one['kind']}": weigh(body(one), one["tools"]).text / one["tokens"] - 1 for at, one in enumerate(SAMPLES)
+        f"{at} {value['kind']}": weigh(body(value), value["tools"]).text / value["tokens"] - 1
+        for at, value in enumerate(SAMPLES)
     }
     assert len(errors) >= 30
     assert median(map(abs, errors.values())) <= 0.1
@@ -49,13 +50,13 @@ def test_the_median_error_of_the_uncorrected_estimate_is_at_most_10_percent() ->
 def test_three_answers_correct_the_estimate_for_another_tokenizer(true_factor: float) -> None:
     counter = Counter()
     text = "the quick brown fox jumps over the lazy dog, and again. " * 200
-    asked = request(text)
-    sent = completions.request(asked, TARGET).body
+    received = request(text)
+    sent = completions.request(received, TARGET).body
     true = round(weigh(sent).text * true_factor)
     for _ in range(3):
-        counter.learn("m", counter.estimate(asked, "m", sent), true)
+        counter.learn("m", counter.estimate(received, "m", sent), true)
     assert counter.tokens("m", sent) == pytest.approx(true, rel=0.02)
-    assert counter.estimate(asked, "m").tokens == pytest.approx(true, rel=0.02)
+    assert counter.estimate(received, "m").tokens == pytest.approx(true, rel=0.02)
     assert counter.tokens("other", sent) == pytest.approx(weigh(sent).text, rel=0.01), "each model for itself"
 
 
@@ -90,11 +91,11 @@ def test_the_correction_stays_between_a_half_and_two(reports: list[tuple[int, in
 
 def test_prompts_are_weighed_less_often_once_enough_is_learned() -> None:
     counter = Counter()
-    asked = request("word " * 2000)
-    sent = completions.request(asked, TARGET).body
+    received = request("word " * 2000)
+    sent = completions.request(received, TARGET).body
     weighed = 0
     for _ in range(200):
-        guess = counter.estimate(asked, "m", sent)
+        guess = counter.estimate(received, "m", sent)
         weighed += guess.weight > 0
         counter.learn("m", guess, 2010)
     assert 9 <= weighed <= 13
@@ -109,7 +110,7 @@ def test_any_text_has_an_estimate(text: str) -> None:
 @given(
     st.recursive(
         st.none() | st.booleans() | st.text(max_size=5),
-        lambda one: st.lists(one) | st.dictionaries(st.text(max_size=9), one),
+        lambda item: st.lists(item) | st.dictionaries(st.text(max_size=9), item),
     )
 )
 def test_any_body_has_a_weight(value: Any) -> None:
@@ -168,16 +169,16 @@ def test_a_broken_image_has_an_estimate(noise: bytes, form: str, cut: int) -> No
 def test_an_image_in_a_request_counts_by_its_size_and_nothing_is_learned(vendor: str) -> None:
     data = base64.b64encode(png(300, 500)).decode()
     picture = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": data}}
-    asked = request(messages=[{"role": "user", "content": [{"type": "text", "text": "word " * 3000}, picture]}])
-    sent = completions.request(asked, TARGET).body if vendor == "generic" else asked.body
+    received = request(messages=[{"role": "user", "content": [{"type": "text", "text": "word " * 3000}, picture]}])
+    sent = completions.request(received, TARGET).body if vendor == "generic" else received.body
     counter = Counter()
     assert weigh(sent).media == 200
     assert 3000 < counter.tokens("m", sent) < 3600
-    guess = counter.estimate(asked, "m", sent)
+    guess = counter.estimate(received, "m", sent)
     assert guess.tokens < 6000
     for _ in range(9):
         counter.learn("m", guess, 100_000)
-    assert counter.estimate(asked, "m") == msgspec.structs.replace(guess, weight=0.0)
+    assert counter.estimate(received, "m") == msgspec.structs.replace(guess, weight=0.0)
 
 
 def test_a_passed_on_file_counts_by_its_pages() -> None:
@@ -195,11 +196,11 @@ def test_base64_inside_a_text_counts_as_text() -> None:
 
 def test_tools_that_the_template_does_not_show_are_not_counted() -> None:
     tools = [{"name": "Read", "description": "Reads a file. " * 50, "input_schema": {"type": "object"}}]
-    asked = request("hi", tools=tools)
-    sent = completions.request(asked, TARGET).body
+    received = request("hi", tools=tools)
+    sent = completions.request(received, TARGET).body
     assert weigh(sent, False).text < 40 < 200 < weigh(sent).text
     counter = Counter()
-    assert counter.estimate(asked, "m", tools=False).tokens < counter.estimate(asked, "m").tokens - 150
+    assert counter.estimate(received, "m", tools=False).tokens < counter.estimate(received, "m").tokens - 150
 
 
 # --- what follows from a count ----------------------------------------------------------------------------------------

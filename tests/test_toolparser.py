@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from grammar import Line, plain, told
+from grammar import Line, plain, summary
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -301,7 +301,7 @@ def test_characters_that_were_cut_between_their_escapes_are_joined(text: str, da
     for half in (units[:at], units[at:]):
         events += reader.feed(b'data: {"choices":[{"delta":{"content":"%b"}}]}\n\n' % "".join(half).encode())
     events += reader.feed(b"data: [DONE]\n\n")
-    lines = told(plain(events))
+    lines = summary(plain(events))
     assert "".join(line[1] for line in lines if line[0] == "text") == text
 
 

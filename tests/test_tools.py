@@ -23,15 +23,15 @@ CHAT = [row.name for row in VENDORS.values() if row.protocol == "openai"]
 
 
 def body(*tools: dict[str, Any], **fields: Any) -> bytes:
-    said = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}], "tools": tools, **fields}
-    return json.dumps(said).encode()
+    table = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}], "tools": tools, **fields}
+    return json.dumps(table).encode()
 
 
 def sent(data: bytes, vendor: str = "generic") -> dict[str, Any]:
-    said: dict[str, Any] = json.loads(
+    parsed: dict[str, Any] = json.loads(
         completions.request(parse(data, {}, "msg_1"), Target("box", "m", VENDORS[vendor])).body
     )
-    return said
+    return parsed
 
 
 @pytest.mark.parametrize("vendor", CHAT)
@@ -53,18 +53,18 @@ def test_a_cached_tool_is_sent_in_the_same_bytes(vendor: str) -> None:
         data = body({"name": "again", "description": "é", "input_schema": CLOSED, "strict": strict})
         first, second = (completions.request(parse(data, {}, "msg_1"), target).body for _ in range(2))
         assert first == second
-        said = json.loads(first)["tools"][0]["function"]
-        assert said["description"] == "é" and said.get("strict") == (True if strict and vendor == "openai" else None)
+        text = json.loads(first)["tools"][0]["function"]
+        assert text["description"] == "é" and text.get("strict") == (True if strict and vendor == "openai" else None)
 
 
 def test_a_changed_tool_is_not_taken_from_the_cache() -> None:
     for words in ("one", "two"):
-        said = sent(body({"name": "changing", "description": words, "input_schema": CLOSED}))
-        assert said["tools"][0]["function"]["description"] == words
+        text = sent(body({"name": "changing", "description": words, "input_schema": CLOSED}))
+        assert text["tools"][0]["function"]["description"] == words
     for name in ("a", "b"):
         schema = {"type": "object", "properties": {name: {"type": "string"}}}
-        said = sent(body({"name": "changing", "description": "two", "input_schema": schema}))
-        assert [*said["tools"][0]["function"]["parameters"]["properties"]] == [name]
+        text = sent(body({"name": "changing", "description": "two", "input_schema": schema}))
+        assert [*text["tools"][0]["function"]["parameters"]["properties"]] == [name]
 
 
 def test_an_error_names_the_place_of_the_tool_in_the_request() -> None:
@@ -88,13 +88,13 @@ def test_tools_that_are_added_later_come_last() -> None:
         {"name": "D", "defer_loading": True},
     ]
     messages: list[dict[str, Any]] = [{"role": "user", "content": "Hi"}]
-    found = []
+    results = []
     for name in ("", "D", "B"):
         if name:
             change = {"type": "tool_addition", "tool": {"type": "tool_reference", "name": name}}
             messages += [{"role": "system", "content": [change]}, {"role": "user", "content": "Go"}]
-        found.append([tool["function"]["name"] for tool in sent(body(*tools, messages=messages))["tools"]])
-    assert found == [["A", "C"], ["A", "C", "D"], ["A", "C", "D", "B"]]
+        results.append([tool["function"]["name"] for tool in sent(body(*tools, messages=messages))["tools"]])
+    assert results == [["A", "C"], ["A", "C", "D"], ["A", "C", "D", "B"]]
 
 
 @given(st.text(min_size=1), st.text(min_size=1))
@@ -113,11 +113,11 @@ def test_a_long_name_is_shortened_equally_in_tools_history_and_choice() -> None:
         {"role": "assistant", "content": [{"type": "tool_use", "id": "toolu_1", "name": name, "input": {}}]},
         {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_1", "content": "ok"}]},
     ]
-    said = sent(body({"name": name}, messages=messages, tool_choice={"type": "tool", "name": name}))
+    text = sent(body({"name": name}, messages=messages, tool_choice={"type": "tool", "name": name}))
     names = {
-        said["tools"][0]["function"]["name"],
-        said["tool_choice"]["function"]["name"],
-        said["messages"][1]["tool_calls"][0]["function"]["name"],
+        text["tools"][0]["function"]["name"],
+        text["tool_choice"]["function"]["name"],
+        text["messages"][1]["tool_calls"][0]["function"]["name"],
     }
     assert names == {wire_name(name)} and wire_name(name) != name
 

@@ -83,7 +83,7 @@ class Server:
         self.connections = 0
         self.heads: list[bytes] = []
         self.bodies: list[bytes] = []
-        self.asked = asyncio.Event()
+        self.received = asyncio.Event()
         self.gone = asyncio.Event()
         """A client's connection came to its end while the script still wanted to send."""
 
@@ -93,7 +93,7 @@ class Server:
         length = [line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
         self.heads.append(head)
         self.bodies.append(await reader.readexactly(int(length[0].split(b":")[1])) if length else b"")
-        self.asked.set()
+        self.received.set()
         return head
 
 
@@ -875,7 +875,7 @@ def test_a_call_cancelled_before_the_head_closes_its_connection(run: Run) -> Non
     async def body() -> None:
         async with serving(until_gone) as server, upstream(server.port) as up:
             task = asyncio.create_task(up.open(ASK))
-            await server.asked.wait()
+            await server.received.wait()
             task.cancel()
             await left(server)
             with pytest.raises(asyncio.CancelledError):
@@ -889,7 +889,7 @@ def test_a_call_cancelled_while_connecting_closes_its_connection(run: Run, autho
     async def body() -> None:
         async def mute(server: Server, reader: Reader, writer: Writer, _: int) -> None:
             await reader.read(9999)
-            server.asked.set()
+            server.received.set()
             await reader.read(9999)
             server.gone.set()
 
@@ -897,13 +897,13 @@ def test_a_call_cancelled_while_connecting_closes_its_connection(run: Run, autho
             for more in ({}, {"proxy": f"http://127.0.0.1:{server.port}"}):
                 async with upstream(f"https://127.0.0.1:{server.port}", tls=TlsSettings(ca=authority.ca), **more) as up:
                     task = asyncio.create_task(up.open(ASK))
-                    await server.asked.wait()
+                    await server.received.wait()
                     task.cancel()
                     await left(server)
                     with pytest.raises(asyncio.CancelledError):
                         await task
                     server.gone.clear()
-                    server.asked.clear()
+                    server.received.clear()
 
     run(body)
 

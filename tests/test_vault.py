@@ -110,7 +110,7 @@ def test_the_environment_wins_by_any_of_the_names(folder: Path, kept: Any, varia
     vault.fetch(USES + " ${BACKEND_AI_SERPER_API_KEY}")
     assert kept.calls == before, "what the environment has is not looked for"
     assert vault["BYWAY_SERPER_API_KEY"] == vault["BACKEND_AI_SERPER_API_KEY"] == OTHER
-    (status,) = [one for one in vault.status() if one.entry == "serper"]
+    (status,) = [statu for statu in vault.status() if statu.entry == "serper"]
     assert (status.where, status.variable) == ("environment", variable)
 
 
@@ -181,7 +181,7 @@ def test_without_a_keychain_nothing_is_kept_in_silence(folder: Path, none: Any) 
         assert stat.S_IMODE(path.stat().st_mode) == 0o600 and stat.S_IMODE(folder.stat().st_mode) == 0o700
     vault.fetch(USES)
     assert vault["BYWAY_SERPER_API_KEY"] == VALUE and vault.problems == ()
-    assert [(one.entry, one.where) for one in vault.status() if one.where] == [("serper", "file")]
+    assert [(statu.entry, statu.where) for statu in vault.status() if statu.where] == [("serper", "file")]
     assert vault.clear("serper") and not path.exists() and not vault.clear("serper")
     vault.fetch(USES)
     assert "BYWAY_SERPER_API_KEY" not in vault, "what was cleared is gone, also where no keychain can be asked"
@@ -381,7 +381,7 @@ def test_pages_do_not_wait_for_a_locked_keychain_one_behind_the_other(
         services = AdminServices(folder, filing, store, reload=asyncio.Event().wait, restart=lambda: None)  # type: ignore[arg-type]
         waits = keychain_waits(monkeypatch)
         for _ in range(5):
-            assert not any(one.where for one in services.vault.status()) and services.vault.problems
+            assert not any(statu.where for statu in services.vault.status()) and services.vault.problems
     assert waits == [KEYCHAIN_TIMEOUT]
     kept.locked.unlink()
 
@@ -451,13 +451,13 @@ def test_what_is_wrong_with_the_vault_is_a_warning_of_the_config(tmp_path: Path,
 
 
 def test_a_changed_secret_changes_the_stamp(tmp_path: Path, folder: Path, kept: Any) -> None:
-    one = source(tmp_path)
-    one.read()
-    stamps = [one.stamp()]
+    result = source(tmp_path)
+    result.read()
+    stamps = [result.stamp()]
     Vault(folder, {}).set("serper", VALUE)
-    stamps.append(one.stamp())
+    stamps.append(result.stamp())
     Vault(folder, {}).set("serper", OTHER)
-    stamps.append(one.stamp())
+    stamps.append(result.stamp())
     assert len(set(stamps)) == 3
 
 

@@ -190,10 +190,10 @@ def test_forbidden_networks_stay_forbidden_when_listed(url: str, connections: li
 
 
 def test_local_only_resolves_and_connects_to_listed_hosts_only(connections: list[str]) -> None:
-    asked: list[str] = []
+    request: list[str] = []
 
     async def resolve(host: str, port: int) -> Sequence[str]:
-        asked.append(host)
+        request.append(host)
         return ["93.184.216.34"]
 
     settings = WebFetchSettings(allow_private=("192.168.0.0/16", "wiki.corp.example"))
@@ -206,7 +206,7 @@ def test_local_only_resolves_and_connects_to_listed_hosts_only(connections: list
             assert "local_only" in error.message
 
     asyncio.run(go())
-    assert asked == ["wiki.corp.example"]
+    assert request == ["wiki.corp.example"]
     assert not connections
 
 
@@ -361,12 +361,12 @@ def test_domain_lists_apply_to_redirects_and_cached_pages() -> None:
             url = f"{server.base}/"
             assert (await fetch_error(made, url, allowed=["site.evil.org"])).code == FORBIDDEN
             assert (await made.fetch(url)).text == "hello"
-            asked = len(server.requests)
+            request = len(server.requests)
             assert (await fetch_error(made, url, allowed=["site.evil.org"])).code == FORBIDDEN
             assert (await fetch_error(made, url, blocked=["evil.org"])).code == FORBIDDEN
             assert (await fetch_error(fetcher(blocked_domains=("evil.org",)), url)).code == FORBIDDEN
             assert (await fetch_error(fetcher(allowed_domains=("example.com",)), url)).code == FORBIDDEN
-            assert len(server.requests) == asked
+            assert len(server.requests) == request
 
     asyncio.run(go())
 
@@ -443,16 +443,16 @@ def test_cache_is_bounded_in_pages_and_bytes(monkeypatch: pytest.MonkeyPatch) ->
         async with web_server({"/1": TEXT, "/2": TEXT, "/3": TEXT, "/large": response(b"x" * 6000)}) as server:
             made = fetcher()
 
-            async def asked(*paths: str) -> int:
+            async def fetch_count(*paths: str) -> int:
                 before = len(server.requests)
                 for path in paths:
                     await made.fetch(f"{server.base}{path}")
                 return len(server.requests) - before
 
-            assert await asked("/1", "/2", "/1", "/3") == 3
-            assert await asked("/1", "/3") == 0
-            assert await asked("/2", "/large", "/large") == 3
-            assert await asked("/1") == 1
+            assert await fetch_count("/1", "/2", "/1", "/3") == 3
+            assert await fetch_count("/1", "/3") == 0
+            assert await fetch_count("/2", "/large", "/large") == 3
+            assert await fetch_count("/1") == 1
 
     asyncio.run(go())
 

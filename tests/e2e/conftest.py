@@ -47,7 +47,7 @@ class Wire:
         self.server.play(script)
 
     @property
-    def asked(self) -> list[Asked]:
+    def received(self) -> list[Asked]:
         """The requests that the backend received."""
         return self.server.requests
 

@@ -22,14 +22,14 @@ def png() -> bytes:
 TOOLS = [
     {
         "name": name,
-        "description": said,
+        "description": value,
         "inputSchema": {
             "$schema": "http://json-schema.org/draft-07/schema#",
             "type": "object",
             "properties": {"word": {"type": "string", "pattern": "^[a-z]+$"}},
         },
     }
-    for name, said in (("say_widget", "Says something of widgets."), ("draw_widget", "Draws a widget."))
+    for name, value in (("say_widget", "Says something of widgets."), ("draw_widget", "Draws a widget."))
 ]
 
 
@@ -52,10 +52,14 @@ def answer(method: str, params: dict) -> dict:
 
 def main() -> None:
     for line in sys.stdin:
-        asked = json.loads(line)
-        if "id" in asked:
-            found = {"jsonrpc": "2.0", "id": asked["id"], "result": answer(asked["method"], asked.get("params", {}))}
-            sys.stdout.write(json.dumps(found) + "\n")
+        request = json.loads(line)
+        if "id" in request:
+            table = {
+                "jsonrpc": "2.0",
+                "id": request["id"],
+                "result": answer(request["method"], request.get("params", {})),
+            }
+            sys.stdout.write(json.dumps(table) + "\n")
             sys.stdout.flush()
 
 

@@ -10,15 +10,15 @@ from scripted import Say, Scripted
 
 
 def test_a_running_byway_loads_a_changed_alias() -> None:
-    with Scripted(lambda asked: Say("Hi")) as server:
+    with Scripted(lambda request: Say("Hi")) as server:
         settings = config(server)
         settings["model_aliases"] = {"haiku": "one/local"}
         with Gateway(settings) as gateway:
-            asked = {"model": "blue", "max_tokens": 5, "messages": [{"role": "user", "content": "Hi"}]}
-            assert gateway.post(asked).status == 404
+            sent = {"model": "blue", "max_tokens": 5, "messages": [{"role": "user", "content": "Hi"}]}
+            assert gateway.post(sent).status == 404
             done = command(gateway, "alias", "set", "blue", "one/local")
             assert done.returncode == 0 and "running Byway loads the change" in done.stderr
-            gateway.wait(lambda: gateway.post(asked).status == 200, what="the alias leads")
+            gateway.wait(lambda: gateway.post(sent).status == 200, what="the alias leads")
             listed = command(gateway, "alias").stdout
     assert "ready" in listed and "blue" in listed
 

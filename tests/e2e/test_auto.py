@@ -16,13 +16,13 @@ AUTO = ("--permission-mode", "auto")
 Judge = Callable[[Asked], Reply | Say]
 
 
-def allow(asked: Asked) -> Say:
+def allow(request: Asked) -> Say:
     return Say(json.dumps({"reason": "A test.", "rule": "", "verdict": "allow"}), tokens=(300, 12))
 
 
-def block(asked: Asked) -> Say:
-    said = {"reason": "It would delete the user's photos.", "rule": "no deletions", "verdict": "block"}
-    return Say("```json\n" + json.dumps(said) + "\n```")
+def block(request: Asked) -> Say:
+    table = {"reason": "It would delete the user's photos.", "rule": "no deletions", "verdict": "block"}
+    return Say("```json\n" + json.dumps(table) + "\n```")
 
 
 class Stage:
@@ -66,8 +66,8 @@ def run(command: str) -> Tool:
     return Tool("Bash", {"command": command, "description": "Do it"})
 
 
-def told(asked: Asked) -> str:
-    return "\n".join(str(message["content"]) for message in asked.json["messages"] if message["role"] == "tool")
+def classifier_prompt(request: Asked) -> str:
+    return "\n".join(str(message["content"]) for message in request.json["messages"] if message["role"] == "tool")
 
 
 def test_a_call_that_the_classifier_allows_runs(stage: Stage, claude: Claude) -> None:
@@ -75,24 +75,26 @@ def test_a_call_that_the_classifier_allows_runs(stage: Stage, claude: Claude) ->
     turn = claude.ask("make it", *AUTO)
     assert (turn.failed, turn.text) == (False, "Done.")
     assert (claude.work / "made.txt").read_text() == "made\n"
-    (asked,) = stage.judges.requests
-    question = asked.json["messages"]
+    (value,) = stage.judges.requests
+    question = value.json["messages"]
     assert "echo made > made.txt" in question[-1]["content"] and "make it" in question[-1]["content"]
     assert "system-reminder" not in question[-1]["content"]
-    assert asked.json["response_format"]["type"] == "json_schema"
-    assert not any("safeguards" in one.json for one in stage.server.requests)
+    assert value.json["response_format"]["type"] == "json_schema"
+    assert not any("safeguards" in request.json for request in stage.server.requests)
 
 
 def test_a_call_that_the_classifier_blocks_does_not_run_and_the_model_hears_why(stage: Stage, claude: Claude) -> None:
     stage.play([Say(tools=[run("echo gone > gone.txt")]), Say("I leave it.")], block)
     turn = claude.ask("look around", *AUTO)
     assert turn.text == "I leave it." and not (claude.work / "gone.txt").exists()
-    assert "It would delete the user's photos." in told(stage.server.requests[1])
+    assert "It would delete the user's photos." in classifier_prompt(stage.server.requests[1])
 
 
 def test_each_of_several_calls_has_its_own_verdict(stage: Stage, claude: Claude) -> None:
-    def judge(asked: Asked) -> Say:
-        return (block if "two.txt" in asked.json["messages"][-1]["content"].rpartition("<call>")[2] else allow)(asked)
+    def judge(request: Asked) -> Say:
+        return (block if "two.txt" in request.json["messages"][-1]["content"].rpartition("<call>")[2] else allow)(
+            request
+        )
 
     stage.play([Say(tools=[run("echo 1 > one.txt"), run("echo 2 > two.txt")]), Say("Half.")], judge)
     turn = claude.ask("write both", *AUTO)
@@ -103,9 +105,9 @@ def test_each_of_several_calls_has_its_own_verdict(stage: Stage, claude: Claude)
 @pytest.mark.parametrize(
     "judge",
     [
-        lambda asked: openai_error(500, "out of memory", "server_error"),
-        lambda asked: Say("I think this is fine."),
-        lambda asked: Say('{"verdict": "maybe", "reason": "", "rule": ""}'),
+        lambda request: openai_error(500, "out of memory", "server_error"),
+        lambda value: Say("I think this is fine."),
+        lambda item: Say('{"verdict": "maybe", "reason": "", "rule": ""}'),
     ],
     ids=["dead", "talks", "unsure"],
 )
@@ -123,7 +125,7 @@ def test_what_only_looks_is_not_judged(stage: Stage, claude: Claude) -> None:
     file.write_text("the text\n")
     stage.play([Say(tools=[Tool("Read", {"file_path": str(file)})]), Say("Read.")], block)
     turn = claude.ask("read it", *AUTO)
-    assert (turn.failed, turn.text) == (False, "Read.") and "the text" in told(stage.server.requests[1])
+    assert (turn.failed, turn.text) == (False, "Read.") and "the text" in classifier_prompt(stage.server.requests[1])
     assert stage.judges.requests == []
 
 
@@ -149,7 +151,9 @@ def test_an_answer_that_byway_has_put_together_has_its_verdicts_too(stage: Stage
         assert answer.events[-1]["type"] == "message_stop"
     else:
         delta = answer.json
-    ((verdict,),) = [one["status"]["tool_uses"].values() for one in delta["safeguard_results"]]
+    ((verdict,),) = [
+        safeguard_result["status"]["tool_uses"].values() for safeguard_result in delta["safeguard_results"]
+    ]
     assert verdict == {"type": "evaluated", "outcome": "not_flagged"} and delta["stop_reason"] == "tool_use"
 
 

@@ -134,15 +134,15 @@ def test_the_command_measures_byway_and_names_missing_peers(
 ) -> None:
     # Without the pace of single chunks: on a busy machine chunks merge, which makes a run invalid.
     code = command.main(["--only", "1k,burst,first,same-60k,idle,start", "--json"])
-    said = capsys.readouterr()
-    assert code == 0, said.err
-    result = json.loads(said.out)
+    output = capsys.readouterr()
+    assert code == 0, output.err
+    result = json.loads(output.out)
     for metric in ("1k", "burst", "first", "same-60k", "idle", "start"):
         assert result["values"][metric]["byway"], metric
     assert "direct" in result["values"]["first"]
     nginx = shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin:/usr/local/sbin")
     assert ("nginx" in result["values"]["1k"]) == bool(nginx)
-    assert ("nginx is not installed" in said.err) != bool(nginx)
+    assert ("nginx is not installed" in output.err) != bool(nginx)
 
 
 def test_a_profile_names_the_lines_that_cost(

@@ -64,10 +64,12 @@ def test_the_form_of_an_answer_is_kept(gateway: Gateway) -> None:
 
 
 def test_count_tokens_equals_the_usage_of_the_answer(gateway: Gateway) -> None:
-    asked = body(system="Be brief.", tools=[WEATHER], max_tokens=1)
-    counted = gateway.post({name: asked[name] for name in asked if name != "max_tokens"}, "/v1/messages/count_tokens")
+    request = body(system="Be brief.", tools=[WEATHER], max_tokens=1)
+    counted = gateway.post(
+        {name: request[name] for name in request if name != "max_tokens"}, "/v1/messages/count_tokens"
+    )
     assert counted.headers["x-byway-count"] == "backend"
-    usage = gateway.post(asked).json["usage"]
+    usage = gateway.post(request).json["usage"]
     assert counted.json["input_tokens"] == usage["input_tokens"] + usage["cache_read_input_tokens"]
 
 

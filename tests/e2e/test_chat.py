@@ -43,9 +43,9 @@ def stage(script: Any, type: str = "generic", **sections: Any) -> Iterator[tuple
         server.check()
 
 
-def strictly(one: Any) -> None:
+def strictly(value: Any) -> None:
     """No field that the SDK does not know, but for what everybody adds."""
-    extra = set(one.model_extra or {}) - {"timings"}
+    extra = set(value.model_extra or {}) - {"timings"}
     assert not extra, extra
 
 
@@ -109,9 +109,9 @@ def test_tools_and_their_results(type: str, stream: bool) -> None:
             choice = client.chat.completions.create(model="x", messages=messages, tools=[LOOK]).choices[0]
             text, finish = choice.message.content or "", choice.finish_reason
             calls = [
-                (one.function.name, json.loads(one.function.arguments))
-                for one in choice.message.tool_calls or ()
-                if one.type == "function"
+                (item.function.name, json.loads(item.function.arguments))
+                for item in choice.message.tool_calls or ()
+                if item.type == "function"
             ]
         assert (text, calls, finish) == ("I look.", [("look", {"path": "/ü"}), ("look", {"path": "b"})], "tool_calls")
         messages += [
@@ -136,7 +136,7 @@ def test_tools_and_their_results(type: str, stream: bool) -> None:
             {"name": "look", "description": "Looks.", "input_schema": LOOK["function"]["parameters"]}
         ]
         results = sent["messages"][2]["content"]
-        assert [one["tool_use_id"] for one in results] == ["call_1", "call_2"]
+        assert [result["tool_use_id"] for result in results] == ["call_1", "call_2"]
         assert server.requests[0].json["max_tokens"] == 32000, "the Messages API wants a limit"
     else:
         assert sent["messages"] == messages, "the client's own words go through"
@@ -150,7 +150,7 @@ def test_fields_that_byway_does_not_know_go_through() -> None:
         )
         audio: Any = [{"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}]
         client.chat.completions.create(model="x", messages=[{"role": "user", "content": audio}])
-    first, second = (one.json for one in server.requests)
+    first, second = (request.json for request in server.requests)
     assert (first["seed"], first["n"], first["logprobs"], first["min_p"], first["temperature"]) == (
         7,
         2,
@@ -193,7 +193,7 @@ def test_a_stream_that_breaks_off_ends_with_an_error(type: str) -> None:
 
 
 def test_a_backend_that_does_not_stream() -> None:
-    def whole(asked: Asked) -> Reply:
+    def whole(request: Asked) -> Reply:
         body = {
             "id": "1",
             "object": "chat.completion",
@@ -201,7 +201,7 @@ def test_a_backend_that_does_not_stream() -> None:
             "model": "local",
             "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}],
         }
-        return scripted.said(200, body)
+        return scripted.json_reply(200, body)
 
     with stage(whole) as (client, _, _):
         chunks = list(client.chat.completions.create(model="x", messages=HI, stream=True))
@@ -209,9 +209,9 @@ def test_a_backend_that_does_not_stream() -> None:
 
 
 def test_the_next_target_answers_in_the_other_protocol() -> None:
-    with Scripted([scripted.openai_error(503, "no", "x")]) as one, Scripted([Say("from the second")]) as two:
+    with Scripted([scripted.openai_error(503, "no", "x")]) as first_server, Scripted([Say("from the second")]) as two:
         backends = [
-            {"name": "one", "type": "generic", "url": one.url, "models": ["a"]},
+            {"name": "one", "type": "generic", "url": first_server.url, "models": ["a"]},
             {"name": "two", "type": "anthropic", "url": two.url, "models": ["b"]},
         ]
         with (
@@ -225,12 +225,12 @@ def test_the_next_target_answers_in_the_other_protocol() -> None:
 # -------------------------------- searches that Byway runs
 
 
-def searching(asked: Asked) -> Say:
+def searching(request: Asked) -> Say:
     """A model that searches once, and then answers from what it was told."""
-    last = asked.json["messages"][-1]
+    last = request.json["messages"][-1]
     if last["role"] == "tool":
         return Say(f"I have read: {last['content'][:400]}")
-    offered = [tool["function"]["name"] for tool in asked.json.get("tools") or ()]
+    offered = [tool["function"]["name"] for tool in request.json.get("tools") or ()]
     if "web_search" in offered:
         return Say(tools=[Tool("web_search", {"query": "rust release"}, id="call_s")])
     return Say(f"no search among {offered}")
@@ -261,16 +261,16 @@ def test_byway_searches_for_a_client_that_knows_nothing_of_it(inject: str, tools
         more: Any = {"tools": tools} if tools else {}
         made = client.chat.completions.create(model="x", messages=HI, seed=5, stream=stream, **more)
         if isinstance(made, ChatCompletion):
-            said = made.choices[0].message.content or ""
+            text = made.choices[0].message.content or ""
             calls: list[Any] = []
             finish: str | None = made.choices[0].finish_reason
             assert made.choices[0].message.tool_calls is None
             assert made.usage is not None and made.usage.prompt_tokens == 200, "both turns of the model"
         else:
-            said, calls, finish = joined(list(made))
-    assert said.startswith("I have read: ") and "https://" in said and not calls and finish == "stop"
+            text, calls, finish = joined(list(made))
+    assert text.startswith("I have read: ") and "https://" in text and not calls and finish == "stop"
     assert [seen.text for seen in provider.seen] == ["rust release"]
-    assert all(asked.json["seed"] == 5 for asked in server.requests), "fields of chat alone stay in every turn"
+    assert all(request.json["seed"] == 5 for request in server.requests), "fields of chat alone stay in every turn"
     assert any(line.get("message") == "web_search loop round complete" for line in gateway.logs)
 
 
@@ -285,13 +285,13 @@ def test_byway_searches_for_a_client_that_knows_nothing_of_it(inject: str, tools
 )
 def test_clients_with_their_own_search_get_none_from_byway(inject: str, type: str, tools: list[Any]) -> None:
     """Off; no tool of that name; a client that runs its own; and a cloud that has one of its own."""
-    with searched(inject, lambda asked: Say("plain"), type=type) as (client, server, provider, _):
+    with searched(inject, lambda request: Say("plain"), type=type) as (client, server, provider, _):
         client.chat.completions.create(model="x", messages=HI, tools=tools)
     assert server.requests[0].json["tools"] == tools and not provider.seen
 
 
 def test_what_has_no_words_in_the_messages_api_goes_on_as_it_is_where_all_others_are_searched_for() -> None:
-    with searched("always", lambda asked: Say("plain")) as (client, server, provider, _):
+    with searched("always", lambda request: Say("plain")) as (client, server, provider, _):
         client.chat.completions.create(model="x", messages=HI, n=2)
     (sent,) = server.requests
     assert sent.json == {"model": "local", "messages": HI, "n": 2} and not provider.seen
@@ -305,15 +305,15 @@ def test_a_failed_search_is_reported_to_the_model() -> None:
         _,
     ):
         made = client.chat.completions.create(model="x", messages=HI, tools=[SEARCH])
-    said = made.choices[0].message.content or ""
-    assert json.loads(said.removeprefix("I have read: "))["error"].startswith("too_many_requests")
+    text = made.choices[0].message.content or ""
+    assert json.loads(text.removeprefix("I have read: "))["error"].startswith("too_many_requests")
 
 
 def test_a_model_that_never_stops_searching_has_to_answer() -> None:
-    def again(asked: Asked) -> Say:
-        if not asked.json.get("tools"):
+    def again(request: Asked) -> Say:
+        if not request.json.get("tools"):
             return Say("Enough.")
-        return Say(tools=[Tool("web_search", {"query": "more"}, id=f"call_{len(asked.json['messages'])}")])
+        return Say(tools=[Tool("web_search", {"query": "more"}, id=f"call_{len(request.json['messages'])}")])
 
     with searched("always", again) as (client, server, provider, _):
         made = client.chat.completions.create(model="x", messages=HI)
@@ -322,7 +322,7 @@ def test_a_model_that_never_stops_searching_has_to_answer() -> None:
 
 
 def test_calls_of_the_clients_own_tools_reach_it() -> None:
-    with searched("always", lambda asked: Say(tools=[Tool("look", {"path": "a"}, id="call_l")])) as (client, _, _, _):
+    with searched("always", lambda request: Say(tools=[Tool("look", {"path": "a"}, id="call_l")])) as (client, _, _, _):
         made = client.chat.completions.create(model="x", messages=HI, tools=[LOOK])
     calls = made.choices[0].message.tool_calls
     assert calls is not None and calls[0].id == "call_l" and made.choices[0].finish_reason == "tool_calls"

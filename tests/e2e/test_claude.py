@@ -21,21 +21,21 @@ pytestmark = pytest.mark.real
 ALLOWED: Final = "--dangerously-skip-permissions"
 
 
-def results(asked: Asked) -> list[dict[str, Any]]:
+def results(request: Asked) -> list[dict[str, Any]]:
     """The tool results that end a chat request, in order."""
-    found = []
-    for message in reversed(asked.json["messages"]):
+    matches = []
+    for message in reversed(request.json["messages"]):
         if message["role"] == "assistant":
             break
         if message["role"] == "tool":
-            found.append(message)
-    return found[::-1]
+            matches.append(message)
+    return matches[::-1]
 
 
-def told(asked: Asked) -> str:
+def last_prompt(request: Asked) -> str:
     """What the user, or the client in the user's name, says after the last answer."""
     texts: list[str] = []
-    for message in asked.json["messages"]:
+    for message in request.json["messages"]:
         if message["role"] == "assistant":
             texts.clear()
         elif message["role"] == "user":
@@ -52,16 +52,16 @@ def test_a_plain_turn(wire: Wire, claude: Claude) -> None:
     wire.play([Say("Hello from a local model.", tokens=(1234, 7))])
     turn = claude.ask("say hello")
     assert (turn.code, turn.failed, turn.text) == (0, False, "Hello from a local model.")
-    (asked,) = wire.asked
-    assert asked.json["model"] == "local" and asked.stream
-    assert asked.json["stream_options"] == {"include_usage": True}
-    assert asked.path == "/v1/chat/completions" and "say hello" in told(asked).splitlines()
+    (value,) = wire.received
+    assert value.json["model"] == "local" and value.stream
+    assert value.json["stream_options"] == {"include_usage": True}
+    assert value.path == "/v1/chat/completions" and "say hello" in last_prompt(value).splitlines()
     # Nothing that is particular to the client reaches a model that does not know it.
-    assert b"x-anthropic-billing-header" not in asked.body and b"DeferredToolPlaceholder" not in asked.body
-    assert b"cache_control" not in asked.body and b"defer_loading" not in asked.body
-    assert asked.headers["authorization"] == f"Bearer {SECRET}"
-    assert "x-api-key" not in asked.headers and b"dummy" not in asked.body
-    # The client is told that the model it asked for has answered, and what it cost.
+    assert b"x-anthropic-billing-header" not in value.body and b"DeferredToolPlaceholder" not in value.body
+    assert b"cache_control" not in value.body and b"defer_loading" not in value.body
+    assert value.headers["authorization"] == f"Bearer {SECRET}"
+    assert "x-api-key" not in value.headers and b"dummy" not in value.body
+    # The client sees the requested model as the one that answered, and what it cost.
     name = "claude-opus-4-8" if claude.old else "claude-opus-5-5"
     assert list(turn.result["modelUsage"]) == [f"{name}[1m]" if claude.old else name]
     answers = [event["message"] for event in turn.events if event["type"] == "assistant"]
@@ -77,8 +77,8 @@ def test_a_plain_turn(wire: Wire, claude: Claude) -> None:
 def test_a_model_that_thinks(wire: Wire, claude: Claude) -> None:
     wire.play([Say("Done.", thinking="let me see")])
     turn = claude.ask("think", "--model", "sonnet")
-    asked = "claude-sonnet-5" if claude.old else "claude-sonnet-5-5"
-    assert turn.text == "Done." and list(turn.result["modelUsage"]) == [asked]
+    request = "claude-sonnet-5" if claude.old else "claude-sonnet-5-5"
+    assert turn.text == "Done." and list(turn.result["modelUsage"]) == [request]
 
 
 @pytest.mark.parametrize("path", ["", "/", "/anthropic/", "/anthropic/v1", "/anthropic/v1/messages"])
@@ -97,7 +97,7 @@ def test_the_discovery_of_models_finds_the_local_one(wire: Wire, claude: Claude)
     assert mine, names
     wire.play([Say("By its own name.")])
     turn = claude.ask("hi", "--model", mine[0])
-    assert turn.text == "By its own name." and wire.asked[-1].json["model"] == "local"
+    assert turn.text == "By its own name." and wire.received[-1].json["model"] == "local"
 
 
 # -------------------------------- tools
@@ -127,15 +127,15 @@ def test_a_tool_loop_writes_reads_and_runs_a_file(wire: Wire, claude: Claude) ->
     assert (turn.failed, turn.text, turn.result["num_turns"]) == (False, "It is 42.", 4)
     assert file.read_text() == "print(6 * 7, 'ü')\n"
     assert (claude.work / "out.txt").read_text() == "42 ü\n"
-    wrote, read, ran = (results(asked) for asked in wire.asked[1:])
+    wrote, read, ran = (results(item) for item in wire.received[1:])
     assert "sum.py" in wrote[0]["content"] and len(wrote) == 1
     assert "print(6 * 7, 'ü')" in read[0]["content"]
     assert ran[0]["content"].strip() == "42 ü"
     # Each result names the call that it answers, and the calls go back as they came.
-    for asked in wire.asked[1:]:
-        (call,) = [one for one in asked.json["messages"] if one["role"] == "assistant"][-1]["tool_calls"]
-        assert results(asked)[0]["tool_call_id"] == call["id"]
-    call = wire.asked[1].json["messages"][-2]["tool_calls"][0]
+    for value in wire.received[1:]:
+        (call,) = [message for message in value.json["messages"] if message["role"] == "assistant"][-1]["tool_calls"]
+        assert results(value)[0]["tool_call_id"] == call["id"]
+    call = wire.received[1].json["messages"][-2]["tool_calls"][0]
     assert call["function"]["name"] == "Write"
     assert json.loads(call["function"]["arguments"])["content"] == "print(6 * 7, 'ü')\n"
 
@@ -143,19 +143,23 @@ def test_a_tool_loop_writes_reads_and_runs_a_file(wire: Wire, claude: Claude) ->
 @both
 @pytest.mark.parametrize("woven", [False, True], ids=["one after the other", "woven"])
 def test_parallel_tools_are_answered_together(wire: Wire, claude: Claude, woven: bool) -> None:
-    one, two = claude.work / "one.txt", claude.work / "two.txt"
-    one.write_text("first secret\n")
+    value, two = claude.work / "one.txt", claude.work / "two.txt"
+    value.write_text("first secret\n")
     two.write_text("second secret\n")
-    tools = [Tool("Read", {"file_path": str(one)}), Tool("Read", {"file_path": str(two)})]
+    tools = [Tool("Read", {"file_path": str(value)}), Tool("Read", {"file_path": str(two)})]
     wire.play([Say("Both.", tools=tools, woven=woven), Say("Read.")])
     turn = claude.ask("read them", ALLOWED)
     assert (turn.failed, turn.text) == (False, "Read.")
-    calls = [message for message in wire.asked[1].json["messages"] if message["role"] == "assistant"][-1]["tool_calls"]
-    assert [json.loads(call["function"]["arguments"])["file_path"] for call in calls] == [str(one), str(two)]
+    calls = [message for message in wire.received[1].json["messages"] if message["role"] == "assistant"][-1][
+        "tool_calls"
+    ]
+    assert [json.loads(call["function"]["arguments"])["file_path"] for call in calls] == [str(value), str(two)]
     # The client sends results in the order in which they were ready; the ids say which is whose.
-    found = {result["tool_call_id"]: re.findall(r"\w+ secret", result["content"]) for result in results(wire.asked[1])}
-    assert [found[call["id"]] for call in calls] == [["first secret"], ["second secret"]]
-    assert len(found) == 2
+    table = {
+        result["tool_call_id"]: re.findall(r"\w+ secret", result["content"]) for result in results(wire.received[1])
+    }
+    assert [table[call["id"]] for call in calls] == [["first secret"], ["second secret"]]
+    assert len(table) == 2
 
 
 @both
@@ -174,7 +178,7 @@ def test_the_prompt_of_a_turn_begins_with_that_of_the_turn_before(wire: Wire, cl
         [*(Say(tools=[Tool("Bash", {"command": f"echo {at}"}, id=f"call_{at}")]) for at in range(3)), Say("Done.")]
     )
     claude.ask("count", ALLOWED)
-    for before, after in zip(wire.asked, wire.asked[1:], strict=False):
+    for before, after in zip(wire.received, wire.received[1:], strict=False):
         first, second = before.json, after.json
         assert json.dumps(first["tools"]) == json.dumps(second["tools"])
         kept = json.dumps(second["messages"][: len(first["messages"])])
@@ -192,16 +196,16 @@ def test_a_conversation_that_overflows_is_compacted_and_goes_on(wire: Wire, clau
     reads = 0
     refused: list[int] = []
 
-    def script(asked: Asked) -> Reply | Say:
+    def script(request: Asked) -> Reply | Say:
         nonlocal window, reads
-        tokens = len(asked.body) // 4
+        tokens = len(request.body) // 4
         window = window or tokens + 14_000
-        if "<summary> block" in told(asked):
+        if "<summary> block" in last_prompt(request):
             return Say(
                 "<analysis>We read a file.</analysis><summary>THE-SUMMARY: it is long.</summary>", tokens=(tokens, 20)
             )
         if tokens > window:
-            refused.append(len(wire.asked))
+            refused.append(len(wire.received))
             return scripted.llamacpp_overflow(tokens, window)
         if refused:
             return Say("Finished after compaction.", tokens=(tokens, 5))
@@ -215,9 +219,9 @@ def test_a_conversation_that_overflows_is_compacted_and_goes_on(wire: Wire, clau
     assert reads > 5, "it was a long conversation"
     assert len(refused) == 1, "the overflow was understood at once"
     assert any(event.get("subtype") == "compact_boundary" for event in turn.events)
-    last = wire.asked[-1]
+    last = wire.received[-1]
     assert b"THE-SUMMARY" in last.body and len(last.body) // 4 <= window
-    assert len(last.json["messages"]) < len(wire.asked[refused[0] - 1].json["messages"])
+    assert len(last.json["messages"]) < len(wire.received[refused[0] - 1].json["messages"])
 
 
 @pytest.mark.parametrize(
@@ -291,7 +295,7 @@ def test_what_a_person_reads_names_the_thing_to_do(wire: Wire, claude: Claude, n
     assert re.search(words, turn.text, re.DOTALL), turn.text
     assert "<html>" not in turn.text
     assert turn.result["api_error_status"] != 401
-    assert len(wire.asked) == at_backend
+    assert len(wire.received) == at_backend
     assert len(wire.logs(at_byway)) == at_byway
 
 
@@ -302,7 +306,7 @@ def test_retry_after_is_obeyed(wire: Wire, claude: Claude) -> None:
     wire.play([slow, Say("After a while.")])
     turn = claude.ask("hi")
     assert (turn.failed, turn.text) == (False, "After a while.")
-    first, second = wire.asked
+    first, second = wire.received
     assert 3.0 <= second.at - first.at < 6
 
 
@@ -311,7 +315,7 @@ def test_a_persistent_rate_limit_is_shown(wire: Wire, claude: Claude) -> None:
     wire.play([slow] * 4)
     turn = claude.ask("hi")
     assert turn.failed and "(429)" in turn.text and "3 RPM" in turn.text
-    assert len(wire.asked) == 2
+    assert len(wire.received) == 2
 
 
 def test_a_model_that_is_loading_is_waited_for(wire: Wire, claude: Claude) -> None:
@@ -339,7 +343,7 @@ def test_a_broken_stream_is_requested_again_without_streaming(wire: Wire, claude
     wire.play([Say(words, edit=lambda steps: [*steps[:3], *ends]), Say(words)])
     turn = claude.ask("count")
     assert (turn.failed, turn.text) == (False, words)
-    first, second = wire.asked
+    first, second = wire.received
     assert first.stream and not second.stream
 
 
@@ -349,17 +353,17 @@ def test_a_broken_stream_is_requested_again_without_streaming(wire: Wire, claude
 def printed(gateway: Gateway) -> tuple[dict[str, str], list[str]]:
     """What `byway up` tells a person to export, and the arguments of the command that it tells them to start."""
     gateway.wait(lambda: "Ready." in gateway.lines, 20, "it has said all")
-    found = re.findall(r"^\s*export ([A-Z][A-Z0-9_]*)=(.*)$", gateway.text, re.MULTILINE)
+    result = re.findall(r"^\s*export ([A-Z][A-Z0-9_]*)=(.*)$", gateway.text, re.MULTILINE)
     (command,) = re.findall(r"^\s*(claude\b.*)$", gateway.text, re.MULTILINE)
-    return {name: shlex.split(value)[0] for name, value in found}, shlex.split(command)[1:]
+    return {name: shlex.split(value)[0] for name, value in result}, shlex.split(command)[1:]
 
 
 def test_the_printed_block_works_with_the_printed_command(tmp_path: Path) -> None:
     """A file is written without a question, the window is known, and no classifier is asked that no local model has."""
     with Scripted(window=65536) as server, Gateway(config(server, type="llamacpp")) as gateway:
-        told, arguments = printed(gateway)
-        assert told["CLAUDE_CODE_MAX_CONTEXT_TOKENS"] == "65536" and "WINDOW" not in told.values()
-        claude = Claude(tmp_path, gateway.url, **told)
+        value, arguments = printed(gateway)
+        assert value["CLAUDE_CODE_MAX_CONTEXT_TOKENS"] == "65536" and "WINDOW" not in value.values()
+        claude = Claude(tmp_path, gateway.url, **value)
         file = claude.work / "note.txt"
         server.play([Say(tools=[Tool("Write", {"file_path": str(file), "content": "noted"})]), Say("Written.")])
         turn = claude.ask("note it", *arguments)
@@ -375,20 +379,20 @@ def test_a_bare_turn_is_answered_by_the_built_in_model(tmp_path: Path) -> None:
     pytest.importorskip("xllamacpp", reason="xllamacpp is not installed")
     with Gateway(model=True) as gateway:
         gateway.wait(lambda: gateway.get("/readyz").json["backends"][0]["state"] == "ready", 60, "the model is loaded")
-        told, arguments = printed(gateway)
-        assert told["ANTHROPIC_BASE_URL"] == f"{gateway.url}/anthropic" and told["ANTHROPIC_API_KEY"]
+        value, arguments = printed(gateway)
+        assert value["ANTHROPIC_BASE_URL"] == f"{gateway.url}/anthropic" and value["ANTHROPIC_API_KEY"]
         assert "--bare" in arguments and "-p" in arguments
-        claude = Claude(tmp_path, gateway.url, **{**told, "CLAUDE_CODE_MAX_OUTPUT_TOKENS": "200"})
-        turn = claude.ask("Say hello.", *(one for one in arguments if one.startswith("--")))
+        claude = Claude(tmp_path, gateway.url, **{**value, "CLAUDE_CODE_MAX_OUTPUT_TOKENS": "200"})
+        turn = claude.ask("Say hello.", *(argument for argument in arguments if argument.startswith("--")))
         gateway.wait(gateway.requests, 5, "the request is logged")
         lines = gateway.requests()
-        said = [
+        messages = [
             block.get("text", "")
             for event in turn.events
             if event["type"] == "assistant"
             for block in event["message"]["content"]
         ]
-        assert any(text.strip() for text in said), turn.events
+        assert any(text.strip() for text in messages), turn.events
         # It may ramble until it is stopped, which the client calls a failure; anything else must have worked.
         assert not turn.failed or lines[-1]["stop"] == "max_tokens", turn.events
         assert all(line["status"] == 200 for line in lines)

@@ -76,19 +76,19 @@ def every(group: click.Group, *names: str) -> Iterator[tuple[tuple[str, ...], cl
     """Every command that does something, with its words."""
     context = click.Context(group)
     for name in group.list_commands(context):
-        one = group.get_command(context, name)
-        assert one is not None
-        if isinstance(one, click.Group):
-            yield from every(one, *names, name)
-        if not isinstance(one, click.Group) or one.invoke_without_command:
-            yield (*names, name), one
+        result = group.get_command(context, name)
+        assert result is not None
+        if isinstance(result, click.Group):
+            yield from every(result, *names, name)
+        if not isinstance(result, click.Group) or result.invoke_without_command:
+            yield (*names, name), result
 
 
 def test_every_command_has_json_output() -> None:
-    found = dict(every(group))
-    assert len(found) > 30
+    result = dict(every(group))
+    assert len(result) > 30
     silent = [
-        " ".join(words) for words, one in found.items() if "--json" not in {o for p in one.params for o in p.opts}
+        " ".join(words) for words, value in result.items() if "--json" not in {o for p in value.params for o in p.opts}
     ]
     assert silent == ["up", "completion"]
     assert set(json.loads(byway("version", "--json").stdout)) == {"version", "python", "system", "machine"}
@@ -106,8 +106,8 @@ def test_the_completion_script_works(shell: str) -> None:
         "bash": {"COMP_WORDS": "byway co", "COMP_CWORD": "1"},
         "zsh": {"COMP_WORDS": "byway co", "COMP_CWORD": "1"},
     }
-    asked = words.get(shell, {"COMP_WORDS": "byway co", "COMP_CWORD": "co"})
-    answer = byway(_BYWAY_COMPLETE=f"{shell}_complete", **asked)
+    request = words.get(shell, {"COMP_WORDS": "byway co", "COMP_CWORD": "co"})
+    answer = byway(_BYWAY_COMPLETE=f"{shell}_complete", **request)
     assert "config" in answer.stdout
     assert "completion" in answer.stdout
     assert "version" not in answer.stdout
@@ -226,12 +226,12 @@ def test_models_queries_the_backends(write: Callable[[str], Path]) -> None:
         assert re.search(r"^- +gone +- +failed$", done.stdout, re.MULTILINE)
         assert re.search(r"^haiku +box/small, qwen3 +box/small +ready$", done.stdout, re.MULTILINE)
         assert "gone: " in done.stderr
-        found = json.loads(byway("models", "--json", "--config", str(file)).stdout)
-        box, other = found["backends"]
+        body = json.loads(byway("models", "--json", "--config", str(file)).stdout)
+        box, other = body["backends"]
         assert (box["name"], box["state"], other["state"]) == ("box", "ready", "failed")
         qwen = next(model for model in box["models"] if model["name"] == "qwen3")
         assert (qwen["window"], qwen["window_source"]) == (32768, "backend")
-        default = next(alias for alias in found["aliases"] if alias["name"] == "default")
+        default = next(alias for alias in body["aliases"] if alias["name"] == "default")
         assert [target["model"] for target in default["resolved"]] == ["qwen3"]
 
 
@@ -272,9 +272,9 @@ def test_fetch_prints_a_page_and_its_facts(write: Callable[[str], Path], page: s
     done = byway("fetch", page, "--config", file, "--tokens", "20")
     assert len(done.stdout) < 200
     assert "cut at about 20" in done.stderr
-    told = json.loads(byway("fetch", f"{page}/old", "--config", file, "--json").stdout)
+    body = json.loads(byway("fetch", f"{page}/old", "--config", file, "--json").stdout)
     assert (
-        told["url"] == f"{page}/" and told["trail"] == [f"{page}/old", f"{page}/"] and told["text"].startswith("# Gr")
+        body["url"] == f"{page}/" and body["trail"] == [f"{page}/old", f"{page}/"] and body["text"].startswith("# Gr")
     )
 
 
@@ -289,11 +289,11 @@ def test_fetch_prints_the_error_code_and_the_next_action(write: Callable[[str], 
 
 
 def test_models_without_a_config_lists_the_built_in_model() -> None:
-    found = json.loads(byway("models", "--json").stdout)
-    [backend] = found["backends"]
+    body = json.loads(byway("models", "--json").stdout)
+    [backend] = body["backends"]
     assert (backend["name"], backend["implied"], backend["message"]) == ("builtin", True, "Starts with `byway up`.")
     assert [(model["name"], model["window"]) for model in backend["models"]] == [("smollm2-135m-instruct", 8192)]
-    default = next(alias for alias in found["aliases"] if alias["name"] == "default")
+    default = next(alias for alias in body["aliases"] if alias["name"] == "default")
     assert default["targets"] == ["builtin/smollm2-135m-instruct"]
 
 

@@ -104,7 +104,7 @@ def test_a_client_that_leaves_the_queue_never_reaches_the_backend() -> None:
         )
         assert held.end().status == 200
         assert gateway.post(ASK).status == 200
-        assert [asked.json["messages"][-1]["content"] for asked in server.requests] == ["hi", "hi"]
+        assert [request.json["messages"][-1]["content"] for request in server.requests] == ["hi", "hi"]
 
 
 def test_a_finished_answer_returns_its_connection_to_the_pool() -> None:
@@ -112,4 +112,4 @@ def test_a_finished_answer_returns_its_connection_to_the_pool() -> None:
         server.play([Say("one"), Say("two"), Say("three")])
         for stream in (False, True, False):
             assert gateway.post({**ASK, "stream": stream}).status == 200
-        assert len({id(asked.connection) for asked in server.requests}) == 1
+        assert len({id(request.connection) for request in server.requests}) == 1

@@ -71,12 +71,12 @@ def place(tmp_path: Path) -> Place:
 
 
 def test_a_running_byway_loads_a_changed_setting() -> None:
-    with Scripted(lambda asked: Say("Hi")) as server, Gateway(config(server)) as gateway:
+    with Scripted(lambda request: Say("Hi")) as server, Gateway(config(server)) as gateway:
         done = command(gateway, "config", "set", "model_aliases.blue", "one/local")
         assert done.returncode == 0 and "running Byway loads the change" in done.stderr
         gateway.wait(lambda: "Config loaded" in gateway.text, what="it takes the change")
-        asked = command(gateway, "config", "set", "server.bind_address", "127.0.0.1:1", "--json")
-        changed = json.loads(asked.stdout)
+        sent = command(gateway, "config", "set", "server.bind_address", "127.0.0.1:1", "--json")
+        changed = json.loads(sent.stdout)
         assert changed["running"] is True and changed["restart"] == ["server.bind_address"]
         assert "after a restart" in command(gateway, "config", "rollback", "2").stderr
         other = gateway.home / "other.yaml"
@@ -118,8 +118,8 @@ def test_a_full_disk_keeps_the_old_file(place: Place, tmp_path: Path) -> None:
     child = script(
         full, "config", "set", "local_only", "false", "--config", place.file, "--data-dir", tmp_path, stderr=-1
     )
-    out, told = child.communicate(timeout=30)
-    assert (child.returncode, out) == (1, "") and "The disk may be full" in told and "Traceback" not in told
+    out, value = child.communicate(timeout=30)
+    assert (child.returncode, out) == (1, "") and "The disk may be full" in value and "Traceback" not in value
     assert place.text == TEXT
 
 
@@ -141,11 +141,11 @@ def test_changes_of_many_concurrent_writers_are_all_kept(place: Place) -> None:
         writers.append(
             subprocess.Popen(words, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         )
-    told = [writer.communicate(timeout=60)[0] for writer in writers]
-    assert [writer.returncode for writer in writers] == [0] * 12, told
-    found = load(place.text, {"WORK_KEY": SECRET})
-    assert set(found.model_aliases) == {"gpt-4.1", *(f"a{number}" for number in range(1, 12, 2))}
-    assert set(found.backends[0].models) == {"gpt-4.1", "big", *(f"m{number}" for number in range(0, 12, 2))}
+    messages = [writer.communicate(timeout=60)[0] for writer in writers]
+    assert [writer.returncode for writer in writers] == [0] * 12, messages
+    result = load(place.text, {"WORK_KEY": SECRET})
+    assert set(result.model_aliases) == {"gpt-4.1", *(f"a{number}" for number in range(1, 12, 2))}
+    assert set(result.backends[0].models) == {"gpt-4.1", "big", *(f"m{number}" for number in range(0, 12, 2))}
     assert re.findall("#.*", place.text) == re.findall("#.*", TEXT)
     who = [version["who"] for version in place.json("config", "history")["versions"]]
     assert len(who) == 13 and who[-1] == "outside Byway" and "outside Byway" not in who[:-1]
@@ -209,8 +209,8 @@ def test_a_save_that_is_killed_leaves_the_old_file_or_the_new_one(tmp_path: Path
     text = "# mine\ntimeouts:\n  connect: 1 # counts up\n" + "# and more\n" * 300
     (tmp_path / "byway.yaml").write_text(text)
     child = script(KILLED, tmp_path, kills, stderr=-1)
-    out, told = child.communicate(timeout=300)
-    assert child.returncode == 0, told
+    out, value = child.communicate(timeout=300)
+    assert child.returncode == 0, value
     cut, advanced, number = map(int, out.split())
     assert cut == kills and advanced >= kills // 10 and number > advanced, (
         "it was really killed between saves and in them"

@@ -24,9 +24,9 @@ def printed(gateway: Gateway) -> str:
     gateway.wait(lambda: "Ready." in gateway.lines, 20, "it has said all")
     text = gateway.text
     lines = text.replace("\\\n", " ").splitlines()
-    found = [line.strip().removeprefix("$ ") for line in lines if re.match(r"\s*(\$ )?curl ", line)]
-    assert found, text
-    return found[0]
+    results = [line.strip().removeprefix("$ ") for line in lines if re.match(r"\s*(\$ )?curl ", line)]
+    assert results, text
+    return results[0]
 
 
 def test_the_printed_line_works(wire: Wire, program: Callable[[str], str]) -> None:

@@ -95,12 +95,12 @@ def leaves(wire: Wire, say: Say, body: Mapping[str, Any], first: bytes) -> None:
     wire.play([say] * ROUNDS)
     for at in range(ROUNDS):
         with line(wire.gateway, request(body)) as peer:
-            asked = wire.server.wait_for(at + 1)
+            sent = wire.server.wait_for(at + 1)
             seen = b""
             while first not in seen:
                 seen += peer.recv(65536)
-            assert asked.held
-        asked.left()
+            assert sent.held
+        sent.left()
 
 
 def test_a_client_that_leaves_before_the_first_byte_ends_the_call(wire: Wire) -> None:
@@ -118,11 +118,11 @@ def test_a_client_that_leaves_while_it_waits_for_a_whole_answer_ends_the_call(wi
 def test_a_client_that_leaves_after_pings_ends_the_call(wire: Wire) -> None:
     wire.play([Say("x", wait=60)])
     with line(wire.gateway, request(STREAM)) as peer:
-        asked = wire.server.wait_for(1)
+        sent = wire.server.wait_for(1)
         seen = b""
         while b"event: ping" not in seen:
             seen += peer.recv(65536)
-    asked.left()
+    sent.left()
 
 
 def test_a_client_that_leaves_is_logged_with_status_499(wire: Wire) -> None:
@@ -169,7 +169,7 @@ def broken(answer: Answer) -> dict[str, Any]:
 def test_a_broken_stream_ends_in_one_error_and_never_politely(wire: Wire, name: str) -> None:
     wire.play([Say("one two three four five", edit=BREAKS[name])])
     error = broken(wire.post(stream=True))
-    assert len(wire.asked) == 1, "what has begun is not asked for again"
+    assert len(wire.received) == 1, "what has begun is not asked for again"
     if name == "silent":
         assert error["type"] == "timeout_error"
     if "error" in name:
@@ -275,7 +275,7 @@ def test_a_backend_that_sends_no_first_byte_is_a_timeout(wire: Wire) -> None:
     wire.play([Say("x", wait=60)])
     answer = wire.post()
     assert answer.status == 504 and answer.json["error"]["type"] == "timeout_error"
-    assert wire.asked[0].left()
+    assert wire.received[0].left()
 
 
 def test_each_piece_of_text_is_sent_when_it_arrives(wire: Wire) -> None:
@@ -313,8 +313,12 @@ def pair(
 ) -> Iterator[tuple[Gateway, Scripted, Scripted]]:
     """Byway with two targets in order."""
     quick = {"commit_after": 0.6, "ping_after": 0.6, **timeouts}
-    with Scripted(first) as one, Scripted(second) as two, Gateway(config(one, two, timeouts=quick)) as gateway:
-        yield gateway, one, two
+    with (
+        Scripted(first) as first_server,
+        Scripted(second) as two,
+        Gateway(config(first_server, two, timeouts=quick)) as gateway,
+    ):
+        yield gateway, first_server, two
 
 
 FAILING: dict[str, Reply | Say] = {
@@ -333,7 +337,7 @@ FAILING: dict[str, Reply | Say] = {
 
 @pytest.mark.parametrize("name", FAILING)
 def test_the_next_target_answers_when_the_first_cannot(name: str) -> None:
-    with pair([FAILING[name]] * (2 if "reset" in name else 1), [Say("from the second")]) as (gateway, one, two):
+    with pair([FAILING[name]] * (2 if "reset" in name else 1), [Say("from the second")]) as (gateway, resource, two):
         answer = gateway.post(STREAM)
         assert answer.status == 200, answer.body
         events = answer.events
@@ -343,7 +347,7 @@ def test_the_next_target_answers_when_the_first_cannot(name: str) -> None:
         assert names.count("message_start") == 1 and names[-1] == "message_stop" and "error" not in names
         assert texts(events) == "from the second"
         # A connection that rested in the pool and is reset is tried again, once, on a fresh one: it may just have been closed.
-        assert (len(one.requests), len(two.requests)) in ((1, 1), (2, 1) if "reset" in name else (1, 1))
+        assert (len(resource.requests), len(two.requests)) in ((1, 1), (2, 1) if "reset" in name else (1, 1))
         if "pings" not in name:
             assert answer.headers["x-byway-backend"] == "two"
         gateway.wait(lambda: gateway.requests(), 5, "the request is logged")
@@ -381,7 +385,7 @@ def test_the_last_target_is_tried_however_often_it_failed(wire: Wire) -> None:
     wire.play([scripted.vllm_error(500, "CUDA error", "InternalServerError")] * 12)
     for _ in range(6):
         assert wire.post().status == 502
-    assert len(wire.asked) == 12, "one retry each"
+    assert len(wire.received) == 12, "one retry each"
     wire.play([Say("well again")])
     assert wire.post().status == 200
 
@@ -423,14 +427,14 @@ def test_a_body_of_31_mib_is_fine(wire: Wire) -> None:
     wire.play([Say("Long.")])
     answer = wire.gateway.post({**ASK, "messages": [{"role": "user", "content": "x" * (31 << 20)}]})
     assert answer.status == 200
-    assert len(wire.asked[0].body) > 31 << 20
+    assert len(wire.received[0].body) > 31 << 20
 
 
 def _with(**fields: Any) -> bytes:
     return json.dumps({**ASK, **fields}).encode()
 
 
-def _said(content: Any, role: str = "user") -> bytes:
+def _with_message(content: Any, role: str = "user") -> bytes:
     return _with(messages=[{"role": "user", "content": "hi"}, {"role": role, "content": content}])
 
 
@@ -445,13 +449,13 @@ BAD: dict[str, bytes] = {
     "two values": _with() + b"{}",
     "NaN": _with().replace(b"100", b"NaN"),
     "a depth bomb": b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
-    "a depth bomb in a message": _said("@").replace(b'"@"', b"[" * 50_000 + b"]" * 50_000),
+    "a depth bomb in a message": _with_message("@").replace(b'"@"', b"[" * 50_000 + b"]" * 50_000),
     "a depth bomb in a tool": _with(tools=[{"name": "x", "input_schema": "@"}]).replace(
         b'"@"', b'{"a":' * 20_000 + b"1" + b"}" * 20_000
     ),
-    "a lone surrogate": _said("@").replace(b"@", rb"\ud800"),
+    "a lone surrogate": _with_message("@").replace(b"@", rb"\ud800"),
     "a lone surrogate in the model": _with(model="@").replace(b"@", rb"\udfff"),
-    "a lone surrogate in a key": _said([{"type": "text", "text": "x", "@": 1}]).replace(b"@", rb"\ud800"),
+    "a lone surrogate in a key": _with_message([{"type": "text", "text": "x", "@": 1}]).replace(b"@", rb"\ud800"),
     "a number of thousands of digits": _with(max_tokens="@").replace(b'"@"', b"1" * 5000),
     "thousands of digits in a tool": _with(tools=[{"name": "x", "input_schema": {"maximum": "@"}}]).replace(
         b'"@"', b"1" * 5000
@@ -462,16 +466,16 @@ BAD: dict[str, bytes] = {
     "empty messages": _with(messages=[]),
     "messages that are no list": _with(messages="hi"),
     "a message that is no object": _with(messages=["hi"]),
-    "an unknown role": _said("x", "robot"),
+    "an unknown role": _with_message("x", "robot"),
     "no content": _with(messages=[{"role": "user"}]),
-    "content of a wrong type": _said(7),
-    "null content": _said(None),
-    "a block that is no object": _said(["x"]),
-    "a block without type": _said([{"text": "x"}]),
-    "a text that is none": _said([{"type": "text", "text": 7}]),
-    "tool_use without id": _said([{"type": "tool_use", "name": "x", "input": {}}], "assistant"),
-    "tool_use without name": _said([{"type": "tool_use", "id": "x", "input": {}}], "assistant"),
-    "tool_result without id": _said([{"type": "tool_result", "content": "x"}]),
+    "content of a wrong type": _with_message(7),
+    "null content": _with_message(None),
+    "a block that is no object": _with_message(["x"]),
+    "a block without type": _with_message([{"text": "x"}]),
+    "a text that is none": _with_message([{"type": "text", "text": 7}]),
+    "tool_use without id": _with_message([{"type": "tool_use", "name": "x", "input": {}}], "assistant"),
+    "tool_use without name": _with_message([{"type": "tool_use", "id": "x", "input": {}}], "assistant"),
+    "tool_result without id": _with_message([{"type": "tool_result", "content": "x"}]),
     "negative max_tokens": _with(max_tokens=-1),
     "max_tokens that is no number": _with(max_tokens="many"),
     "stream that is no boolean": _with(stream="yes"),
@@ -498,7 +502,7 @@ def test_an_invalid_request_is_a_400(wire: Wire, name: str) -> None:
     assert answer.status == 400, (answer.status, answer.body)
     check_error(answer.json)
     assert answer.json["error"]["type"] == "invalid_request_error"
-    assert wire.asked == [], "the backend was not asked"
+    assert wire.received == [], "the backend was not asked"
     counted = wire.gateway.post(BAD[name], "/v1/messages/count_tokens")
     assert counted.status == 400 or (counted.status == 200 and name in NOT_COUNTED), counted.body
 
@@ -516,7 +520,7 @@ def test_an_odd_but_official_request_is_fine(wire: Wire) -> None:
         messages=messages, tools=[], metadata={"user_id": '{"a":1}'}, service_tier="auto", mcp_servers=[]
     )
     assert answer.status == 200, answer.body
-    texts = json.dumps(wire.asked[0].json["messages"])
+    texts = json.dumps(wire.received[0].json["messages"])
     assert "one" in texts and "two" in texts and "in the middle" in texts and "foreign" not in texts
 
 
@@ -525,10 +529,10 @@ def test_a_block_that_is_not_known_still_reaches_the_model(wire: Wire, official:
     messages = [{"role": "user", "content": [{"type": "some_future_block", "data": "of the future"}]}]
     wire.play([Say("x")])
     assert wire.post(messages=messages).status == 200
-    assert "of the future" in wire.asked[0].json["messages"][-1]["content"]
+    assert "of the future" in wire.received[0].json["messages"][-1]["content"]
     official.play([Say("x")])
     assert official.post(messages=messages).status == 200
-    assert official.asked[0].json["messages"] == messages
+    assert official.received[0].json["messages"] == messages
 
 
 # -------------------------------- the doors
@@ -554,7 +558,7 @@ def knock(gateway: Gateway, method: str, path: str, *headers: str) -> Answer:
     lines = [*headers, f"content-length: {len(body)}", "connection: close"]
     with line(
         gateway,
-        f"{method} {path} HTTP/1.1\r\n{''.join(f'{one}{chr(13)}{chr(10)}' for one in lines)}\r\n".encode() + body,
+        f"{method} {path} HTTP/1.1\r\n{''.join(f'{name}{chr(13)}{chr(10)}' for name in lines)}\r\n".encode() + body,
     ) as peer:
         response = http.client.HTTPResponse(peer, method=method)
         response.begin()
@@ -583,7 +587,7 @@ def test_an_unlisted_host_name_is_rejected_on_every_route(wire: Wire, method: st
     assert answer.status in (400, 421), (answer.status, answer.body)
     if method != "HEAD" and answer.status == 421:
         check_error(answer.json)
-    assert wire.asked == []
+    assert wire.received == []
 
 
 def test_two_hosts_are_one_too_many(wire: Wire) -> None:
@@ -617,7 +621,7 @@ def test_pages_of_other_sites_are_refused_at_every_door(wire: Wire, method: str,
     answer = knock(wire.gateway, method, path, "host: 127.0.0.1", f"origin: {origin}")
     assert answer.status == 403
     assert "access-control-allow-origin" not in answer.headers
-    assert wire.asked == []
+    assert wire.received == []
 
 
 def test_allowed_hosts_and_origins_are_let_in() -> None:
@@ -670,7 +674,7 @@ def test_with_keys_only_they_open(mode: str | None) -> None:
         for path in ("/livez", "/readyz"):
             assert gateway.get(path).status == 200
         gateway.wait(
-            lambda: len([one for one in gateway.requests() if one.get("key") == "me"]) == 3, 5, "the log names it"
+            lambda: len([value for value in gateway.requests() if value.get("key") == "me"]) == 3, 5, "the log names it"
         )
         assert "sk-good" not in gateway.text
 
@@ -681,7 +685,7 @@ def test_permissive_keys_only_give_names() -> None:
         for headers in ({}, {"x-api-key": "other"}, {"x-api-key": "sk-good-0123456789"}):
             assert gateway.post(ASK, headers=headers).status == 200
         gateway.wait(lambda: len(gateway.requests()) == 3, 5, "three requests in the log")
-        assert [one.get("key") for one in gateway.requests()] == [None, None, "me"]
+        assert [value.get("key") for value in gateway.requests()] == [None, None, "me"]
 
 
 def test_nothing_of_the_clients_own_connection_goes_on(wire: Wire, official: Wire) -> None:
@@ -699,18 +703,18 @@ def test_nothing_of_the_clients_own_connection_goes_on(wire: Wire, official: Wir
         "anthropic-beta": "one-2025-01-01,two-2026-01-01",
         "anthropic-version": "2026-10-21",
     }
-    for one in (wire, official):
-        one.play([Say("x")])
-        assert one.gateway.post(ASK, "/v1/messages?beta=true", headers).status == 200
-        (asked,) = one.asked
-        sent = " ".join(f"{name}: {text}" for name, text in asked.headers.items())
+    for value in (wire, official):
+        value.play([Say("x")])
+        assert value.gateway.post(ASK, "/v1/messages?beta=true", headers).status == 200
+        (outcome,) = value.received
+        sent = " ".join(f"{name}: {text}" for name, text in outcome.headers.items())
         for word in ("sk-mine", "session=1", "10.1.2.3", "1.1 other", "x-secret-hop", "x-app"):
             assert word not in sent, sent
-        assert "beta=true" not in asked.path or one is official
-    (asked,) = official.asked
-    assert asked.headers["anthropic-beta"] == headers["anthropic-beta"]
-    assert asked.headers["anthropic-version"] == headers["anthropic-version"]
-    assert list(asked.json.items()) == list({**ASK, "model": "local"}.items()), "only the model is changed"
+        assert "beta=true" not in outcome.path or value is official
+    (outcome,) = official.received
+    assert outcome.headers["anthropic-beta"] == headers["anthropic-beta"]
+    assert outcome.headers["anthropic-version"] == headers["anthropic-version"]
+    assert list(outcome.json.items()) == list({**ASK, "model": "local"}.items()), "only the model is changed"
 
 
 # -------------------------------- paths
@@ -765,8 +769,8 @@ def test_every_answer_has_a_request_id_of_its_own(wire: Wire) -> None:
 
 
 def test_an_edit_takes_effect_without_interrupting_a_stream() -> None:
-    with Scripted([Say(["a"] * 30, gap=0.1)]) as one, Scripted([Say("new")] * 2) as two:
-        before, after = config(one, two), config(one, two)
+    with Scripted([Say(["a"] * 30, gap=0.1)]) as first_server, Scripted([Say("new")] * 2) as two:
+        before, after = config(first_server, two), config(first_server, two)
         before["model_aliases"] = {"default": "one/local"}
         after["model_aliases"] = {"default": "two/local"}
         with Gateway(before) as gateway, Flow(gateway) as flow:
@@ -777,7 +781,7 @@ def test_an_edit_takes_effect_without_interrupting_a_stream() -> None:
             assert gateway.post(ASK).json["content"][0]["text"] == "new"
             seen += events
             assert texts(seen) == "a" * 30 and seen[-1]["type"] == "message_stop"
-            assert (len(one.requests), len(two.requests)) == (1, 1)
+            assert (len(first_server.requests), len(two.requests)) == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -796,7 +800,7 @@ def test_an_invalid_edit_keeps_the_running_config_and_is_reported(bad: str) -> N
             assert gateway.get("/readyz").status == 200, "what runs is still ready"
             assert gateway.post(ASK).json["content"][0]["text"] == "still here"
             gateway.wait(
-                lambda: [one for one in gateway.logs if one.get("level") in ("warning", "error")],
+                lambda: [entry for entry in gateway.logs if entry.get("level") in ("warning", "error")],
                 5,
                 "the log says so too",
             )

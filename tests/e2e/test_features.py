@@ -11,20 +11,20 @@ import pytest
 from e2e.claude import Claude
 from e2e.conftest import Wire, both
 from e2e.mcp import png
-from e2e.test_claude import ALLOWED, results, told
+from e2e.test_claude import ALLOWED, last_prompt, results
 from papers import pdf
 from scripted import Asked, Reply, Say, Tool
 
 pytestmark = pytest.mark.real
 
 
-def offered(asked: Asked) -> list[str]:
-    return [tool["function"]["name"] for tool in asked.json.get("tools", [])]
+def offered(request: Asked) -> list[str]:
+    return [tool["function"]["name"] for tool in request.json.get("tools", [])]
 
 
-def parts(asked: Asked, kind: str) -> list[dict[str, Any]]:
+def parts(request: Asked, kind: str) -> list[dict[str, Any]]:
     """The parts of a kind in the whole conversation."""
-    contents = [message["content"] for message in asked.json["messages"] if isinstance(message["content"], list)]
+    contents = [message["content"] for message in request.json["messages"] if isinstance(message["content"], list)]
     return [part for content in contents for part in content if part["type"] == kind]
 
 
@@ -42,14 +42,14 @@ def test_a_tool_of_an_mcp_server_is_found_loaded_and_called(wire: Wire, claude: 
     )
     turn = claude.ask("ask the widget", ALLOWED, "--mcp-config", json.dumps({"mcpServers": servers}))
     assert (turn.failed, turn.text) == (False, "Found.")
-    before, loaded, after = wire.asked
+    before, loaded, after = wire.received
     assert not any(name.startswith("mcp__") for name in offered(before)), "what nobody has loaded is not offered"
     assert sorted(offered(loaded)[len(offered(before)) :]) == ["mcp__demo__draw_widget", "mcp__demo__say_widget"]
     assert offered(loaded)[: len(offered(before))] == offered(before), "what is loaded stands last"
     assert b"DeferredToolPlaceholder" not in loaded.body and b"defer_loading" not in loaded.body
     assert b'"$schema"' not in loaded.body
-    said = {result["tool_call_id"]: result["content"] for result in results(after)}
-    assert "the widget says hello" in said.values()
+    table = {result["tool_call_id"]: result["content"] for result in results(after)}
+    assert "the widget says hello" in table.values()
     (picture,) = parts(after, "image_url")
     assert picture["image_url"]["url"].startswith("data:image/")
 
@@ -64,9 +64,9 @@ def test_a_picture_reaches_the_model_as_one(wire: Wire, claude: Claude) -> None:
     wire.play([Say(tools=[Tool("Read", {"file_path": str(file)})]), Say("Red.")])
     turn = claude.ask("look", ALLOWED)
     assert (turn.failed, turn.text) == (False, "Red.")
-    (picture,) = parts(wire.asked[1], "image_url")
+    (picture,) = parts(wire.received[1], "image_url")
     assert picture["image_url"]["url"].startswith("data:image/")
-    assert "see below" in results(wire.asked[1])[0]["content"]
+    assert "see below" in results(wire.received[1])[0]["content"]
 
 
 @both
@@ -76,7 +76,7 @@ def test_a_pdf_reaches_the_model_as_its_text(wire: Wire, claude: Claude) -> None
     wire.play([Say(tools=[Tool("Read", {"file_path": str(file)})]), Say("Two pages.")])
     turn = claude.ask("read", ALLOWED)
     assert (turn.failed, turn.text) == (False, "Two pages.")
-    everything = json.dumps(wire.asked[1].json["messages"])
+    everything = json.dumps(wire.received[1].json["messages"])
     assert "The first page" in everything and "Of byways" in everything
     assert "JVBERi0" not in everything, "no base64 as text"
 
@@ -98,7 +98,7 @@ def test_thinking_is_shown_and_comes_back_without_harm(wire: Wire, claude: Claud
     thoughts = [block["thinking"] for block in blocks if block["type"] == "thinking"]
     assert thoughts == ["First I look.", "Now I know."]
     assert all(block["signature"].startswith("byway.") for block in blocks if block["type"] == "thinking")
-    assert "First I look." not in json.dumps(wire.asked[1].json["messages"]), "a generic server has no place for it"
+    assert "First I look." not in json.dumps(wire.received[1].json["messages"]), "a generic server has no place for it"
 
 
 # -------------------------------- hooks, forms
@@ -114,20 +114,20 @@ def test_a_hook_of_type_prompt_is_answered_in_its_form(wire: Wire, claude: Claud
     settings(claude, hooks={"PreToolUse": [{"matcher": "Bash", "hooks": [hook]}]})
     verdicts: list[Asked] = []
 
-    def script(asked: Asked) -> Reply | Say:
-        if "Is this safe?" in told(asked):
-            verdicts.append(asked)
+    def script(value: Asked) -> Reply | Say:
+        if "Is this safe?" in last_prompt(value):
+            verdicts.append(value)
             return Say(json.dumps({"ok": ok, "reason": "because of the test"}))
-        return Say("Done.") if results(asked) else Say(tools=[Tool("Bash", {"command": "echo ran > ran.txt"})])
+        return Say("Done.") if results(value) else Say(tools=[Tool("Bash", {"command": "echo ran > ran.txt"})])
 
     wire.play(script)
     turn = claude.ask("run it", ALLOWED)
     assert not turn.failed
     assert (claude.work / "ran.txt").exists() is ok
-    (asked,) = verdicts
-    assert asked.json["response_format"]["type"] == "json_schema"
-    assert asked.json["response_format"]["json_schema"]["schema"]["properties"].keys() >= {"ok", "reason"}
-    assert "tools" not in asked.json
+    (value,) = verdicts
+    assert value.json["response_format"]["type"] == "json_schema"
+    assert value.json["response_format"]["json_schema"]["schema"]["properties"].keys() >= {"ok", "reason"}
+    assert "tools" not in value.json
 
 
 @both
@@ -136,7 +136,7 @@ def test_an_answer_in_a_form_of_the_user_s(wire: Wire, claude: Claude) -> None:
     wire.play([Say(tools=[Tool("StructuredOutput", {"city": "Bern"})])])
     turn = claude.ask("which city?", ALLOWED, "--json-schema", json.dumps(form))
     assert not turn.failed and json.loads(turn.text) == {"city": "Bern"}
-    assert "StructuredOutput" in offered(wire.asked[0])
+    assert "StructuredOutput" in offered(wire.received[0])
 
 
 # -------------------------------- subagents, compaction
@@ -144,34 +144,34 @@ def test_an_answer_in_a_form_of_the_user_s(wire: Wire, claude: Claude) -> None:
 
 def test_two_subagents_work_and_the_parent_hears_both(wire: Wire, claude: Claude) -> None:
     def agent(name: str) -> Tool:
-        asked = {"description": name, "prompt": f"Say {name}", "subagent_type": "general-purpose"}
-        return Tool("Agent", {**asked, "run_in_background": False})
+        request = {"description": name, "prompt": f"Say {name}", "subagent_type": "general-purpose"}
+        return Tool("Agent", {**request, "run_in_background": False})
 
-    def script(asked: Asked) -> Reply | Say:
-        said = told(asked)
+    def script(request: Asked) -> Reply | Say:
+        message = last_prompt(request)
         for name in ("APPLE", "PEAR"):
-            if f"Say {name}" in said and "go, parent" not in said:
+            if f"Say {name}" in message and "go, parent" not in message:
                 return Say(f"Here is {name}.")
-        return Say("Both are here.") if len(results(asked)) == 2 else Say(tools=[agent("APPLE"), agent("PEAR")])
+        return Say("Both are here.") if len(results(request)) == 2 else Say(tools=[agent("APPLE"), agent("PEAR")])
 
     wire.play(script)
     turn = claude.ask("go, parent", ALLOWED)
     assert (turn.failed, turn.text) == (False, "Both are here.")
-    heard = json.dumps([result["content"] for result in results(wire.asked[-1])])
-    assert "Here is APPLE." in heard and "Here is PEAR." in heard
-    assert len(wire.asked) == 4
+    text = json.dumps([result["content"] for result in results(wire.received[-1])])
+    assert "Here is APPLE." in text and "Here is PEAR." in text
+    assert len(wire.received) == 4
 
 
 @both
 def test_compact_by_hand_puts_a_summary_in_front(wire: Wire, claude: Claude) -> None:
-    def script(asked: Asked) -> Reply | Say:
-        if "<summary>" in told(asked) and "THE-SUMMARY" not in told(asked):
+    def script(request: Asked) -> Reply | Say:
+        if "<summary>" in last_prompt(request) and "THE-SUMMARY" not in last_prompt(request):
             return Say("<analysis>Short.</analysis><summary>THE-SUMMARY of a talk.</summary>")
-        return Say("After." if b"THE-SUMMARY" in asked.body else "Before.")
+        return Say("After." if b"THE-SUMMARY" in request.body else "Before.")
 
     wire.play(script)
     turn = claude.talk(["say something", "and more", "and again", "/compact", "and now?"], ALLOWED)
     assert (turn.failed, turn.text) == (False, "After.")
     assert any(event.get("subtype") == "compact_boundary" for event in turn.events)
-    last = wire.asked[-1].json["messages"]
+    last = wire.received[-1].json["messages"]
     assert "THE-SUMMARY of a talk." in json.dumps(last) and "say something" not in json.dumps(last)

@@ -85,8 +85,8 @@ class Stream(threading.Thread):
 
 
 def test_keys_apply_at_once_and_revoking_one_ends_no_stream() -> None:
-    def answer(asked: Any) -> Say:
-        return Say(" ".join(["word"] * 60), gap=0.05) if asked.stream else Say("hi")
+    def answer(request: Any) -> Say:
+        return Say(" ".join(["word"] * 60), gap=0.05) if request.stream else Say("hi")
 
     with Scripted(answer) as server, Gateway(config(server)) as gateway:
         assert gateway.post(ASK).status == 200, "no key, open door"
@@ -102,9 +102,9 @@ def test_keys_apply_at_once_and_revoking_one_ends_no_stream() -> None:
             until(gateway, 200, second)
             store.revoke_key(id, "a test")
             until(gateway, 401, second)
-        refused = [gateway.post(ASK, headers={"x-api-key": one}) for one in (first, second, "sk-byway-nobody", "")]
-        assert {one.status for one in refused} == {401}
-        assert len({one.json["error"]["message"] for one in refused}) == 1
+        refused = [gateway.post(ASK, headers={"x-api-key": value}) for value in (first, second, "sk-byway-nobody", "")]
+        assert {response.status for response in refused} == {401}
+        assert len({item.json["error"]["message"] for item in refused}) == 1
         assert gateway.post(ASK).status == 401, "the door stays shut"
 
         assert stream.is_alive(), "it was under way all the time"
@@ -119,8 +119,8 @@ def test_keys_apply_at_once_and_revoking_one_ends_no_stream() -> None:
         process = Path(f"/proc/{gateway.process.pid}")
         if process.exists():
             written += (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
-        for one in (first, second):
-            assert one.removeprefix("sk-byway-").encode() not in written
+        for entry in (first, second):
+            assert entry.removeprefix("sk-byway-").encode() not in written
 
 
 def test_a_key_is_limited_to_its_scopes() -> None:
@@ -187,8 +187,8 @@ def test_a_store_that_fails_is_logged_once_and_the_keys_stay_valid() -> None:
             time.sleep(0.6)
             assert gateway.post(ASK, headers=headers).status == 200
             assert gateway.post(ASK).status == 401
-            said = [line["message"] for line in gateway.logs if line["level"] == "error"]
-            assert said.count("The store of keys cannot be read; the keys in memory stay valid") == 1
+            lines = [line["message"] for line in gateway.logs if line["level"] == "error"]
+            assert lines.count("The store of keys cannot be read; the keys in memory stay valid") == 1
 
 
 def test_byway_does_not_start_with_a_store_that_it_cannot_read() -> None:

@@ -59,7 +59,7 @@ def byway(gateway: Gateway, *arguments: str) -> subprocess.CompletedProcess[str]
 
 def about(gateway: Gateway, name: str) -> dict[str, Any]:
     backends = gateway.get("/readyz").json["backends"]
-    return next((one for one in backends if one["name"] == name), {"state": "gone"})
+    return next((backend for backend in backends if backend["name"] == name), {"state": "gone"})
 
 
 def state(gateway: Gateway, name: str) -> str:
@@ -67,14 +67,14 @@ def state(gateway: Gateway, name: str) -> str:
 
 
 def process(gateway: Gateway, model: str) -> int:
-    """The process of a model, as the log has told it last."""
+    """The process of a model, as the log reported it last."""
 
-    def told() -> list[int]:
+    def numbers() -> list[int]:
         ready = (line for line in gateway.logs if line.get("message") == "A local model is ready")
         return [line["process"] for line in ready if line["model"] == model]
 
-    gateway.wait(told, what="the log tells the process")
-    return told()[-1]
+    gateway.wait(numbers, what="the log tells the process")
+    return numbers()[-1]
 
 
 def alive(pid: int) -> bool:
@@ -99,12 +99,12 @@ def test_two_models_run_side_by_side_and_one_is_unloaded(gateway: Gateway, file:
     assert first != second and alive(first) and alive(second)
     for name in ("one", "two", "haiku"):
         check_message(ask(gateway, name).json)
-    windows = {one["id"]: one.get("max_input_tokens") for one in gateway.get("/v1/models").json["data"]}
+    windows = {item["id"]: item.get("max_input_tokens") for item in gateway.get("/v1/models").json["data"]}
     assert (windows["one"], windows["two"]) == (1024, 2048)
     assert about(gateway, "two")["memory"] > 50 << 20
 
-    told = json.loads(byway(gateway, "unload", "two", "--json").stdout)
-    assert told["backend"] == "two" and told["memory_before"] > 50 << 20
+    body = json.loads(byway(gateway, "unload", "two", "--json").stdout)
+    assert body["backend"] == "two" and body["memory_before"] > 50 << 20
     assert state(gateway, "two") == "gone"
     gateway.wait(lambda: not alive(second), 10, "its process has ended")
     assert alive(first) and process(gateway, "one") == first
@@ -122,7 +122,7 @@ def test_other_options_are_another_process_and_the_others_stay(gateway: Gateway,
     gateway.wait(lambda: process(gateway, "two") != second, 30)
     gateway.wait(lambda: not alive(second), 10)
     assert process(gateway, "one") == first
-    windows = {one["id"]: one.get("max_input_tokens") for one in gateway.get("/v1/models").json["data"]}
+    windows = {item["id"]: item.get("max_input_tokens") for item in gateway.get("/v1/models").json["data"]}
     assert windows["two"] == 512
     # What no process depends on starts none.
     second = process(gateway, "two")
@@ -168,11 +168,11 @@ def test_an_idle_model_is_unloaded_and_wakes_for_the_next_request(file: Path) ->
         gateway.wait(lambda: any(line.get("message") == "Config loaded" for line in gateway.logs))
         answers: list[Any] = []
         asking = [threading.Thread(target=lambda: answers.append(ask(gateway, "one"))) for _ in range(3)]
-        for one in asking:
-            one.start()
-        for one in asking:
-            one.join(60)
-        assert [one.status for one in answers] == [200] * 3
+        for item in asking:
+            item.start()
+        for item in asking:
+            item.join(60)
+        assert [answer.status for answer in answers] == [200] * 3
         loads = [line for line in gateway.logs if line.get("message") == "A local model is ready"]
         assert len(loads) == 2, "three requests wake it once"
         assert process(gateway, "one") != pid
@@ -242,15 +242,15 @@ def test_the_list_shows_files_with_their_facts(gateway: Gateway, file: Path) -> 
     folder.mkdir(parents=True)
     shutil.copy(file, folder / "smol-Q4_1.gguf")
     (folder / "broken.gguf").write_bytes(b"nothing")
-    found = {one["name"]: one for one in json.loads(byway(gateway, "list", "--json").stdout)["files"]}
-    smol = found["smol-Q4_1"]
+    table = {path["name"]: path for path in json.loads(byway(gateway, "list", "--json").stdout)["files"]}
+    smol = table["smol-Q4_1"]
     assert (smol["quantisation"], smol["window"], smol["origin"], smol["size"]) == ("Q4_1", 8192, "lmstudio", 98362432)
     assert smol["chat_template"] is True and smol["backends"] == []
-    assert "is not a GGUF file" in found["broken"]["problem"]
+    assert "is not a GGUF file" in table["broken"]["problem"]
     shown = byway(gateway).stdout
     assert "smol-Q4_1" in shown and "98 MB" in shown and "8,192" in shown and "LM Studio" in shown
     done = byway(gateway, "load", "smol", "--name", "small", "--window", "512", "--threads", "1")
     assert done.returncode == 0, done.stderr
     assert "(loaded as small)" in byway(gateway, "list").stdout
-    told = {one["name"]: one for one in json.loads(byway(gateway, "--json").stdout)["backends"]}
-    assert told["small"]["state"] == "ready" and told["small"]["memory"] > 50 << 20
+    mapping = {backend["name"]: backend for backend in json.loads(byway(gateway, "--json").stdout)["backends"]}
+    assert mapping["small"]["state"] == "ready" and mapping["small"]["memory"] > 50 << 20

@@ -29,7 +29,7 @@ LOADS = 60_000
 
 @pytest.fixture
 def server() -> Iterator[Scripted]:
-    with Scripted(lambda asked: Say("Hello there."), models=["qwen3:8b", "phi4"]) as server:
+    with Scripted(lambda request: Say("Hello there."), models=["qwen3:8b", "phi4"]) as server:
         yield server
 
 
@@ -40,9 +40,9 @@ def listening(pages: dict[str, Any], key: str = "", port: int = 0) -> Iterator[s
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             known = not key or self.headers.get("authorization") == f"Bearer {key}"
-            found = pages.get(self.path) if known else {"error": {"message": "Incorrect API key.", "code": "bad_key"}}
-            body = json.dumps(found).encode()
-            self.send_response(401 if not known else 200 if found is not None else 404)
+            result = pages.get(self.path) if known else {"error": {"message": "Incorrect API key.", "code": "bad_key"}}
+            body = json.dumps(result).encode()
+            self.send_response(401 if not known else 200 if result is not None else 404)
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(body)))
             self.end_headers()
@@ -90,7 +90,7 @@ def settings(gateway: Gateway) -> str:
 def test_a_cloud_is_tried_out_until_it_works_and_its_key_stays_secret(page: Page, browsing: Browsing) -> None:
     listed = {"data": [{"id": "gpt-big"}, {"id": "gpt-small"}], "object": "list"}
     with (
-        Scripted(lambda asked: Say("Hello.")) as other,
+        Scripted(lambda request: Say("Hello.")) as other,
         listening({"/v1/models": listed}, KEY) as url,
         opened(page, config(other)) as gateway,
     ):
@@ -317,7 +317,7 @@ def test_a_download_is_watched_cancelled_resumed_and_deleted(page: Page, server:
         go.set()
         jobs.get_by_role("button", name="Resume owner/repo:Q4_K_M").click()
         expect(jobs).to_contain_text("its checksum is right")
-        assert at.asked[-1].headers["range"] == f"bytes={kept}-"
+        assert at.received[-1].headers["range"] == f"bytes={kept}-"
         assert (folder / "Tiny-Q4_K_M.gguf").read_bytes() == data
         # The table has it, without another click.
         file = row(page, "Tiny-Q4_K_M", "files")

@@ -23,7 +23,7 @@ def test_conversations_in_two_folders_begin_alike(wire: Wire, tmp_path: Path, ar
             for command in (("init",), ("checkout", "-b", "try")):
                 subprocess.run(["git", *command], cwd=claude.work, check=True, capture_output=True)
         assert not claude.ask(question, *arguments).failed
-    first, second = (asked.json for asked in wire.asked[-2:])
+    first, second = (item.json for item in wire.received[-2:])
     assert first["tools"] == second["tools"]
     common, own = zip(
         *(body["messages"][0]["content"].split("# This conversation\n") for body in (first, second)), strict=True

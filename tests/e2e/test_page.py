@@ -39,20 +39,20 @@ KEYS = {
 
 @pytest.fixture(scope="module")
 def gateway() -> Iterator[Gateway]:
-    with Scripted(lambda asked: Say("Hello there.")) as server, Gateway(config(server)) as gateway:
+    with Scripted(lambda request: Say("Hello there.")) as server, Gateway(config(server)) as gateway:
         yield gateway
 
 
 @pytest.fixture
 def server() -> Iterator[Scripted]:
-    with Scripted(lambda asked: Say("Hello there.")) as server:
+    with Scripted(lambda request: Say("Hello there.")) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def locked() -> Iterator[Gateway]:
     """Keys are asked for: one may everything, one only use it."""
-    with Scripted(lambda asked: Say("Hello there.")) as server, Gateway(config(server, api_keys=KEYS)) as gateway:
+    with Scripted(lambda request: Say("Hello there.")) as server, Gateway(config(server, api_keys=KEYS)) as gateway:
         yield gateway
 
 
@@ -163,8 +163,8 @@ def test_only_cookies_and_links_of_this_data_folder_open_it(gateway: Gateway) ->
         "\xff\xfe.\xff.\xff",
         "9" * 5000 + ".a.b",
     ]
-    for one in bad:
-        assert gateway.get("/api", {"cookie": f"{ours.cookie}={one}"}).status == 401, one
+    for item in bad:
+        assert gateway.get("/api", {"cookie": f"{ours.cookie}={item}"}).status == 401, item
     for token in [
         theirs.link(now, nonce),
         ours.link(now - LINK_SECONDS - 1, nonce),
@@ -188,8 +188,8 @@ def test_a_copied_cookie_opens_nothing_after_logging_out(gateway: Gateway) -> No
 
 def test_two_byways_on_one_machine_keep_their_logins(page: Page, gateway: Gateway, server: Scripted) -> None:
     with Gateway(config(server)) as second:
-        for one in (gateway, second, gateway):
-            login(page, one) if one is second or page.url == "about:blank" else page.goto(one.url + "/api")
+        for value in (gateway, second, gateway):
+            login(page, value) if value is second or page.url == "about:blank" else page.goto(value.url + "/api")
             expect(page.get_by_role("button", name="Log out")).to_be_visible()
 
 
@@ -206,7 +206,7 @@ def test_a_link_in_a_page_of_elsewhere_logs_in(page: Page, gateway: Gateway) -> 
 # ------------------------------------------------------------------------------------------------------- who else may
 
 
-@pytest.mark.parametrize("path", [(method, path) for method, path, *_ in ADMIN], ids=lambda one: " ".join(one))
+@pytest.mark.parametrize("path", [(method, path) for method, path, *_ in ADMIN], ids=lambda item: " ".join(item))
 def test_a_key_without_admin_gets_403_on_every_admin_route(path: tuple[str, str], locked: Gateway) -> None:
     method, where = path[0], re.sub(r"\*|\{\w+\}", "1", path[1])
     for name, value in (("x-api-key", USE_KEY), ("authorization", f"Bearer {USE_KEY}")):
@@ -264,7 +264,7 @@ def test_a_form_in_another_page_of_this_machine_changes_nothing(
         page.goto(url)
         frame = page.frame(url=re.compile("/api|chrome-error"))
         assert frame is None or "Listens at" not in frame.content()
-        told = page.evaluate(
+        text = page.evaluate(
             """async url => {
                 const found = [];
                 for (const mode of ["cors", "no-cors"]) {
@@ -282,7 +282,7 @@ def test_a_form_in_another_page_of_this_machine_changes_nothing(
             }""",
             gateway.url,
         )
-        assert set(told) <= {"refused", ""}, told
+        assert set(text) <= {"refused", ""}, text
         with page.expect_navigation() as moved:
             page.get_by_role("button", name="Win a prize").click()
         assert moved.value.status == 403
@@ -310,7 +310,7 @@ def test_every_page_and_file_is_guarded(page: Page, browsing: Browsing, gateway:
     browsing.allowed.append("Executing inline script")
     login(page, gateway)
     entered = cookie(gateway)
-    files = [f"/static/{one.name}" for one in (ui.HERE / "static").iterdir() if one.suffix != ".LICENSE"]
+    files = [f"/static/{value.name}" for value in (ui.HERE / "static").iterdir() if value.suffix != ".LICENSE"]
     for path in (*PAGES, *files, "/login", "/claude/lead?name=haiku"):
         headers = gateway.get(path, {"cookie": entered, "accept": "text/html"}).headers
         policy = headers["content-security-policy"]
@@ -391,7 +391,7 @@ def test_there_is_no_way_out_of_the_static_files(gateway: Gateway) -> None:
 def test_everything_works_behind_a_prefix(page: Page, browsing: Browsing) -> None:
     """`server.root_path`: a proxy passes on what stands under /gate, as it came."""
     with (
-        Scripted(lambda asked: Say("Hello there.")) as server,
+        Scripted(lambda value: Say("Hello there.")) as server,
         Gateway(config(server, server={"root_path": "/gate"})) as gateway,
     ):
         login(page, gateway)
@@ -506,9 +506,9 @@ def test_many_save_at_once_and_nothing_is_lost(server: Scripted) -> None:
             answers.append(send(gateway, "/claude/aliases", fields, entered).status)
 
         threads = [threading.Thread(target=save, args=(at,)) for at in range(24)]
-        for one in threads:
-            one.start()
-        while any(one.is_alive() for one in threads):
+        for value in threads:
+            value.start()
+        while any(thread.is_alive() for thread in threads):
             json.loads(gateway.get("/byway/config", {"cookie": entered}).body)
         assert answers == [200] * 24
         text = gateway.file.read_text()
@@ -534,4 +534,6 @@ def test_a_full_disk_is_shown_and_nothing_is_half_written(page: Page, server: Sc
         page.get_by_label("Targets of haiku").fill("one/local")
         press(page.locator("#aliases"), "Save")
         expect(page.locator("#aliases > .outcome")).to_contain_text("Saved")
-        assert not [one.name for one in gateway.home.iterdir() if "byway.yaml" in one.name and one != gateway.file]
+        assert not [
+            value.name for value in gateway.home.iterdir() if "byway.yaml" in value.name and value != gateway.file
+        ]

@@ -18,7 +18,7 @@ from scripted import Say, Scripted
 
 @pytest.fixture
 def server() -> Iterator[Scripted]:
-    with Scripted(lambda asked: Say("Hello there.")) as server:
+    with Scripted(lambda request: Say("Hello there.")) as server:
         yield server
 
 
@@ -29,9 +29,9 @@ def gateway(server: Scripted) -> Iterator[Gateway]:
 
 
 def free() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    with socket.socket() as resource:
+        resource.bind(("127.0.0.1", 0))
+        return int(resource.getsockname()[1])
 
 
 def card(page: Page, name: str) -> Locator:
@@ -85,7 +85,7 @@ def test_a_key_is_revoked_while_a_stream_of_it_runs(page: Page, gateway: Gateway
     login(page, gateway, "/api")
     key = create(page, "Streamer")
     words = [f"word{at} " for at in range(40)]
-    server.play(lambda asked: Say(words, gap=0.05))
+    server.play(lambda request: Say(words, gap=0.05))
     headers = {"content-type": "application/json", "x-api-key": key}
     with gateway.open("POST", "/v1/messages", json.dumps({**ASK, "stream": True}).encode(), headers) as stream:
         start = stream.read(200)

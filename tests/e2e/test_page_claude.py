@@ -20,7 +20,7 @@ KEYS = {"api_keys": [{"id": "user", "key": KEY}]}
 
 @pytest.fixture
 def server() -> Iterator[Scripted]:
-    with Scripted(lambda asked: Say("Hello there.")) as server:
+    with Scripted(lambda request: Say("Hello there.")) as server:
         yield server
 
 
@@ -28,7 +28,7 @@ def card(page: Page, name: str) -> Locator:
     return page.locator(f"#{name}")
 
 
-def said(page: Page, name: str) -> Locator:
+def message(page: Page, name: str) -> Locator:
     """What the card says came of it."""
     return page.locator(f"#{name} > .outcome")
 
@@ -112,7 +112,7 @@ def test_hostile_names_of_models_are_only_names(browsing: Browsing, tmp_path: Pa
     # The config lists the models, because a name with whitespace in a backend's list is taken for a pattern and left out.
     # The window is so small that the copied texts contain the names, too.
     models = [{"id": name.replace("${", "$${"), "window": 32768} for name in HOSTILE]
-    with Scripted(lambda asked: Say("Hello there."), models=HOSTILE, window=32768) as server:
+    with Scripted(lambda request: Say("Hello there."), models=HOSTILE, window=32768) as server:
         with Gateway(
             {"backends": [{"name": "one", "type": "llamacpp", "url": server.url, "models": models}]}
         ) as gateway:
@@ -121,7 +121,7 @@ def test_hostile_names_of_models_are_only_names(browsing: Browsing, tmp_path: Pa
             for name in HOSTILE:
                 card(page, "quick").get_by_label("Model").select_option(f"one/{name}")
                 press(card(page, "quick"), "Apply")
-                expect(said(page, "quick")).to_contain_text("Verified", timeout=10_000)
+                expect(message(page, "quick")).to_contain_text("Verified", timeout=10_000)
                 page.goto(gateway.url)
                 expect(page.get_by_label("Targets of haiku")).to_have_value(f"one/{name}")
                 got = run(copied(page, "bash"), tmp_path)
@@ -148,7 +148,7 @@ def verify(page: Page, key: str = "", model: str = "") -> Locator:
     if model:
         card(page, "endpoint").get_by_label("Model").fill(model)
     press(card(page, "endpoint"), "Verify")
-    return said(page, "endpoint")
+    return message(page, "endpoint")
 
 
 def test_verify_shows_each_row_with_its_hint(page: Page, server: Scripted) -> None:
@@ -156,24 +156,24 @@ def test_verify_shows_each_row_with_its_hint(page: Page, server: Scripted) -> No
     with Gateway(settings) as gateway:
         login(page, gateway)
         expect(verify(page, KEY)).to_contain_text("Connected")
-        expect(said(page, "endpoint")).to_contain_text("local at one answered for sonnet in")
+        expect(message(page, "endpoint")).to_contain_text("local at one answered for sonnet in")
         # The typed key is still there for the next try.
         expect(page.locator("#verify-key")).to_have_value(KEY)
         expect(verify(page, "sk-byway-wrong")).to_contain_text("Authentication failed")
-        expect(said(page, "endpoint")).to_contain_text("credential")
-        expect(said(page, "endpoint")).to_contain_text("To create one: API")
-        server.play(lambda asked: openai_error(404, "The model `local` does not exist.", "invalid_request_error"))
+        expect(message(page, "endpoint")).to_contain_text("credential")
+        expect(message(page, "endpoint")).to_contain_text("To create one: API")
+        server.play(lambda request: openai_error(404, "The model `local` does not exist.", "invalid_request_error"))
         expect(verify(page, KEY)).to_contain_text("Model not found")
-        expect(said(page, "endpoint").locator(".tag")).to_have_text("model")
-        expect(said(page, "endpoint")).to_contain_text("alias default")
-        server.play(lambda asked: openai_error(401, "Incorrect API key provided", "invalid_request_error"))
+        expect(message(page, "endpoint").locator(".tag")).to_have_text("model")
+        expect(message(page, "endpoint")).to_contain_text("alias default")
+        server.play(lambda value: openai_error(401, "Incorrect API key provided", "invalid_request_error"))
         expect(verify(page, KEY)).to_contain_text("Backend rejected the API key")
-        expect(said(page, "endpoint")).to_contain_text("under Secrets")
-        server.play(lambda asked: openai_error(400, "this field is not known", "invalid_request_error"))
+        expect(message(page, "endpoint")).to_contain_text("under Secrets")
+        server.play(lambda item: openai_error(400, "this field is not known", "invalid_request_error"))
         expect(verify(page, KEY)).to_contain_text("could not parse")
-        server.play(lambda asked: Say("Late.", wait=7.0))
+        server.play(lambda entry: Say("Late.", wait=7.0))
         expect(verify(page, KEY)).to_contain_text("Request timed out after 5 s", timeout=10_000)
-        expect(said(page, "endpoint")).to_contain_text("evicted")
+        expect(message(page, "endpoint")).to_contain_text("evicted")
 
 
 def test_verify_of_a_dead_backend_and_without_tcp(page: Page, server: Scripted) -> None:
@@ -185,20 +185,20 @@ def test_verify_of_a_dead_backend_and_without_tcp(page: Page, server: Scripted) 
     with Gateway(settings) as gateway:
         login(page, gateway)
         expect(verify(page)).to_contain_text("Backend not responding")
-        expect(said(page, "endpoint")).to_contain_text("Start that server")
+        expect(message(page, "endpoint")).to_contain_text("Start that server")
         page.get_by_role("link", name="API", exact=True).click()
         page.get_by_label("API over TCP").uncheck()
         press(card(page, "server"), "Save")
-        expect(said(page, "server")).to_contain_text("Saved", ignore_case=True)
+        expect(message(page, "server")).to_contain_text("Saved", ignore_case=True)
         assert gateway.post(ASK).status == 403
         page.goto(gateway.url)
         expect(verify(page)).to_contain_text("The API is off over TCP")
-        expect(said(page, "endpoint")).to_contain_text("Turn it on under API")
+        expect(message(page, "endpoint")).to_contain_text("Turn it on under API")
         page.get_by_role("link", name="API", exact=True).click()
         page.get_by_label("API over TCP").check()
         press(card(page, "server"), "Save")
         expect(card(page, "server").locator("header")).to_contain_text("on")
-        expect(said(page, "server")).to_be_visible()
+        expect(message(page, "server")).to_be_visible()
         page.goto(gateway.url)
         expect(verify(page)).to_contain_text("Backend not responding")
 
@@ -215,7 +215,7 @@ def test_quick_setup_from_nothing_to_verified(page: Page) -> None:
         gateway.wait(lambda: gateway.get("/readyz").json["backends"][0]["state"] == "ready", 60, "the model is loaded")
         page.reload()
         press(card(page, "quick"), "Apply")
-        expect(said(page, "quick")).to_contain_text("Verified", timeout=10_000)
+        expect(message(page, "quick")).to_contain_text("Verified", timeout=10_000)
         page.reload()
         for slot in ("haiku", "sonnet", "opus", "fable", "default"):
             expect(page.get_by_label(f"Targets of {slot}")).not_to_have_value("")
@@ -241,14 +241,14 @@ def test_quick_setup_and_back(page: Page, server: Scripted) -> None:
         login(page, gateway)
         card(page, "quick").get_by_label("Model").select_option("one/other")
         press(card(page, "quick"), "Apply")
-        expect(said(page, "quick")).to_contain_text("Verified: other answered")
+        expect(message(page, "quick")).to_contain_text("Verified: other answered")
         # The other cards show it too, without a reload.
         expect(page.get_by_label("Targets of haiku")).to_have_value("one/other")
         expect(card(page, "endpoint").locator("header")).to_contain_text("other")
         after = gateway.file.read_text()
         assert "# mine" in after and "# here" in after and "gpt-*" in after and "one/other" in after
         press(card(page, "quick"), "Undo")
-        expect(said(page, "quick")).to_contain_text("Restored the previous aliases")
+        expect(message(page, "quick")).to_contain_text("Restored the previous aliases")
         assert gateway.file.read_text() == text
         expect(card(page, "quick").get_by_role("button", name="Undo")).to_have_count(0)
         assert server.last.json["model"] == "local"
@@ -267,7 +267,7 @@ def test_an_alias_without_a_served_target_is_marked(page: Page, server: Scripted
     with Gateway(settings) as gateway:
         login(page, gateway)
         expect(verify(page)).to_contain_text("Model not found")
-        expect(said(page, "endpoint")).to_contain_text("Quick Setup")
+        expect(message(page, "endpoint")).to_contain_text("Quick Setup")
         expect(card(page, "endpoint").locator("header")).not_to_contain_text("nobody")
 
 
@@ -276,7 +276,7 @@ def test_an_alias_without_a_served_target_is_marked(page: Page, server: Scripted
 
 def save(page: Page) -> Locator:
     press(card(page, "aliases"), "Save")
-    return said(page, "aliases")
+    return message(page, "aliases")
 
 
 def test_aliases_are_saved_tried_and_taken_out(page: Page, server: Scripted) -> None:
@@ -328,14 +328,14 @@ def test_two_browsers_edit_at_once(page: Page, browsing: Browsing, server: Scrip
         with other.expect_response("**/claude/aliases") as answered:
             card(other, "aliases").get_by_role("button", name="Save").click()
         assert answered.value.status == 412
-        row = said(other, "aliases").locator("tbody tr")
+        row = message(other, "aliases").locator("tbody tr")
         expect(row).to_have_count(1)
         expect(row).to_contain_text("model_aliases.sonnet")
         expect(row).to_contain_text("one/first")
         expect(row).to_contain_text("one/second")
         kept = gateway.file.read_text()
         assert "one/first" in kept and "one/second" not in kept
-        # What was typed may be said again, now knowingly.
+        # The typed text can be sent again, now knowingly.
         other.get_by_label("Targets of sonnet").fill("one/second")
         expect(save(other)).to_contain_text("Saved")
         assert "one/second" in gateway.file.read_text()

@@ -20,7 +20,7 @@ def enter(url: str, **headers: str) -> tuple[int, str, str]:
     at = urlsplit(url)
     connection = http.client.HTTPConnection(at.hostname or "", at.port, timeout=10)
     connection.request(
-        "GET", f"{at.path}?{at.query}", headers={name.replace("_", "-"): one for name, one in headers.items()}
+        "GET", f"{at.path}?{at.query}", headers={name.replace("_", "-"): value for name, value in headers.items()}
     )
     answer = connection.getresponse()
     body = answer.read().decode()

@@ -29,14 +29,14 @@ _SHIFTS = """window.shifts = 0; new PerformanceObserver(list => {
 @pytest.fixture(scope="module")
 def gateway() -> Iterator[Gateway]:
     """One that has everything to show: keys, versions, aliases, requests good and bad."""
-    with Scripted(lambda asked: Say("Hello there.", tokens=(1200, 34))) as server:
+    with Scripted(lambda request: Say("Hello there.", tokens=(1200, 34))) as server:
         settings = config(server, web_search={"enabled": True, "provider": "searxng", "base_url": server.url})
         settings["model_aliases"] |= {"haiku": "one/local", "gpt-*": "one/local", "lost": "no/where"}
         with Gateway(settings) as gateway:
             gateway.post(ASK)
-            server.play(lambda asked: openai_error(400, "this is not good", "invalid_request_error"))
+            server.play(lambda value: openai_error(400, "this is not good", "invalid_request_error"))
             gateway.post(ASK)
-            server.play(lambda asked: Say("Hello there."))
+            server.play(lambda item: Say("Hello there."))
             yield gateway
 
 
@@ -49,11 +49,11 @@ def look(page: Page) -> list[str]:
     if not axe.SCRIPT.exists():
         pytest.skip(axe.missing() or f"axe-core is not fetched: {axe.__doc__}")
     page.evaluate(axe.SCRIPT.read_text())
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    result = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
     return [
-        f"{one['id']} ({one['impact']}): {one['help']}: {[node['target'] for node in one['nodes']][:5]}"
-        for one in found["violations"]
-        if one["impact"] in ("serious", "critical")
+        f"{violation['id']} ({violation['impact']}): {violation['help']}: {[node['target'] for node in violation['nodes']][:5]}"
+        for violation in result["violations"]
+        if violation["impact"] in ("serious", "critical")
     ]
 
 
@@ -76,8 +76,8 @@ def test_axe_finds_nothing_serious(browsing: Browsing, gateway: Gateway, scheme:
     page.goto(gateway.url + "/api")
     page.locator("#server").get_by_label("Allow external access").check()
     press(page.locator("#server"), "Save")
-    for one in page.locator("summary").all():
-        one.click()
+    for item in page.locator("summary").all():
+        item.click()
     assert look(page) == []
 
 
@@ -99,7 +99,7 @@ def test_every_control_is_reached_by_tab_and_seen(browsing: Browsing, gateway: G
     reached = []
     for _ in range(len(wanted) + 3):
         page.keyboard.press("Tab")
-        found = page.evaluate(
+        result = page.evaluate(
             """() => {
                 const one = document.activeElement;
                 if (one === document.body) return null;
@@ -111,10 +111,10 @@ def test_every_control_is_reached_by_tab_and_seen(browsing: Browsing, gateway: G
                 return [one.dataset.at ?? "?", Boolean(lit(one) || lit(tabs)), one.outerHTML.slice(0, 120)];
             }"""
         )
-        if found is None:
+        if result is None:
             break
-        reached.append(found[0])
-        assert found[1], f"no focus is seen at {found[2]}"
+        reached.append(result[0])
+        assert result[1], f"no focus is seen at {result[2]}"
     missed = [at for at in wanted if at not in reached]
     assert not missed, page.locator(f"[data-at='{missed[0]}']").evaluate("one => one.outerHTML")
     assert reached == sorted(reached, key=int), "the order is that of the page"

@@ -17,7 +17,7 @@ HTML = "<b>bold</b><img src=x onerror=alert(1)><script>alert(2)</script>"
 
 @pytest.fixture
 def server() -> Iterator[Scripted]:
-    with Scripted(lambda asked: Say("Hello there.", tokens=(1200, 34))) as server:
+    with Scripted(lambda request: Say("Hello there.", tokens=(1200, 34))) as server:
         yield server
 
 
@@ -38,7 +38,7 @@ def test_a_request_appears_by_itself(page: Page, server: Scripted) -> None:
         expect(row).to_contain_text("200")
         expect(row).to_contain_text(session[:8])
         # An error is there in words; what a server said is text and nothing else.
-        server.play(lambda asked: openai_error(400, f"bad thing {HTML}", "invalid_request_error"))
+        server.play(lambda request: openai_error(400, f"bad thing {HTML}", "invalid_request_error"))
         gateway.post({**ASK, "model": HTML[:60]})
         expect(page.locator("#table .why").first).to_contain_text("bad thing <b>bold</b><img src=x", timeout=3_000)
         expect(page.locator("#table tbody tr").first).to_contain_text(HTML[:30])
@@ -89,8 +89,8 @@ def row(page: Page, title: str) -> Locator:
 
 def state(page: Page, title: str) -> str:
     """The colour of a row."""
-    found = row(page, title).locator(".state").get_attribute("class") or ""
-    return found.removeprefix("state ").strip()
+    result = row(page, title).locator(".state").get_attribute("class") or ""
+    return result.removeprefix("state ").strip()
 
 
 def test_a_failing_check_is_red_and_turns_green_after_the_fix(page: Page, server: Scripted) -> None:
@@ -138,7 +138,7 @@ def test_a_failing_check_is_red_and_turns_green_after_the_fix(page: Page, server
 def test_links_of_checks_open_the_right_page(page: Page) -> None:
     with Gateway({"backends": []}) as gateway:
         login(page, gateway, "/trouble")
-        for link in [one.get_attribute("href") or "" for one in page.get_by_role("link", name="Go there").all()]:
+        for link in [item.get_attribute("href") or "" for item in page.get_by_role("link", name="Go there").all()]:
             path, _, place = link.partition("#")
             answer = page.request.get(gateway.url + path, headers={"accept": "text/html"})
             assert answer.ok or path == "/models", link

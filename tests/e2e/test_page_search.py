@@ -23,7 +23,7 @@ OTHER = "another-key-of-the-provider-9876543210"
 
 @pytest.fixture
 def server() -> Iterator[Scripted]:
-    with Scripted(lambda asked: Say("Hello there.")) as server:
+    with Scripted(lambda request: Say("Hello there.")) as server:
         yield server
 
 
@@ -66,10 +66,10 @@ def try_it(page: Page, query: str = "rust") -> Locator:
 def traces(gateway: Gateway, *secrets: str) -> list[str]:
     """Where one of the secrets can be read: the data folder, the config, what was logged, arguments and environments of Byway
     and its children."""
-    found = [f"log: {line}" for line in gateway.lines if any(one in line for one in secrets)]
+    results = [f"log: {line}" for line in gateway.lines if any(value in line for value in secrets)]
     for file in gateway.home.rglob("*"):
-        if file.is_file() and any(one.encode() in file.read_bytes() for one in secrets):
-            found.append(str(file.relative_to(gateway.home)))
+        if file.is_file() and any(item.encode() in file.read_bytes() for item in secrets):
+            results.append(str(file.relative_to(gateway.home)))
     pids = {str(gateway.process.pid)}
     for _ in range(4):
         listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
@@ -80,8 +80,8 @@ def traces(gateway: Gateway, *secrets: str) -> list[str]:
                 data = Path(f"/proc/{pid}/{what}").read_bytes()
             except OSError:
                 continue
-            found += [f"{what} of {pid}" for one in secrets if one.encode() in data]
-    return found
+            results += [f"{what} of {pid}" for secret in secrets if secret.encode() in data]
+    return results
 
 
 def sources(page: Page, gateway: Gateway) -> str:
@@ -174,21 +174,21 @@ def test_a_searxng_of_your_own(page: Page, server: Scripted, provider: FakeProvi
 
 
 def test_the_error_of_a_provider_is_shown(page: Page, server: Scripted) -> None:
-    said: list[Any] = [
+    lines: list[Any] = [
         429,
         brave_error("RATE_LIMITED", "Request rate limit <b>exceeded</b><img src=x onerror=alert(1)>", 429),
     ]
     settings = {"enabled": True, "provider": "brave", "api_key": KEY}
     with contextlib.ExitStack() as stack:
-        provided = stack.enter_context(FakeProviders(lambda seen: (said[0], said[1])))
+        provided = stack.enter_context(FakeProviders(lambda seen: (lines[0], lines[1])))
         gateway = stack.enter_context(Gateway(config(server, web_search={**settings, "base_url": provided.url})))
         login(page, gateway)
         expect(search(page).get_by_text("The config contains a key in plain text")).to_be_visible()
         expect(try_it(page)).to_contain_text("brave failed")
         expect(search(page).locator("> .outcome")).to_contain_text("<b>exceeded</b>")
-        said[:] = [200, b"<html>not JSON"]
+        lines[:] = [200, b"<html>not JSON"]
         expect(try_it(page)).to_contain_text("brave failed")
-        said[:] = [200, {"type": "search"}]
+        lines[:] = [200, {"type": "search"}]
         expect(try_it(page)).to_contain_text("No results, by brave")
         assert page.evaluate("document.images.length") == 0
 
@@ -220,7 +220,7 @@ def test_a_secret_is_replaced_while_a_stream_runs(page: Page, server: Scripted, 
     settings["backends"][0]["api_key"] = "${BYWAY_OPENAI_API_KEY}"
     (tmp_path / "chain.json").write_text(json.dumps({"byway/openai": KEY}))
     words = [f"word{at} " for at in range(40)]
-    server.play(lambda asked: Say(words, gap=0.05))
+    server.play(lambda request: Say(words, gap=0.05))
     ask = {"model": "m", "max_tokens": 99, "stream": True, "messages": [{"role": "user", "content": "hi"}]}
     with Gateway(settings, environ=chain(tmp_path)) as gateway:
         login(page, gateway, "/secrets")
@@ -262,4 +262,4 @@ def test_an_environment_variable_overrides_a_stored_key_and_is_shown(page: Page,
         expect(row.get_by_role("button", name="Delete")).to_have_count(0)
         assert KEY not in sources(page, gateway)
         (gateway.home / "x").write_text("")
-        assert [one for one in traces(gateway, KEY) if not one.startswith("environ")] == []
+        assert [trace for trace in traces(gateway, KEY) if not trace.startswith("environ")] == []

@@ -19,8 +19,8 @@ from scripted import Asked, Reply, Say, Scripted, openai_error
 from byway.cli.main import byway
 
 
-def reply(asked: Asked) -> Reply | Say:
-    if "fail" in asked.body.decode():
+def reply(request: Asked) -> Reply | Say:
+    if "fail" in request.body.decode():
         return openai_error(400, "this \x1b[31mcannot be", "x")
     return Say("Hi")
 
@@ -75,8 +75,8 @@ def test_follow_prints_new_requests_until_it_is_stopped(gateway: Gateway, as_jso
     ask(gateway, "third")
     lines += [child.stdout.readline(), child.stdout.readline()]
     child.send_signal(signal.SIGINT)
-    _, told = child.communicate(timeout=10)
-    assert child.returncode == 0 and "Traceback" not in told
+    _, value = child.communicate(timeout=10)
+    assert child.returncode == 0 and "Traceback" not in value
     if as_json:
         assert [json.loads(line)["asked"] for line in lines] == ["first", "second", "third"]
     else:
@@ -84,14 +84,14 @@ def test_follow_prints_new_requests_until_it_is_stopped(gateway: Gateway, as_jso
 
 
 def test_follow_continues_after_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def told(*numbers: int) -> dict[str, object]:
+    def page_of(*numbers: int) -> dict[str, object]:
         return {"requests": [{"number": number} for number in reversed(numbers)], "count": max(numbers, default=0)}
 
-    answers = iter([told(7, 8), told(9), None, told(), told(1), told(2)])
-    asked = []
+    answers = iter([page_of(7, 8), page_of(9), None, page_of(), page_of(1), page_of(2)])
+    request = []
 
     def ask(data: Path, path: str) -> dict[str, object] | None:
-        asked.append(path.partition("=")[2])
+        request.append(path.partition("=")[2])
         try:
             return next(answers)
         except StopIteration:
@@ -102,7 +102,7 @@ def test_follow_continues_after_a_restart(tmp_path: Path, monkeypatch: pytest.Mo
     done = CliRunner().invoke(byway, ["requests", "--follow", "--json", "--data-dir", str(tmp_path)])
     assert done.exit_code == 0, done.output
     assert [json.loads(line)["number"] for line in done.stdout.splitlines()] == [7, 8, 9, 1, 2]
-    assert asked == ["0", "8", "9", "9", "0", "1", "2"]
+    assert request == ["0", "8", "9", "9", "0", "1", "2"]
 
 
 def test_without_a_socket_the_error_names_the_page(gateway: Gateway) -> None:

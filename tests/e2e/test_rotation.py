@@ -111,7 +111,7 @@ class Stage:
 
     def leaks(self, value: str) -> list[str]:
         """Where a secret can be seen."""
-        told = {
+        table = {
             "log": self.gateway.text,
             "config": self.gateway.file.read_text(),
             "answers": "".join(self.gateway.get(path).body.decode() for path in ("/readyz", "/v1/models")),
@@ -119,12 +119,14 @@ class Stage:
         if sys.platform == "linux":
             process = Path(f"/proc/{self.gateway.process.pid}")
             children = (process / f"task/{process.name}/children").read_text().split()
-            told["arguments"] = "".join(Path(f"/proc/{one}/cmdline").read_text() for one in (process.name, *children))
-            told["environment"] = (process / "environ").read_text()
-        told |= {
+            table["arguments"] = "".join(
+                Path(f"/proc/{item}/cmdline").read_text() for item in (process.name, *children)
+            )
+            table["environment"] = (process / "environ").read_text()
+        table |= {
             path.name: path.read_bytes().decode(errors="replace") for path in self.data.rglob("*") if path.is_file()
         }
-        return [name for name, text in told.items() if value in text]
+        return [name for name, text in table.items() if value in text]
 
 
 class Slow(threading.Thread):
@@ -157,11 +159,11 @@ def stage(place: dict[str, str], accepted: list[str]) -> Iterator[Stage]:
             return 403, {"message": f"Unauthorized: {seen.headers.get('x-api-key')}", "statusCode": 403}
         return 200, {"organic": [{"title": t, "link": u, "snippet": s} for t, u, s, _ in RESULTS]}
 
-    def model(asked: Asked) -> Say:
-        if "slowly" in asked.body.decode():
+    def model(request: Asked) -> Say:
+        if "slowly" in request.body.decode():
             return Say("word " * WORDS, gap=0.1)
-        heard = asked.json["messages"][-1]["role"] == "tool"
-        return Say("Found.") if heard else Say(tools=[Tool("web_search", {"query": "rust"})])
+        text = request.json["messages"][-1]["role"] == "tool"
+        return Say("Found.") if text else Say(tools=[Tool("web_search", {"query": "rust"})])
 
     with Scripted(model) as server, FakeProviders(provider) as search:
         yield Stage(place, server, search)

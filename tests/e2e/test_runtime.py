@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gateway import Gateway, config
-from scripted import Asked, Reply, Scripted, llamacpp_overflow, said
+from scripted import Asked, Reply, Scripted, json_reply, llamacpp_overflow
 
 
 class Server(Scripted):
@@ -20,9 +20,9 @@ class Server(Scripted):
         if page is None:
             return super().answer(call)
         self.others.append(call)
-        return said(page, {"error": {"message": "no"}}) if isinstance(page, int) else said(200, page)
+        return json_reply(page, {"error": {"message": "no"}}) if isinstance(page, int) else json_reply(200, page)
 
-    def asked(self, path: str) -> list[Asked]:
+    def received(self, path: str) -> list[Asked]:
         return [call for call in self.others if call.path.partition("?")[0] == path]
 
 

@@ -29,15 +29,15 @@ MODEL = "claude-sonnet-5-5"
 @contextmanager
 def client(gateway: Gateway, **options: Any) -> Iterator[anthropic.Anthropic]:
     url = f"{gateway.url}/anthropic"
-    with anthropic.Anthropic(base_url=url, api_key="dummy", **{"max_retries": 0, **options}) as one:
-        yield one
+    with anthropic.Anthropic(base_url=url, api_key="dummy", **{"max_retries": 0, **options}) as resource:
+        yield resource
 
 
 @asynccontextmanager
 async def async_client(gateway: Gateway) -> AsyncIterator[anthropic.AsyncAnthropic]:
     url = f"{gateway.url}/anthropic"
-    async with anthropic.AsyncAnthropic(base_url=url, auth_token="dummy", max_retries=0) as one:
-        yield one
+    async with anthropic.AsyncAnthropic(base_url=url, auth_token="dummy", max_retries=0) as resource:
+        yield resource
 
 
 # -------------------------------- every answer, to the letter
@@ -103,7 +103,7 @@ def test_create(wire: Wire) -> None:
     assert (message.model, message.stop_reason) == (MODEL, "end_turn")
     assert (message.usage.input_tokens, message.usage.output_tokens) == (11, 3)
     assert message._request_id and message._request_id.startswith("req_")
-    sent = wire.asked[0].json
+    sent = wire.received[0].json
     assert sent["messages"] == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "hi"}]
     assert sent["model"] == "local" and 50 in (sent.get("max_tokens"), sent.get("max_completion_tokens"))
 
@@ -125,7 +125,7 @@ def test_a_tool_loop(wire: Wire) -> None:
     with client(wire.gateway) as sdk:
         first = sdk.messages.create(model=MODEL, max_tokens=50, messages=HI, tools=TOOLS)
         ids = [block.id for block in first.content if block.type == "tool_use"]
-        said: Sequence[MessageParam] = [
+        lines: Sequence[MessageParam] = [
             *HI,
             first.to_param(),
             {
@@ -136,9 +136,9 @@ def test_a_tool_loop(wire: Wire) -> None:
                 ],
             },
         ]
-        second = sdk.messages.create(model=MODEL, max_tokens=50, messages=said, tools=TOOLS)
+        second = sdk.messages.create(model=MODEL, max_tokens=50, messages=lines, tools=TOOLS)
     assert second.content[0].type == "text" and second.content[0].text == "There is nothing."
-    sent = wire.asked[1].json["messages"]
+    sent = wire.received[1].json["messages"]
     assert [message["role"] for message in sent] == ["user", "assistant", "tool", "tool"]
     assert [call["id"] for call in sent[1]["tool_calls"]] == [message["tool_call_id"] for message in sent[2:]]
     assert json.loads(sent[1]["tool_calls"][0]["function"]["arguments"]) == {"path": "/tmp/ü"}
@@ -147,8 +147,8 @@ def test_a_tool_loop(wire: Wire) -> None:
 def test_asynchronously_and_several_at_once(wire: Wire) -> None:
     """Answers that run at the same time do not mix; the key comes as a bearer token."""
 
-    def script(asked: scripted.Asked) -> Say:
-        return Say(f"You said {asked.json['messages'][-1]['content']}.", gap=0.01)
+    def script(request: scripted.Asked) -> Say:
+        return Say(f"You said {request.json['messages'][-1]['content']}.", gap=0.01)
 
     wire.play(script)
 
@@ -186,7 +186,7 @@ def test_an_image_reaches_the_model(wire: Wire) -> None:
                 }
             ],
         )
-    parts = wire.asked[0].json["messages"][-1]["content"]
+    parts = wire.received[0].json["messages"][-1]["content"]
     assert {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{dot}"}} in parts
 
 
@@ -199,7 +199,7 @@ def test_count_tokens(wire: Wire, both: dict[str, Wire]) -> None:
             model=MODEL, messages=[{"role": "user", "content": "Once upon a time. " * 500}]
         ).input_tokens
     assert 0 < short < 60 and 1500 < long < 5000
-    assert wire.asked == []
+    assert wire.received == []
     answer = both["anthropic"].gateway.post(ASK, "/v1/messages/count_tokens")
     check_count(answer.json)
     assert answer.json == {"input_tokens": 4321}
@@ -310,9 +310,14 @@ ERRORS: dict[str, tuple[Reply, type[anthropic.APIStatusError], str, str]] = {
         "boom",
     ),
     "a page with 200": (scripted.page(200, "Sign in"), anthropic.InternalServerError, "api_error", "web page"),
-    "no choices": (scripted.said(200, {"id": "x", "choices": []}), anthropic.InternalServerError, "api_error", ""),
+    "no choices": (
+        scripted.json_reply(200, {"id": "x", "choices": []}),
+        anthropic.InternalServerError,
+        "api_error",
+        "",
+    ),
     "an error in a 200": (
-        scripted.said(200, {"error": "out of memory"}),
+        scripted.json_reply(200, {"error": "out of memory"}),
         anthropic.InternalServerError,
         "api_error",
         "out of memory",
@@ -345,7 +350,7 @@ def test_the_sdk_waits_and_tries_again_by_itself(wire: Wire) -> None:
     with client(wire.gateway, max_retries=1) as sdk:
         message = sdk.messages.create(model=MODEL, max_tokens=50, messages=HI)
     assert message.content[0].type == "text" and message.content[0].text == "Now."
-    assert wire.asked[1].at - wire.asked[0].at >= 2.9
+    assert wire.received[1].at - wire.received[0].at >= 2.9
 
 
 def test_a_stream_that_breaks_raises(wire: Wire) -> None:

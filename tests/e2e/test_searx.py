@@ -138,7 +138,7 @@ def test_search_with_a_real_instance(instance: tuple[str, Engine, FakeProviders]
         "tools": [SEARCH],
     }
     with (
-        Scripted(lambda asked: Say("The model is not called.")) as server,
+        Scripted(lambda request: Say("The model is not called.")) as server,
         Gateway(config(server, web_search=search)) as gateway,
     ):
         answer = gateway.post(body).json

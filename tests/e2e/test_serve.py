@@ -133,10 +133,10 @@ def ready(gateway: Gateway) -> str:
 
 
 def test_a_valid_edit_takes_effect_without_interrupting_a_stream() -> None:
-    def told(asked: Asked) -> Say:
-        return slow() if asked.stream else Say(asked.json["model"])
+    def reply(request: Asked) -> Say:
+        return slow() if request.stream else Say(request.json["model"])
 
-    with Scripted(told, models=("local", "other")) as server, Gateway(config(server)) as gateway:
+    with Scripted(reply, models=("local", "other")) as server, Gateway(config(server)) as gateway:
         client = Streaming(gateway)
         new = config(server, model_aliases={"default": "one/other"})
         new["backends"][0]["models"] = ["local", "other"]
@@ -203,7 +203,7 @@ def test_the_built_in_model_starts_and_stops_with_the_config() -> None:
         pytest.skip(str(missing))
 
     def backends() -> dict[str, str]:
-        return {one["name"]: one["state"] for one in gateway.get("/readyz").json["backends"]}
+        return {backend["name"]: backend["state"] for backend in gateway.get("/readyz").json["backends"]}
 
     with Scripted(lambda _: Say("hi")) as server, Gateway(config(server), model=True) as gateway:
         assert list(backends()) == ["one"]

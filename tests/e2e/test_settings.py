@@ -48,7 +48,7 @@ class Api:
 
 @pytest.fixture
 def api() -> Iterator[Api]:
-    with Scripted(lambda asked: Say("Hi")) as server:
+    with Scripted(lambda request: Say("Hi")) as server:
         settings = config(server, api_keys={"api_keys": [{"key": ADMIN, "scopes": ["admin"]}, {"key": USE}]})
         settings["backends"][0]["api_key"] = SECRET
         with Gateway(settings) as gateway:
@@ -93,7 +93,9 @@ def test_a_check_writes_nothing(api: Api) -> None:
     before = api.etag
     status, body, _ = api("POST", "/byway/config/check", "backends: 5\nnonsense: 1\n")
     assert (
-        status == 200 and not body["good"] and {one["path"] for one in body["complaints"]} == {"backends", "nonsense"}
+        status == 200
+        and not body["good"]
+        and {complaint["path"] for complaint in body["complaints"]} == {"backends", "nonsense"}
     )
     edits = {"edits": [{"op": "append", "path": ["backends"], "value": {"name": "two", "type": "ollama"}}]}
     assert api("POST", "/byway/config/check", edits)[1]["good"]
@@ -113,15 +115,15 @@ def test_versions_are_listed_shown_and_restored(api: Api) -> None:
     first = api.gateway.file.read_text()
     api("GET", "/byway/config")
     change(api, ["local_only"], True)
-    found = api("GET", "/byway/config/versions")[1]["versions"]
-    assert [one["why"] for one in found] == ["a test", "changed in the file"]
-    shown = api("GET", f"/byway/config/versions/{found[-1]['number']}")[1]
+    result = api("GET", "/byway/config/versions")[1]["versions"]
+    assert [item["why"] for item in result] == ["a test", "changed in the file"]
+    shown = api("GET", f"/byway/config/versions/{result[-1]['number']}")[1]
     assert SECRET not in json.dumps(shown) and any("api_key" in line for line in shown["changes"])
-    assert api("POST", "/byway/config/rollback", {"version": found[-1]["number"]})[0] == 200
+    assert api("POST", "/byway/config/rollback", {"version": result[-1]["number"]})[0] == 200
     assert api.gateway.file.read_text() == first
     assert api("POST", "/byway/config/rollback", {"version": 99})[0] == 400
-    assert [one["detail"] for one in api("GET", "/byway/audit")[1]["audit"]][:2] == [
-        f"back to version {found[-1]['number']}",
+    assert [value["detail"] for value in api("GET", "/byway/audit")[1]["audit"]][:2] == [
+        f"back to version {result[-1]['number']}",
         "a test",
     ]
 
@@ -181,8 +183,8 @@ def test_requests_are_listed_without_prompts(api: Api) -> None:
 def test_the_api_over_tcp_can_be_disabled_and_enabled(api: Api) -> None:
     body = {"model": "sonnet", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}]}
     assert change(api, ["server", "tcp"], False)[0] == 200
-    status, said, _ = api("POST", "/v1/messages", body, key=USE)
-    assert status == 403 and "server.tcp" in said["error"]["message"]
+    status, value, _ = api("POST", "/v1/messages", body, key=USE)
+    assert status == 403 and "server.tcp" in value["error"]["message"]
     assert api("GET", "/byway/config")[0] == 200
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(api.gateway.home / "data" / "byway.sock"))
@@ -200,11 +202,11 @@ def test_a_link_works_once_and_its_login_opens_the_api() -> None:
     with Scripted([]) as server, Gateway(config(server)) as gateway:
         api = Api(gateway)
         deadline = time.monotonic() + 10
-        while not (found := re.search(r"/login\?token=\S+", gateway.text)) and time.monotonic() < deadline:
+        while not (match := re.search(r"/login\?token=\S+", gateway.text)) and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert found
+        assert match
         connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10)
-        connection.request("GET", found[0])
+        connection.request("GET", match[0])
         answer = connection.getresponse()
         answer.read()
         connection.close()

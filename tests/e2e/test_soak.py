@@ -42,8 +42,8 @@ def accepted(gateway: Gateway, headers: dict[str, str]) -> bool:
     return gateway.post(ASK, headers=headers).status == 200
 
 
-def answer(asked: Asked) -> Say | Reply:
-    body = asked.body
+def answer(request: Asked) -> Say | Reply:
+    body = request.body
     if b"refuse" in body:
         return openai_error(400, "No.", "invalid_request_error")
     return Say(" ".join(["word"] * 40), gap=0.01 if b"slowly" in body else 0.0)

@@ -53,13 +53,13 @@ for at in range(3):
 def test_processes_open_a_new_file_and_write_at_the_same_time(tmp_path: Path) -> None:
     with contextlib.ExitStack() as stack:
         running = [stack.enter_context(python(TOGETHER, tmp_path, who)) for who in ("a", "b", "c")]
-        assert [one.wait(60) for one in running] == [0, 0, 0]
+        assert [process.wait(60) for process in running] == [0, 0, 0]
     with Store(tmp_path) as store:
         for who in ("a", "b", "c"):
-            keys = [one for one in store.keys() if one.name.startswith(who)]
-            assert (len(keys), sum(one.live for one in keys)) == (24, 12)
+            keys = [key for key in store.keys() if key.name.startswith(who)]
+            assert (len(keys), sum(value.live for value in keys)) == (24, 12)
         assert len(store.audit_entries(1000)) == 3 * (24 + 12)
-        assert [one.number for one in store.versions()] == list(range(72, 0, -1))
+        assert [version.number for version in store.versions()] == list(range(72, 0, -1))
 
 
 KILLED = """
@@ -96,19 +96,19 @@ def test_kill_9_during_writes_leaves_a_file_that_opens_with_whole_entries(tmp_pa
         with Store(tmp_path) as store:
             assert store._rows("PRAGMA integrity_check") == [("ok",)]
             kept = store.versions()
-            for one in kept[:3]:
-                text = store.version(one.number).text
-                assert text == f"turn: {one.why}\n" * 500, "a version is whole"
-                assert etag(text) == one.etag
-            revoked = {one.id: one.revoked for one in store.key_records()}
+            for item in kept[:3]:
+                text = store.version(item.number).text
+                assert text == f"turn: {item.why}\n" * 500, "a version is whole"
+                assert etag(text) == item.etag
+            revoked = {record.id: record.revoked for record in store.key_records()}
             noted = {(entry.what, entry.detail[:12]) for entry in store.audit_entries(MAX_AUDIT_ENTRIES)}
-            said = {(kind, name) for kind, name, _ in done}
+            names = {(kind, name) for kind, name, _ in done}
             # Of what was done all is there, and of what was begun all or nothing.
-            assert all(name in revoked for kind, name in said if kind == "made")
-            assert all(revoked[name] for kind, name in said if kind == "gone")
+            assert all(name in revoked for kind, name in names if kind == "made")
+            assert all(revoked[name] for kind, name in names if kind == "gone")
             assert {name for what, name in noted if what == "key created"} == set(revoked)
             assert {name for what, name in noted if what == "key revoked"} == {id for id in revoked if revoked[id]}
-            numbers = [int(name) for kind, name in said if kind == "kept"]
+            numbers = [int(name) for kind, name in names if kind == "kept"]
             assert not numbers or kept[0].number >= max(numbers)
     assert len(done) > kills, "it was killed while it worked"
 
@@ -145,11 +145,11 @@ print(store.add_version("after", "ann", ""))
 @pytest.mark.skipif(sys.platform == "win32", reason="only on systems with limits to files")
 def test_a_full_disk_is_an_error_and_keeps_what_was_stored(tmp_path: Path) -> None:
     with python(FULL, tmp_path) as writer:
-        said, _ = writer.communicate(timeout=30)
-    assert writer.returncode == 0, said
-    lines = said.splitlines()
+        value, _ = writer.communicate(timeout=30)
+    assert writer.returncode == 0, value
+    lines = value.splitlines()
     assert len(lines) == 3
-    assert all(re.search(r"byway\.db cannot be written .*disk full\? Make room", line) for line in lines[:2]), said
+    assert all(re.search(r"byway\.db cannot be written .*disk full\? Make room", line) for line in lines[:2]), value
     with Store(tmp_path) as store:
         assert not store.keys()[0].live
         assert store.versions()[0].number == int(lines[2])

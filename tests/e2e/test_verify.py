@@ -11,22 +11,22 @@ from scripted import Say, Scripted
 from byway.admin.verify import Verdict, verify
 
 
-def asked(gateway: Gateway, key: str = "any", model: str = "sonnet", limit: float = 5.0) -> Verdict:
+def verified(gateway: Gateway, key: str = "any", model: str = "sonnet", limit: float = 5.0) -> Verdict:
     return asyncio.run(verify(f"{gateway.url}/anthropic", key, model, limit))
 
 
 def test_a_working_gateway_is_connected() -> None:
     with Scripted([Say("Hi")]) as server, Gateway(config(server)) as gateway:
-        found = asked(gateway)
-    assert (found.good, found.summary, found.layer) == (True, "Connected", "")
-    assert (found.model, found.backend, found.requested) == ("local", "one", "sonnet") and 0 < found.ms < 5000
+        result = verified(gateway)
+    assert (result.good, result.summary, result.layer) == (True, "Connected", "")
+    assert (result.model, result.backend, result.requested) == ("local", "one", "sonnet") and 0 < result.ms < 5000
     assert server.requests[0].json["max_tokens"] == 1
 
 
 def test_a_wrong_key_and_a_key_without_the_scope() -> None:
     keys = [{"key": "the-right-key-0123"}, {"key": "a-reading-key-0123", "scopes": ["read"]}]
     with Scripted([]) as server, Gateway(config(server, api_keys={"api_keys": keys})) as gateway:
-        wrong, unable = asked(gateway, "wrong"), asked(gateway, "a-reading-key-0123")
+        wrong, unable = verified(gateway, "wrong"), verified(gateway, "a-reading-key-0123")
     assert (wrong.summary, wrong.layer) == ("Authentication failed", "credential") and "API -> Keys" in wrong.hint
     assert (unable.summary, unable.layer) == ("Key lacks a scope", "credential")
 
@@ -36,36 +36,36 @@ def test_a_model_that_no_backend_serves() -> None:
         settings = config(server)
         settings["model_aliases"] = {"haiku": "one/local"}
         with Gateway(settings) as gateway:
-            found = asked(gateway, model="gpt-9")
-    assert (found.summary, found.layer) == ("Model not found", "model") and "default" in found.hint
+            result = verified(gateway, model="gpt-9")
+    assert (result.summary, result.layer) == ("Model not found", "model") and "default" in result.hint
 
 
 def test_a_stopped_backend_is_reported_as_the_server() -> None:
     backends = [{"name": "gone", "type": "vllm", "url": "http://127.0.0.1:9", "models": ["m"]}]
     with Gateway({"backends": backends, "model_aliases": {"default": "gone/m"}}) as gateway:
-        found = asked(gateway)
-    assert (found.summary, found.layer) == ("Backend not responding", "server")
-    assert "gone" in found.hint and found.message
+        result = verified(gateway)
+    assert (result.summary, result.layer) == ("Backend not responding", "server")
+    assert "gone" in result.hint and result.message
 
 
 def test_a_backend_that_rejects_the_api_key() -> None:
     refusal = scripted.openai_error(401, "bad key", "invalid_request_error")
     with Scripted([refusal]) as server, Gateway(config(server)) as gateway:
-        found = asked(gateway)
-    assert (found.summary, found.layer) == ("Backend rejected the API key", "server")
+        result = verified(gateway)
+    assert (result.summary, result.layer) == ("Backend rejected the API key", "server")
 
 
 def test_a_slow_answer_times_out() -> None:
     with Scripted([Say("late", wait=3)]) as server, Gateway(config(server)) as gateway:
-        found = asked(gateway, limit=0.5)
-    assert (found.summary, found.layer) == ("Request timed out after 0.5 s", "server")
-    assert "evicted" in found.hint and "CPU" in found.hint
+        result = verified(gateway, limit=0.5)
+    assert (result.summary, result.layer) == ("Request timed out after 0.5 s", "server")
+    assert "evicted" in result.hint and "CPU" in result.hint
 
 
 def test_a_request_that_the_backend_rejects() -> None:
     with Scripted([scripted.openai_error(400, "what is this", "x")]) as server, Gateway(config(server)) as gateway:
-        found = asked(gateway)
-    assert (found.summary, found.layer, found.message) == (
+        result = verified(gateway)
+    assert (result.summary, result.layer, result.message) == (
         "Byway could not parse the request",
         "server",
         "what is this",
@@ -74,5 +74,5 @@ def test_a_request_that_the_backend_rejects() -> None:
 
 def test_a_disabled_tcp_api_is_reported() -> None:
     with Scripted([]) as server, Gateway(config(server, server={"tcp": False})) as gateway:
-        found = asked(gateway)
-    assert (found.summary, found.layer) == ("The API is off over TCP", "address")
+        result = verified(gateway)
+    assert (result.summary, result.layer) == ("The API is off over TCP", "address")

@@ -12,20 +12,20 @@ KEY = "the-right-key-0123"
 
 
 def test_a_connection_is_reported_with_model_and_time() -> None:
-    with Scripted(lambda asked: Say("Hi")) as server, Gateway(config(server)) as gateway:
+    with Scripted(lambda request: Say("Hi")) as server, Gateway(config(server)) as gateway:
         done = command(gateway, "verify")
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith("Connected: local (backend one) answered sonnet in ")
-        told = json.loads(command(gateway, "verify", "--json", "--model", "blue").stdout)
-        assert (told["good"], told["summary"], told["requested"], told["model"]) == (True, "Connected", "blue", "local")
-        assert told["url"] == f"{gateway.url}/anthropic"
+        body = json.loads(command(gateway, "verify", "--json", "--model", "blue").stdout)
+        assert (body["good"], body["summary"], body["requested"], body["model"]) == (True, "Connected", "blue", "local")
+        assert body["url"] == f"{gateway.url}/anthropic"
         named = command(gateway, "verify", "--url", gateway.url, "--data-dir", str(gateway.home / "nothing"))
         assert named.returncode == 0
 
 
 def test_the_key_is_read_from_the_environment_or_stdin_and_never_shown() -> None:
     keys = {"api_keys": [{"key": KEY}]}
-    with Scripted(lambda asked: Say("Hi")) as server, Gateway(config(server, api_keys=keys)) as gateway:
+    with Scripted(lambda request: Say("Hi")) as server, Gateway(config(server, api_keys=keys)) as gateway:
         assert command(gateway, "verify", ANTHROPIC_API_KEY=KEY).returncode == 0
         assert command(gateway, "verify", "--key", stdin=f"{KEY}\n").returncode == 0
         without = command(gateway, "verify")
@@ -39,10 +39,10 @@ def test_the_key_is_read_from_the_environment_or_stdin_and_never_shown() -> None
 
 
 def test_without_a_tcp_address_the_socket_is_used() -> None:
-    with Scripted(lambda asked: Say("Hi")) as server, Gateway(config(server)) as gateway:
+    with Scripted(lambda request: Say("Hi")) as server, Gateway(config(server)) as gateway:
         (gateway.home / "data" / "address").write_text("")
-        told = json.loads(command(gateway, "verify", "--json").stdout)
-    assert told["good"] and told["url"].startswith("unix:") and told["model"] == "local"
+        body = json.loads(command(gateway, "verify", "--json").stdout)
+    assert body["good"] and body["url"].startswith("unix:") and body["model"] == "local"
 
 
 def test_a_stopped_backend_and_a_missing_model() -> None:
@@ -51,5 +51,5 @@ def test_a_stopped_backend_and_a_missing_model() -> None:
         dead = command(gateway, "verify")
         missing = command(gateway, "verify", "--model", "gpt-9", "--json")
     assert dead.returncode == 1 and "Backend not responding (server)" in dead.stderr and "gone" in dead.stderr
-    told = json.loads(missing.stdout)
-    assert missing.returncode == 1 and (told["summary"], told["layer"]) == ("Model not found", "model") and told["hint"]
+    body = json.loads(missing.stdout)
+    assert missing.returncode == 1 and (body["summary"], body["layer"]) == ("Model not found", "model") and body["hint"]

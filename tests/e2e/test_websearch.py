@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from e2e.claude import Claude, OldClaude
-from e2e.test_claude import ALLOWED, results, told
+from e2e.test_claude import ALLOWED, last_prompt, results
 from gateway import Gateway, config
 from providers import KEY, FakeProviders, ProviderRequest, ProviderResponse, brave_error
 from scripted import Asked, Reply, Say, Scripted, Tool
@@ -70,10 +70,10 @@ def stage(_stage: Stage) -> Iterator[Stage]:
 # -------------------------------- Claude Code
 
 
-def agent(asked: Asked) -> Reply | Say:
+def agent(request: Asked) -> Reply | Say:
     """The main model: it searches once, then answers."""
-    assert "Perform a web search" not in told(asked), "the search needs no turn of the model"
-    if results(asked):
+    assert "Perform a web search" not in last_prompt(request), "the search needs no turn of the model"
+    if results(request):
         return Say("I have read it.")
     return Say(tools=[Tool("WebSearch", {"query": "rust latest release", "allowed_domains": ["rust-lang.org"]})])
 
@@ -165,8 +165,8 @@ def test_searches_end_at_max_uses(stage: Stage) -> None:
 
 
 def test_searches_end_at_max_tool_iterations_without_max_uses(stage: Stage) -> None:
-    def script(asked: Asked) -> Say:
-        return Say(tools=[Tool("web_search", {"query": "more"})]) if "tools" in asked.json else Say("Enough.")
+    def script(request: Asked) -> Say:
+        return Say(tools=[Tool("web_search", {"query": "more"})]) if "tools" in request.json else Say("Enough.")
 
     stage.server.play(script)
     message = stage.sdk.messages.create(**{**ASK, "tools": [{"type": "web_search_20250305", "name": "web_search"}]})
@@ -305,13 +305,13 @@ def test_claude_code_fetches_a_page_and_the_small_model_summarizes_it(tmp_path: 
     page = b"<html><body><h1>Byways</h1><p>A byway is a small road.</p></body></html>"
     summaries: list[Asked] = []
 
-    def script(asked: Asked) -> Reply | Say:
-        if "small road" in told(asked) and not results(asked):
-            summaries.append(asked)
+    def script(request: Asked) -> Reply | Say:
+        if "small road" in last_prompt(request) and not results(request):
+            summaries.append(request)
             return Say("It is about small roads.")
         return (
             Say("Read.")
-            if results(asked)
+            if results(request)
             else Say(tools=[Tool("WebFetch", {"url": web.secure, "prompt": "What is it?"})])
         )
 
@@ -333,5 +333,5 @@ def test_claude_code_fetches_a_page_and_the_small_model_summarizes_it(tmp_path: 
             (home / "settings.json").write_text(json.dumps({"skipWebFetchPreflight": True}))
             turn = claude.ask("read it", ALLOWED)
     assert (turn.failed, turn.text) == (False, "Read.")
-    assert [asked.json["model"] for asked in summaries] == ["small"], "the alias of the small model is used"
+    assert [summary.json["model"] for summary in summaries] == ["small"], "the alias of the small model is used"
     assert "It is about small roads." in results(server.requests[-1])[0]["content"]
