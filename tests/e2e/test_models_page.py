@@ -6,7 +6,6 @@ import contextlib
 import json
 import re
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -289,8 +288,7 @@ def test_a_download_is_watched_cancelled_resumed_and_deleted(page: Page, server:
         handler.end_headers()
         for at in range(begin, len(body), 50_000):
             handler.wfile.write(body[at : at + 50_000])
-            if not go.is_set():
-                time.sleep(0.05)
+            go.wait(0.2)
         return True
 
     with hub({"Tiny-Q4_K_M.gguf": data}) as at, opened(page, config(server, local_models={"hub": at.url})) as gateway:
@@ -309,14 +307,14 @@ def test_a_download_is_watched_cancelled_resumed_and_deleted(page: Page, server:
         assert page.locator("#what").input_value() == "half typ"
         page.reload()
         jobs.get_by_role("button", name="Cancel owner/repo:Q4_K_M").click()
-        expect(jobs).to_contain_text("have come, and are kept")
+        expect(jobs).to_contain_text("downloaded and kept")
         folder = gateway.home / "data" / "models" / "owner" / "repo"
         (part,) = folder.glob("*.part")
         kept = part.stat().st_size
         assert 0 < kept < len(data)
         go.set()
         jobs.get_by_role("button", name="Resume owner/repo:Q4_K_M").click()
-        expect(jobs).to_contain_text("its checksum is right")
+        expect(jobs).to_contain_text("checksum verified")
         assert at.received[-1].headers["range"] == f"bytes={kept}-"
         assert (folder / "Tiny-Q4_K_M.gguf").read_bytes() == data
         # The table has it, without another click.
@@ -334,7 +332,7 @@ def test_a_failed_download_shows_the_next_action(page: Page, server: Scripted) -
         page.get_by_role("button", name="Download").click()
         expect(page.locator("#downloads")).to_contain_text("has no GGUF files")
         page.locator("#downloads").get_by_role("button", name="Remove").click()
-        expect(page.locator("#downloads")).to_contain_text("It comes into Byway's own folder")
+        expect(page.locator("#downloads")).to_contain_text("Files are stored in Byway's own folder")
 
 
 # -------------------------------------------------------------------------------------------------------- local models
@@ -390,7 +388,7 @@ def test_a_model_that_cannot_load_shows_the_reason(page: Page, server: Scripted,
     with opened(page, config(server), model=True):
         page.get_by_text("A file or folder elsewhere").click()
         field(page, "local", "path").fill(str(tmp_path))
-        page.get_by_role("button", name="Remember").click()
+        page.locator(".elsewhere").get_by_role("button", name="Add").click()
         file = row(page, "Fake-Q4_0", "files")
         file.get_by_role("link", name="Load").click()
         field(page, "load", "name").fill("one")

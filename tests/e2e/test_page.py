@@ -334,7 +334,7 @@ def test_a_person_reads_what_went_wrong_and_a_program_parses_it(
         assert answer is not None and answer.status in (400, 404), path
         assert "content-security-policy" in answer.headers
         expect(page.get_by_role("heading", name="Error")).to_be_visible()
-        page.get_by_role("link", name="To the first page").click()
+        page.get_by_role("link", name="Open the first page").click()
         expect(page.get_by_role("heading", name="Claude Code", level=1)).to_be_visible()
         assert gateway.get(path, {"cookie": cookie(gateway)}).json["error"]["message"], path
     # What is refused while a page is open stands on it, and its card stays.

@@ -133,6 +133,7 @@ def test_external_access_needs_a_key(page: Page, gateway: Gateway) -> None:
     assert "0.0.0.0" in gateway.file.read_text()
     # It can be taken back, and then nothing waits for a restart.
     press(card(page, "history"), "Roll back to version 1")
+    expect(card(page, "history").locator("> .outcome")).to_contain_text("Rolled back to version 1.")
     assert gateway.file.read_text() == before
     page.reload()
     expect(page.get_by_role("button", name="Restart Byway")).to_have_count(0)
@@ -223,7 +224,7 @@ def test_versions_are_looked_at_and_taken_back(page: Page, gateway: Gateway) -> 
     expect(page.locator("pre.lines")).to_contain_text("haiku")
     page.get_by_role("link", name="History").click()
     press(card(page, "history"), "Roll back to version 1")
-    expect(card(page, "history").locator("> .outcome")).to_contain_text("that of version 1 again")
+    expect(card(page, "history").locator("> .outcome")).to_contain_text("Rolled back to version 1.")
     assert gateway.file.read_text() == before
     # By the version's own page, too; and one whose file has moved on is told so.
     page.get_by_role("link", name="2", exact=True).click()

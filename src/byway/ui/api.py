@@ -185,26 +185,26 @@ async def server(context: RequestContext) -> None:
 
 
 async def restart(context: RequestContext) -> None:
-    """Begin the process anew with the config as it is now."""
+    """Restart the process with the current config."""
     services = context.gateway.services
     was, now = (
         bind(config.server.bind_address).port for config in (context.gateway.started_config, context.runtime.config)
     )
-    # With `--port` the config's port is not what counts, before and after.
+    # `--port` overrides the config's port, before and after the restart.
     moved = now if now != was and services.base and f":{was}/" in f"{services.base}/" else None
     await send_page(
         context,
         "restart",
         "Restarting",
         here="/api",
-        lead="Running answers get their time to finish, then Byway begins anew. This page comes back by itself.",
+        lead="Byway finishes the active requests, then restarts. This page reloads when Byway is ready.",
         moved=moved,
     )
     services.restart()
 
 
 async def create(context: RequestContext) -> None:
-    """Make a key; its value is shown once."""
+    """Create a key; its value is shown once."""
     fields = await read_form(context)
     store = context.gateway.services.store
     scopes = [scope for scope, _, _ in SCOPES if fields[f"scope:{scope}"] == "on"]
@@ -216,7 +216,7 @@ async def create(context: RequestContext) -> None:
 
 
 async def rotate(context: RequestContext) -> None:
-    """Give a key another value."""
+    """Rotate a key; the new value is shown once."""
     fields = await read_form(context)
     store = context.gateway.services.store
     author = who(context)
@@ -234,7 +234,7 @@ async def _hand_over(context: RequestContext, service: Callable[[], KeyValue]) -
 
 
 async def revoke(context: RequestContext) -> None:
-    """Let a key open nothing any more."""
+    """Revoke a key."""
     fields = await read_form(context)
     store = context.gateway.services.store
     author = who(context)
@@ -246,7 +246,7 @@ async def revoke(context: RequestContext) -> None:
     await _card(
         context,
         "keys",
-        Outcome("good", f"{key.name} is revoked.", "Its next request is refused; an answer that runs goes on."),
+        Outcome("good", f"{key.name} is revoked.", "Its next request is rejected; active requests continue."),
     )
 
 
@@ -267,14 +267,14 @@ async def version(context: RequestContext) -> None:
 
 
 async def rollback(context: RequestContext) -> None:
-    """Go back to a version."""
+    """Roll back to a version."""
     fields = await read_form(context)
     wanted = parse_number(fields["version"])
     services, author = context.gateway.services, who(context)
     outcome = await apply_change(
         context,
         lambda: configs.rollback_config(services.config_file, wanted, author, fields["etag"] or None),
-        lambda _: Outcome("good", f"The config is that of version {wanted} again."),
+        lambda _: Outcome("good", f"Rolled back to version {wanted}."),
     )
     if outcome.kind == "good" and not is_htmx(context):
         await redirect(context, "/api")

@@ -419,7 +419,7 @@ async def _saved(context: RequestContext, fields: Form) -> Outcome:
     else:
         if fields["source"] == "typed":
             if not fields["key"]:
-                return Outcome("bad", "Type the key, or choose another place for it.")
+                return Outcome("bad", "Type the key, or choose another source.")
             try:
                 change = await store_secret(context, entry.name, fields["key"], accept_file=fields["accept"] == "on")
             except Problem as problem:
@@ -433,7 +433,7 @@ async def _saved(context: RequestContext, fields: Form) -> Outcome:
 
 
 async def test(context: RequestContext) -> None:
-    """Search with the saved settings, and show what came or why nothing did."""
+    """Search with the saved settings, and show the results or the error."""
     fields = await read_form(context)
     settings = context.runtime.config.web_search
     searched = fields["query"] or "latest Rust release"
@@ -446,17 +446,17 @@ async def test(context: RequestContext) -> None:
         many = f"{len(results)} results" if results else "No results"
         outcome = Outcome("good" if results else "warn", f"{many}, by {answer.provider}.")
     except SearchError as failure:
-        outcome = Outcome("bad", f"{_whose(settings.providers)} failed: {failure.code}", failure.message)
+        outcome = Outcome("bad", f"{_provider_names(settings.providers)} failed: {failure.code}", failure.message)
     finally:
         await searcher.close()
     await _card(context, "search", outcome, results=results, searched=searched)
 
 
-def _whose(providers: tuple[SearchProviderSettings, ...]) -> str:
+def _provider_names(providers: tuple[SearchProviderSettings, ...]) -> str:
     return ", then ".join(provider.provider for provider in providers) or "The search"
 
 
-#: Its own door stands inside: a program gets the hello, a person the page.
+#: `/` is open because its endpoint checks the login itself: a program gets the hello, a browser the page.
 ROUTES = (
     Route("GET", "/", index, "open", "page"),
     Route("POST", "/claude/verify", check, "admin", "page"),

@@ -79,7 +79,7 @@ class StatusSummary(NamedTuple):
 
     state: str
     word: str
-    says: str
+    summary: str
 
 
 @cache
@@ -151,7 +151,7 @@ def variable_reference(typed: str) -> str:
     if not _VARIABLE.fullmatch(name):
         # It may be a key, so the message does not repeat it.
         raise ValueError(
-            "Invalid variable name. Use letters, digits and _, for example ${MY_SERVER_KEY}. Do not enter the key "
+            "Invalid variable name. Use letters, digits and _, for example ${BYWAY_MY_SERVER_KEY}. Do not enter the key "
             "itself."
         )
     return f"${{{name}}}"
@@ -258,14 +258,18 @@ def gateway_status(context: RequestContext) -> StatusSummary:
     """Summarize the states of the backends."""
     states = [state for _, state, _ in context.runtime.statuses() if state != "off"]
     ready = states.count("ready")
-    says = f"{ready} of {len(states)} backend{'s' if len(states) != 1 else ''} ready"
+    summary = f"{ready} of {len(states)} backend{'s' if len(states) != 1 else ''} ready"
     if context.gateway.draining:
-        return StatusSummary("warn", "Stopping", says)
+        return StatusSummary("warn", "Stopping", summary)
     if ready == len(states) and ready:
-        return StatusSummary("good", "Ready", says)
+        return StatusSummary("good", "Ready", summary)
     if ready:
-        return StatusSummary("warn", "Partly ready", says)
-    return StatusSummary("warn", "Waiting", says) if "loading" in states else StatusSummary("bad", "No backend", says)
+        return StatusSummary("warn", "Partly ready", summary)
+    return (
+        StatusSummary("warn", "Waiting", summary)
+        if "loading" in states
+        else StatusSummary("bad", "No backend", summary)
+    )
 
 
 def notices(context: RequestContext) -> list[Notice]:

@@ -10,6 +10,7 @@ import msgspec
 from byway.admin.aliases import SLOTS
 from byway.admin.verify import verify
 from byway.config import static_changes
+from byway.display import count
 from byway.messages import request as messages
 from byway.problems import Problem
 from byway.routes.context import RequestContext, Route
@@ -105,12 +106,17 @@ def _reached(context: RequestContext) -> Check:
             "warn",
             "error",
             title,
-            f"The last of {recent.count:,} requests failed: {last.error}",
+            f"{count(recent.count, 'request')} since Byway started; the last one failed: {last.error}",
             "Open the request.",
             f"/requests/{last.number}",
         )
     return Check(
-        "good", "yes", title, f"{recent.count:,} requests since Byway started; the last one succeeded.", "", "/requests"
+        "good",
+        "ok",
+        title,
+        f"{count(recent.count, 'request')} since Byway started; the last one succeeded.",
+        "",
+        "/requests",
     )
 
 
@@ -120,7 +126,7 @@ async def _answers(context: RequestContext) -> Check:
     base = f"unix:{services.socket}" if services.socket else f"{services.base}/anthropic"
     verdict = await verify(base, "")
     if verdict.good:
-        return Check("good", "Connected", title, f"{verdict.model} at {verdict.backend}, in {verdict.ms:,.0f} ms.")
+        return Check("good", "connected", title, f"{verdict.model} at {verdict.backend}, in {verdict.ms:,.0f} ms.")
     if verdict.layer == "credential":
         return Check(
             "none",
@@ -252,7 +258,7 @@ def _tools() -> Check:
         return Check("bad", "refused", title, problem.message, "This is a bug: please report it.")
     return Check(
         "good",
-        "yes",
+        "accepted",
         title,
         "`web_search_20250305` without `input_schema` is accepted; other gateways answer 422.",
     )
