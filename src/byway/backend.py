@@ -196,7 +196,8 @@ class Backend:
         if not limit.try_acquire():
             await self._wait_for_slot()
         try:
-            answer = await self._available().open(await credentials.authorize(call, self.credential))
+            upstream = self.upstream if self.state == "ready" else None
+            answer = await (upstream or self._available()).open(await credentials.authorize(call, self.credential))
         except BaseException:
             limit.release()
             raise

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -18,7 +18,7 @@ from byway.backend import Backend
 from byway.backends import repairs
 from byway.backends.openai.tools import left_out
 from byway.backends.protocol import FIRST, Attempt, Target
-from byway.largebodies import off_loop
+from byway.largebodies import LARGE, off_loop
 from byway.learned import LearnedRepair
 from byway.logs import log
 from byway.messages.events import MessageDelta, Part, Passthrough, WholeAnswer, has_content
@@ -50,9 +50,11 @@ class _Refused(NamedTuple):
     answer: bytes
 
 
-async def answer(runtime: Runtime, request: Request, reply: Reply, record: Record, session: str = "") -> None:
+def answer(
+    runtime: Runtime, request: Request, reply: Reply, record: Record, session: str = ""
+) -> Coroutine[None, None, None]:
     """Answer `request` through `reply` by the first target that can. Raises the last target's Problem when none can."""
-    await targets.run(runtime, request.model, _Exchange(runtime, request, reply, record), record, session)
+    return targets.run(runtime, request.model, _Exchange(runtime, request, reply, record), record, session)
 
 
 async def whole(runtime: Runtime, request: Request) -> tuple[bytes, Record]:
@@ -142,6 +144,7 @@ class _Exchange:
 
     async def attempt(self, backend: Backend, target: Target) -> bool:
         request, reply, config = self._request, self._reply, self._runtime.config
+        params = request.content.params
         at = target.backend, target.model
         if at != self._at:
             learned = self._runtime.learned
@@ -151,12 +154,22 @@ class _Exchange:
         reply.aim(target.backend, target.model)
         target = await resolve(request, target, self._runtime.pdfs)
         judging: verdicts.JudgedReply | None = None
-        if config.safeguards.classifier and request.params.safeguards and not target.vendor.runs_classifier:
+        if config.safeguards.classifier and params.safeguards and not target.vendor.runs_classifier:
             self._attempt = replace(self._attempt, judged=True)
             reply = judging = verdicts.JudgedReply(reply)
         turn = _ModelTurn(backend, target, self._attempt, self._record, self._began)
         try:
-            answered = await self._take_turns(request, reply, target, turn)
+            served = None
+            if params.tools or config.web_search.always:
+                served = servertools.served(self._runtime, request, target)
+            if served:
+                answered = await servertools.answer(request, served, reply, turn.run, self._record)
+            elif (step := self._forced_step(request, target)) is None:
+                answered = True
+                await turn.run(request, reply)
+            else:
+                answered = True
+                await _forced(step, turn, reply)
         finally:
             self._refused = turn.refused
         if self._learning:
@@ -166,23 +179,11 @@ class _Exchange:
             await judging.finish(results)
         return answered
 
-    async def _take_turns(self, request: Request, reply: Reply, target: Target, turn: _ModelTurn) -> bool:
-        """As many turns of the model as the request needs. Returns whether the backend was called."""
-        config = self._runtime.config
-        served = (
-            servertools.served(self._runtime, request, target)
-            if request.params.tools or config.web_search.always
-            else None
-        )
-        if served:
-            return await servertools.answer(request, served, reply, turn.run, self._record)
-        emulate = "emulate tool_choice" in self._attempt.repairs
-        step = None if request.chat else forced.step(request, target, emulate=emulate)
-        if step is None:
-            await turn.run(request, reply)
-        else:
-            await _forced(step, turn, reply)
-        return True
+    def _forced_step(self, request: Request, target: Target) -> forced.Step | None:
+        """The step of a forced tool choice or output format that takes turns of its own; None when one turn is enough."""
+        if request.content.chat:
+            return None
+        return forced.step(request, target, emulate="emulate tool_choice" in self._attempt.repairs)
 
 
 async def _forced(step: forced.Step, turn: _ModelTurn, reply: Reply) -> None:
@@ -214,7 +215,11 @@ class _ModelTurn:
     async def run(self, request: Request, reply: Reply) -> None:
         """Send `request` and pass its answer to `reply`; raises Problem."""
         backend, target, record = self._backend, self._target, self._record
-        call = await off_loop(request.weight, backend.protocol.request, request, target, self._attempt)
+        params, weight = request.content.params, request.weight
+        if weight <= LARGE:
+            call = backend.protocol.request(request, target, self._attempt)
+        else:
+            call = await off_loop(weight, backend.protocol.request, request, target, self._attempt)
         if self._attempt.repairs:
             call = replace(call, body=await off_loop(len(call.body), repairs.apply, call.body, self._attempt.repairs))
         if request.loose and not backend.protocol.NATIVE and request.unknown:
@@ -223,11 +228,11 @@ class _ModelTurn:
                 logging.WARNING,
                 types=" ".join(request.unknown),
             )
-        if request.params.tools and not backend.protocol.NATIVE and (types := left_out(request)):
+        if params.tools and not backend.protocol.NATIVE and (types := left_out(request)):
             log("Server tools that this backend cannot run are left out", types=" ".join(types), backend=target.backend)
         problem = None
         if target.window is not None:
-            problem = await off_loop(request.weight, backend.too_long, target, call.body)
+            problem = await off_loop(weight, backend.too_long, target, call.body)
         if problem is not None:
             raise problem
         guess = backend.counter.estimate(request, target.model, call.body, tools=target.tools is not False)

@@ -25,7 +25,12 @@ def require(context: RequestContext, scope: Scope) -> None:
     if scope == "admin":
         require_admin(context)
     elif scope != "open":
-        caller = identify(context)
+        server = context.scope["server"]
+        if server is None or server[1] is not None:
+            # TCP: only a key identifies the caller.
+            caller = context.caller = context.gateway.runtime.keyring.check(context.headers, time.time())
+        else:
+            caller = identify(context)
         if scope not in caller.scopes:
             raise _scope_missing(caller, scope)
 

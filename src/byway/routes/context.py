@@ -51,7 +51,6 @@ class RequestContext:
     """One HTTP request: what the client sent, its caller, the runtime it keeps, and its outcome."""
 
     __slots__ = (
-        "_reserved",
         "_responder",
         "caller",
         "gateway",
@@ -62,6 +61,7 @@ class RequestContext:
         "problem",
         "receive",
         "record",
+        "reserved",
         "route",
         "runtime",
         "scope",
@@ -94,7 +94,7 @@ class RequestContext:
         self.origin = b""
         """The request's Origin when `server.allowed_origins` contains it."""
         self.problem: Problem | None = None
-        self._reserved = 0
+        self.reserved = 0
         """Bytes that this request holds of the budget for large bodies."""
         self.session = ""
         """Claude Code's id of the conversation, from `x-claude-code-session-id`."""
@@ -126,20 +126,20 @@ class RequestContext:
             size += len(message["body"])
             if size > BODY_LIMIT:
                 raise _too_large()
-            if size > LARGE and not self._reserved:
+            if size > LARGE and not self.reserved:
                 # A chunked body does not declare its length.
                 await self._reserve(BODY_LIMIT)
         return b"".join(parts)
 
     async def _reserve(self, size: int) -> None:
         await self.gateway.large_bodies.reserve(size)
-        self._reserved = size
+        self.reserved = size
 
     def release_body(self) -> None:
         """Return the body's share of the budget for large bodies: its memory is free, or about to be."""
-        if self._reserved:
-            self.gateway.large_bodies.release(self._reserved)
-            self._reserved = 0
+        if self.reserved:
+            self.gateway.large_bodies.release(self.reserved)
+            self.reserved = 0
 
     async def begin(self, status: int, headers: list[Header]) -> None:
         """Send the head; every answer carries `request-id`."""

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
-from byway.largebodies import off_loop
+from byway.largebodies import LARGE, off_loop
 from byway.logs import log_exception
 from byway.messages import claudecode, sse, stream
 from byway.messages import request as messages
@@ -36,7 +36,10 @@ async def read(context: RequestContext) -> Request:
     body = await context.body()
     given = context.headers
     headers = _forwarded(given.get(b"anthropic-version"), given.get(b"anthropic-beta"))
-    return await off_loop(len(body), messages.parse, body, headers, f"msg_{context.id}")
+    id = f"msg_{context.id}"
+    if len(body) <= LARGE:
+        return messages.parse(body, headers, id)
+    return await off_loop(len(body), messages.parse, body, headers, id)
 
 
 @lru_cache(64)

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable
 from typing import Final
 from urllib.parse import unquote
 
@@ -16,7 +15,7 @@ from byway.logs import log_exception, writer
 from byway.pipeline.watch import ClientGone
 from byway.problems import Problem
 from byway.routes import chat, health, messages, models, openapi, tokens
-from byway.routes.authorize import OWNER, PERSON
+from byway.routes.authorize import OWNER, PERSON, identify, require
 from byway.routes.context import AsgiScope, Receive, RequestContext, Route, Send, broken, preflight
 from byway.server import checks
 from byway.ui import api, claude, login, page, secrets, troubleshooting
@@ -49,11 +48,7 @@ class App:
     def __init__(self, gateway: Gateway, wide: bool = False) -> None:
         """`wide`: the server listens beyond loopback, so this machine's addresses are accepted in `Host` too."""
         self.gateway = gateway
-        self._checks: tuple[Callable[[RequestContext], None], ...] = (
-            checks.HostNames(wide).check,
-            checks.check_origin,
-            checks.check_transport,
-        )
+        self._host_names = checks.HostNames(wide)
         self._ids: list[str] = []
         self._paths: dict[str, dict[str, Route]] = {}
         self._below: dict[str, dict[str, Route]] = {}
@@ -92,7 +87,8 @@ class App:
             if not context.status:
                 await _refuse(context, context.problem)
         finally:
-            context.release_body()
+            if context.reserved:
+                context.release_body()
             self._log(context, time.monotonic() - started)
 
     def _more_ids(self) -> list[str]:
@@ -106,15 +102,20 @@ class App:
         by_method = self._paths.get(context.path) or self._find(context)
         method = context.scope["method"]
         route = context.route = by_method.get(method)
-        for check in self._checks:
-            check(context)
-        if method == "OPTIONS" and context.origin:
-            await preflight(context)
-            return
-        checks.check_scope(context)
+        self._host_names.check(context)
+        if b"origin" in context.headers or not context.runtime.config.server.tcp:
+            checks.check_origin(context)
+            checks.check_transport(context)
+            if method == "OPTIONS" and context.origin:
+                await preflight(context)
+                return
         if route is None:
+            # A valid key is required, so that a path that does not exist reveals no routes.
+            identify(context)
             raise _no_route(context.path, method, by_method)
-        checks.check_draining(context)
+        require(context, route.scope)
+        if self.gateway.draining:
+            checks.check_draining(context)
         await route.endpoint(context)
 
     def _find(self, context: RequestContext) -> dict[str, Route]:

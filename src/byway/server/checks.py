@@ -1,4 +1,4 @@
-"""Checks that every request passes before its endpoint runs, in the order of `App`. Each raises Problem or returns.
+"""Checks before an endpoint runs; `App` calls them in order, with `routes.authorize` last. Each raises Problem or returns.
 
 Host and Origin keep web pages of other sites out (DNS rebinding, cross-site requests); the rest is `server.tcp`, the route's
 scope and shutdown. Names that passed are remembered per runtime, so that a check costs one lookup per request.
@@ -12,7 +12,6 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from byway.problems import Problem
-from byway.routes.authorize import identify, require
 from byway.routes.context import RequestContext
 
 _LOOPBACK_NAMES: Final = frozenset(("localhost", "127.0.0.1", "[::1]"))
@@ -88,14 +87,6 @@ def check_transport(context: RequestContext) -> None:
     route = context.route
     if not _is_local(context) or (route is not None and route.scope in ("read", "write", "files")):
         raise Problem("permission", _TCP_OFF)
-
-
-def check_scope(context: RequestContext) -> None:
-    """Require the scope of the route. An unknown path requires a valid key of any scope, so that it reveals no routes."""
-    if context.route is None:
-        identify(context)
-    else:
-        require(context, context.route.scope)
 
 
 def check_draining(context: RequestContext) -> None:

@@ -554,7 +554,8 @@ class Connection(asyncio.Protocol):
         self._running = None
         if self.transport.is_closing():
             return
-        self.resume_reading()
+        if self.read_paused:
+            self.resume_reading()
         if self._pipeline:
             self._run(self._pipeline.popleft())
         elif self._refusal is not None:
