@@ -271,7 +271,12 @@ ERRORS: Final[dict[str, Case]] = {
         1,
         r"502 .*'one'.*api_key",
     ),
-    "403": (scripted.openai_error(403, "Country not supported.", "request_forbidden"), 1, 1, r"'one'.*api_key"),
+    "403": (
+        scripted.openai_error(403, "Country not supported.", "request_forbidden"),
+        1,
+        1,
+        r"'one' denied access.*may not use this model",
+    ),
     "404 of Ollama": (
         scripted.ollama_error(404, 'model "local" not found, try pulling it first'),
         2,
