@@ -67,16 +67,16 @@ def test_names_of_models_that_clients_invent_do_not_grow_the_runtime() -> None:
 def test_facts_of_invented_models_do_not_grow_the_registry() -> None:
     settings = config.load(json.dumps({"backends": [{"name": "box", "url": "http://127.0.0.1:1"}]}), {})
     box = Backend(settings.backends[0], settings.timeouts, 1)
-    refusal = Problem("prompt_too_long", "", facts={"max_output": 10, "window": 100, "tokens": 200})
+    refusal = Problem("prompt_too_long", "", facts={"max_output": 10, "window": 4096, "tokens": 5000})
     for number in range(NAMES // 10):
         name = f"invented-{number}"
-        box.registry.report(name, ModelFacts(number + 1, source="backend"))
+        box.registry.report(name, ModelFacts(number + 100_000, source="backend"))
         box.learn_from(refusal, name, Attempt())
         box.registry.mark_described(name)
         box.note_use(name)
     for name, size in sizes(box).items():
         assert size <= 1001, f"{name} has {size} entries"
-    assert box.registry.get(f"invented-{NAMES // 10 - 1}").window == 100
+    assert box.registry.get(f"invented-{NAMES // 10 - 1}").window == 4096
     assert box.registry.get("invented-1") == ModelFacts(), "the oldest are forgotten"
 
 

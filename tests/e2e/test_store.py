@@ -149,7 +149,9 @@ def test_a_full_disk_is_an_error_and_keeps_what_was_stored(tmp_path: Path) -> No
     assert writer.returncode == 0, value
     lines = value.splitlines()
     assert len(lines) == 3
-    assert all(re.search(r"byway\.db cannot be written .*disk full\? Make room", line) for line in lines[:2]), value
+    assert all(
+        re.search(r"byway\.db cannot be written .*disk may be full: free some space", line) for line in lines[:2]
+    ), value
     with Store(tmp_path) as store:
         assert not store.keys()[0].live
         assert store.versions()[0].number == int(lines[2])

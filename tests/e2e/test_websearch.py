@@ -78,7 +78,9 @@ def agent(request: Asked) -> Reply | Say:
     return Say(tools=[Tool("WebSearch", {"query": "rust latest release", "allowed_domains": ["rust-lang.org"]})])
 
 
-@pytest.mark.parametrize("kind", [Claude, OldClaude], ids=["newest", "2.1.197"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param(Claude, id="newest"), pytest.param(OldClaude, id="2.1.197", marks=pytest.mark.long)]
+)
 def test_claude_code_searches_and_its_model_gets_the_results(stage: Stage, tmp_path: Path, kind: type[Claude]) -> None:
     stage.server.play(agent)
     turn = kind(tmp_path, stage.gateway.url).ask("what is new in rust?", ALLOWED)
