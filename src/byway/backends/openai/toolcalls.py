@@ -533,8 +533,10 @@ class ToolCalls:
     def _before_wrong_type(self, call: PendingCall, watch: TypeWatch, new: str) -> str:
         """What of `new` stands before a string where the schema wants another type; the rest waits until it is complete."""
         before = ""
-        for piece in reversed(call.input.pieces[:-1]):
-            before = piece + before
+        pieces = call.input.pieces
+        # From the last piece before `new` on, by index: a copy of the list for each piece would make this quadratic.
+        for index in range(len(pieces) - 2, -1, -1):
+            before = pieces[index] + before
             if len(before) > watch.window:
                 before = before[-watch.window :]
                 break
