@@ -24,5 +24,5 @@ def command(gateway: Gateway, *arguments: str, stdin: str = "", **environ: str) 
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
     )

@@ -32,6 +32,7 @@ import json
 import re
 import shlex
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -86,14 +87,14 @@ class Turn:
     problem: Expected | None = None
 
 
-@dataclass
+@dataclass(eq=False)
 class Case:
     path: Path
     sentence: str
     target: dict[str, str]
     turns: list[Turn]
 
-    @property
+    @cached_property
     def protocol(self) -> str:
         return self.path.parent.name
 

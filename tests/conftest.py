@@ -5,10 +5,12 @@ Tests in `tests/e2e` may start processes, the others may not.
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import os
 import re
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -17,9 +19,16 @@ from typing import Any
 
 import hypothesis
 import pytest
+from _pytest.runner import runtestprotocol
+from properties import examples
 
 # Neither a slow draw nor a slow example is a failure: a busy machine would decide it.
-hypothesis.settings.register_profile("byway", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile(
+    "byway",
+    max_examples=examples(100),
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
 hypothesis.settings.load_profile("byway")
 
 #: With `all` a test that is skipped because a program is not installed fails.
@@ -38,6 +47,9 @@ _SCRATCH = tempfile.TemporaryDirectory(prefix="byway-test-", ignore_cleanup_erro
 
 def pytest_configure() -> None:
     """Set the environment before any module is imported; processes that tests start inherit it."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        # A run in the background ignores it, and so would the processes that tests start and interrupt.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in [name for name in os.environ if _OURS.fullmatch(name)]:
         if not name.startswith("BYWAY_TEST_"):
             del os.environ[name]
@@ -56,16 +68,78 @@ def pytest_configure() -> None:
     }.items():
         (home / folder).mkdir(mode=0o700, parents=True, exist_ok=True)
         os.environ[name] = str(home / folder)
+    # Images of containers often forbid to keep compiled files: each process that a test starts would compile Byway again.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     # No test reaches the keychain of the person who runs it.
     os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.fail.Keyring"
     os.environ.pop("DBUS_SESSION_BUS_ADDRESS", None)
+    # Parallel tests use all processors: several threads of a local model would wait for each other most of the time.
+    os.environ["OMP_NUM_THREADS"] = "1"
     sys.addaudithook(_watch)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Collect the tests without garbage collection: all that is made stays, and each pass looks at all of it."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(E2E):
             item.add_marker("e2e")
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name binary parameters after their argument: workers must collect equal ids, and gzip data holds the time."""
+    return argname if isinstance(val, bytes) and not (val.isascii() and val.decode().isprintable()) else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Report a test that passed once: a worker would send its setup and its teardown too, at the cost of many a test."""
+    if not hasattr(item.config, "workerinput"):
+        return None
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    for report in runtestprotocol(item, log=False, nextitem=nextitem):
+        if report.when == "call" or not report.passed:
+            item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Distribute tests to workers (`-n`): a file of tests/e2e to one worker, which shares its Byway and its browser.
+
+    `test_house.py` goes to one worker too, which parses the source once. Other tests go by function: their files share
+    nothing, and a long file would keep one worker busy at the end. The order is that of the collection, so the slow files
+    of tests/e2e come first.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduler(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            together = f"/{E2E.name}/" in f"/{file}" or file.endswith("/test_house.py")
+            return file if together else nodeid.partition("[")[0]
+
+        def mark_test_complete(self, node: Any, item_index: int, duration: float = 0) -> None:
+            super().mark_test_complete(node, item_index, duration)
+            # The base class counts the tests of all scopes after each test; it keeps those that are complete.
+            work = self.assigned_work[node]
+            scope = self._split_scope(self.registered_collections[node][item_index])
+            if all(work[scope].values()):
+                del work[scope]
+
+    config.option.loadscopereorder = False
+    return Scheduler(config, log)
 
 
 def pytest_unconfigure() -> None:
@@ -110,20 +184,18 @@ def _watch(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def loopback_only() -> Iterator[None]:
-    """Fail a test that tried to reach another machine, even when its code suppressed the error."""
+def contained(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that tried to reach another machine, even when its code suppressed the error.
+
+    Fail a test outside `tests/e2e` that started a process too.
+    """
     _outward.clear()
-    yield
-    assert not _outward, f"this test tried to leave the machine: {', '.join(dict.fromkeys(_outward))}"
-
-
-@pytest.fixture(autouse=True)
-def one_process(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fail a test outside `tests/e2e` that started a process."""
     _started.clear()
     yield
-    if not request.path.is_relative_to(E2E):
-        assert not _started, f"this test started a process, so it belongs in tests/e2e: {', '.join(_started)}"
+    assert not _outward, f"this test tried to leave the machine: {', '.join(dict.fromkeys(_outward))}"
+    assert not _started or request.path.is_relative_to(E2E), (
+        f"this test started a process, so it belongs in tests/e2e: {', '.join(_started)}"
+    )
 
 
 # --- other programs --------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -21,10 +22,10 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from scripted import Scripted
+from waiting import PATIENCE
 
 SOURCE: Final = Path(__file__).parent.parent / "src"
-_LISTENS: Final = re.compile(r"http://(?:127\.0\.0\.1|localhost):(\d+)")
-_START: Final = 20.0
+_LISTENS: Final = re.compile(r"(https?)://(?:127\.0\.0\.1|localhost):(\d+)")
 
 
 def config(*servers: Scripted, type: str = "generic", **sections: Any) -> dict[str, Any]:
@@ -79,11 +80,14 @@ class Gateway:
         self.home = Path(tempfile.mkdtemp(prefix="byway-gateway-"))
         self.file = self.home / "byway.yaml"
         self.port = 0
+        self.scheme = "http"
         self.lines: list[str] = []
         """The lines that it has written so far, to stdout and stderr."""
         self.reading = threading.Event()
         """While it is cleared, Byway's output is not read."""
         self.reading.set()
+        self.visits: list[Callable[[], object]] = []
+        """End the visits of browsers. They run before Byway stops: a page that polls would report a lost connection."""
         self._arguments = ["--port", "0", *([] if model else ["--no-model"]), *arguments]
         if config is not None:
             self.write(config)
@@ -94,12 +98,18 @@ class Gateway:
             "BYWAY_HOME": str(self.home / "data"),
             "PYTHONPATH": str(SOURCE),
             "PYTHONUNBUFFERED": "1",
+            "OMP_NUM_THREADS": "1",
             **(environ or {}),
         }
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
+
+    @property
+    def trust(self) -> Path:
+        """The certificate authority of a Byway with `server.tls: local`."""
+        return self.home / "data" / "tls" / "ca.pem"
 
     @property
     def text(self) -> str:
@@ -143,13 +153,13 @@ class Gateway:
         self._reader = threading.Thread(target=self._read, name="gateway", daemon=True)
         self._reader.start()
         try:
-            self.wait(lambda: _LISTENS.search(self.text), _START, "it prints its address")
+            self.wait(lambda: _LISTENS.search(self.text), PATIENCE, "it prints its address")
             address = _LISTENS.search(self.text)
             assert address is not None
-            self.port = int(address[1])
-            self.wait(self._lives, _START, "/livez answers")
+            self.scheme, self.port = address[1], int(address[2])
+            self.wait(self._lives, PATIENCE, "/livez answers")
         except BaseException:
-            self._kill()
+            self.discard()
             raise
         return self
 
@@ -165,7 +175,7 @@ class Gateway:
         except OSError:
             return False
 
-    def wait(self, met: Callable[[], object], seconds: float = 10.0, what: str = "it") -> None:
+    def wait(self, met: Callable[[], object], seconds: float = PATIENCE, what: str = "it") -> None:
         """Wait until `met` is true; fails with the output of Byway after `seconds`, or when Byway ends."""
         ends = time.monotonic() + seconds
         while not met():
@@ -174,7 +184,7 @@ class Gateway:
             assert time.monotonic() < ends, f"not within {seconds} s: {what}:\n{self.text[-4000:]}"
             time.sleep(0.01)
 
-    def stop(self, seconds: float = 10.0) -> int:
+    def stop(self, seconds: float = PATIENCE) -> int:
         """Send SIGTERM and return the exit code; fails when Byway does not end in `seconds`."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
@@ -183,17 +193,22 @@ class Gateway:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"byway does not stop within {seconds} s:\n{self.text[-4000:]}") from None
         finally:
-            self._kill()
+            self.discard()
         return code
 
-    def _kill(self) -> None:
+    def kill(self) -> None:
+        """Kill Byway and read the rest of its output. Its folders stay: `start` starts it again."""
         self.reading.set()
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-        self._reader.join(5)
+        self._reader.join(60)
         if self.process.stdout is not None:
             self.process.stdout.close()
+
+    def discard(self) -> None:
+        """Kill Byway and remove its folders."""
+        self.kill()
         shutil.rmtree(self.home, ignore_errors=True)
 
     def __enter__(self) -> Self:
@@ -202,12 +217,14 @@ class Gateway:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for leave in self.visits:
+            leave()
         if error is None:
             assert "Traceback (most recent call last)" not in self.text, self.text
             code = self.stop()
             assert code == 0, f"byway ended with {code}:\n{self.text[-4000:]}"
         else:
-            self._kill()
+            self.discard()
 
     # ---- requests
 
@@ -216,7 +233,10 @@ class Gateway:
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> Iterator[http.client.HTTPResponse]:
         """Send a request; the response can be read as it arrives, and the connection closes at the end of the `with`."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        if self.scheme == "https":
+            context = ssl.create_default_context(cafile=self.trust)
+            connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=60, context=context)
         try:
             connection.request(method, path, body, dict(headers or {}))
             response = connection.getresponse()

@@ -20,8 +20,13 @@ def plain(events: Sequence[Part]) -> list[dict[str, Any]]:
         body = json.loads(events[0].data)
         assert isinstance(body, dict)
         return [body]
+    return parsed(sse.encode(events))
+
+
+def parsed(stream: bytes) -> list[dict[str, Any]]:
+    """The events of an encoded stream."""
     out = []
-    for frame in sse.encode(events).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n\n"):
+    for frame in stream.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n\n"):
         fields = dict(line.split(b": ", 1) for line in frame.split(b"\n") if b": " in line[1:])
         if b"data" in fields:
             event = json.loads(fields[b"data"])

@@ -1,7 +1,7 @@
 """Mutation run over the core: changes the code in sampled places, one at a time, and checks that a unit test fails.
 
-`make mutants` samples 100 changes with a fixed seed, runs the tests that cover the changed line until one fails, two
-changes at a time, and writes the score into docs/internals.md. Tests in tests/e2e are not run.
+`make mutants` samples 100 changes with a fixed seed and runs the tests that cover the changed line, the quickest first, until
+one fails, two changes at a time. It writes the score into docs/internals.md. Tests in tests/e2e are not run.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import argparse
 import ast
 import copy
 import datetime
+import faulthandler
 import json
 import os
 import random
@@ -31,8 +32,18 @@ import pytest
 ROOT = Path(__file__).parent.parent
 #: What is changed, below src/byway.
 CORE = ("pipeline", "messages", "backends", "routing", "upstream", "access", "config/file.py")
-#: A change that makes tests run longer than this counts as noticed.
-SECONDS = 240
+#: Tests that are not run: they measure CPU time, which a change of behaviour rarely alters, or read the source.
+LEFT_OUT = (
+    "test_growth.py",
+    "test_reader_growth.py",
+    "test_backend_growth.py",
+    "test_growth_helper.py",
+    "test_house.py",
+)
+#: A change that makes one test run longer than this counts as noticed: it ends no more.
+SECONDS = 90
+#: CPU seconds of the tests that are run for one change, measured with coverage.
+BUDGET = 60
 SCORE = re.compile(r"<!-- mutation score -->.*?<!-- end -->", re.DOTALL)
 
 # ------------------------------------------------------------------------------------------------------------- changes
@@ -86,7 +97,8 @@ def replacements(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
                 negated = copy.deepcopy(node)
                 negated.test = ast.UnaryOp(ast.Not(), negated.test)
                 yield "condition", negated
-        case ast.Return(value=ast.expr() as value) if not (isinstance(value, ast.Constant) and value.value is None):
+        # `return False` for `return None` is no change to a caller that tests the truth; another change makes it True.
+        case ast.Return(value=ast.expr() as value) if not (isinstance(value, ast.Constant) and not value.value):
             yield "return None", ast.Return(ast.Constant(None))
         case ast.Expr(value=ast.Call() | ast.Await()) | ast.AugAssign() | ast.Raise():
             yield "statement removed", ast.Pass()
@@ -172,11 +184,16 @@ def mutated(text: str, number: int) -> str:
     raise IndexError(number)
 
 
-# ------------------------------------------------------------------------------------------------------------ coverage
+# ------------------------------------------------------------------------------------------------- in the pytest processes
 
 
-class ContextPlugin:
-    """Records which test runs which line: the coverage context is the test's function."""
+class Recorder:
+    """Records which test runs which line (the coverage context is the test's id), the CPU seconds of each, and which fail."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.seconds: dict[str, float] = {}
+        self.failed: set[str] = set()
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
@@ -184,86 +201,156 @@ class ContextPlugin:
 
         current = coverage.Coverage.current()
         if current is not None:
-            current.switch_context(item.nodeid.partition("[")[0])
-        return (yield)
+            current.switch_context(item.nodeid)
+        start = time.process_time()
+        try:
+            return (yield)
+        finally:
+            self.seconds[item.nodeid] = time.process_time() - start
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.failed.add(report.nodeid)
+
+    def pytest_sessionfinish(self) -> None:
+        self.file.write_text(json.dumps({"seconds": self.seconds, "failed": sorted(self.failed)}))
+
+
+class Selection:
+    """Runs only the given tests, in their order. A test that takes longer than `SECONDS` ends the process."""
+
+    def __init__(self, tests: list[str]) -> None:
+        self.rank = {test: number for number, test in enumerate(tests)}
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items[:] = sorted((item for item in items if item.nodeid in self.rank), key=lambda item: self.rank[item.nodeid])
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        faulthandler.dump_traceback_later(SECONDS, exit=True)
+        try:
+            return (yield)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Called when pytest loads this file with `-p mutants`."""
-    config.pluginmanager.register(ContextPlugin())
+    if record := os.environ.get("BYWAY_TEST_RECORD"):
+        config.pluginmanager.register(Recorder(Path(record)))
+    if select := os.environ.get("BYWAY_TEST_SELECT"):
+        config.pluginmanager.register(Selection(json.loads(Path(select).read_text())))
 
 
-def record_coverage(folder: Path) -> None:
-    """Run the unit tests once and store which test runs which line, how long each takes, and which fail."""
-    rc = folder / "coveragerc"
-    rc.write_text(f"[run]\nsource = {ROOT / 'src/byway'}\ndata_file = {folder / 'data'}\n")
-    command = [sys.executable, "-m", "coverage", "run", f"--rcfile={rc}", "-m", "pytest", "-p", "mutants", "-q"]
-    command += [
-        "-p",
-        "no:cacheprovider",
-        "--ignore",
-        "tests/e2e",
-        "--durations=0",
-        "-vv",
-        "--no-header",
-        "-rf",
-        "tests",
-    ]
-    done = subprocess.run(command, cwd=ROOT, env=_environ(ROOT), capture_output=True, text=True, check=False)
-    seconds: dict[str, float] = defaultdict(float)
-    for number, test in re.findall(r"^([\d.]+)s (?:call|setup|teardown) +(\S+?)(?:\[.*)?$", done.stdout, re.MULTILINE):
-        seconds[test] += float(number)
-    failed = sorted({test for test in re.findall(r"^FAILED (\S+?)(?:\[|$| )", done.stdout, re.MULTILINE)})
-    (folder / "tests.json").write_text(json.dumps({"seconds": seconds, "failed": failed}))
-    if not (folder / "data").exists():
-        raise SystemExit(f"the unit tests did not run:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
+def _pytest(root: Path, arguments: Iterable[str | Path], **environ: str) -> list[str]:
+    """Run pytest in `root` and return the lines of its output; the last one is the exit code."""
+    path = os.pathsep.join((str(root / "src"), str(root / "tests")))
+    command = [sys.executable, *arguments, "-p", "mutants", "-p", "no:cacheprovider", "-q", "--no-header", "--tb=line"]
+    done = subprocess.run(
+        command,
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": path, **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return [*done.stdout.splitlines(), *done.stderr.splitlines()[-20:], str(done.returncode)]
 
 
-def covering(folder: Path) -> dict[str, dict[int, list[str]]]:
-    """For each file, the tests that run a line: the quickest first, those that fail anyway left out."""
+# ------------------------------------------------------------------------------------------------------------ coverage
+
+
+def record_coverage(folder: Path, jobs: int) -> None:
+    """Run the unit tests once, in `jobs` processes: coverage and results go to `folder`."""
+    files = sorted(path for path in (ROOT / "tests").glob("test_*.py") if path.name not in LEFT_OUT)
+    # Large files first, so that each process gets about the same.
+    files.sort(key=lambda path: path.stat().st_size, reverse=True)
+    include = ",".join(str(ROOT / "src/byway" / name) + ("" if name.endswith(".py") else "/*") for name in CORE)
+
+    def run(number: int) -> None:
+        rc = folder / f"coveragerc{number}"
+        rc.write_text(f"[run]\ninclude = {include}\ndata_file = {folder / f'data{number}'}\n")
+        output = _pytest(
+            ROOT,
+            ["-m", "coverage", "run", f"--rcfile={rc}", "-m", "pytest", *files[number::jobs]],
+            BYWAY_TEST_RECORD=str(folder / f"tests{number}.json"),
+        )
+        if output[-1] not in ("0", "1"):
+            raise SystemExit("the unit tests did not run:\n" + "\n".join(output[-30:]))
+
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(run, range(jobs)))
+
+
+def covering(folder: Path) -> tuple[dict[str, dict[int, list[str]]], dict[str, float]]:
+    """For each file the tests that run a line, the quickest first; and the CPU seconds of each test.
+
+    A line that runs when its module is imported has the tests of the whole file. Tests that fail without a change are left out.
+    """
     import coverage
 
-    data = coverage.CoverageData(str(folder / "data"))
-    data.read()
-    known = json.loads((folder / "tests.json").read_text())
-    left_out, seconds = set(known["failed"]), known["seconds"]
-    return {
-        Path(name).relative_to(ROOT).as_posix(): {
-            line: sorted((test for test in tests if test and test not in left_out), key=lambda t: seconds.get(t, 0.0))
-            for line, tests in data.contexts_by_lineno(name).items()
+    seconds: dict[str, float] = {}
+    failed: set[str] = set()
+    for path in folder.glob("tests*.json"):
+        results = json.loads(path.read_text())
+        seconds.update(results["seconds"])
+        failed.update(results["failed"])
+    tests: dict[str, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for path in folder.glob("data*"):
+        data = coverage.CoverageData(str(path))
+        data.read()
+        for name in data.measured_files():
+            for line, contexts in data.contexts_by_lineno(name).items():
+                tests[Path(name).relative_to(ROOT).as_posix()][line].update(contexts)
+    ordered: dict[str, dict[int, list[str]]] = {}
+    for name, lines in tests.items():
+        whole = set().union(*lines.values())
+        ordered[name] = {
+            line: sorted((contexts - {""} or whole) & seconds.keys() - failed, key=lambda test: seconds[test])
+            for line, contexts in lines.items()
         }
-        for name in data.measured_files()
-    }
-
-
-def _environ(root: Path) -> dict[str, str]:
-    path = os.pathsep.join((str(root / "src"), str(root / "tests")))
-    return {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    return ordered, seconds
 
 
 # ----------------------------------------------------------------------------------------------------------------- run
 
 
+def affordable(tests: list[str], seconds: dict[str, float]) -> list[str]:
+    """The first of `tests`, which take `BUDGET` CPU seconds together."""
+    chosen: list[str] = []
+    total = 0.0
+    for test in tests:
+        total += seconds[test]
+        if chosen and total > BUDGET:
+            break
+        chosen.append(test)
+    return chosen
+
+
 def noticed_by(mutant: Mutant, tests: list[str], root: Path) -> str:
     """The result of `mutant` in the copy `root`: the test that fails, `timeout`, or "" when all pass."""
-    file = root / mutant.path
+    file, selected = root / mutant.path, root / "selected.json"
     original = file.read_text("utf-8")
-    file.write_text(mutated(original, mutant.number), "utf-8")
-    # A file with arguments, one a line: there may be thousands of tests.
-    (root / "selected").write_text("\n".join(tests))
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--no-header", "@selected"]
+    selected.write_text(json.dumps(tests))
+    files = sorted({test.partition("::")[0] for test in tests})
     try:
-        done = subprocess.run(
-            command, cwd=root, env=_environ(root), capture_output=True, text=True, timeout=SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return "timeout"
+        _write(file, mutated(original, mutant.number))
+        output = _pytest(root, ["-m", "pytest", "-x", *files], BYWAY_TEST_SELECT=str(selected))
     finally:
-        file.write_text(original, "utf-8")
-    if done.returncode == 0:
+        _write(file, original)
+    if output[-1] in ("0", str(int(pytest.ExitCode.NO_TESTS_COLLECTED))):
         return ""
-    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
-    return failed[1] if failed else f"exit code {done.returncode}"
+    if any(line.startswith("Timeout (") for line in output):
+        return "timeout"
+    failed = [line.split()[1] for line in output if line.startswith(("FAILED ", "ERROR "))]
+    return failed[0] if failed else f"exit code {output[-1]}: {output[-2] if len(output) > 1 else ''}"
+
+
+def _write(file: Path, text: str) -> None:
+    """Write a source file and remove its byte code, which could be taken for that of a text of the same second and size."""
+    file.write_text(text, "utf-8")
+    for compiled in (file.parent / "__pycache__").glob(f"{file.stem}.*.pyc"):
+        compiled.unlink()
 
 
 def copies(folder: Path, count: int) -> Queue[Path]:
@@ -296,10 +383,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="byway-mutants-") as temporary:
         folder = options.data or Path(temporary) / "data"
         folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / "tests.json").exists():
+        if not list(folder.glob("data*")):
             print("mutants: running the unit tests once, to see which test runs which line", flush=True)
-            record_coverage(folder)
-        lines = covering(folder)
+            record_coverage(folder, options.jobs)
+        lines, seconds = covering(folder)
         every = [mutant for path in core_files() for mutant in mutants(path) if options.only in mutant.path]
         sample = random.Random(options.seed).sample(every, min(options.count, len(every)))
         print(f"mutants: {len(sample)} of {len(every)} changes", flush=True)
@@ -307,7 +394,7 @@ def main() -> int:
 
         def judge(mutant: Mutant) -> tuple[Mutant, str]:
             covered = lines.get(mutant.path, {})
-            tests = covered.get(mutant.line) or covered.get(mutant.statement) or []
+            tests = affordable(covered.get(mutant.line) or covered.get(mutant.statement) or [], seconds)
             if not tests:
                 return mutant, ""
             root = roots.get()

@@ -67,7 +67,7 @@ class Asked:
     def anthropic(self) -> bool:
         return self.path.partition("?")[0].endswith("/messages")
 
-    def left(self, seconds: float = 5.0) -> float:
+    def left(self, seconds: float = 60.0) -> float:
         """When the peer closed the connection (`time.monotonic()`); fails when it has not after `seconds`."""
         if not self.connection.left.wait(seconds):
             raise AssertionError(f"the peer still holds the connection of {self.method} {self.path} after {seconds} s")
@@ -421,7 +421,7 @@ class Scripted:
     def last(self) -> Asked:
         return self.requests[-1]
 
-    def wait_for(self, count: int, seconds: float = 10.0) -> Asked:
+    def wait_for(self, count: int, seconds: float = 60.0) -> Asked:
         """The request number `count` (from 1), as soon as it has come."""
         ends = time.monotonic() + seconds
         while len(self.requests) < count:
@@ -445,14 +445,14 @@ class Scripted:
 
     def start(self) -> Self:
         self._thread.start()
-        self._server = asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(10)
+        self._server = asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(60)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     def stop(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(60)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(60)
         self._loop.close()
 
     def __enter__(self) -> Self:
@@ -510,6 +510,25 @@ class Scripted:
             raise AssertionError(f"the script has only {len(self.script)} replies, and one more request came")
         self._next += 1
         return self.script[self._next - 1]
+
+
+class ScriptedPages(Scripted):
+    """A scripted server that also answers at other paths: `pages` maps a path to JSON, or to the status of an error."""
+
+    def __init__(self, pages: dict[str, Any], **options: Any) -> None:
+        super().__init__(**options)
+        self.pages = pages
+
+    def answer(self, request: Asked) -> Reply:
+        page = self.pages.get(request.path.partition("?")[0])
+        if page is None:
+            return super().answer(request)
+        self.others.append(request)
+        return json_reply(page, {"error": {"message": "no"}}) if isinstance(page, int) else json_reply(200, page)
+
+    def received(self, path: str) -> list[Asked]:
+        """The requests to `path`, their queries left out."""
+        return [request for request in self.others if request.path.partition("?")[0] == path]
 
 
 class Connection(asyncio.Protocol):

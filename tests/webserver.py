@@ -45,7 +45,7 @@ def resolver(table: Mapping[str, Sequence[str]]) -> Callable[[str, int], Awaitab
 
 def fetcher(**more: Any) -> Fetcher:
     """A fetcher that may reach 127.0.0.1."""
-    settings: dict[str, Any] = {"allow_private": ("127.0.0.1",), "timeout": 5.0} | more
+    settings: dict[str, Any] = {"allow_private": ("127.0.0.1",), "timeout": 30.0} | more
     return Fetcher(WebFetchSettings(**settings), resolve=resolver(HOSTS))
 
 

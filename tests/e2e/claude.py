@@ -14,7 +14,7 @@ from typing import Any, Final
 import older
 import pytest
 
-LIMIT: Final = 90.0
+LIMIT: Final = 240.0
 
 
 def binary() -> Path:

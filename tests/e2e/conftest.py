@@ -53,13 +53,13 @@ class Wire:
 
     def logs(self, count: int = 0) -> list[dict[str, Any]]:
         """The log lines of this test's requests to the Messages API, when there are at least `count`."""
-        self.gateway.wait(lambda: len(self._logged()) >= count, 5, f"{count} requests in the log")
+        self.gateway.wait(lambda: len(self._logged()) >= count, what=f"{count} requests in the log")
         return self._logged()
 
     def _logged(self) -> list[dict[str, Any]]:
         """The lines that were written before a request made now."""
         mark = self.gateway.get("/v1/models/none").headers["request-id"]
-        self.gateway.wait(lambda: mark in self.gateway.text, 5, "the log is written")
+        self.gateway.wait(lambda: mark in self.gateway.text, what="the log is written")
         return self.gateway.requests()[self.seen :]
 
     def begin(self) -> None:
