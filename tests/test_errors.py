@@ -8,6 +8,7 @@ import pytest
 from growth import assert_linear
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from properties import examples
 
 from byway.backends import errors
 from byway.config import load
@@ -99,6 +100,7 @@ def test_an_overflow_without_numbers_gets_the_wording_that_compacts():
         (403, "refused", 502),
         (402, "billing", 402),
         (404, "model_not_found", 404),
+        (405, "model_not_found", 404),
         (408, "timeout", 504),
         (413, "too_large", 413),
         (429, "rate_limit", 429),
@@ -113,6 +115,14 @@ def test_an_overflow_without_numbers_gets_the_wording_that_compacts():
 def test_each_status_without_a_known_wording_has_a_kind(status, kind, sent):
     problem = read(status, {"error": {"message": "words"}})
     assert (problem.kind, problem.row.status) == (kind, sent)
+
+
+@pytest.mark.parametrize("body", [{"detail": "Method Not Allowed"}, b"<html><h1>405 Not Allowed</h1></html>", b""])
+def test_a_server_that_refuses_the_method_is_named_with_its_url(body):
+    problem = read(405, body)
+    assert (
+        problem.kind == "model_not_found" and problem.message.startswith("Backend 'b'") and "`url`" in problem.message
+    )
 
 
 def test_a_rejected_api_key_of_the_backend_is_not_retried():
@@ -166,6 +176,8 @@ def test_a_long_hostile_text_is_searched_in_linear_time(text):
 SENTENCE = "The frobnicator is off."
 #: The forms in which servers write an error, each with one sentence.
 FORMS = {
+    "an inner error": {"error": {"message": "Bad Request", "inner_error": {"message": SENTENCE}}},
+    "Python's words for FastAPI's": {"message": f"[{{'loc': ('body', 'x'), 'msg': '{SENTENCE}'}}]"},
     "OpenAI": {"error": {"message": SENTENCE, "type": "invalid_request_error", "param": None, "code": None}},
     "Anthropic": {"type": "error", "error": {"type": "invalid_request_error", "message": SENTENCE}},
     "vLLM, flat": {"object": "error", "message": SENTENCE, "type": "BadRequestError", "param": None, "code": 400},
@@ -382,6 +394,35 @@ OVERFLOWS = [
         "prompt is too long: 9001 tokens > 8192 maximum",
         {"tokens": 9001, "window": 8192},
     ),
+    # SiliconFlow, StepFun, NIM, TabbyAPI, OpenVINO, mistral.rs
+    *(
+        (text, "prompt is too long: 9000 tokens > 8192 maximum", {"tokens": 9000, "window": 8192})
+        for text in (
+            "length of prompt_tokens (9000) must be less than max_seq_len (8192).",
+            "The total length of messages (9000 tokens) exceeds the max context of 8192",
+            "Input sequence length 9000 exceeds maximum sequence length 8192",
+            "Prompt length 9000 is greater than max_seq_len 8192",
+            "Number of prompt tokens: 9000 exceeds model max length: 8192",
+            "The number of tokens in the prompt (9000) exceeds the maximum sequence length (8192)",
+            # TensorRT-LLM
+            "The sum of prompt length (9000), query length (0) should not exceed max_num_tokens (8192)",
+            "default_max_tokens (-808) should be greater than 0, default_max_tokens (-808) = max_seq_len (8192) - "
+            "splited_prompt_len (9000)",
+            # Vertex
+            "Unable to submit request because the input token count is 9000 but model only supports up to 8192.",
+        )
+    ),
+    (
+        "max_total_tokens (10192) must be less than or equal to max_seq_len (8192)",
+        "prompt is too long: 10192 tokens > 8192 maximum",
+        {"total": 10192, "window": 8192},
+    ),
+    (
+        "The input token count exceeds the maximum number of tokens allowed 1048576.",
+        "prompt is too long: The input token count exceeds the maximum number of tokens allowed 1048576.",
+        {"window": 1048576},
+    ),
+    ("messages 中 token 总数超过模型最大上下文长度", None, {}),
 ]
 
 
@@ -440,6 +481,17 @@ def test_limits_of_time_and_bytes_are_no_overflow_and_teach_no_window(status, te
         ("max_completion_tokens: 64000 must be between 1 and 32768", 32768),
         ("max_tokens cannot exceed 8192", 8192),
         ("max_tokens (64000) exceeds the maximum output limit of 16000", 16000),
+        ("max_tokens (64000) cannot exceed 40960", 40960),
+        ("body.max_tokens: Input should be less than or equal to 4096", 4096),
+        (
+            "[{'type': 'less_than_equal', 'loc': ('body', 'max_tokens'), 'msg': 'Input should be less than or equal to "
+            "32768', 'input': 64000}]",
+            32768,
+        ),
+        ("too many tokens: max tokens must be less than or equal to 4096, the maximum output length for it", 4096),
+        ("The maximum tokens you requested exceeds the model limit of 8192.", 8192),
+        ("max_tokens参数非法: 取值范围[1,8192]", 8192),
+        ("max_tokens参数应在[1, 4095]之间", 4095),
     ],
 )
 def test_the_limit_of_an_answer_is_read_from_a_refused_max_tokens(text, limit):
@@ -640,7 +692,7 @@ def test_an_answer_with_status_200_that_reports_no_failure_is_no_problem(body):
     | st.binary(max_size=60),
     st.sampled_from([200, 301, 400, 401, 403, 404, 413, 422, 429, 500, 503, 599]),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_any_body_becomes_a_problem_with_words(body, status):
     problem = read(status, body)
     assert problem.message and any(letter.isalnum() for letter in problem.message)
@@ -745,3 +797,22 @@ def test_a_thread_is_refused_in_the_form_after_which_clients_continue_without_it
 
 def test_a_thread_that_is_null_is_ignored():
     assert post("known", "python", 402, thread=None)[0] == 402
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"error":{"code":400}}', b'{"error":"bad_request"}', b"Bad Request"])
+@pytest.mark.parametrize("status", [400, 413])
+def test_a_refusal_without_an_explanation_near_the_window_is_an_overflow(status: int, body: bytes) -> None:
+    """Cerebras and proxies refuse a prompt that is too long without a word."""
+    problem = errors.from_response(status, {}, body, backend="box", window=1000)
+    assert problem.kind in ("invalid_request", "too_large")
+    overflow = errors.overflow_by_size(problem, 900, 1000)
+    assert overflow.kind == "prompt_too_long" and overflow.message.startswith("prompt is too long: ")
+    assert errors.overflow_by_size(problem, 500, 1000) is problem
+
+
+@pytest.mark.parametrize(
+    ("status", "body"), [(400, b'{"error":{"message":"The frobnicator is off."}}'), (401, b""), (413, b"<html></html>")]
+)
+def test_a_refusal_with_an_explanation_is_no_overflow(status: int, body: bytes) -> None:
+    problem = errors.from_response(status, {}, body, backend="box", window=1000)
+    assert errors.overflow_by_size(problem, 1000, 1000) is problem

@@ -8,6 +8,7 @@ from typing import Any
 from grammar import plain, summary
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from properties import examples
 
 from byway.backends.openai import completions
 from byway.backends.openai.toolcalls import CallInput
@@ -15,7 +16,7 @@ from byway.backends.protocol import Target
 from byway.backends.vendors import VENDORS
 from byway.messages import request as messages
 
-steady = settings(max_examples=300, deadline=None, derandomize=True)
+steady = settings(max_examples=examples(300), deadline=None, derandomize=True)
 TOOLS = [{"name": name, "input_schema": {"type": "object"}} for name in ("Read", "Bash")]
 words = st.text('ab{}[]":, \n\\', max_size=6)
 values = st.recursive(words | st.integers(), lambda inner: st.dictionaries(words, inner, max_size=2), max_leaves=4)
@@ -135,3 +136,48 @@ def test_text_in_cumulative_pieces_arrives_once(text: str) -> None:
     cut = pieces(text, [5, 9, 7, 11, 3], cumulative=True)
     lines = read([{"content": piece} for piece in cut], finish="stop")
     assert "".join(line[1] for line in lines if line[0] == "text") == text
+
+
+def test_a_call_that_is_cut_off_after_another_one_is_kept() -> None:
+    """It shares the index of the first call, so it could be a repetition until its end."""
+
+    def piece(name: str, arguments: str) -> dict[str, Any]:
+        return {"tool_calls": [{"index": 0, "function": {"name": name, "arguments": arguments}}]}
+
+    lines = read([piece("Read", '{"a": 1}'), piece("Bash", '{"b": "tr')], finish="length")
+    assert [line[2] for line in lines if line[0] == "tool"] == ["Read", "Bash"]
+    lines = read([piece("Read", '{"a": 1}'), piece("Read", '{"a":')], finish="length")
+    assert [line[2] for line in lines if line[0] == "tool"] == ["Read"], "the beginning of the same call"
+
+
+def test_only_the_first_closing_think_tag_without_an_opening_one_is_removed() -> None:
+    lines = read([{"content": "a</think>one </think> two"}], finish="stop")
+    assert [line[1] for line in lines if line[0] == "text"] == ["aone </think> two"]
+
+
+def repeated(*inputs: str, id: str = "toolu_0123456789abcdef01234567_0") -> list[dict[str, Any]]:
+    """The chat messages of a conversation with one call of Read for each input."""
+    turns: list[dict[str, Any]] = [{"role": "user", "content": "Read it."}]
+    for number, path in enumerate(inputs):
+        used = {"type": "tool_use", "id": f"{id}{number}", "name": "Read", "input": {"path": path}}
+        turns.append({"role": "assistant", "content": [used]})
+        result = {"type": "tool_result", "tool_use_id": used["id"], "content": "A"}
+        turns.append({"role": "user", "content": [result]})
+    body = {"model": "m", "max_tokens": 9, "messages": turns}
+    sent: dict[str, Any] = json.loads(
+        completions.request(
+            messages.parse(json.dumps(body).encode(), {}, "msg_1"), Target("box", "m", VENDORS["llamacpp"])
+        ).body
+    )
+    return list(sent["messages"])
+
+
+def test_a_small_model_that_repeats_its_call_is_told_to_answer() -> None:
+    """Only a model that writes its calls as text, so that their ids are Byway's, and only for the same input."""
+    last = repeated("a", "a")[-1]
+    assert last["role"] == "user" and last["content"].startswith("Above is the result of Read")
+    for other in (repeated("a"), repeated("a", "b"), repeated("a", "a", id="call_")):
+        assert other[-1]["role"] == "tool"
+    assert repeated("a", "a", "b")[: len(repeated("a", "a"))] == repeated("a", "a"), (
+        "a prompt stays a prefix of the next"
+    )

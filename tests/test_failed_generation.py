@@ -13,6 +13,7 @@ from test_line import Network, ask, events
 from byway.backends.openai import completions
 from byway.backends.protocol import Target
 from byway.backends.vendors import VENDORS
+from byway.messages.request import parse
 
 
 def error(generation: str) -> bytes:
@@ -23,6 +24,12 @@ def error(generation: str) -> bytes:
         "failed_generation": generation,
     }
     return json.dumps({"error": fields}).encode()
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retry at once."""
+    monkeypatch.setattr("byway.pipeline.targets._PAUSE", 0.0)
 
 
 def answer(generation: str, *, stream: bool) -> tuple[int, bytes]:
@@ -65,3 +72,10 @@ def test_an_error_without_a_call_of_an_offered_tool_may_be_retried(generation: s
     assert status == 502 and json.loads(data)["error"]["type"] == "api_error"
     problem = completions.problem(400, {}, error(generation), Target("box", "m", VENDORS["generic"]))
     assert problem.row.again and "Failed to call a function" in problem.message
+
+
+@pytest.mark.parametrize("body", [b'{"error":{"failed_generation":', b'{"failed_generation":' + b"[" * 5000, b"{}"])
+def test_a_body_that_cannot_be_read_holds_no_call(body: bytes) -> None:
+    turn = Turn(b'{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"Hi"}]}', {})
+    reader = completions.reader(parse(turn.body, {}, "msg_1"), Target("box", "m", VENDORS["groq"]))
+    assert reader.read_error(body) is False

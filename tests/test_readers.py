@@ -6,10 +6,12 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from casefile import SHORT
 from grammar import plain, summary
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from properties import examples
 from strict import check_event
 
 from byway.backends import anthropic
@@ -28,7 +30,7 @@ MODULES: tuple[tuple[BackendProtocol, Target], ...] = (
     (anthropic, Target("box", "claude-x", VENDORS["anthropic"])),
 )
 
-steady = settings(max_examples=150, deadline=None, derandomize=True)
+steady = settings(max_examples=examples(150), deadline=None, derandomize=True)
 words = st.text(st.characters(codec="utf-8", exclude_characters="\r\n"), max_size=12)
 
 
@@ -259,3 +261,23 @@ def test_more_than_a_thousand_calls_are_an_error() -> None:
         assert (problem and problem.kind) == kind
         if kind is None:
             assert sum(isinstance(event, BlockStart) for event in events) == count
+
+
+@pytest.mark.parametrize("index", [None, [], {}, [0], "0", 0.5, True, -1])
+def test_pieces_of_a_call_with_any_index_are_one_call(index: Any) -> None:
+    first = {"index": 0, "id": "c1", "type": "function", "function": {"name": "Read", "arguments": '{"path":'}}
+    deltas = [{"tool_calls": [first]}, {"tool_calls": [{"index": index, "function": {"arguments": '"a"}'}}]}]
+    chunks = [{"choices": [{"index": 0, "delta": delta}]} for delta in deltas]
+    data = b"".join(b"data: %b\n\n" % json.dumps(chunk).encode() for chunk in chunks) + b"data: [DONE]\n\n"
+    parts, problem = run(*MODULES[0], [data])
+    assert problem is None or problem.kind == "broken"
+    assert problem is not None or json.loads(fold(parts))["content"][0]["input"] == {"path": "a"}
+
+
+def test_an_event_that_arrives_in_several_pieces_keeps_its_name_and_its_lines() -> None:
+    decoder = sse.Decoder()
+    assert decoder.feed(b"data: 0\n\n") == [("", b"0")]
+    assert decoder.feed(b"event: error\n") == [] and decoder.feed(b"data: 1\n\n") == [("error", b"1")]
+    assert decoder.feed(b"data: 2\n") == [] and decoder.feed(b"data: 3\n\n") == [("", b"2\n3")]
+    assert decoder.feed(b"data: 4") == [] and decoder.feed(b"data: 5\n\n") == [("", b"4data: 5")]
+    assert decoder.feed(b"data: 6\n\n") == [("", b"6")] and decoder.close() == []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import re
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +18,7 @@ from test_targets import Answered
 
 from byway import config
 from byway.backends.openai import completions
+from byway.backends.openai.toolids import carried, native_id
 from byway.backends.protocol import Target
 from byway.backends.vendors import VENDORS
 from byway.call import Call
@@ -109,6 +112,42 @@ def test_a_thought_signature_goes_back_with_its_call() -> None:
     assert first["extra_content"] == SIGNED and "extra_content" not in second
 
 
+def test_a_thought_signature_goes_back_when_the_client_has_dropped_the_thinking() -> None:
+    """The id of the call carries it too."""
+    content = answered(parsed_request(), target(), {"tool_calls": [{**CALL, "extra_content": SIGNED}]})
+    (call,) = [block for block in content if block["type"] == "tool_use"]
+    assert re.fullmatch(r"[A-Za-z0-9_-]{1,200}", call["id"])
+    message = returned([call], target())
+    assert message["tool_calls"][0]["extra_content"] == SIGNED and message["tool_calls"][0]["id"] == "call_1"
+    content = answered(parsed_request(), target(), {"reasoning_details": [ENCRYPTED]}, {"tool_calls": [CALL]})
+    assert returned(content[1:], target())["reasoning_details"] == [ENCRYPTED]
+
+
+def test_a_changed_id_and_another_backend_give_no_reasoning() -> None:
+    content = answered(parsed_request(), target(), {"tool_calls": [{**CALL, "extra_content": SIGNED}]})
+    call = content[-1]
+    for id, at in (
+        (call["id"], target(key=b"two")),
+        (call["id"][:-1] + "9", target()),
+    ):
+        sent = returned([{**call, "id": id}], at)["tool_calls"][0]
+        assert "extra_content" not in sent and "bywayr" not in sent["id"]
+
+
+def test_a_long_signature_is_not_written_into_an_id() -> None:
+    signed = {"google": {"thought_signature": os.urandom(300).hex()}}
+    content = answered(parsed_request(), target(), {"tool_calls": [{**CALL, "extra_content": signed}]})
+    assert content[-1]["id"] == "call_1"
+    assert returned(content, target())["tool_calls"][0]["extra_content"] == signed
+
+
+@given(st.text("toolu_bywayr09AZ-", max_size=230))
+def test_any_id_is_read(text: str) -> None:
+    for id in (text, "toolu_bywayr_" + text):
+        assert carried(id, b"one") is None
+        assert native_id(id, "box") or not id
+
+
 def test_another_backend_gets_no_reasoning() -> None:
     content = answered(
         parsed_request(),
@@ -125,6 +164,7 @@ def test_another_backend_gets_no_reasoning() -> None:
 def test_a_changed_signature_carries_nothing(change: Any) -> None:
     content = answered(parsed_request(), target(), {"reasoning_details": [ENCRYPTED]}, {"tool_calls": [CALL]})
     content[0]["signature"] = change(content[0]["signature"])
+    content[1]["id"] = "call_1"
     assert "reasoning_details" not in returned(content, target())
 
 
@@ -272,3 +312,11 @@ def test_backends_have_keys_of_their_own_that_survive_a_reload() -> None:
     assert value == again != two and value
     assert Runtime(settings, at).backends["one"].registry.target("local").key == value
     assert Runtime(settings, secret=b"t" * 32).backends["one"].registry.target("local").key != value
+
+
+def test_only_a_signature_of_byway_has_a_payload() -> None:
+    signed = signature.sign("thought", b"key", "carried")
+    assert signature.payload(signed) == "carried" and signature.holds("thought", signed, b"key")
+    assert signature.payload(signature.sign("thought")) == ""
+    for foreign in (None, "", "EqQBCgIYAhIkMDAwMDAwMDAwMDAwMDAw.payload", signed[1:]):
+        assert signature.payload(foreign) == "" and not signature.holds("thought", foreign, b"key")

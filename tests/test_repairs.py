@@ -19,12 +19,13 @@ from byway import config
 from byway.access.sync import KeySync
 from byway.admin.repairs import forget_repairs, list_repairs
 from byway.backends import repairs
-from byway.backends.repairs import Refusal, apply, describe, find, known, refusal
+from byway.backends.repairs import Refusal, _bridge, apply, describe, find, known, refusal
 from byway.call import Call
 from byway.cli.main import byway
 from byway.fronts import chat
 from byway.gateway import Gateway
 from byway.learned import LIFETIME, LearnedRepair, LearnedRepairs
+from byway.messages.pdf import PdfText
 from byway.messages.request import Request, parse
 from byway.messages.stream import fold
 from byway.pipeline import exchange
@@ -216,9 +217,31 @@ def test_a_field_that_was_not_sent_is_not_repaired() -> None:
         ("Unable to generate parser for this template", {"tools": []}, "tools plain"),
         ("The message at position 2 with role 'assistant' must not be empty", {"messages": []}, "messages empty"),
         ("This model only support stream mode, please enable the stream parameter", {"messages": []}, "stream on"),
+        ("parameter.enable_thinking must be set to false for non-streaming calls", {"enable_thinking": True}, "stream on"),
+        ("Reasoning is mandatory for this endpoint and cannot be disabled.", {"reasoning": {"effort": "none"}}, "drop reasoning"),
         ("`reasoning_effort` is not supported with this model", {"reasoning_effort": "low"}, "drop reasoning_effort"),
         ("Unknown parameter: 'store'.", {"store": False}, "drop store"),
         ("context_management: Extra inputs are not permitted", {"context_management": {}}, "drop context_management"),
+        ("Additional properties are not allowed ('temperature' was unexpected)", {"temperature": 1}, "drop temperature"),
+        ("不支持的参数: temperature", {"temperature": 1}, "drop temperature"),
+        ("openai does not support parameters: ['temperature'], for model=gpt-5.", {"temperature": 1}, "drop temperature"),
+        ("azure_ai does not support parameters: {'top_p': 0.9}, for model=x", {"top_p": 0.9}, "drop top_p"),
+        ("Unsupported parameter(s): `parallel_tool_calls`", {"parallel_tool_calls": False}, "drop parallel_tool_calls"),
+        ("Reasoning effort is not supported for this model", {"reasoning_effort": "low"}, "drop reasoning_effort"),
+        ("This model does not support thinking", {"chat_template_kwargs": {}}, "drop chat_template_kwargs"),
+        ('Invalid tool_choice: "required". Supported: auto, none', {"tool_choice": "required"}, "emulate tool_choice"),
+        ("Input validation error: `stop` supports up to 4 stop sequences. Given: 5",
+         {"stop": ["a", "b", "c", "d", "e"]}, "emulate stop 4"),
+        ("Conversation roles must alternate; System role not supported", {"messages": []}, "messages nosystem"),
+        ("Invalid value for 'content': expected a string, got null.", {"messages": [{"content": None}]}, "messages strings"),
+        ("messages[0].content must be a string", {"messages": [{"content": [{"type": "image_url"}]}]}, "messages images"),
+        (
+            "Invalid 'messages[0].content[1].image_url.url': string too long. Expected a string with maximum length 20971520, "
+            "but got a string with length 30000000 instead.",
+            {"messages": [{"content": [{"type": "image_url"}]}]},
+            None,
+        ),
+        ("messages[0].content must be a string", {"messages": [{"content": 5}]}, None),
         ("The model says: please be polite", {"temperature": 1}, None),
         ("Rate limit reached for temperature", {"temperature": 1}, None),
         ("unsupported parameter: 'messages'", {"messages": []}, None),
@@ -266,8 +289,121 @@ def test_a_user_message_joins_the_result_before_it() -> None:
     assert result[3] == {"role": "tool", "tool_call_id": "call_a", "content": "7\n\nAnd now?"} and len(result) == 6
 
 
+def test_the_field_is_known_where_python_printed_the_errors_of_fastapi() -> None:
+    words = (
+        "[{'type': 'extra_forbidden', 'loc': ('body', 'top_p'), 'msg': 'Extra inputs are not permitted', 'input': 0.9}]"
+    )
+    refused = repairs.refusal(json.dumps({"object": "error", "message": words, "code": 400}).encode())
+    result = find(refused, b'{"top_p":0.9}')
+    assert result is not None and result.repair == "drop top_p"
+
+
+def test_missing_content_becomes_an_empty_text() -> None:
+    body = {
+        "messages": [{"role": "assistant", "content": None}, {"role": "assistant"}, {"role": "user", "content": "a"}]
+    }
+    contents = [
+        message.get("content")
+        for message in json.loads(apply(json.dumps(body).encode(), ["messages strings"]))["messages"]
+    ]
+    assert contents == ["", None, "a"]
+
+
 def test_an_image_becomes_a_text() -> None:
     assert changed("messages images")[1] == {"role": "user", "content": f"Look\n{repairs.NO_IMAGE}"}
+
+
+IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}
+PDF = {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "AAAA"}}
+BLIND = {"error": {"code": 500, "message": "image input is not supported - hint: you may need to provide the mmproj"}}
+UNREADABLE = {"error": {"message": "Invalid value: 'file'. Supported values are: 'text' and 'image_url'."}}
+
+
+class Blind(Strict):
+    """A server that refuses content with these words in its JSON, with a status of its own."""
+
+    def __init__(self, mark: str, status: int, answer: dict[str, Any]) -> None:
+        super().__init__(lambda body: answer if mark in json.dumps(body) else None)
+        self._status = status
+
+    async def open(self, call: Call) -> Answered:
+        answered = await super().open(call)
+        return answered if answered.status == 200 else Answered(self._status, answered._body[0])
+
+
+@pytest.mark.parametrize("status", [400, 415, 422, 500, 501])
+def test_an_image_is_replaced_once_it_was_refused_and_from_then_on(status: int) -> None:
+    at, server = runtime("generic"), Blind("image_url", status, BLIND)
+    look = request(
+        messages=[
+            {"role": "user", "content": [{"type": "text", "text": "Look"}, IMAGE]},
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "toolu_1", "name": "Read", "input": {}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_1", "content": [IMAGE]}]},
+        ]
+    )
+    _, record = send(at, server, look)
+    assert ["image_url" in json.dumps(body) for body in server.bodies] == [True, False] and record.tries == 2
+    user, _, result = server.bodies[1]["messages"]
+    assert user["content"].startswith("Look\n\n[image: image/png")
+    assert result["role"] == "tool" and result["content"].startswith("[image: image/png")
+    assert [(known.model, known.repair) for known in at.learned.records()] == [("gpt-x", "messages images")]
+    _, record = send(at, server, look)
+    assert len(server.bodies) == 3 and record.tries == 1
+
+
+def test_a_refused_pdf_is_sent_as_a_text_from_then_on() -> None:
+    class Papers:
+        """Reads PDFs without a process."""
+
+        async def texts(self, files: list[Any], most: int) -> dict[str, PdfText]:
+            return {"AAAA": PdfText(1, "The words of the page.", "")}
+
+    at, server = runtime(), Blind('"file"', 400, UNREADABLE)
+    at.pdfs = cast(Any, Papers())
+    read = request(messages=[{"role": "user", "content": [{"type": "text", "text": "Read"}, PDF]}])
+    send(at, server, read)
+    assert ['"file"' in json.dumps(body) for body in server.bodies] == [True, False]
+    assert "The words of the page." in server.bodies[1]["messages"][0]["content"]
+    send(at, server, read)
+    assert len(server.bodies) == 3 and [known.repair for known in at.learned.records()] == ["messages documents"]
+
+
+def test_a_refused_image_in_a_chat_completion_becomes_a_text() -> None:
+    at, server = runtime("generic"), Blind("image_url", 400, BLIND)
+    parts = [
+        {"type": "text", "text": "Look"},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
+    ]
+    body = {"model": "sonnet", "messages": [{"role": "user", "content": parts}]}
+    value, _ = chat.read(json.dumps(body).encode(), {}, "msg_1")
+    at.backends["box"].upstream = cast(Any, server)
+    asyncio.run(exchange.answer(at, value, HeldReply(), Record()))
+    assert server.bodies[1]["messages"][0]["content"] == f"Look\n{repairs.NO_IMAGE}"
+
+
+def test_a_refusal_of_images_without_an_image_is_not_repeated_and_carries_the_token() -> None:
+    server = Blind("Hi", 500, BLIND)
+    with pytest.raises(Problem, match=r"hint: .* \(capability_rejected: image_block\)$") as caught:
+        send(runtime("generic"), server, request())
+    assert len(server.bodies) == 1 and caught.value.status == 400
+
+
+def test_when_the_replacement_is_refused_too_the_client_gets_the_token() -> None:
+    at, server = runtime("generic"), Blind("Look", 400, BLIND)
+    with pytest.raises(Problem, match="image_block"):
+        send(at, server, request(messages=[{"role": "user", "content": [{"type": "text", "text": "Look"}, IMAGE]}]))
+    assert len(server.bodies) == 2 and not at.learned.records()
+
+
+def test_images_and_documents_in_messages_blocks_become_texts_in_results_too() -> None:
+    """For a backend with the Messages API that refuses them."""
+    text = {"type": "document", "source": {"type": "text", "data": "kept"}}
+    result = {"type": "tool_result", "tool_use_id": "t", "content": [IMAGE, PDF]}
+    sent = {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, IMAGE, result, text, PDF]}]}
+    body = json.loads(apply(json.dumps(sent).encode(), ["messages images", "messages documents"]))
+    no_image, no_document = ({"type": "text", "text": note} for note in (repairs.NO_IMAGE, repairs.NO_DOCUMENT))
+    expected = [no_image, {**result, "content": [no_image, no_document]}, text, no_document]
+    assert body["messages"][0]["content"][1:] == expected
 
 
 def test_ids_are_changed_alike_in_call_and_result() -> None:
@@ -415,7 +551,7 @@ def test_a_long_refusal_and_a_long_body_are_read_in_linear_time() -> None:
         return json.dumps({"messages": MESSAGES * size}).encode()
 
     every = ["messages system", "messages bridge", "messages images", "messages empty", "ids nine", "tools plain"]
-    assert_linear(body, lambda data: apply(data, every), 100)
+    assert_linear(body, lambda data: apply(data, every), 20)
 
 
 # --- where it is shown ------------------------------------------------------------------------------------------------
@@ -448,3 +584,24 @@ def test_byway_models_shows_repairs(tmp_path: Path) -> None:
     assert "box/gpt-x: Byway leaves out `top_p` (not supported)" in shown.output
     (listed,) = json.loads(CliRunner().invoke(byway, [*arguments, "--json"]).stdout)["repairs"]
     assert (listed["model"], listed["repair"]) == ("gpt-x", "drop top_p")
+
+
+def test_a_command_forgets_what_was_learned_while_no_byway_runs(tmp_path: Path) -> None:
+    forget = ["models", "forget", "--data-dir", str(tmp_path)]
+    assert "Nothing was learned of box" in CliRunner().invoke(byway, [*forget, "box"]).output
+    with Store(tmp_path) as store:
+        store.save_repairs([learned("a", at=time.time()), learned("b", at=time.time())])
+    assert CliRunner().invoke(byway, [*forget, "box/b"]).output == "1 change to the calls of box/b forgotten.\n"
+    assert json.loads(CliRunner().invoke(byway, [*forget, "box", "--json"]).output) == {"forgotten": 1}
+    with Store(tmp_path) as store:
+        assert store.repairs() == []
+
+
+def test_a_user_message_after_a_result_joins_it_when_both_are_texts() -> None:
+    result = {"role": "tool", "tool_call_id": "a", "content": "r"}
+    text, parts = {"role": "user", "content": "x"}, {"role": "user", "content": [{"type": "text", "text": "x"}]}
+    line = {"role": "assistant", "content": "I have the result."}
+    assert _bridge([result, text]) == [{**result, "content": "r\n\nx"}]
+    assert _bridge([result, parts]) == [result, line, parts]
+    listed = {**result, "content": parts["content"]}
+    assert _bridge([listed, text]) == [listed, line, text]

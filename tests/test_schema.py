@@ -10,6 +10,7 @@ import pytest
 from growth import assert_linear
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from properties import examples
 
 from byway.backends.openai.schema import Dialect, adapt, allows_strict
 from byway.problems import Problem
@@ -255,7 +256,7 @@ SCHEMAS = st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=6)
 
 
 @given(SCHEMAS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_any_schema_becomes_one_that_the_server_accepts(schema: dict[str, Any]) -> None:
     for dialect in DIALECTS:
         text = clean(schema, dialect)
@@ -300,3 +301,13 @@ def plain(schema: Any) -> None:
         plain(value)
     if "items" in schema:
         plain(schema["items"])
+
+
+def test_a_value_that_contradicts_an_earlier_part_moves_to_the_description() -> None:
+    parts = [{"type": "string", "minLength": 1}, {"minLength": 2, "type": "string"}]
+    assert of({"allOf": parts}, "plain") == {"type": "string", "minLength": 1, "description": "(minLength: 2)"}
+    assert of({"allOf": [parts[0], parts[0] | {"title": "b"}]}, "plain") == {
+        "type": "string",
+        "minLength": 1,
+        "title": "b",
+    }

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from properties import examples
 
 from byway.backends.openai import completions
 from byway.backends.openai.toolids import BackendIds, ClientIds, native_id
@@ -16,7 +17,7 @@ from byway.backends.protocol import Target
 from byway.backends.vendors import VENDORS
 from byway.messages.request import parse
 
-steady = settings(max_examples=200, deadline=None, derandomize=True)
+steady = settings(max_examples=examples(200), deadline=None, derandomize=True)
 natives = st.text(min_size=1, max_size=12) | st.sampled_from(
     ["call_0", "functions.Read:0", "call-1", "a" * 64, "a" * 65]
 )
@@ -66,13 +67,13 @@ def test_each_vendor_gets_ids_of_its_form(vendor: str, model: str, form: str, id
     out = BackendIds(target(vendor, model))
     sent = []
     for id in ids:
-        out.begin_message()
+        out.in_message.clear()
         sent.append(out.call(id, "Read"))
     assert all(re.fullmatch(form, id) for id in sent)
     assert [out.result(id) for id in ids] == sent
     again = BackendIds(target(vendor, model))
     for id, expected in zip(ids, sent, strict=True):
-        again.begin_message()
+        again.in_message.clear()
         assert again.call(id, "Read") == expected, "an id depends on earlier calls only"
 
 
@@ -80,7 +81,7 @@ def test_one_message_never_has_one_id_twice() -> None:
     first, second = (ClientIds("msg_x", "box", {"call_0"}).new("call_0") for _ in range(2))
     assert first == second
     ids = BackendIds(target())
-    ids.begin_message()
+    ids.in_message.clear()
     made = ClientIds("msg_x", "box", {"call_0"})
     sent = [ids.call(made.new("call_0"), "Read"), ids.call(made.new("call_0"), "Read")]
     assert sent[0] == "call_0" and sent[1] != "call_0"

@@ -6,24 +6,29 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
 import pytest
 from grammar import Line, plain, summary
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from properties import examples
 
 from byway.backends.openai import completions
 from byway.backends.openai.arguments import JsonTracker, repaired
-from byway.backends.openai.toolformats import FORMATS, OPENING_FORMATS, ArgumentTypes, argument_types
+from byway.backends.openai.toolformats import (
+    FORMATS,
+    OPENING_FORMATS,
+    ArgumentTypes,
+    _parse_functions,
+    argument_types,
+)
 from byway.backends.openai.toolparser import ToolCallParser
 from byway.backends.openai.usage import ReportedUsage, ServerTimings, TokenCounts
 from byway.backends.protocol import AnswerReader, Target
 from byway.backends.vendors import VENDORS
 from byway.messages import request as messages
 from byway.messages.events import MessageStart
-from byway.messages.request import Tool
 
-steady = settings(max_examples=300, deadline=None, derandomize=True)
+steady = settings(max_examples=examples(300), deadline=None, derandomize=True)
 KNOWN: ArgumentTypes = {"Read": {"limit": "number"}, "Bash": {}}
 CALL = '{"name": "Read", "arguments": {"file_path": "a"}}'
 
@@ -31,7 +36,8 @@ CALL = '{"name": "Read", "arguments": {"file_path": "a"}}'
 PIECES = (
     "<think> </think> <thinking> </thinking> [THINK] [/THINK] <tool_call> </tool_call> <function=Read> </function> "
     "<parameter=limit> </parameter> [TOOL_CALLS] [ARGS] Read <|python_tag|> <|channel|> analysis final <|message|> "
-    "<|end|> <|start|> <|call|> ; { } [ ] < > ` ``` a </ <t"
+    "<|end|> <|start|> <|call|> ; { } [ ] < > ` ``` a </ <t "
+    "<|tool_call_start|> <|tool_call_end|> <TOOLCALL> </TOOLCALL> <|channel> <channel|>"
 ).split()
 texts = st.lists(st.sampled_from([*PIECES, " ", "\n", CALL, '{"a": 1}', "to=functions.Read"]), max_size=14).map("".join)
 cuts = st.lists(st.integers(0, 12), max_size=40)
@@ -85,6 +91,7 @@ MARKS = (
     "<thought>",
     "<reasoning>",
     "[THINK]",
+    "<|channel>thought\n",
     "<|channel|>",
     "<|start|>",
 )
@@ -117,6 +124,25 @@ def test_marks_in_code_are_text(opener: str) -> None:
     assert parse(f"{text} x <tool_call>{CALL}</tool_call>", [3] * 40)[-1][0] == "tool"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Nemotron writes <TOOLCALL>[{name}]</TOOLCALL> here.",
+        "<TOOLCALL>[1, 2]</TOOLCALL> is a list.",
+        f"Hi <TOOLCALL>[{CALL}] without its end",
+        "<|tool_call_start|> opens a call, <|tool_call_end|> ends it.",
+        '<|tool_call_start|>{"name": "Unknown", "arguments": {}}<|tool_call_end|> follows.',
+        '<|action_start|><|plugin|>{"a": 1}<|action_end|>',
+        "<seed:tool_call><function=Unknown></function></seed:tool_call>",
+        "A <\uff5cDSML\uff5cfunction_calls> tag.",
+        '<\uff5cDSML\uff5ctool_calls><\uff5cDSML\uff5cinvoke name="Unknown"></\uff5cDSML\uff5cinvoke>',
+        "In the middle of text <|channel>thought\n is a mark.",
+    ],
+)
+def test_text_about_a_format_and_calls_of_unknown_tools_stay_text(text: str) -> None:
+    assert parse(text, [1] * len(text)) == [("text", text)]
+
+
 def test_inline_code_ends_with_its_line_and_a_code_block_does_not() -> None:
     call = f"<tool_call>{CALL}</tool_call>"
     assert parse(f"don`t\n{call}", [])[-1][0] == "tool"
@@ -136,6 +162,16 @@ def test_a_call_without_an_end_is_passed_on_as_text() -> None:
     assert not recorder.parser.holds and recorder.lines == [("text", text)]
 
 
+@pytest.mark.parametrize("value", ["</parameter>", "</invoke>", '<invoke name="Read">', "<\uff5cDSML\uff5cx>", "a < b"])
+def test_only_deepseeks_own_tags_end_a_value_of_its_call(value: str) -> None:
+    word = "\uff5cDSML\uff5c"
+    parameter = f'<{word}parameter name="command" string="true">{value}</{word}parameter>'
+    text = f'<{word}function_calls><{word}invoke name="Bash">{parameter}</{word}invoke></{word}function_calls>'
+    for sizes in ([], [1] * len(text)):
+        (line,) = parse(text, sizes)
+        assert line[:2] == ("tool", "Bash") and json.loads(line[2]) == {"command": value}
+
+
 @steady
 @given(
     value=st.dictionaries(
@@ -149,6 +185,9 @@ def test_a_call_without_an_end_is_passed_on_as_text() -> None:
             lambda input: f'{{"name": "Bash", "parameters": {input}}}',
             lambda input: f'[TOOL_CALLS] [{{"name": "Bash", "arguments": {input}}}]',
             lambda input: f"[TOOL_CALLS]Bash{input}",
+            lambda input: f'<TOOLCALL>[{{"name": "Bash", "arguments": {input}}}]</TOOLCALL>',
+            lambda input: f'<|action_start|><|plugin|>{{"name": "Bash", "parameters": {input}}}<|action_end|>',
+            lambda input: f"<seed:tool_call><function=Bash>{input}</function></seed:tool_call>",
         ]
     ),
     sizes=cuts,
@@ -161,14 +200,17 @@ def test_any_arguments_arrive_in_each_format(
 
 
 def test_the_types_of_a_schema_are_read_once_for_the_same_bytes() -> None:
-    tool = Tool(
-        "Odd", input_schema=msgspec.Raw(b'{"properties":{"a":{"type":"string"},"b":{"type":"integer"},"c":{}}}')
-    )
-    first = argument_types([tool])[0]["Odd"]
-    assert first == {"b": "integer", "c": "any"} and argument_types([tool])[0]["Odd"] is first
-    other = Tool("Odd", input_schema=msgspec.Raw(b'{"properties":{"b":{"type":"string"}}}'))
-    assert argument_types([other])[0]["Odd"] == {}
-    assert argument_types([Tool("Wrong", input_schema=msgspec.Raw(b'{"properties":3}'))])[0] == {"Wrong": {}}
+    def types_of(**schemas: str) -> ArgumentTypes:
+        tools = ",".join(f'{{"name":"{name}","input_schema":{schema}}}' for name, schema in schemas.items())
+        body = f'{{"model":"m","max_tokens":9,"messages":[{{"role":"user","content":"Hi"}}],"tools":[{tools}]}}'
+        return argument_types(messages.parse(body.encode(), {}, "msg_1"))[0]
+
+    schema = '{"properties":{"a":{"type":"string"},"b":{"type":"integer"},"c":{}}}'
+    first = types_of(Odd=schema)["Odd"]
+    assert first == {"b": "integer", "c": "any"}
+    assert types_of(Odd=schema)["Odd"] is first and types_of(Odd=schema, Other="{}")["Odd"] is first
+    assert types_of(Odd='{"properties":{"b":{"type":"string"}}}')["Odd"] == {}
+    assert types_of(Wrong='{"properties":3}') == {"Wrong": {}}
 
 
 # ------------------------------------------------------------------------------------------------------------ arguments
@@ -199,6 +241,10 @@ def test_repair_keeps_valid_json_and_never_changes_a_value(value: dict[str, Any]
         ('{{"a": {{"b": "{{}}"}}}}', '{"a": {"b": "{{}}"}}'),
         ('{{"a": 1}', '{"a": 1}'),
         ('{"a": 1}}}\n', '{"a": 1}'),
+        ('{"a": 1}</tool_call>', '{"a": 1}'),
+        ('{"a": 1}}<|tool_call_end|>\n', '{"a": 1}'),
+        ('```json\n{"a": 1}\n```', '{"a": 1}'),
+        ('{"a": 1} <b>', '{"a": 1} <b>'),
         ('{"a": 1} {"a": 1}', '{"a": 1} {"a": 1}'),
         ("}", "}"),
         ("[1]", "[1]"),
@@ -309,3 +355,8 @@ def _units(letter: str) -> list[str]:
     """The JSON escapes of a character, one for each half."""
     escaped = json.dumps(letter)[1:-1]
     return [escaped[:6], escaped[6:]] if len(escaped) == 12 else [escaped]
+
+
+def test_a_function_with_broken_json_is_no_call_at_the_end_and_may_continue_before() -> None:
+    text = '<function=Read>{"a" x'
+    assert _parse_functions(text, KNOWN, last=True) == [] and _parse_functions(text, KNOWN, last=False) is None

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from byway.backends.openai import completions
-from byway.backends.openai.tools import left_out, wire_name
+from byway.backends.openai.schema import Budget
+from byway.backends.openai.tools import ChatTool, left_out, tool_list, wire_name
 from byway.backends.protocol import Target
 from byway.backends.vendors import VENDORS
 from byway.messages.request import parse
@@ -54,7 +55,9 @@ def test_a_cached_tool_is_sent_in_the_same_bytes(vendor: str) -> None:
         first, second = (completions.request(parse(data, {}, "msg_1"), target).body for _ in range(2))
         assert first == second
         text = json.loads(first)["tools"][0]["function"]
-        assert text["description"] == "é" and text.get("strict") == (True if strict and vendor == "openai" else None)
+        assert text["description"] == "é" and text.get("strict") == (
+            True if strict and target.vendor.strict_tools else None
+        )
 
 
 def test_a_changed_tool_is_not_taken_from_the_cache() -> None:
@@ -130,3 +133,30 @@ def test_the_types_of_server_tools_that_are_left_out_are_known_for_the_log() -> 
     assert left_out(parse(body(code), {}, "msg_1")) == [], "the only tool is refused"
     forced = {"type": "tool", "name": "code"}
     assert left_out(parse(body(read, code, tool_choice=forced), {}, "msg_1")) == []
+
+
+def test_requests_with_the_same_tools_share_what_was_made_of_them() -> None:
+    target = Target("box", "m", VENDORS["generic"])
+    read, write = {"name": "Read", "description": "Reads."}, {"name": "Write"}
+
+    def offered(*tools: dict[str, Any], model: Target = target) -> list[ChatTool]:
+        return tool_list(parse(body(*tools), {}, "msg_1"), model, Budget())
+
+    first = offered(read, write)
+    assert offered(read, write) is first
+    assert [tool.function["name"] for tool in offered(write, read)] == ["Write", "Read"]
+    changed = offered({**read, "description": "Reads a file."}, write)
+    assert b"a file" in bytes(changed[0].function["description"]) and offered(read, write)[0] == first[0]
+    assert offered(read, write, model=Target("box", "m", VENDORS["openai"])) is not first
+
+
+def test_tools_that_depend_on_the_conversation_are_not_shared() -> None:
+    target = Target("box", "m", VENDORS["generic"])
+    late = {"name": "Late", "defer_loading": True}
+    result = {"type": "tool_result", "tool_use_id": "x", "content": [{"type": "tool_reference", "tool_name": "Late"}]}
+    use = {"type": "tool_use", "id": "x", "name": "Read", "input": {}}
+    messages = [{"role": "assistant", "content": [use]}, {"role": "user", "content": [result]}]
+    for expected, given_messages in (["Read"], None), (["Read", "Late"], messages), (["Read"], None):
+        fields = {"messages": given_messages} if given_messages else {}
+        tools = tool_list(parse(body({"name": "Read"}, late, **fields), {}, "msg_1"), target, Budget())
+        assert [tool.function["name"] for tool in tools] == expected

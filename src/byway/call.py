@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import msgspec
 
 
@@ -10,10 +12,17 @@ class Call(msgspec.Struct, frozen=True, gc=False):
 
     method: str
     path: str
-    """Below the base URL, with a leading slash: `/v1/chat/completions`."""
+    """Below the base URL, with a leading slash: `/v1/chat/completions`. `/v1` stands for the path of the vendor's API."""
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
 
     def __repr__(self) -> str:
         # Headers contain the API key, and the body the client's prompt.
         return f"Call({self.method} {self.path}, {len(self.body)} bytes)"
+
+
+@lru_cache(64)
+def json_headers(user_agent: str | None) -> tuple[tuple[str, str], ...]:
+    """The headers of a call with a JSON body. `user_agent` is the client's: some providers serve only certain clients."""
+    kind = ("content-type", "application/json")
+    return (kind,) if user_agent is None else (kind, ("user-agent", user_agent))

@@ -45,8 +45,7 @@ class LearnedRepairs:
             self.add(record)
         self.unsaved = False
 
-    @property
-    def empty(self) -> bool:
+    def is_empty(self) -> bool:
         """Nothing is remembered, for any model."""
         return not self._records
 

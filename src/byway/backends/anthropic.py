@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta, Raw, Struct, UnsetType
 
 from byway.backends import catalog, errors
+from byway.backends.compatible import adapt_request
+from byway.backends.openai.usage import token_count
 from byway.backends.protocol import FIRST, Attempt, ModelFacts, Target
 from byway.call import Call
 from byway.messages import signature
-from byway.messages.events import TOKENS, Part, Passthrough, Usage, WholeAnswer
+from byway.messages.events import TOKENS, BilledUsage, Part, Passthrough, Usage, WholeAnswer
 from byway.messages.request import Request, renamed
 from byway.messages.sse import CR, EVENT_LIMIT, Decoder
 from byway.messages.stream import unfold
@@ -28,6 +29,8 @@ _DEFAULT_MAX_TOKENS: Final = 32_000
 
 def request(request: Request, target: Target, attempt: Attempt = FIRST) -> Call:
     body = _without_ours(request.patched(target.model))
+    if target.vendor.adapts:
+        body = adapt_request(body, request, target)
     if request.chat and isinstance(request.params.max_tokens, UnsetType):
         body = b'{"max_tokens":%d,%b' % (_DEFAULT_MAX_TOKENS, body[1:])
     return Call("POST", "/v1/messages", (_JSON, *_versions(request)), body)
@@ -35,9 +38,8 @@ def request(request: Request, target: Target, attempt: Attempt = FIRST) -> Call:
 
 def _versions(request: Request) -> tuple[tuple[str, str], ...]:
     """The version and betas of the client, unchanged. A client without a version gets the one that every server knows."""
-    if any(name == "anthropic-version" for name, _ in request.forwarded):
-        return request.forwarded
-    return (("anthropic-version", "2023-06-01"), *request.forwarded)
+    forwarded = request.forwarded
+    return forwarded if "anthropic-version" in request.headers else (("anthropic-version", "2023-06-01"), *forwarded)
 
 
 _OURS: Final = f'"{signature.PREFIX}'.encode()
@@ -114,6 +116,11 @@ class _EventUsage(Struct):
     cache_creation_input_tokens: int | None = None
     cache_read_input_tokens: int | None = None
     output_tokens: int | None = None
+    # https://platform.claude.com/docs/en/api/messages (seen 2026-11-30). Of any type: other vendors may have them too.
+    cache_creation: Any = None
+    server_tool_use: Any = None
+    speed: Any = None
+    output_tokens_details: Any = None
 
 
 class _EventDelta(Struct):
@@ -147,6 +154,10 @@ class _StartedModel(Struct):
 _decode_name: Final = msgspec.json.Decoder(_AnswerModel).decode
 _decode_started: Final = msgspec.json.Decoder(_StartedModel).decode
 _decode_event: Final = msgspec.json.Decoder(_AnthropicEvent).decode
+#: Bytes of a stream for a token of output, about: an event of 140 bytes has three or four.
+_BYTES_PER_TOKEN: Final = 40
+#: Bytes of a whole answer for a token, about.
+_WHOLE_BYTES: Final = 4
 #: The frames that are not decoded: most of a stream.
 _PLAIN: Final = (b"event: content_block", b"event: ping")
 
@@ -154,10 +165,11 @@ _PLAIN: Final = (b"event: content_block", b"event: ping")
 class AnthropicReader:
     """Passes the bytes of an answer through, whole frames at a time, and reads usage, stop reason and error from them."""
 
-    estimated = False
+    reasoning = 0
 
-    def __init__(self, request: Request, target: Target) -> None:
+    def __init__(self, request: Request, target: Target, attempt: Attempt) -> None:
         self.finished = False
+        self._estimate = attempt.estimate
         self._model = request.model
         self._renamed = request.model != target.model
         self._stream = request.stream
@@ -171,8 +183,16 @@ class AnthropicReader:
         self._first = True
         self._sse = False
         self._stopped = False
-        self._usage = Usage()
+        self._usage = BilledUsage()
+        self._has_input_count = False
+        """The backend has reported the input tokens."""
+        self._has_output_count = False
+        """The backend has reported the output tokens of the whole answer."""
         self._problem: Problem | None = None
+
+    @property
+    def estimated(self) -> bool:
+        return not (self._has_input_count and self._has_output_count)
 
     def feed(self, data: bytes) -> list[Part]:
         if self.finished:
@@ -244,15 +264,22 @@ class AnthropicReader:
         try:
             event = _decode_event(data)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            self._fail(Problem("broken", f"Backend {self._backend!r} sent an event that is not JSON."))
-            return None
+            try:
+                data = _with_valid_usage(data)
+                event = _decode_event(data)
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                self._fail(Problem("broken", f"Backend {self._backend!r} sent an event that is not JSON."))
+                return None
+            frame = _event_frame(event.type, data)
         match event.type:
             case "message_start":
                 if event.message is not None:
+                    if event.message.usage is None:
+                        frame, data = _with_start_usage(data)
                     self._count(event.message.usage)
                 return Passthrough(self._rename(frame, data), "start", usage=self._usage)
             case "message_delta":
-                self._count(event.usage)
+                self._count(event.usage, final=True)
                 reason = event.delta.stop_reason if event.delta else None
                 self._stopped = self._stopped or reason is not None
                 if event.usage is None:
@@ -273,20 +300,39 @@ class AnthropicReader:
         """A `message_delta` of a server that leaves `usage` out (MiniMax): the SDKs of Anthropic require it."""
         fields = msgspec.json.decode(data, type=dict[str, Raw])
         fields["usage"] = Raw(b'{"output_tokens":%d}' % self._usage.output_tokens)
-        return b"event: message_delta\ndata: %b\n\n" % msgspec.json.encode(fields)
+        return _event_frame("message_delta", msgspec.json.encode(fields))
 
     def _rename(self, frame: bytes, data: bytes) -> bytes:
         if not self._renamed:
             return frame
         return frame.replace(data, renamed(data, self._model, lambda data: _decode_started(data).message.model))
 
-    def _count(self, usage: _EventUsage | None) -> None:
-        """Later numbers replace earlier ones: they are totals."""
+    def _count(self, usage: _EventUsage | None, *, final: bool = False) -> None:
+        """Later numbers replace earlier ones: they are totals. `final`: those of the whole answer."""
         if usage is not None:
+            self._has_input_count = self._has_input_count or usage.input_tokens is not None
+            self._has_output_count = final and usage.output_tokens is not None
             for name in TOKENS:
                 value = getattr(usage, name)
                 if value is not None:
                     setattr(self._usage, name, min(max(0, value), 1 << 53))
+            if usage.cache_creation:
+                self._usage.cache_write_1h_tokens = _count_in(usage.cache_creation, "ephemeral_1h_input_tokens")
+            if usage.server_tool_use:
+                self._usage.web_searches = _count_in(usage.server_tool_use, "web_search_requests")
+            if usage.speed is not None:
+                self._usage.fast = usage.speed == "fast"
+            if usage.output_tokens_details:
+                self.reasoning = _count_in(usage.output_tokens_details, "thinking_tokens")
+
+    def spent(self, size: int) -> Usage:
+        usage = self._usage
+        if not self._has_input_count:
+            usage.input_tokens = self._estimate
+        if not self._has_output_count:
+            # The beginning reports one or a few output tokens; the number at the end was not received.
+            usage.output_tokens = max(usage.output_tokens, size // (_BYTES_PER_TOKEN if self._sse else _WHOLE_BYTES))
+        return usage
 
     def _fail(self, problem: Problem) -> None:
         self._problem = problem
@@ -326,16 +372,22 @@ class AnthropicReader:
         try:
             answer = _decode_event(data)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            raise self._reported(data) or Problem(
-                "broken", f"The answer of backend {self._backend!r} was cut, or is not JSON."
-            ) from None
+            try:
+                data = _with_valid_usage(data)
+                answer = _decode_event(data)
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                raise self._reported(data) or Problem(
+                    "broken", f"The answer of backend {self._backend!r} was cut, or is not JSON."
+                ) from None
         if answer.error:
             raise errors.from_error(answer.error, backend=self._backend, window=self._window)
         if answer.type != "message":
             raise self._reported(data) or Problem(
                 "broken", f"{name} sent something that is not a message. Check that its `type` is the right one."
             )
-        self._count(answer.usage)
+        if answer.usage is None:
+            data = _with_no_tokens(data)
+        self._count(answer.usage, final=True)
         if self._renamed:
             data = renamed(data, self._model, lambda data: _decode_name(data).model)
         return unfold(data) if self._stream else [WholeAnswer(data, usage=self._usage, stop_reason=answer.stop_reason)]
@@ -343,6 +395,46 @@ class AnthropicReader:
     def _reported(self, data: bytes) -> Problem | None:
         """The failure that an answer with status 200 reports in a form of its own."""
         return errors.from_success(data, backend=self._backend, window=self._window)
+
+
+def _count_in(counts: Any, name: str) -> int:
+    """A number in a part of a usage; 0 when it is missing or no number."""
+    value = counts.get(name) if isinstance(counts, dict) else None
+    return min(value, 1 << 53) if type(value) is int and value > 0 else 0
+
+
+def _event_frame(name: str, data: bytes) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), data)
+
+
+def _with_no_tokens(message: bytes) -> bytes:
+    """A message of a server that leaves `usage` out (MiniMax), with a usage of zero: the SDKs of Anthropic require it."""
+    fields = msgspec.json.decode(message, type=dict[str, Raw])
+    return msgspec.json.encode({**fields, "usage": Raw(b'{"input_tokens":0,"output_tokens":0}')})
+
+
+def _with_start_usage(data: bytes) -> tuple[bytes, bytes]:
+    """Return a `message_start` without `usage` as a frame and as its data, with a usage of zero."""
+    fields = msgspec.json.decode(data, type=dict[str, Raw])
+    data = msgspec.json.encode({**fields, "message": Raw(_with_no_tokens(fields["message"]))})
+    return _event_frame("message_start", data), data
+
+
+def _with_valid_usage(data: bytes) -> bytes:
+    """An event or a message in whose usage null replaces what is no whole number of tokens. Raises MsgspecError."""
+    fields = msgspec.json.decode(data, type=dict[str, Raw])
+    if bytes(fields.get("message", b"")).startswith(b"{"):
+        fields["message"] = Raw(_with_valid_usage(bytes(fields["message"])))
+    if "usage" in fields:
+        usage = msgspec.json.decode(fields["usage"])
+        if isinstance(usage, dict):
+            for name in TOKENS:
+                if type(usage.get(name)) is not int and name in usage:
+                    usage[name] = token_count(usage[name]) or None
+        else:
+            usage = None
+        fields["usage"] = Raw(msgspec.json.encode(usage))
+    return msgspec.json.encode(fields)
 
 
 def _joined_frames(frames: list[bytes]) -> Passthrough:
@@ -382,14 +474,15 @@ def _split(data: bytes) -> list[bytes]:
 
 
 def reader(request: Request, target: Target, attempt: Attempt = FIRST) -> AnthropicReader:
-    return AnthropicReader(request, target)
+    return AnthropicReader(request, target, attempt)
 
 
-def problem(status: int, headers: Mapping[str, str], body: bytes, target: Target) -> Problem:
-    return errors.from_response(status, headers, body, backend=target.backend, window=target.window)
+problem: Final = errors.problem
 
 
 def count(request: Request, target: Target) -> Call | None:
+    if not target.vendor.counts_tokens:
+        return None
     return Call(
         "POST", "/v1/messages/count_tokens", (_JSON, *_versions(request)), _without_ours(request.patched(target.model))
     )

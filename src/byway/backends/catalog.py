@@ -21,7 +21,9 @@ from byway.problems import Problem
 _LARGEST: Final = 1 << 31
 _MAX_DESCRIPTION: Final = 300
 #: Patterns stand for models that the list does not name, as LiteLLM's `openai/*` does.
-_PATTERN: Final = re.compile(r"[*?\s]")
+_PATTERN: Final = re.compile(r"[*?]")
+#: Characters of a model's name. Real ones have up to 150.
+_LONGEST_NAME: Final = 1000
 #: Google's prefix. A path such as `models/7B/model.gguf` is a name of llama.cpp and stays.
 _GOOGLE: Final = re.compile(r"\Amodels/([^/]+)\Z")
 _FILE: Final = re.compile(r"\.(?:gguf|bin|safetensors)\Z", re.IGNORECASE)
@@ -111,7 +113,8 @@ _decode: Final = msgspec.json.Decoder().decode
 def read_models(body: bytes) -> dict[str, ModelFacts]:
     """Return the models of a list by name, each with what the list reports of it. Raises Problem `broken` for another body.
 
-    Entries without a name, and patterns such as `openai/*`, are left out. The first of two entries with one name counts.
+    Entries without a printable name, and patterns such as `openai/*`, are left out. The first of two entries with one name
+    counts.
     """
     models: dict[str, ModelFacts] = {}
     for name, model in _named(_members(body)):
@@ -173,7 +176,7 @@ def _named(members: list[Any]) -> Iterator[tuple[str, ListedModel]]:
         for given in (model.id, model.name, model.model, model.key):
             if isinstance(given, str) and given:
                 name = _GOOGLE.sub(r"\1", given) if not _FILE.search(given) else given
-                if not _PATTERN.search(name):
+                if len(name) <= _LONGEST_NAME and name.isprintable() and not _PATTERN.search(name):
                     yield name, model
                 break
 

@@ -34,6 +34,8 @@ _FIELDS: Final = (
         "param",
         "title",
         "reason",
+        "inner_error",
+        "innererror",
     ),
 )
 #: At the top, `error` comes before `message`.
@@ -65,7 +67,7 @@ _XML_MESSAGE: Final = re.compile(r"<(message|code)>\s*([^<]{1,2000})<", re.IGNOR
 class ErrorBody:
     """What an error body says: `message` (a sentence, or empty), `codes` in lower case, `status`, and numbers by name."""
 
-    __slots__ = ("_texts", "codes", "is_page", "numbers", "parameter", "retry_delay", "status")
+    __slots__ = ("codes", "is_page", "numbers", "parameter", "retry_delay", "status", "texts")
 
     def __init__(self) -> None:
         self.codes: set[str] = set()
@@ -73,22 +75,28 @@ class ErrorBody:
         """A status that the body names; 0: none."""
         self.numbers: dict[str, int] = {}
         self.parameter = ""
-        """The field of the request that the error names in `param`."""
+        """The field of the request that the error names in `param`, or at the beginning of `loc`."""
         self.retry_delay = ""
         """Google's `RetryInfo.retryDelay`, such as `34s`."""
         self.is_page = False
         """The body is a web page."""
-        self._texts: list[str] = []
+        self.texts: list[str] = []
+        """All texts of the error, the best one first."""
 
     @property
     def message(self) -> str:
         """The first text that is a sentence; without one, the first text."""
-        sentence = next((text for text in self._texts if _is_sentence(text)), "")
-        return sentence or next(iter(self._texts), "")
+        sentence = next((text for text in self.texts if _is_sentence(text)), "")
+        return sentence or next(iter(self.texts), "")
+
+    @property
+    def has_sentence(self) -> bool:
+        """A text explains the error."""
+        return any(map(_is_sentence, self.texts))
 
     def read(self, value: Any, depth: int = 0) -> None:
         """Add the texts and codes of `value`, the best text first."""
-        if depth > _MAX_DEPTH or len(self._texts) >= _MAX_TEXTS:
+        if depth > _MAX_DEPTH or len(self.texts) >= _MAX_TEXTS:
             return
         if isinstance(value, str):
             self._read_text(value, depth)
@@ -117,10 +125,12 @@ class ErrorBody:
             for name in _CODE_FIELDS:
                 self._add_code(name, metadata.get(name))
         location = value.get("loc")
-        if isinstance(location, list) and isinstance(value.get("msg"), str):
+        if isinstance(location, list | tuple) and isinstance(value.get("msg"), str):
             # FastAPI: the field that is wrong, and why.
             path = ".".join(str(part) for part in location[:_MAX_DEPTH])
-            self._texts.append(f"{path}: {value['msg']}" if path else value["msg"])
+            names = [part for part in location[:_MAX_DEPTH] if isinstance(part, str) and part != "body"]
+            self.parameter = self.parameter or "".join(names[:1])[:100]
+            self.texts.append(f"{path}: {value['msg']}" if path else value["msg"])
             return
         for name in _FIELDS if depth else _TOP_FIELDS:
             inner = value.get(name)
@@ -138,6 +148,9 @@ class ErrorBody:
         if isinstance(value, bool) or not isinstance(value, int | str) or value in (0, ""):
             return
         text = str(value)[:100]
+        if name == "__type":
+            # AWS puts the namespace of the service in front.
+            text = text.rpartition("#")[2]
         # MiniMax's numbers mean other things than those of GLM.
         self.codes.add(f"status_code:{text}" if name == "status_code" else text.lower())
         number = int(text) if re.fullmatch(r"[45]\d\d", text) else 0
@@ -154,13 +167,13 @@ class ErrorBody:
         if start >= 0:
             inner = decode(text[start : text.rfind(closing) + 1])
             if inner is not None:
-                before = len(self._texts)
+                before = len(self.texts)
                 self.read(inner, depth + 1)
-                if any(map(_is_sentence, self._texts[before:])):
+                if any(map(_is_sentence, self.texts[before:])):
                     return
         text = _REQUEST_ID.sub("", text)
         if any(letter.isalnum() for letter in text):
-            self._texts.append(text)
+            self.texts.append(text)
 
 
 def parse(body: bytes) -> ErrorBody:
@@ -181,12 +194,12 @@ def parse(body: bytes) -> ErrorBody:
         # Plain text, or server-sent events. A long text is a log or noise.
         error.read(text if len(body) <= 2000 or "{" in text[:200] else text[:_MAX_SHOWN], 1)
         if len(error.message) > 2000:
-            error._texts = [error.message[:_MAX_SHOWN]]
+            error.texts = [error.message[:_MAX_SHOWN]]
         return error
     error.read(value)
     shown = "" if error.message else msgspec.json.encode(value).decode()
     if any(letter.isalnum() for letter in shown) and value is not None:
-        error._texts.append(shown if len(shown) <= _MAX_SHOWN else f"{shown[:_MAX_SHOWN]}...")
+        error.texts.append(shown if len(shown) <= _MAX_SHOWN else f"{shown[:_MAX_SHOWN]}...")
     return error
 
 
@@ -220,7 +233,7 @@ def decode(text: str | bytes) -> Any:
         return msgspec.json.decode(text)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         pass
-    if isinstance(text, str) and text.startswith("{'"):
+    if isinstance(text, str) and text.startswith(("{'", "[{'")):
         try:
             return ast.literal_eval(text)
         except (ValueError, SyntaxError, MemoryError, RecursionError):

@@ -12,14 +12,17 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, NamedTuple
 
-from byway.backends import limits
+from byway.backends import capabilities, limits
 from byway.backends.envelopes import ErrorBody, decode, failure_in_success, from_value, parse
+from byway.backends.protocol import Target
 from byway.problems import LONGEST_WAIT, Kind, Problem
 from byway.scrub import Scrubber
 
 #: Some servers repeat the key that they reject, or the headers of a proxy.
 _scrub: Final = Scrubber().scrub
 _MAX_MESSAGE: Final = 1 << 16
+#: The part of the window from which on a refusal without an explanation is an overflow. Estimates are right within a tenth.
+_NEAR: Final = 0.85
 
 #: The status of an error that stood in an answer with status 200, by its type or code.
 _STATUS_OF: Final[dict[str, int]] = {
@@ -34,6 +37,26 @@ _STATUS_OF: Final[dict[str, int]] = {
     "timeout_error": 504,
     "overloaded_error": 529,
     "unavailable_error": 503,
+    # OpenAI's Responses API
+    "context_length_exceeded": 400,
+    "invalid_prompt": 400,
+    "bio_policy": 400,
+    "cyber_policy": 400,
+    "misalignment_policy_violation": 400,
+    "data_residency_mismatch": 400,
+    "invalid_image": 400,
+    "invalid_image_format": 400,
+    "invalid_base64_image": 400,
+    "invalid_image_url": 400,
+    "image_too_large": 400,
+    "image_too_small": 400,
+    "image_parse_error": 400,
+    "image_file_too_large": 400,
+    "unsupported_image_media_type": 400,
+    "image_content_policy_violation": 400,
+    "invalid_encrypted_content": 400,
+    "server_is_overloaded": 529,
+    "slow_down": 529,
     # MiniMax
     "status_code:1001": 504,
     "status_code:1002": 429,
@@ -91,10 +114,12 @@ _BEFORE_LIMITS: Final = (
         "credit",
         "billing",
         "insufficient_quota exceeded_current_quota_error insufficient_user_quota insufficient_balance arrearage billing_error"
-        " payment_required billing_hard_limit_reached 1113 30001 status_code:1008",
+        " payment_required billing_hard_limit_reached billing_disabled budget_exceeded accountoverdueerror"
+        " 1113 30001 status_code:1008",
         r"insufficient[ _](?:account[ _])?(?:balance|funds|credits?)|balance (?:is )?(?:insufficient|not enough|too low)"
         r"|(?:run out of|out of|no|used all available|not enough|insufficient) (?:remaining )?credits?\b|requires more credits"
-        r"|(?:spending|billing hard) limit|quota is not enough|credit balance|account is in arrears|overdue payment"
+        r"|(?:spending|billing hard) limit|quota is not enough|credit balance|account is in arrears|overdue (?:payment|balance)"
+        r"|budget has been exceeded|\bkey limit exceeded|billing to be enabled|额度(?:已用尽|已用完|已耗尽|不足)"
         r"|free allocated quota exceeded|\brecharge\b|余额不足|余额已用完|欠费|充值",
         "The account of backend {backend!r} has no credit (HTTP {status}): {text}",
     ),
@@ -148,12 +173,13 @@ _AFTER_LIMITS: Final = (
         "invalid_request",
         "",
         r"image input is not supported|unknown variant .?image_url|not a multimodal model|(?:does not"
-        r"|doesn't) support (?:image|vision)"
+        r"|doesn't) support (?:image|vision|multi-?modal)"
+        r"|content\.type 参数非法.{0,20}\['text'\]"
         r"|at most 0 image|support image input|(?:images?|vision) (?:are|is) not supported|no vision support"
         r"|image_url.{0,60}(?:is )?(?:only supported|not (?:supported|permitted|allowed))|cannot (?:process|read"
-        r"|accept) images?"
+        r"|accept) images\b"
         r"|supports? (?:only text|text only)|only (?:supports? )?text (?:input|content|is supported)",
-        "{text} (capability_rejected: image_block)",
+        f"{{text}} ({capabilities.token(capabilities.IMAGE)})",
         (400, 404, 415, 422, 500, 501),
     ),
     _sign(
@@ -162,7 +188,7 @@ _AFTER_LIMITS: Final = (
         "",
         r"(?:does not|doesn't) support (?:pdf|file|document)|(?:pdfs?|files?|documents?) (?:input )?(?:are|is) not supported"
         r"|unknown variant .?file\b|invalid (?:value|type).{0,20}'?(?:file|document)'?.{0,80}(?:expected|supported)",
-        "{text} (capability_rejected: document_block)",
+        f"{{text}} ({capabilities.token(capabilities.DOCUMENT)})",
         (400, 404, 415, 422, 500, 501),
     ),
     _sign("tools", "invalid_request", "", r"failed to parse tools", "{text}", (400, 500)),
@@ -179,7 +205,7 @@ _AFTER_LIMITS: Final = (
         "key",
         "refused",
         "invalid_api_key invalidapikey api_key_invalid incorrect_api_key_error invalid_authentication_error "
-        "authentication_error"
+        "authentication_error auth_error"
         " unrecognizedclientexception expiredtokenexception 1000 1001 1002 1003 1004 status_code:1004 status_code:2049",
         r"(?:invalid|incorrect|wrong|missing|expired|no) (?:or \w+ )?(?:api|auth\w*)[ _-]?(?:key|token)|api[ _-]?key"
         r" (?:is |was )?"
@@ -245,6 +271,16 @@ _PARAMETERS: Final = tuple(
 )
 
 
+def problem(status: int, headers: Mapping[str, str], body: bytes, target: Target) -> Problem:
+    """Return the Problem of a response to a call to `target` that is not a success. The same for every protocol."""
+    problem = from_response(status, headers, body, backend=target.backend, window=target.window)
+    if problem.kind == "refused" and target.vendor.twin:
+        problem.message += (
+            f" A key of the vendor's other region, at {target.vendor.twin} by default, does not work here."
+        )
+    return problem
+
+
 def from_response(
     status: int, headers: Mapping[str, str], body: bytes, *, backend: str, window: int | None = None
 ) -> Problem:
@@ -307,8 +343,29 @@ def _problem(error: ErrorBody, status: int, headers: Mapping[str, str], backend:
     if not error.is_page and (problem := _by_sign(_AFTER_LIMITS, status, codes, start, text, facts, wait)):
         return problem
     if status in (400, 422) and (parameter := _parameter(error, start)):
+        text = capabilities.with_token(text, limits.SEARCHED)
         return Problem("invalid_request", text, facts={**facts, "cause": "parameter", "parameter": parameter})
+    if status in (400, 422) and not error.is_page:
+        text = capabilities.with_token(text, limits.SEARCHED)
+    if status in (400, 413) and not error.is_page and not error.has_sentence:
+        facts["unexplained"] = status
     return _by_status(status, text, error.is_page, backend, facts, wait)
+
+
+def overflow_by_size(problem: Problem, tokens: int, window: int) -> Problem:
+    """Return the overflow that an error without an explanation means when the prompt is about as long as the window.
+
+    Cerebras and proxies refuse such a prompt without a word. `tokens`: an estimate of the prompt.
+    """
+    if "unexplained" not in problem.facts or tokens < _NEAR * window:
+        return problem
+    status, backend = problem.facts["unexplained"], problem.facts.get("backend", "")
+    return Problem(
+        "prompt_too_long",
+        f"prompt is too long: backend {backend!r} refused a prompt of about {tokens} tokens without an explanation "
+        f"(HTTP {status}), and the context window has {window} tokens.",
+        facts=problem.facts,
+    )
 
 
 def _by_sign(
@@ -339,6 +396,10 @@ def _parameter(error: ErrorBody, text: str) -> str:
             # FastAPI puts the part of the request in front.
             return match[1].strip(".[]").removeprefix("body.")
     return ""
+
+
+#: Texts of servers that do not have the path.
+_NO_SUCH_PATH: Final = frozenset(("not found", "404 page not found", "method not allowed"))
 
 
 def _by_status(
@@ -378,12 +439,13 @@ def _by_status(
             return make(
                 "billing", f"The account of backend {backend!r} has no credit (HTTP 402): {own}" if text else own
             )
-        case 404 if is_page or not text or text.lower().strip(" .") in ("not found", "404 page not found"):
+        # 405: the path is not that of the API, but has something else, such as a web page.
+        case 404 | 405 if is_page or not text or text.lower().strip(" .") in _NO_SUCH_PATH:
             return make(
                 "model_not_found",
-                f"{name} does not have this model, or no such path (HTTP 404). Check its `url` and the name of the model.",
+                f"{name} does not have this model, or no such path (HTTP {status}). Check its `url` and the name of the model.",
             )
-        case 404:
+        case 404 | 405:
             return make("model_not_found", f"{name}: {text}")
         case 408 | 504:
             return make("timeout", f"{name}: {text}" if text else f"{name} timed out (HTTP {status}).")

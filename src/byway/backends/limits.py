@@ -1,5 +1,5 @@
-"""Recognises the wordings in which servers refuse a prompt that is too long, or an answer limit that is too "
-"high, and their numbers.
+"""Recognises the wordings in which servers refuse a prompt that is too long or an answer limit that is too
+high, and their numbers.
 
 I: tokens of the prompt. O: tokens asked for the answer. T: both. L: the window, or the limit of the prompt. D: tokens too many.
 M: the most tokens of one answer. Sources: the servers named beside each wording, seen 2026-11-29.
@@ -52,7 +52,8 @@ _EXACT: Final = _patterns(
     r"must be <= {L}\. Given: {I} .?inputs.? tokens and {O} .?max_new_tokens",
     r"must have less than {L} tokens\. Given: {I}",
     # Google
-    r"input token count \(?{I}\)? exceeds the maximum number of (?:input )?tokens allowed \(?{L}",
+    r"input token count (?:\(?{I}\)? )?exceeds the maximum number of (?:input )?tokens allowed \(?{L}",
+    r"input token count is {I} but (?:the )?model only supports up to {L}",
     # xAI
     r"maximum prompt length is {L} but (?:the|your) request contains {I}",
     # Moonshot: T contains the answer
@@ -82,6 +83,11 @@ _EXACT: Final = _patterns(
     r"prompt too long: {I} tokens exceeds max context window of {L}",
     # Ollama
     r"exceeded max context length by {D} tokens",
+    # TensorRT-LLM
+    r"prompt length \({I}\), query length \(\d+\) should not exceed max_num_tokens \({L}\)",
+    r"max_seq_len \({L}\) - \w*prompt_len \({I}\)",
+    # SiliconFlow: T contains the answer
+    r"max_total_tokens \({T}\) must be less than or equal to max_seq_len \({L}\)",
 )
 #: Other servers in similar words.
 _SIMILAR: Final = _patterns(
@@ -89,6 +95,10 @@ _SIMILAR: Final = _patterns(
     r"(?:exceed|over|above|larger|greater|longer|more than)[^.]{0,80}?(?:limit|maximum|window|length|size)[^.\d]{0,40}{L}",
     r"(?:context|maximum|max)\s(?:context |input |prompt )?(?:window|length|size|limit)[^.\d]{0,30}{L}\b[^\d]{0,80}?"
     r"(?:prompt|input|request|got|messages?)[^.\d]{0,40}{I} tokens",
+    # SiliconFlow, TabbyAPI, OpenVINO, mistral.rs, StepFun: a length, and the limit that it is compared with
+    r"(?:prompt|input|context|sequence|length of messages)(?:[ _-](?:sequence|tokens?|length|len|count))*(?: is|[:=])?"
+    r" ?\(?{I}(?: tokens?)?\)? (?:is |must be |should be |should not )?(?:exceeds?|(?:greater|longer|larger|less) than)"
+    r"(?: or equal to)? (?:the )?(?:model'?s? )?(?:max|limit|context|window)[^.\d]{0,40}{L}",
 )
 _WITHOUT_NUMBERS: Final = re.compile(
     # OpenAI and many, llama.cpp, Copilot, Qianfan
@@ -104,7 +114,7 @@ _WITHOUT_NUMBERS: Final = re.compile(
     r" (?:the )?(?:model'?s )?context (?:limit|window|length)"
     r"|model supports only up to|only supports? up to [\d,]+ (?:input )?tokens"
     # GLM, Qwen, Qianfan
-    r"|prompt ?超长|(?:上下文|输入)[^。]{0,12}(?:超过|超出|过长)",
+    r"|prompt ?超长|(?:上下文|输入)[^。]{0,12}(?:超过|超出|过长)|(?:超过|超出)[^。]{0,12}(?:上下文|最大输入)",
     re.IGNORECASE,
 )
 #: GLM's code for a prompt that is too long.
@@ -121,7 +131,10 @@ _ANTHROPIC: Final = re.compile(
     r"(?:prompt is too long|input length and `max_tokens` exceed context limit)"
     r"(?:: (?P<I>\d{1,15}) (?:tokens|\+ (?P<O>\d{1,15})) > (?P<L>\d{1,15}))?"
 )
-_NAME: Final = r"max_?(?:completion_?|new_?|output_?)?tokens\b"
+#: No letter follows: Chinese text may.
+_NAME: Final = r"max(?:imum)?[_ ]?(?:completion[_ ]?|new[_ ]?|output[_ ]?)?tokens(?![a-z_])"
+#: What may stand between the name and the words about it: quotes, and the value that was sent.
+_SENT: Final = r"[`'\"]*(?: ?[(:=]? ?\d{1,15}\)?)? ?(?:value )?"
 _CAPS: Final = _patterns(
     # OpenAI
     _NAME + r" is too large: \d+\. This model supports at most {M} completion tokens",
@@ -130,12 +143,13 @@ _CAPS: Final = _patterns(
     # DeepSeek, DashScope
     r"range of " + _NAME + r" (?:is|should be) \[\d+, ?{M}\]",
     # GLM
-    _NAME + r"[^\d]{0,60}限制数值范围 ?\[\d+, ?{M}\]",
+    _NAME + r"[^\d]{0,60}(?:范围|应在|介于|区间)[^\d]{0,10}\d+ ?[^\d]{1,2} ?{M}",
     # Groq, Fireworks, Bedrock
-    _NAME
-    + r"`?'?\"? ?(?:value )?(?:must|should|has to) be (?:less than or equal to|at most|<=|no more than|not more than) `?{M}",
+    _NAME + _SENT + r"(?:must|should|has to) be (?:less than or equal to|at most|<=|no more than|not more than) `?{M}",
+    # FastAPI and Pydantic, as JSON and as Python prints it
+    _NAME + r"[^\d]{0,40}input should be less than or equal to {M}",
     # Mistral, Together
-    _NAME + r"`?'?\"? ?(?:cannot|can not|must not|should not|may not) (?:exceed|be (?:greater|more|larger) than) `?{M}",
+    _NAME + _SENT + r"(?:cannot|can not|must not|should not|may not) (?:exceed|be (?:greater|more|larger) than) `?{M}",
     _NAME + r"`?'?\"?.{0,40}?must be between \d+ and {M}",
     # Others
     _NAME + r".{0,60}?(?:exceeds?|is above|is over|larger than|greater than).{0,60}?(?:maximum|limit|max)\D{0,40}{M}",

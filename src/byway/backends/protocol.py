@@ -12,7 +12,7 @@ import msgspec
 
 from byway.backends.vendors import Vendor
 from byway.call import Call
-from byway.messages.events import Part
+from byway.messages.events import Part, Usage
 from byway.messages.pdf import PdfText
 from byway.messages.request import Request
 from byway.problems import Problem
@@ -38,6 +38,13 @@ class Target(msgspec.Struct, frozen=True, gc=False):
     """The texts of the request's PDFs by their base64 data, for a backend that takes no files."""
     key: bytes = b""
     """Signs thinking blocks of this backend. Another backend has another key."""
+    like: str = ""
+    """The model that `model` stands for, such as that of a deployment; empty: its name says it."""
+
+    @property
+    def family(self) -> str:
+        """The name by which the rules of the vendor apply."""
+        return self.like or self.model
 
 
 class Attempt(msgspec.Struct, frozen=True, gc=False):
@@ -47,8 +54,6 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     """Byway's estimate of the tokens of the prompt; 0: none was made."""
     room: int | None = None
     """The tokens that the context window has left for the answer, where a refusal has named the numbers."""
-    judged: bool = False
-    """Byway itself adds the verdicts that the request's `safeguards` require."""
     repairs: tuple[str, ...] = ()
     """Changes of the call's body that refusals have named: see `backends.repairs`."""
 
@@ -64,8 +69,8 @@ class ModelFacts(msgspec.Struct, frozen=True):
     vision: bool | None = None
     max_output: int | None = None
     """The most tokens of one answer."""
-    source: Literal["", "config", "backend", "learned"] = ""
-    """Where the window comes from: the config, the backend, or a refusal of a prompt that did not fit."""
+    source: Literal["", "config", "backend", "learned", "vendor"] = ""
+    """Where the window comes from: the config, the backend, a refusal of a prompt that did not fit, or the vendor's row."""
     description: str = ""
     input_price: float | None = None
     """US dollars for a million tokens of the prompt."""
@@ -97,6 +102,13 @@ class AnswerReader(Protocol):
     @property
     def estimated(self) -> bool:
         """After `close`: the backend reported no usage, so the counts are estimates."""
+
+    @property
+    def reasoning(self) -> int:
+        """The output tokens that were reasoning, as far as the backend has reported them."""
+
+    def spent(self, size: int) -> Usage:
+        """The tokens of an answer that was cut after `size` bytes: reported, or estimated."""
 
     def feed(self, data: bytes) -> Sequence[Part]: ...
 

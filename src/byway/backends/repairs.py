@@ -8,11 +8,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
 import msgspec
 from msgspec import Raw
+
+from byway.backends.envelopes import parse
+from byway.backends.itemrepairs import (
+    change_item_format,
+    change_items,
+    compiled,
+    find_item_repair,
+    join_instructions,
+    nearest_effort,
+    simpler_form,
+    words_of,
+)
+from byway.backends.openai.schema import in_words, plain_schema
+from byway.backends.openai.toolids import in_form
+from byway.backends.vendors import ALL_EFFORTS
 
 #: Fields that a call may lack: hints of the client, and additions of Byway. No forced tool, format or stop sequence.
 OPTIONAL: Final = frozenset(
@@ -25,12 +39,9 @@ OPTIONAL: Final = frozenset(
     """.split()
 )
 _LIMITS: Final = ("max_tokens", "max_completion_tokens")
-#: From little to much.
-_EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 #: Characters of a refusal that are searched, and of what matched that are kept.
 _SEARCHED: Final = 2000
 _QUOTED: Final = 200
-_DEPTH: Final = 6
 _encode: Final = msgspec.json.Encoder().encode
 _fields: Final = msgspec.json.Decoder(dict[str, Raw]).decode
 
@@ -52,62 +63,23 @@ class NamedRepair(NamedTuple):
 
 # ------------------------------------------------------------------------------------------------------------- refusals
 
-_TEXTS: Final = frozenset("message detail msg error error_msg error_description raw title status_msg errors".split())
-
 
 def refusal(body: bytes) -> Refusal:
     """Read what an error body says, in whichever envelope."""
-    try:
-        error = msgspec.json.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return Refusal(body[:_SEARCHED].decode(errors="replace"), "")
-    texts: list[str] = []
-    fields: list[str] = []
-    _collect(error, texts, fields, 0)
-    return Refusal(" ".join(texts)[:_SEARCHED], fields[0] if fields else "")
-
-
-def _collect(value: Any, texts: list[str], fields: list[str], depth: int) -> None:
-    """Collect the sentences of an error body, and the fields that it names."""
-    if depth > _DEPTH or len(texts) > 20:
-        return
-    if isinstance(value, str):
-        if value.lstrip().startswith("{"):
-            try:
-                value = msgspec.json.decode(value)
-            except (msgspec.MsgspecError, RecursionError):
-                texts.append(value[:_SEARCHED])
-                return
-            _collect(value, texts, fields, depth + 1)
-            return
-        texts.append(value[:_SEARCHED])
-    elif isinstance(value, list):
-        for item in value[:20]:
-            _collect(item, texts, fields, depth + 1)
-    elif isinstance(value, dict):
-        where = value.get("loc")
-        if isinstance(where, list):
-            # FastAPI: the path of the field. Its text alone does not name it.
-            names = [part for part in where if isinstance(part, str) and part != "body"]
-            fields += names[:1]
-        param = value.get("param")
-        if isinstance(param, str) and re.fullmatch(r"[\w.\[\]]{1,80}", param):
-            fields.append(re.split(r"[.\[]", param)[0])
-        elif isinstance(param, str):
-            texts.append(param[:_SEARCHED])
-        for name, item in list(value.items())[:40]:
-            if name in _TEXTS or isinstance(item, dict):
-                _collect(item, texts, fields, depth + 1)
+    error = parse(body)
+    return Refusal(" ".join(error.texts)[:_SEARCHED], re.split(r"[.\[]", error.parameter)[0])
 
 
 # --------------------------------------------------------------------------------------------------------------- table
 
+#: The most stop sequences, not the most characters of one.
+_STOP_LIMIT: Final = re.compile(
+    r"(?:at most|no more than|up to|maximum(?: (?:length|number|of|is))*|limit(?: of| is)?)[ :=]{1,3}(\d{1,3})\b"
+    r"(?! ?(?:byte|char|token))",
+    re.IGNORECASE,
+)
 Maker = Callable[[re.Match[str], Mapping[str, Raw]], str]
 _NAME: Final = r"[`'\"]?([A-Za-z_]{3,40})[`'\"]?"
-
-
-def _pattern(text: str) -> re.Pattern[str]:
-    return re.compile(text, re.IGNORECASE | re.DOTALL)
 
 
 def _fixed(repair: str, *needs: str) -> Maker:
@@ -127,6 +99,19 @@ def _thinking(match: re.Match[str], sent: Mapping[str, Raw]) -> str:
     return f"drop {name}" if name else "set reasoning_effort none" if "reasoning_effort" in sent else ""
 
 
+def _no_effort(match: re.Match[str], sent: Mapping[str, Raw]) -> str:
+    """Leave out the effort, or the field that was sent for thinking."""
+    return "drop reasoning_effort" if "reasoning_effort" in sent else _thinking(match, sent)
+
+
+def _strings(match: re.Match[str], sent: Mapping[str, Raw]) -> str:
+    """Content as plain strings: without the images that only a list can have, and an empty string in place of null."""
+    messages = bytes(sent.get("messages", Raw()))
+    if b'"image_url"' in messages:
+        return "messages images"
+    return "messages strings" if re.search(rb'"content"\s{0,9}:\s{0,9}null', messages) else ""
+
+
 def _swap(match: re.Match[str], sent: Mapping[str, Raw]) -> str:
     """Send the limit of the answer under its other name."""
     old = next((name for name in _LIMITS if name in sent), "")
@@ -138,20 +123,26 @@ def _effort(match: re.Match[str], sent: Mapping[str, Raw]) -> str:
     if "reasoning_effort" not in sent:
         return ""
     own = bytes(sent["reasoning_effort"]).decode(errors="replace").strip('"')
-    listed = [word for word in re.findall(r"[a-z]+", match[1].lower()) if word in _EFFORTS and word != own]
-    if own not in _EFFORTS or not listed:
-        return "drop reasoning_effort"
-    rank = _EFFORTS.index(own)
-    return (
-        f"set reasoning_effort {min(listed, key=lambda word: (abs(_EFFORTS.index(word) - rank), _EFFORTS.index(word)))}"
-    )
+    effort = nearest_effort(own, match[1])
+    return f"set reasoning_effort {effort}" if effort else "drop reasoning_effort"
+
+
+def _stops(match: re.Match[str], sent: Mapping[str, Raw]) -> str:
+    """Byway ends the answer at the stop sequences itself: at all of them, or at those beyond the limit that is named."""
+    try:
+        count = len(msgspec.json.decode(sent.get("stop", Raw(b"")), type=list[Any]))
+    except msgspec.MsgspecError:
+        return "emulate stop 0" if "stop" in sent else ""
+    limit = _STOP_LIMIT.search(match.string)
+    number = int(limit[1]) if limit else 0
+    return f"emulate stop {number if number < count else 0}"
 
 
 def _format(match: re.Match[str], sent: Mapping[str, Raw]) -> str:
-    """The next simpler form of a required format: a schema, then any JSON object, then words alone."""
+    """The next simpler form of a required format."""
     if "response_format" not in sent:
         return ""
-    return "form json_object" if b"json_schema" in bytes(sent["response_format"]) else "form words"
+    return simpler_form(bytes(sent["response_format"]))
 
 
 def _placeholder(match: re.Match[str], sent: Mapping[str, Raw]) -> str:
@@ -171,7 +162,7 @@ def _choice(match: re.Match[str], sent: Mapping[str, Raw]) -> str:
 
 #: The first row whose pattern matches and whose field was sent gives the repair.
 _TABLE: Final[tuple[tuple[re.Pattern[str], Maker], ...]] = tuple(
-    (_pattern(pattern), maker)
+    (compiled(pattern), maker)
     for pattern, maker in (
         # OpenAI: "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
         (r"max_tokens.{0,120}max_completion_tokens|max_completion_tokens.{0,120}max_tokens", _swap),
@@ -190,7 +181,12 @@ _TABLE: Final[tuple[tuple[re.Pattern[str], Maker], ...]] = tuple(
         (r"(?:supported values are|please use)(.{0,80}(?:low|high|max).{0,60})", _effort),
         # Moonshot, DeepSeek, Anthropic-compatible servers: a forced choice while thinking.
         (r"tool_choice.{0,120}(?:thinking|reasoning|incompatible|not support|unsupported|must be)", _choice),
-        (r"(?:thinking|reasoning|unsupported|not support|only).{0,80}tool_choice", _choice),
+        (r"(?:thinking|reasoning|unsupported|not support|only|invalid).{0,80}tool_choice", _choice),
+        (
+            r"\b(?:thinking|reasoning)(?: mode| effort)? (?:is )?(?:not (?:supported|available|enabled)|unsupported)"
+            r"|(?:does not|doesn't|not) support (?:thinking|reasoning(?: effort)?)\b",
+            _no_effort,
+        ),
         (
             r"thinking.{0,60}(?:cannot be disabled|can ?not be turned off|must be enabled)",
             _fixed("drop thinking", "thinking"),
@@ -200,15 +196,41 @@ _TABLE: Final[tuple[tuple[re.Pattern[str], Maker], ...]] = tuple(
         (r"(temperature|top_p|top_k)\b.{0,80}(?:only|range|default|not support|unsupported|must be|deprecated)", _drop),
         (r"(?:unsupported|unknown|unrecognized|unexpected|invalid|extra).{0,40}(stream_options)", _drop),
         (r"(stream_options)\b.{0,60}(?:not support|unsupported|not allowed|not permitted|only)", _drop),
+        # OpenAI: "Invalid 'stop': array too long. Expected an array with maximum length 4". xAI: "Argument not supported on
+        # this model: stop".
+        (
+            r"[`'\"]stop(?:_sequences)?[`'\"].{0,80}?(?:not support|unsupported|not permitted|not allowed|too long|too many"
+            r"|at most|up to|maximum|no more than|invalid)",
+            _stops,
+        ),
+        (
+            r"(?:not support|unsupported|unknown|unrecognized|unexpected|invalid|too many).{0,60}?[`'\"\s]"
+            r"stop(?:[ _]sequences)?(?:[`'\"\s.,:]|\Z)",
+            _stops,
+        ),
+        (r"\bstop(?:_sequences)?[`'\"]?:? (?:extra inputs|is (?:not|unsupported)|list should have at most)", _stops),
         (r"response_format|json_schema|structured output", _format),
         # Mistral
         (r"unexpected role ['\"]?user['\"]? after role ['\"]?tool", _fixed("messages bridge", "messages")),
-        (r"expected last role", _fixed("messages bridge", "messages")),
+        # Mistral: "Expected last role User or Tool (or Assistant with prefix True) for serving but got assistant".
+        # Anthropic: "The conversation must end with a user message."
+        (
+            r"expected last role|(?:conversation|messages?) must end with a user|last message must (?:be|have).{0,20}user",
+            _fixed("messages last", "messages"),
+        ),
         (r"tool call id.{0,80}length of 9|a-z, 0-9, with a length of 9", _fixed("ids nine", "messages")),
         (r"string too long.{0,80}maximum length 40|maximum length of 40", _fixed("ids forty", "messages")),
-        # Qwen templates, MiniMax
+        # Gemma templates
         (
-            r"system message must be at the beginning|only (?:one|a single) system|multiple system",
+            r"system role (?:is )?not supported|role ['\"`]?system['\"`]? is not supported"
+            r"|not support (?:the )?system (?:role|message)",
+            _fixed("messages nosystem", "messages"),
+        ),
+        (r"roles must alternate", _fixed("messages bridge", "messages")),
+        # Qwen templates, MiniMax, Mistral
+        (
+            r"system message must be (?:at the beginning|the first)|(?:only (?:one|a single)|multiple|more than one) system"
+            r"|unexpected role ['\"`]?system",
             _fixed("messages system"),
         ),
         (
@@ -221,19 +243,33 @@ _TABLE: Final[tuple[tuple[re.Pattern[str], Maker], ...]] = tuple(
             _fixed("messages images", "messages"),
         ),
         (
+            r"(?:does not|doesn't) support (?:pdf|file|document)|(?:pdfs?|files?|documents?) (?:inputs? )?(?:are|is) not "
+            r"supported|unknown variant .?(?:file|document)\b",
+            _fixed("messages documents", "messages"),
+        ),
+        (
             r"invalid schema for function|compiled grammar|schema.{0,40}too complex|moonshot flavored|unable to generate "
             r"parser|invalid_function_parameters",
             _fixed("tools plain", "tools"),
         ),
         (r"\bstrict\b.{0,60}(?:not support|unsupported|unknown|not permitted|extra)", _fixed("tools plain", "tools")),
         (r"(?:unsupported|unknown|unrecognized|unexpected|extra).{0,40}\bstrict\b", _fixed("tools plain", "tools")),
+        # Groq, Text Generation Inference, FastAPI. OpenAI expects "a string with maximum length 20971520" of an image.
+        (
+            r"\bcontent\b.{0,40}(?:must be a string|expected (?:a )?string(?! with)|should be a valid string"
+            r"|not an allowed value)",
+            _strings,
+        ),
         (
             r"(?:content|message).{0,60}must not be empty|either content or tool_calls",
             _fixed("messages empty", "messages"),
         ),
-        (r"must (?:have|set) stream ?= ?true|only supports? stream", _fixed("stream on")),
+        # Fireworks; DashScope's open models: "enable_thinking must be set to false for non-streaming calls"
+        (r"must (?:have|set) stream ?= ?true|only supports? stream|non-streaming calls", _fixed("stream on")),
         # Moonshot, DeepSeek, MiMo: a turn that called tools lacks its reasoning, since it came from another model.
         (r"reasoning_content.{0,80}(?:missing|must be passed back|required)", _placeholder),
+        # OpenRouter: "Reasoning is mandatory for this endpoint and cannot be disabled."
+        (r"reasoning (?:is mandatory|cannot be disabled)", _fixed("drop reasoning", "reasoning")),
         # Gemini
         (r"thought_?signature", _fixed("messages sentinel", "messages")),
         (
@@ -243,10 +279,13 @@ _TABLE: Final[tuple[tuple[re.Pattern[str], Maker], ...]] = tuple(
             _fixed("messages bare", "messages"),
         ),
         # Any other field by its name.
-        (rf"unsupported (?:parameter|argument|field|value):? {_NAME}", _drop),
+        (rf"unsupported (?:parameter|argument|field|value)(?:s|\(s\))?:? {_NAME}", _drop),
         (rf"unknown (?:name|parameter|field|argument):? {_NAME}", _drop),
         (rf"unrecognized (?:request )?(?:argument|parameter|field)s?(?: supplied)?:? {_NAME}", _drop),
-        (rf"(?:does not|doesn't) support (?:the )?(?:parameter|argument|field)?:? ?{_NAME}", _drop),
+        (rf"(?:does not|doesn't) support (?:the )?(?:(?:parameter|argument|field)s?)?:? ?[\[{{]?{_NAME}", _drop),
+        # JSON Schema, and Chinese servers
+        (rf"additional properties are not allowed \({_NAME}", _drop),
+        (rf"不支持(?:的)?(?:参数|字段)?[^\w'\"`]{{0,2}}{_NAME}", _drop),
         (
             rf"{_NAME}:? (?:parameter )?is (?:not supported|unsupported|not allowed|not permitted|deprecated|not available)",
             _drop,
@@ -257,17 +296,23 @@ _TABLE: Final[tuple[tuple[re.Pattern[str], Maker], ...]] = tuple(
     )
 )
 #: Words that make a named field a refusal of it: a field alone may be named for its value.
-_REFUSED: Final = _pattern(
+_REFUSED: Final = compiled(
     r"unsupported|not support|unknown|unrecognized|extra inputs|not permitted|not allowed|unexpected|invalid|deprecated"
+    r"|at most|too long|too many"
 )
 
 
-def find(refused: Refusal, sent: bytes) -> NamedRepair | None:
-    """The repair that a refusal names, for the body that was `sent`; None when it names nothing that can be repaired."""
+def find(refused: Refusal, sent: bytes, *, other_api: bool = True) -> NamedRepair | None:
+    """The repair that a refusal names, for the body that was `sent`; None when it names nothing that can be repaired.
+
+    `other_api`: the call may be made by another API.
+    """
     try:
         fields = _fields(sent)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
+    if (named := find_item_repair(refused.text, fields, other_api=other_api)) is not None:
+        return NamedRepair(named[0], named[1][:_QUOTED])
     for pattern, make in _TABLE:
         match = pattern.search(refused.text)
         if match is not None and (repair := make(match, fields)):
@@ -278,9 +323,24 @@ def find(refused: Refusal, sent: bytes) -> NamedRepair | None:
         return None
     if name in OPTIONAL:
         return NamedRepair(f"drop {name}", refused.text[:_QUOTED])
+    if name == "stop":
+        return NamedRepair(_stops(words, fields), refused.text[:_QUOTED])
     if name in _LIMITS:
         return NamedRepair(f"rename {name} {_LIMITS[1 - _LIMITS.index(name)]}", refused.text[:_QUOTED])
     return None
+
+
+#: The repair for a kind of content that a model refused, and what is in a body that has such content.
+_MEDIA: Final[Mapping[str, tuple[str, tuple[bytes, ...]]]] = {
+    "modality:image": ("messages images", (b'"image_url"', b'"image"')),
+    "modality:document": ("messages documents", (b'"file"', b'"input_file"', b'"document"')),
+}
+
+
+def find_media(cause: str, refused: Refusal, sent: bytes) -> NamedRepair | None:
+    """The repair for content that the model does not accept; None when the body has none. `cause`: see `backends.errors`."""
+    repair, marks = _MEDIA[cause]
+    return NamedRepair(repair, refused.text[:_QUOTED]) if any(mark in sent for mark in marks) else None
 
 
 # -------------------------------------------------------------------------------------------------------------- changes
@@ -290,6 +350,8 @@ def apply(body: bytes, repairs: Iterable[str]) -> bytes:
     """The body of a call with `repairs` done, in order."""
     fields = _fields(body)
     for repair in repairs:
+        if change_items(fields, repair):
+            continue
         verb, _, rest = repair.partition(" ")
         match verb:
             case "drop":
@@ -303,15 +365,21 @@ def apply(body: bytes, repairs: Iterable[str]) -> bytes:
                 fields[name] = Raw(_encode(value))
             case "stream":
                 fields["stream"] = Raw(b"true")
-            case "emulate":
+            case "emulate" if rest == "tool_choice":
                 if rest in fields:
                     fields[rest] = Raw(b'"auto"')
+            case "emulate":
+                _limit_stops(fields, int(rest.rpartition(" ")[2]))
+            case "form" if "input" in fields:
+                change_item_format(fields, rest)
             case "form":
                 _change_format(fields, rest)
             case "tools":
                 _change(fields, "tools", _plain_tools)
             case "ids":
-                _change(fields, "messages", _ID_FORMS[rest])
+                _change(fields, "input" if "input" in fields else "messages", _ID_FORMS[rest])
+            case "messages" if rest == "system" and "input" in fields:
+                join_instructions(fields)
             case "messages":
                 _change(fields, "messages", _MESSAGES[rest])
     return _encode(fields)
@@ -320,14 +388,21 @@ def apply(body: bytes, repairs: Iterable[str]) -> bytes:
 def combine(repairs: tuple[str, ...], added: str) -> tuple[str, ...]:
     """`repairs` with one more; a new value or form replaces the one before."""
     verb = added.partition(" ")[0]
-    if verb in ("set", "form"):
-        name = added.split(" ")[1] if verb == "set" else ""
+    if verb in ("set", "form", "protocol") or is_stop_limit(added):
+        name = "" if verb in ("form", "protocol") else added.split(" ")[1]
         repairs = tuple(repair for repair in repairs if not repair.startswith(f"{verb} {name}"))
     return (*repairs, added)
 
 
+def is_stop_limit(repair: str) -> bool:
+    """Return whether a repair sets the number of stop sequences that the backend gets."""
+    return re.fullmatch(r"emulate stop \d{1,3}", repair) is not None
+
+
 def describe(repair: str) -> str:
     """What a repair does, in words for people."""
+    if words := words_of(repair):
+        return words
     verb, _, rest = repair.partition(" ")
     old, _, new = rest.partition(" ")
     match verb:
@@ -337,8 +412,13 @@ def describe(repair: str) -> str:
             return f"sends `{new}` instead of `{old}`"
         case "set":
             return f"sends `{old}: {new}`"
-        case "emulate":
+        case "emulate" if rest == "tool_choice":
             return "requests a forced tool call as JSON"
+        case "emulate":
+            limit = rest.rpartition(" ")[2]
+            return "ends answers at stop sequences itself" + (
+                "" if limit == "0" else f", and sends only the first {limit}"
+            )
         case "stream":
             return "streams every answer"
         case "form":
@@ -359,6 +439,13 @@ def _change(fields: dict[str, Raw], name: str, change: Callable[[list[Any]], lis
             fields[name] = Raw(_encode(change(value)))
 
 
+def _limit_stops(fields: dict[str, Raw], limit: int) -> None:
+    """Send only the first `limit` stop sequences."""
+    if not limit:
+        fields.pop("stop", None)
+    _change(fields, "stop", lambda stops: stops[:limit])
+
+
 def _change_format(fields: dict[str, Raw], form: str) -> None:
     """Give the schema of the answer in words, beside a simpler required format or none."""
     given = fields.pop("response_format", None)
@@ -368,9 +455,7 @@ def _change_format(fields: dict[str, Raw], form: str) -> None:
         fields["response_format"] = Raw(b'{"type":"json_object"}')
     required = msgspec.json.decode(given)
     schema = required.get("json_schema", {}).get("schema") if isinstance(required, dict) else None
-    words = "Answer with one JSON object and nothing else."
-    if schema is not None:
-        words += f" It must match this JSON schema:\n{_encode(schema).decode()}"
+    words = in_words(None if schema is None else _encode(schema))
     _change(fields, "messages", lambda messages: [*messages, {"role": "user", "content": words}])
 
 
@@ -381,8 +466,9 @@ def _id_form(make: Callable[[str], str]) -> Callable[[list[Any]], list[Any]]:
         for message in messages:
             if not isinstance(message, dict):
                 continue
-            if isinstance(message.get("tool_call_id"), str):
-                message["tool_call_id"] = make(message["tool_call_id"])
+            for name in ("tool_call_id", "call_id"):
+                if isinstance(message.get(name), str):
+                    message[name] = make(message[name])
             for call in message.get("tool_calls") or ():
                 if isinstance(call, dict) and isinstance(call.get("id"), str):
                     call["id"] = make(call["id"])
@@ -391,47 +477,24 @@ def _id_form(make: Callable[[str], str]) -> Callable[[list[Any]], list[Any]]:
     return change
 
 
-def _hash(text: str, size: int) -> str:
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()[:size]
-
-
 _ID_FORMS: Final = {
-    "nine": _id_form(lambda id: id if re.fullmatch(r"[a-zA-Z0-9]{9}", id) else _hash(id, 9)),
-    "forty": _id_form(lambda id: id if len(id) <= 40 else _hash(id, 40)),
+    "nine": _id_form(lambda id: in_form(id, "nine")),
+    "forty": _id_form(lambda id: in_form(id, "forty")),
 }
-#: Words of a schema that some servers refuse. Without them it allows more.
-_HARD_WORDS: Final = frozenset(
-    "$schema $id $comment pattern patternProperties format default examples additionalProperties minLength maxLength minItems "
-    "maxItems uniqueItems exclusiveMinimum exclusiveMaximum multipleOf minProperties maxProperties propertyNames not if then "
-    "else dependentSchemas dependentRequired unevaluatedProperties contentEncoding contentMediaType".split()
-)
 
 
 def _plain_tools(tools: list[Any]) -> list[Any]:
     for tool in tools:
-        function = tool.get("function") if isinstance(tool, dict) else None
+        function = tool.get("function", tool) if isinstance(tool, dict) else None
         if isinstance(function, dict):
-            function.pop("strict", None)
+            if function is tool:
+                # Responses make a schema strict where the field is missing.
+                function["strict"] = False
+            else:
+                function.pop("strict", None)
             if "parameters" in function:
-                function["parameters"] = _plain_schema(function["parameters"])
+                function["parameters"] = plain_schema(function["parameters"])
     return tools
-
-
-def _plain_schema(schema: Any) -> Any:
-    """The schema without its hard words; names of properties are no such words."""
-    if isinstance(schema, list):
-        return [_plain_schema(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    plain: dict[str, Any] = {}
-    for word, value in schema.items():
-        if word in ("properties", "$defs", "definitions") and isinstance(value, dict):
-            plain[word] = {name: _plain_schema(item) for name, item in value.items()}
-        elif word in ("enum", "const", "required"):
-            plain[word] = value
-        elif word not in _HARD_WORDS:
-            plain[word] = _plain_schema(value)
-    return plain
 
 
 def _one_system(messages: list[Any]) -> list[Any]:
@@ -466,25 +529,60 @@ def _bridge(messages: list[Any]) -> list[Any]:
     return made
 
 
-#: What stands in for an image that a model cannot see.
-NO_IMAGE: Final = "[image: this model does not accept images, so it was left out]"
+def _no_system(messages: list[Any]) -> list[Any]:
+    """No system message: its text begins the first user message."""
+    joined = _one_system(messages)
+    if not joined or joined[0].get("role") != "system":
+        return joined
+    text, others = joined[0]["content"], joined[1:]
+    first = others[0] if others else None
+    if isinstance(first, dict) and first.get("role") == "user":
+        content = first.get("content")
+        if isinstance(content, list):
+            return [{**first, "content": [{"type": "text", "text": text}, *content]}, *others[1:]]
+        return [{**first, "content": f"{text}\n\n{content}"}, *others[1:]]
+    return [{"role": "user", "content": text}, *others]
 
 
-def _no_images(messages: list[Any]) -> list[Any]:
-    for message in messages:
-        parts = message.get("content") if isinstance(message, dict) else None
-        if isinstance(parts, list):
-            texts = [
-                {"type": "text", "text": NO_IMAGE}
-                if isinstance(part, dict) and part.get("type") == "image_url"
-                else part
-                for part in parts
-            ]
-            message["content"] = texts
-            if all(isinstance(part, dict) and part.get("type") == "text" for part in texts):
-                # A server without images may know no parts either.
-                message["content"] = "\n".join(str(part.get("text", "")) for part in texts)
+def _not_last(messages: list[Any]) -> list[Any]:
+    """No assistant message at the end: a server that cannot continue one gets a user message after it."""
+    last = messages[-1] if messages else None
+    if isinstance(last, dict) and last.get("role") == "assistant" and not _called(last):
+        return [*messages, {"role": "user", "content": "Continue."}]
     return messages
+
+
+#: What stands in for an image that a model cannot see, and for a document that it cannot read.
+NO_IMAGE: Final = "[image: this model does not accept images, so it was left out]"
+NO_DOCUMENT: Final = "[document: this model does not accept documents, so it was left out]"
+
+
+def _without(note: str, *kinds: str) -> Callable[[list[Any]], list[Any]]:
+    """Replace the parts of these types by `note`: parts of chat completions, and blocks of Messages, in tool results too."""
+
+    def change(messages: list[Any]) -> list[Any]:
+        for message in messages:
+            parts = message.get("content") if isinstance(message, dict) else None
+            if isinstance(parts, list):
+                message["content"] = texts = replaced(parts)
+                if texts != parts and all(isinstance(part, dict) and part.get("type") == "text" for part in texts):
+                    # A server without images may know no parts either.
+                    message["content"] = "\n".join(str(part.get("text", "")) for part in texts)
+        return messages
+
+    def replaced(parts: list[Any]) -> list[Any]:
+        texts: list[Any] = []
+        for part in parts:
+            if isinstance(part, dict):
+                source = part.get("source")
+                if part.get("type") in kinds and not (isinstance(source, dict) and source.get("type") == "text"):
+                    part = {"type": "text", "text": note}
+                elif part.get("type") == "tool_result" and isinstance(part.get("content"), list):
+                    part = {**part, "content": replaced(part["content"])}
+            texts.append(part)
+        return texts
+
+    return change
 
 
 def _no_empty(messages: list[Any]) -> list[Any]:
@@ -538,20 +636,36 @@ def _bare(messages: list[Any]) -> list[Any]:
     return messages
 
 
+def _with_strings(messages: list[Any]) -> list[Any]:
+    """An empty string as the content of messages that have none."""
+    for message in messages:
+        if isinstance(message, dict) and message.get("content", "") is None:
+            message["content"] = ""
+    return messages
+
+
 _MESSAGES: Final[Mapping[str, Callable[[list[Any]], list[Any]]]] = {
     "system": _one_system,
+    "nosystem": _no_system,
     "bridge": _bridge,
-    "images": _no_images,
+    "last": _not_last,
+    "images": _without(NO_IMAGE, "image_url", "image"),
+    "documents": _without(NO_DOCUMENT, "file", "document"),
     "empty": _no_empty,
+    "strings": _with_strings,
     "placeholder": _with_placeholder,
     "sentinel": _with_sentinel,
     "bare": _bare,
 }
 _MESSAGE_WORDS: Final[Mapping[str, str]] = {
     "system": "joins all system messages at the beginning",
+    "nosystem": "sends the system text in the first user message",
+    "last": "adds a user message after an assistant message at the end",
     "bridge": "sends no user message directly after a tool's result",
     "images": "replaces images by a text",
+    "documents": "replaces documents by their text, or by a note",
     "empty": "leaves out empty assistant messages",
+    "strings": "sends an empty text instead of none",
     "placeholder": "sends a blank as the reasoning of earlier turns without one",
     "sentinel": "sends Gemini's sentinel instead of missing thought signatures",
     "bare": "sends no reasoning of earlier turns",
@@ -560,6 +674,8 @@ _MESSAGE_WORDS: Final[Mapping[str, str]] = {
 
 def known(repair: str) -> bool:
     """Return whether this version understands a stored repair."""
+    if words_of(repair):
+        return True
     verb, _, rest = repair.partition(" ")
     words: Mapping[str, Collection[str]] = {"ids": _ID_FORMS, "messages": _MESSAGES, "form": ("json_object", "words")}
     if verb in words:
@@ -568,6 +684,6 @@ def known(repair: str) -> bool:
         return rest in OPTIONAL
     if verb == "rename":
         return rest in (" ".join(_LIMITS), " ".join(reversed(_LIMITS)))
-    return repair in ("tools plain", "stream on", "emulate tool_choice") or (
-        verb == "set" and rest in {f"reasoning_effort {effort}" for effort in _EFFORTS}
-    )
+    if repair in ("tools plain", "stream on", "emulate tool_choice") or is_stop_limit(repair):
+        return True
+    return verb == "set" and rest in {f"reasoning_effort {effort}" for effort in ALL_EFFORTS}

@@ -15,7 +15,9 @@ _STRUCTURE: Final = re.compile(r'\\.|["{}\[\]\\]', re.DOTALL)
 _REPAIRABLE: Final = re.compile(r'\\.|["{}\[\]]|[\x00-\x1f]|,(?=\s*[}\]])', re.DOTALL)
 _QUOTES_AND_CONTROLS: Final = re.compile(r'\\.|"|[\x00-\x1f]', re.DOTALL)
 _CLOSERS: Final = {"{": "}", "[": "]"}
-_SURPLUS: Final = re.compile(r"[\s}\]]*\Z")
+#: What may follow a complete object: closing brackets, a fence, and closing tags or special tokens of a template.
+SURPLUS: Final = re.compile(r"(?:[\s}\]]|```|</[\w:.-]{1,40}>|<[|\uff5c][^<>]{1,40}[|\uff5c]>)*\Z")
+_FENCED: Final = re.compile(r"\s*```(?:json)?\s*(?=\{)")
 _SPACE: Final = re.compile(r"\s*")
 _INTEGER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,17})\Z")
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,17})?(?:[eE][+-]?[0-9]{1,3})?\Z")
@@ -87,8 +89,9 @@ def repaired(text: str) -> str:
     """The JSON text of an object: `text` itself, or repaired where one meaning is left, else `text` unchanged.
 
     Repairs: an object that was encoded twice, `null`, raw control characters in strings, a comma before a closing
-    bracket, doubled braces (`{{"a": 1}}`), missing closing brackets, and closing brackets after the end. A string
-    without its end is not repaired: how it would have continued is unknown.
+    bracket, doubled braces (`{{"a": 1}}`), missing closing brackets, a code block around the object, and closing
+    brackets or tags of a template after its end. A string without its end is not repaired: how it would have continued
+    is unknown.
     """
     value = decode_json(text)
     if isinstance(value, dict) or not text.strip():
@@ -98,7 +101,8 @@ def repaired(text: str) -> str:
         return inner if isinstance(decode_json(inner), dict) else text
     if value is None and text.strip() == "null":
         return "{}"
-    tidy = _tidy(text)
+    fence = _FENCED.match(text)
+    tidy = _tidy(text[fence.end() :] if fence else text)
     return tidy if tidy is not None and isinstance(decode_json(tidy), dict) else text
 
 
@@ -131,7 +135,7 @@ def _tidy(text: str) -> str | None:
                 replacement = ""
             if not any(closers):
                 # What is left may be closing brackets that were written too many times.
-                if not _SURPLUS.match(text, match.end()):
+                if not SURPLUS.match(text, match.end()):
                     return None
                 end = match.start() if replacement == "" else match.end()
                 return "".join(parts) + text[copied:end]

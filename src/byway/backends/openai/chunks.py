@@ -9,7 +9,7 @@ import msgspec
 from msgspec import field
 
 from byway.backends.openai.toolcalls import FunctionDelta, ToolCallDelta
-from byway.backends.openai.usage import PromptProgress, ReportedUsage, ServerTimings
+from byway.backends.openai.usage import NotAnObject, PromptProgress, ReportedUsage, ServerTimings
 from byway.messages.blocks import Wire
 
 
@@ -34,7 +34,7 @@ class ChatChoice(Wire):
     stop_reason: Any = None
     matched_stop: Any = None
     # Moonshot reports it here.
-    usage: ReportedUsage | None = None
+    usage: ReportedUsage | NotAnObject = None
 
 
 class VerboseFields(Wire):
@@ -43,19 +43,19 @@ class VerboseFields(Wire):
 
 
 class GroqFields(Wire):
-    usage: ReportedUsage | None = None
+    usage: ReportedUsage | NotAnObject = None
 
 
 class ChatChunk(Wire):
     choices: list[ChatChoice] | None = None
-    usage: ReportedUsage | None = None
+    usage: ReportedUsage | NotAnObject = None
     error: Any = None
-    timings: ServerTimings | None = None
-    prompt_progress: PromptProgress | None = None
+    timings: ServerTimings | NotAnObject = None
+    prompt_progress: PromptProgress | NotAnObject = None
     stop_type: Any = None
     stopping_word: Any = None
-    verbose: VerboseFields | None = field(default=None, name="__verbose")
-    x_groq: GroqFields | None = None
+    verbose: VerboseFields | NotAnObject = field(default=None, name="__verbose")
+    x_groq: GroqFields | NotAnObject = None
 
 
 decode_chunk: Final = msgspec.json.Decoder(ChatChunk).decode

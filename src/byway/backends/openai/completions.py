@@ -6,18 +6,18 @@ transformers 5.23. Reading does not depend on the vendor.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from byway.backends import errors
-from byway.backends.catalog import next_page, read_models
+from byway.backends.catalog import read_models
+from byway.backends.errors import problem
 from byway.backends.openai import passthrough
-from byway.backends.openai.discovery import describe, models, read_description
+from byway.backends.openai.discovery import describe, models, next_models, read_description
 from byway.backends.openai.reader import ChatReader
 from byway.backends.openai.request import request as _request
+from byway.backends.openai.stops import StoppingReader, split_stops
 from byway.backends.protocol import FIRST, AnswerReader, Attempt, Target
 from byway.call import Call
 from byway.messages.request import Request
@@ -42,19 +42,16 @@ __all__ = [
 
 
 def request(request: Request, target: Target, attempt: Attempt = FIRST) -> Call:
-    return passthrough.request(request, target) if request.chat else _request(request, target, attempt)
+    return passthrough.request(request, target) if request.content.chat else _request(request, target, attempt)
 
 
 def reader(request: Request, target: Target, attempt: Attempt = FIRST) -> AnswerReader:
-    return (passthrough.PassthroughReader if request.chat else ChatReader)(request, target, attempt)
-
-
-def problem(status: int, headers: Mapping[str, str], body: bytes, target: Target) -> Problem:
-    return errors.from_response(status, headers, body, backend=target.backend, window=target.window)
-
-
-def next_models(body: bytes) -> Call | None:
-    return next_page(models(), body)
+    content = request.content
+    if content.chat:
+        return passthrough.PassthroughReader(request, target, attempt)
+    if content.params.stop_sequences and (sequences := split_stops(request, target, attempt)[1]):
+        return StoppingReader(request, target, attempt, sequences)
+    return ChatReader(request, target, attempt)
 
 
 class _PromptFields(Struct):

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Raw
 
 from byway.backends.protocol import Target
+from byway.messages import claudecode
 from byway.messages.blocks import (
     Base64Source,
     Block,
@@ -119,7 +120,7 @@ def _image(block: Image, target: Target) -> str | ContentPart:
             return ContentPart("image_url", image_url={"url": url})
 
 
-_NO_FILES: Final = "'file' needs the Files API, which Byway does not have yet. Send the data itself as 'base64'."
+_NO_FILES: Final = "'file' needs the Files API, which is disabled on this Byway. Send the data itself as 'base64'."
 
 
 def _document(block: Document, target: Target) -> Sequence[str | ContentPart]:
@@ -193,6 +194,9 @@ def _server_text(kind: str, fields: dict[str, Any], target: Target) -> str:
             return f"[{name}]\n{_as_text(fields.get('input'), target)}".rstrip()
         case "compaction":
             return _as_text(fields.get("content"), target)
+        case "mid_conv_system":
+            text = _as_text(fields.get("content"), target)
+            return claudecode.reminder(text) if text else ""
         case "container_upload":
             return f"[file {fields.get('file_id')}, for code that Anthropic's servers run]"
         case "tool_addition" | "tool_removal":

@@ -15,7 +15,7 @@ from byway.backends.openai.content import (
     raw_bytes,
     without_vision,
 )
-from byway.backends.openai.toolids import BackendIds
+from byway.backends.openai.toolids import CARRIER, BackendIds, carried, is_made
 from byway.backends.openai.tools import wire_name
 from byway.backends.protocol import Target
 from byway.backends.vendors import Vendor
@@ -26,6 +26,7 @@ from byway.messages.request import Request, Turn
 from byway.problems import Problem
 
 ReasoningField = Literal["", "reasoning", "reasoning_content"]
+Missing = Literal["", "blank", "off", "sentinel", "text"]
 
 
 class _CalledFunction(Wire):
@@ -49,20 +50,33 @@ class ChatMessage(Wire):
     content: str | list[ContentPart] | UnsetType | None = UNSET
     tool_calls: list[ChatToolCall] | UnsetType = UNSET
     tool_call_id: str | UnsetType = UNSET
+    name: str | UnsetType = UNSET
+    """The tool of a result, for the vendors that require it."""
     reasoning: str | UnsetType = UNSET
     reasoning_content: str | UnsetType = UNSET
     reasoning_details: list[Any] | UnsetType = UNSET
 
 
-_NO_RESULT: Final = "(no result: the call was interrupted)"
+#: What follows the result of a call that was only repeated. With it the model answers.
+_REMINDER: Final = (
+    "Above is the result of {names}, which was called with the same input before. Answer the request with it."
+)
+#: The last messages among which a repeated call is looked for.
+_LOOK_BACK: Final = 8
+NO_RESULT: Final = "(no result: the call was interrupted)"
+#: Separates the result of a tool from images, where no user message may follow it directly.
+_BRIDGE: Final = "I have the result."
+#: What Gemini accepts instead of a thought signature: https://ai.google.dev/gemini-api/docs/thought-signatures (seen 2026-11-20).
+_SENTINEL: Final = {"google": {"thought_signature": "skip_thought_signature_validator"}}
 
 
-def chat_messages(request: Request, target: Target) -> list[ChatMessage]:
+def chat_messages(request: Request, target: Target, missing: Missing = "") -> list[ChatMessage]:
     """Convert the conversation; raises Problem with the path of a block that cannot be sent.
 
     Everything between two assistant turns is one group: first the results of the tool calls before it, because servers
     refuse a call without a result directly after it; then one user message, because many templates require alternating
-    roles. The messages of a group depend on the group and on what precedes it, never on later turns.
+    roles. The messages of a group depend on the group and on what precedes it, never on later turns. `missing`: what to do about
+    a tool call without its reasoning, as the model's rule has it.
     """
     messages: list[ChatMessage] = []
     system, turns = claudecode.opening(request)
@@ -75,19 +89,21 @@ def chat_messages(request: Request, target: Target) -> list[ChatMessage]:
                 if group:
                     _add_group(messages, group, target, system, ids)
                     group = []
-                assistant += turn.blocks
+                assistant += [Text(turn.content)] if isinstance(turn.content, str) else turn.content
             else:
                 if assistant:
-                    messages.append(_assistant(assistant, target, ids))
+                    _add_assistant(messages, assistant, target, ids, missing)
                     assistant = []
                 group.append(turn)
         if group:
             _add_group(messages, group, target, system, ids)
         if assistant:
-            messages.append(_assistant(assistant, target, ids))
+            _add_assistant(messages, assistant, target, ids, missing)
     except BlockRefused as refused:
-        path = ".".join(filter(None, (_path(request.turns, refused.block), refused.field)))
+        path = ".".join(filter(None, (block_path(request.turns, refused.block), refused.field)))
         raise Problem("invalid_request", f"{path}: {refused.reason}") from None
+    if missing != "text":
+        request.content.call_ids = ids.sent
     text = "\n\n".join(filter(None, system))
     return [ChatMessage("system", text), *messages] if text else messages
 
@@ -103,15 +119,16 @@ def _add_group(
     messages: list[ChatMessage], group: Sequence[Turn], target: Target, system: list[str], ids: BackendIds
 ) -> None:
     """Add the messages for the turns between two assistant turns. System turns before any other turn go to `system`."""
-    unanswered: dict[str, None] = {}
+    vendor = target.vendor
+    unanswered: dict[str, str] = {}
     calls = messages[-1].tool_calls if messages else UNSET
-    if not isinstance(calls, UnsetType):
+    if calls is not UNSET:
         for call in calls:
-            unanswered[call.id] = None
+            unanswered[call.id] = call.function.name
     parts: list[str | ContentPart] = []
     for turn in group:
         if turn.role == "system":
-            texts = _texts(turn.blocks, target)
+            texts = texts_of(turn.blocks, target)
             if messages or parts:
                 parts += [claudecode.reminder(text) for text in texts]
             else:
@@ -131,17 +148,60 @@ def _add_group(
                 text, media = _tool_result(block, target)
                 id = ids.result(block.tool_use_id)
                 if id in unanswered:
-                    del unanswered[id]
-                    messages.append(ChatMessage("tool", text, tool_call_id=id))
+                    name = unanswered.pop(id)
+                    messages.append(
+                        ChatMessage("tool", text, tool_call_id=id, name=name if vendor.tool_name_back else UNSET)
+                    )
                 else:
                     parts.append(f"Result of the tool call {id}:\n{text}")
                 if media:
                     what = "Files" if any(part.file for part in media) else "Images"
                     parts += [f"{what} in the result of {id}:", *media]
     if unanswered:
-        messages += [ChatMessage("tool", _NO_RESULT, tool_call_id=id) for id in unanswered]
+        for id, name in unanswered.items():
+            missing = ChatMessage("tool", NO_RESULT, tool_call_id=id, name=name if vendor.tool_name_back else UNSET)
+            messages.append(missing)
+    if not parts and calls is not UNSET and (names := _repeated(messages, calls)):
+        parts.append(_REMINDER.format(names=names))
     if parts:
-        messages.append(_user(parts))
+        _add_user(messages, parts, vendor)
+
+
+def _repeated(messages: Sequence[ChatMessage], calls: Sequence[ChatToolCall]) -> str:
+    """The names of `calls` when the model wrote them as text and they are those of its message before; else empty.
+
+    Small models repeat a call with its result in view, and then answer nothing (Qwen2.5-Coder-1.5B, seen 2026-11-29).
+    """
+    if not is_made(calls[0].id) or not all(is_made(call.id) for call in calls[1:]):
+        return ""
+    turns = [message for message in messages[-_LOOK_BACK:] if message.role == "assistant"][-2:]
+    if len(turns) < 2 or isinstance(turns[0].tool_calls, UnsetType):
+        return ""
+    before, now = ([call.function for call in turn] for turn in (turns[0].tool_calls, calls))
+    return " and ".join(dict.fromkeys(call.name for call in now)) if before == now else ""
+
+
+def _add_user(messages: list[ChatMessage], parts: list[str | ContentPart], vendor: Vendor) -> None:
+    """Add a user message of `parts`. It joins the one before it, and the result of a tool where nothing may follow that."""
+    if messages:
+        last = messages[-1]
+        if last.role == "user":
+            # Nothing was left of the turn between the two.
+            before = last.content
+            parts = [*([before] if isinstance(before, str) else before or []), *parts]
+            messages[-1] = _user(parts)
+            return
+        if last.role == "tool" and not vendor.user_after_tool:
+            if isinstance(last.content, str) and all(isinstance(part, str) for part in parts):
+                last.content = "\n\n".join([last.content, *[part for part in parts if isinstance(part, str)]])
+                return
+            messages.append(ChatMessage("assistant", _BRIDGE))
+    messages.append(_user(parts))
+
+
+def add_instruction(messages: list[ChatMessage], instruction: str, vendor: Vendor) -> None:
+    """Add `instruction` to the end of the last user message."""
+    _add_user(messages, [instruction], vendor)
 
 
 def _user(parts: list[str | ContentPart]) -> ChatMessage:
@@ -168,23 +228,29 @@ def _tool_result(block: ToolResult, target: Target) -> tuple[str, list[ContentPa
     return text, media
 
 
-def _texts(blocks: Sequence[Block], target: Target) -> list[str]:
+def texts_of(blocks: Sequence[Block], target: Target) -> list[str]:
     """The blocks as texts only."""
     if all([type(block) is Text for block in blocks]):
         return [block.text for block in blocks if type(block) is Text and block.text]
     return [part for part in content_parts(blocks, without_vision(target)) if isinstance(part, str)]
 
 
-def _assistant(blocks: list[Block], target: Target, ids: BackendIds) -> ChatMessage:
-    """One assistant message. Thinking goes back only to a server that wants it."""
+def _add_assistant(
+    messages: list[ChatMessage], blocks: list[Block], target: Target, ids: BackendIds, missing: Missing
+) -> None:
+    """Add one assistant message. Thinking goes back only to a server that wants it.
+
+    A turn without text and calls is left out, because servers refuse an empty message: it was interrupted while it thought.
+    """
     paragraphs: list[str] = []
     thoughts: list[str] = []
     calls: list[ChatToolCall] = []
-    field = target.vendor.reasoning_field
+    vendor = target.vendor
+    field = vendor.reasoning_field
     details: list[Any] = []
     extra: Any = UNSET
     pieces: list[str] = []
-    ids.begin_message()
+    ids.in_message.clear()
     for block in blocks:
         if type(block) is Text:
             # Citations cut one text into several blocks.
@@ -197,11 +263,20 @@ def _assistant(blocks: list[Block], target: Target, ids: BackendIds) -> ChatMess
         if type(block) is ToolUse:
             arguments = raw_bytes(block, "input", block.input).decode() or "{}"
             name = wire_name(block.name)
+            if block.id.startswith(CARRIER) and extra is UNSET and not details:
+                reasoning = carried(block.id, target.key)
+                if reasoning is not None:
+                    # The thinking block that has it too was not kept.
+                    details += reasoning.details
+                    extra = UNSET if reasoning.extra is None else reasoning.extra
+            if missing == "text" and not details:
+                paragraphs.append(f"[{name}]\n{arguments}")
+                continue
             calls.append(ChatToolCall(ids.call(block.id, name), _CalledFunction(name, arguments), extra_content=extra))
             extra = UNSET
         elif type(block) is not Thinking:
-            paragraphs += _texts([block], target)
-        elif _may_return(block, target):
+            paragraphs += texts_of([block], target)
+        elif _may_return(block, target, missing):
             reasoning = unpack(signature.payload(block.signature))
             if reasoning is not None:
                 field = field or _shown_field(reasoning)
@@ -211,13 +286,28 @@ def _assistant(blocks: list[Block], target: Target, ids: BackendIds) -> ChatMess
                 thoughts.append(block.thinking)
     if pieces:
         paragraphs.append("".join(pieces))
-    text = "\n\n".join(paragraphs)
-    message = ChatMessage("assistant", text or (None if calls else ""), calls or UNSET)
+    if not paragraphs and not calls:
+        return
+    message = ChatMessage("assistant", "\n\n".join(paragraphs) or _NO_TEXT[vendor.call_content], calls or UNSET)
     if details:
         message.reasoning_details = details
-    elif field and (thoughts or (calls and target.vendor.reasoning_required)):
+    elif field and (thoughts or (calls and vendor.reasoning_required)):
         setattr(message, field, "\n\n".join(thoughts))
-    return message
+    elif missing == "blank" and calls and field:
+        setattr(message, field, " ")
+    if missing == "sentinel" and calls and calls[0].extra_content is UNSET:
+        calls[0].extra_content = _SENTINEL
+    messages.append(message)
+
+
+#: The content of a message that only calls tools, by what its vendor accepts.
+_NO_TEXT: Final[dict[str, Any]] = {"null": None, "empty": "", "absent": UNSET}
+
+
+def lacks_reasoning(messages: Sequence[ChatMessage], vendor: Vendor) -> bool:
+    """Return whether an assistant message lacks the reasoning without which the vendor refuses to think."""
+    field = vendor.reasoning_field
+    return any(message.role == "assistant" and not getattr(message, field) for message in messages)
 
 
 def _shown_field(reasoning: Reasoning) -> ReasoningField:
@@ -225,12 +315,17 @@ def _shown_field(reasoning: Reasoning) -> ReasoningField:
     return "reasoning_content" if reasoning.field == "reasoning_content" else "reasoning" if reasoning.field else ""
 
 
-def _may_return(block: Thinking, target: Target) -> bool:
-    """Return whether the thinking may go back: not when Byway signed it for another backend, or its text was changed."""
-    return not signature.ours(block.signature) or signature.holds(block.thinking, block.signature, target.key)
+def _may_return(block: Thinking, target: Target, missing: Missing) -> bool:
+    """Return whether the thinking may go back: not when Byway signed it for another backend, or its text was changed.
+
+    A server that compares the text gets only its own.
+    """
+    if not signature.ours(block.signature):
+        return missing != "off" or not block.signature
+    return signature.holds(block.thinking, block.signature, target.key)
 
 
-def _path(turns: list[Turn], wanted: Block) -> str:
+def block_path(turns: list[Turn], wanted: Block) -> str:
     """The path of a block in the request, for an error."""
 
     def search(blocks: Any, path: str) -> str:

@@ -1,8 +1,8 @@
-"""The tools that Anthropic defines and the client runs (bash, text editor, memory, computer), as functions.
+"""The tools that Anthropic defines and another party runs, as functions: bash, text editor, memory, computer, tool search.
 
-A request contains only their dated `type`, because Claude was trained on them; another model needs a description and a
-schema. The newest date of a kind is used for all: older ones have fewer fields. Pages below
-https://platform.claude.com/docs/en/agents-and-tools/tool-use/ (seen 2026-11-21): bash-tool, text-editor-tool, memory-tool.
+A request contains only their dated `type`, because Claude was trained on them; another model needs a description and a schema.
+The newest date of a kind is used for all. Pages below https://platform.claude.com/docs/en/agents-and-tools/tool-use/ (seen
+2026-11-21, tool-search-tool 2026-11-29): bash-tool, text-editor-tool, memory-tool, tool-search-tool.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from msgspec import Raw
 
-from byway.messages.request import Tool
+from byway.messages.tools import Tool
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -66,6 +66,7 @@ _EDITING: Final = {
     "insert_line": {"type": "integer", "description": "For `insert`: the line behind which to put it; 0 is the start."},
     "insert_text": _text("For `insert`: the text."),
 }
+_LIMIT: Final = {"type": "integer", "description": "The most tools to find. Usually left out."}
 _KINDS: Final = {
     "bash_": _ToolDefinition(
         "Runs a command in a bash session that lasts: folder, variables and files stay from one call to the next. It cannot "
@@ -95,6 +96,21 @@ _KINDS: Final = {
             old_path=_text("For `rename`: the path now."),
             new_path=_text("For `rename`: the path to be."),
         ),
+    ),
+    "tool_search_tool_regex": _ToolDefinition(
+        "Finds tools that are not in the list of tools yet and adds them to it. Use it when no tool in the list fits.",
+        _schema(
+            "pattern",
+            pattern=_text(
+                "A Python regular expression of at most 200 characters, such as `weather`, `get_.*_data` or `(?i)slack`. It is "
+                "searched for in the names, descriptions and arguments of the tools."
+            ),
+            limit=_LIMIT,
+        ),
+    ),
+    "tool_search_tool_bm25": _ToolDefinition(
+        "Finds tools that are not in the list of tools yet and adds them to it. Use it when no tool in the list fits.",
+        _schema("query", query=_text("What the tool is to do, in a few words."), limit=_LIMIT),
     ),
 }
 _KIND: Final = re.compile("|".join(_KINDS))

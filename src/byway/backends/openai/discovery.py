@@ -12,7 +12,7 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Struct
 
-from byway.backends.catalog import ListedModel, capabilities_of, facts_of, tokens
+from byway.backends.catalog import ListedModel, capabilities_of, facts_of, next_page, tokens
 from byway.backends.protocol import ModelFacts, Target
 from byway.call import Call
 
@@ -43,6 +43,11 @@ _decode_page: Final = msgspec.json.Decoder(_DescriptionPage).decode
 def models() -> Call:
     """Return the call for the list of models."""
     return Call("GET", "/v1/models")
+
+
+def next_models(body: bytes) -> Call | None:
+    """Return the call for the page after `body`; None at the end of the list."""
+    return next_page(models(), body)
 
 
 def describe(target: Target) -> tuple[Call, ...]:

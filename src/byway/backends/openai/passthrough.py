@@ -8,15 +8,15 @@ import msgspec
 from msgspec import Raw, Struct
 
 from byway.backends import errors
-from byway.backends.openai.usage import ReportedUsage, TokenCounts
+from byway.backends.openai.framing import cut_short, web_page
+from byway.backends.openai.usage import NotAnObject, ReportedUsage, TokenCounts
 from byway.backends.protocol import FIRST, Attempt, Target
-from byway.call import Call
+from byway.call import Call, json_headers
 from byway.messages.events import Part, Passthrough, Usage, WholeAnswer
 from byway.messages.request import Request, renamed
 from byway.messages.sse import Decoder
 from byway.problems import Problem
 
-_JSON: Final = (("content-type", "application/json"),)
 _encode: Final = msgspec.json.Encoder().encode
 _fields: Final = msgspec.json.Decoder(dict[str, Raw]).decode
 
@@ -45,7 +45,7 @@ class PassthroughChoice(Struct):
 class PassthroughChunk(Struct):
     model: Any = None
     choices: list[PassthroughChoice] | None = None
-    usage: ReportedUsage | None = None
+    usage: ReportedUsage | NotAnObject = None
     error: Any = None
 
 
@@ -63,7 +63,7 @@ def request(request: Request, target: Target) -> Call:
         fields = _fields(body)
         fields["stream_options"] = Raw(_encode({**(options.stream_options or {}), "include_usage": True}))
         body = _encode(fields)
-    return Call("POST", "/v1/chat/completions", _JSON, body)
+    return Call("POST", "/v1/chat/completions", json_headers(request.headers.get("user-agent")), body)
 
 
 class PassthroughReader:
@@ -86,6 +86,13 @@ class PassthroughReader:
     @property
     def estimated(self) -> bool:
         return self._counts.estimated
+
+    @property
+    def reasoning(self) -> int:
+        return self._counts.reasoning
+
+    def spent(self, size: int) -> Usage:
+        return self._counts.total(self._written)
 
     def feed(self, data: bytes) -> list[Part]:
         if not self._begun and (start := data.lstrip()[:1]):
@@ -164,34 +171,23 @@ class PassthroughReader:
             if not self.finished and self._reason:
                 events.append(self._done())
             elif not self._reason:
-                self._cut()
+                raise cut_short(self._target.backend)
             return events
         data = b"".join(self._whole)
         if data.lstrip()[:1] == b"<":
-            raise Problem(
-                "broken",
-                f"Backend {self._target.backend!r} answered with a web page instead of JSON. Check that its `url` is that of "
-                "the API, and that no login page stands in front of it.",
-            )
+            raise web_page(self._target.backend)
         chunk = self._read(data)
         if not chunk.choices:
             problem = errors.from_success(data, backend=self._target.backend, window=self._target.window)
             if problem is not None:
                 raise problem
-            self._cut()
+            raise cut_short(self._target.backend)
         if isinstance(chunk.model, str):
             data = renamed(data, self._model, lambda changed: msgspec.json.decode(changed, type=ModelField).model)
         self._written = len(data)
         if self._streams:
             return [Passthrough(b"data: %b\n\ndata: [DONE]\n\n" % _streamed(data), "content", True, *self._report())]
         return [WholeAnswer(data, True, *self._report())]
-
-    def _cut(self) -> None:
-        raise Problem(
-            "broken",
-            f"The answer of backend {self._target.backend!r} ended before it was finished. "
-            "Look in that server's log: it may have stopped, run out of memory, or hit a proxy's time limit.",
-        )
 
 
 def _streamed(data: bytes) -> bytes:

@@ -12,28 +12,34 @@ import msgspec
 from msgspec import UnsetType
 
 from byway.backends import errors
-from byway.backends.openai.chunks import ChatChoice, ChatChunk, ChatDelta, decode_chunk, joined_halves, text_of
+from byway.backends.openai.chunks import (
+    ChatChoice,
+    ChatChunk,
+    ChatDelta,
+    GroqFields,
+    VerboseFields,
+    decode_chunk,
+    joined_halves,
+    text_of,
+)
+from byway.backends.openai.framing import FramedReader, cut_short
 from byway.backends.openai.repetition import TextPieces, is_whole_text
-from byway.backends.openai.toolcalls import ToolCallDelta, ToolCalls
-from byway.backends.openai.toolformats import ArgumentTypes, argument_types
-from byway.backends.openai.toolids import ClientIds
+from byway.backends.openai.toolcalls import ToolCallDelta, ToolCalls, callable_tools
+from byway.backends.openai.toolformats import OPENING_FORMATS
 from byway.backends.openai.toolparser import ToolCallParser
 from byway.backends.openai.usage import TokenCounts
 from byway.backends.protocol import FIRST, Attempt, Target
-from byway.messages import claudecode
-from byway.messages.blocks import ToolUse
 from byway.messages.events import Event, Stop, Usage
 from byway.messages.request import Request
-from byway.messages.sse import Decoder
 from byway.messages.stream import Writer
 from byway.problems import Problem
 
-#: Bytes at the end of a whole answer that show whether it is complete.
-_END: Final = 256
-#: White space and the byte order mark, which some servers send before the answer.
-_BLANK: Final = b"\xef\xbb\xbf \t\r\n"
-#: First letters of the channels with which gpt-oss may begin a call: `commentary`, `analysis`, `to=`.
-_CHANNEL_LETTERS: Final = "cat"
+#: With these words gpt-oss may begin a call: `commentary to=functions.`, `analysis to=functions.`, `to=functions.`.
+_CALL_WORDS: Final = tuple(opening for opening in OPENING_FORMATS if opening[0].isalpha())
+_CALL_LETTERS: Final = frozenset(opening[0] for opening in _CALL_WORDS)
+#: Every beginning of them: an answer that is one may still become a call.
+_CALL_BEGINNINGS: Final = frozenset(words[:length] for words in _CALL_WORDS for length in range(1, len(words) + 1))
+_LONGEST_BEGINNING: Final = max(map(len, _CALL_WORDS))
 _decode: Final = msgspec.json.Decoder().decode
 # Of OpenAI and of others: Text Generation Inference, Cohere, Mistral, Gemini, GLM, and proxies in front of Anthropic.
 _REASONS: Final = {
@@ -59,114 +65,70 @@ _REASONS: Final = {
 }
 #: Finish reasons of an answer that was not finished: OpenRouter and Mistral, GLM, vLLM, DeepSeek.
 _FAILED: Final = frozenset(("error", "network_error", "abort", "insufficient_system_resource"))
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _FAILED_GENERATION: Final = b'"failed_generation"'
 _CUT: Final = frozenset(("max_tokens", "model_context_window_exceeded"))
-_NO_TOOLS: Final[tuple[ArgumentTypes, dict[str, str]]] = ({}, {})
 
 
-class ChatReader:
+class ChatReader(FramedReader):
     """Reads one chat-completions answer, streamed or whole: its first byte decides which, not its content-type."""
 
-    __slots__ = (
-        "_begun", "_calls", "_client_names", "_continues", "_counts", "_done", "_first_text", "_half", "_holds", "_id",
-        "_ids", "_json_wanted", "_marked", "_max_tokens", "_other_length", "_parser", "_pieces", "_problem", "_reason",
-        "_refused", "_settled", "_sse", "_started", "_stop", "_stops", "_streams", "_target", "_text_length",
-        "_thinking_parser", "_thinking_settled", "_thought_calls", "_thought_in_field", "_thought_in_tags", "_thoughts",
-        "_types", "_whole", "_writer", "_written_types", "estimated", "finished",
-    )  # fmt: skip
+    # Most answers neither set nor read these. A default of the class takes longer to read than an attribute of the instance.
+    _half = b""
+    """Half of a character that takes two escapes, from the end of the last chunk."""
+    _done = False
+    _pieces: TextPieces | None = None
+    """Made when the second piece of text holds the first."""
+    _thoughts: TextPieces | None = None
+    """Made for the first thinking in a field."""
+    _continues = False
+    """The second piece of text continues the first."""
+    _thinking_settled = False
+    _thought_in_field = False
+    _thought_in_tags = False
+    _thought_calls: list[tuple[list[tuple[str, str]], str]] | None = None
+    """Calls that the model wrote into its thinking. They count when nothing follows them."""
 
     def __init__(self, request: Request, target: Target, attempt: Attempt = FIRST) -> None:
         self.finished = False
-        """Nothing more is wanted from the backend: `close` returns the rest or raises."""
-        self._whole: list[bytes] | None = None
-        self._started = False
-        self._half = b""
-        """Half of a character that takes two escapes, from the end of the last chunk."""
-        self._sse: Decoder | None = None
+        self._sse = None
         self._parser: ToolCallParser | None = None
         self._thinking_parser: ToolCallParser | None = None
+        self._text_length = self._other_length = 0
+        self._first_text: str | None = None
         self._reason: str | None = None
         self._stop: str | None = None
-        self._text_length = self._other_length = 0
-        self._refused = self._done = False
-        self._problem: Problem | None = None
-        self.estimated = False
-        """A count of the final usage is an estimate, since the backend has not reported it."""
-        params = request.params
+        self._refused = False
+        self._holds = False
+        """Something of the text or the thinking may be held."""
+        params = request.content.params
         self._target = target
         estimate = attempt.estimate or request.estimate
         self._counts = TokenCounts(estimate)
         self._writer = Writer(request.id, request.model, Usage(estimate), target.key)
         self._stops = params.stop_sequences or ()
-        self._max_tokens = None if isinstance(params.max_tokens, UnsetType) else params.max_tokens
+        self._max_tokens = params.max_tokens
         vendor, choice = target.vendor, params.tool_choice
-        tools = claudecode.tools(request) if request.loose else params.tools
-        self._types, self._client_names = argument_types(tools) if tools else _NO_TOOLS
+        self._tools = tools = callable_tools(request)
         self._id = request.id
-        self._ids = _call_ids(request) if tools else set()
         self._streams = request.stream
         self._calls: ToolCalls | None = None
         """Made when the first tool is called: most answers call none."""
-        self._written_types = (
-            self._types if vendor.tools_as_text and (choice is None or choice.type != "none") else _NO_TOOLS[0]
-        )
+        self._written_types = tools.types if vendor.tools_as_text and (choice is None or choice.type != "none") else {}
         """Of the tools that may be called in the text."""
         self._marked = bool(self._written_types) or vendor.thinking_as_text
         """A model's own marks may stand in the text."""
         self._json_wanted = bool(params.output_format or (params.output_config and params.output_config.format))
         self._begun = False
         """Ordinary text has been passed on."""
-        self._first_text: str | None = None
-        self._pieces: TextPieces | None = None
-        """Made when the second piece of text holds the first."""
-        self._thoughts: TextPieces | None = None
-        """Made for the first thinking in a field."""
-        self._continues = False
-        """The second piece of text continues the first."""
-        self._thinking_settled = False
-        self._holds = False
-        """Something of the text or the thinking may be held."""
         self._settled = False
         """Text is passed on piece by piece: it does not repeat itself, and no thinking in front of it is undecided."""
-        self._thought_in_field = self._thought_in_tags = False
-        self._thought_calls: list[tuple[list[tuple[str, str]], str]] = []
-        """Calls that the model wrote into its thinking. They count when nothing follows them."""
 
     # -------------------------------------------------------------------------------------------------- bytes to events
 
-    def feed(self, data: bytes) -> list[Event]:
-        if self.finished:
-            return []
-        if self._sse is None:
-            if self._whole is not None:
-                self._whole.append(data)
-                return []
-            if not self._started:
-                data = data.lstrip(_BLANK)
-                if not data:
-                    return []
-                self._started = True
-                if data.startswith((b"{", b"[", b"<")):
-                    self._whole = [data]
-                    return []
-            self._sse = Decoder()
-        self._read_events(self._sse.feed(data))
-        return self._writer.take()
-
-    def _read_events(self, events: list[tuple[str, bytes]]) -> None:
-        for name, data in events:
-            try:
-                if data == b"[DONE]":
-                    self._done = True
-                    self._finish()
-                    return
-                if data.strip() and self._read(data, name):
-                    return
-            except (Problem, RecursionError) as problem:
-                # What was read before the failure still goes to the client; `close` raises.
-                self._problem = problem if isinstance(problem, Problem) else self._too_deep()
-                self.finished = True
-                return
+    def _end_stream(self) -> None:
+        self._done = True
+        self._finish()
 
     def close(self) -> list[Event]:
         """End the answer. Raises Problem when it was cut short or is no answer."""
@@ -174,23 +136,18 @@ class ChatReader:
             if self._whole is not None:
                 whole = b"".join(self._whole)
                 if self._is_complete(whole):
+                    # One piece repeats nothing.
+                    self._settled = True
                     try:
                         self._read(whole, "")
                     except RecursionError:
                         raise self._too_deep() from None
                     self._done = True
             elif self._sse is not None:
-                self._read_events(self._sse.close())
-                if self._problem is not None and self._problem.kind == "broken":
-                    # Half a line: what came before it decides whether the answer was finished.
-                    self._problem, self.finished = None, False
+                self._read_rest(self._sse)
         if not self.finished:
             if not self._done and self._reason is None:
-                raise Problem(
-                    "broken",
-                    f"The answer of backend {self._target.backend!r} ended before it was finished. "
-                    "Look in that server's log: it may have stopped, run out of memory, or hit a proxy's time limit.",
-                )
+                raise cut_short(self._target.backend)
             self._finish()
         if self._problem is not None:
             raise self._problem
@@ -205,25 +162,11 @@ class ChatReader:
         except (Problem, RecursionError):
             return False
 
-    def _too_deep(self) -> Problem:
-        return Problem("broken", f"The answer of backend {self._target.backend!r} is nested too deeply.")
-
-    def _is_complete(self, whole: bytes) -> bool:
-        if whole.startswith(b"<"):
-            raise Problem(
-                "broken",
-                f"Backend {self._target.backend!r} answered with a web page instead of JSON. Check that its `url` is that of "
-                "the API, and that no login page stands in front of it.",
-            )
-        return whole[-_END:].rstrip().endswith((b"}", b"]"))
-
     # ------------------------------------------------------------------------------------------------- chunks to writer
 
     def _tool_calls(self) -> ToolCalls:
         if self._calls is None:
-            backend = self._target.backend
-            ids = ClientIds(self._id, backend, self._ids)
-            self._calls = ToolCalls(self._writer, ids, backend, self._types, self._client_names)
+            self._calls = self._tools.calls(self._id, self._target.backend, self._writer)
         return self._calls
 
     def _write(self, kind: str, text: str) -> None:
@@ -331,6 +274,7 @@ class ChatReader:
             self._holds = True
             if self._thoughts is None:
                 self._thoughts = TextPieces()
+                self._settled = False
             text = self._thoughts.add(text) if not self._thought_in_tags else ""
             self._thought_in_field = self._thought_in_field or bool(text.strip())
             self._thinking_settled = self._thoughts.settled and self._thought_in_field
@@ -353,7 +297,7 @@ class ChatReader:
             self._settled, self._holds = False, True
             self._thinking_parser = ToolCallParser(
                 self._write_thought,
-                lambda calls, written: self._thought_calls.append((calls, written)),
+                self._add_thought_calls,
                 self._written_types,
                 tags=False,
                 bare=False,
@@ -367,10 +311,15 @@ class ChatReader:
             self._discard_thought_calls()
         self._write(kind, text)
 
+    def _add_thought_calls(self, calls: list[tuple[str, str]], written: str) -> None:
+        if self._thought_calls is None:
+            self._thought_calls = []
+        self._thought_calls.append((calls, written))
+
     def _discard_thought_calls(self) -> None:
         """Something follows the calls in the thinking: they were only thought of."""
-        calls, self._thought_calls = self._thought_calls, []
-        for _, written in calls:
+        calls, self._thought_calls = self._thought_calls, None
+        for _, written in calls or ():
             self._write("thinking", written)
 
     def _end_thinking(self) -> None:
@@ -384,11 +333,11 @@ class ChatReader:
 
     def _read(self, data: bytes, name: str) -> bool:
         """Read one chunk. Returns whether it has finished the answer."""
-        if data.startswith(b"\xef\xbb\xbf"):
-            data = data[3:]
         try:
             chunk = decode_chunk(data)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            if data.startswith(_BYTE_ORDER_MARK):
+                return self._read(data.removeprefix(_BYTE_ORDER_MARK), name)
             chunk = self._repaired_chunk(data, name)
         if name == "error" and not chunk.error:
             chunk.error = _decode(data)
@@ -420,7 +369,7 @@ class ChatReader:
             # Some servers end a stream with the whole message, which counts where no pieces came.
             delta = choice.message
         if delta is not None:
-            if choice.finish_reason and self._is_repetition(delta.content):
+            if choice.finish_reason and self._first_text is not None and self._is_repetition(delta.content):
                 delta.content = None
             self._take(delta)
         if choice.finish_reason:
@@ -454,14 +403,14 @@ class ChatReader:
         if isinstance(error, dict) and isinstance(error.get("error"), dict):
             error = error["error"]
         text = error.get("failed_generation") if isinstance(error, dict) else None
-        if not isinstance(text, str) or self._calls is not None or not self._types:
+        if not isinstance(text, str) or self._calls is not None or not self._tools.types:
             return False
         parts: list[tuple[str, str]] = []
         calls: list[tuple[str, str]] = []
         parser = ToolCallParser(
             lambda kind, piece: parts.append((kind, piece)),
             lambda written_calls, written: calls.extend(written_calls),
-            self._types,
+            self._tools.types,
             tags=True,
             bare=True,
         )
@@ -492,11 +441,11 @@ class ChatReader:
             self._reason = reason
         if choice.usage is not None:
             self._counts.add_usage(choice.usage)
-        elif chunk.x_groq is not None and chunk.x_groq.usage is not None:
+        elif type(chunk.x_groq) is GroqFields and chunk.x_groq.usage is not None:
             self._counts.add_usage(chunk.x_groq.usage)
         if chunk.timings is not None:
             self._counts.add_timings(chunk.timings)
-        verbose = chunk.verbose or chunk
+        verbose = chunk.verbose if type(chunk.verbose) is VerboseFields else chunk
         if choice.stop_reason or choice.matched_stop or verbose.stopping_word:
             word = verbose.stopping_word if verbose.stop_type == "word" else None
             for stop in (choice.stop_reason, choice.matched_stop, word):
@@ -559,6 +508,9 @@ class ChatReader:
 
     # --------------------------------------------------------------------------------------------------------- the end
 
+    def spent(self, size: int) -> Usage:
+        return self._counts.total(self._text_length + self._other_length)
+
     def _finish(self) -> None:
         self.finished = True
         wire_reason = (self._reason or "").lower()
@@ -569,12 +521,15 @@ class ChatReader:
             )
             return
         reason = _REASONS.get(wire_reason, "end_turn")
-        try:
-            self._finish_blocks(cut=reason in _CUT)
-        except Problem as problem:
-            self._problem = problem
+        if self._holds or self._calls is not None or self._parser is not None or self._thinking_parser is not None:
+            try:
+                self._finish_blocks(cut=reason in _CUT)
+            except Problem as problem:
+                self._problem = problem
+                return
+        if not self._text_length and not self._other_length and (overflow := self._silent_overflow(reason)) is not None:
+            self._problem = overflow
             return
-        self.estimated = self._counts.estimated
         self._writer.finish(self._stop_of(reason), self._counts.total(self._text_length + self._other_length))
 
     def _finish_blocks(self, *, cut: bool) -> None:
@@ -586,14 +541,31 @@ class ChatReader:
             self._thinking_parser.flush(cut=cut)
             if cut or (self._calls is not None and self._calls.called):
                 self._discard_thought_calls()
-            thought_calls, self._thought_calls = self._thought_calls, []
-            for calls, _ in thought_calls:
+            thought_calls, self._thought_calls = self._thought_calls, None
+            for calls, _ in thought_calls or ():
                 for name, arguments in calls:
                     self._tool_calls().add(name, arguments)
         # They refer to the reader, and the reader to them: nothing of an answer should wait for the garbage collector.
         self._parser = self._thinking_parser = None
         if self._calls is not None:
             self._calls.finish(cut=cut)
+
+    def _silent_overflow(self, reason: str) -> Problem | None:
+        """The Problem of an empty answer to a prompt that has filled the window; None for any other empty answer.
+
+        MiMo, Ollama and GLM report no error for such a prompt: https://github.com/earendil-works/pi (seen 2026-11-29).
+        """
+        window, prompt = self._target.window, self._counts.prompt
+        if self._calls is not None and self._calls.called:
+            return None
+        full = window is not None and prompt >= window - window // 100
+        if not full and reason != "model_context_window_exceeded":
+            return None
+        if window is not None and prompt > window:
+            message = f"prompt is too long: {prompt} tokens > {window} maximum"
+        else:
+            message = f"prompt is too long: it fills the context window of backend {self._target.backend!r}"
+        return Problem("prompt_too_long", message)
 
     def _stop_of(self, reason: str) -> Stop:
         """Why the answer ended, from the server's finish reason and what else is known."""
@@ -604,28 +576,29 @@ class ChatReader:
                 return Stop("refusal")
             if self._calls is not None and self._calls.called:
                 return Stop("tool_use")
-            return Stop("stop_sequence", self._stop) if self._stop else Stop("end_turn")
+            if self._stop:
+                return Stop("stop_sequence", self._stop)
+            target = self._target
+            if target.window is not None and target.vendor.overflows_silently and self._counts.prompt > target.window:
+                # The answer is one to a prompt without its beginning.
+                return Stop("model_context_window_exceeded")
+            return Stop("end_turn")
         if reason == "max_tokens" and self._target.window:
             counts = self._counts
             # Some servers leave the last token of the window empty.
             full = not counts.estimated and counts.prompt + counts.output >= self._target.window - 1
-            if full and (self._max_tokens is None or counts.output < self._max_tokens):
+            if full and (isinstance(self._max_tokens, UnsetType) or counts.output < self._max_tokens):
                 return Stop("model_context_window_exceeded")
         return Stop(reason)
 
 
 def _is_prose(text: str) -> bool:
-    """Whether an answer that begins with `text` is ordinary text. gpt-oss may begin with the words of its channels."""
-    start = text.lstrip()[:1]
-    return start.isalnum() and start not in _CHANNEL_LETTERS
-
-
-def _call_ids(request: Request) -> set[str]:
-    """The ids of all tool calls in the conversation."""
-    return {
-        block.id
-        for turn in request.turns
-        if turn.role == "assistant" and not isinstance(turn.content, str)
-        for block in turn.content
-        if type(block) is ToolUse
-    }
+    """Whether an answer that begins with `text` is ordinary text, and no call whose first words may be in it."""
+    start = text.lstrip()
+    first = start[:1]
+    if first not in _CALL_LETTERS:
+        return first.isalnum()
+    if start.startswith(_CALL_WORDS):
+        return False
+    # A lookup reads all of a text, which may be a whole answer.
+    return len(start) > _LONGEST_BEGINNING or start not in _CALL_BEGINNINGS

@@ -7,18 +7,18 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw, UnsetType
 
-from byway.backends.openai.conversation import ChatMessage, chat_messages, prefill
-from byway.backends.openai.schema import Budget, Dialect, adapt
-from byway.backends.openai.thinking import accepts_effort, thinking_fields
+from byway.backends.openai.conversation import add_instruction, chat_messages, lacks_reasoning, prefill
+from byway.backends.openai.schema import Budget, Dialect, adapt, in_words
+from byway.backends.openai.stops import split_stops
+from byway.backends.openai.thinking import add_thinking, rule_of, thinks
 from byway.backends.openai.tools import tool_choice, tool_list
 from byway.backends.protocol import FIRST, Attempt, Target
 from byway.backends.vendors import Vendor
-from byway.call import Call
-from byway.messages.request import Params, Request, unopened
+from byway.call import Call, json_headers
+from byway.messages.request import Content, Params, Request, unopened
 from byway.problems import Problem
 
 _encode: Final = msgspec.json.Encoder().encode
-_JSON: Final = (("content-type", "application/json"),)
 #: In this form the SDKs of Anthropic and Claude Code continue without threads after one more request (measured, `anthropic`
 #: 2.11.0 for Python, 1.14.0 of npm, Claude Code 2.1.329). Without the details the SDKs fail.
 _NO_THREADS: Final = '{"error_code":"thread_unsupported_request","unsupported":["thread"]}'
@@ -30,78 +30,79 @@ def request(request: Request, target: Target, attempt: Attempt = FIRST) -> Call:
     The keys have the order of a prompt, tools before messages, so that a server which hashes the body sees the same
     beginning in each turn.
     """
-    params, vendor = request.params, target.vendor
-    if len(params.mcp_servers) or len(params.container) or params.safeguards or len(params.thread):
-        _refuse_server_features(request, attempt)
+    content, vendor = request.content, target.vendor
+    params, extra = content.params, content.extra
+    if params.mcp_servers or params.container or params.thread:
+        refuse_server_features(request)
     budget = Budget()
-    tools = tool_list(request, target, budget)
+    # Without declared tools, only a loose request can add some: its conversation has blocks that do so.
+    tools = tool_list(request, target, budget) if params.tools or request.loose else []
     response_format, instruction = None, ""
     if params.output_config is not None or params.output_format is not None:
-        response_format, instruction = _response_format(params, vendor, bool(tools), budget)
+        response_format, instruction = answer_format(params, vendor, bool(tools), budget)
     body: dict[str, Any] = {"model": target.model}
     if tools:
         body["tools"] = tools
-    body["messages"] = messages = chat_messages(request, target)
+    rule = rule_of(target) if vendor.thinking else None
+    body["messages"] = messages = chat_messages(request, target, rule.missing if rule is not None else "")
     if instruction:
-        _add_instruction(messages, instruction)
-    max_tokens = params.max_tokens
-    if isinstance(max_tokens, UnsetType):
-        # A chat completion needs no limit; a Messages request does.
-        if request.extra is None:
-            raise Problem("invalid_request", "max_tokens: Field required")
-    else:
-        if target.max_output is not None or attempt.room is not None:
-            max_tokens = min(limit for limit in (max_tokens, target.max_output, attempt.room) if limit is not None)
+        add_instruction(messages, instruction, vendor)
+    limit = answer_limit(content, target, attempt)
+    if limit is not None:
         # 0 makes Anthropic fill its cache; the smallest value of other servers is 1.
-        body[vendor.max_tokens_field] = max_tokens if max_tokens > 0 else 1
+        body[vendor.max_tokens_field] = limit if limit > 0 else 1
     if not (params.temperature is params.top_p is params.top_k is None):
         for name in vendor.sampling:
             value = getattr(params, name)
             if value is not None:
                 body[name] = value
+        if params.temperature is not None and "temperature" in body:
+            lowest, highest = vendor.temperatures
+            body["temperature"] = min(max(params.temperature, lowest), highest)
     if params.stop_sequences:
-        # Servers refuse an empty stop sequence, and some a long list. Dropping the rest is better than losing the request.
-        body["stop"] = [text for text in params.stop_sequences if text][: vendor.stop_limit]
+        # `stops.StoppingReader` ends the answer at the others.
+        sequences, _ = split_stops(request, target, attempt)
+        if sequences:
+            body["stop"] = sequences
     if params.tool_choice is not None:
         body.update(tool_choice(request, tools, target))
     if response_format:
         body["response_format"] = response_format
     if messages and messages[-1].role == "assistant":
         body.update(prefill(messages, vendor))
-    if vendor.thinking != "none":
-        body.update(thinking_fields(request, target))
-    if vendor.effort_models_refuse and accepts_effort(target):
-        for name in vendor.effort_models_refuse:
-            body.pop(name, None)
-    if request.extra:
-        body.update(request.extra)
+    if rule is not None:
+        on = thinks(
+            request, rule, tools=bool(tools), missing=rule.missing == "off" and lacks_reasoning(messages, vendor)
+        )
+        add_thinking(body, request, rule, on=on)
+    if vendor.fields:
+        body.update(vendor.fields)
+    if tools and vendor.fields_with_tools:
+        body.update(vendor.fields_with_tools)
+    if extra:
+        body.update(extra)
     if request.stream:
         body["stream"] = True
-        body["stream_options"] = {"include_usage": True}
-    return Call("POST", "/v1/chat/completions", _JSON, _encode(body))
+        if vendor.stream_options:
+            body["stream_options"] = {"include_usage": True}
+    return Call("POST", "/v1/chat/completions", json_headers(request.headers.get("user-agent")), _encode(body))
 
 
-def _add_instruction(messages: list[ChatMessage], instruction: str) -> None:
-    """Add `instruction` to the end of the last user message."""
-    last = messages[-1] if messages else None
-    if last is not None and last.role == "user" and isinstance(last.content, str):
-        messages[-1] = ChatMessage("user", f"{last.content}\n\n{instruction}")
-    else:
-        messages.append(ChatMessage("user", instruction))
+def answer_limit(content: Content, target: Target, attempt: Attempt) -> int | None:
+    """Return the most tokens of the answer; None when the request has no limit. Raises Problem when it needs one."""
+    limit = content.params.max_tokens
+    if isinstance(limit, UnsetType):
+        # A chat completion and a Responses request need no limit; a Messages request does.
+        if content.extra is None:
+            raise Problem("invalid_request", "max_tokens: Field required")
+        return None
+    if target.max_output is not None or attempt.room is not None:
+        return min(known for known in (limit, target.max_output, attempt.room) if known is not None)
+    return limit
 
 
-def _refuse_server_features(request: Request, attempt: Attempt) -> None:
-    """Raise Problem for features that only Anthropic's servers have. It names the field, so that the client can leave it out.
-
-    Claude Code 2.1.329 sends `safeguards` in auto mode and continues without it (measured). A verdict is never invented.
-    """
-    if request.params.safeguards and not attempt.judged:
-        raise Problem(
-            "invalid_request",
-            "safeguards: this backend cannot classify tool calls. Leave 'safeguards' out: Claude Code does so by itself. "
-            "Without a classifier of its own, choose another permission mode, such as acceptEdits, or set "
-            "`safeguards.classifier` in byway.yaml.",
-        )
+def refuse_server_features(request: Request) -> None:
+    """Raise Problem for features that only Anthropic's servers have. It names the field, so that the client can leave it out."""
     if bytes(request.params.thread) not in (b"", b"null"):
         raise Problem(
             "invalid_request",
@@ -118,9 +119,7 @@ def _refuse_server_features(request: Request, attempt: Attempt) -> None:
             )
 
 
-def _response_format(
-    params: Params, vendor: Vendor, has_tools: bool, budget: Budget
-) -> tuple[dict[str, Any] | None, str]:
+def answer_format(params: Params, vendor: Vendor, has_tools: bool, budget: Budget) -> tuple[dict[str, Any] | None, str]:
     """The format of the answer's text: the field for the server, and the instruction where the field is not enough."""
     config = params.output_config
     wanted = (config.format if config else None) or params.output_format
@@ -135,9 +134,7 @@ def _response_format(
         raise Problem("invalid_request", "output_config.format.schema: Input should be an object")
     instruction = ""
     if vendor.format != "json_schema" or (has_tools and not vendor.format_with_tools):
-        instruction = (
-            f"Answer with one JSON object and nothing else. It must match this JSON schema:\n{schema.decode()}"
-        )
+        instruction = in_words(schema)
     if has_tools and not vendor.format_with_tools:
         return None, instruction
     match vendor.format:

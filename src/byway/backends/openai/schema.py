@@ -13,7 +13,7 @@ from msgspec import Raw, Struct
 
 from byway.problems import Problem
 
-Dialect = Literal["open", "grammar", "openai", "plain"]
+Dialect = Literal["open", "grammar", "openai", "plain", "moonshot"]
 
 
 class _DialectRules(Struct, frozen=True):
@@ -30,6 +30,8 @@ class _DialectRules(Struct, frozen=True):
     object_at_top: bool = False
     """The top schema is an object, not a choice among several."""
     references: bool = True
+    bare_choices: bool = False
+    """A choice has no type beside it, and no value may be null."""
 
 
 _ALLOWED: Final = frozenset(
@@ -50,6 +52,11 @@ _RULES: Final[dict[str, _DialectRules]] = {
     # https://ai.google.dev/api/caching#Schema and https://github.com/theopenco/llmgateway/issues/1763 (seen 2026-11-21):
     # what both Gemini's endpoint and llama.cpp accept, because a server of an unknown kind may be either.
     "plain": _DialectRules(frozenset(("pattern",)), _ALLOWED, 1000, typed=True, object_at_top=True, references=False),
+    # "not a valid moonshot flavored json schema": https://github.com/MoonshotAI/kimi-code (seen 2026-11-29). A type at each
+    # schema but beside no `anyOf` or `$ref`; enums of one type.
+    "moonshot": _DialectRules(
+        frozenset(("pattern",)), _ALLOWED, None, typed=True, object_at_top=True, references=False, bare_choices=True
+    ),
 }
 #: Keywords whose value is a map of schemas, a list of schemas, or one schema.
 _SCHEMA_MAPS: Final = frozenset(("properties", "$defs", "definitions", "patternProperties", "dependentSchemas"))
@@ -83,13 +90,16 @@ _decode: Final = msgspec.json.Decoder().decode
 _fields: Final = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
-class Budget:
+def in_words(schema: bytes | None) -> str:
+    """Return the instruction to answer with a JSON object, for a server that is not given its schema."""
+    words = "Answer with one JSON object and nothing else."
+    return words if schema is None else f"{words} It must match this JSON schema:\n{schema.decode()}"
+
+
+class Budget(Struct, gc=False):
     """Limits the work of following references, for all schemas of one request together. A unit takes about 0.5 microseconds."""
 
-    __slots__ = ("left",)
-
-    def __init__(self, units: int = _REFERENCE_BUDGET) -> None:
-        self.left = units
+    left: int = _REFERENCE_BUDGET
 
     def spend(self, units: int) -> None:
         """Raise _TooLarge when less than `units` are left."""
@@ -300,6 +310,8 @@ class _SchemaAdapter:
             out["items"] = self.convert(True, depth + 1)
         if self._rules.typed:
             _set_one_type(out, moved)
+            if self._rules.bare_choices:
+                _set_bare_choice(out, moved)
             if depth and out.get("properties") == {}:
                 del out["properties"]
 
@@ -511,6 +523,23 @@ def _set_one_type(out: dict[str, Any], moved: dict[str, Any]) -> None:
         moved["format"] = out.pop("format")
 
 
+def _set_bare_choice(out: dict[str, Any], moved: dict[str, Any]) -> None:
+    """Leave no type beside a choice: the choices get it. A choice among forms of one object becomes text."""
+    out.pop("nullable", None)
+    kind = out.get("type")
+    if "enum" in out and kind != "string":
+        moved["enum"] = out.pop("enum")
+    if "anyOf" not in out or kind is None:
+        return
+    if kind == "object" and "properties" in out:
+        moved["anyOf"] = out.pop("anyOf")
+        return
+    del out["type"]
+    out["anyOf"] = [
+        choice if "type" in choice or "anyOf" in choice else {"type": kind, **choice} for choice in out["anyOf"]
+    ]
+
+
 def _has_valid_value(key: str, value: Any) -> bool:
     """Return whether the keyword may have this value."""
     kinds = _VALUE_TYPES.get(key)
@@ -527,3 +556,28 @@ def _has_valid_value(key: str, value: Any) -> bool:
 
 def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]
+
+
+#: Words of a schema that some servers refuse. Without them it allows more.
+_HARD_WORDS: Final = frozenset(
+    "$schema $id $comment pattern patternProperties format default examples additionalProperties minLength maxLength minItems "
+    "maxItems uniqueItems exclusiveMinimum exclusiveMaximum multipleOf minProperties maxProperties propertyNames not if then "
+    "else dependentSchemas dependentRequired unevaluatedProperties contentEncoding contentMediaType".split()
+)
+
+
+def plain_schema(schema: Any) -> Any:
+    """The schema without its hard words; names of properties are no such words."""
+    if isinstance(schema, list):
+        return [plain_schema(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    plain: dict[str, Any] = {}
+    for word, value in schema.items():
+        if word in ("properties", "$defs", "definitions") and isinstance(value, dict):
+            plain[word] = {name: plain_schema(item) for name, item in value.items()}
+        elif word in ("enum", "const", "required"):
+            plain[word] = value
+        elif word not in _HARD_WORDS:
+            plain[word] = plain_schema(value)
+    return plain

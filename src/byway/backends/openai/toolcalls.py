@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
+from msgspec import Struct
 
-from byway.backends.openai.arguments import JsonTracker, decode_json, repaired, with_schema_types
-from byway.backends.openai.toolformats import ArgumentTypes
+from byway.backends.openai.arguments import SURPLUS, JsonTracker, decode_json, repaired, with_schema_types
+from byway.backends.openai.toolformats import ArgumentTypes, argument_types
 from byway.backends.openai.toolids import ClientIds
 from byway.backends.openai.toolnames import offered_name
 from byway.messages.blocks import Wire
+from byway.messages.request import Request, call_ids
 from byway.messages.stream import Writer
 from byway.problems import Problem
 
@@ -210,7 +212,7 @@ class CallInput:
     def leftover(self) -> str:
         """What came after the end of the object and does not repeat it. Forgets it."""
         text, self._surplus = "".join(self._surplus or ()).strip(), []
-        if not text.strip("}] \t\r\n"):
+        if SURPLUS.match(text):
             return ""
         own = self.text.strip()
         repeats = own.startswith(text) or _same_object(own, text) or not text.replace(own, "").strip()
@@ -288,6 +290,31 @@ class PendingCall:
         return self.name, _encode_sorted(value) if value is not None else text
 
 
+class CallableTools(Struct, frozen=True, gc=False):
+    """What a reader keeps of a request to read the calls of its answer. It does not keep the request alive."""
+
+    types: ArgumentTypes
+    """The types of the arguments, by the names of the tools that were sent."""
+    client_names: Mapping[str, str]
+    """The client's names of tools that were sent by others."""
+    ids: Collection[str]
+    """The ids of all calls in the conversation."""
+
+    def calls(self, id: str, backend: str, writer: Writer) -> ToolCalls:
+        """The calls of the answer with this `id`: before the first one."""
+        return ToolCalls(writer, ClientIds(id, backend, set(self.ids)), backend, self.types, self.client_names)
+
+
+_NO_TOOLS: Final = CallableTools({}, {}, ())
+
+
+def callable_tools(request: Request) -> CallableTools:
+    """Return what the calls of the answer to `request` are read with."""
+    if request.content.params.tools or request.loose:
+        return CallableTools(*argument_types(request), call_ids(request))
+    return _NO_TOOLS
+
+
 class ToolCalls:
     """Puts text, thinking and tool calls in one order for the writer: what arrives in the middle of a call waits."""
 
@@ -319,6 +346,11 @@ class ToolCalls:
         """A tool was called."""
         return bool(self._calls)
 
+    @property
+    def busy(self) -> bool:
+        """The input of the open call is not complete: what is written waits."""
+        return self._open is not None and not self._open.input.complete
+
     def write(self, kind: str, text: str) -> None:
         """Write text or thinking, behind the open call."""
         if self._open is not None:
@@ -346,8 +378,11 @@ class ToolCalls:
         self._chunk += 1
         if len(deltas) == 1:
             delta = deltas[0]
-            function, call = delta.function, self._open
-            if function is not None and call is not None and not function.name and self._known.get(delta.index) is call:
+            function, call, index = delta.function, self._open, delta.index
+            if function is None or call is None or function.name or type(index) is not int:
+                # An index of another type is none: a list could not even be looked up.
+                return self._add_piece(delta, None)
+            if self._known.get(index) is call:
                 # What most pieces are: more of the open call's input.
                 arguments = function.arguments
                 if call.streams and type(arguments) is str and (not delta.id or delta.id == call.id):
@@ -509,7 +544,9 @@ class ToolCalls:
         self._begun += 1
         self._open = call
         # The one place where the name of a call goes out.
-        self._writer.tool(self._ids.new(call.id), self._client_names.get(name, name))
+        writer = self._writer
+        reasoning = writer.packed_reasoning() if writer.has_reasoning else ""
+        writer.tool(self._ids.new(call.id, reasoning, writer.key), self._client_names.get(name, name))
         self._pass_on(call, "")
 
     def _pass_on(self, call: PendingCall, new: str) -> None:

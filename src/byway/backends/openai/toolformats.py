@@ -17,7 +17,9 @@ from msgspec import Raw, Struct
 from byway.backends.openai.arguments import JsonTracker, decode_json, repaired
 from byway.backends.openai.toolnames import offered_name
 from byway.backends.openai.tools import wire_name
-from byway.messages.request import Tool
+from byway.messages import claudecode
+from byway.messages.request import Request, declared_tools
+from byway.messages.tools import Tool
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -61,11 +63,23 @@ _CACHE_SIZE: Final = 512
 _CACHED_SCHEMA_BYTES: Final = 1 << 15
 
 
-def argument_types(tools: Iterable[Tool]) -> tuple[ArgumentTypes, dict[str, str]]:
+def argument_types(request: Request) -> tuple[ArgumentTypes, dict[str, str]]:
     """The types of all tools by the names that were sent, and the client's names of tools that were sent by others.
 
-    What is returned does not keep the request alive.
+    What is returned does not keep the request alive, and other requests share it.
     """
+    if request.loose:
+        return _types_of(claudecode.tools(request))
+    tools = declared_tools(request)
+    known: tuple[ArgumentTypes, dict[str, str]] | None = tools.made.get("types")
+    if known is None:
+        known = _types_of(request.content.params.tools or ())
+        if tools.plain:
+            tools.made["types"] = known
+    return known
+
+
+def _types_of(tools: Iterable[Tool]) -> tuple[ArgumentTypes, dict[str, str]]:
     types: dict[str, dict[str, str]] = {}
     client_names: dict[str, str] = {}
     for tool in tools:
@@ -418,26 +432,36 @@ def _parse_mistral(text: str, types: ArgumentTypes, last: bool) -> ParsedCalls:
     return [(name, _encode(arguments).decode())] if name is not None and isinstance(arguments, dict) else []
 
 
-_INVOKE: Final = re.compile(r"<invoke name=\"([^\"\n]{1,256})\">(.*?)(?:</invoke>|\Z)", re.DOTALL)
-_INVOKE_PARAMETER: Final = re.compile(
-    r"<parameter name=\"([^\"\n]{1,256})\"[^>\n]{0,64}>(.*?)(?:</parameter>|(?=<parameter name=)|\Z)", re.DOTALL
-)
+#: The word that DeepSeek V3.2 puts into each of its tags.
+_DSML: Final = "\uff5cDSML\uff5c"
 
 
-def _parse_invokes(text: str, types: ArgumentTypes, last: bool) -> ParsedCalls:
-    """`<invoke name="Read">` with `<parameter name="key">` in it (MiniMax-M2, models trained on Claude's answers)."""
-    calls = []
-    for match in _INVOKE.finditer(text):
-        name, body = offered_name(match[1], types), match[2]
-        if name is None:
-            return []
-        if body.count("<parameter name=") > body.count("</parameter>") and not last:
-            return None
-        arguments = {
-            key: _typed(value, types[name].get(key, "string")) for key, value in _INVOKE_PARAMETER.findall(body)
-        }
-        calls.append((name, _encode(arguments).decode()))
-    return calls
+def _invokes(word: str = "") -> Callable[[str, ArgumentTypes, bool], ParsedCalls]:
+    """A parser of `<invoke name="Read">` with `<parameter name="key">` in it. `word` is at the start of each tag.
+
+    MiniMax-M2 and models trained on Claude's answers have none. Tags without the word are part of a value.
+    """
+    start, end = f"<{word}parameter name=", f"</{word}parameter>"
+    invoke = re.compile(rf"<{word}invoke name=\"([^\"\n]{{1,256}})\">(.*?)(?:</{word}invoke>|\Z)", re.DOTALL)
+    parameter = re.compile(rf"{start}\"([^\"\n]{{1,256}})\"[^>\n]{{0,64}}>(.*?)(?:{end}|(?={start})|\Z)", re.DOTALL)
+
+    def parse(text: str, types: ArgumentTypes, last: bool) -> ParsedCalls:
+        calls = []
+        for match in invoke.finditer(text):
+            name, body = offered_name(match[1], types), match[2]
+            if name is None:
+                return []
+            if body.count(start) > body.count(end) and not last:
+                return None
+            arguments = {key: _typed(value, types[name].get(key, "string")) for key, value in parameter.findall(body)}
+            calls.append((name, _encode(arguments).decode()))
+        return calls
+
+    return parse
+
+
+_parse_invokes: Final = _invokes()
+_parse_dsml: Final = _invokes(_DSML)
 
 
 def _token(words: str) -> str:
@@ -486,6 +510,19 @@ FORMATS: Final[dict[str, ToolFormat]] = {
     "[TOOL_CALLS]": ToolFormat("", _begins_with("[{", "{", "="), _parse_mistral),
     "<minimax:tool_call>": ToolFormat("</minimax:tool_call>", _begins_with('<invoke name="'), _parse_invokes),
     "<function_calls>": ToolFormat("</function_calls>", _begins_with('<invoke name="'), _parse_invokes),
+    f"<{_DSML}function_calls>": ToolFormat(
+        f"</{_DSML}function_calls>", _begins_with(f'<{_DSML}invoke name="'), _parse_dsml
+    ),
+    f"<{_DSML}tool_calls>": ToolFormat(f"</{_DSML}tool_calls>", _begins_with(f'<{_DSML}invoke name="'), _parse_dsml),
+    # Seed-OSS, Nemotron, InternLM, and LFM2 where it writes JSON.
+    "<seed:tool_call>": ToolFormat("</seed:tool_call>", _begins_with("<function="), _parse_functions),
+    "<TOOLCALL>": ToolFormat("</TOOLCALL>", _begins_with("[", "{"), _json_after("<TOOLCALL>", "</TOOLCALL>")),
+    "<|action_start|><|plugin|>": ToolFormat(
+        "<|action_end|>", _begins_with("{"), _json_after("<|action_start|><|plugin|>", "<|action_end|>")
+    ),
+    "<|tool_call_start|>": ToolFormat(
+        "<|tool_call_end|>", _begins_with("{", "[{"), _json_after("<|tool_call_start|>", "<|tool_call_end|>")
+    ),
     _token("tool calls begin"): ToolFormat(
         _token("tool calls end"), _begins_with(_token("tool call begin")), _matching(_DEEPSEEK)
     ),

@@ -1,16 +1,22 @@
 """The ids of tool calls on both sides: unique and well-formed for the client, in the vendor's own form for the backend.
 
-An id that a client cannot take as it is (`functions.Read:0`, or one that the conversation already has) is written
-into an id of Byway's own, from which the backend's id is read back without any stored state.
+An id that a client cannot take as it is (`functions.Read:0`, or one that the conversation already has) is written into an id
+of Byway's own, from which the backend's id is read back without stored state. A short piece of reasoning that the backend
+wants back with the call, such as Gemini's thought signature, is written into the id too.
 """
 
 from __future__ import annotations
 
+import base64
 import re
+from functools import lru_cache
 from hashlib import blake2b
+from hmac import compare_digest
 from typing import Final
 
 from byway.backends.protocol import Target
+from byway.backends.vendors import ToolIdForm
+from byway.messages.reasoning import Reasoning, unpack
 
 #: The official API takes `[a-zA-Z0-9_-]+`; 64 characters is what clients and other servers take.
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
@@ -20,7 +26,22 @@ _WRAPPED: Final = re.compile(rf"{_PREFIX}([0-9a-f]{{3}})_(\d{{1,4}})_((?:[A-Za-z
 _ESCAPED: Final = re.compile(r"-([0-9a-f]{2})")
 _UNSAFE: Final = re.compile(rb"[^A-Za-z0-9_]")
 _LONGEST: Final = 64
+#: An id that carries reasoning, for clients that drop the thinking block which carries it too: prefix, digest, the length of the
+#: reasoning, the reasoning, and the id without it.
+CARRIER: Final = f"{_PREFIX}r_"
+_CARRIED: Final = re.compile(rf"{CARRIER}([A-Za-z0-9_-]{{20}})(\d{{3}})([A-Za-z0-9_-]+)\Z")
+#: Claude Code names files for ids, and a file name has at most 255 characters.
+_LONGEST_CARRIER: Final = 200
 _REPEATS_MOST: Final = 9999
+
+
+#: An id that Byway has made for a call without one: the model wrote the call as text, or its server gives no ids.
+_MADE: Final = re.compile(r"toolu_[0-9a-f]{24}_\d+\Z")
+
+
+def is_made(id: str) -> bool:
+    """Return whether Byway has made the id of a call that had none."""
+    return _MADE.match(id) is not None
 
 
 def _mark(backend: str) -> str:
@@ -41,8 +62,19 @@ class ClientIds:
         self._repeats: dict[str, int] = {}
         self._number = 0
 
-    def new(self, native: str | None) -> str:
-        """The client's id of a call for which the backend's id is `native`."""
+    def new(self, native: str | None, reasoning: str = "", key: bytes = b"") -> str:
+        """The client's id of a call for which the backend's id is `native`.
+
+        `reasoning`: what the backend wants back with the call, as `messages.reasoning.pack` makes it; carried when it is short.
+        `key`: that of the backend, with which the id is signed.
+        """
+        id = self._plain(native)
+        if reasoning and len(carrier := _carrier(id, reasoning, key)) <= _LONGEST_CARRIER:
+            self._taken.add(carrier)
+            return carrier
+        return id
+
+    def _plain(self, native: str | None) -> str:
         if native and native not in self._taken and _PLAIN.match(native) and not native.startswith(_PREFIX):
             id = native
         else:
@@ -73,9 +105,28 @@ class ClientIds:
         return None
 
 
+def _carrier(id: str, reasoning: str, key: bytes) -> str:
+    digest = blake2b(f"{id} {reasoning}".encode(), digest_size=15, key=key).digest()
+    return f"{CARRIER}{base64.urlsafe_b64encode(digest).decode()}{len(reasoning):03d}{reasoning}{id}"
+
+
+def carried(id: str, key: bytes) -> Reasoning | None:
+    """The reasoning in an id that `ClientIds` has made for the backend of `key`; None for any other id."""
+    match = _CARRIED.match(id) if id.startswith(CARRIER) else None
+    if match is None:
+        return None
+    size = int(match[2])
+    reasoning, plain = match[3][:size], match[3][size:]
+    return unpack(reasoning) if compare_digest(_carrier(plain, reasoning, key).encode(), id.encode()) else None
+
+
 def native_id(id: str, backend: str) -> str:
-    """The backend's own form of an id that `ClientIds` has made for it; any other id unchanged."""
-    match = _WRAPPED.match(id) if id.startswith(_PREFIX) else None
+    """The backend's own form of an id that `ClientIds` has made for it; any other id without the reasoning in it."""
+    if not id.startswith(_PREFIX):
+        return id
+    if carrier := _CARRIED.match(id):
+        id = carrier[3][int(carrier[2]) :] or id
+    match = _WRAPPED.match(id)
     if match is None or match[1] != _mark(backend):
         return id
     plain = _ESCAPED.sub(lambda escape: chr(int(escape[1], 16)), match[3])
@@ -94,36 +145,64 @@ _ALPHANUMERIC: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrst
 _FORTY: Final = 40
 
 
+def in_form(id: str, form: ToolIdForm) -> str:
+    """An id in the form that a server requires: unchanged when it has it, else made from it, the same each time."""
+    match form:
+        case "nine":
+            return id if _NINE.match(id) else _hashed(id)
+        case "forty" if len(id) > _FORTY:
+            return f"call_{blake2b(id.encode('utf-8', 'surrogatepass'), digest_size=12).hexdigest()}"
+        case _:
+            return id
+
+
+@lru_cache(256)
+def _form(form: ToolIdForm, model: str) -> ToolIdForm:
+    """The form of a backend's ids. Where its vendor has no form of its own, the name of the model decides."""
+    if form == "native":
+        if _KIMI.search(model):
+            return "kimi"
+        if _MISTRAL.search(model):
+            return "nine"
+    return form
+
+
 class BackendIds:
     """Gives the calls of one conversation the ids that its backend takes. Calls are passed in order, results after them.
 
     The id of a call depends on it and the calls before it, never on later ones, so a prompt stays a prefix of the next.
     """
 
-    __slots__ = ("_backend", "_count", "_form", "_message", "_sent")
+    __slots__ = ("_backend", "_count", "_form", "in_message", "sent")
 
     def __init__(self, target: Target) -> None:
-        form = target.vendor.tool_ids
-        if form == "native":
-            if _KIMI.search(target.model):
-                form = "kimi"
-            elif _MISTRAL.search(target.model):
-                form = "nine"
-        self._form = form
+        self._form = _form(target.vendor.tool_ids, target.like or target.model)
         self._backend = target.backend
         self._count = 0
-        self._sent: dict[str, str] = {}
-        self._message: set[str] = set()
-        """The ids in the message that is being built."""
-
-    def begin_message(self) -> None:
-        """The calls that follow are in a new message."""
-        self._message = set()
+        self.sent: dict[str, str] = {}
+        """The backend's id of each call so far, by its id in the conversation."""
+        self.in_message: set[str] = set()
+        """The ids in the message that is being built; to be cleared before the next one."""
 
     def call(self, id: str, name: str) -> str:
         """The backend's id of a call."""
-        native = native_id(id, self._backend)
+        native = native_id(id, self._backend) if id.startswith(_PREFIX) else id
+        if native is not id or self._form != "native":
+            native = self._in_form(id, native, name)
+        if native in self.in_message:
+            # The same id twice in one message: results would be paired wrongly.
+            native = _hashed(id) if self._form == "nine" else id
+        self._count += 1
+        self.in_message.add(native)
+        self.sent[id] = native
+        return native
+
+    def _in_form(self, id: str, native: str, name: str) -> str:
         match self._form:
+            case "native":
+                if native != id and _KIMI_ID.match(native):
+                    # A model that writes such ids wants all calls of its history to have them.
+                    self._form = "kimi"
             case "kimi":
                 # https://huggingface.co/moonshotai/Kimi-K2-Instruct/blob/main/docs/tool_call_guidance.md: the counter
                 # runs over the whole conversation. K2 stops calling tools where its history has other ids.
@@ -131,25 +210,15 @@ class BackendIds:
                     native = f"functions.{name}:{self._count}"
             case "nine":
                 if not _NINE.match(native):
-                    native = _hashed(id)
+                    native = in_form(id, "nine")
             case "forty":
                 if len(native) > _FORTY:
-                    native = f"call_{blake2b(id.encode('utf-8', 'surrogatepass'), digest_size=12).hexdigest()}"
-            case _:
-                if native != id and _KIMI_ID.match(native):
-                    # A model that writes such ids wants all calls of its history to have them.
-                    self._form = "kimi"
-        if native in self._message:
-            # The same id twice in one message: results would be paired wrongly.
-            native = _hashed(id) if self._form == "nine" else id
-        self._count += 1
-        self._message.add(native)
-        self._sent[id] = native
+                    native = in_form(id, "forty")
         return native
 
     def result(self, id: str) -> str:
         """The backend's id of the call that a result answers."""
-        return self._sent.get(id, id)
+        return self.sent.get(id) or native_id(id, self._backend)
 
 
 def _hashed(id: str) -> str:

@@ -20,7 +20,7 @@ from byway.backends.openai.toolformats import (
     ToolFormat,
 )
 
-# Gemma and Google's own endpoint, Mistral's Magistral, Seed-OSS, and the plain words.
+# Gemma and Google's own endpoint, Mistral's Magistral, Seed-OSS, Gemma 4, and the plain words.
 _THINKING: Final = {
     "<think>": "</think>",
     "<thinking>": "</thinking>",
@@ -28,6 +28,7 @@ _THINKING: Final = {
     "<reasoning>": "</reasoning>",
     "<seed:think>": "</seed:think>",
     "[THINK]": "[/THINK]",
+    "<|channel>thought\n": "<channel|>",
 }
 _THINK: Final = "<think>"
 _UNOPENED: Final = "</think>"

@@ -12,11 +12,13 @@ from msgspec import Raw
 
 from byway.backends.openai import definedtools
 from byway.backends.openai.schema import Budget, adapt, allows_strict
+from byway.backends.openai.thinking import rule_of
 from byway.backends.protocol import Target
 from byway.backends.vendors import Vendor
 from byway.messages import claudecode
 from byway.messages.blocks import Wire
-from byway.messages.request import Request, Tool, unopened
+from byway.messages.request import Request, declared_tools, unopened
+from byway.messages.tools import Tool
 from byway.problems import Problem
 
 
@@ -60,10 +62,13 @@ def tool_list(request: Request, target: Target, budget: Budget) -> list[ChatTool
 
     Raises Problem `invalid_request` for a tool that this backend cannot have.
     """
-    vendor = target.vendor
-    tools = claudecode.tools(request)
-    if any([tool.type is not None for tool in tools]):
-        tools = _without_server_tools(request, tools)
+    vendor, declared = target.vendor, declared_tools(request)
+    use = vendor.schema, vendor.strict_tools, vendor.max_tools
+    shared = declared.plain and not request.loose
+    if shared and (known := declared.made.get(use)) is not None:
+        offered: list[ChatTool] = known
+        return offered
+    tools = _offered_tools(request)
     paths: dict[int, str] | None = None
     by_name: dict[str, ChatTool] = {}
     for tool in tools:
@@ -74,7 +79,7 @@ def tool_list(request: Request, target: Target, budget: Budget) -> list[ChatTool
             chat_tool = cached[2]
         else:
             if paths is None:
-                paths = {id(declared): f"tools.{at}" for at, declared in enumerate(request.params.tools or ())}
+                paths = {id(own): f"tools.{at}" for at, own in enumerate(request.params.tools or ())}
             chat_tool = _convert(tool, vendor, paths.get(id(tool), "messages: tool"), budget)
             if cacheable and len(tool.description) + len(tool.input_schema) < _CACHED_BYTES:
                 if len(_converted) >= _CACHED_TOOLS:
@@ -84,33 +89,40 @@ def tool_list(request: Request, target: Target, budget: Budget) -> list[ChatTool
                 if "description" in chat_tool.function:
                     chat_tool.function["description"] = description
                 _converted[key] = (description, tool.input_schema.copy(), chat_tool)
+            else:
+                shared = False
         by_name[chat_tool.function["name"]] = chat_tool
     if len(by_name) < len(tools):
         raise Problem("invalid_request", "tools: Tool names must be unique.")
-    return list(by_name.values())
+    offered = list(by_name.values())[: vendor.max_tools]
+    if shared:
+        declared.made[use] = offered
+    return offered
+
+
+def tools_over_limit(request: Request, vendor: Vendor) -> int:
+    """Return how many tools the request has, where `tool_list` cuts them to the most that the vendor accepts; 0 elsewhere."""
+    if vendor.max_tools is None or len(request.params.tools or ()) <= vendor.max_tools:
+        return 0
+    number = len(_offered_tools(request))
+    return number if number > vendor.max_tools else 0
 
 
 def left_out(request: Request) -> list[str]:
     """Return the types of the server tools that `tool_list` leaves out: for the log."""
     tools = request.params.tools or []
-    if not any([tool.type is not None for tool in tools]):
-        return []
     return [(tool.type or "")[:64] for tool in tools if not _is_offered(request, tool)] if _client_tools(tools) else []
 
 
-def _without_server_tools(request: Request, tools: list[Tool]) -> list[Tool]:
-    """Leave out tools that only Anthropic's servers run: a new one must not cost the whole request.
+def _offered_tools(request: Request) -> list[Tool]:
+    """The tools of the request without those that only Anthropic's servers run: a new one must not cost the whole request.
 
     When no other tool is left, or the tool is forced, the request cannot do what it is for: then it stays, and is refused.
-    Where the tool search is left out, the tools that it would find are offered at once.
     """
-    if not _client_tools(tools):
-        return tools
-    offered = [tool for tool in tools if _is_offered(request, tool)]
-    if any((tool.type or "").startswith(_TOOL_SEARCH) for tool in tools):
-        names = {tool.name for tool in offered}
-        offered += [tool for tool in request.params.tools or () if tool.defer_loading and tool.name not in names]
-    return offered
+    tools = claudecode.tools(request)
+    if any([tool.type is not None for tool in tools]) and _client_tools(tools):
+        return [tool for tool in tools if _is_offered(request, tool)]
+    return tools
 
 
 def _client_tools(tools: list[Tool]) -> bool:
@@ -127,7 +139,6 @@ def _is_offered(request: Request, tool: Tool) -> bool:
     return is_forced or (tool.type or "").startswith(tuple(_DISABLED))
 
 
-_TOOL_SEARCH: Final = "tool_search_tool_"
 _DISABLED: Final = {
     "web_search_": "web search is disabled: set `web_search.enabled: true` and `web_search.provider` in byway.yaml",
     "web_fetch_": "web fetch is disabled: set `web_fetch.enabled: true` in byway.yaml",
@@ -180,25 +191,38 @@ def _description(tool: Tool, path: str) -> Raw | str | None:
 
 def tool_choice(request: Request, tools: list[ChatTool], target: Target) -> dict[str, Any]:
     """Return the fields that say which of the tools to call; none when the model decides, or there are no tools."""
-    choice = request.params.tool_choice
+    choice, vendor = request.params.tool_choice, target.vendor
     if choice is None or (choice.type != "tool" and not tools):
         return {}
     fields: dict[str, Any] = {}
     match choice.type:
         case "any":
-            fields["tool_choice"] = "required"
+            fields["tool_choice"] = _ANY_WORDS[vendor.choices]
         case "tool":
             if choice.name is None:
                 raise Problem("invalid_request", "tool_choice.name: Field required when type is 'tool'")
             name = wire_name(choice.name)
             if not any(tool.function["name"] == name for tool in tools):
                 raise Problem("invalid_request", f"tool_choice.name: Tool {choice.name!r} not found in provided tools")
-            fields["tool_choice"] = {"type": "function", "function": {"name": name}}
+            if vendor.choices in ("named", "any"):
+                fields["tool_choice"] = {"type": "function", "function": {"name": name}}
+            else:
+                fields["tool_choice"] = _ANY_WORDS[vendor.choices]
         case _:
             fields["tool_choice"] = choice.type
-    if choice.disable_parallel_tool_use and not _refuses_parallel_flag(target.vendor.no_parallel_flag, target.model):
-        fields["parallel_tool_calls"] = False
+    if choice.type in ("any", "tool") and (rule := rule_of(target)) is not None and rule.forced == "auto":
+        fields["tool_choice"] = "auto"
+    if (
+        choice.disable_parallel_tool_use
+        and vendor.parallel_field
+        and not _refuses_parallel_flag(vendor.no_parallel_flag, target.family)
+    ):
+        fields[vendor.parallel_field] = False
     return fields
+
+
+#: The word for "call any tool", by the choices that a vendor accepts.
+_ANY_WORDS: Final = {"named": "required", "words": "required", "any": "any", "auto": "auto"}
 
 
 @lru_cache(256)

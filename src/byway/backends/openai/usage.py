@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from msgspec import Struct
+
 from byway.messages.blocks import Wire
 from byway.messages.events import Usage
 
@@ -28,6 +30,10 @@ class ReportedUsage(Wire):
     output_tokens: Any = None
     cache_read_input_tokens: Any = None
     cache_creation_input_tokens: Any = None
+
+
+#: Servers written in PHP send an empty object as a list, and others a text: what is no object reports nothing.
+NotAnObject = list[Any] | str | float | bool | None
 
 
 class ServerTimings(Wire):
@@ -56,20 +62,22 @@ def token_count(value: Any) -> int:
     return int(value) if isinstance(value, _NUMBERS) and 0 < value < _LARGEST else 0
 
 
-class TokenCounts:
+class TokenCounts(Struct, gc=False):
     """The counts of one answer. Servers report running totals: the latest report that is not zero counts."""
 
-    __slots__ = ("_estimate", "cached", "created", "output", "prompt")
+    estimate: int
+    """Tokens of the prompt, used until the server reports them."""
+    prompt: int = 0
+    """Includes what came from the cache."""
+    cached: int = 0
+    created: int = 0
+    output: int = 0
+    reasoning: int = 0
 
-    def __init__(self, estimate: int) -> None:
-        """`estimate`: tokens of the prompt, used until the server reports them."""
-        self._estimate = estimate
-        self.prompt = 0
-        """Includes what came from the cache."""
-        self.cached = self.created = self.output = 0
-
-    def add_usage(self, usage: ReportedUsage) -> None:
+    def add_usage(self, usage: ReportedUsage | NotAnObject) -> None:
         """Take over a report. Zeros change nothing."""
+        if type(usage) is not ReportedUsage:
+            return
         prompt, output = usage.prompt_tokens or usage.input_tokens, usage.completion_tokens or usage.output_tokens
         if type(prompt) is not int or not 0 <= prompt < _LARGEST:
             prompt = token_count(prompt)
@@ -92,18 +100,21 @@ class TokenCounts:
             if reasoning and token_count(usage.total_tokens) == prompt + output + reasoning:
                 output += reasoning
             output = max(output, reasoning)
+            self.reasoning = reasoning or self.reasoning
         self.output = output or self.output
 
-    def add_timings(self, timings: ServerTimings) -> None:
+    def add_timings(self, timings: ServerTimings | NotAnObject) -> None:
         """Take from llama.cpp's `timings` what no `usage` has reported."""
+        if type(timings) is not ServerTimings:
+            return
         if timings.cache_n is not None and not self.prompt:
             self.cached = token_count(timings.cache_n)
             self.prompt = self.cached + token_count(timings.prompt_n)
         self.output = self.output or token_count(timings.predicted_n)
 
-    def add_progress(self, progress: PromptProgress) -> None:
+    def add_progress(self, progress: PromptProgress | NotAnObject) -> None:
         """Take the size of the prompt from llama.cpp's `prompt_progress`."""
-        if not self.prompt:
+        if type(progress) is PromptProgress and not self.prompt:
             self.prompt, self.cached = token_count(progress.total), token_count(progress.cache)
 
     @property
@@ -116,7 +127,7 @@ class TokenCounts:
 
         `written`: characters of the answer so far.
         """
-        prompt, cached, created = self.prompt or self._estimate, self.cached, self.created
+        prompt, cached, created = self.prompt or self.estimate, self.cached, self.created
         if cached or created:
             cached = min(cached, prompt)
             created = min(created, prompt - cached)
