@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import msgspec
 import pytest
 from strict import check_count, check_error, check_event, check_message, check_model
+
+from byway.messages.events import Stop, Usage
+from byway.messages.stream import Writer, fold
 
 USAGE = {"input_tokens": 1, "output_tokens": 2}
 MESSAGE: dict[str, Any] = {
@@ -127,3 +132,24 @@ def test_a_validation_error_names_the_field() -> None:
         check_event(tool(arguments="{}"))
     text = str(caught.value).split(" in {")[0]
     assert "arguments" in text and "WebSearch" not in text
+
+
+def test_an_answer_has_the_nullable_fields_that_the_official_document_requires() -> None:
+    """Clients that are generated from the OpenAPI document fail without them (seen 2026-11-29)."""
+    writer = Writer("msg_1", "m", Usage(5))
+    writer.text("Hi")
+    writer.tool("toolu_1", "Read")
+    writer.finish(Stop("tool_use"), Usage(5, output_tokens=2))
+    start, text, *_, tool, _, delta, _ = [msgspec.to_builtins(event) for event in writer.events]
+    for event in (start, text, tool, delta):
+        check_event(event)
+    usage = {"cache_creation", "inference_geo", "service_tier", "server_tool_use", "output_tokens_details"}
+    whole = json.loads(fold(writer.events))
+    check_message(whole)
+    for message in (start["message"], whole):
+        assert all(message[name] is None for name in ("container", "stop_details"))
+        assert all(message["usage"][name] is None for name in usage)
+    assert text["content_block"]["citations"] is None and whole["content"][0]["citations"] is None
+    assert tool["content_block"]["caller"] == whole["content"][1]["caller"] == {"type": "direct"}
+    assert all(delta["delta"][name] is None for name in ("container", "stop_details"))
+    assert all(delta["usage"][name] is None for name in ("server_tool_use", "output_tokens_details"))
