@@ -105,7 +105,7 @@ def profile(programs: peers.Programs, pace: runs.Pace, wanted: list[str]) -> str
     report = programs.folder / "profile.txt"
     with (
         peers.mock(programs, names) as backend,
-        peers.byway(programs, backend, protocol, names, sampled=report) as peer,
+        peers.byway(programs, backend, protocol, names, ["-m", "bench.sample", str(report)]) as peer,
     ):
         assert peer.pid
         os.kill(peer.pid, signal.SIGUSR2)
@@ -122,7 +122,7 @@ def profile(programs: peers.Programs, pace: runs.Pace, wanted: list[str]) -> str
 
 def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments[:1] in (["prefix"], ["search"], ["page"], ["pairs"]):
+    if arguments[:1] in (["prefix"], ["search"], ["page"], ["pairs"], ["steps"], ["team"]):
         # These measure with the servers and the started Byway of the tests.
         sys.path[:0] = [str(peers.HERE.parent / "tests"), str(peers.HERE.parent / "src")]
         return int(importlib.import_module(f"bench.{arguments[0]}").main(arguments[1:]))
@@ -131,7 +131,8 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m bench",
         description=__doc__,
         epilog="python -m bench prefix: prompt prefixes that servers reuse; python -m bench search: cost of a search turn; "
-        "python -m bench page: load time of the settings page; python -m bench pairs COMMIT: compare with an older commit",
+        "python -m bench page: load time of the settings page; python -m bench pairs COMMIT: compare with an older commit; "
+        "python -m bench steps: instructions of each function; python -m bench team: the cost of usage, prices and limits",
     )
     parser.add_argument(
         "--quick", action="store_true", help="one short round of everything, in less than a minute; not stored"

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -198,9 +198,11 @@ def direct(programs: Programs, backend: int, protocol: Protocol) -> Iterator[Pee
     yield Peer("direct", backend, _path(protocol), protocol)
 
 
-def byway_config(folder: Path, backend: int, models: list[str], protocol: Protocol) -> Path:
-    """A config with one backend, whose models are requested through an alias, as Claude Code does."""
-    config = {
+def byway_config(
+    folder: Path, backend: int, models: list[str], protocol: Protocol, sections: Mapping[str, object] | None = None
+) -> Path:
+    """A config with one backend, whose models are requested through an alias, as Claude Code does, and more sections."""
+    config: dict[str, object] = {
         "backends": [
             {
                 "name": "mock",
@@ -212,27 +214,42 @@ def byway_config(folder: Path, backend: int, models: list[str], protocol: Protoc
         ],
         "model_aliases": {f"claude-{model}": model for model in models},
         "logging": {"level": "info", "format": "json"},
+        **(sections or {}),
     }
     path = folder / f"byway-{protocol}.yaml"
-    path.write_text(json.dumps(config))  # JSON is YAML
+    write_config(path, config)
     return path
 
 
-def byway_environ(folder: Path) -> dict[str, str]:
-    """Byway's data in a folder of this run, and its source on the path, installed or not."""
-    path = os.pathsep.join(filter(None, [str(HERE.parent / "src"), str(HERE.parent), os.environ.get("PYTHONPATH")]))
+def write_config(path: Path, config: Mapping[str, object]) -> None:
+    """Write the config of a Byway. Without a newline at its end Byway would wait whether the file is complete."""
+    path.write_text(json.dumps(config) + "\n")  # JSON is YAML
+
+
+def byway_environ(folder: Path, tree: Path = HERE.parent) -> dict[str, str]:
+    """Byway's data in a folder of this run, and the source of `tree` on the path, installed or not."""
+    path = os.pathsep.join(filter(None, [str(tree / "src"), str(HERE.parent), os.environ.get("PYTHONPATH")]))
     return {"BYWAY_HOME": str(folder / "byway-home"), "PYTHONPATH": path}
 
 
 @contextlib.contextmanager
 def byway(
-    programs: Programs, backend: int, protocol: Protocol, models: list[str], sampled: Path | None = None
+    programs: Programs,
+    backend: int,
+    protocol: Protocol,
+    models: list[str],
+    runner: Sequence[str] = ("-m", "byway"),
+    tree: Path = HERE.parent,
+    sections: Mapping[str, object] | None = None,
 ) -> Iterator[Peer]:
-    """Byway as a user starts it, translating (protocol `openai`) or not (`anthropic`); `sampled` takes a profile."""
-    config = byway_config(programs.folder, backend, models, protocol)
+    """The Byway of `tree` as a user starts it, translating (protocol `openai`) or not (`anthropic`).
+
+    It records no usage, as the peers do not: `bench team` measures what that costs. Older trees had no usage records.
+    """
+    unrecorded = {"usage": {"enabled": False}} if (tree / "src/byway/usage").exists() else {}
+    config = byway_config(programs.folder, backend, models, protocol, {**unrecorded, **(sections or {})})
     port, log = free_port(), programs.folder / f"byway-{protocol}.log"
-    runner: list[str | Path] = ["-m", "bench.sample", sampled] if sampled else ["-m", "byway"]
-    command = [
+    command: list[str | Path] = [
         sys.executable,
         *runner,
         "up",
@@ -244,7 +261,7 @@ def byway(
         str(port),
         "--no-model",
     ]
-    with running(command, log, byway_environ(programs.folder)) as process:
+    with running(command, log, byway_environ(programs.folder, tree)) as process:
         wait_ready(process, port, "/livez", log)
         yield Peer("byway", port, "/anthropic/v1/messages?beta=true", "anthropic", process.pid)
         if process.poll() is not None:

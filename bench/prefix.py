@@ -133,7 +133,7 @@ def byway(folder: Path, back: Tap) -> Iterator[str]:
     """Byway as a user starts it, with the model server as its backend; its URL."""
     backend = {"name": "here", "type": "llamacpp", "url": back.url, "models": [MODEL]}
     config, port, log = folder / "byway.yaml", peers.free_port(), folder / "byway.log"
-    config.write_text(json.dumps({"backends": [backend]}))
+    peers.write_config(config, {"backends": [backend]})
     command: list[str | Path] = [
         sys.executable,
         "-m",

@@ -1,0 +1,1 @@
+"""Usage records on their way from an answered request to the database."""
