@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from byway import platform
 from byway.access.login import Logins
 from byway.access.sync import KeySync
 from byway.admin.services import AdminServices
@@ -17,7 +19,7 @@ from byway.config.file import ConfigFile
 from byway.gateway import Gateway
 from byway.problems import Problem
 from byway.runtime import Runtime
-from byway.store import KeyRecord, Store
+from byway.store import KeyRecord, LoginRecord, Store
 
 
 def test_keys_read_before_the_page_changed_them_are_not_taken_over(tmp_path: Path) -> None:
@@ -60,7 +62,7 @@ def test_a_revoked_key_is_noticed_while_all_threads_of_the_pool_are_busy(tmp_pat
             await asyncio.sleep(0)
             store.revoke_key(made.id, "ann")
             try:
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(60):
                     await sync.read()
                 assert [key.revoked for key in runtime.stored] == [True]
             finally:
@@ -134,6 +136,48 @@ def test_a_login_that_another_process_revokes_ends_in_the_running_one(tmp_path: 
         assert not valid(admin, second)
 
 
+def test_a_login_that_is_revoked_before_the_store_was_read_again_ends(tmp_path: Path) -> None:
+    with Store(tmp_path) as store, Store(tmp_path) as other:
+        gateway = Gateway(Runtime(Config()), store)
+        gateway.admin = admin = services(tmp_path, store)
+        sync = KeySync(gateway)
+        asyncio.run(sync.read())
+        cookie = enter(admin)
+        assert other.remove_logins("a command") == 1
+        asyncio.run(sync.read())
+        assert not valid(admin, cookie)
+
+
+def test_a_login_that_is_made_while_the_store_is_read_does_not_end(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        gateway = Gateway(Runtime(Config()), store)
+        gateway.admin = admin = services(tmp_path, store)
+        account = store.add_account("ada", "ann")
+        sync = KeySync(gateway)
+        read = store.logins
+        made: list[str] = []
+
+        def late() -> list[LoginRecord]:
+            records = read()
+            made.append(admin.login.open(account, time.time(), b"n" * 16))
+            record = admin.login.check(made[0], time.time())
+            assert record is not None
+            store.add_login(record)
+            admin.login.mark_stored(record.id)
+            store.logins = read  # type: ignore[method-assign]
+            return records
+
+        store.logins = late  # type: ignore[method-assign]
+
+        async def reads() -> None:
+            await sync.read()
+            assert valid(admin, made[0])
+            await sync.read()
+            assert valid(admin, made[0])
+
+        asyncio.run(reads())
+
+
 @pytest.mark.parametrize("mode", [0o644, 0o666, 0o660])
 def test_a_signing_key_that_others_could_read_is_replaced_and_ends_every_login(tmp_path: Path, mode: int) -> None:
     with Store(tmp_path) as store:
@@ -159,3 +203,67 @@ def test_a_signing_key_behind_a_symbolic_link_is_replaced(tmp_path: Path) -> Non
         services(data, store)
     assert not (data / "login.key").is_symlink() and elsewhere.read_bytes() == b"k" * 32
     assert (data / "login.key").read_bytes() != b"k" * 32
+
+
+def check(gateway: Gateway, key: str) -> str:
+    """The id of a key that is accepted now; "" for one that is refused."""
+    try:
+        return gateway.runtime.keyring.check({b"x-api-key": key.encode()}, time.time()).key
+    except Problem:
+        return ""
+
+
+def test_a_disabled_account_stops_its_keys_and_its_logins_in_a_running_byway(tmp_path: Path) -> None:
+    with Store(tmp_path) as store, Store(tmp_path) as other:
+        other.add_account("ada", "a command")
+        made, key = other.add_key("laptop", ["write"], None, "a command", account="ada")
+        gateway = Gateway(Runtime(Config(), stored=store.key_records()), store)
+        sync = KeySync(gateway)
+        assert check(gateway, key) == made.id
+        other.disable_account("ada", "a command")
+        asyncio.run(sync.read())
+        assert check(gateway, key) == ""
+        other.enable_account("ada", "a command")
+        asyncio.run(sync.read())
+        assert check(gateway, key) == made.id
+        other.change_account("ada", "a command", role="viewer")
+        asyncio.run(sync.read())
+        caller = gateway.runtime.keyring.check({b"x-api-key": key.encode()}, time.time())
+        assert (caller.role, caller.scopes) == ("viewer", ())
+        other.remove_account("ada", "a command")
+        asyncio.run(sync.read())
+        assert check(gateway, key) == ""
+
+
+def test_an_expired_key_stays_expired_when_the_clock_is_set_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = time.time()
+    with Store(tmp_path) as store:
+        expires = datetime.datetime.fromtimestamp(start + 600, datetime.UTC)
+        _, key = store.add_key("laptop", ["write"], expires, "ann")
+        _, forever = store.add_key("server", ["write"], None, "ann")
+        gateway = Gateway(Runtime(Config(), stored=store.key_records()), store)
+        clock = {"wall": start, "steady": 5000.0}
+        monkeypatch.setattr(time, "time", lambda: clock["wall"])
+        monkeypatch.setattr(platform, "steady_clock", lambda: clock["steady"])
+        sync = KeySync(gateway)
+
+        def accepted(wall: float, steady: float) -> bool:
+            clock.update(wall=start + wall, steady=5000.0 + steady)
+            sync.check_clock()
+            assert check(gateway, forever)
+            return bool(check(gateway, key))
+
+        assert accepted(599, 599)
+        assert not accepted(601, 601)
+        assert not accepted(1, 602), "the clock was set back by ten minutes"
+        assert not accepted(0, 9999)
+        # The runtime of a changed config keeps it.
+        gateway.runtime = Runtime(Config(), gateway.runtime)
+        assert not check(gateway, key)
+        # The clock is right again, and it was never too late for a key that has not expired.
+        assert accepted(500, 500)
+        # A clock that is set forward expires keys, until it is set right.
+        assert not accepted(90_000, 510)
+        assert accepted(520, 520)

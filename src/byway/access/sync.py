@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple, Protocol, TypeVar
 
+from byway import platform
 from byway.access.keys import Keyring
 from byway.access.login import Logins
 from byway.learned import LearnedRepairs
 from byway.logs import log, log_exception
-from byway.store import KeyRecord, Store, StoreError
+from byway.store import KeyRecord, StoredAccount, StoreError, StoreProtocol
 
 T = TypeVar("T")
 
@@ -20,6 +22,8 @@ T = TypeVar("T")
 _READ_INTERVAL: Final = 0.25
 #: Seconds between two writes of the times at which keys were used.
 _WRITE_INTERVAL: Final = 3.0
+#: Smaller differences of the clock, in seconds, are those of a clock that is being adjusted.
+_CLOCK_TOLERANCE: Final = 2.0
 
 
 class KeyedRuntime(Protocol):
@@ -28,6 +32,7 @@ class KeyedRuntime(Protocol):
     stored: Sequence[KeyRecord]
     keyring: Keyring
     used: dict[str, float]
+    clock_behind: float
     learned: LearnedRepairs
 
     def take_keys(self, stored: Sequence[KeyRecord]) -> None: ...
@@ -44,7 +49,7 @@ class KeyedGateway(Protocol):
     """The process whose keys are kept in sync: `byway.gateway.Gateway`."""
 
     @property
-    def store(self) -> Store | None: ...
+    def store(self) -> StoreProtocol | None: ...
     @property
     def runtime(self) -> KeyedRuntime: ...
     @property
@@ -57,6 +62,7 @@ class _Contents(NamedTuple):
     stamp: Hashable
     keys: list[KeyRecord] | None
     logins: frozenset[str] | None
+    accounts: list[StoredAccount] | None
 
 
 class KeySync:
@@ -68,10 +74,11 @@ class KeySync:
     def __init__(self, gateway: KeyedGateway) -> None:
         self._gateway = gateway
         self._stamp: Hashable = None
-        self._login_ids: frozenset[str] = frozenset()
         self._reported: set[str] = set()
         """Failures that were logged: they are not logged again until they are over."""
         self._thread = ThreadPoolExecutor(1, "keys")
+        self._clock_offset = time.time() - platform.steady_clock()
+        """What the steady clock lacks of the system's time, at the start."""
 
     async def run(self) -> None:
         """Sync until cancelled."""
@@ -79,6 +86,7 @@ class KeySync:
         written = clock()
         while self._gateway.store is not None:
             try:
+                self.check_clock()
                 await self.read()
                 if clock() - written >= _WRITE_INTERVAL:
                     written = clock()
@@ -89,9 +97,29 @@ class KeySync:
                     log_exception("Syncing keys with the store failed unexpectedly: please report this")
             await asyncio.sleep(_READ_INTERVAL)
 
+    def check_clock(self) -> None:
+        """Keep expired keys expired when the system's clock was set back since Byway started."""
+        behind = self._clock_offset - (time.time() - platform.steady_clock())
+        if behind < _CLOCK_TOLERANCE:
+            behind = 0.0
+        runtime = self._gateway.runtime
+        if abs(behind - runtime.clock_behind) < _CLOCK_TOLERANCE:
+            return
+        runtime.clock_behind = behind
+        runtime.take_keys(runtime.stored)
+        if behind:
+            log(
+                "The system's clock was set back. Keys expire by the time that has passed since Byway started. If the clock "
+                "was wrong at that time, restart Byway.",
+                logging.WARNING,
+                seconds=round(behind),
+            )
+
     async def read(self) -> None:
         """Take over the keys of the store, and end logins that were removed from it, when they changed since the last read."""
-        before = self._gateway.runtime.stored
+        before, admin = self._gateway.runtime.stored, self._gateway.admin
+        # Only these must be in the store: a login that is made during the read may be missing there.
+        logins, opened = (frozenset(), 0) if admin is None else (admin.login.stored(), admin.login.opened)
         try:
             contents = await self._in_thread(self._read)
         except StoreError as error:
@@ -99,8 +127,8 @@ class KeySync:
             return
         self._succeeded("read")
         runtime = self._gateway.runtime
-        if runtime.stored is not before:
-            # The page changed the keys during the read, which may be older.
+        if runtime.stored is not before or (admin is not None and admin.login.opened != opened):
+            # The page changed the keys during the read, or a new account logged in. The read may be older.
             return
         self._stamp = contents.stamp
         if contents.keys is not None and contents.keys != runtime.stored:
@@ -108,19 +136,20 @@ class KeySync:
             runtime.take_keys(contents.keys)
             if runtime.keyring.blocking and not was_blocking:
                 log("Clients need a key from now on")
-        if contents.logins is not None and self._gateway.admin is not None:
-            for id in self._login_ids - contents.logins:
-                self._gateway.admin.login.revoke(id)
-            self._login_ids = contents.logins
+        if admin is not None and contents.logins is not None and contents.accounts is not None:
+            for id in logins - contents.logins:
+                admin.login.revoke(id)
+            admin.login.take_accounts(contents.accounts)
 
     def _read(self) -> _Contents:
         store = self._gateway.store
         if store is None:
-            return _Contents(None, None, None)
+            return _Contents(None, None, None, None)
         stamp = store.keys_stamp()
         if stamp == self._stamp:
-            return _Contents(stamp, None, None)
-        return _Contents(stamp, store.key_records(), frozenset(record.id for record in store.logins()))
+            return _Contents(stamp, None, None, None)
+        logins = frozenset(record.id for record in store.logins())
+        return _Contents(stamp, store.key_records(), logins, store.accounts())
 
     async def write(self) -> None:
         """Write to the store when keys were last used."""
@@ -135,8 +164,8 @@ class KeySync:
         except StoreError as error:
             self._failed("written", error)
             # Kept for the next write, except where the key was used again since.
-            for id, time in times.items():
-                used.setdefault(id, time)
+            for id, at in times.items():
+                used.setdefault(id, at)
         else:
             self._succeeded("written")
 
