@@ -1,0 +1,1 @@
+"""Batches: many requests that a client sends at once, and whose results it reads later."""

@@ -1,0 +1,1 @@
+"""Files that clients upload: their storage, the rules for them, and their content in requests."""
