@@ -1,0 +1,1 @@
+"""Guardrails: rules of the operator on what clients send and what models answer. Pure."""
