@@ -1,0 +1,1 @@
+"""Metrics for Prometheus: counts of requests and models, and their text form. Pure."""

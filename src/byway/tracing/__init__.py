@@ -1,0 +1,1 @@
+"""Traces of requests for a collector of OpenTelemetry."""
