@@ -1,0 +1,1 @@
+"""Starts Claude Code with an endpoint, and Byway with it or at login."""

@@ -1,0 +1,119 @@
+"""`byway run` with real agents: each one reads a file and writes another through Byway."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import npmagents
+import pytest
+from gateway import SOURCE, Gateway, config
+from scripted import Asked, Say, Scripted, Tool
+
+#: Arguments with which an agent works without questions.
+AGENTS = {
+    "qwen": ("--approval-mode", "yolo"),
+    "continue": ("--auto", "-p"),
+    "opencode": ("run", "--auto"),
+    "copilot": ("--allow-all-tools", "-p"),
+    "pi": ("-p",),
+}
+IN_CI = ("qwen", "continue")
+
+
+def arguments(schema: dict[str, Any], path: Path, content: str) -> dict[str, Any]:
+    """The arguments of a tool of any agent that reads or writes a file."""
+    made: dict[str, Any] = {}
+    for name in schema["properties"]:
+        if "path" in name.lower():
+            made[name] = str(path)
+        elif name.lower() in ("content", "file_text"):
+            made[name] = content
+    return {name: value for name, value in made.items() if name in schema["required"]}
+
+
+class Model:
+    """Reads in.txt, then writes out.txt, then is done."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.results: list[str] = []
+
+    def __call__(self, request: Asked) -> Say:
+        tools = {tool["function"]["name"].lower(): tool["function"] for tool in request.json.get("tools", [])}
+        read = next((tools[name] for name in ("read", "read_file", "view") if name in tools), None)
+        write = next((tools[name] for name in ("write", "write_file", "create") if name in tools), None)
+        self.results = [str(message["content"]) for message in request.json["messages"] if message["role"] == "tool"]
+        if read is None or write is None or len(self.results) >= 2:
+            return Say("All done")
+        chosen, file, content = (write, "out.txt", "written") if self.results else (read, "in.txt", "")
+        return Say("", [Tool(chosen["name"], arguments(chosen["parameters"], self.folder / file, content))])
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Model:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work/in.txt").write_text("text of the file")
+    return Model(tmp_path / "work")
+
+
+@pytest.fixture
+def gateway(tmp_path: Path, model: Model) -> Iterator[Gateway]:
+    keys = {"mode": "blocking", "api_keys": [{"key": "byway-key-of-the-owner-0123456789", "id": "owner"}]}
+    with Scripted() as backend:
+        backend.play(model)
+        with Gateway(config(backend, api_keys=keys), environ={"BYWAY_HOME": str(tmp_path / "data")}) as gateway:
+            yield gateway
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    "agent", [pytest.param(agent, marks=[] if agent in IN_CI else [pytest.mark.long]) for agent in AGENTS]
+)
+def test_an_agent_runs_its_tools_through_byway_with_a_key_of_its_own(
+    agent: str, tmp_path: Path, model: Model, gateway: Gateway
+) -> None:
+    program = npmagents.program(agent)
+    if not program.exists():
+        pytest.skip(npmagents.missing() or f"{agent} is not fetched: {npmagents.__doc__}")
+    environ = {
+        "PATH": npmagents.search_path(),
+        "HOME": str(tmp_path),
+        "BYWAY_HOME": str(tmp_path / "data"),
+        f"BYWAY_{agent.upper()}": str(program),
+        "PYTHONPATH": str(SOURCE),
+        "PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring",
+        "TERM": "dumb",
+        # Credentials for other places stay here.
+        "ANTHROPIC_API_KEY": "sk-ant-real",
+        "OPENAI_API_KEY": "sk-real",
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "byway", "run", agent, *AGENTS[agent], "Read in.txt and write out.txt."],
+        env=environ,
+        cwd=model.folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        output, _ = process.communicate(timeout=240)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, 9)
+            process.wait()
+    assert process.returncode == 0 and "All done" in output, output
+    assert "text of the file" in model.results[0] and (model.folder / "out.txt").read_text() == "written"
+    keys = {line.get("key") for line in gateway.requests() if not line.get("probe")}
+    assert len(keys) == 1 and None not in keys and "owner" not in keys
+    assert not list((tmp_path / "data/clients").iterdir())
+    from byway.store import Store
+
+    with Store(tmp_path / "data") as store:
+        assert [bool(key.revoked_at) for key in store.keys()] == [True]

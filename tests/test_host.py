@@ -1,0 +1,439 @@
+"""AgentHost with an agent in memory: states, silence, permissions, changes of the endpoint, what is left.
+
+And the idle sessions of editors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import os
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from endpointserver import EndpointServer, serving
+from hosting import started, turn, until, within
+
+import byway
+from byway.config.acp import AcpSettings, SessionSettings
+from byway.endpoints.advice import explain
+from byway.endpoints.clients import request_restart, running_clients
+from byway.endpoints.registry import Endpoint, EndpointError, Endpoints
+from byway.host.editor import EditorBridge
+from byway.host.events import (
+    AgentError,
+    AgentEvent,
+    AgentFailure,
+    AgentText,
+    AgentToolCall,
+    AgentToolResult,
+    PermissionQuestion,
+    Permit,
+    TurnEnd,
+)
+from byway.host.host import AgentHost
+from byway.host.jsonrpc import OnNotification, OnRequest, RpcPeer
+from byway.host.route import HostRoute
+from byway.launch.localbyway import LaunchError
+from byway.launch.session import EndpointFailure, LaunchOptions
+
+
+class Memory:
+    """An agent in memory: a turn yields `events`, and waits where one is a gate."""
+
+    def __init__(self) -> None:
+        self.session = ""
+        self.events: list[AgentEvent | asyncio.Event] = []
+        self.routes: list[str] = []
+        self.variables: dict[str, str] = {}
+        """What the last process was started with: its environment, with its settings file over it."""
+        self.live = False
+        self.failing: set[str] = set()
+        self.permit: Permit | None = None
+        self.cancelled = asyncio.Event()
+
+    async def start(self, route: HostRoute, session: str, permit: Permit) -> None:
+        if route.name in self.failing:
+            raise AgentError("does not start")
+        self.routes.append(route.name)
+        self.variables = {**route.environment.environ, **route.environment.overlay["env"]}
+        self.permit, self.session = permit, session or "s-1"
+
+    async def prompt(self, text: str) -> AsyncGenerator[AgentEvent]:
+        self.cancelled.clear()
+        for event in self.events:
+            if not isinstance(event, asyncio.Event):
+                yield event
+                continue
+            waits = [asyncio.create_task(gate.wait()) for gate in (event, self.cancelled)]
+            try:
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for wait in waits:
+                    wait.cancel()
+            if self.cancelled.is_set():
+                yield TurnEnd("cancelled")
+                return
+
+    async def cancel(self) -> None:
+        self.cancelled.set()
+
+    async def switch(self, route: HostRoute) -> bool:
+        return self.live
+
+    async def close(self) -> None:
+        self.routes.append("closed")
+
+
+class Place:
+    """A data folder with the endpoints `a` (active), `b` and `broken`."""
+
+    def __init__(self, home: Path, first: EndpointServer, second: EndpointServer) -> None:
+        self.home = home
+        self.first, self.second = first, second
+        self.endpoints = Endpoints(home, {})
+        self.endpoints.add(Endpoint("a", first.url))
+        self.endpoints.add(Endpoint("b", second.url))
+        self.endpoints.add(Endpoint("broken", "http://127.0.0.1:1"))
+        self.endpoints.use("a")
+        self.states: list[str] = []
+        self.environ = {"CLAUDE_CONFIG_DIR": str(home)}
+
+    def host(
+        self, memory: Memory, silence: float = 60.0, permit: Permit | None = None, endpoint: str | None = None
+    ) -> AgentHost:
+        async def allow(question: PermissionQuestion) -> bool:
+            return True
+
+        options = LaunchOptions(self.home, self.home, endpoint)
+        return AgentHost(options, memory, permit or allow, self.environ, silence=silence, changed=self.states.append)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    with serving() as first, serving(name="B") as second:
+        yield Place(tmp_path, first, second)
+
+
+def test_a_host_that_cannot_start_leaves_nothing(place: Place) -> None:
+    async def run() -> None:
+        memory = Memory()
+        memory.failing = {"a"}
+        host = place.host(memory)
+        with pytest.raises(AgentError):
+            await host.start()
+        place.endpoints.use("broken")
+        with pytest.raises(LaunchError):
+            await place.host(memory).start()
+        place.endpoints.off()
+        with pytest.raises(LaunchError, match="Endpoints are off"):
+            await place.host(memory).start()
+        assert host.state == "failed" and not list((place.home / "clients").iterdir())
+
+    within(run())
+
+
+def test_a_silent_turn_is_ended_and_tools_and_questions_are_no_silence(place: Place) -> None:
+    async def run() -> None:
+        memory, gate, opened = Memory(), asyncio.Event(), asyncio.Event()
+
+        async def permit(question: PermissionQuestion) -> bool:
+            opened.set()
+            await gate.wait()
+            return False
+
+        async with started(place.host(memory, 0.1, permit)) as host:
+            memory.events = [AgentText("half"), asyncio.Event()]
+            events = await turn(host, "hello")
+            assert isinstance(events[1], AgentFailure) and events[1].advice.layer == "server"
+            assert events[2] == TurnEnd("failed") and memory.routes == ["a", "closed", "a"]
+            memory.events = [AgentToolCall("t", "Bash"), gate, AgentToolResult("t"), TurnEnd("end_turn")]
+            running = asyncio.create_task(turn(host, "hello"))
+            assert memory.permit is not None
+            permit_call = memory.permit
+
+            async def question_user() -> bool:
+                return await permit_call(PermissionQuestion("Bash"))
+
+            question = asyncio.create_task(question_user())
+            await opened.wait()
+            for _ in range(5):
+                done, _ = await asyncio.wait({running}, timeout=0.1)
+                assert not done
+            gate.set()
+            assert (await running)[-1] == TurnEnd("end_turn") and await question is False
+
+    within(run())
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_change_waits_for_the_turn_and_keeps_the_conversation(place: Place, live: bool) -> None:
+    async def run() -> None:
+        memory, gate = Memory(), asyncio.Event()
+        memory.live = live
+        memory.events = [AgentText("x"), gate, TurnEnd("end_turn")]
+        async with started(place.host(memory), "s-9") as host:
+            running = asyncio.create_task(turn(host, "hello"))
+            await until(lambda: host.state == "working")
+            change = asyncio.create_task(host.use("b"))
+            await until(lambda: host.state == "pending")
+            gate.set()
+            assert (await running)[-1] == TurnEnd("end_turn")
+            assert (await change).outcome == ("live" if live else "restarted")
+            assert host.session == "s-9" and host.endpoint == "b" and host.generation == 2
+            assert [client.endpoint for client in running_clients(place.home).running] == ["b"]
+        assert place.states[-1] == "stopped"
+
+    within(run())
+
+
+def test_an_agent_that_does_not_start_again_keeps_the_old_endpoint(place: Place) -> None:
+    async def run() -> None:
+        memory = Memory()
+        memory.failing = {"b"}
+        async with started(place.host(memory)) as host:
+            result = await host.use("b")
+            assert result.outcome == "kept" and host.endpoint == "a" and memory.routes == ["a", "closed", "a"]
+
+    within(run())
+
+
+def test_a_host_follows_the_active_endpoint_and_restarts_on_request(place: Place) -> None:
+    async def run() -> None:
+        def record_is(check: Callable[[str, bool], bool]) -> bool:
+            (record,) = running_clients(place.home).running
+            return check(record.endpoint, record.switchable)
+
+        async with started(place.host(Memory())) as host:
+            place.endpoints.use("broken")
+            await until(lambda: record_is(lambda endpoint, switchable: endpoint == "a" and not switchable))
+            place.endpoints.add(Endpoint("broken", place.endpoints.get("b").base_url), replace=True)
+            await until(lambda: host.endpoint == "broken")
+            (record,) = running_clients(place.home).running
+            assert record.is_hosted and record.switchable
+            generation = host.generation
+            request_restart(place.home, record)
+            await until(lambda: host.generation == generation + 1)
+        assert not list((place.home / "clients").iterdir())
+
+    within(run())
+
+
+# --- what a program that hosts Claude Code does around the variable -------------------------------------------------------
+
+
+def send(variables: Mapping[str, str]) -> int:
+    """Send a message as an agent with these variables does; returns the status."""
+    connection = http.client.HTTPConnection(urlsplit(variables["ANTHROPIC_BASE_URL"]).netloc, timeout=60)
+    headers = {"content-type": "application/json", "authorization": f"Bearer {variables['ANTHROPIC_AUTH_TOKEN']}"}
+    body = {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]}
+    try:
+        connection.request("POST", "/v1/messages", json.dumps(body), headers)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def test_host_setting_a_custom_endpoint_is_used_and_turned_off(place: Place) -> None:
+    async def run() -> None:
+        memory = Memory()
+        async with started(place.host(memory, endpoint="b")) as host:
+            assert host.endpoint == "b"
+            assert await asyncio.to_thread(send, memory.variables) == 200
+        assert place.second.messages and not place.first.messages
+        place.endpoints.off()
+        with pytest.raises(LaunchError, match="Endpoints are off"):
+            await place.host(Memory()).start()
+
+    within(run())
+
+
+def test_host_injection_the_variable_is_in_the_environment_of_the_agent_alone(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ANTHROPIC_BASE_URL", raising=False)
+
+    async def run() -> None:
+        memory = Memory()
+        async with started(place.host(memory)):
+            assert memory.variables["ANTHROPIC_BASE_URL"].startswith("http://127.0.0.1:")
+            assert "ANTHROPIC_BASE_URL" not in os.environ and "ANTHROPIC_BASE_URL" not in place.environ
+
+    within(run())
+
+
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1:8766", "http://", "https:///v1", "127.0.0.1:8766"])
+def test_host_url_one_without_http_or_a_host_is_refused_and_never_means_anthropic(place: Place, url: str) -> None:
+    async def run() -> None:
+        with pytest.raises(EndpointError):
+            place.endpoints.add(Endpoint("c", url))
+        memory = Memory()
+        async with started(place.host(memory)) as host:
+            assert (await host.use("c")).outcome == "kept" and memory.routes == ["a"]
+
+    within(run())
+
+
+def test_host_credential_the_endpoint_gets_its_own_instead_of_anthropics_key(place: Place) -> None:
+    place.environ["ANTHROPIC_API_KEY"] = "sk-ant-real"
+
+    async def run() -> None:
+        memory = Memory()
+        async with started(place.host(memory)):
+            # With a credential of its own Claude Code opens no login.
+            assert memory.variables["ANTHROPIC_AUTH_TOKEN"].startswith("byway-")
+            assert "sk-ant-real" not in memory.variables.values()
+            await asyncio.to_thread(send, memory.variables)
+        assert all("sk-ant-real" not in str(request.headers) for request in place.first.seen)
+
+    within(run())
+
+
+def test_host_model_one_of_another_vendor_does_not_bypass_the_endpoint(place: Place) -> None:
+    place.environ["ANTHROPIC_MODEL"] = "gemini-pro"
+    place.first.models = [{"id": "qwen-a"}]
+
+    async def run() -> None:
+        memory = Memory()
+        async with started(place.host(memory)):
+            assert memory.variables["ANTHROPIC_MODEL"] == "qwen-a"
+
+    within(run())
+
+
+def test_host_snapshot_variables_are_read_at_the_start_and_change_with_a_new_process(place: Place) -> None:
+    async def run() -> None:
+        memory = Memory()
+        async with started(place.host(memory)) as host:
+            before = memory.variables
+            place.environ["ANTHROPIC_BASE_URL"] = "http://127.0.0.1:1"
+            place.environ["MARK"] = "new"
+            (place.home / "settings.json").write_text(json.dumps({"env": {"ANTHROPIC_BASE_URL": "http://127.0.0.1:1"}}))
+            assert memory.variables is before and "MARK" not in before
+            assert (await host.use("b")).outcome == "restarted"
+            assert memory.variables["MARK"] == "new"
+            assert memory.variables["ANTHROPIC_BASE_URL"] not in (before["ANTHROPIC_BASE_URL"], "http://127.0.0.1:1")
+            await asyncio.to_thread(send, memory.variables)
+        assert place.second.messages
+
+    within(run())
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "layer"),
+    [
+        (401, "invalid key", "credential"),
+        (403, "forbidden", "credential"),
+        (400, "No models loaded. Please load a model: lms load", "model"),
+        (400, "messages: unknown field", "server"),
+    ],
+)
+def test_host_diagnosis_a_failed_turn_names_its_layer(place: Place, status: int, text: str, layer: str) -> None:
+    async def run() -> None:
+        memory, gate = Memory(), asyncio.Event()
+        memory.events = [gate, AgentFailure(explain("a", "", "reworded")), TurnEnd("failed")]
+        async with started(place.host(memory)) as host:
+            place.first.answer = (status, "application/json", json.dumps({"error": {"message": text}}))
+            running = asyncio.create_task(turn(host, "hello"))
+            await until(lambda: host.state == "working")
+            assert await asyncio.to_thread(send, memory.variables) >= 400
+            gate.set()
+            failure = (await running)[0]
+            assert isinstance(failure, AgentFailure) and failure.advice.layer == layer
+            assert "The endpoint a" in failure.advice.summary and failure.advice.action
+
+    within(run())
+
+
+def test_host_diagnosis_an_address_that_refuses_is_named_before_the_start(place: Place) -> None:
+    with pytest.raises(EndpointFailure) as failure:
+        within(place.host(Memory(), endpoint="broken").start())
+    assert failure.value.advice.layer == "address" and "refused the connection" in failure.value.advice.summary
+
+
+# --- `byway acp` ----------------------------------------------------------------------------------------------------------
+
+
+class Pipe:
+    """One side of a connection in memory."""
+
+    def __init__(self) -> None:
+        self.reader = asyncio.StreamReader()
+        self.other = self
+        self.errors = ""
+
+    def peer(self, on_request: OnRequest, on_notification: OnNotification = lambda method, params: None) -> RpcPeer:
+        return RpcPeer(self.reader, self.other.reader.feed_data, self._drain, on_request, on_notification)
+
+    async def _drain(self) -> None:
+        return
+
+    async def close(self) -> None:
+        self.reader.feed_eof()
+        self.other.reader.feed_eof()
+
+
+def pipes() -> tuple[Pipe, Pipe]:
+    first, second = Pipe(), Pipe()
+    first.other, second.other = second, first
+    return first, second
+
+
+def test_an_idle_session_of_an_editor_is_closed_and_one_with_a_prompt_stays(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> None:
+        (to_agent, agent), (to_bridge, bridge_side) = pipes(), pipes()
+        gate, closed = asyncio.Event(), list[str]()
+        names = iter(("s-1", "s-2"))
+
+        async def answer(method: str, params: Any) -> Any:
+            if method == "session/new":
+                return {"sessionId": next(names)}
+            if method == "session/prompt":
+                await gate.wait()
+            if method == "session/close":
+                closed.append(params["sessionId"])
+            return {}
+
+        async def start(route: HostRoute, environ: Mapping[str, str]) -> Pipe:
+            return to_agent
+
+        monkeypatch.setattr("byway.host.editor.start_adapter", start)
+        settings = AcpSettings(sessions=SessionSettings(idle_timeout=0.1))
+        options = LaunchOptions(place.home, place.home)
+        bridge = EditorBridge(options, settings, place.environ, lambda text: None)
+        editor, adapter = to_bridge.peer(answer), agent.peer(answer)
+        work = [
+            asyncio.create_task(part)
+            for part in (
+                editor.run(),
+                adapter.run(),
+                bridge.run(bridge_side.reader, to_bridge.reader.feed_data, to_bridge._drain),
+            )
+        ]
+        try:
+            assert await editor.send("session/new", {"cwd": "/"}) == {"sessionId": "s-1"}
+            prompt = editor.send("session/prompt", {"sessionId": "s-1", "prompt": []})
+            assert await editor.send("session/new", {"cwd": "/"}) == {"sessionId": "s-2"}
+            await until(lambda: closed == ["s-2"])
+            gate.set()
+            await prompt
+            await until(lambda: closed == ["s-2", "s-1"])
+        finally:
+            await to_bridge.close()
+            await asyncio.gather(*work)
+
+    within(run())
+
+
+def test_the_entry_of_the_registry_is_that_of_this_version() -> None:
+    folder = Path(__file__).parent.parent / "examples/acp-registry"
+    entry = json.loads((folder / "agent.json").read_text("utf-8"))
+    assert entry["version"] == byway.__version__ and (folder / entry["icon"]).exists()
+    assert entry["distribution"]["uvx"] == {"package": f"byway=={byway.__version__}", "args": ["acp"]}
+    assert entry["license"] == "Apache-2.0" and entry["id"] == entry["id"].lower()
