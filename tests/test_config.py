@@ -13,6 +13,7 @@ import pytest
 from growth import assert_linear
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from properties import examples
 
 from byway.backends.vendors import VENDORS
 from byway.config import (
@@ -163,13 +164,8 @@ def test_the_reference_sample_loads_and_warns_about_what_is_not_implemented():
     assert unbuilt == [
         "model_metadata_file",
         "health_checks",
-        "api_keys.api_keys.0.rate_limit",
-        "api_keys.api_keys.1.rate_limit",
-        "rate_limiting",
         "admin",
-        "metrics",
-        "global_prompts",
-        "acp",
+        "metrics.persistence.compaction",
     ]
 
 
@@ -200,13 +196,9 @@ acp: {enabled: false}
 
 
 def test_problems_in_a_section_that_is_not_implemented_are_warnings():
-    assert problems("guardrails: {enabled: true, categories: [pii]}\nmetrics: {enabled: perhaps, port: 9}") == [
-        "1 guardrails: warning: not implemented yet; it has no effect",
-        "1 guardrails.categories: warning: unknown key; known keys are enabled",
-        "2 metrics: warning: not implemented yet; it has no effect",
-        "2 metrics.enabled: warning: expected true or false, got 'perhaps'",
-        "2 metrics.port: warning: unknown key; known keys are enabled, endpoint, cardinality_limit, optional_metrics, "
-        "persistence",
+    assert problems("admin: {auth: {method: perhaps, badge: 9}}") == [
+        "1 admin.auth.badge: warning: unknown key; known keys are method, token, username, password, api_key",
+        "1 admin.auth.method: warning: 'perhaps' is not one of none, bearer_token, basic, api_key.",
     ]
 
 
@@ -217,15 +209,15 @@ def test_the_example_loads_clean():
     assert config.timeouts.first_byte == 600.0
 
 
-@pytest.mark.parametrize("page", ["docs/config.md"])
-def test_the_examples_in_the_documentation_load_clean(page):
+@pytest.mark.parametrize(("page", "count"), [("docs/config.md", 4), ("docs/usage.md", 2)])
+def test_the_examples_in_the_documentation_load_clean(page, count):
     blocks = (ROOT / page).read_text("utf-8").split("```yaml\n")[1:]
     environ = dict.fromkeys(("ANTHROPIC_API_KEY", "ADA_KEY", "GRACE_KEY"), "") | {
         "ANTHROPIC_API_KEY": "a",
         "ADA_KEY": "b",
         "GRACE_KEY": "c",
     }
-    assert len(blocks) == 3
+    assert len(blocks) == count
     for block in blocks:
         assert load(block.partition("```")[0], environ).warnings == ()
 
@@ -235,6 +227,7 @@ def test_the_tables_of_the_documentation_are_those_of_the_code():
     page = (ROOT / "docs/config.md").read_text("utf-8")
     assert generate["fill"](page) == page, "run python docs/generate.py"
     assert "| `timeouts.commit_after` | duration | `10s` |" in page
+    assert "| `web_fetch.max_bytes` | 1 to 104857600 |" in page
 
 
 def test_every_field_has_a_note():
@@ -314,17 +307,17 @@ def test_time_to_load_grows_linearly(name):
         ("localai", "generic"),
     ],
 )
-def test_a_type_is_known_in_its_spellings(written, type_):
+def test_a_type_is_accepted_in_all_its_spellings(written, type_):
     assert backend(f"type: {written}, url: 'http://localhost:1'").type == type_
 
 
 @pytest.mark.parametrize("vendor", [vendor for vendor in VENDORS.values() if vendor.url], ids=lambda value: value.name)
-def test_a_type_with_a_place_of_its_own_needs_no_url(vendor):
+def test_a_type_with_a_default_url_needs_none(vendor):
     result = backend(f"type: {vendor.name}")
     assert (result.name, result.url) == (vendor.name, vendor.url)
 
 
-@pytest.mark.parametrize("written", ["gemini", "Azure-OpenAI", "continuum-router"])
+@pytest.mark.parametrize("written", ["continuum", "continuum-router"])
 def test_a_backend_of_a_type_that_is_not_implemented_is_disabled(written):
     text = f"backends: [{{type: {written}, name: x}}, {{type: ollama}}]"
     config = load(text, {})
@@ -533,6 +526,13 @@ def test_unchecked_certificates_are_warned_about():
     assert problems(text.replace("false", "true")) == []
 
 
+def test_a_word_for_server_tls_that_does_not_exist_gets_both_ways_to_set_it():
+    keys = "local_ca, cert_file, key_file, key_passphrase"
+    assert problems("server: {tls: true}") == [
+        f"1 server.tls: 'true' is not one of local. Or write a mapping with the keys {keys}."
+    ]
+
+
 # local_only
 
 
@@ -549,7 +549,7 @@ def test_unchecked_certificates_are_warned_about():
         "unix:/run/x",
     ],
 )
-def test_local_only_takes_what_is_provably_near(url):
+def test_local_only_accepts_loopback_and_private_addresses(url):
     assert problems(f"local_only: true\nbackends: [{{type: generic, url: '{url}'}}]") == []
 
 
@@ -577,7 +577,7 @@ def test_local_only_rejects_every_other_address(url):
     assert "local_only is set" in error.message
 
 
-def test_local_only_refuses_vendors_far_away_proxies_and_search():
+def test_local_only_rejects_cloud_vendors_proxies_and_search():
     text = """
 local_only: true
 backends:
@@ -594,7 +594,7 @@ web_search: {enabled: true, provider: exa, api_key: exa-key-0123456789}
 # Aliases and keys
 
 
-def test_an_alias_leads_to_one_target_or_an_ordered_list():
+def test_an_alias_has_one_target_or_an_ordered_list():
     text = "backends: [{name: a, type: vllm}]\nmodel_aliases: {haiku: m, 'claude-*': [a/m, org/model:8b], default: [x]}"
     assert load(text, {}).model_aliases == {"haiku": ("m",), "claude-*": ("a/m", "org/model:8b"), "default": ("x",)}
     assert problems(text) == []
@@ -641,7 +641,7 @@ def test_an_alias_without_a_target_is_rejected():
         ("mode: permissive, api_keys: [{key: a}]", False),
     ],
 )
-def test_the_door_is_shut_as_soon_as_there_is_a_key(text, closed):
+def test_a_key_is_required_as_soon_as_one_exists(text, closed):
     assert load(f"api_keys: {{{text}}}", {}).api_keys.closed is closed
 
 
@@ -673,7 +673,7 @@ api_keys:
         "8 api_keys.api_keys.3: another key has the same id, in line 6",
         "9 api_keys.api_keys.4: the value of the key is missing; add key: ${NAME}",
         "10 api_keys.api_keys.5.expires_at: expected a date and time such as 2027-12-31T23:59:59Z",
-        "10 api_keys.api_keys.5.rate_limit: warning: expected a whole number of at least 0, got 'lots'",
+        "10 api_keys.api_keys.5.rate_limit: expected a whole number of at least 0, got 'lots'",
         "10 api_keys.api_keys.5.scopes.1: 'wrte' is not one of read, write, files, admin. Did you mean write?",
         "11 api_keys.api_keys.6: a key here is unknown; known keys are key, id, user_id, organization_id, name, scopes, "
         "rate_limit, enabled, expires_at",
@@ -694,7 +694,7 @@ def test_a_file_of_keys(text):
     assert load_keys(text, {})[0].missing == ("A",)
 
 
-def test_a_file_of_keys_that_is_wrong():
+def test_an_invalid_key_file_is_rejected():
     assert load_keys("", {}) == load_keys("api_keys:", {}) == ()
     for text in ("keys: [{key: a}]", "hunter2", "- hunter2", "- {key: a}\n- {key: a}", "- {ky: a}", "- {"):
         with pytest.raises(ConfigError) as caught:
@@ -717,7 +717,7 @@ def test_a_file_of_keys_that_is_wrong():
         ("unix:/run/byway.sock", "/run/byway.sock"),
     ],
 )
-def test_where_to_listen(text, parts):
+def test_bind_addresses_are_parsed(text, parts):
     assert listen(text) == parts
     assert load(f"server: {{bind_address: ['{text}']}}", {}).server.bind_address == (text,)
 
@@ -725,7 +725,7 @@ def test_where_to_listen(text, parts):
 @pytest.mark.parametrize(
     "text", ["0.0.0.0", "8080", "::1:80", "[::1]", "[x]:1", "a b:1", "x:70000", "x:-1", "unix:", "http://x:1"]
 )
-def test_where_not_to_listen(text):
+def test_invalid_bind_addresses_are_rejected(text):
     assert len(problems(f"server: {{bind_address: '{text}'}}")) == 1
 
 
@@ -765,12 +765,12 @@ def test_durations(text, seconds):
 
 
 @pytest.mark.parametrize("text", ["soon", "-1", "1x", "1s2", "nan", "inf", "1e9", "0", "'9999999999s'", "[1]"])
-def test_what_is_no_duration(text):
+def test_invalid_durations_are_rejected(text):
     (problem,) = problems(f"timeouts: {{connect: {text}}}")
     assert problem.startswith("1 timeouts.connect: expected a duration such as 30s")
 
 
-def test_what_may_be_fetched_is_read_into_one_form():
+def test_fetch_domains_are_normalised():
     text = """web_fetch:
   allow_private: [10.1.2.3/8, Wiki.Corp.Example., "::1", bücher.example]
   allowed_domains: [example.com, example.com/docs/*]
@@ -792,7 +792,7 @@ def test_what_may_be_fetched_is_read_into_one_form():
         ("max_bytes: 0", "max_bytes: expected a whole number from 1"),
     ],
 )
-def test_what_may_be_fetched_is_checked(setting, words):
+def test_invalid_fetch_domains_are_rejected(setting, words):
     (problem,) = problems(f"web_fetch: {{{setting}}}")
     assert problem.startswith(f"1 web_fetch.{words}")
 
@@ -877,7 +877,7 @@ local_only: perhaps
         ('x: "\\UFFFFFFFF"', "1 this is not valid YAML"),
     ],
 )
-def test_text_that_is_no_config_is_rejected(text, value):
+def test_a_text_that_is_not_a_config_is_rejected(text, value):
     assert problems(text) == [value]
 
 
@@ -901,14 +901,14 @@ _WIDE = f"x: &s {{{','.join(f'k{n}: 1' for n in range(1000))}}}\n"
     "text",
     [
         f"a: &a [x,x,x,x,x,x,x,x,x]\n{_TENFOLD}",
-        f"{_WIDE}backends: [{','.join(['*s'] * 5000)}]",
-        f"{_WIDE}backends: [{','.join(['{<<: *s}'] * 5000)}]",
-        f"model_aliases:\n  a: &a [{'x,' * 5000}]\n" + "".join(f"  b{n}: *a\n" for n in range(1000)),
-        "[" * 100_000,
-        "{a: " * 50_000,
+        f"{_WIDE}backends: [{','.join(['*s'] * 200)}]",
+        f"{_WIDE}backends: [{','.join(['{<<: *s}'] * 200)}]",
+        f"model_aliases:\n  a: &a [{'x,' * 5000}]\n" + "".join(f"  b{n}: *a\n" for n in range(100)),
+        "[" * 30_000,
+        "{a: " * 30_000,
         "- " * 200_000,
         "? " * 200_000,
-        "- a\n" * 100_000,
+        "- a\n" * 30_000,
         "x" * (600 << 10),
     ],
     ids=["tenfold", "unknown", "merges", "lists", "brackets", "braces", "dashes", "questions", "long", "huge"],
@@ -918,7 +918,7 @@ def test_a_config_with_too_many_values_is_refused_before_it_is_read_whole(text):
         load(text, {})
 
 
-def test_a_config_may_have_as_many_values_as_it_says():
+def test_a_config_may_have_as_many_values_as_the_error_names():
     assert MAX_VALUES >= 20_000
     models = ", ".join(f"m{n}" for n in range(5000))
     assert len(backend(f"type: ollama, models: [{models}]").models) == 5000
@@ -938,9 +938,9 @@ def refused_or_loaded(text: str) -> None:
         assert str(error)
 
 
-def test_three_hundred_mutated_configs_raise_nothing_but_config_errors():
+def test_mutated_configs_raise_nothing_but_config_errors():
     dice = random.Random(1)
-    for _ in range(300):
+    for _ in range(examples(300)):
         data = bytearray(MUTABLE)
         for _ in range(dice.randint(1, 4)):
             match dice.randrange(4):
@@ -959,7 +959,7 @@ def test_three_hundred_mutated_configs_raise_nothing_but_config_errors():
         refused_or_loaded(data.decode("utf-8", "surrogateescape"))
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(150), deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(alphabet=st.sampled_from("ab:-[]{}&*!|>'\"%@`#,?\n\t \\\r\0\ufeff\ud800é<~${}1."), max_size=80))
 def test_any_text_is_loaded_or_refused(text):
     refused_or_loaded(text)
@@ -982,16 +982,16 @@ _VALUES = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(150), deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from([*notes(Config)]), _VALUES, max_size=5))
 def test_any_values_in_any_setting_are_loaded_or_refused(tree):
     # JSON is YAML, nearly.
     refused_or_loaded(msgspec.json.encode(tree).decode())
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=examples(60), deadline=None, derandomize=True)
 @given(st.sampled_from(["api_key", "token", "password", "key", "headers", "proxy"]), st.integers(0, 7))
-def test_no_complaint_shows_the_value_of_a_secret(field, shape):
+def test_no_error_contains_a_secret(field, shape):
     value = [SECRET, f"{SECRET} x", f"[{SECRET}]", f"{{{SECRET}: 1}}", f"{{x: {SECRET}\u00e9}}", f"'{SECRET}\n\n  x'"][
         shape % 6
     ]

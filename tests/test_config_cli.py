@@ -9,58 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
+from configfolder import SECRET, TEXT, ConfigFolder
+from configfolder import config_folder as config_folder
 
 from byway.cli.main import byway
 from byway.config import load
 from byway.store import Store, StoreError
-
-SECRET = "sk-of-the-backend-0123456789abcdef"
-TEXT = """\
-# mine
-backends:
-  # the first one
-  - name: work
-    type: openai
-    api_key: ${WORK_KEY}   # from the environment
-    models: [gpt-4.1, {id: big, window: 4096}]
-    headers: {x-team: red}
-  - {name: far.away, type: ollama, url: "http://127.0.0.1:1"}   # asleep
-model_aliases:
-  gpt-4.1: work/big   # dots are fine
-timeouts: {connect: 7s}
-"""
-
-
-class Place:
-    """A config and a data folder, and commands that use them."""
-
-    def __init__(self, folder: Path) -> None:
-        self.file = folder / "byway.yaml"
-        self.data = folder / "data"
-        self.file.write_text(TEXT)
-        self.file.chmod(0o600)
-
-    def __call__(self, *arguments: str, stdin: str = "") -> Result:
-        environ = {"BYWAY_CONFIG": str(self.file), "BYWAY_HOME": str(self.data), "WORK_KEY": SECRET}
-        done = CliRunner().invoke(byway, list(arguments), env=environ, input=stdin)
-        assert done.exception is None or isinstance(done.exception, SystemExit), done.output
-        assert SECRET not in done.output
-        return done
-
-    def json(self, *arguments: str) -> Any:
-        done = self(*arguments, "--json")
-        assert done.exit_code == 0, done.output
-        return json.loads(done.stdout)
-
-    @property
-    def text(self) -> str:
-        return self.file.read_text()
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -79,24 +34,24 @@ def place(tmp_path: Path) -> Place:
         ("timeouts", "connect: 7"),
     ],
 )
-def test_get_prints_one_setting(place: Place, path: str, says: str) -> None:
-    done = place("config", "get", path)
+def test_get_prints_one_setting(config_folder: ConfigFolder, path: str, says: str) -> None:
+    done = config_folder("config", "get", path)
     assert (done.exit_code, done.stderr) == (0, "")
     assert done.stdout.startswith(says + "\n")
-    assert json.loads(place("config", "get", path, "--json").stdout) is not SECRET
+    assert json.loads(config_folder("config", "get", path, "--json").stdout) is not SECRET
 
 
-def test_get_prints_the_settings_as_yaml(place: Place) -> None:
-    text = place("config", "get").stdout
+def test_get_prints_the_settings_as_yaml(config_folder: ConfigFolder) -> None:
+    text = config_folder("config", "get").stdout
     assert 'api_key: "sk-…cdef"  # ${WORK_KEY}' in text and "default" not in text and "drain" not in text
     again = load(re.sub(r"  # .*", "", text).replace('"sk-…cdef"', "x"), {})
     assert again.backends[0].windows == {"big": 4096} and again.timeouts.connect == 7
-    everything = place("config", "get", "--all").stdout
+    everything = config_folder("config", "get", "--all").stdout
     assert "  drain: 30  # default\n" in everything and "  connect: 7\n" in everything
-    assert "rate_limiting" not in everything, "what is not built is no setting yet"
-    assert place.json("config", "get")["backends"][0]["headers"] == {"x-team": "***"}
-    place.file.unlink()
-    assert "no config file" in place("config", "get").stderr
+    assert "model_metadata_file" not in everything, "what is not built is no setting yet"
+    assert config_folder.json("config", "get")["backends"][0]["headers"] == {"x-team": "***"}
+    config_folder.file.unlink()
+    assert "no config file" in config_folder("config", "get").stderr
 
 
 def test_get_without_a_file_shows_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,23 +74,23 @@ def test_get_without_a_file_shows_the_defaults(tmp_path: Path, monkeypatch: pyte
         ("backends.0.missing", "no setting"),
     ],
 )
-def test_an_unknown_path_is_answered_with_what_exists(place: Place, path: str, says: str) -> None:
-    done = place("config", "get", path)
+def test_an_unknown_path_is_answered_with_what_exists(config_folder: ConfigFolder, path: str, says: str) -> None:
+    done = config_folder("config", "get", path)
     assert (done.exit_code, done.stdout) == (2, "") and says in done.stderr
 
 
-def test_every_error_of_an_invalid_config_is_printed(place: Place) -> None:
-    place.file.write_text("nonsense: 1\ntimeouts: {connect: soon}\n")
-    done = place("config", "get", "timeouts")
+def test_every_error_of_an_invalid_config_is_printed(config_folder: ConfigFolder) -> None:
+    config_folder.file.write_text("nonsense: 1\ntimeouts: {connect: soon}\n")
+    done = config_folder("config", "get", "timeouts")
     assert done.exit_code == 2 and "nonsense" in done.stderr and "duration" in done.stderr
-    result = place("config", "check", "--json")
+    result = config_folder("config", "check", "--json")
     report = json.loads(result.stdout)
     assert result.exit_code == 2 and not report["good"]
     assert [complaint["line"] for complaint in report["complaints"]] == [1, 2]
-    assert place("config", "set", "timeouts.connect", "5s").exit_code == 2, "the other fault is still there"
-    place.file.write_text("timeouts: {connect: soon}\n")
-    assert place("config", "set", "timeouts.connect", "5s").exit_code == 0, "so a bad one can be mended"
-    assert place.json("config", "check")["good"]
+    assert config_folder("config", "set", "timeouts.connect", "5s").exit_code == 2, "the other fault is still there"
+    config_folder.file.write_text("timeouts: {connect: soon}\n")
+    assert config_folder("config", "set", "timeouts.connect", "5s").exit_code == 0, "so a bad one can be mended"
+    assert config_folder.json("config", "check")["good"]
 
 
 @pytest.mark.parametrize(
@@ -153,41 +108,41 @@ def test_every_error_of_an_invalid_config_is_printed(place: Place) -> None:
     ],
 )
 def test_set_changes_one_setting_and_keeps_the_rest_of_the_file(
-    place: Place, path: str, value: str, before: str, after: str | None
+    config_folder: ConfigFolder, path: str, value: str, before: str, after: str | None
 ) -> None:
-    done = place("config", "set", path, value)
+    done = config_folder("config", "set", path, value)
     assert done.exit_code == 0, done.output
     if after is not None:
-        assert place.text.startswith(TEXT.replace(before, after))
+        assert config_folder.text.startswith(TEXT.replace(before, after))
     comments = re.compile("#.*")
-    assert comments.findall(place.text) == comments.findall(TEXT)
-    load(place.text, {})
+    assert comments.findall(config_folder.text) == comments.findall(TEXT)
+    load(config_folder.text, {})
 
 
-def test_set_prints_the_old_value_and_the_consequences(place: Place) -> None:
-    assert place("config", "set", "timeouts.connect", "9s").stdout == "timeouts.connect: 9 (was 7)\n"
-    assert place("config", "set", "timeouts.connect", "9s").stdout == "timeouts.connect: 9 (no change)\n"
-    changed = place.json("config", "set", "server.bind_address", "127.0.0.1:4000")
+def test_set_prints_the_old_value_and_the_consequences(config_folder: ConfigFolder) -> None:
+    assert config_folder("config", "set", "timeouts.connect", "9s").stdout == "timeouts.connect: 9 (was 7)\n"
+    assert config_folder("config", "set", "timeouts.connect", "9s").stdout == "timeouts.connect: 9 (no change)\n"
+    changed = config_folder.json("config", "set", "server.bind_address", "127.0.0.1:4000")
     assert (changed["before"], changed["value"]) == (["127.0.0.1:38080"], ["127.0.0.1:4000"])
     assert changed["restart"] == ["server.bind_address"] and changed["changed"] and changed["running"] is False
-    warned = place("config", "set", "backends.work.api_key", "${NO_SUCH_KEY_1}")
+    warned = config_folder("config", "set", "backends.work.api_key", "${NO_SUCH_KEY_1}")
     assert "backend 'work' is disabled" in warned.stderr and "${NO_SUCH_KEY_1}" in warned.stdout
-    again = place("config", "set", "timeouts.drain", "1")
+    again = config_folder("config", "set", "timeouts.drain", "1")
     assert "NO_SUCH_KEY_1" not in again.stderr, "what was so before is no news"
-    added = place("config", "set", "--append", "backends", "{type: lmstudio}")
+    added = config_folder("config", "set", "--append", "backends", "{type: lmstudio}")
     assert added.stdout == "backends: extended\n"
-    assert place.json("config", "set", "--append", "model_aliases.gpt-4.1", "lmstudio/x")["value"] == [
+    assert config_folder.json("config", "set", "--append", "model_aliases.gpt-4.1", "lmstudio/x")["value"] == [
         "work/big",
         "lmstudio/x",
     ]
 
 
-def test_unset_restores_the_default(place: Place) -> None:
-    assert place("config", "unset", "timeouts.connect").stdout == "timeouts.connect: 5 (was 7)\n"
-    assert place("config", "unset", "timeouts.connect").stdout == "timeouts.connect: 5 (no change)\n"
-    assert place.json("config", "unset", "backends.far.away")["changed"]
-    assert place.json("config", "get", "backends") == [place.json("config", "get", "backends.0")]
-    assert "# the first one" in place.text
+def test_unset_restores_the_default(config_folder: ConfigFolder) -> None:
+    assert config_folder("config", "unset", "timeouts.connect").stdout == "timeouts.connect: 5 (was 7)\n"
+    assert config_folder("config", "unset", "timeouts.connect").stdout == "timeouts.connect: 5 (no change)\n"
+    assert config_folder.json("config", "unset", "backends.far.away")["changed"]
+    assert config_folder.json("config", "get", "backends") == [config_folder.json("config", "get", "backends.0")]
+    assert "# the first one" in config_folder.text
 
 
 @pytest.mark.parametrize(
@@ -204,10 +159,12 @@ def test_unset_restores_the_default(place: Place) -> None:
         (["timeouts", "{connect: 0s, drian: 1s}"], 2, "did you mean drain?"),
     ],
 )
-def test_an_invalid_value_is_not_written(place: Place, arguments: list[str], code: int, says: str) -> None:
-    done = place("config", "set", *arguments)
+def test_an_invalid_value_is_not_written(
+    config_folder: ConfigFolder, arguments: list[str], code: int, says: str
+) -> None:
+    done = config_folder("config", "set", *arguments)
     assert (done.exit_code, done.stdout) == (code, "") and says in done.stderr
-    assert place.text == TEXT
+    assert config_folder.text == TEXT
 
 
 @pytest.mark.parametrize(
@@ -226,104 +183,106 @@ def test_an_invalid_value_is_not_written(place: Place, arguments: list[str], cod
         (["backends.0.api_key", ""], "single quotes"),
     ],
 )
-def test_a_secret_on_the_command_line_is_rejected(place: Place, arguments: list[str], way: str) -> None:
-    done = place("config", "set", *arguments)
+def test_a_secret_on_the_command_line_is_rejected(config_folder: ConfigFolder, arguments: list[str], way: str) -> None:
+    done = config_folder("config", "set", *arguments)
     assert done.exit_code == 2 and way in done.stderr
-    assert place.text == TEXT and SECRET[3:] not in done.output
+    assert config_folder.text == TEXT and SECRET[3:] not in done.output
 
 
 def test_the_first_set_creates_the_file(tmp_path: Path) -> None:
-    place = Place(tmp_path)
-    place.file.unlink()
-    assert place("config", "set", "model_aliases.default", "builtin/smollm2-135m-instruct").exit_code == 0
-    assert place.text == "model_aliases:\n  default: builtin/smollm2-135m-instruct\n"
-    assert place.file.stat().st_mode & 0o777 == 0o600
+    config_folder = ConfigFolder(tmp_path)
+    config_folder.file.unlink()
+    assert config_folder("config", "set", "model_aliases.default", "builtin/smollm2-135m-instruct").exit_code == 0
+    assert config_folder.text == "model_aliases:\n  default: builtin/smollm2-135m-instruct\n"
+    assert config_folder.file.stat().st_mode & 0o777 == 0o600
 
 
-def test_history_show_and_rollback(place: Place) -> None:
-    assert "no versions yet" not in place("config", "history").output
-    place("config", "set", "timeouts.connect", "9s")
-    place("config", "set", "local_only", "false")
-    head, *rows = place("config", "history").stdout.splitlines()
+def test_history_show_and_rollback(config_folder: ConfigFolder) -> None:
+    assert "no versions yet" not in config_folder("config", "history").output
+    config_folder("config", "set", "timeouts.connect", "9s")
+    config_folder("config", "set", "local_only", "false")
+    head, *rows = config_folder("config", "history").stdout.splitlines()
     assert head.split() == ["VERSION", "WHEN", "WHO", "WHY"]
     assert [row.split()[0] for row in rows] == ["3", "2", "1"] and rows[0].startswith("3 *")
     assert "byway config" in rows[0] and "local_only set" in rows[0] and "outside Byway" in rows[2]
-    newest, *_ = place.json("config", "history", "--limit", "1")["versions"]
+    newest, *_ = config_folder.json("config", "history", "--limit", "1")["versions"]
     assert (newest["number"], newest["current"]) == (3, True) and "text" not in newest
-    shown = place("config", "show", "2").stdout
+    shown = config_folder("config", "show", "2").stdout
     assert "-timeouts: {connect: 7s}\n" in shown and '+timeouts: {connect: "9s"}\n' in shown
-    assert place.json("config", "show", "3")["changes"][-1] == "+local_only: false"
-    back = place("config", "rollback", "1")
-    assert back.exit_code == 0 and "byway config rollback 3" in back.stderr and place.text == TEXT
-    assert "(no change)" in place("config", "rollback", "1").stdout
-    assert place.json("config", "rollback", "3")["changed"] and place.text.endswith("local_only: false\n")
+    assert config_folder.json("config", "show", "3")["changes"][-1] == "+local_only: false"
+    back = config_folder("config", "rollback", "1")
+    assert back.exit_code == 0 and "byway config rollback 3" in back.stderr and config_folder.text == TEXT
+    assert "(no change)" in config_folder("config", "rollback", "1").stdout
+    assert config_folder.json("config", "rollback", "3")["changed"] and config_folder.text.endswith(
+        "local_only: false\n"
+    )
     for word in ("show", "rollback"):
-        done = place("config", word, "77")
+        done = config_folder("config", word, "77")
         assert done.exit_code == 2 and "no version 77" in done.stderr
 
 
-def test_a_rollback_to_an_invalid_config_changes_nothing(place: Place) -> None:
-    place.file.write_text("nonsense: 1\n")
-    place("config", "history")
-    place.file.write_text(TEXT)
-    place("config", "history")
-    done = place("config", "rollback", "1")
-    assert done.exit_code == 2 and "nonsense" in done.stderr and place.text == TEXT
+def test_a_rollback_to_an_invalid_config_changes_nothing(config_folder: ConfigFolder) -> None:
+    config_folder.file.write_text("nonsense: 1\n")
+    config_folder("config", "history")
+    config_folder.file.write_text(TEXT)
+    config_folder("config", "history")
+    done = config_folder("config", "rollback", "1")
+    assert done.exit_code == 2 and "nonsense" in done.stderr and config_folder.text == TEXT
 
 
-def test_show_hides_secrets_in_every_notation(place: Place) -> None:
+def test_show_hides_secrets_in_every_notation(config_folder: ConfigFolder) -> None:
     secrets = [f"some-long-secret-{number}" for number in range(7)]
     a, b, c, d, e, f, g = secrets
-    place.file.write_text(
+    config_folder.file.write_text(
         f"backends:\n  - {{type: ollama, name: x, api_key: {a}}}\n  - type: ollama\n    name: y\n    api_key: >-\n      {b}\n"
         f"    headers: {{Authorization: 'Bearer {c}', 'cookie': {d}}}\n    proxy: http://me:{e}@127.0.0.1:1\n"
         f"rate_limiting:\n  bypass_keys:\n    - {f}\n#  api_key: {g}\n"
     )
-    place("config", "history")
-    place("config", "set", "local_only", "false")
-    shown = place("config", "show", "1").stdout
+    config_folder("config", "history")
+    config_folder("config", "set", "local_only", "false")
+    shown = config_folder("config", "show", "1").stdout
     assert "+    name: y" in shown and "type: ollama" in shown
     assert [secret for secret in secrets if secret in shown] == []
-    assert not [value for value in secrets if value in place("config", "show", "1", "--json").stdout]
+    assert not [value for value in secrets if value in config_folder("config", "show", "1", "--json").stdout]
 
 
-def test_a_symbolic_link_is_not_written_through(place: Place, tmp_path: Path) -> None:
+def test_a_symbolic_link_is_not_written_through(config_folder: ConfigFolder, tmp_path: Path) -> None:
     real = tmp_path / "real.yaml"
-    place.file.rename(real)
-    place.file.symlink_to(real)
-    done = place("config", "set", "local_only", "false")
+    config_folder.file.rename(real)
+    config_folder.file.symlink_to(real)
+    done = config_folder("config", "set", "local_only", "false")
     assert done.exit_code == 1 and f"--config {real}" in done.stderr and "symbolic link" in done.stderr
-    assert place.file.is_symlink() and real.read_text() == TEXT
-    assert place("config", "get", "timeouts.connect").stdout == "7\n", "to read it is fine"
-    assert place("config", "set", "local_only", "false", "--config", str(real)).exit_code == 0
+    assert config_folder.file.is_symlink() and real.read_text() == TEXT
+    assert config_folder("config", "get", "timeouts.connect").stdout == "7\n", "to read it is fine"
+    assert config_folder("config", "set", "local_only", "false", "--config", str(real)).exit_code == 0
 
 
-def test_a_write_protected_file_is_left_alone(place: Place) -> None:
-    place.file.chmod(0o444)
-    done = place("config", "set", "local_only", "false")
-    assert done.exit_code == 1 and f"chmod u+w {place.file}" in done.stderr and place.text == TEXT
+def test_a_write_protected_file_is_left_alone(config_folder: ConfigFolder) -> None:
+    config_folder.file.chmod(0o444)
+    done = config_folder("config", "set", "local_only", "false")
+    assert done.exit_code == 1 and f"chmod u+w {config_folder.file}" in done.stderr and config_folder.text == TEXT
 
 
 @pytest.mark.parametrize(("mode", "after"), [(0o640, 0o640), (0o660, 0o660), (0o644, 0o600), (0o600, 0o600)])
-def test_the_group_permissions_of_the_file_are_kept(place: Place, mode: int, after: int) -> None:
-    place.file.chmod(mode)
-    assert place("config", "set", "local_only", "false").exit_code == 0
-    assert place.file.stat().st_mode & 0o777 == after
+def test_the_group_permissions_of_the_file_are_kept(config_folder: ConfigFolder, mode: int, after: int) -> None:
+    config_folder.file.chmod(mode)
+    assert config_folder("config", "set", "local_only", "false").exit_code == 0
+    assert config_folder.file.stat().st_mode & 0o777 == after
 
 
 @pytest.mark.skipif(getattr(os, "geteuid", lambda: 1)() != 0, reason="elsewhere: only root can give files away")
-def test_the_owner_of_the_file_is_kept(place: Place) -> None:
-    os.chown(place.file, 12345, 12345)
-    assert place("config", "set", "local_only", "false").exit_code == 0
-    facts = place.file.stat()
+def test_the_owner_of_the_file_is_kept(config_folder: ConfigFolder) -> None:
+    os.chown(config_folder.file, 12345, 12345)
+    assert config_folder("config", "set", "local_only", "false").exit_code == 0
+    facts = config_folder.file.stat()
     assert (facts.st_uid, facts.st_gid) == (12345, 12345)
 
 
 def test_a_change_that_cannot_be_recorded_is_made_with_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = Place(tmp_path)
-    place("config", "history")
+    config_folder = ConfigFolder(tmp_path)
+    config_folder("config", "history")
     keep = Store.add_version
 
     def full(self: Store, text: str, who: str, why: str, file: str = "", **facts: Any) -> int:
@@ -332,6 +291,6 @@ def test_a_change_that_cannot_be_recorded_is_made_with_a_warning(
         return keep(self, text, who, why, file, **facts)
 
     monkeypatch.setattr(Store, "add_version", full)
-    done = place("config", "set", "local_only", "false")
+    done = config_folder("config", "set", "local_only", "false")
     assert done.exit_code == 0 and "the change was made, but not recorded in the history" in done.stderr
-    assert place.text.endswith("local_only: false\n")
+    assert config_folder.text.endswith("local_only: false\n")

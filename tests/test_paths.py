@@ -37,6 +37,7 @@ timeouts: {connect: 0.5, drain: 1m}
 web_search:
   {enabled: true, provider: searxng, base_url: "http://127.0.0.1:2", freshness: week,
    fallback: [{provider: searxng, base_url: "http://127.0.0.1:1"}]}
+prices: {a.b/gpt-4.1: {input: 1.5, output: 8, tiers: [{above: 5, input: 2, output: 9}]}}
 global_prompts: {models: {gpt-4.1: {prompt: be kind}}}
 rate_limiting: {limits: {global: {requests_per_second: 5}}}
 """
@@ -50,6 +51,7 @@ CONFIG = load(TEXT, {})
         ("backends.a.weight", ("backends", 1, "weight"), 1),
         ("backends.a.b.weight", ("backends", 0, "weight"), 3),
         ("backends.0.tls.verify", ("backends", 0, "tls", "verify"), False),
+        ("prices.a.b/gpt-4.1.input", ("prices", "a.b/gpt-4.1", "input"), 1.5),
         ("backends.9.url", ("backends", 9, "url"), None),
         ("backends.0.models.1.window", ("backends", 0, "models", 1, "window"), None),
         ("model_aliases.gpt-4.1", ("model_aliases", "gpt-4.1"), ("a.b/big",)),
@@ -163,3 +165,10 @@ def test_time_to_find_a_setting_grows_linearly_with_the_config() -> None:
     paths = ("backends.b0.url", "backends.0.url", "model_aliases.name-0", "model_aliases.unknown")
     assert_linear(config, lambda made: [find(made, path) for path in paths], size=1000)
     assert_linear(config, lambda made: completions(made, "model_aliases.name-1"), size=1000)
+
+
+def test_prices_are_shown_as_they_are_set() -> None:
+    shown = table(find(CONFIG, "prices"), meaning(TEXT)["prices"], everything=False)
+    assert shown.values == {
+        "a.b/gpt-4.1": {"input": 1.5, "output": 8, "tiers": [{"input": 2, "output": 9, "above": 5}]}
+    }

@@ -184,6 +184,16 @@ def test_the_secret_of_a_search_provider_is_removed_with_another_address(file: C
         file.change([Set(("web_search", "base_url"), "https://evil.example.net")], "key ada", "x")
 
 
+def test_the_secret_of_an_identity_provider_is_removed_with_another_issuer(file: ConfigFile) -> None:
+    section = {"issuer": "https://login.example.org", "client_id": "byway", "client_secret": "client-secret-0123",
+               "roles": [{"domains": ["example.org"]}]}  # fmt: skip
+    assert file.change([Set(("oidc",), section)], "the page", "x").config.oidc.client_secret == "client-secret-0123"
+    saved = file.change([Set(("oidc", "client_id"), "other")], "key ada", "x")
+    assert saved.config.oidc.client_secret == "client-secret-0123"
+    saved = file.change([Set(("oidc", "issuer"), "https://evil.example.net")], "key ada", "x")
+    assert saved.config.oidc.client_secret is None and "client-secret-0123" not in file.path.read_text()
+
+
 def test_a_text_that_sends_a_secret_elsewhere_loses_it(file: ConfigFile) -> None:
     saved = file.write(TEXT.replace("models.example.com", "evil.example.net"), "key ada", "x")
     assert saved.config.backends[0].api_key is None and SECRET not in file.path.read_text()
@@ -270,4 +280,6 @@ def test_settings_that_name_files_or_take_variables_are_marked() -> None:
         named = path.rpartition(".")[2]
         is_file = named.endswith("_file") or named in ("ca", "cert", "prompts_dir") or path.endswith("tls.key")
         assert note.file == is_file, path
-        assert note.variables == (note.format in ("secret", "url", "proxy") or named == "headers"), path
+        assert note.variables == (note.format in ("secret", "url", "proxy") or named in ("headers", "access_key_id")), (
+            path
+        )

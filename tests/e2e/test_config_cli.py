@@ -13,61 +13,14 @@ from typing import Any
 
 import pytest
 from beside import command
-from click.testing import CliRunner, Result
+from configfolder import SECRET, TEXT, ConfigFolder
+from configfolder import config_folder as config_folder
 from gateway import SOURCE, Gateway, config
 from scripted import Say, Scripted
 
-from byway.cli.main import byway
 from byway.config import load
 from byway.config.file import ConfigFile
 from byway.store import Store
-
-SECRET = "sk-of-the-backend-0123456789abcdef"
-TEXT = """\
-# mine
-backends:
-  # the first one
-  - name: work
-    type: openai
-    api_key: ${WORK_KEY}   # from the environment
-    models: [gpt-4.1, {id: big, window: 4096}]
-    headers: {x-team: red}
-  - {name: far.away, type: ollama, url: "http://127.0.0.1:1"}   # asleep
-model_aliases:
-  gpt-4.1: work/big   # dots are fine
-timeouts: {connect: 7s}
-"""
-
-
-class Place:
-    """A config and a data folder, and commands that use them."""
-
-    def __init__(self, folder: Path) -> None:
-        self.file = folder / "byway.yaml"
-        self.data = folder / "data"
-        self.file.write_text(TEXT)
-        self.file.chmod(0o600)
-
-    def __call__(self, *arguments: str, stdin: str = "") -> Result:
-        environ = {"BYWAY_CONFIG": str(self.file), "BYWAY_HOME": str(self.data), "WORK_KEY": SECRET}
-        done = CliRunner().invoke(byway, list(arguments), env=environ, input=stdin)
-        assert done.exception is None or isinstance(done.exception, SystemExit), done.output
-        assert SECRET not in done.output
-        return done
-
-    def json(self, *arguments: str) -> Any:
-        done = self(*arguments, "--json")
-        assert done.exit_code == 0, done.output
-        return json.loads(done.stdout)
-
-    @property
-    def text(self) -> str:
-        return self.file.read_text()
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path)
 
 
 def test_a_running_byway_loads_a_changed_setting() -> None:
@@ -110,26 +63,26 @@ def script(text: str, *arguments: object, **options: Any) -> subprocess.Popen[st
     return subprocess.Popen(words, env=environ, stdout=subprocess.PIPE, text=True, **options)
 
 
-def test_a_full_disk_keeps_the_old_file(place: Place, tmp_path: Path) -> None:
-    out, _ = script(FULL, tmp_path).communicate(timeout=30)
+def test_a_full_disk_keeps_the_old_file(config_folder: ConfigFolder, tmp_path: Path) -> None:
+    out, _ = script(FULL, tmp_path).communicate(timeout=120)
     assert "large" in out
-    assert place.text == TEXT and not list(tmp_path.glob(".byway.yaml.*")), "no draft stays"
+    assert config_folder.text == TEXT and not list(tmp_path.glob(".byway.yaml.*")), "no draft stays"
     full = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20, 20)); {MAIN}"
     child = script(
-        full, "config", "set", "local_only", "false", "--config", place.file, "--data-dir", tmp_path, stderr=-1
+        full, "config", "set", "local_only", "false", "--config", config_folder.file, "--data-dir", tmp_path, stderr=-1
     )
-    out, value = child.communicate(timeout=30)
+    out, value = child.communicate(timeout=120)
     assert (child.returncode, out) == (1, "") and "The disk may be full" in value and "Traceback" not in value
-    assert place.text == TEXT
+    assert config_folder.text == TEXT
 
 
 MAIN = "import sys; from byway.cli.main import main; main()"
 
 
-def test_changes_of_many_concurrent_writers_are_all_kept(place: Place) -> None:
+def test_changes_of_many_concurrent_writers_are_all_kept(config_folder: ConfigFolder) -> None:
     environ = {
         **{"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCE)},
-        **{"BYWAY_CONFIG": str(place.file), "BYWAY_HOME": str(place.data)},
+        **{"BYWAY_CONFIG": str(config_folder.file), "BYWAY_HOME": str(config_folder.data)},
     }
     writers = []
     for number in range(12):
@@ -141,13 +94,13 @@ def test_changes_of_many_concurrent_writers_are_all_kept(place: Place) -> None:
         writers.append(
             subprocess.Popen(words, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         )
-    messages = [writer.communicate(timeout=60)[0] for writer in writers]
+    messages = [writer.communicate(timeout=120)[0] for writer in writers]
     assert [writer.returncode for writer in writers] == [0] * 12, messages
-    result = load(place.text, {"WORK_KEY": SECRET})
+    result = load(config_folder.text, {"WORK_KEY": SECRET})
     assert set(result.model_aliases) == {"gpt-4.1", *(f"a{number}" for number in range(1, 12, 2))}
     assert set(result.backends[0].models) == {"gpt-4.1", "big", *(f"m{number}" for number in range(0, 12, 2))}
-    assert re.findall("#.*", place.text) == re.findall("#.*", TEXT)
-    who = [version["who"] for version in place.json("config", "history")["versions"]]
+    assert re.findall("#.*", config_folder.text) == re.findall("#.*", TEXT)
+    who = [version["who"] for version in config_folder.json("config", "history")["versions"]]
     assert len(who) == 13 and who[-1] == "outside Byway" and "outside Byway" not in who[:-1]
 
 

@@ -4,7 +4,11 @@ Pure: no file, no clock, no network. `settings` has the types, `document` the YA
 rest.
 """
 
+from byway.config.batchsettings import BatchSettings
+from byway.config.filesettings import FileSettings, S3Settings
+from byway.config.metricsettings import MetricsSettings
 from byway.config.reading import ConfigError, load, load_keys, static_changes
+from byway.config.server import ServerSettings, ServerTlsSettings
 from byway.config.settings import (
     ApiKeysSettings,
     BackendSettings,
@@ -14,29 +18,46 @@ from byway.config.settings import (
     KeySettings,
     LocalModelSettings,
     LoggingSettings,
+    OidcSettings,
+    PriceSettings,
     SearchProviderSettings,
-    ServerSettings,
     TimeoutSettings,
     TlsSettings,
+    UsageSettings,
     WebFetchSettings,
     WebSearchSettings,
 )
+from byway.config.signinsettings import PushedSettings, SignInSettings
+from byway.config.telemetrysettings import TelemetrySettings
+from byway.config.tracingsettings import TracingSettings
 from byway.config.validators import listen
 
 __all__ = [
     "ApiKeysSettings",
     "BackendSettings",
+    "BatchSettings",
     "Config",
     "ConfigError",
     "ConfigProblem",
+    "FileSettings",
     "HealthCheckSettings",
     "KeySettings",
     "LocalModelSettings",
     "LoggingSettings",
+    "MetricsSettings",
+    "OidcSettings",
+    "PriceSettings",
+    "PushedSettings",
+    "S3Settings",
     "SearchProviderSettings",
     "ServerSettings",
+    "ServerTlsSettings",
+    "SignInSettings",
+    "TelemetrySettings",
     "TimeoutSettings",
     "TlsSettings",
+    "TracingSettings",
+    "UsageSettings",
     "WebFetchSettings",
     "WebSearchSettings",
     "listen",

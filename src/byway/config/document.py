@@ -6,7 +6,7 @@ Supports what a config needs: one document, text keys, anchors and merge keys, b
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -187,3 +187,23 @@ class _Composer:
                 own.setdefault(name, value)
                 lines.setdefault(name, other.lines[name])
         return Node(line, own, lines=lines)
+
+
+_TOP_LEVEL_KEY: Final = re.compile(r"(\w+):")
+
+
+def lost_indentation(text: str, sections: Collection[str]) -> int:
+    """The first line that belongs to one of `sections` and is not indented, in a file without any indented line; else 0."""
+    in_section = False
+    first = 0
+    for number, line in enumerate(text.splitlines(), 1):
+        if line[:1] in (" ", "\t") and line.strip():
+            return 0
+        key = _TOP_LEVEL_KEY.match(line)
+        if key is None:
+            continue
+        if key[1] in sections:
+            in_section = not line[key.end() :].partition("#")[0].strip()
+        elif in_section and not first:
+            first = number
+    return first

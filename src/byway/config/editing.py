@@ -362,12 +362,23 @@ def _end(text: str, node: Any, key: Any = None) -> int:
     if isinstance(node, MappingNode | SequenceNode) and not node.flow_style and node.value:
         last = node.value[-1]
         return _end(text, last[1], last[0]) if isinstance(last, tuple) else _end(text, last)
+    if _is_single_pair(text, node):
+        return _end(text, *reversed(node.value[0]))
     if isinstance(node, ScalarNode) and node.style is None and not node.value:
         return len(text[: node.start_mark.index].rstrip()) if key is None else _behind_colon(text, key)
     end: int = node.end_mark.index
     if isinstance(node, ScalarNode) and node.style in ("|", ">"):
         return len(text[:end].rstrip()) if node.value else end
     return end
+
+
+def _is_single_pair(text: str, node: Any) -> bool:
+    """Is this a mapping without braces in a list, such as `a: 1` in `[a: 1, b]`? It starts where its key starts, or with `?`."""
+    if not isinstance(node, MappingNode) or not node.flow_style or len(node.value) != 1:
+        return False
+    start: int = node.start_mark.index
+    # A key that is an alias has the marks of its anchor.
+    return text[start] in "?*" or start == node.value[0][0].start_mark.index
 
 
 def _line_end(text: str, at: int) -> int:
@@ -408,7 +419,20 @@ def _replaced(text: str, place: _TextPosition, value: Value) -> str:
 
 def _behind_colon(text: str, key: Any) -> int:
     """Return the index after the colon of a key. Its value can be some lines below, after comments."""
-    return text.index(":", key.end_mark.index) + 1
+    colon = text.find(":", key.end_mark.index)
+    if colon < 0:
+        raise EditError(
+            "Byway does not support a key without a colon; edit the file by hand", (), key.start_mark.line + 1
+        )
+    return colon + 1
+
+
+def _through(text: str, node: Any, key: Any = None) -> str:
+    """Return the text up to the end of a member of a list or mapping in brackets, so that a comma or bracket can follow."""
+    value = node.value[0][1] if _is_single_pair(text, node) else node
+    # `a:` without a value needs the blank, because YAML reads `a:,` as the word "a:".
+    blank = " " if isinstance(value, ScalarNode) and value.style is None and not value.value else ""
+    return text[: _end(text, node, key)] + blank
 
 
 def _grown(text: str, place: _TextPosition, key: str, value: Value) -> str:
@@ -419,17 +443,24 @@ def _grown(text: str, place: _TextPosition, key: str, value: Value) -> str:
     if not isinstance(node, MappingNode):
         raise EditError("the setting above it is not a mapping", (key,), node.start_mark.line + 1)
     if node.flow_style:
-        comma = ", " if node.value else ""
-        at = _end(text, *reversed(node.value[-1])) if node.value else node.end_mark.index - 1
-        return f"{text[:at]}{comma}{scalar(key)}: {flow(value)}{text[at:]}"
+        added = f"{scalar(key)}: {flow(value)}"
+        if not node.value:
+            at = node.end_mark.index - 1
+            return text[:at] + added + text[at:]
+        name, last = node.value[-1]
+        before, after = _through(text, last, name), text[_end(text, last, name) :]
+        if not _is_single_pair(text, node):
+            return f"{before}, {added}{after}"
+        start = node.start_mark.index
+        return f"{before[:start]}{{{before[start:]}, {added}}}{after}"
     column = node.value[0][0].start_mark.column
     return _joined(text, _end(text, node), _under(f"{' ' * column}{scalar(key)}:", value, column))
 
 
 def _appended(text: str, node: Any, value: Value) -> str:
     if node.flow_style:
-        at = _end(text, node.value[-1])
-        return f"{text[:at]}, {flow(value)}{text[at:]}"
+        last = node.value[-1]
+        return f"{_through(text, last)}, {flow(value)}{text[_end(text, last) :]}"
     return _joined(text, _end(text, node), _dashed(value, node.start_mark.column))
 
 
@@ -444,9 +475,8 @@ def _removed(text: str, place: _TextPosition) -> str:
         if at + 1 < len(siblings):
             return text[:start] + text[siblings[at + 1].start_mark.index :]
         before = parent.value[at - 1]
-        return (
-            text[: (_end(text, before[1], before[0]) if isinstance(before, tuple) else _end(text, before))] + text[end:]
-        )
+        kept = _through(text, before[1], before[0]) if isinstance(before, tuple) else _through(text, before)
+        return kept + text[end:]
     line = text.rfind("\n", 0, start) + 1
     if at == 0 and text[line:start].strip(" ") and isinstance(parent, MappingNode):
         # `- first: ...`: the next key moves to the line of the dash.

@@ -26,7 +26,7 @@ from byway.config.secretuses import secret_uses
 from byway.config.settings import Config, ConfigProblem
 from byway.scrub import Scrubber
 from byway.secrets.names import mask
-from byway.store import ConfigVersion, Store, StoreError, etag
+from byway.store import ConfigVersion, StoreError, StoreProtocol, etag
 
 #: The author of a change that was not made through Byway.
 OUTSIDE: Final = "outside Byway"
@@ -79,7 +79,7 @@ class ConfigFile:
     """
 
     def __init__(
-        self, path: Path, load: Callable[[str], Config], store: Store, folder: Path, *, restricted: bool = True
+        self, path: Path, load: Callable[[str], Config], store: StoreProtocol, folder: Path, *, restricted: bool = True
     ) -> None:
         """`load` makes the Config of a text. `folder` is the data folder, which holds the lock for changes.
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Final, Literal
 
 import msgspec
+from msgspec.structs import FieldInfo
 
 from byway.secrets.names import mask
 
@@ -17,16 +19,20 @@ Format = Literal[
     "cidr",
     "domain",
     "duration",
+    "email_domain",
     "header",
     "host",
     "models",
     "moment",
     "name",
     "octal",
+    "origin",
     "prefix",
     "proxy",
     "secret",
+    "size",
     "strategy",
+    "tag_header",
     "url",
 ]
 
@@ -47,24 +53,27 @@ class Note(msgspec.Struct, frozen=True):
     """False: the reference router has it; Byway accepts it and warns that it has no effect."""
     restart: bool = False
     """It takes effect after a restart."""
+    many: str = ""
+    """It may be a list: the internal setting that has all values when there are several."""
     internal: bool = False
     """Not a setting of the file: `load` computes it."""
 
 
+@cache
+def fields_of(struct: type[msgspec.Struct]) -> dict[str, FieldInfo]:
+    """The fields of a settings struct by their names in the file, in order. Resolving their types is slow: kept."""
+    return {field.encode_name: field for field in msgspec.structs.fields(struct)}
+
+
+@cache
 def notes(struct: type[msgspec.Struct]) -> dict[str, Note]:
     """The Note of each field of a settings struct, by field name, in order."""
-    known = _NOTES.get(struct)
-    if known is None:
-        known = {}
-        for field in msgspec.structs.fields(struct):
-            for extra in getattr(field.type, "__metadata__", ()):
-                if isinstance(extra, Note):
-                    known[field.name] = extra
-        _NOTES[struct] = known
-    return known
-
-
-_NOTES: Final[dict[Any, dict[str, Note]]] = {}
+    return {
+        field.name: extra
+        for field in fields_of(struct).values()
+        for extra in getattr(field.type, "__metadata__", ())
+        if isinstance(extra, Note)
+    }
 
 
 class MaskedStruct(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,11 +97,13 @@ def masked(value: Any, note: Note | None = None) -> Any:
     if isinstance(value, msgspec.Struct):
         kinds = notes(type(value))
         return {
-            field.encode_name: masked(getattr(value, field.name), kinds.get(field.name))
-            for field in msgspec.structs.fields(value)
+            name: masked(_all_values(value, field.name, kinds.get(field.name)), kinds.get(field.name))
+            for name, field in fields_of(type(value)).items()
             if not (field.name in kinds and kinds[field.name].internal)
         }
     if note is not None and value and note.format in ("secret", "proxy"):
+        if note.many and isinstance(value, tuple):
+            return [mask(text) for text in value]
         return mask(value) if isinstance(value, str) else "***"
     if isinstance(value, Mapping):
         hidden = note is not None and note.format == "header"
@@ -100,6 +111,11 @@ def masked(value: Any, note: Note | None = None) -> Any:
     if isinstance(value, list | tuple):
         return [masked(internal) for internal in value]
     return str(value) if isinstance(value, datetime.datetime) else value
+
+
+def _all_values(struct: msgspec.Struct, name: str, note: Note | None) -> Any:
+    """The value of a setting; all of them when it is a list."""
+    return (note is not None and note.many and getattr(struct, note.many)) or getattr(struct, name)
 
 
 #: Names of headers whose value is a secret.

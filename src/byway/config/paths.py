@@ -17,7 +17,7 @@ import msgspec
 
 from byway.config import document
 from byway.config.editing import Path, Value, flow, scalar
-from byway.config.notes import SECRET_NAME, Note, masked, notes
+from byway.config.notes import SECRET_NAME, Note, fields_of, masked, notes
 from byway.config.settings import BUILTIN_ONLY, BackendSettings, Config, ConfigProblem
 from byway.secrets.names import variables_in
 
@@ -145,9 +145,7 @@ def _fields(struct: Any) -> dict[str, tuple[Any, Note]]:
     """The settings of a struct by their names in the file."""
     kinds = notes(struct)
     return {
-        field.encode_name: (field, kinds[field.name])
-        for field in msgspec.structs.fields(struct)
-        if not kinds[field.name].internal
+        name: (field, kinds[field.name]) for name, field in fields_of(struct).items() if not kinds[field.name].internal
     }
 
 
@@ -275,6 +273,11 @@ def _shown(place: SettingLocation, given: Any, path: Path, remarks: dict[Path, s
             )
             for index, member in enumerate(value)
         ]
+    if isinstance(value, Mapping) and value and all(isinstance(member, msgspec.Struct) for member in value.values()):
+        own = given if isinstance(given, Mapping) else {}
+        return {
+            key: _of_struct(member, own.get(key), (*path, key), remarks, everything) for key, member in value.items()
+        }
     if isinstance(given, str) and place.note.format == "secret" and (names := variables_in(given)):
         remarks[path] = ", ".join(f"${{{name}}}" for name in sorted(names))
     if place.note.format == "octal" and isinstance(value, int):
@@ -294,8 +297,8 @@ def _of_struct(value: msgspec.Struct, given: Any, path: Path, remarks: dict[Path
             continue
         place = SettingLocation(here, _bare(field.type), note, inner)
         display = _shown(place, own, here, remarks, everything)
-        if note.format == "models" and (windows := getattr(value, "windows", None)):
-            display = [{"id": name, "window": windows[name]} if name in windows else name for name in display]
+        if note.format == "models":
+            display = [_shown_model(value, name) for name in display]
         if display == {} and not everything:
             continue
         shown[name] = display
@@ -304,8 +307,20 @@ def _of_struct(value: msgspec.Struct, given: Any, path: Path, remarks: dict[Path
     return shown
 
 
+def _shown_model(backend: Any, name: str) -> Any:
+    """A model of a backend as the file has it: its name, or a mapping with what is set for it."""
+    extras = {"window": getattr(backend, "windows", {}).get(name), "like": getattr(backend, "likes", {}).get(name)}
+    given = {key: value for key, value in extras.items() if value is not None}
+    return {"id": name, **given} if given else name
+
+
 def _fits(value: msgspec.Struct, name: str) -> bool:
-    """Does the setting apply here? Some settings of a backend are only for models that Byway runs itself."""
+    """Does the setting apply here? Some settings of a backend are only for models that Byway runs itself.
+
+    A section with required settings is invalid with its defaults alone.
+    """
+    if isinstance(value, Config):
+        return name != "oidc"
     return not isinstance(value, BackendSettings) or value.managed or name not in BUILTIN_ONLY
 
 

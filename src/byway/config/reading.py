@@ -13,10 +13,24 @@ from typing import Annotated, Any, Final, Literal, NoReturn, Union, cast, get_ar
 
 import msgspec
 
-from byway.backends.vendors import SPELLINGS, VENDORS
+from byway.backends.vendors import VENDORS
 from byway.config import document, validators
+from byway.config.backendchecks import client_credential_problems, detected_type, key_warning, plain_type
 from byway.config.document import Node, shown_key
-from byway.config.notes import Format, MaskedStruct, Note, notes
+from byway.config.expected import NUMBER, choice, expected, got
+from byway.config.filechecks import check_files
+from byway.config.filesettings import FileSettings, S3Settings
+from byway.config.guardrailchecks import check_guardrails, check_rule
+from byway.config.guardrailsettings import GuardrailRuleSettings, GuardrailSettings
+from byway.config.limitchecks import check_bucket, check_limit, check_limited_backends, check_rate_limiting
+from byway.config.limits import LimitSettings, RateLimitingSettings, RateLimitSettings
+from byway.config.localchecks import check_local_backend, check_local_servers
+from byway.config.notes import Format, MaskedStruct, Note, fields_of, notes
+from byway.config.oidcchecks import check_oidc
+from byway.config.pricechecks import check_price, check_tier, check_usage
+from byway.config.promptchecks import check_prompted_backends
+from byway.config.server import ServerTlsSettings
+from byway.config.servertlschecks import check_server_tls
 from byway.config.settings import (
     BUILTIN,
     BUILTIN_ONLY,
@@ -25,10 +39,20 @@ from byway.config.settings import (
     Config,
     ConfigProblem,
     KeySettings,
+    OidcSettings,
+    PriceSettings,
+    PriceTierSettings,
     SearchProviderSettings,
     TlsSettings,
+    UsageSettings,
     WebSearchSettings,
 )
+from byway.config.signinchecks import check_pushed_settings
+from byway.config.signinsettings import PushedSettings
+from byway.config.telemetrysettings import TelemetrySettings
+from byway.config.tracingchecks import check_tracing
+from byway.config.tracingsettings import TracingSettings
+from byway.display import listing
 from byway.providers.registry import PROVIDERS
 from byway.scrub import Scrubber
 from byway.secrets.names import ENTRIES, ENTRY_OF_VARIABLE, expand, variables_in
@@ -55,9 +79,19 @@ def load(text: str, environ: Mapping[str, str], *, file: str = "byway.yaml") -> 
     `environ` has the values of `${NAME}`. Raises ConfigError.
     """
     reader = _Reader(environ, file)
-    root = reader.open(text)
-    config = Config() if root is None else cast(Config, reader.struct(root, Config, ""))
-    reader.end()
+    try:
+        root = reader.open(text)
+        config = Config() if root is None else cast(Config, reader.struct(root, Config, ""))
+        reader.end()
+    except ConfigError:
+        line = document.lost_indentation(text, notes(Config))
+        if line:
+            message = (
+                "the indentation of this file was lost, probably when it was copied: every line starts in column 1. Indent the "
+                "lines below each section by two spaces"
+            )
+            raise ConfigError([ConfigProblem("", line, message)], file) from None
+        raise
     return msgspec.structs.replace(config, warnings=_by_line(reader.problems))
 
 
@@ -85,10 +119,10 @@ def load_keys(text: str, environ: Mapping[str, str], *, file: str = "api-keys.ya
 def static_changes(old: Config, new: Config) -> tuple[str, ...]:
     """The paths of settings that differ and take effect only after a restart."""
     return tuple(
-        f"{section}.{field.encode_name}"
-        for section, struct in ((name, getattr(old, name)) for name in notes(Config))
-        if isinstance(struct, msgspec.Struct)
-        for field in msgspec.structs.fields(struct)
+        f"{section}.{name}"
+        for section in notes(Config)
+        if isinstance(struct := getattr(old, section), msgspec.Struct)
+        for name, field in fields_of(type(struct)).items()
         if (note := notes(type(struct)).get(field.name)) and note.restart
         if getattr(struct, field.name) != getattr(getattr(new, section), field.name)
     )
@@ -119,19 +153,22 @@ _PARSERS: Final[dict[Format, Callable[[str], object]]] = {
     "cidr": validators.network,
     "domain": validators.domain,
     "duration": validators.duration,
+    "email_domain": validators.email_domain,
     "header": validators.header,
     "host": validators.host,
     "moment": validators.moment,
     "name": validators.name,
     "octal": validators.octal,
+    "origin": validators.origin,
     "prefix": validators.prefix,
     "proxy": validators.proxy,
     "secret": validators.secret,
+    "size": validators.size,
     "strategy": validators.strategy,
+    "tag_header": validators.tag_header,
 }
-#: Formats whose text is not shown in a problem.
-_HIDDEN: Final[frozenset[Format]] = frozenset({"secret", "header", "proxy", "url"})
-_NUMBER: Final = {int: re.compile(r"[-+]?\d{1,15}"), float: re.compile(r"[-+]?\d{1,15}(\.\d{1,15})?")}
+#: A key that looks like the name of a setting, not like a secret.
+_SETTING_NAME: Final = re.compile(r"(?!.{17})[a-z]+(_[a-z]+)*")
 _NODE_KINDS: Final = {str: "text", list: "a list", dict: "a mapping"}
 
 
@@ -191,11 +228,9 @@ class _Reader:
             return None if path else cls()
         self._spend(len(node.value), path, node.line)
         before = self._missing
-        if cls in (BackendSettings, KeySettings, WebSearchSettings, SearchProviderSettings):
+        if "missing" in notes(cls):
             self._missing = []
-        known = {
-            field.encode_name: field for field in msgspec.structs.fields(cls) if not _note(cls, field.name).internal
-        }
+        known = {name: field for name, field in fields_of(cls).items() if not notes(cls)[field.name].internal}
         values: dict[str, Any] = {}
         for name, child in node.value.items():
             inside = f"{path}.{shown_key(name)}".lstrip(".")
@@ -203,7 +238,7 @@ class _Reader:
             if field is None:
                 self._unknown(name, known, cls, path, node.lines[name])
                 continue
-            note = _note(cls, field.name)
+            note = notes(cls)[field.name]
             if child.null or note.format == "models":
                 continue
             self._soft, outer = self._soft or not note.implemented, self._soft
@@ -225,10 +260,15 @@ class _Reader:
         self._spend(1, path, node.line)
         if get_origin(kind) is Annotated:
             kind = get_args(kind)[0]
+        hint = ""
         if get_origin(kind) in (Union, UnionType):
             kinds = [member for member in get_args(kind) if member is not type(None)]
             structs = [member for member in kinds if _is_struct(member)]
             kind = structs[0] if structs and isinstance(node.value, dict) else kinds[0]
+            if structs and get_origin(kind) is Literal:
+                hint = f" Or write a mapping with the keys {', '.join(fields_of(structs[0]))}."
+        if note.many and isinstance(node.value, list):
+            return self._items(node, kind, note, path)
         if _is_struct(kind):
             struct = self.struct(node, kind, path)
             return _ABSENT if struct is None else struct
@@ -237,7 +277,7 @@ class _Reader:
         if get_origin(kind) is dict:
             return self._mapping(node, get_args(kind)[1], note, path)
         if not isinstance(node.value, str):
-            self.error(path, node.line, f"expected {_expected(kind, note)}, got {_NODE_KINDS[type(node.value)]}")
+            self.error(path, node.line, f"expected {expected(kind, note)}, got {_NODE_KINDS[type(node.value)]}")
             return _ABSENT
         text = self._expand(node.value, note, path, node.line)
         if text is None:
@@ -245,15 +285,15 @@ class _Reader:
         try:
             return self._scalar(text, kind, note, path, node)
         except ValueError as error:
-            self.error(path, node.line, str(error))
+            self.error(path, node.line, f"{error}{hint}")
             return _ABSENT
 
     def _scalar(self, text: str, kind: Any, note: Note, path: str, node: Node) -> object:
         if get_origin(kind) is Literal:
-            return _choice(text, get_args(kind), node.value)
+            return choice(text, get_args(kind), node.value)
         if kind is bool:
             if text not in ("true", "True", "TRUE", "false", "False", "FALSE"):
-                raise ValueError(f"expected true or false{_got(node, note)}")
+                raise ValueError(f"expected true or false{got(node, note)}")
             return text.lower() == "true"
         if note.format == "url":
             address, warnings = validators.url(text)
@@ -261,9 +301,9 @@ class _Reader:
                 self.warn(path, node.line, warning)
             return address
         parse = _PARSERS.get(note.format)
-        if parse is None and kind in _NUMBER:
-            if not _NUMBER[kind].fullmatch(text):
-                raise ValueError(f"expected {_expected(kind, note)}{_got(node, note)}")
+        if parse is None and kind in NUMBER:
+            if not NUMBER[kind].fullmatch(text):
+                raise ValueError(f"expected {expected(kind, note)}{got(node, note)}")
             value = kind(text)
         elif parse is None:
             value = text
@@ -272,7 +312,7 @@ class _Reader:
         else:
             value = parse(text)
         if isinstance(value, int | float) and not note.minimum <= value <= note.maximum:
-            raise ValueError(f"expected {_expected(kind, note)}{_got(node, note)}")
+            raise ValueError(f"expected {expected(kind, note)}{got(node, note)}")
         return value
 
     def _items(self, node: Node, kind: Any, note: Note, path: str) -> Any:
@@ -339,7 +379,7 @@ class _Reader:
 
     def _unknown(self, name: str, known: Iterable[str], cls: type, path: str, line: int) -> None:
         near = self._similar(name, tuple(known))
-        if not near and issubclass(cls, MaskedStruct):
+        if not near and issubclass(cls, MaskedStruct) and not _SETTING_NAME.fullmatch(name):
             # It may be a secret before a colon, so it is not shown.
             self.error(path, line, f"a key here is unknown; known keys are {', '.join(known)}")
             return
@@ -389,7 +429,7 @@ class _Reader:
 
     def check_backend(self, values: dict[str, Any], node: Node, path: str) -> None:
         fields = cast("dict[str, Node]", node.value)
-        wanted = _plain(values.get("type", "generic"))
+        wanted = plain_type(values.get("type", "generic"))
         kind = wanted if wanted in VENDORS else None
         # As the file has it.
         written = str(fields["type"].value)[:40] if "type" in fields else ""
@@ -398,6 +438,7 @@ class _Reader:
         values.setdefault("name", kind or wanted[:40] or "backend")
         name = values["name"]
         self._models(values, fields.get("models"), f"{path}.models")
+        self._api_keys(values, path)
         self.disabled(values, f"backend {name!r}")
         if "missing" in values:
             values["off"] = (
@@ -420,6 +461,17 @@ class _Reader:
             values["url"] = VENDORS[kind].url
             if values["url"] is None:
                 self.error(path, node.line, f"a backend of type {kind} needs a url, such as http://127.0.0.1:8080")
+        if kind is not None and values.get("url"):
+            kind, message = detected_type(kind, values["url"], path)
+            message = message or key_warning(kind, values.get("api_key") or "")
+            values["type"] = kind
+            if message:
+                self.warn(f"{path}.type", line, message)
+        if kind is not None and VENDORS[kind].needs_models and not values.get("models"):
+            self.warn(path, node.line, f"{VENDORS[kind].title} does not list its models: name them under models")
+        if values.get("credential") == "client":
+            for field, message in client_credential_problems(values, VENDORS.get(kind or "")):
+                self.error(f"{path}.{field}", fields["credential"].line, message)
         for field in BUILTIN_ONLY if kind is not None and not VENDORS[kind].managed else ():
             if field in values:
                 message = (
@@ -427,22 +479,35 @@ class _Reader:
                 )
                 self.error(f"{path}.{field}", fields[field].line, message)
 
+    def _api_keys(self, values: dict[str, Any], path: str) -> None:
+        """Read a list of API keys. A variable that is not set leaves out its key while the list has another one."""
+        keys = values.get("api_key")
+        if isinstance(keys, tuple):
+            values |= {"api_key": keys[0] if keys else None, "api_keys": keys if len(set(keys)) > 1 else ()}
+            for missing in [entry for entry in self._missing or () if keys and entry[1].startswith(f"{path}.api_key.")]:
+                cast("list[tuple[str, str, int]]", self._missing).remove(missing)
+                self.warn(missing[1], missing[2], f"{missing[0]} is not set, so this key is left out")
+
     def _models(self, values: dict[str, Any], node: Node | None, path: str) -> None:
-        """Read `models`: names, or mappings with `id` (or `name`) and optionally `window`."""
+        """Read `models`: names, or mappings with `id` (or `name`) and optionally `window` and `like`."""
         if node is None or node.null:
             return
         windows: dict[str, int] = {}
+        likes: dict[str, str] = {}
         models: dict[str, None] = {}
         items = node.value if isinstance(node.value, list) else [node]
         for at, item in enumerate(items):
             inside = f"{path}.{at}" if isinstance(node.value, list) else path
             window: Any = _ABSENT
+            like: Any = _ABSENT
             if isinstance(item.value, dict):
                 named = item.value.get("id") or item.value.get("name")
-                for name in item.value.keys() - {"id", "name", "window"}:
+                for name in item.value.keys() - {"id", "name", "window", "like"}:
                     self.warn(f"{inside}.{shown_key(name)}", item.lines[name], "unknown key; it has no effect")
                 if (size := item.value.get("window")) is not None and not size.null:
                     window = self.value(size, int, Note("", minimum=1), f"{inside}.window")
+                if (other := item.value.get("like")) is not None and not other.null:
+                    like = self._item(other, str, Note(""), f"{inside}.like")
                 if named is None or isinstance(named.value, dict | list):
                     self.error(inside, item.line, "a model needs a name: {id: my-model}")
                     continue
@@ -452,8 +517,11 @@ class _Reader:
                 models[model] = None
                 if window is not _ABSENT:
                     windows[model] = window
+                if isinstance(like, str):
+                    likes[model] = like
         values["models"] = tuple(models)
         values["windows"] = windows
+        values["likes"] = likes
 
     def check_tls(self, values: dict[str, Any], node: Node, path: str) -> None:
         if values.get("key") and not values.get("cert"):
@@ -529,31 +597,16 @@ class _Reader:
             lines.setdefault(backend.name, where.line)
             backends.append(backend)
             if values.get("local_only"):
-                self._local(backend, where, f"backends.{at}")
+                check_local_backend(self, backend, where, f"backends.{at}")
         values["backends"] = tuple(backends) or (BUILTIN,)
-        search = values.get("web_search")
-        if values.get("local_only") and isinstance(search, WebSearchSettings) and search.enabled:
-            for provider in search.providers:
-                if not provider.base_url or not validators.local(provider.base_url):
-                    message = (
-                        f"local_only is set, and the provider {provider.provider} is not certain to be on this machine or in a "
-                        "private network"
-                    )
-                    self.error("web_search.enabled", fields["web_search"].line, message)
+        if values.get("local_only"):
+            check_local_servers(self, values, fields)
         if "server" in values and values["server"].workers > 1:
             line = cast("dict[str, Node]", fields["server"].value)["workers"].line
             self.warn("server.workers", line, "more than one is not implemented yet; one process serves")
         self._aliases(values, fields.get("model_aliases"))
-
-    def _local(self, backend: BackendSettings, node: Node, path: str) -> None:
-        for field, address in (("url", backend.url), ("proxy", backend.proxy)):
-            if address is not None and not validators.local(address):
-                line = cast("dict[str, Node]", node.value).get(field, node).line
-                message = (
-                    "local_only is set, and this is not certain to be on this machine or in a private network. Use a private "
-                    "IP address, localhost or unix:/path; a name can resolve to any address"
-                )
-                self.error(f"{path}.{field}", line, message)
+        check_limited_backends(self, values, fields.get("limits"))
+        check_prompted_backends(self, values, fields.get("global_prompts"))
 
     def _aliases(self, values: dict[str, Any], node: Node | None) -> None:
         """Warn about targets that no backend serves. A backend without `models` may serve any name."""
@@ -575,7 +628,9 @@ class _Reader:
                 if open_ended and not near and pinned is None:
                     continue
                 if slash and pinned is None:
-                    hint = f"did you mean {near}/{model}?" if near else f"the backends are {_listed(names)}"
+                    hint = (
+                        f"did you mean {near}/{model}?" if near else f"the backends are {listing(names, _MAX_LISTED)}"
+                    )
                     message = f"no backend has the name {name!r} or lists the model {target!r}; {hint}"
                 elif pinned is not None:
                     message = f"backend {name!r} does not list the model {model!r}"
@@ -585,60 +640,42 @@ class _Reader:
                 self.warn(f"model_aliases.{alias}", where.line, message)
 
 
-_CHECKS: Final[dict[type, Callable[[_Reader, dict[str, Any], Node, str], None]]] = {
+_Check = Callable[[_Reader, dict[str, Any], Node, str], None]
+
+
+def _disables(what: str) -> _Check:
+    """A check that reports the variables that are not set: only `what` needs them."""
+    return lambda reader, values, node, path: reader.disabled(values, what)
+
+
+_CHECKS: Final[dict[type, _Check]] = {
     BackendSettings: _Reader.check_backend,
     TlsSettings: _Reader.check_tls,
+    ServerTlsSettings: check_server_tls,
     KeySettings: _Reader.check_key,
     ApiKeysSettings: _Reader.check_keys,
+    LimitSettings: check_limit,
+    RateLimitSettings: check_bucket,
+    RateLimitingSettings: check_rate_limiting,
     WebSearchSettings: _Reader.check_search,
     SearchProviderSettings: _Reader.check_search_provider,
+    PriceSettings: check_price,
+    PriceTierSettings: check_tier,
+    UsageSettings: check_usage,
+    FileSettings: check_files,
+    GuardrailRuleSettings: check_rule,
+    GuardrailSettings: check_guardrails,
+    S3Settings: _disables("the file storage"),
+    TracingSettings: check_tracing,
+    OidcSettings: check_oidc,
+    PushedSettings: check_pushed_settings,
+    TelemetrySettings: _disables("forwarding of telemetry"),
     Config: _Reader.check_config,
 }
 
 #: Types of the reference router that Byway does not implement yet.
-_PLANNED: Final = ("gemini", "google", "azure", "continuum")
-
-
-def _plain(written: str) -> str:
-    """A type in lower case without punctuation, by its main name."""
-    plain = re.sub("[^a-z0-9]", "", written.lower())
-    return SPELLINGS.get(plain, plain)
-
-
-def _note(cls: type[msgspec.Struct], field: str) -> Note:
-    return notes(cls)[field]
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
-    return ", ".join(names[:_MAX_LISTED]) + more
+_PLANNED: Final = ("continuum",)
 
 
 def _is_struct(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
-
-
-def _choice(text: str, allowed: tuple[str, ...], written: object) -> str:
-    plain = {"warn": "warning"}.get(text.lower(), text.lower())
-    for choice in allowed:
-        if plain == choice.lower():
-            return choice
-    near = difflib.get_close_matches(plain[:40], allowed, 1)
-    hint = f" Did you mean {near[0]}?" if near else ""
-    raise ValueError(f"{str(written)[:40]!r} is not one of {', '.join(allowed)}.{hint}")
-
-
-def _got(node: Node, note: Note) -> str:
-    return "" if note.format in _HIDDEN else f", got {str(node.value)[:40]!r}"
-
-
-def _expected(kind: Any, note: Note) -> str:
-    low, high = f"{note.minimum:g}", f"{note.maximum:g}"
-    if note.format == "octal":
-        return "permissions in octal up to 0777"
-    if note.format == "duration":
-        return "a duration such as 30s" + (f" of at least {note.minimum:g} s" if note.minimum else "")
-    if kind in _NUMBER:
-        what = "a whole number" if kind is int else "a number"
-        return what + (f" of at least {low}" if note.maximum >= 1_000_000_000 else f" from {low} to {high}")
-    return {bool: "true or false"}.get(kind, "text")

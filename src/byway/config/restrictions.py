@@ -6,13 +6,14 @@ a secret that the file holds for another server.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from byway.backends.vendors import VENDORS
 from byway.config.editing import Path
 from byway.config.secretuses import Receiver, Value, secret_uses, values
 from byway.config.settings import ConfigProblem
+from byway.config.signinchecks import unsafe_pushes
 from byway.providers.registry import PROVIDERS
 from byway.secrets.names import variables_in
 
@@ -54,9 +55,41 @@ def restricted_problems(before: Any, after: Any, inside: Callable[[str], bool]) 
                 problems.append(ConfigProblem(where, None, _NOT_IN_URLS if in_url else _NOT_ALLOWED.format(name)))
         if _is_file(value) and text not in files and not inside(text):
             problems.append(ConfigProblem(where, None, _OUTSIDE))
+    known = {receiver for _, receiver in _credential_receivers(before)}
+    problems += [
+        ConfigProblem(f"backends.{at}.credential", None, _FORWARDING)
+        for at, receiver in _credential_receivers(after)
+        if receiver not in known
+    ]
+    pushed = {entry for _, entry in unsafe_pushes(before)}
+    problems += [
+        ConfigProblem(f"sign_in.settings.{at}", None, _PUSHED)
+        for at, entry in unsafe_pushes(after)
+        if entry not in pushed
+    ]
     return problems
 
 
+#: What decides where the credentials of callers go.
+_RECEIVING: Final = ("type", "protocol", "url", "credential", "credential_host", "proxy", "tls", "headers")
+_FORWARDING: Final = (
+    "`credential: client`, and where such a backend is, cannot be changed through the page or the API. Put it into the file, or "
+    "use `byway config set` on this machine"
+)
+
+
+def _credential_receivers(tree: Any) -> Iterator[tuple[int, str]]:
+    """Yield the places of the backends that get the credentials of callers, and what decides which servers these are."""
+    backends = tree.get("backends") if isinstance(tree, Mapping) else None
+    for at, backend in enumerate(backends if isinstance(backends, list) else ()):
+        if isinstance(backend, Mapping) and "credential" in backend and backend["credential"] != "config":
+            yield at, repr([backend.get(name) for name in _RECEIVING])
+
+
+_PUSHED: Final = (
+    "settings outside the safe list can run code on clients, and cannot be sent through the page or the API. Put them into the "
+    "file, or use `byway config set` on this machine"
+)
 _NOT_ALLOWED: Final = (
     "the variable {} cannot be named through the page or the API: only BYWAY_..., BACKEND_AI_..., well-known API keys of "
     "vendors, and variables that the file uses already. Put it into the file, or use `byway config set` on this machine"

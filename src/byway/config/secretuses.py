@@ -12,9 +12,20 @@ import msgspec
 
 from byway.backends.vendors import VENDORS
 from byway.config.editing import Path
-from byway.config.notes import SECRET_NAME, Note, notes
-from byway.config.settings import BackendSettings, Config, SearchProviderSettings, WebSearchSettings
+from byway.config.notes import SECRET_NAME, Note, fields_of, notes
+from byway.config.settings import BackendSettings, Config, OidcSettings, SearchProviderSettings, WebSearchSettings
+from byway.config.telemetrysettings import TelemetrySettings
+from byway.config.tracingsettings import TracingSettings
 
+#: Settings of servers that receive secrets.
+_SENDING: Final = (
+    BackendSettings,
+    OidcSettings,
+    SearchProviderSettings,
+    TelemetrySettings,
+    TracingSettings,
+    WebSearchSettings,
+)
 #: A whole text that stands for a secret kept elsewhere.
 _REFERENCE: Final = re.compile(r"\s*\$\{[^{}:]+\}\s*")
 _NO_NOTE: Final = Note("")
@@ -69,9 +80,9 @@ def values(tree: Any) -> Iterator[Value]:
 def _in_struct(tree: Any, struct: type[msgspec.Struct], path: Path, receiver: Receiver | None) -> Iterator[Value]:
     if not isinstance(tree, Mapping):
         return
-    if struct in (BackendSettings, SearchProviderSettings, WebSearchSettings):
+    if struct in _SENDING:
         receiver = _receiver(tree, struct)
-    fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
+    fields = fields_of(struct)
     for name, value in tree.items():
         field = fields.get(name)
         note = notes(struct)[field.name] if field is not None else None
@@ -120,9 +131,18 @@ def _is_literal(note: Note, text: str) -> bool:
     return "${" not in text
 
 
+#: The setting with the URL of a server, where it is not `base_url`.
+_URL_FIELDS: Final[Mapping[type[msgspec.Struct], str]] = {
+    BackendSettings: "url",
+    OidcSettings: "issuer",
+    TelemetrySettings: "forward",
+    TracingSettings: "endpoint",
+}
+
+
 def _receiver(tree: Mapping[str, Any], struct: type[msgspec.Struct]) -> Receiver:
-    """The server of a backend or search provider, from its settings as the text has them."""
-    url = _text(tree.get("url" if struct is BackendSettings else "base_url")).strip()
+    """The server of a backend, a search, an identity provider or a collector, from its settings as the text has them."""
+    url = _text(tree.get(_URL_FIELDS.get(struct, "base_url"))).strip()
     kind = _text(tree.get("type" if struct is BackendSettings else "provider")).lower()
     if not url and struct is BackendSettings and (vendor := VENDORS.get(kind)) is not None:
         url = vendor.url or ""

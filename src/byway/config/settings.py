@@ -8,64 +8,30 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
 
-from byway.backends.vendors import VENDORS
+from byway.backends.vendors import VENDORS, ProtocolSetting
+from byway.config.acp import AcpSettings
+from byway.config.batchsettings import BatchSettings
+from byway.config.filesettings import FileSettings
+from byway.config.guardrailsettings import GuardrailSettings
+from byway.config.limits import LimitSettings, RateLimitingSettings, RateLimitSettings
+from byway.config.metricsettings import MetricsSettings
 from byway.config.notes import SECRET_NAME, MaskedStruct, Note, notes
 from byway.config.planned import (
-    AcpSettings,
     AdminSettings,
-    GlobalPromptSettings,
-    GuardrailSettings,
-    MetricsSettings,
-    RateLimitingSettings,
-    RateLimitSettings,
 )
+from byway.config.promptsettings import GlobalPromptSettings
+from byway.config.server import ServerSettings
+from byway.config.signinsettings import SignInSettings
+from byway.config.telemetrysettings import TelemetrySettings
+from byway.config.tracingsettings import TracingSettings
 from byway.providers.registry import ProviderName
+from byway.roles import Role
 from byway.scopes import DEFAULT_SCOPES, Scope
-
-
-class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The addresses and the HTTP server of Byway."""
-
-    bind_address: Annotated[
-        tuple[str, ...],
-        Note(
-            "The address to listen on: `host:port`, `[v6]:port` or `unix:/path`, or a list of them. An "
-            "address that other machines can reach requires keys, or `--insecure`.",
-            format="address",
-            restart=True,
-        ),
-    ] = ("127.0.0.1:38080",)
-    socket_mode: Annotated[
-        int | None, Note("Permissions of unix sockets, in octal: `0660`.", format="octal", maximum=0o777, restart=True)
-    ] = None
-    tcp: Annotated[
-        bool,
-        Note("`false`: TCP serves only the settings page, and clients use the unix socket in the data folder."),
-    ] = True
-    workers: Annotated[
-        int, Note("Number of processes that serve requests. `0` and `1` mean one.", maximum=256, restart=True)
-    ] = 1
-    connection_pool_size: Annotated[
-        int, Note("Idle connections that are kept open to each backend.", minimum=1, maximum=10_000)
-    ] = 100
-    allowed_hosts: Annotated[
-        tuple[str, ...], Note("Host names that clients may send in `Host`, besides addresses and `localhost`.")
-    ] = ()
-    allowed_origins: Annotated[
-        tuple[str, ...], Note("Origins of web pages that may call Byway: `https://chat.example.org`.")
-    ] = ()
-    root_path: Annotated[
-        str, Note("The path under which a reverse proxy serves Byway: `/byway`.", format="prefix", restart=True)
-    ] = ""
-    trusted_proxies: Annotated[
-        tuple[str, ...],
-        Note("Addresses or networks of proxies whose `X-Forwarded-*` headers are trusted.", format="cidr"),
-    ] = ()
 
 
 class TlsSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,18 +68,44 @@ class BackendSettings(MaskedStruct, frozen=True, kw_only=True):
     url: Annotated[
         str | None,
         Note(
-            "The base URL, with or without `/v1`, or `unix:/path`. Default: the URL of the type.",
+            "The base URL, with or without the path of the API such as `/v1`, or `unix:/path`. Default: the URL of the type.",
             format="url",
             variables=True,
         ),
     ] = None
     api_key: Annotated[
-        str | None, Note("The API key that Byway sends to it: `${OPENAI_API_KEY}`.", format="secret", variables=True)
+        str | None,
+        Note(
+            "The API key that Byway sends to it: `${OPENAI_API_KEY}`. With a list, the next key is used while one is rate "
+            "limited, out of credit or rejected.",
+            format="secret",
+            variables=True,
+            many="api_keys",
+        ),
     ] = None
+    credential: Annotated[
+        Literal["config", "client"],
+        Note(
+            "`config`: Byway sends `api_key`. `client`: it forwards the caller's own credential, to `credential_host` only. "
+            "See the page on keys."
+        ),
+    ] = "config"
+    credential_host: Annotated[
+        str | None,
+        Note("The host of `url`, once more: it confirms where `credential: client` sends the credentials of callers."),
+    ] = None
+    protocol: Annotated[
+        ProtocolSetting,
+        Note(
+            "The API that Byway calls: `chat` (chat completions), `responses` (OpenAI's Responses) or `anthropic` (Messages). "
+            "`auto`: that of the type; at OpenAI, Responses for the models that need it."
+        ),
+    ] = "auto"
     models: Annotated[
         tuple[str, ...],
         Note(
-            "The models it serves: names, or `{id: name, window: tokens}`. Default: Byway queries the backend.",
+            "The models it serves: names, or `{id: name, window: tokens, like: model}`. `like` names the model behind a name "
+            "of your own. Default: Byway queries the backend.",
             format="models",
         ),
     ] = ()
@@ -171,7 +163,9 @@ class BackendSettings(MaskedStruct, frozen=True, kw_only=True):
     threads: Annotated[
         int | None,
         Note(
-            "`builtin` only: number of compute threads. Default: one per processor, at most 8.", minimum=1, maximum=1024
+            "`builtin` only: number of compute threads. Default: `OMP_NUM_THREADS`, else one per processor, at most 8.",
+            minimum=1,
+            maximum=1024,
         ),
     ] = None
     idle_unload: Annotated[
@@ -183,6 +177,10 @@ class BackendSettings(MaskedStruct, frozen=True, kw_only=True):
         ),
     ] = 0.0
     windows: Annotated[dict[str, int], Note("Context windows in tokens from `models`, by model.", internal=True)] = {}  # noqa: RUF012 - msgspec copies it
+    likes: Annotated[dict[str, str], Note("The model that each name of `models` stands for.", internal=True)] = {}  # noqa: RUF012 - msgspec copies it
+    api_keys: Annotated[
+        tuple[str, ...], Note("All API keys, when `api_key` has several.", format="secret", internal=True)
+    ] = ()
     missing: Annotated[
         tuple[str, ...], Note("Environment variables that it needs and that are not set.", internal=True)
     ] = ()
@@ -206,11 +204,11 @@ class KeySettings(MaskedStruct, frozen=True, kw_only=True):
 
     key: Annotated[str, Note("The value of the key: `${TEAM_KEY}`.", format="secret", variables=True)] = ""
     id: Annotated[str, Note("Its id in logs. Default: `name`, else `key-1`, `key-2`, …", format="name")] = ""
-    user_id: Annotated[str | None, Note("The user it belongs to.")] = None
-    organization_id: Annotated[str | None, Note("The organization of that user.")] = None
+    user_id: Annotated[str | None, Note("Its account: a label for usage and limits.")] = None
+    organization_id: Annotated[str | None, Note("Its organization: a label for usage and limits.")] = None
     name: Annotated[str | None, Note("A name for people.")] = None
     scopes: Annotated[tuple[Scope, ...], Note("What it allows. `admin` allows changing the settings.")] = DEFAULT_SCOPES
-    rate_limit: Annotated[int | RateLimitSettings | None, Note("Requests per minute.", implemented=False)] = None
+    rate_limit: Annotated[int | RateLimitSettings | None, Note("Requests per minute.")] = None
     enabled: Annotated[bool, Note("`false` rejects the key.")] = True
     expires_at: Annotated[
         datetime.datetime | None,
@@ -399,6 +397,53 @@ class WebFetchSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
 
 
+class OidcRoleSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The persons that get a role when they log in by OpenID Connect."""
+
+    role: Annotated[Role, Note("The role of their accounts.")] = "member"
+    emails: Annotated[tuple[str, ...], Note("Email addresses that the provider has verified.")] = ()
+    domains: Annotated[
+        tuple[str, ...], Note("Domains of verified email addresses: `example.org`.", format="email_domain")
+    ] = ()
+    groups: Annotated[tuple[str, ...], Note("Groups in the claim that `groups_claim` names.")] = ()
+
+
+class OidcSettings(MaskedStruct, frozen=True, kw_only=True):
+    """Logins of the settings page by an identity provider (OpenID Connect)."""
+
+    issuer: Annotated[
+        str,
+        Note("The provider's issuer, exactly as the provider writes it: `https://login.example.org/realms/team`."),
+    ] = ""
+    client_id: Annotated[str, Note("The id under which Byway is registered at the provider.")] = ""
+    client_secret: Annotated[
+        str | None,
+        Note("The secret of that registration: `${BYWAY_OIDC_CLIENT_SECRET}`.", format="secret", variables=True),
+    ] = None
+    url: Annotated[
+        str,
+        Note(
+            "Where browsers reach Byway: `https://byway.example.org`. Needed unless they run on this machine.",
+        ),
+    ] = ""
+    scopes: Annotated[tuple[str, ...], Note("What is requested besides `openid`.")] = ("email", "profile")
+    groups_claim: Annotated[str, Note("The claim of the ID token that lists the groups of a person.")] = "groups"
+    roles: Annotated[
+        tuple[OidcRoleSettings, ...],
+        Note(
+            "Who may log in, and with which role. The first entry that matches decides; without a match the login is refused."
+        ),
+    ] = ()
+    missing: Annotated[
+        tuple[str, ...], Note("Environment variables that it needs and that are not set.", internal=True)
+    ] = ()
+
+    @property
+    def enabled(self) -> bool:
+        """It is configured and has its secret."""
+        return bool(self.issuer) and not self.missing
+
+
 #: Where models are downloaded from by default.
 HUB: Final = "https://huggingface.co"
 
@@ -420,6 +465,63 @@ class LocalModelSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ()
 
 
+class RateSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What tokens cost, in US dollars per million tokens."""
+
+    input: Annotated[float, Note("Input tokens that the cache neither returned nor stored. Required.")] = 0.0
+    output: Annotated[float, Note("Output tokens, with those of thinking. Required.")] = 0.0
+    cached: Annotated[float | None, Note("Input tokens that were read from the cache. Default: `input`.")] = None
+    cache_write: Annotated[
+        float | None, Note("Input tokens that were stored in the cache for five minutes. Default: `input`.")
+    ] = None
+    cache_write_1h: Annotated[
+        float | None, Note("Input tokens that were stored in the cache for an hour. Default: `cache_write`.")
+    ] = None
+
+
+class PriceTierSettings(RateSettings, frozen=True, kw_only=True):
+    """Other prices for long prompts."""
+
+    above: Annotated[
+        int, Note("These prices apply to all tokens of a request whose prompt has more input tokens. Required.")
+    ] = 0
+
+
+class PriceSettings(RateSettings, frozen=True, kw_only=True):
+    """What a model costs, in US dollars."""
+
+    search: Annotated[float, Note("One web search that the backend runs.")] = 0.0
+    tiers: Annotated[tuple[PriceTierSettings, ...], Note("Other prices for long prompts.")] = ()
+
+
+class UsageSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Records of what requests have used."""
+
+    enabled: Annotated[bool, Note("`false`: no usage is recorded. Records that exist stay until they are too old.")] = (
+        True
+    )
+    keep_records: Annotated[
+        int,
+        Note(
+            "Days for which the record of each request, and the sums of each session, are kept.",
+            minimum=1,
+            maximum=36_500,
+        ),
+    ] = 90
+    keep_sums: Annotated[
+        int,
+        Note(
+            "Days for which the sums per hour and day are kept, for everything else. At least `keep_records`.",
+            minimum=1,
+            maximum=36_500,
+        ),
+    ] = 730
+    tag_header: Annotated[
+        str | None,
+        Note("A request header whose value becomes the tag of the usage, such as `x-team`.", format="tag_header"),
+    ] = None
+
+
 class ConfigProblem(msgspec.Struct, frozen=True):
     """An error or a warning about a config. `line` counts from 1."""
 
@@ -431,6 +533,14 @@ class ConfigProblem(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         words = (self.path, "warning" if self.severity == "warning" else "", self.message)
         return ": ".join(word for word in words if word)
+
+
+class ProblemSink(Protocol):
+    """Collects the problems of a config: the reader in `config.reading`."""
+
+    def error(self, path: str, line: int, message: str) -> None: ...
+    def warn(self, path: str, line: int, message: str) -> None: ...
+    def disabled(self, values: dict[str, Any], what: str) -> None: ...
 
 
 #: The backend of a config that has none.
@@ -477,20 +587,49 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     )
     web_fetch: Annotated[WebFetchSettings, Note("Web pages that Byway fetches for models.")] = WebFetchSettings()
     local_models: Annotated[LocalModelSettings, Note("Model files on this machine.")] = LocalModelSettings()
-    rate_limiting: Annotated[RateLimitingSettings, Note("Limits on the rate of requests.", implemented=False)] = (
-        RateLimitingSettings()
+    prices: Annotated[
+        dict[str, PriceSettings],
+        Note(
+            "What models cost, in US dollars per million tokens. Keys are `backend/model`, a model, or a pattern such as "
+            "`backend/*`. Default: the vendor's prices; zero for models on your own machines. See *Usage and cost*."
+        ),
+    ] = {}
+    usage: Annotated[UsageSettings, Note("Records of what requests have used. See *Usage and cost*.")] = UsageSettings()
+    files: Annotated[FileSettings, Note("Files that clients upload. See *Files*.")] = FileSettings()
+    batches: Annotated[
+        BatchSettings,
+        Note("Many requests that clients send at once, and whose results they read later. See *Batches*."),
+    ] = BatchSettings()
+    sign_in: Annotated[SignInSettings, Note("Clients that are signed in with `/login`. See *Sign-in*.")] = (
+        SignInSettings()
     )
+    telemetry: Annotated[TelemetrySettings, Note("Telemetry that clients send to Byway. See *Sign-in*.")] = (
+        TelemetrySettings()
+    )
+    oidc: Annotated[OidcSettings, Note("Logins of the settings page by an identity provider (OpenID Connect).")] = (
+        OidcSettings()
+    )
+    limits: Annotated[
+        tuple[LimitSettings, ...],
+        Note("Limits on requests, tokens, concurrency and money. A request must fit in all of them. See *Limits*."),
+    ] = ()
+    rate_limiting: Annotated[
+        RateLimitingSettings, Note("Limits on the rate of requests, in the form of the reference router.")
+    ] = RateLimitingSettings()
     admin: Annotated[AdminSettings, Note("The administration API of the reference router.", implemented=False)] = (
         AdminSettings()
     )
-    metrics: Annotated[MetricsSettings, Note("Metrics for Prometheus.", implemented=False)] = MetricsSettings()
-    global_prompts: Annotated[
-        GlobalPromptSettings, Note("System prompts that the operator adds.", implemented=False)
-    ] = GlobalPromptSettings()
-    acp: Annotated[AcpSettings, Note("The Agent Client Protocol.", implemented=False)] = AcpSettings()
-    guardrails: Annotated[GuardrailSettings, Note("Checks of requests and responses.", implemented=False)] = (
-        GuardrailSettings()
+    metrics: Annotated[MetricsSettings, Note("Metrics for Prometheus. See *Metrics*.")] = MetricsSettings()
+    tracing: Annotated[TracingSettings, Note("Traces of requests for OpenTelemetry. See *Metrics*.")] = (
+        TracingSettings()
     )
+    global_prompts: Annotated[
+        GlobalPromptSettings, Note("System prompts that the operator adds. See *System prompts*.")
+    ] = GlobalPromptSettings()
+    acp: Annotated[AcpSettings, Note("The Agent Client Protocol: `byway acp`.")] = AcpSettings()
+    guardrails: Annotated[
+        GuardrailSettings, Note("Rules on what clients send and what models answer. See *Guardrails*.")
+    ] = GuardrailSettings()
     warnings: Annotated[tuple[ConfigProblem, ...], Note("Warnings about this config.", internal=True)] = ()
 
     @property

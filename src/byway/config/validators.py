@@ -14,9 +14,16 @@ from urllib.parse import SplitResult, urlsplit
 
 from byway import domains, urls
 
+#: Headers with the credential of a caller.
+CALLER_CREDENTIALS: Final = frozenset(("authorization", "x-api-key", "proxy-authorization", "cookie"))
+#: Request headers that hold a credential: those, and the header of Byway's own key.
+_CREDENTIAL_HEADERS: Final = CALLER_CREDENTIALS | {"x-byway-key"}
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*(ms|s|m|h|d)")
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+#: The only query that a base URL may have: that of Azure's older API. Another one could hold a secret.
+URL_QUERY: Final = re.compile(r"api-version=[\w.-]{1,40}")
 
 #: Headers that belong to a connection and its framing: https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1
 HOP_BY_HOP: Final = frozenset(
@@ -55,6 +62,17 @@ def duration(text: str) -> float:
     return math.fsum(float(number) * _UNITS[unit] for number, unit in parts)
 
 
+def size(text: str) -> int:
+    """Parse `500MiB`, `10 GB`, or a plain number of bytes; return bytes."""
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*([KMGT]?)(I?)B?|(\d{1,18})", text.strip().upper())
+    if match is None or (match[3] and not match[2]):
+        raise ValueError("expected a size such as 500MiB, 10GB, or a number of bytes")
+    if match[4]:
+        return int(match[4])
+    power = " KMGT".index(match[2] or " ")
+    return int(float(match[1]) * (1024 if match[3] else 1000) ** power)
+
+
 def octal(text: str) -> int:
     """Parse permissions such as `0660`, `660` or `0o660`."""
     digits = re.fullmatch(r"(?:0o)?([0-7]{1,6})", text.strip())
@@ -91,6 +109,30 @@ def host(text: str) -> str:
         return urls.host(text.strip())
     except ValueError:
         raise ValueError("expected an IP address, a network such as 10.0.0.0/8, or the name of a host") from None
+
+
+def origin(text: str) -> str:
+    """Parse scheme, host and port of a URL, such as `https://byway.example.org`; return them in canonical form.
+
+    An empty text is none.
+    """
+    if not text.strip():
+        return ""
+    try:
+        url = urls.parse(text.strip())
+    except ValueError as error:
+        raise ValueError(f"the URL {error}") from None
+    if url.target != "/" or "#" in text:
+        raise ValueError("only scheme, host and port belong here; the path is `server.root_path`")
+    return url.origin
+
+
+def email_domain(text: str) -> str:
+    """Parse the domain of email addresses; return it in canonical form."""
+    try:
+        return host(text)
+    except ValueError:
+        raise ValueError("expected a domain such as example.org, without @") from None
 
 
 def domain(text: str) -> str:
@@ -174,6 +216,19 @@ def header_name(text: str) -> str:
     return text
 
 
+def tag_header(text: str) -> str:
+    """Check the name of the request header that holds a tag. Tags are stored and shown, so it must not hold a credential."""
+    try:
+        name = header_name(text.strip()).lower()
+    except ValueError:
+        raise ValueError(
+            "expected the name of a header that clients can send (letters, digits and -), such as x-team"
+        ) from None
+    if name in _CREDENTIAL_HEADERS:
+        raise ValueError(f"{name} holds a credential, and tags are stored. Use a header of its own, such as x-team")
+    return name
+
+
 def header(text: str) -> str:
     """Parse the value of a header."""
     text = text.strip()
@@ -205,7 +260,8 @@ def url(text: str) -> tuple[str, tuple[str, ...]]:
         raise ValueError("expected a URL that starts with http:// or https://, or unix:/path")
     if parts.username is not None or parts.password is not None:
         raise ValueError("a URL must not contain a user name or password; use api_key or headers")
-    if parts.query or parts.fragment or text.endswith(("?", "#")):
+    query = f"?{parts.query}" if URL_QUERY.fullmatch(parts.query) else ""
+    if (parts.query and not query) or parts.fragment or text.endswith(("?", "#")):
         raise ValueError("a base URL must not contain ? or #; use headers to send more to the server")
     if not re.fullmatch(r"[!-~]*", parts.path):
         raise ValueError("the URL contains a character that is not allowed")
@@ -222,7 +278,7 @@ def url(text: str) -> tuple[str, tuple[str, ...]]:
         warnings.append(
             "this address is link-local: cloud machines get their credentials there. Check that it is a model server"
         )
-    return f"{parts.scheme}://{parts.netloc}{path}", tuple(warnings)
+    return f"{parts.scheme}://{parts.netloc}{path}{query}", tuple(warnings)
 
 
 def local(text: str) -> bool:
@@ -232,6 +288,13 @@ def local(text: str) -> bool:
     host = urlsplit(text).hostname or ""
     ip = _literal(host)
     return host == "localhost" if ip is None else any(ip in network for network in _PRIVATE)
+
+
+def loopback(text: str) -> bool:
+    """Is a checked URL of this machine?"""
+    host = urlsplit(text).hostname or ""
+    ip = _literal(host)
+    return host == "localhost" if ip is None else ip.is_loopback
 
 
 def _split(text: str) -> SplitResult:
