@@ -87,7 +87,8 @@ def test_a_missing_call_is_requested_as_json(message: dict[str, Any]) -> None:
     done = step.next(answered(received, target(), content='{"name":"Read","arguments":{"path":"a.txt"}}'))
     assert isinstance(done, list)
     message = json.loads(fold(done))
-    assert message["content"] == [{"type": "tool_use", "id": "toolu_1_0", "name": "Read", "input": {"path": "a.txt"}}]
+    call = {"type": "tool_use", "id": "toolu_1_0", "name": "Read", "input": {"path": "a.txt"}}
+    assert message["content"] == [{**call, "caller": {"type": "direct"}}]
     assert message["stop_reason"] == "tool_use"
     assert message["usage"]["input_tokens"] == 9 and message["usage"]["output_tokens"] == 4
 
@@ -149,6 +150,7 @@ def test_a_tool_defined_by_anthropic_can_be_forced() -> None:
         "id": "toolu_1_0",
         "name": "bash",
         "input": {"command": "ls"},
+        "caller": {"type": "direct"},
     }
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import time
 from collections.abc import Sequence
 from typing import Any, cast
 
 import pytest
+from loaded import loaded
 
-from byway import config
 from byway.backend import Backend
 from byway.backends.protocol import ModelFacts, Target
 from byway.call import Call
@@ -31,7 +32,7 @@ def runtime(*names: str, **sections: Any) -> Runtime:
     """A runtime with these backends; every model name is an alias of all of them, in order."""
     backends = [{"name": name, "type": "generic", "url": "http://127.0.0.1:9", "models": ["local"]} for name in names]
     aliases = {"default": [f"{name}/local" for name in names]}
-    return Runtime(config.load(json.dumps({"backends": backends, "model_aliases": aliases, **sections}), {}))
+    return Runtime(loaded({"backends": backends, "model_aliases": aliases, **sections}))
 
 
 class ScriptedCall:
@@ -177,6 +178,13 @@ def test_the_last_problem_quotes_the_earlier_ones(pauses: list[float]) -> None:
     assert caught.value.message == "third (tried before: first)"
 
 
+def test_at_most_two_earlier_problems_are_quoted(pauses: list[float]) -> None:
+    call = ScriptedCall(*[Problem("broken", f"problem {number}") for number in range(24)])
+    with pytest.raises(Problem) as caught:
+        run(runtime(*(f"box-{number}" for number in range(24))), call)
+    assert caught.value.message == "problem 23 (tried before: problem 0 / problem 1 / and 21 more)"
+
+
 # --- exchange: what the loop is given ---------------------------------------------------------------------------------
 
 
@@ -314,7 +322,7 @@ def test_an_attempt_changes_nothing_in_the_request() -> None:
 
 def test_a_token_count_goes_through_the_same_loop() -> None:
     at = runtime("one", "two")
-    call = _CountCall(request().limited(1), at.pdfs)
+    call = _CountCall(request().limited(1), at)
     record = run(at, call)
     assert (record.requested, record.alias, record.backend, record.tries) == ("m", "default", "one", 1)
     assert call.tokens > 0 and not call.counted
@@ -363,3 +371,35 @@ def test_the_window_of_a_target_comes_with_it() -> None:
             at, request(messages=[{"role": "user", "content": "word " * 20_000}]), one=Network((200, chat_answer(None)))
         )
     assert caught.value.kind == "prompt_too_long"
+
+
+def test_a_prompt_is_freed_while_its_answer_streams() -> None:
+    tools = [{"name": "Read", "input_schema": {"type": "object", "properties": {}}}]
+    messages = [{"role": "user", "content": "Hi"}]
+    body = json.dumps(
+        {"model": "local", "max_tokens": 9, "stream": True, "messages": messages, "tools": tools}
+    ).encode()
+    references: list[int] = []
+
+    class Streamed(Answered):
+        """An answer of two chunks; before the second it counts what refers to the body of the request."""
+
+        async def read(self) -> bytes:
+            if not references:
+                references.append(0)
+                return b'data: {"choices":[{"delta":{"content":"Hello"}}]}\n\n'
+            references.append(sys.getrefcount(body))
+            return b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+
+    class Streaming(Network):
+        async def open(self, call: Call) -> Answered:
+            return Streamed(200, b"")
+
+    class SentReply(HeldReply):
+        sent = True
+
+    at = runtime("one")
+    at.backends["one"].upstream = cast(Any, Streaming((200, b"")))
+    before = sys.getrefcount(body)
+    asyncio.run(exchange.answer(at, parse(body, {}, "msg_1"), SentReply(), Record()))
+    assert references[1:] == [before]

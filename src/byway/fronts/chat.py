@@ -13,6 +13,7 @@ from typing import Any, Final, NoReturn
 import msgspec
 from msgspec import Raw, Struct
 
+from byway.fronts.formats import closed, is_free
 from byway.messages import claudecode
 from byway.messages import request as messages
 from byway.messages.events import Part, Passthrough, Ping, WholeAnswer
@@ -22,6 +23,10 @@ from byway.problems import Problem
 
 _encode: Final = msgspec.json.Encoder().encode
 _any: Final = msgspec.json.Decoder().decode
+
+
+#: The model of a chat completion that names none: an alias.
+DEFAULT: Final = "default"
 
 
 class _Function(Struct, frozen=True):
@@ -44,6 +49,8 @@ class _ChatMessage(Struct):
     refusal: str | None = None
     tool_calls: list[_Call] | None = None
     tool_call_id: str | None = None
+    name: str | None = None
+    function_call: _Function | None = None
 
 
 class _Tool(Struct):
@@ -64,16 +71,19 @@ class _Options(Struct):
     include_usage: bool | None = None
 
 
-class Chat(Struct):
+class Chat(Struct, kw_only=True):
     """The fields of `POST /v1/chat/completions` that the Messages API can express."""
 
-    model: str
+    model: str = DEFAULT
     messages: list[_ChatMessage]
     stream: bool | None = None
     stream_options: _Options | None = None
     n: int | None = None
     tools: list[_Tool] | None = None
     tool_choice: Any = None
+    functions: list[_Function] | None = None
+    """The older form of `tools`, with `function_call` instead of `tool_choice`, `tool_calls` and `finish_reason: tool_calls`."""
+    function_call: Any = None
     parallel_tool_calls: bool | None = None
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
@@ -92,6 +102,8 @@ class Chat(Struct):
 _chat: Final = msgspec.json.Decoder(Chat)
 _raw_fields: Final = msgspec.json.Decoder(dict[str, Raw])
 _KNOWN: Final = frozenset(Chat.__struct_fields__)
+#: Ids of calls in the older form, which has none.
+_CALL_ID: Final = "call_function_{}"
 
 
 def read(body: bytes, headers: Mapping[str, str], id: str) -> tuple[Request, Chat]:
@@ -102,6 +114,9 @@ def read(body: bytes, headers: Mapping[str, str], id: str) -> tuple[Request, Cha
         raise messages.invalid(error, body="The request body") from None
     if not chat.messages:
         raise Problem("invalid_request", "messages: at least one message is required")
+    if "model" not in given:
+        # The backend's own name replaces it.
+        body = b'{"model":"%b",%b' % (DEFAULT.encode(), body[body.index(b"{") + 1 :])
     untranslatable: Problem | None = None
     try:
         request = messages.parse(_encode(_messages_body(chat)), headers, id)
@@ -134,6 +149,9 @@ def _messages_body(chat: Chat) -> dict[str, Any]:
         system.append(_text(message.content, f"messages.{at}.content"))
     else:
         at += 1
+    schema = _schema(chat)
+    if is_free(schema):
+        system.append(_ANY_OBJECT)
     body: dict[str, Any] = {"model": chat.model, "stream": bool(chat.stream)}
     if system:
         body["system"] = "\n\n".join(text for text in system if text)
@@ -146,10 +164,17 @@ def _messages_body(chat: Chat) -> dict[str, Any]:
         body["temperature"] = min(chat.temperature, 1.0)
     if chat.stop:
         body["stop_sequences"] = [chat.stop] if isinstance(chat.stop, str) else chat.stop
+    if chat.functions and not chat.tools:
+        chat.tools = [_Tool(function=function) for function in chat.functions]
+        chat.tool_choice = chat.function_call
+        if isinstance(chat.function_call, dict):
+            chat.tool_choice = {"function": chat.function_call}
+        # The older form has one call in an answer.
+        chat.parallel_tool_calls = False
     if chat.tools:
         body["tools"] = [_tool(tool, f"tools.{at}") for at, tool in enumerate(chat.tools)]
         body.update(_choice(chat))
-    config = _config(chat)
+    config = _config(chat, schema)
     if config:
         body["output_config"] = config
     if chat.reasoning_effort == "none":
@@ -161,9 +186,17 @@ def _turns(messages: list[_ChatMessage], at: int) -> list[dict[str, Any]]:
     """The conversation from message `at` on. Results of tools are grouped, as the Messages API requires."""
     turns: list[dict[str, Any]] = []
     results: list[dict[str, Any]] | None = None
+    last_call = ""
     for index, message in enumerate(messages[at:], at):
         path = f"messages.{index}"
-        if message.role == "tool":
+        if message.function_call is not None and not message.tool_calls:
+            last_call = _CALL_ID.format(index)
+            message.tool_calls = [_Call(last_call, function=message.function_call)]
+        if message.role in ("tool", "function"):
+            if message.role == "function":
+                message.tool_call_id = last_call or _wrong(
+                    f"{path}.role", "there is no function_call before this result"
+                )
             result = {
                 "type": "tool_result",
                 "tool_use_id": message.tool_call_id or _wrong(f"{path}.tool_call_id", "Field required"),
@@ -186,7 +219,9 @@ def _turns(messages: list[_ChatMessage], at: int) -> list[dict[str, Any]]:
                 text = _text(message.content, f"{path}.content")
                 turns.append({"role": "user", "content": claudecode.reminder(text)})
             case _:
-                _wrong(f"{path}.role", "Input should be 'system', 'developer', 'user', 'assistant' or 'tool'")
+                _wrong(
+                    f"{path}.role", "Input should be 'system', 'developer', 'user', 'assistant', 'tool' or 'function'"
+                )
     return turns
 
 
@@ -286,18 +321,34 @@ def _choice(chat: Chat) -> dict[str, Any]:
     return {} if choice == {"type": "auto"} else {"tool_choice": choice}
 
 
-def _config(chat: Chat) -> dict[str, Any]:
+def _config(chat: Chat, schema: dict[str, Any] | None) -> dict[str, Any]:
     config: dict[str, Any] = {}
     if chat.reasoning_effort and chat.reasoning_effort != "none":
         config["effort"] = {"minimal": "low"}.get(chat.reasoning_effort, chat.reasoning_effort)
-    form = chat.response_format
-    if form is not None and form.type == "json_schema" and form.json_schema is not None:
-        if not len(form.json_schema.schema):
-            _wrong("response_format.json_schema.schema", "Field required")
-        config["format"] = {"type": "json_schema", "schema": form.json_schema.schema}
-    elif form is not None and form.type == "json_object":
-        config["format"] = {"type": "json_schema", "schema": {"type": "object"}}
+    if schema is not None and not is_free(schema):
+        config["format"] = {"type": "json_schema", "schema": closed(schema)}
     return config
+
+
+#: For a format that permits any object, which the Messages API cannot express: a closed object without properties is `{}`.
+_ANY_OBJECT: Final = "Answer with one JSON object and nothing else."
+
+
+def _schema(chat: Chat) -> dict[str, Any] | None:
+    """The schema of the required format; empty for any JSON object, None for text."""
+    form = chat.response_format
+    if form is None or form.type not in ("json_schema", "json_object"):
+        return None
+    if form.type == "json_object" or form.json_schema is None:
+        return {}
+    if not len(form.json_schema.schema):
+        _wrong("response_format.json_schema.schema", "Field required")
+    schema = _any(form.json_schema.schema)
+    return (
+        schema
+        if isinstance(schema, dict)
+        else _wrong("response_format.json_schema.schema", "Input should be an object")
+    )
 
 
 def _wrong(path: str, message: str) -> NoReturn:
@@ -330,8 +381,11 @@ def usage(counts: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def completion(parts: list[Part], created: int) -> bytes:
-    """The whole answer; raises Problem `broken` for parts that do not make one. `created`: seconds since the epoch."""
+def completion(parts: list[Part], created: int, *, functions: bool = False) -> bytes:
+    """The whole answer; raises Problem `broken` for parts that do not make one. `created`: seconds since the epoch.
+
+    `functions`: the request has the older form of tools.
+    """
     if parts and type(parts[0]) is WholeAnswer and parts[0].chat:
         return parts[0].data
     message = _any(fold(parts))
@@ -352,9 +406,12 @@ def completion(parts: list[Part], created: int) -> bytes:
     }
     if thoughts:
         reply["reasoning_content"] = "".join(thoughts)
-    if calls:
-        reply["tool_calls"] = calls
     finish = _FINISH.get(message.get("stop_reason") or "", "stop")
+    if calls and functions:
+        reply["function_call"] = calls[0]["function"]
+        finish = "function_call" if finish == "tool_calls" else finish
+    elif calls:
+        reply["tool_calls"] = calls
     return _encode(
         {
             "id": f"chatcmpl-{message['id'].removeprefix('msg_')}",
@@ -370,8 +427,9 @@ def completion(parts: list[Part], created: int) -> bytes:
 class Chunks:
     """Encodes the parts of one answer as a stream of chunks."""
 
-    def __init__(self, request: Request, created: int, *, counted: bool) -> None:
-        """`counted`: the stream ends with a chunk that contains the usage."""
+    def __init__(self, request: Request, created: int, *, counted: bool, functions: bool = False) -> None:
+        """`counted`: the stream ends with a chunk that contains the usage. `functions`: the older form of tools."""
+        self._functions = functions
         self._head = {
             "id": f"chatcmpl-{request.id.removeprefix('msg_')}",
             "object": "chat.completion.chunk",
@@ -410,6 +468,8 @@ class Chunks:
                 block = event["content_block"]
                 at = self._calls[event["index"]] = len(self._calls)
                 function = {"name": block["name"], "arguments": ""}
+                if self._functions:
+                    return self._chunk({"function_call": function})
                 return self._chunk(
                     {"tool_calls": [{"index": at, "id": block["id"], "type": "function", "function": function}]}
                 )
@@ -418,7 +478,8 @@ class Chunks:
             case "message_delta":
                 counts = event.get("usage") or {}
                 self._usage.update({name: count for name, count in counts.items() if count is not None})
-                return self._chunk({}, _FINISH.get(event["delta"].get("stop_reason") or "", "stop"))
+                finish = _FINISH.get(event["delta"].get("stop_reason") or "", "stop")
+                return self._chunk({}, "function_call" if self._functions and finish == "tool_calls" else finish)
             case "message_stop":
                 last = b""
                 if self._counted:
@@ -434,6 +495,8 @@ class Chunks:
                 return self._chunk({"content": delta["text"]})
             case "thinking_delta":
                 return self._chunk({"reasoning_content": delta["thinking"]})
+            case "input_json_delta" if index in self._calls and self._functions:
+                return self._chunk({"function_call": {"arguments": delta["partial_json"]}})
             case "input_json_delta" if index in self._calls:
                 call = {"index": self._calls[index], "function": {"arguments": delta["partial_json"]}}
                 return self._chunk({"tool_calls": [call]})
@@ -444,9 +507,15 @@ class Chunks:
         return b"data: %b\n\n" % _encode({**self._head, "choices": [choice]})
 
 
-def envelope(status: int, type: str, message: str) -> bytes:
+def envelope(problem: Problem, message: str) -> bytes:
     """An error in the shape of the OpenAI API: https://platform.openai.com/docs/guides/error-codes (seen 2026-11-20)."""
+    status, type = problem.status, problem.row.type
     code = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded"}.get(status)
+    if problem.kind == "not_found" and "model" not in message.lower():
+        # A file or a batch.
+        code = None
+    if status == 429 and type == "billing_error":
+        code = "insufficient_quota"
     if status == 400 and message.startswith(("prompt is too long", "input length and")):
         code = "context_length_exceeded"
     return _encode({"error": {"message": message, "type": type, "param": None, "code": code}})

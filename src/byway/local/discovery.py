@@ -4,7 +4,7 @@ mistaken for it."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -92,10 +92,26 @@ async def _vllm(get: _Get) -> tuple[tuple[str, ...], str] | None:
 _PROBES: Final = {"ollama": _ollama, "lmstudio": _lmstudio, "llamacpp": _llamacpp, "vllm": _vllm}
 
 
-async def discover(urls: Mapping[str, str] | None = None, limit: float = TIMEOUT) -> list[DiscoveredServer]:
-    """The servers that answer; all are queried at the same time. `urls` is by vendor, by default their usual addresses."""
-    if urls is None:
-        urls = {name: VENDORS[name].url or "" for name in _PROBES}
+def usual_urls(own: Iterable[str], used: Iterable[str] = ()) -> dict[str, str]:
+    """The usual addresses of model servers, by vendor, without those of this Byway and those that the config uses.
+
+    `own` are the addresses where Byway listens, such as `127.0.0.1:8000`.
+    """
+    ports = {address.rpartition(":")[2] for address in own if not address.startswith("unix:")}
+    known = set(map(plain_url, used))
+    urls = {name: VENDORS[name].url or "" for name in _PROBES}
+    return {
+        name: url for name, url in urls.items() if url.rpartition(":")[2] not in ports and plain_url(url) not in known
+    }
+
+
+def plain_url(url: str) -> str:
+    """A URL in the form in which URLs of one server are equal."""
+    return url.lower().replace("//localhost", "//127.0.0.1").rstrip("/").removesuffix("/v1")
+
+
+async def discover(urls: Mapping[str, str], limit: float = TIMEOUT) -> list[DiscoveredServer]:
+    """The servers that answer; all are queried at the same time. `urls` is by vendor."""
     servers = await asyncio.gather(*(_discover(vendor, url, limit) for vendor, url in urls.items()))
     return [server for server in servers if server is not None]
 

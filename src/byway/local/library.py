@@ -4,6 +4,7 @@ It changes no folder and loads no model: `supervisor.py` does that."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -145,11 +146,22 @@ def _file(path: Path, origin: Origin) -> Iterator[ModelFile]:
 
 
 def _walk(folder: Path, origin: Origin) -> Iterator[ModelFile]:
-    """The models below a folder. Links to folders are not followed; links to files are, as in the Hugging Face cache."""
+    """The models below a folder. Links to files are followed, as in the Hugging Face cache."""
+    for entry, _ in _entries(folder, _DEPTH):
+        with contextlib.suppress(OSError):
+            if is_model_file(entry.name) and entry.is_file():
+                yield from _file(Path(entry.path), origin)
+
+
+def _entries(folder: Path, levels: int) -> Iterator[tuple[os.DirEntry[str], int]]:
+    """Everything but folders, down to `levels` folders below `folder`, each with its level. Links to folders are not followed.
+
+    Ends early after `_ENTRIES` entries. Folders and entries that cannot be read are omitted.
+    """
     left = _ENTRIES
     waiting = [(folder, 0)]
     while waiting:
-        at, depth = waiting.pop()
+        at, level = waiting.pop()
         try:
             entries = sorted(os.scandir(at), key=lambda entry: entry.name)
         except OSError:
@@ -159,13 +171,13 @@ def _walk(folder: Path, origin: Origin) -> Iterator[ModelFile]:
             return
         for entry in entries:
             try:
-                if entry.is_dir(follow_symlinks=False):
-                    if depth < _DEPTH:
-                        waiting.append((Path(entry.path), depth + 1))
-                elif is_model_file(entry.name) and entry.is_file():
-                    yield from _file(Path(entry.path), origin)
+                is_folder = entry.is_dir(follow_symlinks=False)
             except OSError:
                 continue
+            if not is_folder:
+                yield entry, level
+            elif level < levels:
+                waiting.append((Path(entry.path), level + 1))
 
 
 def _ollama(folder: Path) -> Iterator[ModelFile]:
@@ -186,23 +198,10 @@ def _ollama(folder: Path) -> Iterator[ModelFile]:
 
 
 def _manifests(folder: Path) -> Iterator[Path]:
-    """The files four levels below `folder`."""
-    waiting = [(folder, 0)]
-    left = _ENTRIES
-    while waiting:
-        at, depth = waiting.pop()
-        try:
-            entries = sorted(os.scandir(at), key=lambda entry: entry.name, reverse=True)
-        except OSError:
-            continue
-        left -= len(entries)
-        if left < 0:
-            return
-        for entry in entries:
-            if depth < 3 and entry.is_dir(follow_symlinks=False):
-                waiting.append((Path(entry.path), depth + 1))
-            elif depth == 3 and entry.is_file(follow_symlinks=False):
-                yield Path(entry.path)
+    """The files at `HOST/NAMESPACE/MODEL/TAG` below `folder`."""
+    for entry, level in _entries(folder, 3):
+        if level == 3 and entry.is_file(follow_symlinks=False):
+            yield Path(entry.path)
 
 
 def _weights(manifest: Path) -> str | None:

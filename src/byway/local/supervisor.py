@@ -18,7 +18,7 @@ import re
 import secrets
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
@@ -170,6 +170,18 @@ async def list_gpus() -> tuple[str, ...]:
             process.kill()
 
 
+def default_threads(environ: Mapping[str, str]) -> int:
+    """`OMP_NUM_THREADS`, else one thread per processor, at most 8.
+
+    The threads of llama.cpp wait for each other without sleeping, so one without a processor stops all of them.
+    https://www.openmp.org/spec-html/5.2/openmpse59.html (seen 2026-11-30): a list has one number for each nesting level.
+    """
+    number = environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if number.isascii() and number.isdigit() and len(number) < 5 and int(number):
+        return int(number)
+    return min(platform.cpu_count(), 8)
+
+
 class ModelProcess:
     """The process of a local model. `run` starts and watches it and restarts it after it died; cancelling `run` ends it."""
 
@@ -274,7 +286,7 @@ class ModelProcess:
             "path": str(path),
             "model": self.name,
             "window": window,
-            "threads": self.options.threads or min(platform.cpu_count(), 8),
+            "threads": self.options.threads or default_threads(os.environ),
             "gpu_layers": self.options.gpu_layers,
             "secret": secrets.token_urlsafe(32),
         }

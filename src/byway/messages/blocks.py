@@ -5,6 +5,7 @@ Shapes: https://docs.anthropic.com/en/api/messages and the `anthropic` SDK 2.11.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from msgspec import Raw, Struct
@@ -46,6 +47,12 @@ class Image(Wire, tag_field="type", tag="image"):
     source: Base64Source | UrlSource | FileSource
 
 
+class InlineImage(Image, tag_field="type", tag="image"):
+    """An image that is no uploaded file."""
+
+    source: Base64Source | UrlSource
+
+
 class Document(Wire, tag_field="type", tag="document"):
     source: Source
     title: str | None = None
@@ -60,7 +67,8 @@ class ToolUse(Wire, tag_field="type", tag="tool_use"):
 
 class ToolResult(Wire, tag_field="type", tag="tool_result"):
     tool_use_id: str
-    content: Content = None
+    content: str | Sequence[FilelessBlock] | None = None
+    """The decoder takes no documents and files here in one pass; `request` decodes those block by block."""
     is_error: bool | None = None
 
 
@@ -97,18 +105,9 @@ class Unknown(Wire, tag_field="type", tag="byway unknown block"):
         return self.kind not in SERVER_BLOCKS and not self.kind.endswith("_tool_result")
 
 
-Block = (
-    Text
-    | Image
-    | Document
-    | ToolUse
-    | ToolResult
-    | ToolReference
-    | SearchResult
-    | Thinking
-    | RedactedThinking
-    | Unknown
-)
+_Plain = Text | ToolUse | ToolResult | ToolReference | SearchResult | Thinking | RedactedThinking | Unknown
+FilelessBlock = _Plain | InlineImage
+Block = _Plain | Image | Document
 Content = str | list[Block] | None
 
 KNOWN: Final = frozenset(
@@ -116,5 +115,6 @@ KNOWN: Final = frozenset(
 )
 #: Blocks of Anthropic's servers, beside the results of their tools (`web_search_tool_result` and so on).
 SERVER_BLOCKS: Final = frozenset(
-    "server_tool_use mcp_tool_use mcp_tool_listing container_upload tool_addition tool_removal compaction fallback".split()
+    "server_tool_use mcp_tool_use mcp_tool_listing container_upload tool_addition tool_removal compaction fallback"
+    " mid_conv_system".split()
 )

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from itertools import islice
 from typing import Final
 
 import msgspec
 from msgspec import Struct
 
 from byway.messages.blocks import Block, Text, ToolReference, ToolResult, Unknown
-from byway.messages.request import Request, Tool, Turn
+from byway.messages.request import Request, Turn
+from byway.messages.tools import Tool
 from byway.problems import Problem
 
 #: A text block, not a header. Its digits differ in each conversation (with 2.1.197 in each request), so at the beginning of a
@@ -20,6 +22,9 @@ _ATTRIBUTION: Final = "x-anthropic-billing-header:"
 _IDENTITY: Final = (_ATTRIBUTION, "You are Claude Code", "You are a Claude agent")
 #: A placeholder for tools that are not loaded yet; no model may call it.
 _PLACEHOLDER: Final = "DeferredToolPlaceholder"
+
+#: Bytes of the longest body that can be the request for the quota.
+_PROBE_SIZE: Final = 2_000
 
 _REMINDER: Final = "<system-reminder>"
 #: The client's first system message contains at least one of these.
@@ -59,7 +64,9 @@ _DIFFERING: Final = re.compile(
 )
 #: The path of the memory folder contains that of the working folder, in the middle of the longest text.
 _MEMORY: Final = "file-based memory"
-_PATH: Final = re.compile(r"`([^`\n]*[/\\][^`\n]*)`")
+_QUOTED: Final = re.compile(r"`([^`\n]*)`")
+#: Folders that the passage names.
+_FOLDERS_MOST: Final = 4
 
 
 def opening(request: Request) -> tuple[list[str], list[Turn]]:
@@ -71,6 +78,8 @@ def opening(request: Request) -> tuple[list[str], list[Turn]]:
     place.
     """
     texts, turns = request.system, request.turns
+    if not texts:
+        return texts, turns
     for text in texts:
         if text.startswith(_IDENTITY):
             break
@@ -139,7 +148,9 @@ def _split(text: str) -> tuple[str, tuple[str, ...]]:
             text = text[:at] + _DIFFERING.sub("", lines) + text[end:]
     at = text.find(_MEMORY)
     if at >= 0:
-        for number, path in enumerate(_PATH.findall(text, at, text.find("\n", at) + 1), 1):
+        quoted = _QUOTED.finditer(text, at, text.find("\n", at) + 1)
+        paths = (match[1] for match in quoted if "/" in match[1] or "\\" in match[1])
+        for number, path in enumerate(list(islice(paths, _FOLDERS_MOST)), 1):
             name = "<memory folder>" if number == 1 else f"<memory folder {number}>"
             own.append(f" - {name} stands for {path}")
             text = text.replace(f"`{path}`", f"`{name}`")
@@ -182,6 +193,17 @@ def show_message(problem: Problem, user_agent: str) -> None:
         problem.retry = False
 
 
+def is_quota_probe(request: Request) -> bool:
+    """Whether it is the request with which a signed-in Claude Code reads its quota at the start: one token for `quota`.
+
+    Measured with 2.1.329, 2026-11-29.
+    """
+    if request.stream or request.size > _PROBE_SIZE or request.params.max_tokens != 1 or len(request.turns) != 1:
+        return False
+    blocks = request.turns[0].blocks
+    return len(blocks) == 1 and isinstance(blocks[0], Text) and blocks[0].text == "quota"
+
+
 def remark(text: str) -> bool:
     """Return whether the client, and not the user, wrote this text of a user's turn."""
     return text.lstrip().startswith(_REMINDER)
@@ -213,6 +235,19 @@ class _Summary(Struct):
     tool_changes: list[_Change] | None = None
 
 
+class _Reference(Struct):
+    tool_name: str
+
+
+class _FoundTools(Struct):
+    tool_references: list[_Reference] = []
+
+
+class _ToolSearchResult(Struct):
+    content: _FoundTools
+
+
+_search: Final = msgspec.json.Decoder(_ToolSearchResult)
 _change: Final = msgspec.json.Decoder(_Change)
 _summary: Final = msgspec.json.Decoder(_Summary)
 _CHANGES: Final = frozenset(("tool_addition", "tool_removal", "compaction"))
@@ -221,7 +256,7 @@ _CHANGES: Final = frozenset(("tool_addition", "tool_removal", "compaction"))
 def tools(request: Request) -> list[Tool]:
     """The tools that the model may call now. Tools loaded during the conversation come last, to keep the prompt's beginning.
 
-    A tool with `defer_loading` is loaded once a result or a `tool_addition` in the conversation refers to it.
+    A tool with `defer_loading` is loaded once a result, a search or a `tool_addition` in the conversation refers to it.
     """
     offered = request.params.tools or []
     if not request.loose and not any([tool.defer_loading or tool.name == _PLACEHOLDER for tool in offered]):
@@ -235,11 +270,25 @@ def tools(request: Request) -> list[Tool]:
             for part in inner:
                 if type(part) is ToolReference and part.tool_name in late:
                     loaded.setdefault(part.tool_name, late[part.tool_name])
-                elif type(part) is Unknown and part.kind in _CHANGES:
+                elif type(part) is not Unknown:
+                    continue
+                elif part.kind == "tool_search_tool_result":
+                    for name in _found_tools(part):
+                        if name in late:
+                            loaded.setdefault(name, late[name])
+                elif part.kind in _CHANGES:
                     for change in _changes(part):
                         _follow(change, late, loaded, gone)
     now = [tool for tool in offered if not tool.defer_loading]
     return [tool for tool in [*now, *loaded.values()] if tool.name not in gone]
+
+
+def _found_tools(block: Unknown) -> list[str]:
+    """The tools that an official tool search has found; none when it failed."""
+    try:
+        return [reference.tool_name for reference in _search.decode(block.raw).content.tool_references]
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return []
 
 
 def _changes(block: Unknown) -> list[_Change]:

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar, Final, Literal
 
-from msgspec import UNSET, UnsetType, field
+from msgspec import UNSET, Struct, UnsetType, field
 
-from byway.messages.blocks import Text, Wire
+from byway.messages.blocks import Wire
+
+# Fields that are always null are those that the official OpenAPI document requires, for clients that are generated from it.
 
 
 class Usage(Wire):
@@ -20,8 +22,39 @@ class Usage(Wire):
     cache_creation_input_tokens: int = 0
     cache_read_input_tokens: int = 0
     output_tokens: int = 0
-    server_tool_use: dict[str, int] | UnsetType = UNSET
+    server_tool_use: dict[str, int] | None = None
     """How often server tools were used; only in answers for which Byway ran some."""
+    output_tokens_details: None = None
+
+
+class BilledUsage(Usage):
+    """A usage with the counts that Anthropic's Messages API bills differently. It is never sent to a client."""
+
+    cache_write_1h_tokens: int = 0
+    """The part of `cache_creation_input_tokens` that is stored for an hour."""
+    web_searches: int = 0
+    """Searches that the backend ran."""
+    fast: bool = False
+    """The answer was made in fast mode."""
+
+
+class MessageUsage(Usage):
+    """The usage in a message. That of `message_delta` has fewer fields."""
+
+    cache_creation: None = None
+    inference_geo: None = None
+    service_tier: None = None
+
+
+def message_usage(usage: Usage) -> MessageUsage:
+    """The same counts in the form that a message has."""
+    return MessageUsage(
+        usage.input_tokens,
+        usage.cache_creation_input_tokens,
+        usage.cache_read_input_tokens,
+        usage.output_tokens,
+        usage.server_tool_use,
+    )
 
 
 #: The counts of tokens in a Usage.
@@ -33,11 +66,13 @@ class Started(Wire, tag_field="type", tag="message"):
 
     id: str
     model: str
-    usage: Usage
+    usage: MessageUsage
     role: Literal["assistant"] = "assistant"
     content: list[Any] = field(default_factory=list)
     stop_reason: str | None = None
     stop_sequence: str | None = None
+    stop_details: None = None
+    container: None = None
     safeguard_results: list[dict[str, Any]] | UnsetType = UNSET
 
 
@@ -46,10 +81,23 @@ class MessageStart(Wire, tag_field="type", tag="message_start"):
     message: Started
 
 
+class TextStart(Wire, tag_field="type", tag="text"):
+    text: str = ""
+    citations: None = None
+
+
+class DirectCaller(Struct, frozen=True, gc=False, tag_field="type", tag="direct"):
+    """The model itself has called the tool."""
+
+
+_MODEL: Final = DirectCaller()
+
+
 class ToolStart(Wire, tag_field="type", tag="tool_use"):
     id: str
     name: str
     input: dict[str, Any] = field(default_factory=dict)
+    caller: DirectCaller = _MODEL
 
 
 class ThinkingStart(Wire, tag_field="type", tag="thinking"):
@@ -64,7 +112,7 @@ ServerBlock = dict[str, Any]
 class BlockStart(Wire, tag_field="type", tag="content_block_start"):
     name: ClassVar[str] = "content_block_start"
     index: int
-    content_block: Text | ToolStart | ThinkingStart | ServerBlock
+    content_block: TextStart | ToolStart | ThinkingStart | ServerBlock
 
 
 class TextDelta(Wire, tag_field="type", tag="text_delta"):
@@ -106,6 +154,8 @@ StopReason = Literal[
 class Stop(Wire):
     stop_reason: str | None
     stop_sequence: str | None = None
+    stop_details: None = None
+    container: None = None
     safeguard_results: list[dict[str, Any]] | UnsetType = UNSET
 
 

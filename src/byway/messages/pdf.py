@@ -5,7 +5,7 @@ Backends that take no files get the text of a PDF instead. `pipeline/resolve.py`
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -36,7 +36,6 @@ def embedded_pdfs(turns: Iterable[Turn], *, files: bool = False) -> list[str]:
     for turn in turns:
         if type(turn.content) is list:
             for block in turn.content:
-                # This runs for every request: nearly all blocks are of these types.
                 if type(block) is Text or type(block) is ToolUse:
                     continue
                 if type(block) is ToolResult and type(block.content) is str:
@@ -45,7 +44,7 @@ def embedded_pdfs(turns: Iterable[Turn], *, files: bool = False) -> list[str]:
     data: dict[str, None] = {}
     while blocks:
         block, sent = blocks.pop()
-        nested = None
+        nested: str | Sequence[Block] | None = None
         if type(block) is Document:
             source = block.source
             if type(source) is Base64Source:
@@ -57,7 +56,7 @@ def embedded_pdfs(turns: Iterable[Turn], *, files: bool = False) -> list[str]:
             nested = block.content
         elif type(block) is Unknown:
             data.update(dict.fromkeys(_pdfs_in_json(bytes(block.raw))))
-        if type(nested) is list:
+        if isinstance(nested, list):
             blocks += [(inner, sent) for inner in nested]
     return list(data)
 

@@ -27,6 +27,10 @@ class Reasoning(Struct, omit_defaults=True):
     """`reasoning_details`, as OpenRouter sends them."""
     extra: Any = None
     """`extra_content` of the tool call after the block: Gemini's thought signature."""
+    item: Any = None
+    """A reasoning item of the Responses API: its id and encrypted content, and the lengths of its texts."""
+    phase: str = ""
+    """The phase of the message after the block, at the Responses API."""
 
     def add_details(self, details: Any) -> None:
         """Add the entries of one chunk. Texts of an entry arrive in pieces; its other fields arrive once."""
@@ -50,7 +54,7 @@ def pack(reasoning: Reasoning) -> str:
         {name: _joined(value) if name in _TEXTS else value for name, value in entry.items()}
         for entry in reasoning.details
     ]
-    data = msgspec.json.encode(Reasoning(reasoning.field, details, reasoning.extra))
+    data = msgspec.json.encode(Reasoning(reasoning.field, details, reasoning.extra, reasoning.item, reasoning.phase))
     if data == b"{}" or len(data) > _LARGEST:
         return ""
     mark, data = ("z", zlib.compress(data)) if len(data) > _COMPRESSED else ("j", data)

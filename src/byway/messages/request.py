@@ -6,14 +6,15 @@ Shapes: https://docs.anthropic.com/en/api/messages and the `anthropic` SDK 2.11.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from itertools import chain, islice
-from typing import Annotated, Any, Final, Literal, NoReturn
+from typing import Annotated, Final, Literal, NoReturn
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from byway.messages.blocks import KNOWN, Block, Text, ToolResult, Unknown, Wire
+from byway.messages.blocks import KNOWN, Block, FilelessBlock, Text, ToolResult, ToolUse, Unknown, Wire
+from byway.messages.tools import Tool, ToolSet, tool_set
 from byway.problems import Problem
 
 Role = Literal["user", "assistant", "system"]
@@ -25,6 +26,8 @@ class Thought(Wire):
 
     type: str
     budget_tokens: int | None = None
+    display: str | None = None
+    """`omitted`: the client shows no thinking."""
 
 
 class Format(Wire):
@@ -54,36 +57,18 @@ class Turn(Wire):
         return [Text(self.content)] if isinstance(self.content, str) else self.content
 
 
+class _FilelessTurn(Turn):
+    """A message as the decoder takes it in one pass."""
+
+    # Documents and uploaded files are rare. A request that has one is decoded block by block, so that in all others none
+    # is looked for.
+    content: str | list[FilelessBlock]  # type: ignore[assignment]
+
+
 class ToolChoice(Wire):
     type: Literal["auto", "any", "tool", "none"]
     name: str | None = None
     disable_parallel_tool_use: bool | None = None
-
-
-class Tool(Wire):
-    """A tool of the client, or (with a dated `type`) one that Anthropic's servers would run."""
-
-    name: str = ""
-    type: str | None = None
-    # The bulk of a prompt: passed on as it came, never decoded.
-    description: Raw = Raw()
-    input_schema: Raw = Raw()
-    defer_loading: bool | None = None
-    strict: bool | None = None
-    input_examples: Raw = Raw()
-    # Fields of `web_search_...` and `web_fetch_...`.
-    max_uses: int | None = None
-    max_content_tokens: int | None = None
-    use_cache: bool | None = None
-    url_sources: Raw = Raw()
-    citations: dict[str, Any] | None = None
-    allowed_domains: list[str] | None = None
-    blocked_domains: list[str] | None = None
-    user_location: Raw = Raw()
-    # Fields of the tool `computer_...`.
-    display_width_px: int | None = None
-    display_height_px: int | None = None
-    enable_zoom: bool | None = None
 
 
 class Params(Wire, kw_only=True):
@@ -107,12 +92,13 @@ class Params(Wire, kw_only=True):
     container: Raw = Raw()
     mcp_servers: Raw = Raw()
     thread: Raw = Raw()
+    compaction: Raw = Raw()
 
 
 class _Typed(Params, kw_only=True):
-    """A request in which every block is known: one pass decodes all of it."""
+    """A request in which every block is known, and none is a document or a file: one pass decodes all of it."""
 
-    messages: list[Turn]
+    messages: list[_FilelessTurn]
     system: str | list[Text] | None = None
 
 
@@ -146,7 +132,9 @@ _block: Final = msgspec.json.Decoder(Block)
 _result: Final = msgspec.json.Decoder(_LooseResult)
 _type: Final = msgspec.json.Decoder(_Type)
 _encode: Final = msgspec.json.Encoder().encode
-_FORWARDED: Final = ("anthropic-version", "anthropic-beta")
+_FORWARDED: Final = ("anthropic-version", "anthropic-beta", "user-agent")
+#: Bytes of a request that is too small to hold many tools or messages.
+_LIGHT: Final = 16 << 10
 #: Bytes of text that take as long as one tool or message.
 _PART_WEIGHT: Final = 512
 #: Bytes of a body that is decoded in one call: about 25 ms.
@@ -166,34 +154,30 @@ _NAME: Final = re.compile(rb'("model"\s*:\s*)"(?:[^"\\]|\\.)*"')
 _TRIES: Final = 16
 
 
-class Content:
+class Content(Struct):
     """The parts of a request that hold its prompt. `release` frees them.
 
     They are freed as soon as no other target can be tried: a thousand open streams must not keep a thousand prompts.
     """
 
-    __slots__ = ("body", "chat", "extra", "params", "turns")
-
-    def __init__(
-        self,
-        body: bytes,
-        params: Params,
-        turns: list[Turn] | None,
-        chat: bytes = b"",
-        extra: dict[str, Raw] | None = None,
-    ) -> None:
-        self.body = body
-        self.params = params
-        self.turns = turns
-        """None: not decoded yet."""
-        self.chat = chat
-        self.extra = extra
+    body: bytes
+    params: Params
+    turns: list[Turn] | None
+    """None: not decoded yet."""
+    chat: bytes = b""
+    extra: dict[str, Raw] | None = None
+    tool_set: ToolSet | None = None
+    """None: not looked for yet."""
+    call_ids: Collection[str] | None = None
+    """The ids of all tool calls in the conversation; None: not collected yet."""
+    documents: bool = True
+    """It may have documents."""
 
     def release(self) -> None:
         """Free the body and everything that was decoded from it."""
         self.body = self.chat = b""
         self.params = Params(model=self.params.model)
-        self.turns = None
+        self.turns = self.tool_set = self.call_ids = None
 
 
 class Request(Struct, frozen=True):
@@ -208,7 +192,7 @@ class Request(Struct, frozen=True):
     headers: Mapping[str, str]
     content: Content
     loose: bool = False
-    """It has a block of an unknown type, or a block of a known type with a wrong shape."""
+    """It has a document, a file, a block of an unknown type, or a block of a known type with a wrong shape."""
     untranslatable: Problem | None = None
     """Why the Messages API cannot express this chat completion: only a backend that speaks chat can answer it."""
 
@@ -220,6 +204,8 @@ class Request(Struct, frozen=True):
     @property
     def weight(self) -> int:
         """Bytes whose translation takes as long as this request's: its size, or more when it has many tools or messages."""
+        if self.size < _LIGHT:
+            return self.size
         params = self.content.params
         messages = params.messages if isinstance(params, (_Typed, _Loose)) else ()
         return max(self.size, _PART_WEIGHT * (len(params.tools or ()) + len(messages)))
@@ -245,19 +231,22 @@ class Request(Struct, frozen=True):
 
     @property
     def forwarded(self) -> tuple[tuple[str, str], ...]:
-        """`anthropic-version` and `anthropic-beta`, as they came."""
+        """The client's `anthropic-version`, `anthropic-beta` and `user-agent`, as they came."""
         return tuple((name, self.headers[name]) for name in _FORWARDED if name in self.headers)
 
     @property
     def system(self) -> list[str]:
         """The texts of the top-level `system`."""
         params = self.content.params
-        system = params.system if isinstance(params, (_Typed, _Loose)) else None
-        if system is None or isinstance(system, str):
-            return [system] if system else []
+        if not isinstance(params, (_Typed, _Loose)) or not params.system:
+            return []
+        if isinstance(params.system, str):
+            return [params.system]
+        if isinstance(params, _Typed):
+            return [block.text for block in params.system]
         texts: list[str] = []
-        for index, item in enumerate(system):
-            block = _decode_block(item, f"system.{index}") if isinstance(item, Raw) else item
+        for index, raw in enumerate(params.system):
+            block = _decode_block(raw, f"system.{index}")
             if not isinstance(block, Text):
                 _reject(f"system.{index}.type", "Input should be 'text'")
             texts.append(block.text)
@@ -267,10 +256,11 @@ class Request(Struct, frozen=True):
     def turns(self) -> list[Turn]:
         """The conversation; raises Problem with the path of what is wrong in it."""
         content = self.content
-        if content.turns is None:
+        turns = content.turns
+        if turns is None:
             raws = content.params.messages if isinstance(content.params, _Loose) else ()
-            content.turns = [_decode_turn(raw, f"messages.{index}") for index, raw in enumerate(raws)]
-        return content.turns
+            turns = content.turns = [_decode_turn(raw, f"messages.{index}") for index, raw in enumerate(raws)]
+        return turns
 
     @property
     def unknown(self) -> set[str]:
@@ -304,9 +294,32 @@ class Request(Struct, frozen=True):
         """The same request with another `max_tokens` in its params. The body stays as it came."""
         content = self.content
         params = msgspec.structs.replace(content.params, max_tokens=max_tokens)
-        return msgspec.structs.replace(
-            self, content=Content(content.body, params, content.turns, content.chat, content.extra)
-        )
+        return msgspec.structs.replace(self, content=msgspec.structs.replace(content, params=params))
+
+
+# Functions, not properties: a call of a function costs half as much, and each request makes several.
+
+
+def declared_tools(request: Request) -> ToolSet:
+    """The tools that `request` declares, as a set that other requests may share."""
+    content = request.content
+    if content.tool_set is None:
+        content.tool_set = tool_set(content.params.tools)
+    return content.tool_set
+
+
+def call_ids(request: Request) -> Collection[str]:
+    """The ids of all tool calls in the conversation. The translation of a request collects them in passing."""
+    content = request.content
+    if content.call_ids is None:
+        content.call_ids = {
+            block.id
+            for turn in request.turns
+            if turn.role == "assistant" and not isinstance(turn.content, str)
+            for block in turn.content
+            if type(block) is ToolUse
+        }
+    return content.call_ids
 
 
 def renamed(data: bytes, model: str, read: Callable[[bytes], str]) -> bytes:
@@ -337,20 +350,25 @@ def parse(body: bytes, headers: Mapping[str, str], id: str) -> Request:
     `headers` has lower-case names. Raises Problem `invalid_request` for a shape that the official API refuses.
     """
     params: _Typed | _Loose
+    turns: list[Turn] | None = None
+    size = len(body)
     try:
         try:
-            # One call of the decoder holds the interpreter; a very large body is decoded block by block instead.
-            params = (_typed if len(body) <= _WHOLE else _loose).decode(body)
+            if size > _WHOLE:
+                # One call of the decoder holds the interpreter; a very large body is decoded block by block instead.
+                params = _loose.decode(body)
+            else:
+                params = _typed.decode(body)
+                turns = [*params.messages]
         except msgspec.ValidationError:
             params = _loose.decode(body)
     except Exception as error:
         raise invalid(error, body="The request body") from None
     if not params.messages:
         _reject("messages", "at least one message is required")
-    turns = params.messages if isinstance(params, _Typed) else None
-    return Request(
-        id, params.model, bool(params.stream), len(body), headers, Content(body, params, turns), turns is None
-    )
+    loose = turns is None
+    content = Content(body, params, turns, documents=loose)
+    return Request(id, params.model, bool(params.stream), size, headers, content, loose)
 
 
 def invalid(error: Exception, path: str = "", body: str = "This part of the request") -> Problem:
@@ -431,7 +449,7 @@ def _decode_other(raw: Raw, path: str, error: msgspec.ValidationError) -> Block:
             raise invalid(other, path) from None
         if isinstance(result.content, list):
             content = [_decode_block(item, f"{path}.content.{index}") for index, item in enumerate(result.content)]
-            return ToolResult(result.tool_use_id, content, result.is_error)
+            return ToolResult(result.tool_use_id, content, result.is_error)  # type: ignore[arg-type]
     raise invalid(error, path)
 
 

@@ -201,6 +201,11 @@ UNAVAILABLE: Final = {"type": "unavailable", "reason": "error"}
 SKIPPED: Final = {"type": "skipped"}
 
 
+def unsupported(params: Params) -> list[dict[str, Any]]:
+    """`safeguard_results` of an answer without a classifier: the client decides about its calls by itself."""
+    return [{"type": kind, "status": {"type": "unsupported"}} for kind in kinds(params)]
+
+
 def results(kinds: list[str], verdicts: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     """`safeguard_results`, for each kind that the request named. `verdicts`: by the id of the call."""
     available = {"type": "available", "tool_uses": verdicts}

@@ -29,6 +29,11 @@ def encode(parts: Iterable[Part]) -> bytes:
     )
 
 
+def _is_one_event(chunk: bytes) -> bool:
+    """Return whether `chunk` is a whole event of one line of data."""
+    return chunk.startswith(b"data: ") and chunk.endswith(b"\n\n") and chunk.count(b"\n") == 2 and CR not in chunk
+
+
 class Decoder:
     """Decodes bytes to (event name, data), however they are cut. An absent name is "". Comments and ids are ignored."""
 
@@ -47,6 +52,10 @@ class Decoder:
         """The events that `chunk` completes. Raises Problem `broken` for an event that does not end."""
         if not chunk:
             return []
+        if not self._size and not self._rest and _is_one_event(chunk) and self._started:
+            # What most servers send at once, and by far the most frequent chunk.
+            self._cut_crlf = False
+            return [("", chunk[6:-2])]
         self._size += len(chunk)
         if self._size > EVENT_LIMIT:
             raise Problem("broken", f"The backend sent an event of over {EVENT_LIMIT >> 20} MiB that did not end.")

@@ -8,7 +8,6 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET
 
-from byway.messages.blocks import Text
 from byway.messages.events import (
     TOKENS,
     BlockDelta,
@@ -27,11 +26,13 @@ from byway.messages.events import (
     Started,
     Stop,
     TextDelta,
+    TextStart,
     ThinkingDelta,
     ThinkingStart,
     ToolStart,
     Usage,
     WholeAnswer,
+    message_usage,
 )
 from byway.messages.reasoning import Reasoning, pack
 from byway.messages.signature import Signer
@@ -51,16 +52,30 @@ class Writer:
     block of thinking ends with its signature.
     """
 
-    __slots__ = ("_blanks", "_index", "_key", "_open", "_reasoning", "_signer", "_start", "events", "started")
+    __slots__ = (
+        "_blanks",
+        "_id",
+        "_index",
+        "_model",
+        "_open",
+        "_reasoning",
+        "_signer",
+        "_usage",
+        "events",
+        "key",
+        "started",
+    )
 
     def __init__(self, id: str, model: str, usage: Usage, key: bytes = b"") -> None:
         """`key` signs thinking, for one backend."""
-        self._key = key
+        self.key = key
         self._reasoning: Reasoning | None = None
         """What the next signature carries."""
         self.events: list[Event] = []
         self.started = False
-        self._start = MessageStart(Started(id, model, usage))
+        self._id = id
+        self._model = model
+        self._usage = usage
         self._index = -1
         self._open = ""
         """The kind of the open block; empty when none is open."""
@@ -75,14 +90,14 @@ class Writer:
 
     def expect(self, usage: Usage) -> None:
         """Set the usage of `message_start`; no effect after it was written."""
-        self._start.message.usage = usage
+        self._usage = usage
 
     def start(self) -> None:
         if not self.started:
             self.started = True
-            self.events.append(self._start)
+            self.events.append(MessageStart(Started(self._id, self._model, message_usage(self._usage))))
 
-    def _begin(self, kind: str, block: Text | ToolStart | ThinkingStart) -> None:
+    def _begin(self, kind: str, block: TextStart | ToolStart | ThinkingStart) -> None:
         if not self.started:
             self.start()
         if self._open:
@@ -100,7 +115,7 @@ class Writer:
                     return
                 if self._blanks:
                     text = "".join([*self._blanks, text])
-                self._begin("text", Text(""))
+                self._begin("text", TextStart())
             self.events.append(BlockDelta(self._index, TextDelta(text)))
 
     def thinking(self, text: str) -> None:
@@ -109,7 +124,7 @@ class Writer:
                 if text.isspace():
                     return
                 self._begin("thinking", ThinkingStart())
-                self._signer = Signer(self._key)
+                self._signer = Signer(self.key)
             self._signer.add(text)
             self.events.append(BlockDelta(self._index, ThinkingDelta(text)))
 
@@ -120,13 +135,32 @@ class Writer:
             self._reasoning = Reasoning()
         return self._reasoning
 
+    @property
+    def thinks(self) -> bool:
+        """A thinking block is open."""
+        return self._signer is not None
+
+    def carried(self) -> Reasoning:
+        """What the signature of the open thinking block carries. Without one, a block without text is opened."""
+        if self._signer is None:
+            self._begin("thinking", ThinkingStart())
+            self._signer = Signer(self.key)
+        return self.reasoning
+
+    @property
+    def has_reasoning(self) -> bool:
+        """The backend has sent reasoning beside its text that it wants back."""
+        return self._reasoning is not None and bool(self._reasoning.details or self._reasoning.extra is not None)
+
+    def packed_reasoning(self) -> str:
+        """What the signature of the next thinking block carries, as text."""
+        return "" if self._reasoning is None else pack(self._reasoning)
+
     def tool(self, id: str, name: str) -> None:
         """Open the block of a tool call; `input` adds its input as pieces of JSON."""
-        if self._reasoning is not None and (self._reasoning.details or self._reasoning.extra is not None):
-            if self._signer is None:
-                # Nothing was written of the thinking, but the backend wants it back with this call.
-                self._begin("thinking", ThinkingStart())
-                self._signer = Signer(self._key)
+        if self.has_reasoning:
+            # Where nothing was written of the thinking, the backend still wants it back with this call.
+            self.carried()
             self.end()
         self._begin("tool", ToolStart(id, name))
 
@@ -149,7 +183,8 @@ class Writer:
             self.events.append(BlockStop(self._index))
 
     def finish(self, stop: Stop, usage: Usage) -> None:
-        self.start()
+        if not self.started:
+            self.start()
         if self._open:
             self.end()
         self.events += (MessageDelta(stop, usage), MessageStop())
@@ -166,7 +201,12 @@ def fold(parts: Iterable[Part]) -> bytes:
         raise Problem("broken", _NO_MESSAGE) from None
 
 
+_WITHOUT_CONTENT: Final = frozenset((BlockStop, MessageStop))
+
+
 def _fold(parts: Iterable[Part]) -> bytes:
+    typed: Started | None = None
+    """The message, while every event is of Byway's own types."""
     message: dict[str, Any] = {}
     content: list[Any] = []
     pieces: dict[int, list[str]] = {}
@@ -188,29 +228,39 @@ def _fold(parts: Iterable[Part]) -> bytes:
             pieces[part.index] = []
             block = part.content_block
             content.append(_copied(block) if type(block) is dict else block)
+        elif type(part) in _WITHOUT_CONTENT:
+            continue
         elif type(part) is MessageStart:
             start = part.message
-            message = {"id": start.id, "type": "message", "role": start.role, "model": start.model, "content": content}
+            typed = Started(start.id, start.model, start.usage, start.role, content)
         elif type(part) is MessageDelta:
-            message["stop_reason"], message["stop_sequence"] = part.delta.stop_reason, part.delta.stop_sequence
-            message["usage"] = part.usage
-            if part.delta.safeguard_results is not UNSET:
-                message["safeguard_results"] = part.delta.safeguard_results
+            stop = part.delta
+            if typed is not None:
+                typed.stop_reason, typed.stop_sequence = stop.stop_reason, stop.stop_sequence
+                typed.usage = message_usage(part.usage)
+                typed.safeguard_results = stop.safeguard_results
+            else:
+                message.update(msgspec.structs.asdict(stop), usage=message_usage(part.usage))
         elif type(part) is WholeAnswer:
             return part.data
         elif type(part) is Passthrough:
             decoder = decoder or Decoder()
+            if typed is not None:
+                message = {**msgspec.structs.asdict(typed), "type": "message"}
+                typed = None
             for item in fields(part, decoder):
                 if item["type"] == "message_start":
                     message = item["message"]
                     content = message["content"]
                 else:
                     _fold_item(item, message, content, pieces)
-    if "content" not in message:
-        raise Problem("broken", "The backend's answer has no beginning.")
     for index, texts in pieces.items():
         content[index] = _filled(content[index], "".join(texts))
-    return _encode(message)
+    if typed is not None:
+        return _encode(typed)
+    if "content" not in message:
+        raise Problem("broken", "The backend's answer has no beginning.")
+    return _encode({name: value for name, value in message.items() if value is not UNSET})
 
 
 _FIELD: Final = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
@@ -247,11 +297,11 @@ def _cite(block: ServerBlock, citation: Any) -> None:
 
 
 def _filled(
-    block: Text | ToolStart | ThinkingStart | ServerBlock, text: str
-) -> Text | ToolStart | ThinkingStart | ServerBlock:
+    block: TextStart | ToolStart | ThinkingStart | ServerBlock, text: str
+) -> TextStart | ToolStart | ThinkingStart | ServerBlock:
     """The block with the text of its deltas. A typed block is copied: its event may still be in use."""
-    if isinstance(block, Text):
-        return Text(block.text + text)
+    if isinstance(block, TextStart):
+        return TextStart(block.text + text)
     if isinstance(block, ToolStart):
         return ToolStart(block.id, block.name, tool_input(text))
     if isinstance(block, ThinkingStart):

@@ -326,6 +326,13 @@ class Counter:
                 weight = weighed.text if text else 0.0
         return Estimate(tokens, size if text else 0, weight)
 
+    def prompt_tokens(self, request: Request, model: str) -> int:
+        """The tokens of `estimate`, in fewer steps."""
+        if request.size < _SMALL:
+            known = self._models.get(model) or self._model(model)
+            return int(request.size * _PER_BYTE * known.sizes.factor) or 1
+        return self.estimate(request, model).tokens
+
     def learn(self, model: str, estimated: Estimate, tokens: int) -> None:
         """Correct the estimates by `tokens`, which a model reported for the whole prompt, cached tokens included."""
         if tokens < _ENOUGH:

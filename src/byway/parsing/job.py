@@ -1,4 +1,4 @@
-"""The messages between Byway and the process that parses one document: `Job` goes in, `Parsed` comes out."""
+"""The messages between Byway and the process that parses one document: `ParseJob` goes in, `Parsed` comes out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-JobKind = Literal["html", "pdf", "pdf_base64"]
+JobKind = Literal["html", "pdf", "pdf_base64", "pattern"]
 
 
 class ParseJob(Struct):
@@ -17,6 +17,8 @@ class ParseJob(Struct):
     """Of HTML, from the `content-type` header; empty when it has none."""
     url: str = ""
     """Of HTML: the base of its relative links."""
+    pattern: str = ""
+    """The regular expression; the document is the texts of the tools as a JSON list of lists."""
 
 
 class Parsed(Struct):
@@ -26,6 +28,8 @@ class Parsed(Struct):
     title: str = ""
     pages: int = 0
     """Of a PDF."""
+    matches: list[int] = []
+    """Of a pattern: the indices of the tools that it matches."""
     problem: str = ""
     """Why the document cannot be parsed, in words such as "it is encrypted"."""
     missing: str = ""

@@ -1,7 +1,7 @@
 """The process that parses one document: job and bytes on stdin, title and text on stdout.
 
-`pool.py` starts it as `python -m byway.parsing.worker`. Parsers of HTML and PDF handle hostile input here: without secrets
-in the environment, with limits on memory and CPU time, and with a parent that kills them when nobody waits any more.
+`pool.py` starts it as `python -m byway.parsing.worker`. Parsers of HTML and PDF, and the patterns of models, handle hostile
+input here: without secrets in the environment, with limits on memory and CPU time, and with a parent that kills the process.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import msgspec
 from byway import platform
 from byway.parsing.html import decode_text, parse_html
 from byway.parsing.job import Parsed, ParseJob
+from byway.parsing.patterns import PatternError, matching
 from byway.parsing.pdf import parse_base64, parse_pdf
 
 _MEMORY: Final = 1 << 30
@@ -30,8 +31,12 @@ def parse(job: ParseJob, data: bytes) -> Parsed:
                 return parse_pdf(data)
             case "pdf_base64":
                 return parse_base64(data)
+            case "pattern":
+                return Parsed(matches=matching(job.pattern, msgspec.json.decode(data, type=list[list[str]])))
     except ImportError as error:
         return Parsed(missing=error.name or str(error))
+    except PatternError as error:
+        return Parsed(problem=str(error))
     except MemoryError:
         return Parsed(problem="it takes too much memory to parse")
 

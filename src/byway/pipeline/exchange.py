@@ -14,33 +14,41 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
-from byway.backend import Backend
+from byway.backend import Backend, protocol_of
 from byway.backends import repairs
-from byway.backends.openai.tools import left_out
+from byway.backends.errors import overflow_by_size
+from byway.backends.itemrepairs import BY_CHAT, BY_RESPONSES, lacks_path, lasts
+from byway.backends.openai.tools import left_out, tools_over_limit
 from byway.backends.protocol import FIRST, Attempt, Target
 from byway.largebodies import LARGE, off_loop
 from byway.learned import LearnedRepair
 from byway.logs import log
-from byway.messages.events import MessageDelta, Part, Passthrough, WholeAnswer, has_content
-from byway.messages.request import Request
+from byway.messages.events import BlockDelta, MessageDelta, Part, Passthrough, WholeAnswer, has_content
+from byway.messages.request import Request, declared_tools
 from byway.messages.stream import fold
-from byway.pipeline import forced, servertools, targets, verdicts
+from byway.pipeline import forced, ownquota, servertools, targets, verdicts, warmup
+from byway.pipeline.compaction import compacted, compaction_request
 from byway.pipeline.reply import HeldReply, Record, Reply
-from byway.pipeline.resolve import resolve
+from byway.pipeline.resolve import resolve, unread_pdfs
 from byway.problems import Problem
 from byway.runtime import Runtime
+from byway.upstream.credentials import with_client_credential
 
+#: The least seconds between two warnings of too many tools for one backend.
+_TOOLS_WARNING_SECONDS: Final = 60.0
 _ERROR_LIMIT: Final = 1 << 20
 #: Bytes of an answer: 128,000 tokens, each in an event of its own, are about 40 MB.
 _ANSWER_LIMIT: Final = 128 << 20
-#: Statuses and kinds of a refusal that may name a part of the call.
-_REFUSING: Final = frozenset((400, 404, 422))
+#: Statuses and kinds of a refusal that may name a part of the call. The last three only refuse images and documents.
+_REFUSING: Final = frozenset((400, 404, 405, 422, 415, 500, 501))
+_NAMING: Final = frozenset((400, 404, 422))
+_NO_PATH: Final = frozenset((404, 405))
 _REPAIRABLE: Final = frozenset(("invalid_request", "model_not_found"))
 #: Bytes of a refusal that are read for a repair, and characters that are kept of it.
 _REFUSAL_LIMIT: Final = 1 << 16
 _QUOTED: Final = 200
 #: Repairs that a chat completion cannot have when it passes through: its client would not get the form that it requires.
-_NOT_FOR_CHAT: Final = frozenset(("emulate tool_choice", "stream on"))
+_NOT_FOR_CHAT: Final = ("emulate ", "stream on")
 
 
 class _Refused(NamedTuple):
@@ -64,10 +72,26 @@ async def whole(runtime: Runtime, request: Request) -> tuple[bytes, Record]:
     return fold(held.parts), record
 
 
+def _warn_of_tools(backend: Backend, request: Request, target: Target) -> None:
+    """Log that the backend gets only some of the request's tools, at most once a minute for each backend."""
+    now = time.monotonic()
+    if now >= backend.tools_warning_due and (number := tools_over_limit(request, target.vendor)):
+        backend.tools_warning_due = now + _TOOLS_WARNING_SECONDS
+        log(
+            "The request has more tools than the backend accepts: the last ones are left out",
+            logging.WARNING,
+            tools=number,
+            most=target.vendor.max_tools,
+            backend=target.backend,
+        )
+
+
 class _Exchange:
     """A request as a call for `targets.run`."""
 
-    __slots__ = ("_at", "_attempt", "_began", "_learning", "_record", "_refused", "_reply", "_request", "_runtime")
+    __slots__ = (
+        "_at", "_attempt", "_began", "_learning", "_record", "_refused", "_reply", "_request", "_runtime", "_tried",
+    )  # fmt: skip
 
     def __init__(self, runtime: Runtime, request: Request, reply: Reply, record: Record) -> None:
         self._runtime = runtime
@@ -81,6 +105,8 @@ class _Exchange:
         self._learning: list[repairs.NamedRepair] = []
         """Repairs of this target that are tried for the first time."""
         self._refused: _Refused | None = None
+        self._tried: tuple[str, str] = ("", "")
+        """The backend and model of the last attempt."""
 
     @property
     def started(self) -> bool:
@@ -93,33 +119,55 @@ class _Exchange:
             # The server named the tokens of prompt and answer in one number.
             limits = (limit, target.max_output, self._attempt.room)
             problem.facts["tokens"] = total - min(number for number in limits if number is not None)
-        attempt = backend.learn_from(problem, target.model, self._attempt) or self._repaired(problem)
-        self._refused = None
+        if backend.forwards_credential:
+            # Its calls are the caller's own, unchanged.
+            return False
+        attempt = backend.learn_from(problem, target.model, self._attempt) or self._repaired(backend, problem)
         if attempt is None:
             return False
-        self._attempt = attempt
+        self._at, self._attempt = (target.backend, target.model), attempt
         return True
 
-    def _repaired(self, problem: Problem) -> Attempt | None:
+    def _repaired(self, backend: Backend, problem: Problem) -> Attempt | None:
         """The next attempt by the words of a refusal; None when they name nothing that can be changed."""
         refused = self._refused
         if refused is None or problem.kind not in _REPAIRABLE or problem.facts.get("status") not in _REFUSING:
             return None
-        match = repairs.find(repairs.refusal(refused.answer), refused.sent)
+        words, cause = repairs.refusal(refused.answer), str(problem.facts.get("cause", ""))
+        match: repairs.NamedRepair | None
+        if problem.facts.get("status") in _NO_PATH and lacks_path(words.text, refused.sent):
+            match = repairs.NamedRepair(BY_CHAT, words.text[:_QUOTED])
+        elif cause.startswith("modality:"):
+            match = repairs.find_media(cause, words, refused.sent)
+        elif problem.facts.get("status") in _NAMING:
+            match = repairs.find(words, refused.sent)
+        else:
+            return None
         if match is None or match.repair in self._attempt.repairs:
             return None
-        if problem.kind == "model_not_found" and match.repair != "messages images":
+        if match.repair in (BY_CHAT, BY_RESPONSES):
+            if not self._may_change_protocol(backend, match.repair):
+                match = repairs.find(words, refused.sent, other_api=False)
+                if match is None or match.repair in self._attempt.repairs:
+                    return None
+        elif problem.kind == "model_not_found" and match.repair != "messages images":
             return None
-        if self._request.chat and match.repair in _NOT_FOR_CHAT:
+        if self._request.chat and match.repair.startswith(_NOT_FOR_CHAT):
             return None
         self._learning.append(match)
         return replace(self._attempt, repairs=repairs.combine(self._attempt.repairs, match.repair))
+
+    def _may_change_protocol(self, backend: Backend, repair: str) -> bool:
+        """Return whether a request may go by another API: where the config leaves it open, and once in each direction."""
+        if backend.settings.protocol != "auto" or BY_CHAT in self._attempt.repairs or backend.protocol.NATIVE:
+            return False
+        return repair == BY_CHAT or self._request.untranslatable is None
 
     def _learn(self, backend: Backend, target: Target) -> None:
         """Remember the repairs with which the backend has accepted the call."""
         now, scrub = time.time(), self._runtime.scrubber.scrub
         for repair, words in self._learning:
-            if repair not in self._attempt.repairs:
+            if repair not in self._attempt.repairs or not lasts(repair):
                 continue
             words = scrub(words)[:_QUOTED]
             record = LearnedRepair(target.backend, backend.address, target.model, repair, words, now)
@@ -133,51 +181,97 @@ class _Exchange:
             )
         self._learning.clear()
 
+    def _choose_attempt(self, backend: Backend, target: Target) -> None:
+        """Keep the attempt that a repair has made for this target; begin anew at another target."""
+        at = target.backend, target.model
+        if at != self._at:
+            self._at, self._attempt = at, self._first_attempt(backend, target)
+            self._learning.clear()
+        self._record.repairs = self._attempt.repairs
+
     def _first_attempt(self, backend: Backend, target: Target) -> Attempt:
         learned = self._runtime.learned.get(target.backend, backend.address, target.model, time.time())
         if not learned:
             return FIRST
         known = [record.repair for record in learned if repairs.known(record.repair)]
         if self._request.chat:
-            known = [repair for repair in known if repair not in _NOT_FOR_CHAT]
+            known = [repair for repair in known if not repair.startswith(_NOT_FOR_CHAT)]
+            if self._request.untranslatable is not None and BY_RESPONSES in known:
+                known.remove(BY_RESPONSES)
         return Attempt(repairs=tuple(known))
 
     async def attempt(self, backend: Backend, target: Target) -> bool:
         request, reply, config = self._request, self._reply, self._runtime.config
         params = request.content.params
-        at = target.backend, target.model
-        if at != self._at:
-            learned = self._runtime.learned
-            self._at, self._attempt = at, FIRST if learned.empty else self._first_attempt(backend, target)
-            self._learning.clear()
-        self._record.repairs = self._attempt.repairs
+        self._refused = None
+        if self._record.usage is not None or self._record.turns:
+            self._record.end_failed_attempt(*self._tried)
+        self._tried = target.backend, target.model
+        admission = self._record.admission
+        if admission is not None and admission.for_targets:
+            admission.enter(target.backend, target.model, time.monotonic(), time.time())
+        if self._attempt is not FIRST or not self._runtime.learned.is_empty():
+            self._choose_attempt(backend, target)
         reply.aim(target.backend, target.model)
-        target = await resolve(request, target, self._runtime.pdfs)
+        if self._runtime.prompts is not None:
+            request = await off_loop(request.weight, self._runtime.prompts.apply, request, target.backend, target.model)
+        if request.content.chat and backend.vendor.responses_models:
+            # A chat completion passes through unchanged where the server has chat completions for the model.
+            target = replace(target, vendor=backend.vendor)
+        if self._attempt.repairs:
+            target = _without_media(backend.repaired(target, self._attempt.repairs), self._attempt.repairs)
+        if request.content.documents and (files := unread_pdfs(request, target)):
+            target = await resolve(files, target, self._runtime.pdfs)
+        if params.compaction and not backend.protocol.NATIVE and (summary := compaction_request(request)):
+            await self._compact(backend, target, summary)
+            return True
         judging: verdicts.JudgedReply | None = None
-        if config.safeguards.classifier and params.safeguards and not target.vendor.runs_classifier:
-            self._attempt = replace(self._attempt, judged=True)
+        if params.safeguards and not target.vendor.runs_classifier:
             reply = judging = verdicts.JudgedReply(reply)
-        turn = _ModelTurn(backend, target, self._attempt, self._record, self._began)
-        try:
-            served = None
-            if params.tools or config.web_search.always:
-                served = servertools.served(self._runtime, request, target)
-            if served:
-                answered = await servertools.answer(request, served, reply, turn.run, self._record)
-            elif (step := self._forced_step(request, target)) is None:
-                answered = True
-                await turn.run(request, reply)
-            else:
-                answered = True
-                await _forced(step, turn, reply)
-        finally:
-            self._refused = turn.refused
-        if self._learning:
-            self._learn(backend, target)
+        if params.max_tokens == 0 and not backend.protocol.NATIVE and not request.chat:
+            if judging is not None and (calls := warmup.last_calls(request)):
+                judging.calls += calls
+                await judging.send(warmup.empty(request))
+                await self._judge(judging)
+                return False
+            reply = warmup.EmptyReply(reply)
+        answered, served = True, None
+        search = config.web_search
+        if (
+            (params.tools or search.always)
+            and not target.vendor.runs_web_tools
+            and (search.inject != "off" or not declared_tools(request).plain)
+        ):
+            served = servertools.served(self._runtime, request, target)
+        choice = params.tool_choice
+        # The prompt is freed when its answer begins: this frame, which lives as long as the answer, must not hold it.
+        del params
+        if served:
+            take_turn = partial(self._take_turn, backend, target)
+            answered = await servertools.answer(request, served, reply, take_turn, self._record)
+        elif choice is not None and (step := self._forced_step(request, target)) is not None:
+            await _forced(step, partial(self._take_turn, backend, target), reply)
+        else:
+            await self._take_turn(backend, target, request, reply)
         if judging is not None:
-            results = await verdicts.verdicts(self._runtime, request, judging.calls, partial(whole, self._runtime))
-            await judging.finish(results)
+            await self._judge(judging)
         return answered
+
+    async def _compact(self, backend: Backend, target: Target, summary: Request) -> None:
+        """Let the model write a summary and answer with it."""
+        held = HeldReply()
+        await self._take_turn(backend, target, summary, held)
+        await self._reply.send(compacted(self._request, held.parts))
+
+    async def _judge(self, reply: verdicts.JudgedReply) -> None:
+        """Send the end of an answer with the verdicts on its calls."""
+        await reply.finish(await verdicts.verdicts(self._runtime, self._request, reply.calls, self._classify))
+
+    async def _classify(self, question: Request) -> tuple[bytes, Record]:
+        """The classifier's answer, whose usage counts with this request."""
+        message, record = await whole(self._runtime, question)
+        self._record.others += (record,)
+        return message, record
 
     def _forced_step(self, request: Request, target: Target) -> forced.Step | None:
         """The step of a forced tool choice or output format that takes turns of its own; None when one turn is enough."""
@@ -185,60 +279,48 @@ class _Exchange:
             return None
         return forced.step(request, target, emulate="emulate tool_choice" in self._attempt.repairs)
 
-
-async def _forced(step: forced.Step, turn: _ModelTurn, reply: Reply) -> None:
-    """Take as many turns of the model as `step` needs; raises Problem."""
-    request = step.request
-    while True:
-        held = HeldReply()
-        await turn.run(request, held)
-        following = step.next(held.parts)
-        if not isinstance(following, Request):
-            await reply.send(following)
-            return
-        request = following
-
-
-class _ModelTurn:
-    """Turns of the model at one target: each sends a request and passes the answer on."""
-
-    __slots__ = ("_attempt", "_backend", "_began", "_record", "_target", "refused")
-
-    def __init__(self, backend: Backend, target: Target, attempt: Attempt, record: Record, began: float) -> None:
-        self._backend = backend
-        self._target = target
-        self._attempt = attempt
-        self._record = record
-        self._began = began
-        self.refused: _Refused | None = None
-
-    async def run(self, request: Request, reply: Reply) -> None:
-        """Send `request` and pass its answer to `reply`; raises Problem."""
-        backend, target, record = self._backend, self._target, self._record
-        params, weight = request.content.params, request.weight
+    async def _take_turn(self, backend: Backend, target: Target, request: Request, reply: Reply) -> None:
+        """Take one turn of the model at `target`: send `request` and pass its answer to `reply`; raises Problem."""
+        record, attempt = self._record, self._attempt
+        if record.usage is not None:
+            record.end_turn()
+        protocol, weight = protocol_of(target), request.weight
         if weight <= LARGE:
-            call = backend.protocol.request(request, target, self._attempt)
+            call = protocol.request(request, target, attempt)
         else:
-            call = await off_loop(weight, backend.protocol.request, request, target, self._attempt)
-        if self._attempt.repairs:
-            call = replace(call, body=await off_loop(len(call.body), repairs.apply, call.body, self._attempt.repairs))
-        if request.loose and not backend.protocol.NATIVE and request.unknown:
+            call = await off_loop(weight, protocol.request, request, target, attempt)
+        if attempt.repairs:
+            call = replace(call, body=await off_loop(len(call.body), repairs.apply, call.body, attempt.repairs))
+        if request.loose and not protocol.NATIVE and request.unknown:
             log(
                 "Blocks of types that Byway does not know go on as text",
                 logging.WARNING,
                 types=" ".join(request.unknown),
             )
-        if params.tools and not backend.protocol.NATIVE and (types := left_out(request)):
-            log("Server tools that this backend cannot run are left out", types=" ".join(types), backend=target.backend)
-        problem = None
+        if request.content.params.tools and not protocol.NATIVE:
+            tools = request.content.tool_set
+            if tools is not None and not tools.plain and (types := left_out(request)):
+                log(
+                    "Server tools that this backend cannot run are left out",
+                    types=" ".join(types),
+                    backend=target.backend,
+                )
+            most = target.vendor.max_tools
+            if most is not None and len(request.content.params.tools) > most:
+                _warn_of_tools(backend, request, target)
         if target.window is not None:
             problem = await off_loop(weight, backend.too_long, target, call.body)
-        if problem is not None:
-            raise problem
+            if problem is not None:
+                raise problem
         guess = backend.counter.estimate(request, target.model, call.body, tools=target.tools is not False)
-        attempt = Attempt(guess.tokens, self._attempt.room, self._attempt.judged, self._attempt.repairs)
-        reader = backend.protocol.reader(request, target, attempt)
+        reader = protocol.reader(request, target, Attempt(guess.tokens, attempt.room, attempt.repairs))
+        if backend.forwards_credential:
+            call = with_client_credential(call, request.headers, target.backend)
         answer = await backend.send(call)
+        if backend.keys is not None:
+            record.key = answer.key
+        elif backend.forwards_credential:
+            record.quota = ownquota.header_lines(answer.headers)
         size = 0
         held = True
         try:
@@ -246,8 +328,11 @@ class _ModelTurn:
                 body = await answer.body(_ERROR_LIMIT)
                 if not reader.read_error(body):
                     if answer.status in _REFUSING:
-                        self.refused = _Refused(call.body, body[:_REFUSAL_LIMIT])
-                    raise backend.protocol.problem(answer.status, answer.headers, body, target)
+                        self._refused = _Refused(call.body, body[:_REFUSAL_LIMIT])
+                    problem = protocol.problem(answer.status, answer.headers, body, target)
+                    if backend.forwards_credential:
+                        raise ownquota.problem_of_caller(problem, answer.headers)
+                    raise problem if target.window is None else overflow_by_size(problem, guess.tokens, target.window)
             del call
             while not reader.finished:
                 data = await answer.read()
@@ -263,22 +348,55 @@ class _ModelTurn:
                 if parts:
                     if record.first is None and has_content(parts):
                         record.first = time.monotonic() - self._began
-                    _note(parts, record)
+                    if type(parts[-1]) is not BlockDelta:
+                        _note(parts, record)
                     await reply.send(parts)
                     if held and reply.sent:
                         held = False
                         request.content.release()
             parts = reader.close()
             record.estimated = reader.estimated
+            record.reasoning += reader.reasoning
             if parts:
                 _note(parts, record)
                 await reply.send(parts)
+            if record.estimated and protocol.NATIVE and record.usage is not None:
+                record.usage = reader.spent(size)
             used = record.usage
             if used is not None and not record.estimated:
                 prompt = used.input_tokens + used.cache_read_input_tokens + used.cache_creation_input_tokens
                 backend.counter.learn(target.model, guess, prompt)
+        except BaseException:
+            if size and record.first is not None:
+                # The client has disconnected, or the answer was cut: the backend bills what it has sent.
+                record.usage, record.estimated = reader.spent(size), True
+            raise
         finally:
             answer.close()
+        if self._learning:
+            self._learn(backend, target)
+
+
+def _without_media(target: Target, learned: tuple[str, ...]) -> Target:
+    """The target without the kinds of content that it has refused: they are translated to texts, where there is any."""
+    if "messages images" in learned:
+        target = replace(target, vision=False)
+    if "messages documents" in learned and target.vendor.files:
+        target = replace(target, vendor=replace(target.vendor, files=False))
+    return target
+
+
+async def _forced(step: forced.Step, take_turn: servertools.TakeTurn, reply: Reply) -> None:
+    """Take as many turns of the model as `step` needs; raises Problem."""
+    request = step.request
+    while True:
+        held = HeldReply()
+        await take_turn(request, held)
+        following = step.next(held.parts)
+        if not isinstance(following, Request):
+            await reply.send(following)
+            return
+        request = following
 
 
 def _note(parts: Sequence[Part], record: Record) -> None:

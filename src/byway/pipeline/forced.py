@@ -16,8 +16,9 @@ from byway.backends.openai.schema import Budget, adapt
 from byway.backends.protocol import Target
 from byway.messages import claudecode
 from byway.messages.events import BlockDelta, BlockStart, Event, MessageDelta, Part, Stop, TextDelta, ToolStart, Usage
-from byway.messages.request import Format, OutputConfig, Request, Tool, Turn, unopened
+from byway.messages.request import Format, OutputConfig, Request, Turn, unopened
 from byway.messages.stream import Writer
+from byway.messages.tools import Tool
 
 _encode: Final = msgspec.json.Encoder().encode
 _ANY: Final = Raw(b'{"type":"object"}')

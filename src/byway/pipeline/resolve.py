@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from byway.backend import PROTOCOLS
+from byway.backend import protocol_of
 from byway.backends.protocol import Target
 from byway.messages.pdf import embedded_pdfs
 from byway.messages.request import Request
@@ -18,14 +18,16 @@ _MAX_PDFS: Final = 500
 _MAX_CHARACTERS: Final = 8_000_000
 
 
-async def resolve(request: Request, target: Target, pdfs: PdfCache) -> Target:
-    """The target with the texts of the PDFs that its backend cannot read itself. Raises Problem `invalid_request`."""
-    if PROTOCOLS[target.vendor.protocol].NATIVE or request.chat:
+def unread_pdfs(request: Request, target: Target) -> list[str]:
+    """The PDFs of `request`, in base64, that the backend of `target` cannot read itself."""
+    if protocol_of(target).NATIVE or request.content.chat:
         # The body is passed on as it is.
-        return target
-    files = embedded_pdfs(request.turns, files=target.vendor.files and target.vision is not False)
-    if not files:
-        return target
+        return []
+    return embedded_pdfs(request.turns, files=target.vendor.files and target.vision is not False)
+
+
+async def resolve(files: list[str], target: Target, pdfs: PdfCache) -> Target:
+    """The target with the texts of `files`, which `unread_pdfs` returns. Raises Problem `invalid_request`."""
     texts = await pdfs.texts(files, _MAX_CHARACTERS) if len(files) <= _MAX_PDFS else None
     if texts is None:
         raise Problem(

@@ -1,6 +1,6 @@
-"""Server tools that Byway runs itself: `web_search` and `web_fetch`, with as many turns of the model as they need.
+"""Server tools that Byway runs itself: web search, web fetch and tool search, with as many turns of the model as they need.
 
-The contents of their blocks are made in `search.blocks` and `web.blocks`.
+The contents of their blocks are made in `search.blocks`, `search.tools` and `web.blocks`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from typing import Any, Final, Protocol
 import msgspec
 from msgspec import Raw, Struct
 
+from byway.backends.openai import definedtools
 from byway.backends.protocol import Target
 from byway.logs import log
-from byway.messages.blocks import Text, ToolResult, ToolUse
+from byway.messages.blocks import FilelessBlock, Text, ToolReference, ToolResult, ToolUse
 from byway.messages.events import (
     TOKENS,
     BlockDelta,
@@ -30,8 +31,9 @@ from byway.messages.events import (
     ToolStart,
     Usage,
 )
-from byway.messages.request import Request, Tool, Turn
+from byway.messages.request import Request, Turn
 from byway.messages.stream import block_events, tool_input
+from byway.messages.tools import Tool
 from byway.pipeline.reply import Record, Reply, opening
 from byway.providers.protocol import SearchError
 from byway.runtime import Runtime
@@ -46,6 +48,14 @@ from byway.search.blocks import (
     search_query,
     search_results,
 )
+from byway.search.tools import (
+    TOOL_SEARCH_PREFIX,
+    ToolSearchError,
+    found_tools,
+    tool_search_call,
+    tool_search_error,
+    tool_search_name,
+)
 from byway.web.blocks import FETCH_FUNCTION, FETCH_TOOL_PREFIX, check_fetch_tool, fetch_call, fetch_error, fetched_page
 from byway.web.fetch import FetchError
 from byway.web.provenance import parse_sources, url_appears
@@ -54,6 +64,10 @@ TakeTurn = Callable[[Request, Reply], Awaitable[None]]
 """Takes one turn of the model: sends a request and passes its answer to a reply."""
 #: Pages of one answer when the request sets no `max_uses`.
 _PAGES: Final = 10
+#: Searches for tools of one answer.
+_TOOL_SEARCHES: Final = 10
+#: Turns in which a model calls only tools that are used up, and gets an error, before the answer ends.
+_REFUSED_TURNS: Final = 2
 
 
 class Served(Protocol):
@@ -65,7 +79,7 @@ class Served(Protocol):
     """The function that the model is offered instead."""
     done: int
     """Successful uses. Failed ones do not count, as in the official API."""
-    result: str
+    result: str | list[FilelessBlock]
     """The result of the last use, as a model reads it."""
     shown: bool
     """The client sees the blocks of its uses."""
@@ -88,24 +102,26 @@ def served(runtime: Runtime, request: Request, target: Target) -> list[Served]:
             continue
         if tool.type.startswith(SEARCH_TOOL_PREFIX) and runtime.searcher.ready:
             tools.append(_Searching(runtime, request, at, tool))
+        elif tool.type.startswith(TOOL_SEARCH_PREFIX) and (function := definedtools.function(tool)) is not None:
+            tools.append(_ToolSearching(runtime, request, at, tool, function))
         elif tool.type.startswith(FETCH_TOOL_PREFIX) and runtime.config.web_fetch.enabled:
             tools.append(_Fetching(runtime, request, at, tool))
     inject = runtime.config.web_search.inject
     if inject != "off" and runtime.searcher.ready and runtime.backends[target.backend].runs_here(target.model):
-        tools += _managed(runtime, request, inject == "always")
+        tools += _injected(runtime, request, inject == "always")
     return tools
 
 
-def _managed(runtime: Runtime, request: Request, always: bool) -> list[Served]:
+def _injected(runtime: Runtime, request: Request, always: bool) -> list[Served]:
     """The search that `web_search.inject` adds for clients without Anthropic's tool."""
     tools = request.params.tools or ()
     own = next((tool for tool in tools if tool.name == SEARCH_FUNCTION.name), None)
     if not always:
         # It replaces the client's own function. The official tool has another type and is handled by `served`.
-        return [_Managed(runtime, request, 0, own)] if own is not None and own.type in (None, "custom") else []
+        return [_InjectedSearch(runtime, request, 0, own)] if own is not None and own.type in (None, "custom") else []
     choice = request.params.tool_choice
     free = own is None and (choice is None or choice.type == "auto")
-    return [_Managed(runtime, request, 0, Tool(SEARCH_FUNCTION.name))] if free else []
+    return [_InjectedSearch(runtime, request, 0, Tool(SEARCH_FUNCTION.name))] if free else []
 
 
 async def answer(request: Request, tools: list[Served], reply: Reply, take_turn: TakeTurn, record: Record) -> bool:
@@ -129,7 +145,8 @@ async def answer(request: Request, tools: list[Served], reply: Reply, take_turn:
         if first.shown:
             log("Anthropic web_search server-tool emulation: extracting query", by="the model")
         total, stop = await _turns(request, tools, relay, take_turn)
-    record.usage, record.stop_reason = total, stop
+    record.end_turn()
+    record.usage, record.stop_reason, record.summed = total, stop, True
     total.server_tool_use = _uses(tools)
     await relay.finish(total, stop)
     return called
@@ -151,7 +168,7 @@ class _Searching:
     def __init__(self, runtime: Runtime, request: Request, at: int, tool: Tool) -> None:
         self.tool = tool
         self.done = 0
-        self.result = ""
+        self.result: str | list[FilelessBlock] = ""
         self.findings: list[dict[str, Any]] = []
         """The results of the last search as text blocks."""
         self._runtime = runtime
@@ -187,7 +204,7 @@ class _Searching:
         return [call, search_results(id, results)]
 
 
-class _Managed(_Searching):
+class _InjectedSearch(_Searching):
     """A search that the client did not request: it sees only the answer."""
 
     shown = False
@@ -204,7 +221,7 @@ class _Fetching:
         self._sources = parse_sources(tool.url_sources, f"tools.{at}.url_sources")
         self.tool = tool
         self.done = 0
-        self.result = ""
+        self.result: str | list[FilelessBlock] = ""
         self._runtime = runtime
         self._request = request
         self._attempts = 0
@@ -240,6 +257,44 @@ class _Fetching:
         return [call, fetched_page(id, page, self.tool)]
 
 
+class _ToolSearching:
+    """Runs `tool_search_tool_...` for one answer, over the deferred tools of the request."""
+
+    shown = True
+
+    def __init__(self, runtime: Runtime, request: Request, at: int, tool: Tool, function: Tool) -> None:
+        self.tool = tool
+        self.function = function
+        self.done = 0
+        self.result: str | list[FilelessBlock] = ""
+        self._runtime = runtime
+        self._id = f"{request.id[4:]}t{at}"
+        self._deferred = [tool for tool in request.params.tools or () if tool.defer_loading]
+        self._attempts = 0
+
+    @property
+    def left(self) -> bool:
+        return self._attempts < _TOOL_SEARCHES
+
+    async def run(self, given: dict[str, Any], turns: list[Turn]) -> list[dict[str, Any]]:
+        kind = self.tool.type or ""
+        id = f"srvtoolu_{self._id}_{self._attempts}"
+        left = self.left
+        self._attempts += 1
+        call = tool_search_call(id, tool_search_name(kind), given)
+        try:
+            if not left:
+                raise ToolSearchError("too_many_requests", "no more searches are allowed for this answer")
+            names = await self._runtime.tool_searcher.find(kind, given, self._deferred)
+        except ToolSearchError as failure:
+            self.result = json.dumps({"error": f"{failure.code}: {failure.message}"})
+            return [call, tool_search_error(id, failure)]
+        self.done += 1
+        # The references load the tools for the next turn.
+        self.result = [ToolReference(name) for name in names] if names else "No tool matches."
+        return [call, found_tools(id, names)]
+
+
 async def _turns(request: Request, served: list[Served], relay: _Relay, take_turn: TakeTurn) -> tuple[Usage, str]:
     """Let the model use the tools until it answers. Returns the tokens of all turns, and the last stop reason."""
     params = request.params
@@ -250,6 +305,7 @@ async def _turns(request: Request, served: list[Served], relay: _Relay, take_tur
     turns = list(request.turns)
     total = Usage()
     choice = params.tool_choice
+    refused = 0
     while True:
         relay.begin()
         following = request.followed(turns, msgspec.structs.replace(params, tools=tools, tool_choice=choice))
@@ -259,6 +315,10 @@ async def _turns(request: Request, served: list[Served], relay: _Relay, take_tur
         if not relay.calls or relay.others:
             # The client's own tools come first; the model can use Byway's again when it has their results.
             return total, relay.stop
+        if not any(by_name[call.name].left for call in relay.calls):
+            refused += 1
+            if refused > _REFUSED_TURNS:
+                return total, "end_turn"
         calls: list[Any] = [Text("".join(relay.texts))] if relay.texts else []
         results: list[Any] = []
         for call in relay.calls:

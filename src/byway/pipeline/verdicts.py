@@ -112,7 +112,9 @@ def _with_results(part: Part, results: list[dict[str, Any]]) -> Part:
 async def verdicts(
     runtime: Runtime, request: Request, calls: list[safeguards.ToolCall], classify: Classify
 ) -> list[dict[str, Any]]:
-    """`safeguard_results` for the calls of an answer to `request`."""
+    """`safeguard_results` for the calls of an answer to `request`: `unsupported` without a classifier."""
+    if not runtime.config.safeguards.classifier:
+        return safeguards.unsupported(request.params)
     slots = asyncio.Semaphore(_PARALLEL)
 
     async def judge(call: safeguards.ToolCall) -> dict[str, Any]:

@@ -17,6 +17,8 @@ CLAUDE_PREFIX: Final = "claude-byway-"
 #: Characters of a model name. Every longer name is unknown.
 _LONGEST_NAME: Final = 1000
 _SHOWN_MODELS: Final = 20
+#: Backends with an unknown list of models at which a name that no list contains is tried.
+_TRIED_UNLISTED: Final = 3
 
 
 class TargetName(Struct, frozen=True):
@@ -35,6 +37,8 @@ class ServedModels(Struct, frozen=True):
     self_hosted: bool = True
     cloud_suffixes: tuple[str, ...] = ()
     """How the names of models end that a self-hosted server runs in a cloud."""
+    failed: bool = False
+    """The backend does not answer at the moment."""
 
     def runs_here(self, model: str) -> bool:
         """True when requests for `model` stay with a self-hosted server."""
@@ -50,12 +54,22 @@ class TargetRoute(Struct, frozen=True):
 
 def family(name: str) -> str | None:
     """The slot of a Claude name: `claude-haiku-4-5-20251001`, `claude-opus-5-5[1m]`, `anthropic/claude-3-5-sonnet`, `sonnet`."""
-    plain = _without_suffix(name).lower()
+    plain = without_suffix(name).lower()
     if plain in SLOTS:
         return plain
     if "claude" not in plain:
         return None
     return next((slot for slot in SLOTS if slot in plain), None)
+
+
+def implied_aliases(served: Sequence[ServedModels]) -> dict[str, tuple[str, ...]]:
+    """The aliases that apply when the config sets none: with exactly one model, it answers every name."""
+    models = {model for entry in served for model in entry.models or ()}
+    if len(models) != 1 or any(entry.models is None for entry in served):
+        return {}
+    model = models.pop()
+    serving = [entry.backend for entry in served if entry.models]
+    return {"default": (f"{serving[0]}/{model}" if len(serving) == 1 else model,)}
 
 
 class RoutingTable:
@@ -65,7 +79,7 @@ class RoutingTable:
         self._aliases = aliases
         self._globs = sorted((name for name in aliases if any(mark in name for mark in "*?[")), key=len, reverse=True)
         self._backends = {entry.backend: entry for entry in served}
-        self._unlisted = [entry for entry in served if entry.models is None]
+        self._unlisted = sorted((entry for entry in served if entry.models is None), key=lambda entry: entry.failed)
         self._serving: dict[str, list[ServedModels]] = {}
         """The backends that serve a model, by model."""
         for entry in served:
@@ -80,7 +94,7 @@ class RoutingTable:
         """
         if len(name) > _LONGEST_NAME:
             raise Problem("not_found", f"The model name has {len(name):,} characters; the limit is {_LONGEST_NAME:,}.")
-        names = list(dict.fromkeys((name, _without_suffix(name))))
+        names = list(dict.fromkeys((name, without_suffix(name))))
         for candidate in names:
             own = self._targets(candidate.removeprefix(CLAUDE_PREFIX), turn, listed_only=True)
             if own:
@@ -91,8 +105,12 @@ class RoutingTable:
                 return TargetRoute(tuple(targets), alias)
         # No list contains the name, but a backend whose list is not known yet may serve it.
         if self._unlisted and not self._aliases:
-            return TargetRoute(tuple(TargetName(entry.backend, name) for entry in _one_side(self._unlisted, name)))
+            return TargetRoute(tuple(self._unlisted_targets(names[-1])))
         raise Problem("not_found", self._unknown(name))
+
+    def targets_of(self, entry: str) -> list[TargetName]:
+        """The targets of one entry of an alias: a model, or `backend/model`. Empty when no backend serves it."""
+        return self._targets(entry, 0)
 
     def _matching_aliases(self, names: Sequence[str]) -> Iterator[str]:
         """The aliases that match one of `names`, best first: exact, longest pattern, family, default."""
@@ -111,10 +129,17 @@ class RoutingTable:
             return [TargetName(served.backend, entry) for served in _rotated(_one_side(serving, entry), turn)]
         backend, slash, model = entry.partition("/")
         if slash and backend in self._backends:
+            if model.endswith("]") and not any(served.backend == backend for served in self._serving.get(model, ())):
+                # Claude Code's local suffix: `backend/model[1m]`.
+                model = without_suffix(model) or model
             return [TargetName(backend, model)]
         if listed_only:
             return []
-        return [TargetName(served.backend, entry) for served in _one_side(self._unlisted, entry)]
+        return self._unlisted_targets(entry)
+
+    def _unlisted_targets(self, model: str) -> list[TargetName]:
+        """A model that no list contains, at a few backends whose list is unknown. Those that answer come first."""
+        return [TargetName(entry.backend, model) for entry in _one_side(self._unlisted, model)[:_TRIED_UNLISTED]]
 
     def _unknown(self, name: str) -> str:
         """The message for a name without a target."""
@@ -122,7 +147,9 @@ class RoutingTable:
         known = ", ".join(heapq.nsmallest(_SHOWN_MODELS, self._serving)) or "none"
         if count > _SHOWN_MODELS:
             known += f" and {count - _SHOWN_MODELS} more"
-        unlisted = ", ".join(entry.backend for entry in self._unlisted)
+        unlisted = ", ".join(entry.backend for entry in self._unlisted[:_SHOWN_MODELS])
+        if len(self._unlisted) > _SHOWN_MODELS:
+            unlisted += f" and {len(self._unlisted) - _SHOWN_MODELS} more"
         pending = f" Backends that have not listed their models yet: {unlisted}." if unlisted else ""
         alias = next(self._matching_aliases([name]), None)
         if alias is not None:
@@ -159,7 +186,7 @@ def _rotated(serving: list[ServedModels], turn: int) -> list[ServedModels]:
     raise AssertionError("unreachable: turn is below the sum of the weights")
 
 
-def _without_suffix(name: str) -> str:
+def without_suffix(name: str) -> str:
     """`name` without a last part in brackets, as in `claude-opus-5-5[1m]`."""
     if not name.endswith("]"):
         return name

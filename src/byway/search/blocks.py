@@ -16,7 +16,8 @@ from msgspec import Raw
 from byway.domains import domains_error
 from byway.messages import claudecode
 from byway.messages.blocks import Text
-from byway.messages.request import Request, Tool
+from byway.messages.request import Request
+from byway.messages.tools import Tool
 from byway.problems import Problem
 from byway.providers.protocol import SearchError, SearchQuery, UserLocation, WebResult
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import ipaddress
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from byway.config import TlsSettings
+from byway.config.validators import URL_QUERY
 from byway.problems import Problem
 
 _PORTS: Final = {"http": 80, "https": 443}
@@ -23,6 +25,8 @@ class UpstreamAddress:
         self.unix: str | None = None
         self.secure = False
         self.host, self.port, self.base = "localhost", 80, ""
+        self.query = ""
+        """The query that each call gets, without its question mark."""
         if url.startswith("unix:"):
             self.unix = "/" + url.removeprefix("unix:").lstrip("/")
             self.authority, self.shown = "localhost", f"unix:{self.unix}"
@@ -33,8 +37,9 @@ class UpstreamAddress:
             raise Problem("internal", f"The url of a backend {error}.") from None
         if parts.username is not None or parts.password is not None:
             raise Problem("internal", "The url of a backend must not contain a user name. Set `api_key` or a header.")
-        if parts.query or parts.fragment:
+        if (parts.query and not URL_QUERY.fullmatch(parts.query)) or parts.fragment:
             raise Problem("internal", "The url of a backend must not contain ? or #. Set headers.")
+        self.query = parts.query
         self.secure = parts.scheme == "https"
         self.base = parts.path.rstrip("/")
         self.shown = f"{_bracketed(self.host)}:{self.port}"
@@ -82,13 +87,19 @@ def proxy_for(address: UpstreamAddress, setting: str | None, environ: Mapping[st
     return None
 
 
-def tls_context(tls: TlsSettings) -> ssl.SSLContext:
-    """The TLS context for the settings. Raises Problem when one of their files cannot be used."""
+def tls_context(tls: TlsSettings, extra_cas: Sequence[str] = ()) -> ssl.SSLContext:
+    """The TLS context for the settings. Raises Problem when one of their files cannot be used.
+
+    `extra_cas` are files of certificates that are trusted too, where they can be read.
+    """
     field = "ca"
     try:
         made = ssl.create_default_context(cafile=tls.ca)
         made.minimum_version = ssl.TLSVersion.TLSv1_2
         made.set_alpn_protocols(["http/1.1"])
+        for file in extra_cas:
+            with contextlib.suppress(OSError):
+                made.load_verify_locations(file)
         if tls.cert:
             field = "cert"
             # Without a password argument OpenSSL prompts at the terminal, which would block the whole gateway.
@@ -121,7 +132,8 @@ def is_self_hosted(url: str) -> bool:
     if number is not None:
         number = getattr(number, "ipv4_mapped", None) or number
         # 100.64.0.0/10 is not global either: VPNs such as Tailscale use it.
-        return not number.is_global and not number.is_multicast and not number.is_reserved
+        # Python counts ::1 as reserved.
+        return number.is_loopback or (not number.is_global and not number.is_multicast and not number.is_reserved)
     return bool(host) and ("." not in host or host.endswith(_LOCAL_NAMES))
 
 

@@ -14,6 +14,7 @@ from byway.upstream.coding import Unpacker
 #: Bytes of headers, and bytes of framing (trailers, chunk sizes) between two bytes of content.
 _FRAMING_LIMIT: Final = 64 << 10
 _HEADER_FIELDS: Final = 200
+_HEAD_TOO_LARGE: Final = f"sent headers over the limit of {_FRAMING_LIMIT >> 10} KiB and {_HEADER_FIELDS} fields"
 #: Bytes held for a slow reader before the socket is paused.
 _HELD_LIMIT: Final = 256 << 10
 _BODY_LIMIT: Final = 64 << 20
@@ -49,6 +50,17 @@ class Channel(Protocol):
         """Close the socket at once."""
 
 
+class Server(Protocol):
+    """What an answer needs of the server that sends it."""
+
+    shown: str
+    """Names the server in Problems."""
+    timeouts: TimeoutSettings
+
+    def ended(self, answer: Answer, idle_seconds: float) -> None:
+        """Take the connection back: it may be used again for so many seconds, or not at all when that is 0."""
+
+
 class Answer:
     """The answer of a server: status and headers, then its body as it arrives."""
 
@@ -60,47 +72,36 @@ class Answer:
         "_closed",
         "_complete",
         "_failure",
-        "_fields",
         "_framing",
         "_head_complete",
-        "_header_bytes",
         "_held",
         "_keep_alive",
         "_last_progress",
         "_loop",
-        "_on_end",
         "_paused",
         "_progress",
+        "_repeated",
+        "_room",
         "_server",
-        "_timeouts",
         "_unpacker",
         "_until_close",
         "_waiter",
         "headers",
+        "key",
         "on_body",
         "on_close",
         "status",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        channel: Channel,
-        method: str,
-        *,
-        server: str,
-        timeouts: TimeoutSettings,
-        on_end: Callable[[Answer, float], None],
-    ) -> None:
-        """`server` names the server in Problems. `on_end(answer, seconds)` takes the connection back: it may be used again for
-        so many seconds, or not at all when that is 0."""
+    def __init__(self, channel: Channel, method: str, server: Server) -> None:
         self.status = 0
         self.headers: dict[str, str] = {}
         self.on_close: Callable[[], None] | None = None
         """Called once when the answer is closed."""
+        self.key: int
+        """The API key with which the call was made; only for a backend with several."""
         self._channel = channel
         self._server = server
-        self._timeouts = timeouts
-        self._on_end = on_end
         self._loop = channel.loop
         self._waiter: asyncio.Future[None] | None = None
         self._failure: Exception | None = None
@@ -110,7 +111,8 @@ class Answer:
         self._chunks: list[bytes] = []
         # The parser appends each piece directly: no Python function runs for it.
         self.on_body = self._chunks.append
-        self._held = self._framing = self._fields = self._header_bytes = 0
+        self._held = self._framing = self._repeated = 0
+        self._room = _FRAMING_LIMIT
         self._head_complete = self._begun = self._complete = self._closed = False
         self._paused = self._until_close = self._keep_alive = self._progress = False
         self._last_progress = self._loop.time()
@@ -183,7 +185,7 @@ class Answer:
         self._closed = True
         self._chunks.clear()
         keep = self._complete and self._keep_alive
-        self._on_end(self, _keep_alive_seconds(self.headers.get("keep-alive")) if keep else 0.0)
+        self._server.ended(self, _keep_alive_seconds(self.headers.get("keep-alive")) if keep else 0.0)
         if not self._complete and self._failure is None:
             self._failure = self._broken("was disconnected before its answer was complete")
             self._wake()
@@ -200,12 +202,12 @@ class Answer:
             self._last_progress = now
             return
         name = "between_chunks" if self._begun else "first_byte"
-        seconds: float = getattr(self._timeouts, name)
+        seconds: float = getattr(self._server.timeouts, name)
         if now - self._last_progress > seconds:
             what = "stopped sending in the middle of its answer" if self._begun else "has not started to answer"
             problem = Problem(
                 "timeout",
-                f"{self._server} {what}: no bytes for {seconds:g} s (`timeouts.{name}`). "
+                f"{self._server.shown} {what}: no bytes for {seconds:g} s (`timeouts.{name}`). "
                 "Check whether the model is too large for its machine, or was unloaded.",
                 facts={"phase": name},
             )
@@ -243,7 +245,7 @@ class Answer:
             self._complete = True
             self._wake()
         elif isinstance(error, ssl.SSLError) and "CERTIFICATE" in (error.reason or ""):
-            message = f"{self._server} requires a client certificate: set `backends[].tls.cert`."
+            message = f"{self._server.shown} requires a client certificate: set `backends[].tls.cert`."
             self._fail(Problem("unreachable", message))
         elif self._head_complete:
             self._fail(self._broken(f"{how} in the middle of its answer"))
@@ -259,16 +261,20 @@ class Answer:
             raise _StopParsing
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._fields += 1
-        self._header_bytes += len(name) + len(value)
-        if self._fields > _HEADER_FIELDS:
-            self._refuse(f"sent more than {_HEADER_FIELDS} headers")
-        if self._header_bytes > _FRAMING_LIMIT:
-            self._refuse("sent headers over the limit of 64 KiB")
+        room = self._room = self._room - len(name) - len(value)
+        if room < 0:
+            self._refuse(_HEAD_TOO_LARGE)
         if not self._head_complete:
+            headers = self.headers
             key, text = name.decode("latin-1").lower(), value.decode("latin-1").strip()
-            known = self.headers.get(key)
-            self.headers[key] = text if known is None else f"{known}, {text}"
+            if key not in headers:
+                headers[key] = text
+                return
+            headers[key] += f", {text}"
+        # A field that came before, or a trailer.
+        self._repeated += 1
+        if self._repeated > _HEADER_FIELDS:
+            self._refuse(_HEAD_TOO_LARGE)
 
     def on_headers_complete(self) -> None:
         # Only the parser has the status line.
@@ -277,6 +283,8 @@ class Answer:
         if 100 <= status < 200:
             self.headers.clear()
             return
+        if len(self.headers) + self._repeated > _HEADER_FIELDS:
+            self._refuse(_HEAD_TOO_LARGE)
         coding = self.headers.get("transfer-encoding")
         if coding is not None and (coding.lower() != "chunked" or parser.get_http_version() != "1.1"):
             self._refuse("sent an answer with a transfer encoding that HTTP/1.1 does not define")
@@ -310,7 +318,7 @@ class Answer:
         raise _StopParsing
 
     def _broken(self, what: str) -> Problem:
-        return Problem("broken", f"{self._server} {what}.")
+        return Problem("broken", f"{self._server.shown} {what}.")
 
     # ------------------------------------------------------------------------------------------------------ decompression
 

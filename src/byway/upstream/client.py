@@ -11,7 +11,7 @@ import os
 import re
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from byway import __version__
@@ -47,18 +47,22 @@ class Upstream:
         tls: TlsSettings | None = None,
         proxy: str | None = None,
         pool: int = 100,
+        api_path: str = "/v1",
         environ: Mapping[str, str] = os.environ,
         pinned: tuple[str, ...] = (),
+        extra_cas: Sequence[str] = (),
     ) -> None:
         """`proxy` None follows HTTP(S)_PROXY and NO_PROXY of `environ`, but never for this machine; "none" uses none.
 
         `pinned` are checked IP addresses to connect to, tried in order, without a lookup and without a proxy. `Host` and TLS
         still use the name of the URL. `name` is the backend's name in Problems, `pool` the number of idle connections to
-        keep. Raises Problem `internal` for an invalid URL.
+        keep. `api_path` replaces the `/v1` at the start of the paths of calls. `extra_cas` are files of
+        certificates that are trusted too. Raises Problem `internal` for an invalid URL.
         """
         self.address = UpstreamAddress(url)
         self.timeouts = timeouts
         self._tls = tls or TlsSettings()
+        self._extra_cas = extra_cas
         self._context: ssl.SSLContext | None = None
         self._proxy: ProxyAddress | None = None
         self._proxy_problem = ""
@@ -67,6 +71,7 @@ class Upstream:
         except ValueError as error:
             self._proxy_problem = str(error)
         self._pinned = pinned
+        self._api_path = api_path
         self._pool = pool
         self.opened = 0
         """The number of calls so far."""
@@ -92,16 +97,22 @@ class Upstream:
         head = self._head(call)
         connection = self._take_idle()
         if connection is not None:
+            answer = self._answer_on(connection, call.method)
             try:
-                return await self._exchange(connection, call.method, head, call.body)
+                await answer.begin(head, call.body)
             except StaleConnection:
                 # The server closed it in the moment of the request and has received nothing: one retry, on a new connection.
-                pass
-        connection = await self._connect()
-        try:
-            return await self._exchange(connection, call.method, head, call.body)
-        except StaleConnection as stale:
-            raise Problem("unreachable", f"{self.shown} {stale}. Check its log.") from None
+                connection = None
+        if connection is None:
+            answer = self._answer_on(await self._connect(), call.method)
+            try:
+                await answer.begin(head, call.body)
+            except StaleConnection as stale:
+                raise Problem("unreachable", f"{self.shown} {stale}. Check its log.") from None
+        if self._by_proxy and answer.status == 407:
+            answer.close()
+            raise self._proxy_refusal(407)
+        return answer
 
     @property
     def busy(self) -> bool:
@@ -118,26 +129,22 @@ class Upstream:
 
     # ---------------------------------------------------------------------------------------------------------- answers
 
-    async def _exchange(self, connection: UpstreamConnection, method: str, head: bytes, body: bytes) -> Answer:
-        """Send a request on `connection` and wait for the head of the answer. Raises StaleConnection, or Problem."""
-        answer = Answer(connection, method, server=self.shown, timeouts=self.timeouts, on_end=self._ended)
+    def _answer_on(self, connection: UpstreamConnection, method: str) -> Answer:
+        """The answer to a request that is about to be sent on `connection`."""
+        answer = Answer(connection, method, self)
         self._active[answer] = connection
         if not self._ticking:
             self._ticking = True
             connection.loop.call_later(self._tick_every, self._tick)
-        await answer.begin(head, body)
-        if answer.status == 407 and self._by_proxy:
-            answer.close()
-            raise self._proxy_refusal(407)
         return answer
 
-    def _ended(self, answer: Answer, idle_seconds: float) -> None:
+    def ended(self, answer: Answer, idle_seconds: float) -> None:
         """Keep the connection of `answer` for `idle_seconds`, or close it when that is 0."""
         connection = self._active.pop(answer, None)
         if connection is None:
             return
         connection.release()
-        if idle_seconds and self._pool and connection.reusable:
+        if idle_seconds and self._pool and connection.is_reusable():
             connection.until = connection.loop.time() + idle_seconds
             self._idle.append(connection)
             connection.pool = self._idle
@@ -180,7 +187,12 @@ class Upstream:
         """Build a head. Its values come from config and client: a line end in one would start a second request."""
         if not _HEADER_NAME.fullmatch(call.method) or not _PATH.fullmatch(call.path):
             raise Problem("invalid_request", "The path or method contains a character that HTTP does not allow there.")
-        lines = [f"{call.method} {self._prefix}{call.path} HTTP/1.1\r\n"]
+        path = call.path
+        if path.startswith("/v1/"):
+            path = f"{self._api_path}{path.removeprefix('/v1')}"
+        if self.address.query:
+            path += f"{'&' if '?' in path else '?'}{self.address.query}"
+        lines = [f"{call.method} {self._prefix}{path} HTTP/1.1\r\n"]
         names = {name.lower() for name, _ in call.headers}
         if "host" not in names:
             lines.append(f"host: {self.address.authority}\r\n")
@@ -207,7 +219,7 @@ class Upstream:
         """Take the idle connection that was used last, if there is one."""
         while self._idle:
             connection = self._idle.pop()
-            if connection.reusable and connection.until > connection.loop.time():
+            if connection.is_open() and connection.until > connection.loop.time():
                 return connection
             connection.abort()
         return None
@@ -217,7 +229,7 @@ class Upstream:
         if self._proxy_problem:
             raise Problem("unreachable", f"{self.shown} cannot be reached: {self._proxy_problem}.")
         if self.address.secure and self._context is None:
-            self._context = tls_context(self._tls)
+            self._context = tls_context(self._tls, self._extra_cas)
         connection = UpstreamConnection()
         try:
             async with asyncio.timeout(self.timeouts.connect):
@@ -268,8 +280,9 @@ class Upstream:
         """Open a tunnel through the proxy (CONNECT, RFC 9110 section 9.3.6)."""
         server = self.address.shown
         head = f"CONNECT {server} HTTP/1.1\r\nhost: {server}\r\n{proxy.credential}\r\n".encode()
+        answer = self._answer_on(connection, "CONNECT")
         try:
-            answer = await self._exchange(connection, "CONNECT", head, b"")
+            await answer.begin(head, b"")
         except StaleConnection as stale:
             message = f"The proxy {proxy.shown} {stale}. Check that it is an HTTP proxy."
             raise Problem("unreachable", message) from None

@@ -30,8 +30,12 @@ class UpstreamConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self.parser: Any = None
 
-    @property
-    def reusable(self) -> bool:
+    def is_open(self) -> bool:
+        """True until it is closed by either side."""
+        transport = self._transport
+        return transport is not None and not transport.is_closing()
+
+    def is_reusable(self) -> bool:
         """True when it is open and all bytes of the last request were sent."""
         transport = self._transport
         return transport is not None and not transport.is_closing() and not transport.get_write_buffer_size()

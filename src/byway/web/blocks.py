@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Raw
 
 from byway.domains import domains_error
-from byway.messages.request import Tool
+from byway.messages.tools import Tool
 from byway.problems import Problem
 from byway.web.fetch import FetchedPage, FetchError
 

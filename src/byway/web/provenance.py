@@ -7,14 +7,14 @@ https://platform.claude.com/docs/en/agents-and-tools/tool-use/web-fetch-tool#url
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import Raw, Struct
 
 from byway import urls
-from byway.messages.blocks import Block, Content, Document, Image, SearchResult, Text, ToolResult, ToolUse, Unknown
+from byway.messages.blocks import Block, Document, Image, SearchResult, Text, ToolResult, ToolUse, Unknown
 from byway.messages.request import Request
 from byway.problems import Problem
 from byway.urls import Url
@@ -193,7 +193,7 @@ def _texts(request: Request, sources: UrlSources) -> Iterator[str]:
                 yield from _block_texts(block)
 
 
-def _content_texts(content: Content) -> Iterator[str]:
+def _content_texts(content: str | Sequence[Block] | None) -> Iterator[str]:
     if isinstance(content, str):
         yield content
         return
