@@ -27,7 +27,8 @@ from byway.ui import page as ui
 
 FORM = "application/x-www-form-urlencoded"
 ADMIN = [route for route in ROUTES if route.scope == "admin"]
-PAGES = [path for path, _ in ui.PAGES if path == "/" or ("GET", path) in {route[:2] for route in ADMIN}]
+CLOSED = {route[:2] for route in ROUTES if route.scope in ("admin", "account")}
+PAGES = [path for path, _ in ui.PAGES if path == "/" or ("GET", path) in CLOSED]
 ADMIN_KEY, USE_KEY = "sk-byway-admin-0123456789abcdef", "sk-byway-plain-0123456789abcdef"
 KEYS = {
     "api_keys": [
@@ -118,7 +119,7 @@ def test_without_a_login_every_page_is_closed(page: Page, gateway: Gateway) -> N
     for path in PAGES:
         answer = page.goto(gateway.url + path)
         assert answer is not None and answer.status == 401, path
-        expect(page.get_by_text("This page needs a link")).to_be_visible()
+        expect(page.get_by_text("This page needs a login")).to_be_visible()
         assert page.get_by_role("navigation").count() == 0 and "local" not in (page.text_content("main") or "")
     for path in ("/byway/config", "/byway/audit", "/byway/requests", "/byway/config/versions"):
         answer_ = gateway.get(path)
@@ -130,7 +131,7 @@ def test_without_a_login_every_page_is_closed(page: Page, gateway: Gateway) -> N
 def test_logging_out_ends_it_in_this_browser(page: Page, gateway: Gateway) -> None:
     login(page, gateway)
     page.get_by_role("button", name="Log out").click()
-    expect(page.get_by_text("This page needs a link")).to_be_visible()
+    expect(page.get_by_text("This page needs a login")).to_be_visible()
     assert page.context.cookies() == []
     assert (answer := page.goto(gateway.url + "/api")) is not None and answer.status == 401
 
@@ -311,7 +312,7 @@ def test_every_page_and_file_is_guarded(page: Page, browsing: Browsing, gateway:
     login(page, gateway)
     entered = cookie(gateway)
     files = [f"/static/{value.name}" for value in (ui.HERE / "static").iterdir() if value.suffix != ".LICENSE"]
-    for path in (*PAGES, *files, "/login", "/claude/lead?name=haiku"):
+    for path in (*PAGES, *files, "/login", "/claude/resolve?name=haiku"):
         headers = gateway.get(path, {"cookie": entered, "accept": "text/html"}).headers
         policy = headers["content-security-policy"]
         assert "unsafe" not in policy and "default-src 'none'" in policy and "frame-ancestors 'none'" in policy, path
@@ -412,7 +413,7 @@ def test_everything_works_behind_a_prefix(page: Page, browsing: Browsing) -> Non
         page.goto(f"{gateway.url}/gate/api")
         page.get_by_role("link", name="1", exact=True).click()
         page.get_by_role("button", name="Log out").click()
-        expect(page.get_by_text("This page needs a link")).to_be_visible()
+        expect(page.get_by_text("This page needs a login")).to_be_visible()
         assert not outside, outside
 
 
@@ -449,7 +450,7 @@ def test_forms_that_are_none(gateway: Gateway) -> None:
 
 def test_a_body_without_a_length_is_limited_too(gateway: Gateway) -> None:
     entered = cookie(gateway)
-    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=60)
     connection.request(
         "POST",
         "/claude/aliases",
@@ -474,7 +475,7 @@ def test_names_that_mean_something_elsewhere_are_only_names(page: Page, gateway:
         "ä​‮b",
         "x" * 200,
         "a.b[0]",
-        "#led",
+        "#resolved",
     ]
     for name in names:
         page.get_by_label("Name or pattern of a new alias").fill(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,10 @@ from browser import Browsing, login, press
 from e2e.conftest import ASK
 from gateway import Gateway, config
 from playwright.sync_api import Locator, Page, expect
+from ports import free_port
 from scripted import Say, Scripted, openai_error
+
+from byway.admin import exports
 
 KEY = "sk-byway-use-0123456789abcdef"
 KEYS = {"api_keys": [{"id": "user", "key": KEY}]}
@@ -89,6 +93,14 @@ def test_what_is_copied_works(browsing: Browsing, server: Scripted, tmp_path: Pa
         quoted = {"fish": key.replace("\\", "\\\\").replace("'", "\\'"), "powershell": key.replace("'", "''")}
         for form, value in quoted.items():
             assert f"'{value}'" in copied(page, form)
+        # The key in a header, as for a Byway that forwards logins.
+        header = [("ANTHROPIC_CUSTOM_HEADERS", exports.key_header(exports.YOUR_KEY))]
+        for form, text in (("bash", f"{exports.bash(header)}\nclaude"), ("env", exports.dotenv(header))):
+            page.locator(f"#text-{form}").evaluate("(shown, text) => { shown.textContent = text }", text)
+            script = copied(page, form)
+            (tmp_path / ".env").write_text(script)
+            got = run(script if form == "bash" else "set -a; . ./.env; claude", tmp_path)
+            assert got["ANTHROPIC_CUSTOM_HEADERS"] == f"x-byway-key: {key}"
         page.locator("#endpoint dl").get_by_role("button", name="Copy").click()
         page.wait_for_function("navigator.clipboard.readText().then(text => text.endsWith('/anthropic'))")
         assert not (tmp_path / "pwned").exists()
@@ -121,7 +133,7 @@ def test_hostile_names_of_models_are_only_names(browsing: Browsing, tmp_path: Pa
             for name in HOSTILE:
                 card(page, "quick").get_by_label("Model").select_option(f"one/{name}")
                 press(card(page, "quick"), "Apply")
-                expect(message(page, "quick")).to_contain_text("Verified", timeout=10_000)
+                expect(message(page, "quick")).to_contain_text("Verified")
                 page.goto(gateway.url)
                 expect(page.get_by_label("Targets of haiku")).to_have_value(f"one/{name}")
                 got = run(copied(page, "bash"), tmp_path)
@@ -130,7 +142,7 @@ def test_hostile_names_of_models_are_only_names(browsing: Browsing, tmp_path: Pa
                 (tmp_path / ".env").write_text(copied(page, "env"))
                 assert run("set -a; . ./.env; claude", tmp_path)["ANTHROPIC_BASE_URL"] == got["ANTHROPIC_BASE_URL"]
                 page.get_by_label("Model name that a client sends").fill(name)
-                expect(page.locator("#led .outcome")).to_be_visible()
+                expect(page.locator("#resolved .outcome")).to_be_visible()
                 assert page.evaluate("document.images.length") == 0
                 assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
             for path in ("/requests", "/trouble", "/api"):
@@ -172,13 +184,12 @@ def test_verify_shows_each_row_with_its_hint(page: Page, server: Scripted) -> No
         server.play(lambda item: openai_error(400, "this field is not known", "invalid_request_error"))
         expect(verify(page, KEY)).to_contain_text("could not parse")
         server.play(lambda entry: Say("Late.", wait=7.0))
-        expect(verify(page, KEY)).to_contain_text("Request timed out after 5 s", timeout=10_000)
+        expect(verify(page, KEY)).to_contain_text("Request timed out after 5 s")
         expect(message(page, "endpoint")).to_contain_text("evicted")
 
 
 def test_verify_of_a_dead_backend_and_without_tcp(page: Page, server: Scripted) -> None:
-    with Scripted() as dead:
-        url = dead.url
+    url = f"http://127.0.0.1:{free_port()}"
     settings = config(server)
     settings["backends"].insert(0, {"name": "dead", "type": "generic", "url": url, "models": ["away"]})
     settings["model_aliases"]["default"] = "dead/away"
@@ -212,14 +223,19 @@ def test_quick_setup_from_nothing_to_verified(page: Page) -> None:
     pytest.importorskip("xllamacpp", reason="xllamacpp is not installed")
     with Gateway(None, model=True) as gateway:
         login(page, gateway)
-        gateway.wait(lambda: gateway.get("/readyz").json["backends"][0]["state"] == "ready", 60, "the model is loaded")
+        gateway.wait(lambda: gateway.get("/readyz").json["backends"][0]["state"] == "ready", what="the model is loaded")
         page.reload()
         press(card(page, "quick"), "Apply")
-        expect(message(page, "quick")).to_contain_text("Verified", timeout=10_000)
+        # Verify waits five seconds for an answer, which a real model on a busy machine may need several times.
+        expect(message(page, "quick")).to_contain_text(re.compile("Verified|timed out"))
         page.reload()
         for slot in ("haiku", "sonnet", "opus", "fable", "default"):
             expect(page.get_by_label(f"Targets of {slot}")).not_to_have_value("")
-        expect(verify(page)).to_contain_text("Connected", timeout=10_000)
+        for _ in range(10):
+            expect(verify(page)).to_contain_text(re.compile("Connected|timed out"))
+            if "Connected" in message(page, "endpoint").inner_text():
+                break
+        expect(message(page, "endpoint")).to_contain_text("Connected")
         answer = gateway.post(
             {"model": "claude-opus-5-5", "max_tokens": 8, "messages": [{"role": "user", "content": "Say hello"}]}
         )
@@ -289,18 +305,18 @@ def test_aliases_are_saved_tried_and_taken_out(page: Page, server: Scripted) -> 
         expect(page.get_by_label("Targets of gpt-*")).to_have_value("one/away, one/local")
         # What a name would do, while it is typed.
         page.get_by_label("Model name that a client sends").press_sequentially("gpt-9", delay=10)
-        expect(page.locator("#led")).to_contain_text("one/local")
-        expect(page.locator("#led")).to_contain_text("by alias gpt-*")
+        expect(page.locator("#resolved")).to_contain_text("one/local")
+        expect(page.locator("#resolved")).to_contain_text("by alias gpt-*")
         page.get_by_label("Model name that a client sends").fill("local")
         page.get_by_role("button", name="Resolve").click()
-        expect(page.locator("#led")).to_contain_text("by its model name")
+        expect(page.locator("#resolved")).to_contain_text("by its model name")
         assert gateway.post({**ASK, "model": "gpt-9"}).status == 200
         page.get_by_label("Targets of gpt-*").fill("")
         page.get_by_label("Targets of default").fill("")
         expect(save(page)).to_contain_text("Saved")
         expect(page.get_by_label("Targets of gpt-*")).to_have_count(0)
         page.get_by_label("Model name that a client sends").fill("gpt-9")
-        expect(page.locator("#led")).to_contain_text("404")
+        expect(page.locator("#resolved")).to_contain_text("404")
         page.get_by_label("Name or pattern of a new alias").fill("a[")
         page.get_by_label("Targets of the new alias").fill("two/three/four")
         save(page)

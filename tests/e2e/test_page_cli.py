@@ -18,7 +18,7 @@ from byway.access.login import COOKIE
 def enter(url: str, **headers: str) -> tuple[int, str, str]:
     """Status, cookie and body of what a link answers."""
     at = urlsplit(url)
-    connection = http.client.HTTPConnection(at.hostname or "", at.port, timeout=10)
+    connection = http.client.HTTPConnection(at.hostname or "", at.port, timeout=60)
     connection.request(
         "GET", f"{at.path}?{at.query}", headers={name.replace("_", "-"): value for name, value in headers.items()}
     )

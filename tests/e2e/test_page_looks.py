@@ -16,8 +16,8 @@ from scripted import Say, Scripted, openai_error
 from byway.server.app import ROUTES
 from byway.ui import page as ui
 
-ADMIN = [route for route in ROUTES if route.scope == "admin"]
-PATHS = [path for path, _ in ui.PAGES if path == "/" or ("GET", path) in {route[:2] for route in ADMIN}]
+CLOSED = {route[:2] for route in ROUTES if route.scope in ("admin", "account")}
+PATHS = [path for path, _ in ui.PAGES if path == "/" or ("GET", path) in CLOSED]
 #: Bytes that a page may take, with all that belongs to it.
 LARGEST = 200_000
 #: Adds up what moves without being asked (https://web.dev/articles/cls, seen 2026-11-21).
@@ -60,7 +60,7 @@ def look(page: Page) -> list[str]:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(browsing: Browsing, gateway: Gateway, scheme: str) -> None:
     page = opened(browsing, gateway, "/", color_scheme=scheme)
-    for path in (*PATHS, "/requests/1", "/requests/2", "/api/versions/1", "/login", "/requests/0"):
+    for path in (*PATHS, "/device", "/requests/1", "/requests/2", "/api/versions/1", "/login", "/requests/0"):
         page.goto(gateway.url + path)
         assert look(page) == [], path
     # What comes of actions, good and bad.
@@ -69,7 +69,7 @@ def test_axe_finds_nothing_serious(browsing: Browsing, gateway: Gateway, scheme:
     press(page.locator("#quick"), "Apply")
     press(page.locator("#search"), "Test")
     page.get_by_label("Model name that a client sends").fill("gpt-9")
-    expect(page.locator("#led .outcome")).to_be_visible()
+    expect(page.locator("#resolved .outcome")).to_be_visible()
     page.get_by_label("Serper").check()
     page.get_by_label("Type it here").check()
     assert look(page) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -10,7 +11,12 @@ from browser import Browsing, login, press
 from e2e.conftest import ASK
 from gateway import Gateway, config
 from playwright.sync_api import Locator, Page, expect
+from ports import free_port
 from scripted import Say, Scripted, openai_error
+
+from byway import platform
+from byway.store import UsageStore
+from byway.usage.record import UsageRecord
 
 HTML = "<b>bold</b><img src=x onerror=alert(1)><script>alert(2)</script>"
 
@@ -31,7 +37,7 @@ def test_a_request_appears_by_itself(page: Page, server: Scripted) -> None:
         session = "8f1d0c7a-3c54-4f0e-9a53-2f2f1c0e7b11"
         gateway.post(ASK, headers={"x-claude-code-session-id": session})
         row = page.locator("#table tbody tr").first
-        expect(row).to_contain_text("claude-opus-5-5", timeout=3_000)
+        expect(row).to_contain_text("claude-opus-5-5")
         expect(row).to_contain_text("one/local")
         expect(row).to_contain_text("1,200")
         expect(row).to_contain_text("34")
@@ -40,7 +46,7 @@ def test_a_request_appears_by_itself(page: Page, server: Scripted) -> None:
         # An error is there in words; what a server said is text and nothing else.
         server.play(lambda request: openai_error(400, f"bad thing {HTML}", "invalid_request_error"))
         gateway.post({**ASK, "model": HTML[:60]})
-        expect(page.locator("#table .why").first).to_contain_text("bad thing <b>bold</b><img src=x", timeout=3_000)
+        expect(page.locator("#table .why").first).to_contain_text("bad thing <b>bold</b><img src=x")
         expect(page.locator("#table tbody tr").first).to_contain_text(HTML[:30])
         page.locator("#table tbody a").first.click()
         expect(page.get_by_text("ended at")).to_be_visible()
@@ -55,7 +61,7 @@ def test_the_list_is_long_and_old_ones_are_forgotten(page: Page, server: Scripte
         login(page, gateway, "/requests")
         for _ in range(130):
             gateway.post({**ASK, "max_tokens": 0})
-        expect(page.locator("#table tbody a")).to_have_count(100, timeout=5_000)
+        expect(page.locator("#table tbody a")).to_have_count(100)
         answer = page.goto(f"{gateway.url}/requests/99999")
         assert answer is not None and answer.status == 404
         expect(page.get_by_text("no longer in the list")).to_be_visible()
@@ -71,13 +77,51 @@ def test_the_page_shows_a_lost_connection_and_an_expired_login(
         other = login(browsing.page(), gateway, "/requests")
         other.context.clear_cookies()
         # Out of the page of somebody who is not logged in any more, to where it says how to log in.
-        expect(other.get_by_text("This page needs a link")).to_be_visible(timeout=5_000)
-        gateway.process.kill()
-        gateway.process.wait()
-        expect(page.get_by_text("Byway does not respond.")).to_be_visible(timeout=5_000)
+        expect(other.get_by_text("This page needs a login")).to_be_visible()
+        gateway.kill()
+        expect(page.get_by_text("Byway does not respond.")).to_be_visible()
         expect(page.get_by_text("No requests yet.")).to_be_visible()
     finally:
-        gateway._kill()
+        gateway.discard()
+
+
+# ------------------------------------------------------------------------------------------------------------- usage
+
+
+def test_usage_is_charted_listed_by_account_and_narrowed_to_one(page: Page, server: Scripted) -> None:
+    gateway = Gateway(config(server))
+    data = platform.private_folder(gateway.home / "data")
+    store = UsageStore(data)
+    now = time.time()
+    for number, (account, model, cost) in enumerate(
+        (("ada", "large", 2 * 10**9), ("ada", "small", 10**9), ("grace", "large", None))
+    ):
+        record = UsageRecord(f"req_{number}", now, account=account, model=model, input_tokens=10_000, cost=cost)
+        store.add("journal", number, number + 1, [record])
+    store.close()
+    with gateway:
+        login(page, gateway, "/usage")
+        expect(page.locator(".figures")).to_contain_text("$3.00+")
+        expect(page.locator(".chart g")).to_have_count(1)
+        expect(page.locator(".chart rect")).to_have_count(2)
+        # The parts stand on each other, the largest one below.
+        large, small = (page.locator(".chart rect").nth(number).bounding_box() for number in (0, 1))
+        assert large is not None and small is not None
+        assert abs(large["y"] - small["y"] - small["height"]) < 1 and large["height"] > small["height"] * 1.9
+        page.locator("select[name=by]").select_option("account")
+        page.locator("select[name=measure]").select_option("requests")
+        page.get_by_role("button", name="Show").click()
+        rows = page.locator("table.usage tbody tr")
+        expect(rows).to_have_count(2)
+        expect(rows.nth(1)).to_contain_text("unknown")
+        page.get_by_role("link", name="grace").click()
+        expect(page.locator(".tag")).to_have_text("account: grace")
+        expect(page.locator(".figures")).to_contain_text("unknown")
+        with page.expect_download() as download:
+            page.get_by_role("link", name="CSV").click()
+        assert download.value.path().read_text().count("req_") == 1
+        page.get_by_role("link", name="Remove the filter account").click()
+        expect(rows).to_have_count(2)
 
 
 # ------------------------------------------------------------------------------------------------------- troubleshooting
@@ -94,8 +138,7 @@ def state(page: Page, title: str) -> str:
 
 
 def test_a_failing_check_is_red_and_turns_green_after_the_fix(page: Page, server: Scripted) -> None:
-    with Scripted() as gone:
-        url = gone.url
+    url = f"http://127.0.0.1:{free_port()}"
     bad = {
         "backends": [{"name": "one", "type": "generic", "url": url, "models": ["local"]}],
         "model_aliases": {"haiku": "no/where"},
@@ -113,7 +156,7 @@ def test_a_failing_check_is_red_and_turns_green_after_the_fix(page: Page, server
         expect(page.locator("#all-title")).to_have_text("5 problems")
         expect(row(page, "Clients").locator(".state")).to_have_text("no requests")
         gateway.write(good)
-        gateway.wait(lambda: gateway.get("/readyz").status == 200, 10, "the backend is there")
+        gateway.wait(lambda: gateway.get("/readyz").status == 200, what="the backend is there")
         press(page.locator("#all"), "Check again")
         expect(page.locator("#all-title")).to_have_text("No problems")
         for title in ("Test request", *names, "Backend one (OpenAI-compatible server)", "Config file"):
@@ -123,7 +166,7 @@ def test_a_failing_check_is_red_and_turns_green_after_the_fix(page: Page, server
         assert state(page, "Clients") == "good"
         # An invalid config file: the last valid config stays in force, and every page shows a notice.
         gateway.file.write_text("backends: [")
-        gateway.wait(lambda: "config was rejected" in gateway.text, 10, "it has read the file")
+        gateway.wait(lambda: "config was rejected" in gateway.text, what="it has read the file")
         press(page.locator("#all"), "Check again")
         assert state(page, "Config file") == "bad"
         for path in ("/", "/api", "/secrets", "/requests"):

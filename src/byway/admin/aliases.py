@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -18,14 +18,19 @@ from byway.secrets.names import literal
 
 #: Aliases that Claude Code's own model names use, and the one for every other name.
 SLOTS: Final = (*routing.SLOTS, "default")
+#: The state of a target that its backend does not list.
+NOT_SERVED: Final = "not served"
+#: Targets, as (backend, model), that have answered a request lately.
+Answered = Collection[tuple[str, str]]
 
 
 class ResolvedTarget(Struct, frozen=True):
-    """A target of a name, with the state of its backend."""
+    """A target of a name, with its state."""
 
     backend: str
     model: str
     state: str
+    """The state of its backend, or `not served` when the backend does not list the model."""
     message: str = ""
 
     @property
@@ -44,7 +49,9 @@ class AliasInfo(Struct, frozen=True):
     resolved: tuple[ResolvedTarget, ...]
     """The targets in the order in which they are tried."""
     state: str
-    """The state of the first target's backend, `no backend` when none serves a target, or `not set`."""
+    """The state of the first target, `not served` or `no backend` when no backend serves it, or `not set`."""
+    unserved: tuple[str, ...] = ()
+    """Its own targets that no backend serves."""
 
 
 class NameResolution(Struct, frozen=True):
@@ -57,29 +64,73 @@ class NameResolution(Struct, frozen=True):
     """In the order in which they are tried."""
 
 
-def list_aliases(runtime: Runtime) -> list[AliasInfo]:
+def list_aliases(runtime: Runtime, answered: Answered = ()) -> list[AliasInfo]:
     """Claude Code's slots and `default`, then every other alias."""
     names = [*SLOTS, *(name for name in runtime.aliases if name not in SLOTS)]
-    return [describe_alias(runtime, name) for name in names]
+    return [describe_alias(runtime, name, answered) for name in names]
 
 
-def describe_alias(runtime: Runtime, name: str) -> AliasInfo:
+def describe_alias(runtime: Runtime, name: str, answered: Answered = ()) -> AliasInfo:
     """An alias and the target that answers for it now."""
     targets = tuple(runtime.aliases.get(name, ()))
+    unserved = unserved_targets(runtime, targets, answered)
     requested = f"claude-{name}" if name in routing.SLOTS else name
     try:
         route = runtime.resolve(requested)
     except Problem:
-        return AliasInfo(name, targets, "", (), "no backend" if targets else "not set")
-    resolved = _resolved(runtime, route)
+        return AliasInfo(name, targets, "", (), "no backend" if targets else "not set", unserved)
+    resolved = _resolved(runtime, route, answered)
     other = route.alias if route.alias not in ("", name) else ""
-    return AliasInfo(name, targets, other, resolved, resolved[0].state)
+    state = NOT_SERVED if targets and len(unserved) == len(targets) else resolved[0].state
+    return AliasInfo(name, targets, other, resolved, state, unserved)
 
 
-def resolve_name(runtime: Runtime, name: str) -> NameResolution:
+def resolve_name(runtime: Runtime, name: str, answered: Answered = ()) -> NameResolution:
     """The targets of a model name, as a request would find them. Raises Problem `not_found`."""
     route = runtime.resolve(name)
-    return NameResolution(name, route.alias, _resolved(runtime, route))
+    return NameResolution(name, route.alias, _resolved(runtime, route, answered))
+
+
+def target_state(runtime: Runtime, backend: str, model: str, answered: Answered = ()) -> str:
+    """The state of the backend, or `not served` when its list does not contain `model` and the model has not answered."""
+    live = runtime.backends[backend]
+    if live.state in ("ready", "asleep") and not live.lists(model) and (backend, model) not in answered:
+        return NOT_SERVED
+    return live.state
+
+
+def unserved_targets(runtime: Runtime, targets: Sequence[str], answered: Answered = ()) -> tuple[str, ...]:
+    """Those of `targets` that no backend serves, by what is known now."""
+    working = {f"{backend}/{model}" for backend, model in answered}
+    return tuple(target for target in targets if not runtime.serves(target) and target not in working)
+
+
+def target_warnings(runtime: Runtime, name: str, targets: Sequence[str]) -> list[str]:
+    """What is wrong with the targets of an alias that is about to be set: a sentence for those that no backend serves."""
+    unserved = unserved_targets(runtime, targets)
+    if not unserved:
+        return []
+    if len(unserved) < len(targets):
+        effect = "only the other targets can answer"
+    elif name != "default" and "default" in runtime.aliases and not _is_pinned(runtime, targets):
+        effect = "`default` answers instead"
+    else:
+        effect = f"requests for {name} fail with 404"
+    return [f"no backend serves {', '.join(unserved)}, so {effect}."]
+
+
+def _is_pinned(runtime: Runtime, targets: Sequence[str]) -> bool:
+    """Does a target name its backend? Then that backend gets the request, whatever it lists."""
+    return any("/" in target and target.partition("/")[0] in runtime.backends for target in targets)
+
+
+def alias_edits(current: CurrentConfig, runtime: Runtime, name: str, targets: Sequence[str]) -> list[Edit]:
+    """The edits that set an alias. The first alias also writes the implied `default`, which would end with it otherwise."""
+    edits = [set_alias(name, targets)]
+    implied = runtime.aliases.get("default")
+    if not current.config.model_aliases and name != "default" and implied:
+        edits.append(set_alias("default", implied))
+    return edits
 
 
 def set_alias(name: str, targets: Sequence[str]) -> Edit:
@@ -114,12 +165,12 @@ def all_slots(target: str) -> list[Edit]:
     return [set_alias(slot, [target]) for slot in SLOTS]
 
 
-def _resolved(runtime: Runtime, route: routing.TargetRoute) -> tuple[ResolvedTarget, ...]:
+def _resolved(runtime: Runtime, route: routing.TargetRoute, answered: Answered) -> tuple[ResolvedTarget, ...]:
     return tuple(
         ResolvedTarget(
             target.backend,
             target.model,
-            runtime.backends[target.backend].state,
+            target_state(runtime, target.backend, target.model, answered),
             runtime.scrubber.scrub(runtime.backends[target.backend].message),
         )
         for target in route.targets

@@ -17,6 +17,7 @@ from byway.admin.errors import invalid
 from byway.backend import Backend
 from byway.backends.vendors import VENDORS
 from byway.config import BackendSettings, Config, TimeoutSettings
+from byway.config.backendchecks import better_type, needs_protocol
 from byway.config.editing import Append, Edit, Remove, Set, edit
 from byway.config.file import ConfigFile
 from byway.config.settings import BUILTIN
@@ -107,6 +108,10 @@ class BackendInfo(Struct, frozen=True):
     implied: bool
     """It is the built-in model and answers because the config names no backend."""
     models: tuple[ModelInfo, ...]
+    keys: tuple[str, ...] = ()
+    """API keys of a list that are not used now, by their places: `key 2 of 3: rate limited until 12:04`."""
+    better_type: str = ""
+    """The type that its address is known for; empty when it has that type, or the address is not known."""
 
 
 class ModelSpec(Struct, frozen=True, forbid_unknown_fields=True):
@@ -136,6 +141,10 @@ class NewBackend(Struct, frozen=True, forbid_unknown_fields=True):
 class BackendUpdate(Struct, frozen=True, forbid_unknown_fields=True):
     """Changes of a backend. A field that is absent stays as it is; an empty one is removed from the config."""
 
+    type: str | UnsetType = UNSET
+    """A vendor."""
+    protocol: str | UnsetType = UNSET
+    """`auto`, `chat`, `responses` or `anthropic`."""
     url: str | UnsetType = UNSET
     api_key: str | UnsetType = UNSET
     models: tuple[str | ModelSpec, ...] | UnsetType = UNSET
@@ -176,6 +185,7 @@ async def describe_backend(runtime: Runtime, name: str) -> BackendInfo:
     """One backend with its state and models. Raises Problem."""
     backend = find_backend(runtime, name)
     managed = backend.vendor.managed
+    better = better_type(backend.vendor.name, backend.settings.url or "")
     memory = await asyncio.to_thread(platform.resident_memory, backend.pid) if backend.pid is not None else None
     return BackendInfo(
         backend.name,
@@ -191,6 +201,8 @@ async def describe_backend(runtime: Runtime, name: str) -> BackendInfo:
         managed,
         managed and is_builtin_implied(runtime.config),
         models(backend),
+        backend.key_states(time.time()),
+        better.name if better is not None else "",
     )
 
 
@@ -275,16 +287,32 @@ def update_backend(current: CurrentConfig, name: str, update: BackendUpdate) -> 
     if current.config.backends[index].managed:
         raise Problem("invalid_request", f"Byway runs {name} itself. Change it with PUT /byway/local-models.")
     values: dict[str, Any] = {}
+    if update.type is not UNSET:
+        if update.type not in KINDS:
+            raise invalid("type", f"{update.type!r} is no type of backend. Types: {', '.join(KINDS)}")
+        values["type"] = update.type
+    if update.protocol is not UNSET:
+        values["protocol"] = update.protocol
     if update.url is not UNSET:
         values["url"] = update.url
     if update.api_key is not UNSET:
         values["api_key"] = _variable(update.api_key) if update.api_key else ""
     if update.models is not UNSET:
-        values["models"] = _written(update.models)
+        values["models"] = _written(update.models, current.config.backends[index].likes)
     return [
         Set(("backends", index, key), value) if value else Remove(("backends", index, key))
         for key, value in values.items()
     ]
+
+
+def correct_type(current: CurrentConfig, name: str) -> list[Edit]:
+    """The edits that give a backend the type that its address is known for. Raises Problem."""
+    settings = current.config.backends[written_index(current, name)]
+    known = better_type(settings.type, settings.url or "")
+    if known is None:
+        raise Problem("invalid_request", f"The type {settings.type} of backend {name} fits its address already.")
+    protocol: str | UnsetType = "anthropic" if needs_protocol(settings.type, known) else UNSET
+    return update_backend(current, name, BackendUpdate(type=known.name, protocol=protocol))
 
 
 def remove_backend(current: CurrentConfig, name: str) -> BackendRemoval:
@@ -324,11 +352,15 @@ def free_name(config: Config, name: str) -> str:
     return free
 
 
-def _written(listed: Sequence[str | ModelSpec]) -> list[Any]:
-    return [
-        model if isinstance(model, str) else {"id": model.id, **({"window": model.window} if model.window else {})}
-        for model in listed
-    ]
+def _written(listed: Sequence[str | ModelSpec], likes: Mapping[str, str] | None = None) -> list[Any]:
+    """The models as the config contains them. `likes` are the models that names of the backend stand for: they stay."""
+    written: list[Any] = []
+    for model in listed:
+        spec = ModelSpec(model) if isinstance(model, str) else model
+        extras = {"window": spec.window, "like": (likes or {}).get(spec.id)}
+        given = {key: value for key, value in extras.items() if value}
+        written.append({"id": spec.id, **given} if given else spec.id)
+    return written
 
 
 def _variable(text: str) -> str:

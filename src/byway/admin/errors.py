@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import msgspec
 
@@ -14,10 +16,28 @@ from byway.problems import Problem
 from byway.secrets.vault import InvalidSecret, KeychainUnavailable, VaultError
 from byway.store import StoreError
 
+T = TypeVar("T")
+
+
+async def run(service: Callable[[], T]) -> T:
+    """Call a service in a thread, because it reads and writes files. Raises Problem."""
+
+    def call() -> T:
+        with as_problems():
+            return service()
+
+    return await asyncio.to_thread(call)
+
 
 def invalid(field: str, message: str) -> Problem:
     """The Problem for an invalid value of `field` in a request. The message begins with the field's name."""
     return Problem("invalid_request", f"{field}: {message}", facts={"field": field})
+
+
+def too_many(what: str, wait: float) -> Problem:
+    """The Problem for too many attempts (`what`), of which the next is possible in `wait` seconds."""
+    minutes = max(1, round(wait / 60))
+    return Problem("rate_limit", f"Too many {what}. Try again in {minutes} minutes.", retry_after=wait)
 
 
 @contextlib.contextmanager

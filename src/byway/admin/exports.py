@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
+from byway.access.keys import OWN_HEADER
+from byway.clientfiles import shell
+from byway.clientfiles.variables import API_KEY, BASE_URL, EXTRA_CAS, HEADERS
 from byway.problems import Problem
-from byway.routing.route import CLAUDE_PREFIX
+from byway.proxies import has_proxy, merged_no_proxy
+from byway.routing.route import CLAUDE_PREFIX, TargetName
 from byway.runtime import Runtime
 
 #: The model that Claude Code uses for small calls. Its family is `haiku`, so the alias `haiku` applies, else `default`.
@@ -18,7 +23,13 @@ SMALL_MODEL: Final = "claude-haiku-5-5"
 MAIN_MODEL: Final = "claude-opus-5-5"
 #: Claude Code assumes a context window of a million tokens; a smaller one has to be set (measured).
 ASSUMED_WINDOW: Final = 1_000_000
-_MAX_OUTPUT: Final = 32_000
+#: A model with a smaller window cannot hold a full session: Claude Code's own prompt has 12,000 to 25,000 tokens.
+SMALLEST_SESSION: Final = 30_000
+#: Claude Code compacts when a conversation has reached CLAUDE_CODE_MAX_CONTEXT_TOKENS, less the tokens of an answer, less this
+#: (measured, 2.1.329 and 2.1.332). It is added, so that the whole window is used.
+_COMPACTION_RESERVE: Final = 12_288
+#: The most tokens of an answer for which Claude Code reserves room.
+_MAX_OUTPUT: Final = 20_000
 #: The placeholder of a key that only its owner knows.
 YOUR_KEY: Final = "YOUR-KEY"
 #: Any text works where no key is required; an empty one would send Claude Code to its own login page (measured).
@@ -47,26 +58,61 @@ class ClientSetup(NamedTuple):
     model: str = ""
     """The main model's own name; empty when no model answers."""
     backend: str = ""
+    no_proxy: str = ""
+    """The value of NO_PROXY that keeps requests to Byway off the proxy of this environment; empty without a proxy."""
+    has_classifier: bool = False
+    """A model judges tool calls in auto mode (`safeguards.classifier`)."""
+    trust: str = ""
+    """The file with the certificate authority that the client has to trust; empty when it needs none."""
+    client_credential: bool = False
+    """A backend gets the client's own credential, which a key or token in the variables would replace."""
+
+    @property
+    def is_too_small(self) -> bool:
+        """The main model's window cannot hold a full session."""
+        return self.window is not None and self.window < SMALLEST_SESSION
 
 
-async def client_setup(runtime: Runtime, url: str | None) -> ClientSetup:
-    """The setup by what the runtime knows now. `url` is the base URL for clients."""
+async def client_setup(
+    runtime: Runtime, url: str | None, environ: Mapping[str, str] = os.environ, *, trust: str = ""
+) -> ClientSetup:
+    """The setup by what the runtime knows now. `url` is the base URL for clients, `environ` where a proxy may be set, `trust`
+    the file with the certificate authority that clients have to trust."""
     try:
         route = await runtime.route(MAIN_MODEL, probe=True)
     except Problem:
-        return _without_claude_names(runtime, url)
-    target = route.targets[0]
-    # An alias with several targets keeps their order only when it is requested by its own name.
-    main = target.model if len(route.targets) == 1 else f"{CLAUDE_PREFIX}{route.alias}"
-    test_model = "default" if "default" in runtime.aliases else MAIN_MODEL
-    return _setup(runtime, url, target.backend, target.model, test_model, main, has_claude_names=True)
+        setup = _without_claude_names(runtime, url)
+    else:
+        target = route.targets[0]
+        # An alias with several targets keeps their order only when it is requested by its own name.
+        main = f"{CLAUDE_PREFIX}{route.alias}" if len(route.targets) > 1 else qualified(runtime, target)
+        test_model = "default" if "default" in runtime.aliases else MAIN_MODEL
+        setup = _setup(runtime, url, target.backend, target.model, test_model, main, has_claude_names=True)
+    return setup._replace(
+        no_proxy=no_proxy(environ),
+        trust=trust,
+        has_classifier=runtime.config.safeguards.classifier is not None and not setup.is_official,
+        client_credential=runtime.forwards_credentials,
+    )
+
+
+def qualified(runtime: Runtime, target: TargetName) -> str:
+    """The name by which only `target` answers: its model, or `backend/model` when several backends list that model."""
+    serving = sum(target.model in (backend.models or ()) for backend in runtime.backends.values())
+    return target.model if serving < 2 else f"{target.backend}/{target.model}"
+
+
+def no_proxy(environ: Mapping[str, str]) -> str:
+    """NO_PROXY with this machine added; empty when no proxy is set. Without it a client's requests to Byway go to the proxy."""
+    return merged_no_proxy(environ) if has_proxy(environ) else ""
 
 
 def _without_claude_names(runtime: Runtime, url: str | None) -> ClientSetup:
     """The setup when no alias applies to Claude Code's names: the first model that is served is used instead."""
     served = ((backend.name, model) for backend in runtime.backends.values() for model in backend.models or ())
     name, model = next(served, ("", ""))
-    return _setup(runtime, url, name, model, model or "MODEL", "", has_claude_names=False)
+    main = qualified(runtime, TargetName(name, model)) if model else "MODEL"
+    return _setup(runtime, url, name, model, main, "", has_claude_names=False)
 
 
 def _setup(
@@ -89,10 +135,15 @@ def _setup(
 
 def variables(setup: ClientSetup) -> list[tuple[str, str]]:
     """The environment variables for Claude Code, by name."""
-    pairs = [
-        ("ANTHROPIC_BASE_URL", f"{setup.url}/anthropic"),
-        ("ANTHROPIC_API_KEY", YOUR_KEY if setup.key_required else ANY_KEY),
-    ]
+    pairs = [(BASE_URL, f"{setup.url}/anthropic")]
+    if not setup.client_credential:
+        pairs.append((API_KEY, YOUR_KEY if setup.key_required else ANY_KEY))
+    elif setup.key_required:
+        pairs.append((HEADERS, key_header(YOUR_KEY)))
+    if setup.trust:
+        pairs.append((EXTRA_CAS, setup.trust))
+    if setup.no_proxy:
+        pairs.append(("NO_PROXY", setup.no_proxy))
     is_small = setup.window is not None and setup.window < ASSUMED_WINDOW
     if not setup.has_claude_names or (is_small and not setup.is_official):
         # The client accepts a window for names that it does not know; for its own names it assumes a million (measured, 2.1.329).
@@ -102,19 +153,46 @@ def variables(setup: ClientSetup) -> list[tuple[str, str]]:
     # Without it the small calls (titles, summaries) use the main model.
     pairs.append(("ANTHROPIC_DEFAULT_HAIKU_MODEL", SMALL_MODEL if setup.has_claude_names else setup.test_model))
     if is_small:
-        pairs.append(("CLAUDE_CODE_MAX_CONTEXT_TOKENS", str(setup.window)))
-        pairs.append(("CLAUDE_CODE_MAX_OUTPUT_TOKENS", str(min((setup.window or 0) // 4, _MAX_OUTPUT))))
+        context, output = client_window(setup.window or 0)
+        pairs.append(("CLAUDE_CODE_MAX_CONTEXT_TOKENS", str(context)))
+        pairs.append(("CLAUDE_CODE_MAX_OUTPUT_TOKENS", str(output)))
     # A line at the top of each prompt that differs every time prevents a local model from reusing its cache.
     pairs.append(("CLAUDE_CODE_ATTRIBUTION_HEADER", "0"))
     pairs.append(("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"))
     return pairs
 
 
+def key_header(key: str) -> str:
+    """The value of ANTHROPIC_CUSTOM_HEADERS that sends a key of Byway beside the client's own login."""
+    return f"{OWN_HEADER.decode()}: {key}"
+
+
+def client_window(window: int) -> tuple[int, int]:
+    """CLAUDE_CODE_MAX_CONTEXT_TOKENS and CLAUDE_CODE_MAX_OUTPUT_TOKENS for a model with this window.
+
+    With the window itself as the first, the client compacts at less than half of it, and a session in 32k ends with
+    "Autocompact is thrashing" (measured, `tests/windows.py`). A window that cannot hold a session is given as it is.
+    """
+    if window < SMALLEST_SESSION:
+        return window, window // 4
+    output = min(window // 8, _MAX_OUTPUT)
+    return window + output + _COMPACTION_RESERVE, output
+
+
+def permission_mode(setup: ClientSetup) -> str:
+    """The permission mode that works with the main model; empty when every mode does.
+
+    Auto mode, the client's default, works where a model judges the tool calls: Anthropic's, or `safeguards.classifier`.
+    """
+    return "" if setup.is_official or setup.has_classifier else "acceptEdits"
+
+
 def launch(setup: ClientSetup) -> str:
-    """The command that starts Claude Code. Its auto mode needs a classifier that only Anthropic has (measured)."""
+    """The command that starts Claude Code."""
     if setup.is_builtin:
         return 'claude --bare -p "Say hello"'
-    return "claude" if setup.is_official else "claude --permission-mode acceptEdits"
+    mode = "auto" if setup.has_classifier else permission_mode(setup)
+    return f"claude --permission-mode {mode}" if mode else "claude"
 
 
 def curl(setup: ClientSetup, socket: str | None = None) -> list[str]:
@@ -123,7 +201,11 @@ def curl(setup: ClientSetup, socket: str | None = None) -> list[str]:
     target = f"{setup.url}/anthropic/v1/messages"
     if not setup.url:
         target = f"--unix-socket {shlex.quote(socket or '')} http://localhost/anthropic/v1/messages"
-    key = ' -H "x-api-key: $ANTHROPIC_API_KEY"' if setup.key_required else ""
+    elif setup.trust:
+        target = f"--cacert {shlex.quote(setup.trust)} {target}"
+    key = ""
+    if setup.key_required:
+        key = f' -H "${HEADERS}"' if setup.client_credential else ' -H "x-api-key: $ANTHROPIC_API_KEY"'
     return [f"curl {target} -H 'content-type: application/json'{key} \\", f"  -d {shlex.quote(json.dumps(body))}"]
 
 
@@ -132,20 +214,21 @@ def curl(setup: ClientSetup, socket: str | None = None) -> list[str]:
 
 def bash(pairs: Pairs) -> str:
     """For bash and zsh."""
-    return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in pairs)
+    return _lines(pairs, "bash")
 
 
 def fish(pairs: Pairs) -> str:
-    """For fish. In single quotes only `\\` and `'` are escaped (https://fishshell.com/docs/current/language.html#quotes, seen
-    2026-11-21)."""
-    quoted = ((name, value.replace("\\", "\\\\").replace("'", "\\'")) for name, value in pairs)
-    return "\n".join(f"set -gx {name} '{value}'" for name, value in quoted)
+    """For fish."""
+    return _lines(pairs, "fish")
 
 
 def powershell(pairs: Pairs) -> str:
-    """For PowerShell: https://learn.microsoft.com/powershell/module/microsoft.powershell.core/about/about_quoting_rules (seen
-    2026-11-21)."""
-    return "\n".join("$env:{} = '{}'".format(name, value.replace("'", "''")) for name, value in pairs)
+    """For PowerShell."""
+    return _lines(pairs, "powershell")
+
+
+def _lines(pairs: Pairs, kind: shell.Shell) -> str:
+    return "\n".join(shell.render(name, value, kind) for name, value in pairs)
 
 
 def dotenv(pairs: Pairs) -> str:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import contextlib
 import datetime
 from collections.abc import Sequence
-from typing import Literal
+from typing import Final, Literal
 
 from msgspec import Struct
 
+from byway.access.keys import has_keys
 from byway.admin.errors import invalid
 from byway.config import Config, validators
+from byway.roles import allowed_scopes
 from byway.scopes import DEFAULT_SCOPES
-from byway.store import Store, StoredKey
+from byway.store import StoredKey, StoreProtocol
 
-KeyState = Literal["active", "expired", "revoked"]
+#: Keys that an account may create for itself, revoked and expired ones not counted.
+MAX_OWN_KEYS: Final = 100
+KeyState = Literal["active", "disabled", "expired", "revoked"]
 
 
 class KeyInfo(Struct, frozen=True):
@@ -31,6 +35,12 @@ class KeyInfo(Struct, frozen=True):
     revoked_at: datetime.datetime | None = None
     used_at: datetime.datetime | None = None
     """When it was used last, to within a few seconds."""
+    account: str = ""
+    """The account that it belongs to; empty for none."""
+    models: tuple[str, ...] = ()
+    """Names and patterns of the models that it may use; empty for every model."""
+    old_expires_at: datetime.datetime | None = None
+    """Until when the value from before the last rotation is accepted; null when it is not."""
 
     @property
     def is_active(self) -> bool:
@@ -45,6 +55,10 @@ class ConfiguredKeyInfo(Struct, frozen=True):
     scopes: tuple[str, ...]
     enabled: bool
     expires_at: datetime.datetime | None = None
+    account: str = ""
+    """Its `user_id`: a label of the usage of this key."""
+    organization: str = ""
+    """Its `organization_id`."""
 
 
 class KeyValue(Struct, frozen=True):
@@ -65,36 +79,87 @@ class KeyList(Struct, frozen=True):
     """Clients need a key."""
 
 
-def list_keys(store: Store) -> list[KeyInfo]:
-    """The keys of the store, newest first, revoked and expired ones included."""
-    return [_info(key) for key in store.keys()]
+def list_keys(store: StoreProtocol, account: str | None = None) -> list[KeyInfo]:
+    """The keys of the store, newest first, revoked and expired ones included; with `account` only those of that account."""
+    return [_info(key) for key in store.keys() if account is None or key.account == account]
 
 
-def configured_keys(config: Config) -> list[ConfiguredKeyInfo]:
-    """The keys that byway.yaml defines, without their values."""
+def configured_keys(config: Config, account: str | None = None) -> list[ConfiguredKeyInfo]:
+    """The keys that byway.yaml defines, without their values; with `account` only those with this `user_id`."""
     return [
-        ConfiguredKeyInfo(key.id or f"key-{number}", key.name or "", key.scopes, key.enabled, key.expires_at)
+        ConfiguredKeyInfo(
+            key.id or f"key-{number}",
+            key.name or "",
+            key.scopes,
+            key.enabled,
+            key.expires_at,
+            key.user_id or "",
+            key.organization_id or "",
+        )
         for number, key in enumerate(config.api_keys.api_keys, 1)
+        if account is None or key.user_id == account
     ]
 
 
-def create_key(store: Store, name: str, scopes: Sequence[str], expires: str, who: str) -> KeyValue:
-    """Create a key. `expires` is empty, a duration (`30d`), a date or a time. Raises Problem or ValueError."""
+def create_key(
+    store: StoreProtocol,
+    name: str,
+    scopes: Sequence[str],
+    expires: str,
+    who: str,
+    *,
+    account: str = "",
+    models: Sequence[str] = (),
+) -> KeyValue:
+    """Create a key. `expires` is empty, a duration (`30d`), a date or a time.
+
+    Without `scopes` it gets the default ones that its account's role allows. `models`: names and patterns of the models that
+    it may use; empty for every model. Raises Problem, LookupError or ValueError.
+    """
     expires_at = parse_expiry(expires) if expires else None
-    is_first = not store.key_records()
-    key, value = store.add_key(name, scopes or DEFAULT_SCOPES, expires_at, who)
+    is_first = not has_keys(store.key_records())
+    if not scopes:
+        scopes = allowed_scopes(store.account(account).role, DEFAULT_SCOPES) if account else DEFAULT_SCOPES
+    key, value = store.add_key(name, scopes, expires_at, who, account=account, models=models)
     return KeyValue(value, _info(key), is_first)
 
 
-def rotate_key(store: Store, id: str, who: str) -> KeyValue:
-    """Give a key a new value; the old one stops working. Raises LookupError, or ValueError for a revoked key."""
-    key, value = store.rotate_key(id, who)
+def create_own_key(
+    store: StoreProtocol, account: str, name: str, scopes: Sequence[str], expires: str, models: Sequence[str] = ()
+) -> KeyValue:
+    """Create a key of `account`, for that account itself. Raises Problem, LookupError or ValueError."""
+    live = sum(key.live for key in store.keys() if key.account == account)
+    if live >= MAX_OWN_KEYS:
+        raise ValueError(f"Account {account} has {live} keys already. Revoke keys that are not used any more.")
+    return create_key(store, name, scopes, expires, f"account {account}", account=account, models=models)
+
+
+def require_own(store: StoreProtocol, id: str, account: str | None) -> None:
+    """Raise LookupError when the key `id` does not belong to `account`, as if it did not exist. None is every account."""
+    if account is not None and not any(key.id == id and key.account == account for key in store.keys()):
+        raise LookupError(f"There is no key {id[:100]!r}. `byway key list` lists all keys.")
+
+
+def rotate_key(store: StoreProtocol, id: str, who: str, grace: str = "") -> KeyValue:
+    """Give a key a new value. The old value is accepted for `grace`, such as `1h`; by default it stops working at once.
+
+    Raises Problem, LookupError, or ValueError for a key that is not valid any more.
+    """
+    key, value = store.rotate_key(id, who, parse_grace(grace))
     return KeyValue(value, _info(key))
 
 
-def revoke_key(store: Store, id: str, who: str) -> KeyInfo:
+def revoke_key(store: StoreProtocol, id: str, who: str) -> KeyInfo:
     """Revoke a key for good. Requests in progress are finished. Raises LookupError."""
     return _info(store.revoke_key(id, who))
+
+
+def parse_grace(text: str) -> float:
+    """The seconds for which the old value of a rotated key stays valid: `1h`, `7d`, or nothing for 0. Raises Problem."""
+    try:
+        return validators.duration(text) if text.strip() not in ("", "0") else 0.0
+    except (ValueError, OverflowError):
+        raise invalid("grace", f"{text[:100]!r} is not a duration such as 1h or 7d") from None
 
 
 def parse_expiry(text: str) -> datetime.datetime:
@@ -109,7 +174,24 @@ def parse_expiry(text: str) -> datetime.datetime:
 
 
 def _info(key: StoredKey) -> KeyInfo:
-    state: KeyState = "revoked" if key.revoked_at else "active" if key.live else "expired"
+    state: KeyState = "active"
+    if key.revoked_at is not None:
+        state = "revoked"
+    elif key.expired:
+        state = "expired"
+    elif key.disabled:
+        state = "disabled"
     return KeyInfo(
-        key.id, key.name, key.hint, key.scopes, state, key.created_at, key.expires_at, key.revoked_at, key.used_at
+        key.id,
+        key.name,
+        key.hint,
+        key.scopes,
+        state,
+        key.created_at,
+        key.expires_at,
+        key.revoked_at,
+        key.used_at,
+        key.account,
+        key.models,
+        key.old_expires_at,
     )

@@ -22,7 +22,7 @@ from byway.local import edits, gguf, library, supervisor
 from byway.local.downloads import remove_empty_folders
 from byway.problems import Problem
 from byway.secrets.names import literal
-from byway.store import Store
+from byway.store import StoreProtocol
 
 #: Options of a model that Byway runs, without its file.
 OPTIONS: Final = tuple(option for option in BUILTIN_ONLY if option != "path")
@@ -330,7 +330,7 @@ def add_path(folder: Path, current: CurrentConfig, path: Path) -> tuple[list[str
 
 
 def delete_file(
-    folder: Path, config: Config, running: Sequence[Backend], store: Store, path: str, who: str
+    folder: Path, config: Config, running: Sequence[Backend], store: StoreProtocol, path: str, who: str
 ) -> LocalModel:
     """Delete a file of Byway's own folder. Raises Problem, or OSError."""
     model = next((model for model in list_models(folder, config, running) if path and model.path == path), None)

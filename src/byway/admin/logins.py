@@ -12,11 +12,16 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from byway.access.login import Logins
+from byway.access.keys import Caller
+from byway.access.login import CODE_BYTES, LINK_SECONDS, LOGIN_CODE, FailureLimit, Logins, code_digest
+from byway.access.oidc import OidcError, suggested_account
 from byway.access.signingkey import load_signing_key
+from byway.admin.errors import run, too_many
+from byway.admin.oidc import OidcLogin
+from byway.config import OidcSettings
 from byway.logs import log
 from byway.problems import Problem
-from byway.store import LoginRecord, Store, StoreError
+from byway.store import LoginRecord, StoredAccount, StoreError, StoreProtocol
 
 
 class LoginInfo(Struct, frozen=True):
@@ -27,15 +32,36 @@ class LoginInfo(Struct, frozen=True):
     expires_at: datetime.datetime
     browser: str
     """As it describes itself."""
+    account: str = ""
+    """Whose login it is; empty for the owner of this Byway, who used a link of `byway page`."""
+
+
+class LoginCode(Struct, frozen=True):
+    """A code with which an account logs in once."""
+
+    account: str
+    code: str
+    expires_at: datetime.datetime
+
+
+def create_login_code(store: StoreProtocol, account: str, who: str) -> LoginCode:
+    """Create a code with which `account` logs in once, within 15 minutes. The store keeps its hash. Raises LookupError, or
+    ValueError when the account is disabled."""
+    code, expires = LOGIN_CODE.new(secrets.token_bytes(CODE_BYTES)), time.time() + LINK_SECONDS
+    store.add_login_code(account, code_digest(code), expires, who)
+    return LoginCode(account, code, datetime.datetime.fromtimestamp(expires, datetime.UTC))
 
 
 class PageLogins:
     """The logins of this process, kept in the store over a restart."""
 
-    def __init__(self, folder: Path, store: Store) -> None:
+    def __init__(self, folder: Path, store: StoreProtocol) -> None:
         """`folder` is the data folder, which contains the key that signs links and cookies."""
         self._store = store
-        self.registry = Logins(load_signing_key(folder), time.time(), store.logins())
+        self.registry = Logins(load_signing_key(folder), time.time(), store.logins(), store.accounts())
+        self.oidc = OidcLogin(self.registry)
+        self._failures = FailureLimit()
+        self._provider_failures = FailureLimit()
 
     @property
     def cookie_name(self) -> str:
@@ -46,26 +72,82 @@ class PageLogins:
         """Return a token that opens the page once."""
         return self.registry.link(time.time(), secrets.token_bytes(16))
 
-    def is_valid(self, cookie: str) -> bool:
-        """True when the cookie belongs to a login that is valid now."""
-        return self.registry.check(cookie, time.time()) is not None
+    def caller(self, cookie: str) -> Caller | None:
+        """The caller of a request with this cookie; None when it belongs to no login that is valid now."""
+        return self.registry.caller(cookie, time.time())
 
     async def enter(self, token: str, agent: str = "") -> str | None:
         """Return the cookie for a link's token, or None when the token is not valid. `agent` describes the browser."""
         now = time.time()
         cookie = self.registry.enter(token, now, secrets.token_bytes(16), agent)
-        record = self.registry.check(cookie, now) if cookie else None
-        if record is not None:
-            await self._save(lambda: self._store.add_login(record))
+        if cookie:
+            await self._keep(cookie, now)
         return cookie
 
-    def current(self) -> list[LoginInfo]:
-        """The logins that are valid now, newest first."""
-        return [login_info(record) for record in self.registry.current(time.time())]
+    async def enter_code(self, typed: str, address: str, agent: str = "") -> str | None:
+        """Return the cookie for a code, or None when the code is not valid. Raises Problem after too many wrong codes."""
+        _check_failures(self._failures, address)
+        digest = code_digest(typed)
+        # Counted as wrong until the store has answered: other codes arrive meanwhile.
+        self._failures.failed(address, time.time())
+        try:
+            account = await run(lambda: self._store.take_login_code(digest))
+        except Exception:
+            self._failures.succeeded(address)
+            raise
+        if account is None:
+            return None
+        self._failures.succeeded(address)
+        return await self._open(account, agent)
 
-    async def revoke(self, id: str, who: str) -> LoginInfo:
-        """End one login. Raises Problem when there is none with this id."""
+    async def enter_provider(
+        self, settings: OidcSettings, redirect: str, ticket: str, query: str, address: str, agent: str = ""
+    ) -> str:
+        """Return the cookie for a person that an identity provider confirms. The first login makes an account.
+
+        `query` is that with which the provider sent the browser back; `ticket` and `redirect` are those of `OidcLogin.start`.
+        Raises OidcError, or Problem when the account is disabled or too many logins from the address have failed.
+        """
+        _check_failures(self._provider_failures, address)
+        try:
+            identity, role = await self.oidc.finish(settings, redirect, ticket, query)
+        except OidcError:
+            self._provider_failures.failed(address, time.time())
+            raise
+        account = await run(
+            lambda: self._store.identity_account(
+                identity.issuer,
+                identity.subject,
+                suggested=suggested_account(identity),
+                name=(identity.name or identity.email)[:100],
+                role=role,
+                detail=f"with OpenID Connect: {identity.email or identity.username or identity.subject}",
+            )
+        )
+        return await self._open(account, agent)
+
+    async def _open(self, account: StoredAccount, agent: str) -> str:
+        now = time.time()
+        cookie = self.registry.open(account, now, secrets.token_bytes(16), agent)
+        await self._keep(cookie, now)
+        return cookie
+
+    async def _keep(self, cookie: str, now: float) -> None:
+        """Write a new login to the store."""
+        record = self.registry.check(cookie, now)
+        if record is not None and await self._save(lambda: self._store.add_login(record)):
+            self.registry.mark_stored(record.id)
+
+    def current(self, account: str | None = None) -> list[LoginInfo]:
+        """The logins that are valid now, newest first; with `account` only those of that account."""
+        records = self.registry.current(time.time())
+        return [login_info(record) for record in records if account is None or record.account == account]
+
+    async def revoke(self, id: str, who: str, account: str | None = None) -> LoginInfo:
+        """End one login. Raises Problem when there is none with this id, or with `account` when it belongs to another."""
         record = next((record for record in self.registry.current(time.time()) if record.id == id), None)
+        if record is not None and account is not None and record.account != account:
+            record = None
         if record is None or not self.registry.revoke(id):
             raise Problem("not_found", f"There is no login {id}.")
         await self._save(lambda: self._store.remove_login(id, who))
@@ -83,7 +165,7 @@ class PageLogins:
         if record is not None:
             await self.revoke(record.id, "the settings page")
 
-    async def _save(self, change: Callable[[], object]) -> None:
+    async def _save(self, change: Callable[[], object]) -> bool:
         """Write to the store in a thread. A failure is logged: the change applies in this process."""
         try:
             await asyncio.to_thread(change)
@@ -93,9 +175,17 @@ class PageLogins:
                 logging.WARNING,
                 problem=str(error),
             )
+            return False
+        return True
+
+
+def _check_failures(failures: FailureLimit, address: str) -> None:
+    """Raise Problem when too many logins from an address have failed."""
+    if wait := failures.wait(address, time.time()):
+        raise too_many("failed logins", wait)
 
 
 def login_info(record: LoginRecord) -> LoginInfo:
     """A login of the store as data."""
     created, expires = (datetime.datetime.fromtimestamp(at, datetime.UTC) for at in (record.created, record.expires))
-    return LoginInfo(record.id, created, expires, record.agent)
+    return LoginInfo(record.id, created, expires, record.agent, record.account)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
 import time
 from collections import deque
 from typing import Final, NamedTuple
 
 import msgspec
 
-from byway.display import latency
+from byway.display import clock, latency
 
 #: Requests that are kept.
 RECENT_LIMIT: Final = 500
@@ -44,6 +43,7 @@ class RequestLine(msgspec.Struct, omit_defaults=True, gc=False):
     problem: str = ""
     upstream_status: int | str | None = None
     reason: str = ""
+    account: str = ""
 
 
 class RequestEntry(RequestLine, frozen=False, kw_only=True, omit_defaults=True, gc=False):
@@ -89,7 +89,6 @@ class RequestRow(NamedTuple):
 def row(request: RecentRequest) -> RequestRow:
     """A request as text."""
     line = request.line
-    at = datetime.datetime.fromtimestamp(request.at).astimezone()
     cached = ""
     if line.cached_tokens is not None and line.input_tokens is not None and line.cached_tokens + line.input_tokens:
         cached = f"{100 * line.cached_tokens / (line.cached_tokens + line.input_tokens):.0f} %"
@@ -100,7 +99,7 @@ def row(request: RecentRequest) -> RequestRow:
     )
     return RequestRow(
         request.number,
-        at.strftime("%H:%M:%S"),
+        clock(request.at),
         "probe" if line.probe else line.session[:8],
         line.requested,
         line.alias,
@@ -128,19 +127,56 @@ class RecentRequests:
         self.count += 1
         self._kept.append(RecentRequest(self.count, time.time(), line, error))
 
+    def answered(self) -> dict[tuple[str, str], float]:
+        """The targets, as (backend, model), that have answered a request without an error, and when they did last."""
+        return {
+            (request.line.backend, request.line.model): request.at
+            for request in self._kept
+            if request.line.output_tokens is not None and request.line.status < 400 and not request.error
+        }
+
+    def alias_uses(self) -> dict[str, float]:
+        """When a client's request last used each alias, failed ones included."""
+        return {
+            request.line.alias: request.at for request in self._kept if request.line.alias and not request.line.probe
+        }
+
+    def of_account(self, account: str | None, limit: int = RECENT_LIMIT) -> list[RecentRequest]:
+        """The last `limit` requests of an account, newest first; with None those of all accounts."""
+        if account is None:
+            return self.newest(limit)
+        return [request for request in self.newest() if request.line.account == account][:limit]
+
+    def newest_number(self, account: str | None) -> int:
+        """The number of the newest request of an account, or of all accounts; 0 when there is none."""
+        if account is None:
+            return self.count
+        return max((request.number for request in self._kept if request.line.account == account), default=0)
+
+    def by_clients(self) -> list[RecentRequest]:
+        """The requests of clients, newest first, without Byway's own tests."""
+        return [request for request in self.newest() if not request.line.probe]
+
     def newest(self, limit: int = RECENT_LIMIT) -> list[RecentRequest]:
         """The last `limit` requests, newest first."""
         return list(self._kept)[: -limit - 1 : -1]
 
-    def find(self, number: int) -> RecentRequest | None:
-        """The request of that number; None when it is not kept any more."""
-        return next((request for request in self._kept if request.number == number), None)
+    def find(self, number: int, account: str | None = None) -> RecentRequest | None:
+        """The request of that number; None when it is not kept any more, or with `account` belongs to another one."""
+        return next(
+            (
+                request
+                for request in self._kept
+                if request.number == number and (account is None or request.line.account == account)
+            ),
+            None,
+        )
 
 
-def recent_requests(recent: RecentRequests, after: int = 0) -> list[RequestEntry]:
-    """The last requests, newest first; with `after`, those with a higher number."""
+def recent_requests(recent: RecentRequests, after: int = 0, account: str | None = None) -> list[RequestEntry]:
+    """The last requests, newest first; with `after` those with a higher number, with `account` those of that account."""
     return [
         RequestEntry(**msgspec.structs.asdict(request.line), number=request.number, at=request.at, error=request.error)
-        for request in recent.newest()
+        for request in recent.of_account(account)
         if request.number > after
     ]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from byway.backends.vendors import VENDORS
 from byway.problems import Problem
 from byway.secrets.names import ENTRIES, SecretEntry
 from byway.secrets.vault import StorageKind, Vault
-from byway.store import Store
+from byway.store import StoreProtocol
 
 #: Where a secret is stored, for people.
 PLACES = {
@@ -23,7 +24,7 @@ class SecretInfo(Struct, frozen=True):
     name: str
     title: str
     kind: str
-    """`search` or `backend`."""
+    """`search`, `backend` or `login`."""
     stored: StorageKind
     """Where the value comes from: `environment`, `keychain`, `file`, or empty when it is not set."""
     hint: str
@@ -59,7 +60,9 @@ def list_secrets(vault: Vault) -> SecretList:
     return SecretList(secrets, vault.problems)
 
 
-def set_secret(vault: Vault, store: Store, name: str, value: str, who: str, *, accept_file: bool) -> SecretChange:
+def set_secret(
+    vault: Vault, store: StoreProtocol, name: str, value: str, who: str, *, accept_file: bool
+) -> SecretChange:
     """Store a secret in the keychain, or with `accept_file` in a file when there is no keychain. Raises VaultError."""
     entry = find_entry(name)
     stored = vault.set(entry.name, value, file_accepted=accept_file)
@@ -67,7 +70,7 @@ def set_secret(vault: Vault, store: Store, name: str, value: str, who: str, *, a
     return SecretChange(entry.name, stored, True, entry.variable)
 
 
-def clear_secret(vault: Vault, store: Store, name: str, who: str) -> SecretChange:
+def clear_secret(vault: Vault, store: StoreProtocol, name: str, who: str) -> SecretChange:
     """Delete a secret wherever it is stored. Raises VaultError."""
     entry = find_entry(name)
     cleared = vault.clear(entry.name)
@@ -89,4 +92,12 @@ def config_lines(entry: SecretEntry) -> str:
     value = f'"${{{entry.variable}}}"'
     if entry.kind == "search":
         return f"web_search: {{enabled: true, provider: {entry.name}, api_key: {value}}}"
-    return f"backends:\n  - {{type: {entry.name}, api_key: {value}}}"
+    if entry.kind == "login":
+        return (
+            f"oidc:\n  issuer: https://login.example.org\n  client_id: byway\n  client_secret: {value}\n"
+            "  roles: [{role: member, domains: [example.org]}]"
+        )
+    vendor = VENDORS[entry.name]
+    url = "" if vendor.url is not None else ", url: https://HOST"
+    models = ", models: [MODEL]" if vendor.needs_models else ""
+    return f"backends:\n  - {{type: {entry.name}{url}, api_key: {value}{models}}}"

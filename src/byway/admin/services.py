@@ -8,11 +8,15 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from byway.access.login import Logins
+from byway.admin.addresses import busy_address
 from byway.admin.logins import PageLogins
+from byway.admin.signins import SignIns
+from byway.config import Config
 from byway.config.file import ConfigFile
 from byway.local.downloads import Downloads
 from byway.secrets.vault import Vault
-from byway.store import Store
+from byway.store import StoreProtocol
+from byway.tls.trust import extra_cas
 
 #: Seconds that a person has to unlock the keychain.
 _UNLOCK_SECONDS = 60
@@ -25,7 +29,7 @@ class AdminServices:
         self,
         folder: Path,
         config_file: ConfigFile,
-        store: Store,
+        store: StoreProtocol,
         *,
         reload: Callable[[], Awaitable[None]],
         restart: Callable[[], None],
@@ -37,6 +41,7 @@ class AdminServices:
         self.reload = reload
         self.restart = restart
         self.logins = PageLogins(folder, store)
+        self.sign_ins = SignIns(store)
         self.downloads = Downloads(folder)
         self.vault = Vault(folder, os.environ)
         """For reading. Its calls block, with a locked keychain for a few seconds: reloads use the same few threads."""
@@ -46,13 +51,28 @@ class AdminServices:
         """The URL by which a program on this machine reaches this Byway; None without a TCP address."""
         self.addresses: tuple[str, ...] = ()
         """Where this Byway listens, as `host:port` and `unix:path`."""
+        self.pinned = False
+        """The command line sets the address (`--host`, `--port`), whatever the config contains."""
+        self.listen_problem = ""
+        """Why Byway listens at its previous addresses and not at those of the config; empty when it does not."""
+        self.trust = ""
+        """The file with the authority of Byway's certificate, which clients on this machine trust; empty when none is needed."""
         self.socket = ""
         """The path of the owner's unix socket in the data folder; empty when there is none."""
+
+    @property
+    def extra_cas(self) -> tuple[str, ...]:
+        """Files of certificates that requests of this machine to its own Byway trust."""
+        return extra_cas(self.folder, os.environ)
 
     @property
     def login(self) -> Logins:
         """The logins in memory, for `access.sync`."""
         return self.logins.registry
+
+    def restart_problem(self, config: Config) -> str:
+        """Why Byway could not listen after a restart with `config`, as a sentence; empty when it could. It blocks."""
+        return "" if self.pinned else busy_address(config.server.bind_address, self.addresses)
 
     def patient(self) -> Vault:
         """The secrets for a change: it waits for a person who has to unlock the keychain. Its calls block."""

@@ -6,8 +6,9 @@ The settings page and `byway verify` show the same texts; docs/troubleshooting.m
 from __future__ import annotations
 
 import asyncio
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
@@ -48,10 +49,13 @@ class Verdict(Struct, frozen=True):
     ms: float = 0
 
 
-async def verify(base: str, key: str, model: str = "sonnet", limit: float = LIMIT) -> Verdict:
+async def verify(
+    base: str, key: str, model: str = "sonnet", limit: float = LIMIT, *, extra_cas: Sequence[str] = ()
+) -> Verdict:
     """Send a request of one token for `model` to `base`, as Claude Code would. Raises nothing.
 
     `base` is `http://127.0.0.1:38080/anthropic` or `unix:` with the path of a socket; `limit` is in seconds.
+    `extra_cas` are files of certificates that are trusted too.
     """
     started = time.monotonic()
     body = {"model": model, "max_tokens": 1, "messages": [{"role": "user", "content": "Hi"}]}
@@ -63,7 +67,8 @@ async def verify(base: str, key: str, model: str = "sonnet", limit: float = LIMI
     )
     call = Call("POST", "/v1/messages", headers, msgspec.json.encode(body))
     try:
-        upstream = Upstream(base, timeouts=TimeoutSettings(connect=limit, first_byte=limit + 1), proxy="none")
+        timeouts = TimeoutSettings(connect=limit, first_byte=limit + 1)
+        upstream = Upstream(base, timeouts=timeouts, proxy="none", extra_cas=extra_cas)
     except Problem:
         return Verdict(
             False,
@@ -147,74 +152,138 @@ def _read(status: int, headers: Mapping[str, str], content: bytes, base: str) ->
         return _not_byway(base)
     backend = headers.get("x-byway-backend", "")
     if status == 200 and answer.type == "message":
-        return Verdict(True, "Connected", model=headers.get("x-byway-model", ""), backend=backend)
-    may_retry = headers.get("x-should-retry") != "false"
-    return _failed(status, answer.error, backend, base, may_retry=may_retry)
+        model = headers.get("x-byway-model", "").removeprefix(f"{backend}/")
+        return Verdict(True, "Connected", model=model, backend=backend)
+    kind = headers.get("x-byway-problem", "") or _KINDS.get(status, "upstream")
+    return _failed(kind, answer.error.message, backend, base)
 
 
-def _failed(status: int, error: _ErrorContent, backend: str, base: str, *, may_retry: bool) -> Verdict:
-    """The verdict for an error. Of the errors with 502, only a rejected API key of ours forbids a retry."""
-    message = error.message
-    match status:
-        case 401:
-            return Verdict(
+#: The kind of a problem by its status, for a Byway that does not send `x-byway-problem`.
+_KINDS: Final[Mapping[int, str]] = {
+    400: "invalid_request",
+    401: "authentication",
+    402: "billing",
+    403: "permission",
+    404: "not_found",
+    405: "method",
+    413: "too_large",
+    422: "invalid_request",
+    429: "rate_limit",
+    503: "loading",
+    504: "timeout",
+    529: "overloaded",
+}
+_NOT_LOADED: Final = re.compile(r"\blms load\b|load the model there|no models? (?:is |are )?loaded", re.IGNORECASE)
+_OUT_OF_MEMORY: Final = re.compile(r"out of memory|\bOOM\b|failed to allocate", re.IGNORECASE)
+
+
+def _failed(kind: str, message: str, backend: str, base: str) -> Verdict:
+    """The verdict for an error, by the kind of its problem."""
+    at = f" {backend}" if backend else ""
+    match kind:
+        case "authentication":
+            verdict = Verdict(
                 False,
                 "Authentication failed",
                 "credential",
-                message,
-                "Use a valid key. To create one: API -> Keys on the settings page, or `byway key create NAME`.",
+                hint="Use a valid key. To create one: API -> Keys on the settings page, or `byway key create NAME`.",
             )
-        case 403 if "over TCP" in message:
-            return Verdict(False, "The API is off over TCP", "address", message, "Turn it on under API -> Server.")
-        case 403:
-            return Verdict(False, "Key lacks a scope", "credential", message, "Use a key with the scope `write`.")
-        case 404 if "model" in message.lower() or backend:
-            return Verdict(
+        case "permission" if "over TCP" in message:
+            verdict = Verdict(False, "The API is off over TCP", "address", hint="Turn it on under API -> Server.")
+        case "permission":
+            verdict = Verdict(False, "Key lacks a scope", "credential", hint="Use a key with the scope `write`.")
+        case "model_not_found" | "not_found" | "invalid_request" if _NOT_LOADED.search(message):
+            verdict = Verdict(
                 False,
-                "Model not found",
+                "No model is loaded",
                 "model",
-                message,
-                "Set the alias `default` (Quick Setup does), and check under Models whether the model is loaded.",
-                backend=backend,
+                hint=f"Load a model in the server of backend{at}, then verify again. In LM Studio: Developer -> Load Model, or "
+                "`lms load`.",
             )
-        case 404 | 405:
+        case "model_not_found":
+            verdict = _model_not_found()
+        case "not_found" if "model" in message.lower():
+            verdict = _model_not_found()
+        case "not_found" | "method":
             return _not_byway(base)
-        case 400 | 413 | 422:
-            return Verdict(
+        case "invalid_request" | "prompt_too_long" | "too_large":
+            verdict = Verdict(
                 False,
                 "Byway could not parse the request",
                 "server",
-                message,
-                "Byway, or the server behind it, does not support Claude Code's request. Update both.",
-                backend=backend,
+                hint="Byway, or the server behind it, does not support Claude Code's request. Update both.",
             )
-        case 503 if error.type == "overloaded_error":
-            return Verdict(
+        case "billing":
+            verdict = Verdict(
+                False,
+                "Account without credit",
+                "server",
+                hint=f"Add credit to the account of backend{at}, or choose another model.",
+            )
+        case "forbidden":
+            verdict = Verdict(
+                False,
+                "Backend denied access",
+                "server",
+                hint=f"The account of backend{at} may not use this model or client. Choose another model, or change the plan.",
+            )
+        case "rate_limit" | "quota":
+            verdict = Verdict(
+                False,
+                "Rate limit reached",
+                "server",
+                hint=f"Backend{at} works and limits requests. Wait, or add a second target to the alias.",
+            )
+        case "overloaded" | "busy" | "stopping":
+            verdict = Verdict(
+                False,
+                "Backend is busy",
+                "server",
+                hint=f"Backend{at} works and has no free capacity. Verify again in a moment.",
+            )
+        case "loading":
+            verdict = Verdict(
                 False,
                 "The model is loading",
                 "model",
-                message,
-                "Wait until it is ready, then verify again. Models shows the progress.",
-                backend=backend,
+                hint="Wait until it is ready, then verify again. Models shows the progress.",
             )
-        case 502 if not may_retry:
-            return Verdict(
+        case "refused":
+            verdict = Verdict(
                 False,
                 "Backend rejected the API key",
                 "server",
-                message,
-                "Correct the backend's API key under Secrets, or its `api_key` in byway.yaml.",
-                backend=backend,
+                hint="Correct the backend's API key under Secrets, or its `api_key` in byway.yaml.",
             )
-        case 504:
-            return msgspec.structs.replace(_timed_out(LIMIT), message=message, backend=backend)
-        case _:
-            return Verdict(
+        case "timeout":
+            verdict = _timed_out(LIMIT)
+        case "unreachable":
+            verdict = Verdict(
                 False,
                 "Backend not responding",
                 "server",
-                message,
-                f"Byway works, but its backend{f' {backend}' if backend else ''} does not. Start that server, or choose another "
-                "model under Quick Setup.",
-                backend=backend,
+                hint=f"Byway works, but its backend{at} does not respond. Start that server, or choose another model under "
+                "Quick Setup.",
             )
+        case _:
+            verdict = _server_error(message, at)
+    return msgspec.structs.replace(verdict, message=message, backend=backend)
+
+
+def _model_not_found() -> Verdict:
+    return Verdict(
+        False,
+        "Model not found",
+        "model",
+        hint="Set the alias `default` (Quick Setup does), and check under Models whether the model is loaded.",
+    )
+
+
+def _server_error(message: str, at: str) -> Verdict:
+    hint = f"Backend{at} answered with an error of its own. Read its log, restart it, or choose another model."
+    if _OUT_OF_MEMORY.search(message):
+        hint = (
+            f"The server of backend{at} has too little memory for this model. Use a smaller model, a smaller context or a "
+            "smaller quantisation."
+        )
+    return Verdict(False, "Backend failed", "server", hint=hint)

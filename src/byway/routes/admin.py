@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from byway.admin import config as configs
 from byway.admin.config import CurrentConfig, SavedConfig
-from byway.admin.errors import as_problems, invalid
+from byway.admin.errors import invalid
+from byway.admin.errors import run as run  # the routes and the page use it too
 from byway.config.editing import Edit
 from byway.routes.authorize import from_owner
 from byway.routes.context import RequestContext
@@ -16,20 +16,13 @@ from byway.routes.context import RequestContext
 T = TypeVar("T")
 
 
-async def run(service: Callable[[], T]) -> T:
-    """Call a service in a thread, because it reads and writes files. Raises Problem."""
-
-    def call() -> T:
-        with as_problems():
-            return service()
-
-    return await asyncio.to_thread(call)
-
-
 def who(context: RequestContext) -> str:
     """The author of a change, for the audit."""
-    if context.caller.key:
-        return f"key {context.caller.key}"
+    caller = context.caller
+    if caller.key:
+        return f"key {caller.key}"
+    if caller.account:
+        return f"account {caller.account}"
     return "the owner's socket" if from_owner(context) else "the page"
 
 
@@ -55,9 +48,13 @@ async def change_config(
 async def change_keys(context: RequestContext, service: Callable[[], T]) -> T:
     """Call a service that changes keys of the store, and use them from the next request on. Raises Problem."""
     result = await run(service)
-    stored = await run(context.gateway.services.store.key_records)
-    context.gateway.runtime.take_keys(stored)
+    await refresh_keys(context)
     return result
+
+
+async def refresh_keys(context: RequestContext) -> None:
+    """Use the keys of the store as they are now, from the next request on. Raises Problem."""
+    context.gateway.runtime.take_keys(await run(context.gateway.services.store.key_records))
 
 
 async def read_current(context: RequestContext) -> CurrentConfig:

@@ -28,13 +28,18 @@ class AliasTargets(Struct, forbid_unknown_fields=True):
 
 async def show(context: RequestContext) -> AliasList:
     """List the aliases and the targets that answer for them now."""
-    return AliasList(tuple(aliases.list_aliases(context.runtime)))
+    return AliasList(tuple(aliases.list_aliases(context.runtime, context.gateway.requests.answered())))
 
 
 async def change(context: RequestContext, body: AliasTargets) -> ConfigChange:
     """Set an alias."""
-    edit = aliases.set_alias(context.tail, body.targets)
-    saved = await change_config(context, lambda current: [edit], f"alias {context.tail} set", if_match(context))
+    name, runtime = context.tail, context.runtime
+    saved = await change_config(
+        context,
+        lambda current: aliases.alias_edits(current, runtime, name, body.targets),
+        f"alias {name} set",
+        if_match(context),
+    )
     return saved.change(context.gateway.started_config)
 
 
@@ -55,7 +60,7 @@ async def resolve(context: RequestContext) -> NameResolution:
     name = query(context).get("name", "").strip()[:200]
     if not name:
         raise invalid("name", "give a model name: /byway/resolve?name=sonnet")
-    return aliases.resolve_name(context.runtime, name)
+    return aliases.resolve_name(context.runtime, name, context.gateway.requests.answered())
 
 
 ROUTES = (

@@ -94,7 +94,7 @@ async def describe(context: RequestContext) -> BackendInfo:
 
 
 async def update(context: RequestContext, body: BackendUpdate) -> ConfigChange:
-    """Change the address, API key or models of a backend. Absent fields stay as they are."""
+    """Change the type, protocol, address, API key or models of a backend. Absent fields stay as they are."""
     name = context.tail
     saved = await change_config(
         context, lambda current: backends.update_backend(current, name, body), f"backend {name}", if_match(context)

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from functools import lru_cache
 from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
+from byway import urls
 from byway.access.keys import ANONYMOUS
+from byway.access.oidc import is_loopback
 from byway.fronts.chat import envelope as chat_envelope
 from byway.gateway import Gateway
 from byway.largebodies import LARGE
+from byway.limits.refusals import header_pairs
+from byway.limits.rules import browser_address, contains, networks, parse_address
 from byway.pipeline.reply import Record
 from byway.problems import MESSAGE_LIMIT, Problem
+from byway.routes.usagerecords import settle
 from byway.runtime import Runtime
+from byway.upstream.coding import Unpacker
 
 #: The ASGI scope: method, path, headers (a dict), client, server.
 AsgiScope = MutableMapping[str, Any]
@@ -27,89 +32,95 @@ BODY_LIMIT: Final = 32 << 20
 #: After a refusal the rest of a body is read and thrown away for a moment: a client that is still sending would see its
 #: connection reset and never read the refusal.
 _LINGER: Final = 2.0
+#: Codings of a compressed request body, as `Unpacker` names them.
+_CODINGS: Final = {"gzip": "gzip", "x-gzip": "gzip", "deflate": "deflate"}
+#: Compressed bytes that are decompressed without a pause: a few milliseconds, even when they hold thousands of empty members.
+_DECODED_STEP: Final = 32 << 10
 _encode: Final = msgspec.json.Encoder().encode
 Header = tuple[bytes, bytes]
 _JSON: Final[Header] = (b"content-type", b"application/json")
+_CLOSE: Final[Header] = (b"connection", b"close")
+#: Of JSON-RPC.
+_INVALID_REQUEST: Final = -32600
 
 
-class Responder(ABC):
+class Responder:
     """What Byway's own server passes as ASGI `send`: whole bodies and responses in one call, without ASGI's messages, which
     cost twice as much. Any other ASGI server works too, without it."""
 
     __slots__ = ()
 
-    @abstractmethod
+    # No ABC: checking an instance of one is slow, and it is done for every request.
+
     def whole_body(self) -> bytes | None:
         """The request's whole body when it is there and unread; else None, and `receive` returns it."""
+        raise NotImplementedError
 
-    @abstractmethod
-    def respond(self, status: int, headers: list[Header], body: bytes) -> None:
-        """Send a whole response; `headers` hold its length and nothing about the connection."""
+    def respond(self, status: int, headers: list[Header], body: bytes, lines: bytes) -> None:
+        """Send a whole response. `headers` hold its length and nothing about the connection, `lines` are further headers,
+        each with its line end."""
+        raise NotImplementedError
 
 
 class RequestContext:
     """One HTTP request: what the client sent, its caller, the runtime it keeps, and its outcome."""
 
-    __slots__ = (
-        "_responder",
-        "caller",
-        "gateway",
-        "headers",
-        "id",
-        "origin",
-        "path",
-        "problem",
-        "receive",
-        "record",
-        "reserved",
-        "route",
-        "runtime",
-        "scope",
-        "send",
-        "session",
-        "status",
-        "tail",
-    )
+    # Defaults of the class: few requests read them before they are set.
+    tail = ""
+    """The part of the path that the route's `*` matches, or the decoded segment that its `{name}` matches."""
+    route: Route | None = None
+    """The route that answers; None until it is found."""
+    status = 0
+    metered = False
+    """The usage of the request is to be recorded, or counted in limits."""
+    unread = False
+    """The endpoint reads the body itself, and has not read all of it: a refusal reads on for a moment."""
+    session = ""
+    """Claude Code's id of the conversation, from `x-claude-code-session-id`."""
 
     def __init__(
-        self, gateway: Gateway, scope: AsgiScope, headers: dict[bytes, bytes], receive: Receive, send: Any, id: str
+        self,
+        gateway: Gateway,
+        scope: AsgiScope,
+        headers: dict[bytes, bytes],
+        receive: Receive,
+        send: Any,
+        id: str,
+        started: float = 0.0,
     ) -> None:
         self.gateway = gateway
         self.scope = scope
+        self.started = started
+        """When the head had arrived, by the monotonic clock."""
         self.path: str = scope["path"]
-        self.tail = ""
-        """The part of the path that the route's `*` matches, or the decoded segment that its `{name}` matches."""
         self.headers = headers
         self.receive = receive
         self.send: Send = send
         self._responder: Responder | None = send if isinstance(send, Responder) else None
+        self.caller = ANONYMOUS
         self.id = id
         """24 random hex digits: `req_` and `msg_` ids are made of it."""
         self.runtime: Runtime = gateway.runtime
-        self.route: Route | None = None
-        """The route that answers; None until it is found."""
-        self.caller = ANONYMOUS
         self.record = Record()
-        self.status = 0
         self.origin = b""
         """The request's Origin when `server.allowed_origins` contains it."""
         self.problem: Problem | None = None
         self.reserved = 0
         """Bytes that this request holds of the budget for large bodies."""
-        self.session = ""
-        """Claude Code's id of the conversation, from `x-claude-code-session-id`."""
 
     def header(self, name: bytes) -> str:
         return self.headers.get(name, b"").decode("latin-1")
 
     async def body(self) -> bytes:
-        """The whole body; raises Problem `too_large` above 32 MiB, without reading what says its length."""
+        """The whole body, decompressed; raises Problem `too_large` above 32 MiB, without reading what says its length."""
+        if b"content-encoding" in self.headers:
+            return await self._decoded_body(self.headers.pop(b"content-encoding"))
         if self._responder is not None and (body := self._responder.whole_body()) is not None:
             return body
         length = int(self.headers.get(b"content-length") or 0)
         if length > BODY_LIMIT:
             raise _too_large()
-        if length > LARGE:
+        if length > LARGE and not self.reserved:
             await self._reserve(length)
         message = await self.receive()
         if not message.get("more_body"):
@@ -131,6 +142,54 @@ class RequestContext:
                 await self._reserve(BODY_LIMIT)
         return b"".join(parts)
 
+    async def _decoded_body(self, header: bytes) -> bytes:
+        """The body without its content coding, which has been removed from the headers.
+
+        Raises Problem: `coding` for a coding that Byway does not know, `invalid_request` for bytes that are not of that
+        coding, `too_large` above 32 MiB of decompressed bytes.
+        """
+        codings = [name for part in header.decode("latin-1").lower().split(",") if (name := part.strip()) != "identity"]
+        if any(name not in _CODINGS for name in codings) or len(codings) > 1:
+            raise Problem(
+                "coding",
+                f"content-encoding: {header.decode('latin-1')[:100]!r} is not supported. Send the request body "
+                "uncompressed, or compressed with gzip or deflate.",
+            )
+        if codings and LARGE < int(self.headers.get(b"content-length") or 0) <= BODY_LIMIT:
+            # Its length does not tell how much it becomes. Later it would wait for the rest with its memory in use.
+            await self._reserve(BODY_LIMIT)
+        data = await self.body()
+        if not codings:
+            return data
+        unpacker = Unpacker(_CODINGS[codings[0]])
+        parts: list[bytes] = []
+        size = 0
+        try:
+            for at in range(0, len(data), _DECODED_STEP):
+                part = data[at : at + _DECODED_STEP]
+                while part or not unpacker.needs_input:
+                    parts.append(unpacker.unpack(part))
+                    part = b""
+                    size += len(parts[-1])
+                    if size > BODY_LIMIT:
+                        raise _too_large()
+                    if size > LARGE and not self.reserved:
+                        await self._reserve(BODY_LIMIT)
+                    # A few kilobytes can become all that is allowed: others run after each megabyte.
+                    await asyncio.sleep(0)
+            if not unpacker.finished:
+                raise ValueError("it ends too early")
+        except ValueError as error:
+            raise Problem("invalid_request", f"The request body is not valid {codings[0]}: {error}.") from None
+        return b"".join(parts)
+
+    async def reserve(self, size: int) -> None:
+        """Take part of the budget for large bodies, for a body that becomes larger than it came. Raises Problem."""
+        if size > LARGE and size > self.reserved:
+            # What it holds is returned first: two requests that wait for each other would wait in vain.
+            self.release_body()
+            await self._reserve(size)
+
     async def _reserve(self, size: int) -> None:
         await self.gateway.large_bodies.reserve(size)
         self.reserved = size
@@ -143,11 +202,14 @@ class RequestContext:
 
     async def begin(self, status: int, headers: list[Header]) -> None:
         """Send the head; every answer carries `request-id`."""
-        await self.send({"type": "http.response.start", "status": status, "headers": self._headed(status, headers)})
+        headed, lines = self._headed(status, headers), self.record.quota
+        await self.send({"type": "http.response.start", "status": status, "headers": headed, "lines": lines})
 
     def _headed(self, status: int, headers: list[Header]) -> list[Header]:
         self.status = status
         headers.append((b"request-id", b"req_" + self.id.encode()))
+        if self.record.quota and self._responder is None:
+            headers += header_pairs(self.record.quota)
         if self.origin:
             headers += [(b"access-control-allow-origin", self.origin), (b"vary", b"origin")]
         return headers
@@ -155,35 +217,55 @@ class RequestContext:
     async def answer(self, body: bytes, status: int = 200, headers: Iterable[Header] = ()) -> None:
         """Send a whole answer of JSON."""
         headed = self._headed(status, [_JSON, (b"content-length", b"%d" % len(body)), *headers])
+        if self.metered:
+            self.settle()
         if self.scope["method"] == "HEAD":
             body = b""
         if self._responder is not None:
-            self._responder.respond(status, headed, body)
+            self._responder.respond(status, headed, body, self.record.quota)
             return
         await self.send({"type": "http.response.start", "status": status, "headers": headed})
         await self.send({"type": "http.response.body", "body": body})
 
+    def settle(self) -> None:
+        """Record the usage of a metered request and count it in its limits, once.
+
+        It happens before the last bytes of the response leave, so that a process that is killed has the record of each
+        answered request, and the next request of the client sees what is left.
+        """
+        self.metered = False
+        settle(self, self.gateway.usage, self.runtime.prices)
+
     def _error_body(self, problem: Problem) -> bytes:
         """The error in the envelope of the route; an unknown path gets the Messages API's."""
         kind = "messages" if self.route is None else self.route.envelope
-        if kind == "chat":
-            return chat_envelope(problem.status, problem.row.type, client_message(problem, self.runtime))
+        if kind == "chat" or (kind == "files" and not is_anthropic(self)):
+            return chat_envelope(problem, client_message(problem, self.runtime))
+        if kind == "oauth":
+            return oauth_envelope(problem, self.runtime)
         if kind == "admin":
             return admin_envelope(problem, self.id, self.runtime)
+        if kind == "mcp":
+            return mcp_envelope(problem, self.runtime)
         return envelope(problem, self.id, self.runtime)
 
     async def refuse(self, problem: Problem) -> None:
         """Send a Problem as an error in the route's envelope."""
         self.problem = problem
         body = self._error_body(problem)
-        headers = retry_headers(problem)
+        headers = [*retry_headers(problem), *problem.headers, (b"x-byway-problem", problem.kind.encode())]
         if self.record.backend:
             headers.append((b"x-byway-backend", latin(self.record.backend)))
-        if problem.kind != "too_large" or self.record.backend:
+        if b"host" not in self.headers:
+            # The client is broken: its next request on this connection would be too.
+            await self.begin(problem.status, [*headers, _JSON, (b"content-length", b"%d" % len(body)), _CLOSE])
+            await self.send({"type": "http.response.body", "body": b"" if self.scope["method"] == "HEAD" else body})
+            return
+        if not (self.unread or problem.kind == "too_large") or self.record.backend:
             await self.answer(body, problem.status, headers)
             return
         headers += [_JSON, (b"content-length", b"%d" % len(body))]
-        await self.begin(problem.status, [*headers, (b"connection", b"close")])
+        await self.begin(problem.status, [*headers, _CLOSE])
         await self.send({"type": "http.response.body", "body": body, "more_body": True})
         try:
             async with asyncio.timeout(_LINGER):
@@ -200,12 +282,26 @@ async def preflight(context: RequestContext) -> None:
     await context.begin(
         204,
         [
-            (b"access-control-allow-methods", b"GET, POST"),
+            (b"access-control-allow-methods", b"GET, POST, DELETE"),
             (b"access-control-allow-headers", wanted),
             (b"access-control-max-age", b"600"),
         ],
     )
     await context.send({"type": "http.response.body", "body": b""})
+
+
+def is_anthropic(context: RequestContext) -> bool:
+    """Is the client of a path that both APIs have one of Anthropic's API? OpenAI's sends none of its headers.
+
+    Claude Code's upload has OpenAI's field `purpose`, so the form does not tell.
+    """
+    headers = context.headers
+    return (
+        b"anthropic-version" in headers
+        or b"anthropic-beta" in headers
+        or b"x-api-key" in headers
+        or context.path.startswith("/anthropic")
+    )
 
 
 def broken() -> Problem:
@@ -230,18 +326,116 @@ def latin(text: str) -> bytes:
 
 @lru_cache(256)
 def answerer(backend: str, model: str) -> tuple[Header, Header]:
-    """The headers that name the target of the answer."""
-    return (b"x-byway-backend", latin(backend)), (b"x-byway-model", latin(model))
+    """The headers that name the target of the answer: its backend, and `backend/model`."""
+    return (b"x-byway-backend", latin(backend)), (b"x-byway-model", latin(f"{backend}/{model}"))
 
 
 def retry_headers(problem: Problem) -> list[Header]:
-    """The headers that tell a client when, and whether, to retry."""
+    """The headers that tell a client when, whether and how to retry."""
     headers: list[Header] = []
     if problem.retry_after is not None:
         headers.append((b"retry-after", str(max(0, round(problem.retry_after))).encode()))
     if problem.retry is not None:
         headers.append((b"x-should-retry", b"true" if problem.retry else b"false"))
+    if problem.kind == "coding":
+        # RFC 7694: the codings that the server accepts.
+        headers.append((b"accept-encoding", b"gzip, deflate"))
     return headers
+
+
+def public_url(context: RequestContext) -> str:
+    """The URL at which the browser of a request reaches Byway, without a slash at its end.
+
+    `Host` has passed the check of host names.
+    """
+    config = context.runtime.config
+    fixed = config.server.public_url or config.oidc.url.rstrip("/")
+    return f"{fixed or _sent_origin(context)}{config.server.root_path}"
+
+
+def _sent_origin(context: RequestContext) -> str:
+    """The origin that the headers of a request name."""
+    is_encrypted = context.gateway.certificate is not None or _is_forwarded_https(context)
+    return f"{'https' if is_encrypted else 'http'}://{context.header(b'host')}"
+
+
+def is_https(context: RequestContext) -> bool:
+    """Does the browser of a request reach Byway over https?"""
+    config = context.runtime.config
+    return (
+        context.gateway.certificate is not None
+        or _is_forwarded_https(context)
+        or ((config.server.public_url or config.oidc.url).startswith("https:") and not is_loopback_host(context))
+    )
+
+
+def client_address(context: RequestContext) -> str:
+    """The address of the client, which a proxy of `server.trusted_proxies` names; "" for a unix socket."""
+    client = context.scope.get("client")
+    if not client:
+        return ""
+    proxies = context.runtime.config.server.trusted_proxies
+    return browser_address(str(client[0]), context.header(b"x-forwarded-for"), proxies)
+
+
+def secure_origin(context: RequestContext) -> str:
+    """The origin at which the client of a request reaches Byway, with `server.root_path`.
+
+    Raises Problem when a token would travel over http between machines.
+    """
+    config, host = context.runtime.config, context.header(b"host").lower()
+    root, public = config.server.root_path, config.server.public_url
+    sent_host = context.header(b"x-forwarded-host").lower().partition(",")[0].strip()
+    if public.startswith("https:") and (
+        _is_host_of(public, host) or (sent_host and _is_host_of(public, sent_host) and _is_forwarded_https(context))
+    ):
+        return f"{public}{root}"
+    # A proxy may name the host with or without the port.
+    if sent_host and sent_host.partition(":")[0] != host.partition(":")[0]:
+        # A client ignores endpoints on another origin than its own, and a person cannot open the page there.
+        raise Problem(
+            "permission",
+            f"A proxy has replaced the Host header by {host[:100]!r}. Configure it to pass on Host unchanged, or set "
+            "`server.public_url` to the URL at which it serves Byway.",
+            retry=False,
+        )
+    is_encrypted = context.gateway.certificate is not None or _is_forwarded_https(context)
+    if is_encrypted or config.oidc.url == f"https://{host}":
+        return f"https://{host}{root}"
+    if is_loopback_host(context):
+        return f"http://{host}{root}"
+    raise Problem(
+        "permission",
+        "Sign-in works over https only, except on this machine. Set `server.tls`, or serve Byway behind a proxy with https: "
+        "set `server.public_url`, or let the proxy send X-Forwarded-Proto and add its address to `server.trusted_proxies`.",
+        retry=False,
+    )
+
+
+def _is_host_of(public: str, host: str) -> bool:
+    """Is `host`, with or without a port, the host of the origin `public`?"""
+    scheme = public.partition(":")[0]
+    try:
+        return urls.parse(f"{scheme}://{host}/").origin == public
+    except ValueError:
+        return False
+
+
+def _is_forwarded_https(context: RequestContext) -> bool:
+    """Has a trusted proxy received the request over https?"""
+    client = context.scope.get("client")
+    if not client or context.headers.get(b"x-forwarded-proto") != b"https":
+        return False
+    address = parse_address(str(client[0]))
+    return address is not None and contains(networks(context.runtime.config.server.trusted_proxies), address)
+
+
+def is_loopback_host(context: RequestContext) -> bool:
+    """Does the browser reach Byway by an address of this machine?"""
+    try:
+        return is_loopback(urls.parse(f"http://{context.header(b'host')}/"))
+    except ValueError:
+        return False
 
 
 def client_message(problem: Problem, runtime: Runtime) -> str:
@@ -274,11 +468,27 @@ def admin_envelope(problem: Problem, id: str, runtime: Runtime) -> bytes:
     return _encode({"type": "error", "error": error, "request_id": f"req_{id}"})
 
 
+def oauth_envelope(problem: Problem, runtime: Runtime) -> bytes:
+    """The error body of RFC 6749, section 5.2. `facts` may have another code than the kind of the Problem."""
+    codes = {"rate_limit": "slow_down", "internal": "server_error", "permission": "access_denied"}
+    code = problem.facts.get("oauth") or codes.get(problem.kind, "invalid_request")
+    return _encode({"error": code, "error_description": client_message(problem, runtime)})
+
+
+def mcp_envelope(problem: Problem, runtime: Runtime) -> bytes:
+    """The error body of MCP: a JSON-RPC error that belongs to no request, because none was read."""
+    error = {"code": _INVALID_REQUEST, "message": client_message(problem, runtime)}
+    return _encode({"jsonrpc": "2.0", "id": None, "error": error})
+
+
 Endpoint = Callable[[RequestContext], Awaitable[None]]
-Scope = Literal["open", "read", "write", "files", "admin"]
-"""What a route requires: nothing, a key with that scope, or (admin) also a login of the page or the owner's socket."""
-Envelope = Literal["messages", "chat", "page", "admin"]
-"""The form of a route's errors: the Messages API's, OpenAI's, a page where a login is required, or the admin API's."""
+Scope = Literal["open", "read", "write", "files", "tools", "account", "admin"]
+"""What a route requires: nothing, a key with that scope, a key with the scope `write` or the MCP token of a sign-in (tools), a
+key or a login of an account (account), or an owner: its login, its key with the scope `admin`, or the owner's socket (admin).
+`authorize` decides, by the roles of `byway.roles`."""
+Envelope = Literal["messages", "chat", "files", "page", "admin", "oauth", "mcp"]
+"""The form of a route's errors: the Messages API's, OpenAI's, whichever of these two the client uses (files), a page where a
+login is required, the admin API's, OAuth's, or MCP's."""
 
 
 class Route(NamedTuple):
@@ -293,6 +503,8 @@ class Route(NamedTuple):
     """For the admin API: an `operation.Operation`, from which the OpenAPI document is generated."""
 
 
+#: The base URLs at which Claude Code signs in: it appends the paths of `oauth`, `managed` and `telemetry` to either.
+BASE_PREFIXES: Final = ("", "/anthropic")
 #: Where the API's paths are served. The longer ones serve base URLs that end in `/v1` or `/v1/messages`.
 PREFIXES: Final = ("", "/anthropic", "/v1", "/anthropic/v1", "/v1/messages", "/anthropic/v1/messages")
 

@@ -35,6 +35,9 @@ async def ready(context: RequestContext) -> None:
     body = {
         "status": status,
         "config": _config(context),
+        **_usage(context),
+        **_batches(context),
+        **_files(context),
         "backends": [await _backend(context, backend) for backend in backends],
     }
     await context.answer(msgspec.json.encode(body), 200 if status == "ready" else 503)
@@ -57,6 +60,37 @@ def _config(context: RequestContext) -> str:
     if problem and context.runtime.keyring.blocking:
         return problem if problem in PUBLIC_REASONS else "the changed file was rejected; the log has the reason"
     return problem or "good"
+
+
+def _usage(context: RequestContext) -> dict[str, str]:
+    """Whether usage records are stored. The problem names files, so it is included only where no key is required."""
+    recorder = context.gateway.usage
+    if recorder is None:
+        return {}
+    problem = recorder.status.problem
+    if problem and context.runtime.keyring.blocking:
+        problem = "usage records wait; the log has the reason"
+    return {"usage": problem or "good"}
+
+
+def _batches(context: RequestContext) -> dict[str, str]:
+    """Whether batches run. The problem names files, so it is included only where no key is required."""
+    gateway = context.gateway
+    problem = gateway.batches_problem or (gateway.batches.problem if gateway.batches else "")
+    if problem and context.runtime.keyring.blocking:
+        problem = "batches wait; the log has the reason"
+    return {"batches": problem or "good"} if problem or gateway.batches else {}
+
+
+def _files(context: RequestContext) -> dict[str, str]:
+    """Whether uploaded files can be stored. The problem names folders, so it is included only where no key is required."""
+    files = context.gateway.files
+    if files is None:
+        return {}
+    problem = files.problem
+    if problem and context.runtime.keyring.blocking:
+        problem = "the storage cannot be used; the log has the reason"
+    return {"files": problem or "good"}
 
 
 ROUTES: Final = tuple(

@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from byway.admin.logins import LoginInfo
 from byway.routes.admin import who
+from byway.routes.authorize import visible_account
 from byway.routes.context import RequestContext
 from byway.routes.operation import operation
 
@@ -23,13 +24,13 @@ class RevokedLogins(Struct, frozen=True):
 
 
 async def show(context: RequestContext) -> LoginList:
-    """List the browsers that are logged in to the settings page."""
-    return LoginList(tuple(context.gateway.services.logins.current()))
+    """List the browsers that are logged in to the settings page: those of the caller's account, or all for an owner."""
+    return LoginList(tuple(context.gateway.services.logins.current(visible_account(context))))
 
 
 async def revoke(context: RequestContext) -> LoginInfo:
     """Revoke one login."""
-    return await context.gateway.services.logins.revoke(context.tail, who(context))
+    return await context.gateway.services.logins.revoke(context.tail, who(context), visible_account(context))
 
 
 async def revoke_all(context: RequestContext) -> RevokedLogins:
@@ -38,7 +39,7 @@ async def revoke_all(context: RequestContext) -> RevokedLogins:
 
 
 ROUTES = (
-    operation("GET", "/byway/logins", show, response=LoginList),
+    operation("GET", "/byway/logins", show, response=LoginList, scope="account"),
     operation("DELETE", "/byway/logins", revoke_all, response=RevokedLogins),
-    operation("DELETE", "/byway/logins/{id}", revoke, response=LoginInfo),
+    operation("DELETE", "/byway/logins/{id}", revoke, response=LoginInfo, scope="account"),
 )

@@ -8,17 +8,24 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
+from byway.files.resolve import MARK, MESSAGES
+from byway.guardrails.rules import Guardrails
 from byway.largebodies import LARGE, off_loop
 from byway.logs import log_exception
 from byway.messages import claudecode, sse, stream
 from byway.messages import request as messages
 from byway.messages.events import Part, Ping, has_content, starts
 from byway.messages.request import Request
-from byway.pipeline import exchange
+from byway.pipeline import exchange, warmup
+from byway.pipeline.guarding import guard
 from byway.pipeline.reply import opening
 from byway.pipeline.watch import ClientGone
 from byway.problems import Problem
-from byway.routes.context import Header, RequestContext, answerer, api, broken, error_event
+from byway.roles import DEFAULT_ORGANIZATION
+from byway.routes.admission import admit
+from byway.routes.context import Header, RequestContext, answerer, api, broken, error_event, latin
+from byway.routes.files import with_files
+from byway.upstream.credentials import CLIENT_HEADERS, CLIENT_KIND
 
 _STREAM: Final = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -29,39 +36,87 @@ _STREAM: Final = (
 _EARLY: Final = 0.2
 #: Byway sends this header when it tests its own endpoint. Such a request is marked in the log and in the list of requests.
 PROBE: Final = b"x-byway-probe"
+#: Claude Code's id of the conversation.
+SESSION: Final = b"x-claude-code-session-id"
 
 
 async def read(context: RequestContext) -> Request:
     """Read the body as a Messages request."""
     body = await context.body()
     given = context.headers
-    headers = _forwarded(given.get(b"anthropic-version"), given.get(b"anthropic-beta"))
+    headers = forwarded(given.get(b"anthropic-version"), given.get(b"anthropic-beta"), given.get(b"user-agent"))
+    if context.runtime.forwards_credentials:
+        headers = _with_credential(headers, context)
     id = f"msg_{context.id}"
     if len(body) <= LARGE:
-        return messages.parse(body, headers, id)
-    return await off_loop(len(body), messages.parse, body, headers, id)
+        request = messages.parse(body, headers, id)
+    else:
+        request = await off_loop(len(body), messages.parse, body, headers, id)
+    # A reference to a file makes a request loose. In all others none is looked for: that would take as long as parsing them.
+    if request.loose and MARK in body:
+        resolved = await with_files(context, body, MESSAGES)
+        if resolved is not body:
+            request = await off_loop(len(resolved), messages.parse, resolved, headers, id)
+    return request
+
+
+class _PrivateHeaders(dict[str, str]):
+    """Headers of a request with the caller's credential, which no log or traceback may show."""
+
+    def __repr__(self) -> str:
+        return f"_PrivateHeaders({', '.join(self)})"
+
+
+def _with_credential(headers: Mapping[str, str], context: RequestContext) -> Mapping[str, str]:
+    """The headers with the caller's credential for a backend. A key of Byway is none, and never goes on."""
+    given = _PrivateHeaders(headers)
+    for name in CLIENT_HEADERS:
+        value = context.headers.get(name.encode(), b"")
+        key = (value[7:] if value[:7].lower() == b"bearer " else value).strip()
+        if key and not context.runtime.keyring.contains(key):
+            given[name] = value.decode("latin-1")
+    if kind := context.header(CLIENT_KIND.encode()):
+        given[CLIENT_KIND] = kind
+    return given
 
 
 @lru_cache(64)
-def _forwarded(version: bytes | None, beta: bytes | None) -> Mapping[str, str]:
-    """The headers that belong to the request itself. Cached: a client repeats them."""
-    given = {"anthropic-version": version, "anthropic-beta": beta}
+def forwarded(version: bytes | None, beta: bytes | None, agent: bytes | None) -> Mapping[str, str]:
+    """The headers that belong to the request itself, and the name of the client. Cached: a client repeats them."""
+    given = {"anthropic-version": version, "anthropic-beta": beta, "user-agent": agent}
     return {name: value.decode("latin-1") for name, value in given.items() if value is not None}
 
 
 async def create(context: RequestContext) -> None:
     """Answer a Messages request, as a stream if it sets `stream`."""
     request = await read(context)
+    if context.caller.sign_in and claudecode.is_quota_probe(request):
+        # The client wants to read headers. A model would be loaded for it, or lose its cache.
+        await context.answer(stream.fold(warmup.empty(request)))
+        return
     await serve(context, request, StreamReply(context, request) if request.stream else WholeReply(context))
 
 
 async def serve(context: RequestContext, request: Request, reply: StreamReply | WholeReply) -> None:
     """Answer `request` through `reply`. Every failure reaches the client as an error."""
-    context.session = context.header(b"x-claude-code-session-id")
-    context.record.probe = PROBE in context.headers
+    if SESSION in context.headers:
+        context.session = context.header(SESSION)
+    if PROBE in context.headers:
+        context.record.probe = True
+    if context.caller.models:
+        context.record.models = context.caller.models
+    context.metered = context.gateway.usage is not None
+    if context.runtime.limiter is not None:
+        context.metered = True
+        admit(context, request, context.runtime.limiter)
+    if context.caller.organization != DEFAULT_ORGANIZATION:
+        context.record.quota += b"anthropic-organization-id: %b\r\n" % latin(context.caller.organization)
     try:
         with context.gateway.exchanges.watch(context.receive, reply.beat):
-            await exchange.answer(context.runtime, request, reply, context.record, context.session)
+            if context.runtime.guardrails is None:
+                await exchange.answer(context.runtime, request, reply, context.record, context.session)
+            else:
+                await _answer_guarded(context, request, reply, context.runtime.guardrails)
             await reply.finish()
     except Problem as problem:
         await reply.fail(problem)
@@ -72,6 +127,15 @@ async def serve(context: RequestContext, request: Request, reply: StreamReply | 
         await reply.fail(broken())
     finally:
         reply.close()
+
+
+async def _answer_guarded(
+    context: RequestContext, request: Request, reply: StreamReply | WholeReply, guardrails: Guardrails
+) -> None:
+    """Answer a request within the guardrails. Raises Problem `policy_blocked`."""
+    record, blocked = context.record, context.gateway.blocked_answers
+    guarded = await guard(guardrails, blocked, request, reply, record, context.caller.key)
+    await exchange.answer(context.runtime, request, guarded, record, context.session)
 
 
 class WholeReply:
@@ -180,6 +244,8 @@ class StreamReply:
 
     async def finish(self) -> None:
         self.close()
+        if self._context.metered:
+            self._context.settle()
         await self._context.send({"type": "http.response.body", "body": b""})
 
     async def fail(self, problem: Problem) -> None:
@@ -189,6 +255,8 @@ class StreamReply:
             claudecode.show_message(problem, self._context.header(b"user-agent"))
             raise problem
         self._context.problem = problem
+        if self._context.metered:
+            self._context.settle()
         await self._context.send({"type": "http.response.body", "body": self._failure(problem)})
 
     def _failure(self, problem: Problem) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote
 
@@ -10,6 +11,7 @@ import msgspec
 from byway.backends.protocol import ModelFacts
 from byway.problems import Problem
 from byway.routes.context import RequestContext, api
+from byway.routing.permission import is_permitted, permitted_targets
 from byway.routing.route import CLAUDE_PREFIX
 from byway.runtime import Runtime
 
@@ -19,14 +21,18 @@ _CREATED_AT: Final = "2025-01-01T00:00:00Z"
 _PAGE_LIMIT: Final = 1000
 
 
-def listing(runtime: Runtime) -> list[dict[str, Any]]:
+def listing(runtime: Runtime, permitted: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Every model under its own name and under a name that Claude Code's discovery keeps, then the aliases.
+
+    `permitted`: names and patterns of the models that the caller may use; empty for every model.
 
     Discovery keeps ids with "claude" or "anthropic" anywhere in them (measured, 2.1.329).
     """
     entries: dict[str, dict[str, Any]] = {}
     for backend in runtime.backends.values():
         for model in backend.models or ():
+            if permitted and not is_permitted(permitted, model, f"{backend.name}/{model}"):
+                continue
             facts = backend.registry.get(model)
             title = f"{model} ({backend.vendor.title})"
             names = [model]
@@ -37,6 +43,8 @@ def listing(runtime: Runtime) -> list[dict[str, Any]]:
     for alias, targets in runtime.aliases.items():
         if not any(mark in alias for mark in "*?[") and alias != "default":
             name = f"claude-{alias}" if alias in ("haiku", "sonnet", "opus", "fable") else alias
+            if permitted and not is_permitted(permitted, name, alias, *targets):
+                continue
             entries.setdefault(name, _entry(name, f"{alias} -> {', '.join(targets)}", "byway", ModelFacts()))
     return list(entries.values())
 
@@ -51,11 +59,10 @@ def _entry(name: str, title: str, owner: str, facts: ModelFacts) -> dict[str, An
         "object": "model",
         "created": _CREATED,
         "owned_by": owner,
+        "max_input_tokens": facts.window,
+        "max_tokens": facts.max_output,
+        "capabilities": None,
     }
-    if facts.window is not None:
-        entry["max_input_tokens"] = facts.window
-    if facts.max_output is not None:
-        entry["max_tokens"] = facts.max_output
     if facts.description:
         # Claude Code's picker shows it.
         entry["description"] = facts.description
@@ -66,7 +73,7 @@ async def index(context: RequestContext) -> None:
     """Return a page of the list by `limit` (1 to 1000), `after_id` and `before_id`, as the official API does."""
     await context.runtime.refresh(2.0)
     query = parse_qs(context.scope["query_string"].decode("latin-1"))
-    models = listing(context.runtime)
+    models = listing(context.runtime, context.caller.models)
     limit = query.get("limit", ["1000"])[0]
     if not limit.isascii() or not limit.isdigit() or len(limit) > 6 or not 1 <= int(limit) <= _PAGE_LIMIT:
         raise Problem("invalid_request", f"limit: Input should be a number from 1 to {_PAGE_LIMIT}")
@@ -99,11 +106,20 @@ async def show(context: RequestContext) -> None:
     """Return one model. An id may contain slashes."""
     await context.runtime.refresh(2.0)
     name = unquote(context.tail)
-    for model in listing(context.runtime):
+    for model in listing(context.runtime, context.caller.models):
         if model["id"] == name:
             await context.answer(msgspec.json.encode(model))
             return
-    raise Problem("not_found", f"model: {name[:200]} is not known. GET /v1/models lists the models.")
+    try:
+        route = await context.runtime.route(name, probe=True)
+    except Problem:
+        raise Problem("not_found", f"model: {name[:200]} is not known. GET /v1/models lists the models.") from None
+    # A name that the list lacks and that a request may have: of another Claude model, for example.
+    permitted = context.caller.models
+    target = (permitted_targets(permitted, name, route) if permitted else route.targets)[0]
+    facts = context.runtime.backends[target.backend].registry.get(target.model)
+    entry = _entry(name, f"{name} -> {target.backend}/{target.model}", "byway", facts)
+    await context.answer(msgspec.json.encode(entry))
 
 
 ROUTES = (*api("GET", "/v1/models", index, "read"), *api("GET", "/v1/models/*", show, "read"))

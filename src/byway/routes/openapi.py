@@ -11,7 +11,26 @@ import msgspec
 from msgspec import Struct
 
 from byway import __version__
-from byway.routes import aliases, backends, config, downloads, keys, localmodels, logins, repairs, secrets, status
+from byway.routes import (
+    accounts,
+    aliases,
+    backends,
+    batches,
+    config,
+    doctor,
+    downloads,
+    keys,
+    limits,
+    localmodels,
+    logins,
+    repairs,
+    secrets,
+    signins,
+    statistics,
+    status,
+    storedfiles,
+    usage,
+)
 from byway.routes.context import RequestContext, Route
 from byway.routes.operation import Operation, operation
 
@@ -60,8 +79,8 @@ def document() -> dict[str, Any]:
         "info": {
             "title": "Byway admin API",
             "version": __version__,
-            "description": "Settings, keys, secrets, backends and local models of a Byway gateway. Every operation requires "
-            "a key with the scope `admin`, a login of the settings page, or the owner's socket.",
+            "description": "Settings, accounts, keys, secrets, backends and local models of a Byway gateway. Every operation "
+            "requires a key with the scope `admin`, a login of the settings page, or the owner's socket.",
         },
         "paths": paths,
         "components": {
@@ -84,7 +103,7 @@ def _operation(route: Route, about: Operation, schemas: dict[Any, Any]) -> dict[
         "responses": {
             str(about.status): {
                 "description": "Done.",
-                "content": {"application/json": {"schema": schemas[about.response]}},
+                "content": {kind: {"schema": schemas[about.response]} for kind in about.content},
             },
             "default": {
                 "description": "The request failed.",
@@ -127,7 +146,26 @@ def _identifier(route: Route) -> str:
 
 
 def _routes() -> Iterable[Route]:
-    for module in (config, keys, secrets, aliases, backends, localmodels, downloads, repairs, logins, status):
+    for module in (
+        config,
+        accounts,
+        keys,
+        limits,
+        secrets,
+        aliases,
+        backends,
+        localmodels,
+        downloads,
+        repairs,
+        logins,
+        signins,
+        batches,
+        status,
+        statistics,
+        usage,
+        storedfiles,
+        doctor,
+    ):
         yield from module.ROUTES
     yield operation("GET", "/byway/openapi.json", show, response=dict[str, Any])
 

@@ -11,7 +11,7 @@ import msgspec
 
 from byway.admin.errors import invalid
 from byway.problems import Problem
-from byway.routes.context import Header, RequestContext, Route
+from byway.routes.context import Header, RequestContext, Route, Scope
 
 #: Bytes of a request body.
 _BODY_LIMIT: Final = 1 << 20
@@ -41,6 +41,8 @@ class Operation(NamedTuple):
     """It takes the header If-Match, because it changes the config file."""
     text: bool
     """The body may be YAML text."""
+    content: tuple[str, ...] = ("application/json",)
+    """The content types of the answer."""
 
 
 def operation(
@@ -54,6 +56,7 @@ def operation(
     parameters: tuple[Parameter, ...] = (),
     if_match: bool = False,
     text: bool = False,
+    scope: Scope = "admin",
 ) -> Route:
     """A route of the admin API. `handler(context, body)` returns the answer; without a `request` type, `handler(context)`.
 
@@ -74,7 +77,7 @@ def operation(
 
     summary = (handler.__doc__ or "").strip()
     about = Operation(summary, request, response, status, parameters, if_match, text)
-    return Route(method, path, endpoint, "admin", "admin", about)
+    return Route(method, path, endpoint, scope, "admin", about)
 
 
 async def read_body(context: RequestContext) -> bytes:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+
 from msgspec import Struct
 
 from byway import __version__
@@ -9,9 +12,13 @@ from byway.admin import exports
 from byway.admin.requests import RequestEntry, recent_requests
 from byway.admin.verify import Verdict, verify
 from byway.config import static_changes
+from byway.mcp.calls import ToolCounts
+from byway.problems import Problem
 from byway.routes.admin import run
-from byway.routes.context import RequestContext
+from byway.routes.authorize import visible_account
+from byway.routes.context import RequestContext, public_url
 from byway.routes.operation import Parameter, number, operation, query
+from byway.signin.telemetry import ForwardingCounts, TelemetryCount
 from byway.store import MAX_AUDIT_ENTRIES, AuditEntry
 
 
@@ -30,6 +37,11 @@ class GatewayStatus(Struct, frozen=True):
     keys_required: bool
     backends: dict[str, str]
     """The state of each backend."""
+    telemetry: dict[str, TelemetryCount]
+    telemetry_forwarding: ForwardingCounts
+    """What signed-in clients have sent of each signal since the start. Byway counts it and keeps nothing of it."""
+    mcp: dict[str, ToolCounts]
+    """Calls of each tool of the MCP server since the start."""
 
 
 class RequestPage(Struct, frozen=True):
@@ -63,6 +75,13 @@ class ClaudeCodeExports(Struct, frozen=True):
     variables: dict[str, str]
     launch: str
     """The command that starts Claude Code."""
+    permission_mode: str
+    """The permission mode that works with the main model; empty: any."""
+    official: bool
+    """The main model is Anthropic's own."""
+    key_required: bool
+    client_credential: bool
+    """A backend gets the client's own credential, so that a client keeps its login, and sends Byway's key in `x-byway-key`."""
     forms: dict[str, str]
     """The variables in the syntax of each shell."""
 
@@ -86,14 +105,17 @@ async def show(context: RequestContext) -> GatewayStatus:
         tuple(static_changes(gateway.started_config, runtime.config)),
         runtime.keyring.blocking,
         {status.name: status.state for status in runtime.statuses()},
+        services.sign_ins.telemetry.snapshot(),
+        gateway.forwarding,
+        gateway.mcp_calls.counts(),
     )
 
 
 async def requests(context: RequestContext) -> RequestPage:
     """List the last requests, without prompts and answers. With `after`, only newer ones than that number."""
     after = number(query(context).get("after", "0"), "after")
-    recent = context.gateway.requests
-    return RequestPage(tuple(recent_requests(recent, after)), recent.count)
+    recent, account = context.gateway.requests, visible_account(context)
+    return RequestPage(tuple(recent_requests(recent, after, account)), recent.newest_number(account))
 
 
 async def audit(context: RequestContext) -> AuditPage:
@@ -106,19 +128,38 @@ async def check(context: RequestContext, body: VerifyRequest) -> Verdict:
     """Send one real request of one token over the listener, and return which layer failed when it did."""
     services = context.gateway.services
     base = f"{services.base}/anthropic" if services.base else f"unix:{services.socket}"
-    return await verify(base, body.key, body.model)
+    return await verify(base, body.key, body.model, extra_cas=services.extra_cas)
 
 
 async def variables(context: RequestContext) -> ClaudeCodeExports:
     """Return the environment variables for Claude Code, in the syntax of each shell."""
-    setup = await exports.client_setup(context.runtime, context.gateway.services.base)
+    base: str | None = context.gateway.services.base
+    environ: Mapping[str, str] = os.environ
+    trust = context.gateway.services.trust
+    if visible_account(context) is not None:
+        # The person of an account uses another machine than Byway does.
+        base, environ, trust = public_url(context), {}, ""
+    setup = await exports.client_setup(context.runtime, base, environ, trust=trust)
     pairs = exports.variables(setup)
-    return ClaudeCodeExports(dict(pairs), exports.launch(setup), {name: make(pairs) for name, _, make in exports.FORMS})
+    forms = {name: make(pairs) for name, _, make in exports.FORMS}
+    return ClaudeCodeExports(
+        dict(pairs),
+        exports.launch(setup),
+        exports.permission_mode(setup),
+        setup.is_official,
+        setup.key_required,
+        setup.client_credential,
+        forms,
+    )
 
 
 async def restart(context: RequestContext) -> Restarting:
     """Finish active requests, then restart with the config as it is now."""
-    context.gateway.services.restart()
+    services, config = context.gateway.services, context.runtime.config
+    busy = await run(lambda: services.restart_problem(config))
+    if busy:
+        raise Problem("invalid_request", f"Not restarted: {busy} Change `server.bind_address`, or stop that program.")
+    services.restart()
     return Restarting(True)
 
 
@@ -130,6 +171,7 @@ ROUTES = (
         requests,
         response=RequestPage,
         parameters=(Parameter("after", "Return only requests with a higher number.", int),),
+        scope="account",
     ),
     operation(
         "GET",
@@ -139,6 +181,6 @@ ROUTES = (
         parameters=(Parameter("limit", "The most entries to return. Default: 200.", int),),
     ),
     operation("POST", "/byway/verify", check, request=VerifyRequest, response=Verdict),
-    operation("GET", "/byway/exports", variables, response=ClaudeCodeExports),
+    operation("GET", "/byway/exports", variables, response=ClaudeCodeExports, scope="account"),
     operation("POST", "/byway/restart", restart, response=Restarting, status=202),
 )

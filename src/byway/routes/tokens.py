@@ -7,19 +7,24 @@ import msgspec
 from byway.backend import Backend
 from byway.backends.protocol import Target
 from byway.messages.request import Request
-from byway.parsing.cache import PdfCache
 from byway.pipeline import targets
-from byway.pipeline.resolve import resolve
+from byway.pipeline.guarding import check
+from byway.pipeline.resolve import resolve, unread_pdfs
 from byway.problems import Problem
 from byway.routes.context import RequestContext, api, latin
-from byway.routes.messages import read
+from byway.routes.messages import SESSION, read
+from byway.runtime import Runtime
 
 
 async def count(context: RequestContext) -> None:
     """`{"input_tokens": n}`; `x-byway-count` says whether the backend counted or Byway estimated."""
     # A count need not name `max_tokens`; the request that it is translated to needs it.
-    call = _CountCall((await read(context)).limited(1), context.runtime.pdfs)
-    session = context.header(b"x-claude-code-session-id")
+    request = await read(context)
+    if context.runtime.guardrails is not None:
+        await check(context.runtime.guardrails, request, context.record)
+    call = _CountCall(request.limited(1), context.runtime)
+    session = context.header(SESSION)
+    context.record.models = context.caller.models
     await targets.run(context.runtime, call.request.model, call, context.record, session)
     await context.answer(
         msgspec.json.encode({"input_tokens": call.tokens}),
@@ -35,15 +40,19 @@ class _CountCall:
 
     started = False
 
-    def __init__(self, request: Request, pdfs: PdfCache) -> None:
+    def __init__(self, request: Request, runtime: Runtime) -> None:
         self.request = request
-        self._pdfs = pdfs
+        self._runtime = runtime
         self.tokens = 0
         self.counted = False
 
     async def attempt(self, backend: Backend, target: Target) -> bool:
-        target = await resolve(self.request, target, self._pdfs)
-        self.tokens, self.counted = await backend.count_tokens(self.request, target)
+        request, prompts = self.request, self._runtime.prompts
+        if prompts is not None:
+            request = prompts.apply(request, target.backend, target.model).limited(1)
+        if files := unread_pdfs(request, target):
+            target = await resolve(files, target, self._runtime.pdfs)
+        self.tokens, self.counted = await backend.count_tokens(request, target)
         return self.counted
 
     def repair(self, backend: Backend, target: Target, problem: Problem) -> bool:

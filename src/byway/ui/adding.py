@@ -19,7 +19,7 @@ from byway.routes.admin import run
 from byway.routes.context import RequestContext
 from byway.ui.backends import parse_models
 from byway.ui.cards import CardRoute, CardView, card_view
-from byway.ui.page import Form, Outcome, failure, query_fields, read_form, save_edits, variable_reference
+from byway.ui.page import Form, Outcome, failure, query_fields, read_form, save_edits, variable_reference, with_scheme
 from byway.ui.secrets import store_secret
 
 #: Models that a test lists.
@@ -67,21 +67,14 @@ class BackendForm(NamedTuple):
 
 async def servers(context: RequestContext) -> DiscoveredServers:
     """Find the model servers of this machine. Takes 0.3 seconds at most."""
-    used = {_plain(live.settings.url or live.vendor.url or "") for live in context.runtime.backends.values()}
-    ours = {
-        address.rpartition(":")[2] for address in context.gateway.services.addresses if not address.startswith("unix:")
-    }
-    servers = [server for server in await discovery.discover() if server.url.rpartition(":")[2] not in ours]
+    used = {discovery.plain_url(backend.address) for backend in context.runtime.backends.values()}
+    servers = await discovery.discover(discovery.usual_urls(context.gateway.services.addresses))
     fresh = [
         DiscoveredRow(server.vendor, VENDORS[server.vendor].title, server.url, server.models, server.version)
         for server in servers
-        if _plain(server.url) not in used
+        if discovery.plain_url(server.url) not in used
     ]
     return DiscoveredServers(tuple(fresh), len(servers) - len(fresh), _implied(context))
-
-
-def _plain(url: str) -> str:
-    return url.lower().replace("//localhost", "//127.0.0.1").rstrip("/").removesuffix("/v1")
 
 
 def _implied(context: RequestContext) -> bool:
@@ -182,7 +175,8 @@ def _new(kind: BackendKind, fields: Form) -> tuple[NewBackend, str]:
         if not secret:
             raise ValueError("The API key is missing. Type it, or choose another source.")
     listed = tuple(parse_models(fields["models"]))
-    return NewBackend(kind.name, fields["name"], fields["url"], key, listed, fields["keep"] == "on"), secret
+    url = with_scheme(fields["url"], "https" if kind.cloud else "http")
+    return NewBackend(kind.name, fields["name"], url, key, listed, fields["keep"] == "on"), secret
 
 
 async def _settings(context: RequestContext, new: NewBackend, secret: str) -> BackendSettings:

@@ -1,21 +1,30 @@
-"""The page API: listening addresses, clients' keys, config history and audit log."""
+"""The page API: listening addresses, clients' keys, accounts, limits, config history and audit log."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from functools import partial
+from typing import Any, Final, NamedTuple, TypeVar
 
+import msgspec
+
+from byway.admin import accounts, keys, limits
 from byway.admin import config as configs
-from byway.admin import keys
-from byway.admin.keys import KeyValue
+from byway.admin.addresses import busy_address
+from byway.admin.logins import create_login_code
 from byway.config import static_changes, validators
 from byway.config.editing import Edit, Set
+from byway.config.limits import Period
+from byway.display import count
 from byway.problems import Problem
+from byway.roles import ROLES
 from byway.routes.admin import change_keys, run, who
-from byway.routes.context import RequestContext, Route
-from byway.scopes import Scope
+from byway.routes.context import RequestContext, Route, public_url
+from byway.store import StoreProtocol
+from byway.ui.keycard import SCOPES, create_key, key_rows, revoke_key, rotate_key
 from byway.ui.page import (
+    Form,
     Outcome,
     apply_change,
     base_config,
@@ -31,14 +40,35 @@ from byway.ui.page import (
     status_of,
 )
 
+T = TypeVar("T")
 _ANYWHERE: Final = ("0.0.0.0", "::", "[::]", "*")
-_PORT: Final = re.compile(r"\d{1,5}")
-SCOPES: Final[tuple[tuple[Scope, str, bool], ...]] = (
-    ("read", "list models, count tokens", True),
-    ("write", "send requests to models", True),
-    ("files", "upload and read files", True),
-    ("admin", "change settings", False),
+#: Accounts that the page lists.
+_LISTED_ACCOUNTS: Final = 200
+#: Rows that the card Limits shows.
+_LISTED_LIMITS: Final = 200
+_MOST_AMOUNT: Final = 1_000_000_000
+#: What a limit may be for, and what it may limit: the words of the form, the setting, and the period of a budget.
+SUBJECTS: Final = (
+    ("key", "each key"),
+    ("account", "each account"),
+    ("group", "each group"),
+    ("organization", "each organization"),
+    ("model", "each model"),
+    ("backend", "each backend"),
+    ("address", "each address"),
+    ("global", "all requests together"),
 )
+AMOUNTS: Final[dict[str, tuple[str, str, Period]]] = {
+    "month": ("dollars per month", "budget", "month"),
+    "week": ("dollars per week", "budget", "week"),
+    "day": ("dollars per day", "budget", "day"),
+    "requests": ("requests per minute", "requests_per_minute", "month"),
+    "tokens": ("tokens per minute", "tokens_per_minute", "month"),
+    "input": ("input tokens per minute", "input_tokens_per_minute", "month"),
+    "output": ("output tokens per minute", "output_tokens_per_minute", "month"),
+    "concurrency": ("requests at once", "concurrency", "month"),
+}
+_PORT: Final = re.compile(r"\d{1,5}")
 
 
 class Bind(NamedTuple):
@@ -72,7 +102,9 @@ async def _page(context: RequestContext, card: str = "", outcome: Outcome | None
         "plain": "",
         "made": None,
         **await _server(context),
+        # Those of the accounts too.
         **await _keys(context),
+        **await _limits(context),
         **await _history(context),
         **more,
     }
@@ -81,7 +113,7 @@ async def _page(context: RequestContext, card: str = "", outcome: Outcome | None
         "api",
         "API",
         here="/api",
-        lead="Listening addresses, client keys, and the history of the config.",
+        lead="Listening addresses, client keys, accounts, limits, and the history of the config.",
         status=status_of(outcome),
         card=card,
         outcome=outcome,
@@ -95,7 +127,7 @@ async def _card(context: RequestContext, card: str, outcome: Outcome | None, **m
     if not is_htmx(context):
         await _page(context, card, outcome, **more)
         return
-    gather = {"server": _server, "keys": _keys, "history": _history}[card]
+    gather = {"server": _server, "keys": _keys, "accounts": _accounts, "limits": _limits, "history": _history}[card]
     data = {"plain": "", "made": None, **await gather(context), **more}
     await send_card(
         context,
@@ -111,7 +143,13 @@ async def _card(context: RequestContext, card: str, outcome: Outcome | None, **m
 
 
 #: For each changed card, the events that reload the cards that show the same data.
-_NEWS: Final = {"server": "history-news", "keys": "server-news, history-news", "history": "server-news, keys-news"}
+_NEWS: Final = {
+    "server": "history-news",
+    "keys": "server-news, accounts-news, history-news",
+    "accounts": "keys-news, history-news",
+    "limits": "history-news",
+    "history": "server-news, keys-news, limits-news",
+}
 
 
 async def again(context: RequestContext) -> None:
@@ -128,21 +166,46 @@ async def _server(context: RequestContext) -> dict[str, Any]:
         "addresses": context.gateway.services.addresses,
         "socket": context.gateway.services.socket,
         "tcp": config.server.tcp,
+        "public_url": config.server.public_url,
+        "certificate": context.gateway.certificate,
         "bind": address,
+        "port": address.port,
+        "pinned": context.gateway.services.pinned,
         "closed": context.runtime.keyring.blocking,
         "restart": static_changes(context.gateway.started_config, config),
     }
 
 
 async def _keys(context: RequestContext) -> dict[str, Any]:
-    stored = await run(lambda: keys.list_keys(context.gateway.services.store))
     return {
-        "keys": [key for key in stored if key.is_active],
-        "dead": [key for key in stored if not key.is_active][:20],
-        "configured": keys.configured_keys(context.runtime.config),
+        # Its form offers the accounts.
+        **await _accounts(context),
+        **await key_rows(context),
         "scopes": SCOPES,
         "closed": context.runtime.keyring.blocking,
         "mode": context.runtime.config.api_keys.mode,
+    }
+
+
+async def _accounts(context: RequestContext) -> dict[str, Any]:
+    store = context.gateway.services.store
+    listed = (await run(lambda: accounts.list_accounts(store))).accounts
+    return {
+        "accounts": listed[:_LISTED_ACCOUNTS],
+        "more_accounts": max(0, len(listed) - _LISTED_ACCOUNTS),
+        "roles": [(role, role) for role in ROLES],
+    }
+
+
+async def _limits(context: RequestContext) -> dict[str, Any]:
+    runtime = context.runtime
+    listed = limits.list_limits(runtime.limiter)
+    return {
+        "limits": listed[:_LISTED_LIMITS],
+        "more_limits": max(0, len(listed) - _LISTED_LIMITS),
+        "unpriced": limits.unpriced_warning(limits.unpriced_targets(runtime)),
+        "subjects": SUBJECTS,
+        "amounts": [(name, words) for name, (words, _, _) in AMOUNTS.items()],
     }
 
 
@@ -177,6 +240,11 @@ async def server(context: RequestContext) -> None:
     port = int(fields["port"])
     if (host, port) != (now.host, now.port):
         shown = f"[{host.strip('[]')}]:{port}" if ":" in host else f"{host}:{port}"
+        services = context.gateway.services
+        busy = await run(lambda: busy_address([shown], services.addresses))
+        if busy:
+            await _card(context, "server", Outcome("bad", f"Not saved: {busy}", "Choose another port."), port=port)
+            return
         edits.append(Set(("server", "bind_address"), [shown, *now.others] if now.others else shown))
     tcp = fields["tcp"] == "on"
     if tcp != config.server.tcp:
@@ -186,12 +254,14 @@ async def server(context: RequestContext) -> None:
 
 async def restart(context: RequestContext) -> None:
     """Restart the process with the current config."""
-    services = context.gateway.services
-    was, now = (
-        bind(config.server.bind_address).port for config in (context.gateway.started_config, context.runtime.config)
-    )
-    # `--port` overrides the config's port, before and after the restart.
-    moved = now if now != was and services.base and f":{was}/" in f"{services.base}/" else None
+    services, config = context.gateway.services, context.runtime.config
+    busy = await run(lambda: services.restart_problem(config))
+    if busy:
+        outcome = Outcome("bad", f"Not restarted: {busy}", "Stop that program, or save another port and restart.")
+        await _page(context, "server", outcome)
+        return
+    was, now = (bind(settings.server.bind_address).port for settings in (context.gateway.started_config, config))
+    moved = now if now != was and services.base and not services.pinned else None
     await send_page(
         context,
         "restart",
@@ -206,48 +276,138 @@ async def restart(context: RequestContext) -> None:
 async def create(context: RequestContext) -> None:
     """Create a key; its value is shown once."""
     fields = await read_form(context)
-    store = context.gateway.services.store
-    scopes = [scope for scope, _, _ in SCOPES if fields[f"scope:{scope}"] == "on"]
-    if not scopes:
-        await _card(context, "keys", Outcome("bad", "A key needs a scope."))
-        return
-    author = who(context)
-    await _hand_over(context, lambda: keys.create_key(store, fields["name"], scopes, fields["ends"], author))
+    store, author = context.gateway.services.store, who(context)
+    models = [name for name in re.split(r"[\s,]+", fields["models"]) if name]
+    await create_key(
+        context,
+        _card,
+        fields,
+        lambda scopes: keys.create_key(
+            store, fields["name"], scopes, fields["ends"], author, account=fields["account"], models=models
+        ),
+    )
 
 
 async def rotate(context: RequestContext) -> None:
     """Rotate a key; the new value is shown once."""
-    fields = await read_form(context)
-    store = context.gateway.services.store
-    author = who(context)
-    await _hand_over(context, lambda: keys.rotate_key(store, fields["id"], author))
-
-
-async def _hand_over(context: RequestContext, service: Callable[[], KeyValue]) -> None:
-    """Create or rotate a key, and show its value once."""
-    try:
-        made = await change_keys(context, service)
-    except Problem as problem:
-        await _card(context, "keys", failure(context, problem))
-        return
-    await _card(context, "keys", None, plain=made.value, made=made.key)
+    await rotate_key(context, _card)
 
 
 async def revoke(context: RequestContext) -> None:
     """Revoke a key."""
+    await revoke_key(context, _card)
+
+
+async def add_account(context: RequestContext) -> None:
+    """Add an account."""
     fields = await read_form(context)
-    store = context.gateway.services.store
-    author = who(context)
-    try:
-        key = await change_keys(context, lambda: keys.revoke_key(store, fields["id"], author))
-    except Problem as problem:
-        await _card(context, "keys", failure(context, problem))
-        return
-    await _card(
+    await _change_account(
         context,
-        "keys",
-        Outcome("good", f"{key.name} is revoked.", "Its next request is rejected; active requests continue."),
+        fields,
+        partial(
+            accounts.add_account,
+            name=fields["name"],
+            role=fields["role"],
+            group=fields["group"],
+            organization=fields["organization"],
+        ),
+        lambda account: Outcome("good", f"{account.id} is added.", "Create a key for it above, or a login code below."),
     )
+
+
+async def link_account(context: RequestContext) -> None:
+    """Create a code with which an account logs in once. It is shown once."""
+    url = public_url(context)
+    await _change_account(
+        context,
+        await read_form(context),
+        create_login_code,
+        lambda made: Outcome(
+            "good",
+            f"Login code of {made.account}: `{made.code}`",
+            f"Or the link `{url}/login?code={made.code}`. Send one of them to that person: it works once, within 15 minutes.",
+        ),
+    )
+
+
+async def disable_account(context: RequestContext) -> None:
+    """Reject the keys of an account and end its logins."""
+    await _change_account(
+        context,
+        await read_form(context),
+        accounts.disable_account,
+        lambda account: Outcome("good", f"{account.id} is disabled.", "Its keys are rejected and its logins ended."),
+    )
+
+
+async def enable_account(context: RequestContext) -> None:
+    """Accept the keys of an account again."""
+    await _change_account(
+        context,
+        await read_form(context),
+        accounts.enable_account,
+        lambda account: Outcome("good", f"{account.id} is enabled.", "Its keys are accepted."),
+    )
+
+
+async def remove_account(context: RequestContext) -> None:
+    """Remove an account and revoke its keys."""
+    await _change_account(
+        context,
+        await read_form(context),
+        accounts.remove_account,
+        lambda removed: Outcome(
+            "good", f"{removed.account.id} is removed.", f"{count(removed.revoked, 'key')} revoked."
+        ),
+    )
+
+
+async def _change_account(
+    context: RequestContext, fields: Form, service: Callable[[StoreProtocol, str, str], T], good: Callable[[T], Outcome]
+) -> None:
+    """Call a service with the store, the account of the form and the author, and show the card with the outcome."""
+    store, author = context.gateway.services.store, who(context)
+    try:
+        outcome = good(await change_keys(context, lambda: service(store, fields["id"], author)))
+    except Problem as problem:
+        outcome = failure(context, problem)
+    await _card(context, "accounts", outcome)
+
+
+async def add_limit(context: RequestContext) -> None:
+    """Add a limit."""
+    fields = await read_form(context)
+    words, setting, period = AMOUNTS.get(fields["what"], AMOUNTS["month"])
+    subject = fields["for"]
+    try:
+        amount = float(fields["amount"]) if setting == "budget" else int(fields["amount"])
+        if not 0 < amount <= _MOST_AMOUNT:
+            raise ValueError
+    except ValueError:
+        outcome = Outcome("bad", f"The amount of {words} is a number above 0, such as 20.")
+        await _card(context, "limits", outcome)
+        return
+    if subject not in dict(SUBJECTS):
+        await _card(context, "limits", Outcome("bad", "Choose what the limit is for."))
+        return
+    values = {"for": subject, "name": fields["name"] or "*", setting: amount, "period": period}
+    edits = limits.add_limit(msgspec.convert(values, limits.NewLimit))
+    outcome = await save_edits(context, edits, f"limit for {subject} added", fields["etag"], "Limit added")
+    await _card(context, "limits", outcome)
+
+
+async def remove_limit(context: RequestContext) -> None:
+    """Remove a limit."""
+    fields = await read_form(context)
+    place = parse_number(fields["number"])
+    outcome = await save_edits(
+        context,
+        lambda current: limits.remove_limit(current, place),
+        f"limit {place} removed",
+        fields["etag"],
+        "Limit removed",
+    )
+    await _card(context, "limits", outcome)
 
 
 async def version(context: RequestContext) -> None:
@@ -290,6 +450,13 @@ ROUTES = (
     Route("POST", "/api/keys/create", create, "admin", "page"),
     Route("POST", "/api/keys/rotate", rotate, "admin", "page"),
     Route("POST", "/api/keys/revoke", revoke, "admin", "page"),
+    Route("POST", "/api/accounts/add", add_account, "admin", "page"),
+    Route("POST", "/api/accounts/link", link_account, "admin", "page"),
+    Route("POST", "/api/accounts/disable", disable_account, "admin", "page"),
+    Route("POST", "/api/accounts/enable", enable_account, "admin", "page"),
+    Route("POST", "/api/accounts/remove", remove_account, "admin", "page"),
+    Route("POST", "/api/limits/add", add_limit, "admin", "page"),
+    Route("POST", "/api/limits/remove", remove_limit, "admin", "page"),
     Route("GET", "/api/versions/*", version, "admin", "page"),
     Route("POST", "/api/rollback", rollback, "admin", "page"),
 )

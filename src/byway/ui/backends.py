@@ -11,24 +11,30 @@ from msgspec import UNSET, UnsetType
 
 from byway import platform
 from byway.admin import backends as services
+from byway.admin import config as configs
 from byway.admin.backends import BackendInfo, BackendRemoval, BackendUpdate, ModelSpec
 from byway.admin.config import CurrentConfig
+from byway.admin.repairs import forget_repairs, list_repairs
+from byway.backends.vendors import VENDORS
 from byway.config.editing import Edit
-from byway.display import count, latency, window
+from byway.display import BACKEND_STATES, count, latency, window
 from byway.problems import Problem
-from byway.routes.admin import read_current
+from byway.routes.admin import read_current, run, who
 from byway.routes.context import RequestContext, Route
 from byway.ui.cards import CardRoute, CardView, card_view
-from byway.ui.claude import STATES
 from byway.ui.page import (
     Form,
     Outcome,
+    apply_change,
+    config_etag,
     failure,
+    parse_number,
     query_fields,
     read_form,
     save_edits,
     send_card,
     variable_reference,
+    with_scheme,
 )
 
 #: Models that a row shows; the others are folded.
@@ -43,6 +49,14 @@ class ModelRow(NamedTuple):
 
     name: str
     window: str
+
+
+class RepairRow(NamedTuple):
+    """A change of calls that Byway has learned from a refusal."""
+
+    model: str
+    description: str
+    refusal: str
 
 
 class BackendRow(NamedTuple):
@@ -65,6 +79,21 @@ class BackendRow(NamedTuple):
     """Byway runs its model itself."""
     implied: bool
     """It runs because the config names no backend."""
+    repairs: tuple[RepairRow, ...]
+    keys: tuple[str, ...] = ()
+    """API keys that rest."""
+    better_type: str = ""
+    """The type that its address is known for, when it has another one."""
+    better_title: str = ""
+
+
+class UndoRemoval(NamedTuple):
+    """What Undo restores after a removal."""
+
+    version: int
+    """The version of the config before it."""
+    etag: str
+    """The config after it: a later change is not overwritten."""
 
 
 class BackendTable(NamedTuple):
@@ -74,6 +103,7 @@ class BackendTable(NamedTuple):
     every: int
     """Seconds until the page loads the table again; 0 when nothing is loading."""
     spare: int | None
+    undo: UndoRemoval | None = None
 
 
 class BackendEditor(NamedTuple):
@@ -99,11 +129,15 @@ async def table(context: RequestContext) -> BackendTable:
     backends = await services.list_backends(context.runtime)
     moving = any(backend.state in ("loading", "unknown") for backend in backends)
     retried = any(backend.managed and backend.state == "failed" for backend in backends)
-    return BackendTable(tuple(map(_row, backends)), 2 if moving else 5 if retried else 0, platform.available_memory())
+    learned: dict[str, list[RepairRow]] = {}
+    for repair in list_repairs(context.runtime.learned):
+        learned.setdefault(repair.backend, []).append(RepairRow(repair.model, repair.description, repair.refusal))
+    made = tuple(_row(backend, tuple(learned.get(backend.name, ()))) for backend in backends)
+    return BackendTable(made, 2 if moving else 5 if retried else 0, platform.available_memory())
 
 
-def _row(backend: BackendInfo) -> BackendRow:
-    state, word = STATES[backend.state]
+def _row(backend: BackendInfo, repairs: tuple[RepairRow, ...]) -> BackendRow:
+    state, word = BACKEND_STATES[backend.state]
     models = tuple(ModelRow(model.name, window(model.window) if model.window else "") for model in backend.models)
     shown = _SHOWN if len(models) > _SHOWN + 1 else len(models)
     return BackendRow(
@@ -121,6 +155,10 @@ def _row(backend: BackendInfo) -> BackendRow:
         models[shown:],
         backend.managed,
         backend.implied,
+        repairs,
+        backend.keys,
+        backend.better_type,
+        VENDORS[backend.better_type].title if backend.better_type else "",
     )
 
 
@@ -129,9 +167,10 @@ async def rows(context: RequestContext) -> None:
     await send_card(context, "backends", "table", table=await table(context), outcome=None, card="")
 
 
-async def _card(context: RequestContext, outcome: Outcome | None) -> CardView:
+async def _card(context: RequestContext, outcome: Outcome | None, undo: UndoRemoval | None = None) -> CardView:
     context.runtime = context.gateway.runtime
-    return card_view("backends", "table", "backends", outcome, table=await table(context))
+    shown = (await table(context))._replace(undo=undo)
+    return card_view("backends", "table", "backends", outcome, table=shown)
 
 
 # ------------------------------------------------------------------------------------------------------------- actions
@@ -169,6 +208,26 @@ def _checked(backend: BackendInfo) -> Outcome:
     return Outcome("bad", text, backend.hint)
 
 
+async def forget(context: RequestContext) -> CardView:
+    """Forget what Byway has learned from refusals of a backend."""
+    name = (await read_form(context))["name"]
+    forgotten = forget_repairs(context.runtime.learned, name)
+    return await _card(context, Outcome("good", f"{count(forgotten, 'change')} to the calls of {name} forgotten."))
+
+
+async def set_type(context: RequestContext) -> CardView:
+    """Give a backend the type that its address is known for."""
+    name = (await read_form(context))["name"]
+    outcome = await save_edits(
+        context,
+        lambda current: services.correct_type(current, name),
+        f"type of backend {name}",
+        "",
+        f"Type of backend {name} saved",
+    )
+    return await _card(context, outcome)
+
+
 async def remove(context: RequestContext) -> CardView:
     """Remove a backend from the config, and from every alias."""
     name = (await read_form(context))["name"]
@@ -197,6 +256,28 @@ async def remove(context: RequestContext) -> CardView:
         if removed[0].is_last:
             hint += " The config has no backend any more, so the built-in model is used."
         outcome = outcome._replace(hint=hint.strip())
+    return await _card(context, outcome, await _version_before(context) if outcome.kind == "good" else None)
+
+
+async def _version_before(context: RequestContext) -> UndoRemoval | None:
+    """The version of the config before the change that was just saved."""
+    try:
+        versions = await run(lambda: configs.list_versions(context.gateway.services.config_file, 2))
+    except Problem:
+        return None
+    return UndoRemoval(versions[1].number, await config_etag(context)) if len(versions) > 1 else None
+
+
+async def undo(context: RequestContext) -> CardView:
+    """Restore a removed backend, with its aliases."""
+    fields = await read_form(context)
+    version = parse_number(fields["version"])
+    file, author = context.gateway.services.config_file, who(context)
+    outcome = await apply_change(
+        context,
+        lambda: configs.rollback_config(file, version, author, fields["etag"] or None),
+        lambda _: Outcome("good", "The backend is in the config again."),
+    )
     return await _card(context, outcome)
 
 
@@ -310,16 +391,19 @@ def _update(fields: Form, now: BackendEditor) -> BackendUpdate:
         key = variable_reference(fields["key"]) if fields["key"] else ""
     typed = parse_models(fields["models"])
     return BackendUpdate(
-        fields["url"] if fields["url"] != now.url else UNSET,
-        key,
-        tuple(typed) if typed != parse_models(now.models) else UNSET,
+        url=with_scheme(fields["url"]) if fields["url"] != now.url else UNSET,
+        api_key=key,
+        models=tuple(typed) if typed != parse_models(now.models) else UNSET,
     )
 
 
 ROUTES = (Route("GET", "/models/backends", rows, "admin", "page"),)
 CARDS = (
     CardRoute("POST", "/models/check", check),
+    CardRoute("POST", "/models/forget", forget),
+    CardRoute("POST", "/models/type", set_type),
     CardRoute("POST", "/models/remove", remove),
+    CardRoute("POST", "/models/undo", undo),
     CardRoute("GET", "/models/edit", edit),
     CardRoute("POST", "/models/edit", save),
 )

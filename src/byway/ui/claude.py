@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-import msgspec
-
-from byway.admin import aliases, exports, secrets
+from byway.admin import aliases, exports
 from byway.admin import config as configs
 from byway.admin.aliases import AliasInfo
 from byway.admin.verify import Verdict, verify
-from byway.config.editing import Edit, Remove, Set
-from byway.config.settings import SearchProviderSettings
+from byway.display import BACKEND_STATES, clock, latency
 from byway.problems import Problem
-from byway.providers.protocol import SearchError, SearchQuery, WebResult
-from byway.providers.registry import PROVIDERS
 from byway.routes import health
 from byway.routes.admin import run, who
-from byway.routes.authorize import require_admin
+from byway.routes.authorize import require_account, visible_account
 from byway.routes.context import RequestContext, Route
 from byway.runtime import Runtime
-from byway.search.chain import Searcher
-from byway.secrets.names import ENTRIES
+from byway.ui import websearch
 from byway.ui.login import closed
 from byway.ui.page import (
     Form,
@@ -30,19 +23,16 @@ from byway.ui.page import (
     apply_change,
     base_config,
     config_etag,
-    config_text,
-    failure,
     is_htmx,
     parse_number,
     query_fields,
     read_form,
+    redirect,
     save_edits,
     send_card,
     send_page,
     status_of,
-    variable_reference,
 )
-from byway.ui.secrets import store_secret
 
 QUICK: Final = "Quick Setup"
 _USES: Final = {
@@ -52,12 +42,6 @@ _USES: Final = {
     "fable": "largest model, on request",
     "default": "every other name",
 }
-
-
-#: Name and facts of each search provider; those without an API key come first.
-_PROVIDER_ROWS: Final = sorted(
-    ((name, provider.INFO) for name, provider in PROVIDERS.items()), key=lambda row: row[1].keyed
-)
 
 
 class ModelChoice(NamedTuple):
@@ -75,9 +59,12 @@ class AliasRow(NamedTuple):
     use: str
     targets: str
     """As in the config, separated by commas."""
-    leads: str
+    current: str
+    """The targets in effect, or `none`."""
     state: str
     word: str
+    used: str = ""
+    """When a client used it last."""
 
 
 def choices(runtime: Runtime) -> list[ModelChoice]:
@@ -98,38 +85,37 @@ def _window(facts: Any) -> str:
     return f", {facts.window // 1024:,}k window" if facts is not None and facts.window else ""
 
 
-async def rows(runtime: Runtime) -> list[AliasRow]:
-    """The fixed aliases, then the others of the config."""
-    return [_row(runtime, alias) for alias in aliases.list_aliases(runtime)]
+def alias_rows(context: RequestContext) -> list[AliasRow]:
+    """The fixed aliases, then the others of the config: what is set, whether it works, and when it was used last."""
+    recent = context.gateway.requests
+    answered, used = recent.answered(), recent.alias_uses()
+    return [
+        _row(alias)._replace(used=clock(used[alias.name]) if alias.name in used else "")
+        for alias in aliases.list_aliases(context.runtime, answered)
+    ]
 
 
-def _row(runtime: Runtime, alias: AliasInfo) -> AliasRow:
+def _row(alias: AliasInfo) -> AliasRow:
     is_pattern = any(mark in alias.name for mark in "*?[")
     use = _USES.get(alias.name, "a pattern" if is_pattern else "exact name")
     targets = ", ".join(alias.targets)
     if not alias.resolved:
         state, word = ("bad", "no backend serves it") if targets else ("none", "not set")
         return AliasRow(alias.name, use, targets, "none", state, word)
-    state, word = backend_state(runtime, alias.resolved[0].backend)
+    state, word = BACKEND_STATES[alias.state]
     shown = " then ".join(target.name for target in alias.resolved)
     if not targets and alias.alias:
-        return AliasRow(alias.name, use, "", shown, state, f"by {alias.alias}")
+        return AliasRow(alias.name, use, "", shown, state, f"by {alias.alias}" if state == "good" else word)
+    if alias.state == aliases.NOT_SERVED and alias.alias:
+        state, word = "warn", f"not served, so {alias.alias} answers"
+    elif alias.unserved and state == "good":
+        state, word = "warn", f"{', '.join(alias.unserved)} not served"
     return AliasRow(alias.name, use, targets, shown, state, word)
 
 
-def backend_state(runtime: Runtime, backend: str) -> tuple[str, str]:
-    """A backend's state as a colour and a label."""
-    return STATES.get(runtime.backends[backend].state, ("warn", runtime.backends[backend].state))
-
-
-STATES: Final[Mapping[str, tuple[str, str]]] = {
-    "ready": ("good", "ready"),
-    "asleep": ("good", "asleep"),
-    "loading": ("warn", "loading"),
-    "unknown": ("warn", "no answer yet"),
-    "failed": ("bad", "failed"),
-    "off": ("none", "off"),
-}
+def target_state(context: RequestContext, backend: str, model: str) -> tuple[str, str]:
+    """A target's state as a colour and a label: green only when its backend lists the model, or it has answered."""
+    return BACKEND_STATES[aliases.target_state(context.runtime, backend, model, context.gateway.requests.answered())]
 
 
 # ------------------------------------------------------------------------------------------------------------- the page
@@ -141,13 +127,16 @@ async def index(context: RequestContext) -> None:
         await health.hello(context)
         return
     try:
-        require_admin(context)
+        require_account(context)
     except Problem as problem:
         if problem.kind != "authentication":
             raise
         await closed(context)
         return
-    await _page(context)
+    if visible_account(context) is None:
+        await _page(context)
+    else:
+        await redirect(context, "/account")
 
 
 async def _page(context: RequestContext, card: str = "", outcome: Outcome | None = None, **more: Any) -> None:
@@ -155,7 +144,7 @@ async def _page(context: RequestContext, card: str = "", outcome: Outcome | None
         **await _endpoint(context),
         **await _quick(context),
         **await _aliases(context),
-        **await _search(context),
+        **await websearch.card_data(context),
         **more,
     }
     await send_page(
@@ -177,7 +166,7 @@ async def _card(context: RequestContext, card: str, outcome: Outcome | None, **m
     if not is_htmx(context):
         await _page(context, card, outcome, **more)
         return
-    gather = {"endpoint": _endpoint, "quick": _quick, "aliases": _aliases, "search": _search}[card]
+    gather = {"endpoint": _endpoint, "quick": _quick, "aliases": _aliases, "search": websearch.card_data}[card]
     data = {**await gather(context), **more}
     await send_card(
         context,
@@ -204,11 +193,12 @@ async def again(context: RequestContext) -> None:
 
 
 async def _endpoint(context: RequestContext) -> dict[str, Any]:
-    runtime = context.runtime
-    setup = await exports.client_setup(runtime, context.gateway.services.base)
+    runtime, services = context.runtime, context.gateway.services
+    setup = await exports.client_setup(runtime, services.base, trust=services.trust)
     pairs = exports.variables(setup)
     return {
-        "answers": backend_state(runtime, setup.backend) if setup.backend else ("bad", "no backend"),
+        "answers": target_state(context, setup.backend, setup.model) if setup.backend else ("bad", "no backend"),
+        "repair": next(iter(choices(runtime)), None),
         "setup": setup,
         "pairs": pairs,
         "forms": [(name, word, make(pairs)) for name, word, make in exports.FORMS],
@@ -221,8 +211,8 @@ async def _endpoint(context: RequestContext) -> dict[str, Any]:
 async def _quick(context: RequestContext) -> dict[str, Any]:
     runtime = context.runtime
     served = choices(runtime)
-    leads = runtime.aliases.get("default", ())
-    chosen = leads[0] if leads else ""
+    targets = runtime.aliases.get("default", ())
+    chosen = targets[0] if targets else ""
     if chosen and not any(choice.value == chosen for choice in served):
         chosen = next((choice.value for choice in served if choice.value.partition("/")[2] == chosen), "")
     try:
@@ -236,31 +226,12 @@ async def _quick(context: RequestContext) -> dict[str, Any]:
 
 async def _aliases(context: RequestContext) -> dict[str, Any]:
     return {
-        "rows": await rows(context.runtime),
+        "rows": alias_rows(context),
         "choices": choices(context.runtime),
         "another": ("", ""),
         "name": "",
-        "led": None,
+        "resolved": None,
     }
-
-
-async def _search(context: RequestContext) -> dict[str, Any]:
-    settings, text = context.runtime.config.web_search, (await config_text(context)).text
-    listed = await run(lambda: secrets.list_secrets(context.gateway.services.vault))
-    held = {secret.name: secret for secret in listed.secrets}
-    return {
-        "web": settings,
-        "providers": _PROVIDER_ROWS,
-        "held": held,
-        "literal": bool(settings.api_key) and not settings.missing and not _from_variable(text, settings.provider),
-        "results": None,
-        "ready": context.runtime.searcher.ready,
-    }
-
-
-def _from_variable(text: str, provider: str | None) -> bool:
-    entry = ENTRIES.get(provider or "")
-    return entry is None or any(name in text for name in entry.variables)
 
 
 # -------------------------------------------------------------------------------------------------------------- actions
@@ -277,8 +248,9 @@ async def check(context: RequestContext) -> None:
         )
     else:
         key = fields["key"] or ("" if context.runtime.keyring.blocking else exports.ANY_KEY)
-        verdict = await verify(f"{base}/anthropic", key, model)
-    await _card(context, "endpoint", None, verdict=verdict, model=model)
+        verdict = await verify(f"{base}/anthropic", key, model, extra_cas=context.gateway.services.extra_cas)
+    failed = {} if verdict.good else {"answers": ("bad", verdict.summary)}
+    await _card(context, "endpoint", None, verdict=verdict, model=model, **failed)
 
 
 async def apply(context: RequestContext) -> None:
@@ -320,10 +292,14 @@ async def _applied(context: RequestContext, outcome: Outcome) -> None:
     if outcome.kind == "good":
         base = context.gateway.services.base
         key = "" if context.runtime.keyring.blocking else exports.ANY_KEY
-        verdict = await verify(f"{base}/anthropic", key) if base and key else None
+        verdict = (
+            await verify(f"{base}/anthropic", key, extra_cas=context.gateway.services.extra_cas)
+            if base and key
+            else None
+        )
         if verdict is not None:
             hint = (
-                f"Verified: {verdict.model} answered in {verdict.ms:,.0f} ms."
+                f"Verified: {verdict.model} answered in {latency(verdict.ms)}."
                 if verdict.good
                 else f"{verdict.summary}. {verdict.hint}"
             )
@@ -352,7 +328,7 @@ async def _typed(context: RequestContext, fields: Form, outcome: Outcome) -> dic
     theirs = {str(conflict["path"]).removeprefix("model_aliases.") for conflict in outcome.conflicts}
     table = [
         row if row.name in theirs else row._replace(targets=fields.get(f"alias:{row.name}", row.targets))
-        for row in await rows(context.runtime)
+        for row in alias_rows(context)
     ]
     return {"rows": table, "another": (fields["name"], fields["targets"])}
 
@@ -361,99 +337,39 @@ def _targets(text: str) -> tuple[str, ...]:
     return tuple(target for part in text.split(",") if (target := part.strip()))
 
 
-async def lead(context: RequestContext) -> None:
+async def resolve(context: RequestContext) -> None:
     """Resolve a typed model name."""
     name = query_fields(context)["name"].strip()[:200]
-    runtime, led = context.runtime, None
+    runtime, resolved = context.runtime, None
     if name:
         try:
-            resolution = aliases.resolve_name(runtime, name)
+            resolution = aliases.resolve_name(runtime, name, context.gateway.requests.answered())
         except Problem as problem:
-            led = Outcome("bad", "No target: a request would get 404.", problem.message)
+            resolved = Outcome("bad", "No target: a request would get 404.", problem.message)
         else:
             to = ", then ".join(target.name for target in resolution.targets)
             by = f"by alias {resolution.alias}" if resolution.alias else "by its model name"
-            led = Outcome("good", to, f"{by}; {backend_state(runtime, resolution.targets[0].backend)[1]}")
+            state, word = BACKEND_STATES[resolution.targets[0].state]
+            resolved = Outcome("warn" if state == "none" else state, to, f"{by}; {word}")
     if is_htmx(context):
-        await send_card(context, "claude", "led", led=led)
+        await send_card(context, "claude", "resolved", resolved=resolved)
     else:
-        await _page(context, "aliases", name=name, led=led)
+        await _page(context, "aliases", name=name, resolved=resolved)
 
 
 async def search(context: RequestContext) -> None:
     """Save the card Web Search. A typed key is stored in the keychain, never in the config."""
     fields = await read_form(context)
-    outcome = await _saved(context, fields)
+    outcome = await websearch.save(context, fields)
     context.runtime = context.gateway.runtime
-    await _card(context, "search", outcome)
-
-
-async def _saved(context: RequestContext, fields: Form) -> Outcome:
-    settings = (await base_config(context, fields["etag"])).web_search
-    provider = fields["provider"]
-    if provider not in PROVIDERS:
-        return Outcome("bad", "Choose a provider.")
-    entry = ENTRIES.get(provider)
-    edits: list[Edit] = []
-    on = fields["enabled"] == "on"
-    if on != settings.enabled:
-        edits.append(Set(("web_search", "enabled"), on))
-    if provider != settings.provider:
-        edits.append(Set(("web_search", "provider"), provider))
-    was, base_url = settings.base_url or "", fields["base_url"]
-    if entry is not None:
-        # The address belongs to a SearXNG; another provider's key must not go there. One of its own was set by hand.
-        base_url = was if provider == settings.provider else ""
-    if base_url != was:
-        path = ("web_search", "base_url")
-        edits.append(Set(path, base_url) if base_url else Remove(path))
-    kept = ""
-    if entry is None:
-        if settings.api_key:
-            edits.append(Remove(("web_search", "api_key")))
-    elif fields["source"] == "variable":
-        try:
-            edits.append(Set(("web_search", "api_key"), variable_reference(fields["variable"])))
-        except ValueError as error:
-            return Outcome("bad", str(error))
-    else:
-        if fields["source"] == "typed":
-            if not fields["key"]:
-                return Outcome("bad", "Type the key, or choose another source.")
-            try:
-                change = await store_secret(context, entry.name, fields["key"], accept_file=fields["accept"] == "on")
-            except Problem as problem:
-                return failure(context, problem)
-            kept = f" The key is in the {change.stored}."
-        edits.append(Set(("web_search", "api_key"), f"${{{entry.variable}}}"))
-    outcome = await save_edits(context, edits, "web search", fields["etag"])
-    if outcome.kind == "good" and kept:
-        return Outcome("good", "Saved.", f"{kept} {outcome.hint}".strip())
-    return outcome
+    await _card(context, "search", outcome, typed=fields if outcome.kind == "bad" else None)
 
 
 async def test(context: RequestContext) -> None:
     """Search with the saved settings, and show the results or the error."""
     fields = await read_form(context)
-    settings = context.runtime.config.web_search
-    searched = fields["query"] or "latest Rust release"
-    results: list[WebResult] = []
-    outcome: Outcome
-    searcher = Searcher(msgspec.structs.replace(settings, enabled=True, cache_ttl=0.0))
-    try:
-        answer = await searcher.search(SearchQuery(searched, settings.max_results))
-        results = answer.results
-        many = f"{len(results)} results" if results else "No results"
-        outcome = Outcome("good" if results else "warn", f"{many}, by {answer.provider}.")
-    except SearchError as failure:
-        outcome = Outcome("bad", f"{_provider_names(settings.providers)} failed: {failure.code}", failure.message)
-    finally:
-        await searcher.close()
-    await _card(context, "search", outcome, results=results, searched=searched)
-
-
-def _provider_names(providers: tuple[SearchProviderSettings, ...]) -> str:
-    return ", then ".join(provider.provider for provider in providers) or "The search"
+    tried = await websearch.try_search(context.runtime, fields["query"])
+    await _card(context, "search", tried.outcome, results=tried.results, searched=tried.query)
 
 
 #: `/` is open because its endpoint checks the login itself: a program gets the hello, a browser the page.
@@ -463,7 +379,7 @@ ROUTES = (
     Route("POST", "/claude/quick", apply, "admin", "page"),
     Route("POST", "/claude/undo", undo, "admin", "page"),
     Route("POST", "/claude/aliases", alias, "admin", "page"),
-    Route("GET", "/claude/lead", lead, "admin", "page"),
+    Route("GET", "/claude/resolve", resolve, "admin", "page"),
     Route("GET", "/claude/cards/*", again, "admin", "page"),
     Route("POST", "/claude/search", search, "admin", "page"),
     Route("POST", "/claude/search/test", test, "admin", "page"),

@@ -13,13 +13,13 @@ from byway.admin import localmodels
 from byway.admin.localmodels import LEAST, OPTIONS, LoadOptions
 from byway.backend import Backend
 from byway.config.editing import Edit
+from byway.display import BACKEND_STATES
 from byway.local import edits
 from byway.problems import Problem
 from byway.routes.admin import read_current, run
 from byway.routes.context import RequestContext
 from byway.ui.backends import written_text
 from byway.ui.cards import CardRoute, CardView, card_view
-from byway.ui.claude import STATES
 from byway.ui.local import RunningModel, library
 from byway.ui.page import Form, Outcome, failure, query_fields, read_form, save_edits
 
@@ -211,7 +211,7 @@ async def _follow(
     elif live.state == "asleep":
         outcome = Outcome("good", f"{name} is unloaded.", "The next request loads it.")
     else:
-        run = RunningModel(name, *STATES[live.state])
+        run = RunningModel(name, *BACKEND_STATES[live.state])
     after = platform.available_memory(), await _memory(live)
     view = LoadForm(name, outcome=outcome, run=run, before=before, after=after, alias=alias)
     return card_view("loading", "loader", card, outcome, loader=view)

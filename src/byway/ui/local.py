@@ -12,14 +12,13 @@ from byway.admin import localmodels
 from byway.admin.config import CurrentConfig, is_builtin_implied
 from byway.admin.localmodels import LocalModel
 from byway.config.editing import Edit
-from byway.display import size, window
+from byway.display import BACKEND_STATES, size, window
 from byway.local import supervisor
 from byway.problems import Problem
 from byway.routes.admin import read_current, run, who
 from byway.routes.context import RequestContext, Route
 from byway.routes.localmodels import running
 from byway.ui.cards import CardRoute, CardView, card_view
-from byway.ui.claude import STATES
 from byway.ui.page import Outcome, failure, read_form, save_edits, send_card
 
 
@@ -89,7 +88,7 @@ def _file(model: LocalModel, states: Mapping[str, str]) -> ModelFileRow:
         window(model.window) if model.window else "",
         localmodels.ORIGINS[model.origin],
         problem,
-        tuple(RunningModel(name, *STATES[states[name]]) for name in model.backends),
+        tuple(RunningModel(name, *BACKEND_STATES[states[name]]) for name in model.backends),
         model.is_deletable,
     )
 

@@ -16,14 +16,17 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from byway import __version__
+from byway.access.keys import Caller, has_keys
 from byway.admin.config import CurrentConfig, SavedConfig
 from byway.config import Config, static_changes
 from byway.config.editing import Edit
 from byway.config.file import ConfigText
-from byway.display import duration, size
+from byway.display import duration, latency, size
 from byway.problems import Problem
+from byway.roles import changes_all, changes_own, sees_all
 from byway.routes.admin import apply, change_config, run
 from byway.routes.context import Header, RequestContext, Route
+from byway.routes.forms import read_fields
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -38,9 +41,16 @@ PAGES: Final = (
     ("/api", "API"),
     ("/secrets", "Secrets"),
     ("/requests", "Requests"),
+    ("/usage", "Usage"),
+    ("/clients", "Clients"),
     ("/trouble", "Troubleshooting"),
 )
+#: The page of an account, and the other pages that show an account what belongs to it. The rest is for owners and viewers.
+ACCOUNT_PAGE: Final = ("/account", "My keys")
+SHARED_PAGES: Final = frozenset(("/requests", "/usage"))
+#: Bytes and fields of a submitted form.
 _FORM_LIMIT: Final = 64 << 10
+_MOST_FIELDS: Final = 500
 #: No external and no inline content. https://developer.mozilla.org/docs/Web/HTTP/Headers/Content-Security-Policy (seen
 #: 2026-11-21).
 _SECURITY_HEADERS: Final[tuple[Header, ...]] = (
@@ -98,6 +108,7 @@ def _templates() -> Environment:
     environment.filters["count"] = lambda number: f"{number:,}"
     environment.filters["size"] = size
     environment.filters["span"] = duration
+    environment.filters["latency"] = latency
     environment.filters["code_spans"] = code_spans
     return environment
 
@@ -121,20 +132,8 @@ class Form(dict[str, str]):
 
 async def read_form(context: RequestContext) -> Form:
     """Read a submitted form. Raises Problem when it is invalid."""
-    if int(context.headers.get(b"content-length") or 0) > _FORM_LIMIT:
-        raise _too_large()
-    body = await context.body()
-    if len(body) > _FORM_LIMIT:
-        raise _too_large()
-    try:
-        fields = parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=False, max_num_fields=500)
-    except ValueError:
-        raise Problem("invalid_request", "The request is not a form of the settings page.") from None
+    fields = await read_fields(context, _FORM_LIMIT, _MOST_FIELDS, "The request is not a form of the settings page.")
     return Form((name, value.strip()) for name, value in fields)
-
-
-def _too_large() -> Problem:
-    return Problem("too_large", f"The form is too large; the limit is {_FORM_LIMIT >> 10} KiB.")
 
 
 def parse_number(text: str) -> int:
@@ -176,19 +175,31 @@ async def send_page(
     context: RequestContext, template: str, title: str, *, here: str, lead: str = "", status: int = 200, **data: Any
 ) -> None:
     """Send a whole page."""
+    caller = context.caller
+    sees_others = sees_all(caller.role, caller.scopes)
     common = {
         "title": title,
         "lead": lead,
         "here": here,
-        "pages": PAGES,
+        "pages": menu(caller),
+        "caller": caller,
+        # The shared pages change nothing: their forms choose what is shown.
+        "readonly": sees_others and not changes_all(caller.role, caller.scopes) and here not in SHARED_PAGES,
         "root": context.runtime.config.server.root_path,
         "version": __version__,
         "gateway_status": gateway_status(context),
-        "notices": notices(context),
+        "notices": notices(context) if sees_others else (),
         "parts": _templates().get_template("parts.html").module,
         "outcome": None,
     }
     await send_html(context, _templates().get_template(f"{template}.html").render(common | data), status)
+
+
+def menu(caller: Caller) -> list[tuple[str, str]]:
+    """The pages that a caller may open, as path and title."""
+    own = [ACCOUNT_PAGE] if caller.account and changes_own(caller.role) else []
+    sees_others = sees_all(caller.role, caller.scopes)
+    return [*own, *(page for page in PAGES if sees_others or page[0] in SHARED_PAGES)]
 
 
 async def send_problem(context: RequestContext, problem: Problem) -> None:
@@ -224,7 +235,9 @@ async def send_card(
     common = {"root": context.runtime.config.server.root_path, "version": __version__, "outcome": None}
     loaded = _templates().get_template(f"{template}.html")
     variables = loaded.new_context({"parts": _templates().get_template("parts.html").module, **common, **data})
-    events = [(b"hx-trigger", news.encode())] if news and status < 400 and context.scope["method"] == "POST" else []
+    changes = bool(news) and status < 400 and context.scope["method"] == "POST"
+    # After the swap: the events then reach the body, also when another response has removed the form of this one.
+    events = [(b"hx-trigger-after-swap", news.encode())] if changes else []
     await send_html(context, "".join(loaded.blocks[block](variables)), status, events)
 
 
@@ -282,11 +295,18 @@ def notices(context: RequestContext) -> list[Notice]:
                 f"The config file is invalid; the last valid one stays in force. {context.gateway.config_problem}",
             )
         )
+    services = context.gateway.admin
+    if services is not None and services.listen_problem:
+        addresses = ", ".join(address for address in services.addresses if not address.startswith("unix:"))
+        text = (
+            f"Byway could not listen at the configured address, so it stays at {addresses}. {services.listen_problem}"
+        )
+        notices.append(Notice("bad", text, restart=True))
     restart = static_changes(context.gateway.started_config, context.runtime.config)
     if restart:
         notices.append(Notice("warn", f"Takes effect after a restart: {', '.join(restart)}.", restart=True))
     if context.runtime.config.api_keys.mode == "permissive" and (
-        context.runtime.config.api_keys.api_keys or context.runtime.stored
+        context.runtime.config.api_keys.api_keys or has_keys(context.runtime.stored)
     ):
         notices.append(Notice("warn", "Keys exist, but api_keys.mode is permissive: clients need no key."))
     return notices
@@ -323,10 +343,31 @@ def saved_message(context: RequestContext, saved: SavedConfig, good: str = "Save
     return Outcome("good", f"{good}.", f"{merged}{hint}")
 
 
+#: Names of settings in forms.
+_LABELS: Final = {
+    "url": "Address",
+    "base_url": "URL",
+    "api_key": "Key",
+    "models": "Models",
+    "name": "Name",
+    "type": "Type",
+}
+#: The file, line and path before an error of a config: they mean nothing to a person who filled a form.
+_CONFIG_ERROR: Final = re.compile(r"^\S+:\d+: (?:backends\.\d+|web_search)\.(\w+): ", re.MULTILINE)
+
+
+def with_scheme(typed: str, scheme: str = "http") -> str:
+    """A typed address with its scheme, which people leave out: `localhost:11434`."""
+    if not typed or "://" in typed or typed.startswith(("unix:", "$", "/")):
+        return typed
+    return f"{scheme}://{typed}"
+
+
 def failure(context: RequestContext, problem: Problem) -> Outcome:
     """The outcome for a Problem."""
     scrub = context.runtime.scrubber.scrub
-    first, _, rest = scrub(problem.message).partition("\n")
+    text = _CONFIG_ERROR.sub(lambda match: f"{_LABELS.get(match[1], match[1])}: ", scrub(problem.message))
+    first, _, rest = text.partition("\n")
     if problem.facts.get("field") == "accept_file":
         first += " Tick the box below to accept a file that only you can read."
     conflicts = problem.facts.get("conflicts")

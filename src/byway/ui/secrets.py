@@ -23,7 +23,7 @@ async def _data(context: RequestContext) -> dict[str, Any]:
     return {
         "groups": [
             (title, [row for row in rows if row[1].kind == kind])
-            for kind, title in (("search", "Search providers"), ("backend", "Cloud providers"))
+            for kind, title in (("search", "Search providers"), ("backend", "Cloud providers"), ("login", "Logins"))
         ],
         "complaints": listed.problems,
     }

@@ -1,10 +1,15 @@
 // Copy buttons. Everything else is HTML and htmx; without this file the pages still work.
 "use strict";
+// A request that the page sends on its own: a poll, or the reload of a card after another card has changed.
+const isRefresh = ({ verb, triggeringEvent }) =>
+  verb === "get" && (!triggeringEvent || triggeringEvent instanceof CustomEvent);
+
 (() => {
   const typed = () => document.querySelector("[data-key]")?.value.trim() || "";
 
   // Copied text contains the key that is typed in the card; the key does not leave the browser for that.
-  // Special characters are quoted for each shell; fish and PowerShell text has quotes around it already.
+  // Special characters are quoted for each shell; fish and PowerShell text has quotes around it already, bash and .env text
+  // around a header only.
   const quoted = {
     bash: (key) => `'${key.replaceAll("'", "'\\''")}'`,
     fish: (key) => key.replaceAll(/[\\']/g, "\\$&"),
@@ -15,7 +20,11 @@
   const filled = (text, form) => {
     const key = typed();
     const quotedKey = /^[\w.\/:@+,-]*$/.test(key) ? key : (quoted[form] ?? String)(key);
-    return key ? text.replaceAll("YOUR-KEY", () => quotedKey) : text;
+    const isWord = quotedKey !== key && (form === "bash" || form === "env");
+    return key
+      ? text.replaceAll(/'([^'\n]*: )YOUR-KEY'|YOUR-KEY/g, (match, before = "") =>
+          isWord ? quoted[form](before + key) : match.replace("YOUR-KEY", () => quotedKey))
+      : text;
   };
 
   document.addEventListener("click", async (event) => {
@@ -72,6 +81,86 @@
   });
 })();
 
+// A refresh waits while the user is busy in the part of the page that it replaces. Otherwise it would clear an edited field, swallow a
+// click between press and release, or remove the form whose response is pending.
+(() => {
+  const running = new Set();
+  const waiting = new Map();
+  const loading = new Set();
+  const outdated = new Set();
+  let pressed = null;
+
+  const isEdited = (field) => {
+    if (field.matches("[type=hidden], [hx-preserve]")) return false;
+    if (field.matches("[type=checkbox], [type=radio]")) return field.checked !== field.defaultChecked;
+    if (field.tagName !== "SELECT") return field.value !== field.defaultValue;
+    const options = [...field.options];
+    const initial = options.findLast((option) => option.defaultSelected) ?? options.find((option) => !option.disabled);
+    return field.value !== initial?.value;
+  };
+  const isBusy = (place) =>
+    place.contains(pressed) ||
+    [...running].some(({ target }) => place.contains(target) || target.contains(place)) ||
+    [...place.querySelectorAll("input, select, textarea")].some(
+      (field) => field === document.activeElement || isEdited(field),
+    );
+  const sendWaiting = () => {
+    for (const [element, { path, target }] of waiting) {
+      const isGone = !element.isConnected || !target.isConnected;
+      if (!isGone && isBusy(target)) continue;
+      waiting.delete(element);
+      if (!isGone) htmx.ajax("get", path, { source: element });
+    }
+  };
+
+  document.addEventListener("htmx:beforeRequest", ({ detail }) => {
+    const { xhr, requestConfig } = detail;
+    if (isRefresh(requestConfig)) {
+      const { elt } = requestConfig;
+      loading.add(elt);
+      outdated.delete(elt);
+      xhr.addEventListener("loadend", () => loading.delete(elt));
+      return;
+    }
+    running.add(detail);
+    xhr.addEventListener("readystatechange", () => {
+      // htmx looks up the target when it sends. Another response may have replaced that element since.
+      const { id, isConnected } = detail.target;
+      if (xhr.readyState === XMLHttpRequest.DONE && id && !isConnected) {
+        detail.target = document.getElementById(id) ?? detail.target;
+      }
+    });
+    xhr.addEventListener("loadend", () => {
+      running.delete(detail);
+      sendWaiting();
+    });
+  });
+  document.addEventListener("htmx:beforeSwap", ({ detail }) => {
+    const { target, requestConfig } = detail;
+    if (!isRefresh(requestConfig)) return;
+    if (outdated.has(requestConfig.elt)) {
+      // A swap would drop the newer request, which htmx keeps with the element.
+      detail.shouldSwap = false;
+    } else if (isBusy(target)) {
+      detail.shouldSwap = false;
+      waiting.set(requestConfig.elt, { path: requestConfig.path, target });
+    }
+  });
+  document.addEventListener("htmx:trigger", ({ target }) => {
+    if (loading.has(target)) outdated.add(target);
+  });
+  const on = (types, listener) => types.forEach((type) => document.addEventListener(type, listener, true));
+  on(["pointerdown", "keydown"], (event) => (pressed = event.target));
+  on(["pointerup", "pointercancel", "keyup"], () => {
+    // The click follows in the same task.
+    setTimeout(() => {
+      pressed = null;
+      sendWaiting();
+    });
+  });
+  on(["change", "focusout"], () => setTimeout(sendWaiting));
+})();
+
 // After a restart: poll until Byway responds, then return. At another port polling is not allowed: navigate there.
 (() => {
   const waiting = document.querySelector("[data-return]");
@@ -93,4 +182,59 @@
     if (tries < 240) setTimeout(look, 250);
   };
   setTimeout(look, 250);
+})();
+
+// An action replaces its card: the focus returns to the control that started it, and its outcome is scrolled into view.
+(() => {
+  let pressed = null;
+  const describe = (control) => ({
+    id: control.id,
+    tag: control.tagName,
+    form: control.closest("form")?.getAttribute("action"),
+    label: control.getAttribute("aria-label") ?? control.textContent.trim(),
+    name: control.getAttribute("name"),
+  });
+  const find = ({ id, tag, form, label, name }) =>
+    (id && document.getElementById(id)) ||
+    [...document.querySelectorAll(tag)].find(
+      (control) =>
+        control.closest("form")?.getAttribute("action") === form &&
+        control.getAttribute("name") === name &&
+        (control.getAttribute("aria-label") ?? control.textContent.trim()) === label,
+    );
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    const active = document.activeElement;
+    const { elt, requestConfig } = event.detail;
+    // A refresh must not move the focus.
+    if (!isRefresh(requestConfig) && elt.contains(active)) pressed = { ...describe(active), xhr: event.detail.xhr };
+  });
+  document.addEventListener("htmx:afterSettle", (event) => {
+    // Other cards may be loaded again at the same time.
+    if (!pressed || pressed.xhr !== event.detail.xhr) return;
+    const control = pressed;
+    pressed = null;
+    const changed = event.detail.target?.isConnected ? event.detail.target : event.detail.elt;
+    const place = changed.id ? document.getElementById(changed.id) ?? changed : changed;
+    const outcome = place.querySelector(".outcome[role]");
+    if (document.activeElement === document.body) {
+      const next = find(control);
+      if (next) next.focus({ preventScroll: true });
+      else if (outcome) {
+        // The control is gone: a removed row, an Undo.
+        outcome.tabIndex = -1;
+        outcome.focus({ preventScroll: true });
+      }
+    }
+    outcome?.scrollIntoView({ block: "nearest" });
+  });
+  // Escape closes the panel that has the focus, else the last one that was opened.
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || event.defaultPrevented) return;
+    const close = document.activeElement?.closest(".panel")?.querySelector("[data-close]");
+    (close ?? [...document.querySelectorAll(".panel [data-close]")].at(-1))?.click();
+  });
+  // On a phone the menu scrolls sideways: show the current page.
+  const nav = document.querySelector("nav");
+  const current = nav?.querySelector("[aria-current]");
+  if (current) nav.scrollLeft = current.offsetLeft - (nav.clientWidth - current.offsetWidth) / 2;
 })();
