@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from scripted import Say, Scripted
 
+from byway.admin import aliases
+from byway.admin.config import CurrentConfig
 from byway.cli.main import byway
+from byway.config import load
+from byway.runtime import Runtime
 
 TEXT = """\
 backends:
@@ -117,3 +124,67 @@ def test_try_prints_the_alias_and_the_targets_in_order(file: Path) -> None:
     assert lines[0] == "haiku (by the alias haiku):"
     assert lines[1].startswith("  1. work/gpt-4.1  failed: ") and lines[2].startswith("  2. work/big  failed")
     assert run(file, "try", "big").stdout.startswith("big (a model's own name):\n")
+
+
+# --- targets that no backend serves -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server() -> Iterator[Scripted]:
+    with Scripted(lambda request: Say("Hello."), models=("my-model",)) as server:
+        yield server
+
+
+def served(file: Path, server: Scripted, aliases: str = "") -> Path:
+    file.write_text(f"backends:\n  - {{name: my-self-hosted, type: generic, url: '{server.url}'}}\n{aliases}")
+    return file
+
+
+def states(file: Path) -> dict[str, tuple[str, list[str]]]:
+    """The state and the unserved targets of each alias."""
+    table = json.loads(run(file, "--json").stdout)["aliases"]
+    return {alias["name"]: (alias["state"], alias["unserved"]) for alias in table}
+
+
+def test_the_only_model_answers_every_name_without_an_alias(file: Path, server: Scripted) -> None:
+    served(file, server)
+    done = run(file, "try", "claude-opus-5-5")
+    assert done.exit_code == 0 and "1. my-self-hosted/my-model  ready" in done.stdout
+
+
+def test_the_first_alias_keeps_the_implied_default(file: Path, server: Scripted) -> None:
+    served(file, server)
+    done = run(file, "set", "haiku", "nosuch")
+    assert done.exit_code == 0
+    assert "warning: no backend serves nosuch, so `default` answers instead." in done.stderr
+    assert "default: my-self-hosted/my-model" in file.read_text()
+    assert run(file, "try", "claude-sonnet-5").exit_code == 0
+
+
+def test_the_first_alias_without_a_config_file_keeps_the_built_in_model(tmp_path: Path) -> None:
+    file = tmp_path / "byway.yaml"
+    done = run(file, "set", "haiku", "nosuch")
+    assert done.exit_code == 0 and "no backend serves nosuch" in done.stderr
+    assert re.search(r"default: builtin/\S+", file.read_text())
+
+
+def test_a_target_that_its_backend_does_not_list_is_never_ready(file: Path, server: Scripted) -> None:
+    aliases = "model_aliases: {haiku: my-self-hosted/my-modle, opus: nosuch, default: my-model}\n"
+    served(file, server, aliases)
+    assert states(file)["haiku"] == ("not served", ["my-self-hosted/my-modle"])
+    assert states(file)["opus"] == ("not served", ["nosuch"]), "although `default` answers for it"
+    assert states(file)["default"] == ("ready", [])
+    assert "opus: no backend serves nosuch" in run(file).stderr
+    assert "my-modle  not served" in run(file, "try", "haiku").stdout
+    done = run(file, "set", "sonnet", "my-self-hosted/my-modle")
+    assert "no backend serves my-self-hosted/my-modle, so requests for sonnet fail with 404." in done.stderr
+    done = run(file, "set", "sonnet", "my-model", "my-self-hosted/my-modle")
+    assert "so only the other targets can answer" in done.stderr
+    assert "warning" not in run(file, "set", "sonnet", "my-model").stderr
+
+
+def test_a_change_through_the_api_keeps_the_implied_default(tmp_path: Path) -> None:
+    config = load("", {})
+    current = CurrentConfig("", "", config, [])
+    edits = aliases.alias_edits(current, Runtime(config), "haiku", ["nosuch"])
+    assert [edit.path for edit in edits] == [("model_aliases", "haiku"), ("model_aliases", "default")]

@@ -45,7 +45,10 @@ def test_rejected_key_is_reported_with_advice_and_without_the_key(tmp_path: Path
 
 
 @pytest.mark.parametrize(("given", "words"), [((429, b""), "fallback"), ((200, {"type": "search"}), "No results")])
-def test_rate_limit_and_empty_results_are_reported(tmp_path: Path, given: ProviderResponse, words: str) -> None:
+def test_rate_limit_and_empty_results_are_reported(
+    tmp_path: Path, given: ProviderResponse, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("byway.search.chain._INTERVAL", 0.01)
     with FakeProviders(lambda seen: given) as server:
         assert words in run(tmp_path, server, "rust").output
 

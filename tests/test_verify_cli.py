@@ -30,7 +30,7 @@ def test_without_a_server_the_connection_is_refused(tmp_path: Path) -> None:
 def test_without_a_running_byway_only_this_machine_is_queried(
     tmp_path: Path, elsewhere: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("byway.cli.verify._DEFAULT_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr("byway.cli.verify.USUAL_URL", "http://127.0.0.1:9")
     verdict = json.loads(run(tmp_path, "--json", ANTHROPIC_BASE_URL=elsewhere).stdout)
     assert verdict["url"] == "http://127.0.0.1:9/anthropic"
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import click
 import pytest
 from gateway import Gateway, config
+from ports import free_port
 from scripted import Say, Scripted
 
 from byway import __version__
@@ -90,7 +91,18 @@ def test_every_command_has_json_output() -> None:
     silent = [
         " ".join(words) for words, value in result.items() if "--json" not in {o for p in value.params for o in p.opts}
     ]
-    assert silent == ["up", "completion"]
+    endpoints = [f"endpoint {verb}" for verb in ("add", "fallback", "off", "remove", "use")]
+    assert silent == [
+        "up",
+        "claude",
+        "run",
+        "acp",
+        "service install",
+        "service remove",
+        *endpoints,
+        "tls export",
+        "completion",
+    ]
     assert set(json.loads(byway("version", "--json").stdout)) == {"version", "python", "system", "machine"}
 
 
@@ -212,9 +224,8 @@ def test_a_missing_or_binary_config_file_is_an_error(tmp_path: Path) -> None:
 
 
 def test_models_queries_the_backends(write: Callable[[str], Path]) -> None:
-    with Scripted(models=("qwen3", "small"), window=32768) as server, socket.create_server(("127.0.0.1", 0)) as silent:
-        gone = silent.getsockname()[1]
-        silent.close()
+    with Scripted(models=("qwen3", "small"), window=32768) as server:
+        gone = free_port()
         file = write(
             f"backends:\n- {{name: box, type: llamacpp, url: '{server.url}'}}\n"
             f"- {{name: gone, type: generic, url: 'http://127.0.0.1:{gone}'}}\n"
@@ -344,7 +355,7 @@ def test_the_printed_commands_work_when_pasted() -> None:
         for line in (
             f"export ANTHROPIC_BASE_URL={gateway.url}/anthropic",
             "export ANTHROPIC_API_KEY=byway-local",
-            "export CLAUDE_CODE_MAX_CONTEXT_TOKENS=32768",
+            "export CLAUDE_CODE_MAX_CONTEXT_TOKENS=49152",
             "claude --permission-mode acceptEdits",
         ):
             assert f"  {line}\n" in gateway.text, line
@@ -380,9 +391,24 @@ def test_terminal_output_has_colour_unless_it_is_disabled(tmp_path: Path, plain:
         while b"Ctrl-C" not in text:
             text += os.read(ours, 4096)
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
         process.wait()
         os.close(ours)
     assert (b"\x1b[" not in text) == plain
+
+
+def test_a_restart_at_a_port_in_use_listens_at_the_previous_address() -> None:
+    """`restart_process` names it; the page that requested the restart finds Byway there."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        busy, previous = taken.getsockname()[1], free_port()
+        gateway = Gateway(
+            {"server": {"bind_address": f"127.0.0.1:{busy}"}},
+            environ={"BYWAY_PREVIOUS_ADDRESSES": f"127.0.0.1:{previous}"},
+        )
+        gateway._arguments.remove("--port")
+        gateway._arguments.remove("0")
+        with gateway:
+            assert gateway.port == previous
+            assert f"warning: 127.0.0.1:{busy} is in use by" in gateway.text

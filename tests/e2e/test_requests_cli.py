@@ -75,7 +75,7 @@ def test_follow_prints_new_requests_until_it_is_stopped(gateway: Gateway, as_jso
     ask(gateway, "third")
     lines += [child.stdout.readline(), child.stdout.readline()]
     child.send_signal(signal.SIGINT)
-    _, value = child.communicate(timeout=10)
+    _, value = child.communicate(timeout=120)
     assert child.returncode == 0 and "Traceback" not in value
     if as_json:
         assert [json.loads(line)["asked"] for line in lines] == ["first", "second", "third"]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from byway.runtime import Runtime
 
 #: Colours of states in a table.
-COLOURS: Final = {"ready": "green", "asleep": "green", "failed": "red", "no backend": "red"}
+COLOURS: Final = {"ready": "green", "asleep": "green", "failed": "red", "no backend": "red", "not served": "red"}
 
 
 def _names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
@@ -70,11 +70,22 @@ def set_command(name: str, targets: tuple[str, ...], file: str | None, folder: s
     backend/model.
     """
     from byway.admin import aliases
+    from byway.cli.snapshot import SHORT_WAIT, query_backends
+
+    warnings: list[str] = []
 
     def edits(current: CurrentConfig) -> Sequence[Edit]:
-        return [aliases.set_alias(name, targets)]
+        aliases.set_alias(name, targets)
+
+        async def inspect(runtime: Runtime) -> Sequence[Edit]:
+            warnings[:] = aliases.target_warnings(runtime, name, targets)
+            return aliases.alias_edits(current, runtime, name, targets)
+
+        return query_backends(current.config, data_folder(folder), inspect, SHORT_WAIT)
 
     _change(name, edits, "set", file, folder, as_json)
+    for warning in warnings:
+        note(f"warning: {warning} To list the models: byway models")
 
 
 @command.command("unset")
@@ -142,6 +153,9 @@ def _list(file: str | None, folder: str | None, as_json: bool) -> None:
     )
     for message in dict.fromkeys(messages):
         note(message)
+    for alias in listed:
+        if alias.unserved:
+            note(f"{alias.name}: no backend serves {', '.join(alias.unserved)}")
 
 
 def print_aliases(aliases: Sequence[AliasInfo]) -> None:

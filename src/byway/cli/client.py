@@ -4,64 +4,47 @@ from __future__ import annotations
 
 import http.client
 import json
-import socket
+import os
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from byway import platform
+from byway.cli.output import Failure, Misuse, printable
+from byway.endpoints.running import ADDRESS, SOCKET, address, delete, get, request
+from byway.tls.trust import extra_cas
 
-#: The file in the data folder that contains the URL of the running Byway.
-ADDRESS: Final = "address"
-#: The unix socket in the data folder. Only the owner of the folder can open it, so it requires no login.
-SOCKET: Final = "byway.sock"
+__all__ = [
+    "ADDRESS",
+    "SOCKET",
+    "address",
+    "backend",
+    "delete",
+    "get",
+    "needed_answer",
+    "not_running",
+    "page_url",
+    "report",
+    "uses_file",
+]
+
 _TIMEOUT: Final = 5.0
-_ANSWER_LIMIT: Final = 16 << 20
 _REPORT_LIMIT: Final = 1 << 20
 
 
-class _OwnerConnection(http.client.HTTPConnection):
-    """A connection to the socket in a data folder."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__("localhost", timeout=_TIMEOUT)
-        self._path = str(folder / SOCKET)
-
-    def connect(self) -> None:
-        if not hasattr(socket, "AF_UNIX"):
-            raise OSError("Python has no unix sockets on this system")
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
+def not_running(folder: Path) -> str:
+    """The message of a command that needs a running Byway."""
+    return f"No Byway is running with the data folder {folder}. Start it: byway up"
 
 
-def address(folder: Path) -> str | None:
-    """The URL of the Byway that uses this data folder; None when none runs, or when it has only a unix socket."""
-    try:
-        with platform.lock_folder(folder):
-            return None
-    except platform.FolderLocked:
-        pass
-    except OSError:
-        return None
-    try:
-        return (folder / ADDRESS).read_text("utf-8").strip() or None
-    except (OSError, UnicodeDecodeError):
-        return None
-
-
-def get(folder: Path, path: str) -> dict[str, Any] | None:
-    """The answer of the Byway with this data folder to `GET path`, over the owner's socket; None without an answer."""
-    connection = _OwnerConnection(folder)
-    try:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        body = json.loads(answer.read(_ANSWER_LIMIT)) if answer.status == 200 else None
-    except (OSError, ValueError, http.client.HTTPException):
-        return None
-    finally:
-        connection.close()
-    return body if isinstance(body, dict) else None
+def needed_answer(folder: Path, method: str, path: str) -> dict[str, Any]:
+    """The answer of the running Byway over the owner's socket. Without a good one the command ends."""
+    answer = request(folder, method, path)
+    if answer is None:
+        raise Failure(not_running(folder))
+    if answer.status != 200:
+        message = printable(answer.message) or f"Byway has answered with status {answer.status}."
+        raise (Misuse if answer.status == 404 else Failure)(message)
+    return answer.body
 
 
 def uses_file(folder: Path, file: Path) -> bool | None:
@@ -72,10 +55,31 @@ def uses_file(folder: Path, file: Path) -> bool | None:
     return Path(str(status.get("file"))).absolute() == file.absolute()
 
 
-def report(url: str) -> dict[str, Any] | None:
-    """The report at `/readyz`: `config` and `backends`; None without an answer of a Byway."""
+def page_url(view: dict[str, Any] | None, address: str | None) -> str:
+    """The URL at which browsers reach the running Byway: `server.public_url` or `oidc.url` of its config, else its own address.
+
+    `view` is the answer of `GET /byway/config`.
+    """
+    settings = (view or {}).get("settings") or {}
+    server, oidc = settings.get("server") or {}, settings.get("oidc") or {}
+    url = str(server.get("public_url") or oidc.get("url") or "").rstrip("/")
+    return f"{url}{server.get('root_path') or ''}" if url else address or ""
+
+
+def report(url: str, folder: Path) -> dict[str, Any] | None:
+    """The report at `/readyz`: `config` and `backends`; None without an answer of a Byway. `folder` is its data folder."""
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=_TIMEOUT)
+    host = parts.hostname or ""
+    if parts.scheme == "https":
+        from byway.config import TlsSettings
+        from byway.upstream.address import tls_context
+
+        context = tls_context(TlsSettings(), extra_cas(folder, os.environ))
+        connection: http.client.HTTPConnection = http.client.HTTPSConnection(
+            host, parts.port, timeout=_TIMEOUT, context=context
+        )
+    else:
+        connection = http.client.HTTPConnection(host, parts.port, timeout=_TIMEOUT)
     try:
         connection.request("GET", f"{parts.path}/readyz")
         body = json.loads(connection.getresponse().read(_REPORT_LIMIT))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from byway.admin.config import CurrentConfig, SavedConfig
     from byway.config.editing import Edit
     from byway.config.paths import SettingLocation
+    from byway.store import KeyRecord
 
 # Values and numbers may begin with a dash.
 _VALUES = {"ignore_unknown_options": True}
@@ -148,10 +149,33 @@ def check(file: str | None, folder: str | None, as_json: bool) -> None:
     config = read(source)
     for line in warnings(source, config):
         note(line)
+    if warning := _unpriced(config, data_folder(folder)):
+        note(f"warning: {warning}")
     click.echo(f"{source.path}: valid")
     click.echo()
-    for name, value in summary(config):
+    for name, value in summary(config, _stored_keys(data_folder(folder))):
         click.echo(f"  {name:<12}{value}")
+
+
+def _unpriced(config: Config, folder: Path) -> str:
+    """The warning about models that budgets count as free; empty without any. Queries no backend."""
+    if not any(limit.budget for limit in config.limits):
+        return ""
+    import asyncio
+
+    from byway.admin.limits import unpriced_targets, unpriced_warning
+    from byway.prices.source import PriceSource
+    from byway.runtime import Runtime
+
+    async def find_targets() -> list[str]:
+        runtime = Runtime(config, price_source=PriceSource(folder))
+        try:
+            await runtime.prices.load()
+            return unpriced_targets(runtime)
+        finally:
+            await runtime.close()
+
+    return unpriced_warning(asyncio.run(find_targets()))
 
 
 def _check_as_json(source: ConfigSource) -> None:
@@ -262,7 +286,11 @@ def _locate(config: Config, path: str) -> SettingLocation:
 
 def _is_entry(place: SettingLocation) -> bool:
     """True for an entry of a mapping, which exists or not; False for a setting without a value."""
-    return place.path[0] == "model_aliases" or "headers" in place.path
+    return (
+        place.path[0] == "model_aliases"
+        or (place.path[0] == "prices" and len(place.path) == 2)
+        or "headers" in place.path
+    )
 
 
 def _reject_secret(config: Config, place: SettingLocation, given: Any) -> None:
@@ -343,22 +371,95 @@ def _value(config: Config, place: SettingLocation) -> Any:
     return paths.table(located, None, everything=False).values
 
 
-def summary(config: Config) -> list[tuple[str, str]]:
-    """What the config amounts to, as lines of name and value."""
-    lines = [("address", ", ".join(config.server.bind_address))]
+def summary(config: Config, stored: Sequence[KeyRecord] = ()) -> list[tuple[str, str]]:
+    """What `byway up` would do with the config, as lines of name and value. `stored` are the keys of `byway key`."""
+    from byway.access.keys import key_required
+
+    required = key_required(config.api_keys, stored)
+    addresses = [_listens_at(address, required=required) for address in config.server.bind_address]
+    lines = [("" if index else "listens at", address) for index, address in enumerate(addresses)]
     for index, backend in enumerate(config.backends):
-        models = ", ".join(backend.names) or "the models that it lists"
+        names = [_with_window(name, backend.windows.get(name)) for name in backend.names]
+        models = ", ".join(names) or "the models that it lists"
         place = f" at {backend.url}" if backend.url else ""
         state = f" (disabled: {backend.off})" if backend.off else ""
         lines.append(("" if index else "backends", f"{backend.name} ({backend.type}{place}): {models}{state}"))
     for index, (alias, targets) in enumerate(config.model_aliases.items()):
         lines.append(("" if index else "aliases", f"{alias} -> {', '.join(targets)}"))
-    keys = len(config.api_keys.api_keys)
-    if config.api_keys.closed:
-        required = "required"
-    elif config.api_keys.mode == "permissive":
-        required = "not required"
-    else:
-        required = "required once `byway key create` has made one"
-    lines.append(("keys", f"{count(keys, 'key') if keys else 'none'} in the config; {required}"))
+    if not config.model_aliases:
+        lines.append(("aliases", "none; a single model answers every name"))
+    if any(not backend.windows.get(name) for backend in config.backends for name in backend.names or ("",)):
+        lines.append(("windows", "as the backends report them, where none is set: `byway models` shows them"))
+    lines.append(("keys", _keys(config, stored, required=required)))
+    lines.append(("web search", _web_search(config)))
+    lines += [("" if index else "limits", text) for index, text in enumerate(_limits(config))]
     return lines
+
+
+def _limits(config: Config) -> list[str]:
+    """What the limits allow: `each key: $20.00 per month`."""
+    from byway.admin.limits import configured_limits
+
+    return [f"{info.subject_text}: {info.allowed_text}" for info in configured_limits(config)]
+
+
+def _listens_at(address: str, *, required: bool) -> str:
+    """The address that is really used: without keys, one that other machines can reach is replaced by loopback."""
+    import ipaddress
+
+    from byway.config import listen
+
+    place = listen(address)
+    if isinstance(place, str) or required:
+        return address
+    host, port = place
+    try:
+        is_local = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_local = host == "localhost" or host.endswith(".localhost")
+    if is_local:
+        return address
+    return f"127.0.0.1:{port} ({address} requires a key, `byway key create NAME`, or `byway up --insecure`)"
+
+
+def _with_window(model: str, window: int | None) -> str:
+    return f"{model} (window {window:,})" if window else model
+
+
+def _keys(config: Config, stored: Sequence[KeyRecord], *, required: bool) -> str:
+    configured, created = len(config.api_keys.api_keys), sum(record.usable for record in stored)
+    parts = [count(configured, "key") + " in the config"] if configured else []
+    if created:
+        parts.append(f"{created} created by `byway key`")
+    listed = ", ".join(parts) or "none"
+    if required:
+        return f"{listed}; required"
+    if config.api_keys.mode == "permissive":
+        return f"{listed}; not required (mode: permissive)"
+    return f"{listed}; required once `byway key create` has made one"
+
+
+def _web_search(config: Config) -> str:
+    settings = config.web_search
+    if settings.missing:
+        names = ", ".join(settings.missing)
+        others = ", then ".join(provider.provider for provider in settings.providers)
+        effect = f"only {others} is used" if others else "searches fail"
+        return f"{settings.provider}: {names} is not set, so {effect}"
+    if not settings.enabled:
+        return "off"
+    return f"on: {', then '.join(provider.provider for provider in settings.providers)}"
+
+
+def _stored_keys(data: Path) -> Sequence[KeyRecord]:
+    """The keys that `byway key` has created; none without a store."""
+    from byway.store import FILE_NAME, Store, StoreError
+
+    if not (data / FILE_NAME).exists():
+        return ()
+    try:
+        with Store(data) as store:
+            return store.key_records()
+    except StoreError as error:
+        note(str(error))
+        return ()

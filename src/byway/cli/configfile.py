@@ -7,15 +7,16 @@ import os
 import time
 from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 import msgspec
 
 from byway import platform
 from byway.cli.output import Failure, Misuse, note
-from byway.config import Config, ConfigError, ConfigProblem, load, load_keys
+from byway.config import Config, ConfigError, ConfigProblem, ServerTlsSettings, load, load_keys
 from byway.config.editing import EditError, meaning
+from byway.config.promptsettings import GlobalPromptSettings, PromptSettings
 from byway.config.secretuses import secret_uses
 from byway.config.watch import SETTLE_SECONDS, FileStamp, looks_complete
 from byway.display import count
@@ -25,6 +26,8 @@ VARIABLE: Final = "BYWAY_CONFIG"
 #: How often a file that changes while it is read is read again, and the seconds between two reads.
 _READS: Final = 20
 _PAUSE: Final = 0.05
+#: Bytes of a file with a prompt.
+_PROMPT_LIMIT: Final = 256 << 10
 
 
 class ConfigSource:
@@ -36,6 +39,8 @@ class ConfigSource:
         self.vault = vault
         self._needed = needed
         self._keys: Path | None = None
+        self._prompts: tuple[Path, ...] = ()
+        """The files of prompts."""
         self._read = False
         self._loaded_stamps: dict[Path, FileStamp] = {}
         """The state of each file that was loaded last."""
@@ -63,6 +68,7 @@ class ConfigSource:
         text = _text(data, self.path)
         config = _warned(self._loaded(text), _exposed_secrets(self.path, text))
         self._keys = self._key_file(config)
+        self._prompts = self._prompt_files(config.global_prompts)
         return self._with_keys(config, self._keys) if self._keys else config
 
     def check(self, text: str) -> Config:
@@ -73,7 +79,7 @@ class ConfigSource:
 
     def _loaded(self, text: str) -> Config:
         self.vault.fetch(text)
-        config = self._with_paths(load(text, self.vault, file=str(self.path)))
+        config = self._with_prompts(self._with_paths(load(text, self.vault, file=str(self.path))))
         if self.vault.problems:
             problems = (ConfigProblem("", None, problem, "warning") for problem in self.vault.problems)
             config = msgspec.structs.replace(config, warnings=(*problems, *config.warnings))
@@ -84,7 +90,7 @@ class ConfigSource:
         return self.path.parent / platform.expand_user(file) if file else None
 
     def _with_paths(self, config: Config) -> Config:
-        """The config with absolute paths of model files. In the file they are relative to its folder."""
+        """The config with absolute paths of model files and of certificates. In the file they are relative to its folder."""
 
         def rooted(path: str) -> str:
             return str(self.path.parent.absolute() / platform.expand_user(path))
@@ -95,7 +101,58 @@ class ConfigSource:
         )
         paths = tuple(map(rooted, config.local_models.paths))
         local = msgspec.structs.replace(config.local_models, paths=paths)
-        return msgspec.structs.replace(config, backends=backends, local_models=local)
+        server = config.server
+        if isinstance(server.tls, ServerTlsSettings):
+            files = {name: getattr(server.tls, name) for name in ("cert_file", "key_file")}
+            rooted_files = {name: rooted(file) for name, file in files.items() if file}
+            server = msgspec.structs.replace(server, tls=msgspec.structs.replace(server.tls, **rooted_files))
+        return msgspec.structs.replace(config, server=server, backends=backends, local_models=local)
+
+    def _with_prompts(self, config: Config) -> Config:
+        """The config with the texts of its files of prompts. Raises ConfigError."""
+        prompts = config.global_prompts
+        folder = self._prompt_folder(prompts)
+
+        def text_of(file: str, path: str) -> str:
+            return self._prompt(folder / platform.expand_user(file), f"global_prompts.{path}")
+
+        changes: dict[str, Any] = {}
+        if prompts.default_file:
+            changes["default"] = text_of(prompts.default_file, "default_file")
+        for name in ("backends", "models"):
+            entries: dict[str, PromptSettings] = getattr(prompts, name)
+            changes[name] = {
+                key: msgspec.structs.replace(entry, prompt=text_of(entry.prompt_file, f"{name}.{key}.prompt_file"))
+                if entry.prompt_file
+                else entry
+                for key, entry in entries.items()
+            }
+        return msgspec.structs.replace(config, global_prompts=msgspec.structs.replace(prompts, **changes))
+
+    def _prompt_folder(self, prompts: GlobalPromptSettings) -> Path:
+        folder = self.path.parent.absolute()
+        return folder / platform.expand_user(prompts.prompts_dir) if prompts.prompts_dir else folder
+
+    def _prompt_files(self, prompts: GlobalPromptSettings) -> tuple[Path, ...]:
+        """The files of prompts, which are read again when they change."""
+        entries = (*prompts.backends.values(), *prompts.models.values())
+        files = (prompts.default_file, *(entry.prompt_file for entry in entries))
+        folder = self._prompt_folder(prompts)
+        return tuple(folder / platform.expand_user(file) for file in files if file)
+
+    def _prompt(self, file: Path, path: str) -> str:
+        """The text of a file of a prompt. Raises ConfigError."""
+        try:
+            if file.exists() and not file.is_file():
+                raise OSError(0, "it is not a regular file")
+            if file.stat().st_size > _PROMPT_LIMIT:
+                raise OSError(0, f"it is over {_PROMPT_LIMIT >> 10} KiB")
+            return _text(self._bytes(file), file).strip()
+        except OSError as error:
+            problem = ConfigProblem(
+                path, None, f"{file} cannot be read: {error.strerror}. Create it, or remove the setting"
+            )
+            raise ConfigError([problem], str(self.path)) from None
 
     def _with_keys(self, config: Config, path: Path) -> Config:
         try:
@@ -124,7 +181,7 @@ class ConfigSource:
 
     def stamp(self) -> tuple[Hashable, ...]:
         """The state of each file that was read, None for one that does not exist, and the changes of the vault."""
-        files = (self.path, self.vault.mark, self._keys)
+        files = (self.path, self.vault.mark, self._keys, *self._prompts)
         return (self.vault.late, *(_stamp(path) for path in files if path is not None))
 
     def looks_complete(self) -> bool:
@@ -172,7 +229,7 @@ def read(source: ConfigSource) -> Config:
         note(str(error))
         raise Misuse(f"{source.path}: {count(errors, 'error')}, see above") from None
     except FileNotFoundError:
-        raise Misuse(f"There is no config file at {source.path}") from None
+        raise Misuse(f"There is no config file at {source.path}. Correct the path, or create the file.") from None
     except OSError as error:
         raise Failure(f"{source.path} cannot be read: {error.strerror}") from None
 

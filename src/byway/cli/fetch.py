@@ -12,6 +12,7 @@ import msgspec
 from byway.cli.configfile import find, read
 from byway.cli.options import CONFIG, DATA_DIR, JSON
 from byway.cli.output import Failure, note, print_json, printable
+from byway.display import elapsed
 
 #: What to do for an error code, where the message does not say it.
 _ADVICE = {
@@ -50,7 +51,7 @@ def command(url: str, file: str | None, tokens: int | None, folder: str | None, 
         ("redirects", " -> ".join(str(requested) for requested in page.trail[:-1])),
         ("type", page.media_type),
         ("tokens", f"about {page.tokens:,}{f', cut at about {settings.max_content_tokens:,}' if page.cut else ''}"),
-        ("fetched", f"{page.retrieved_at} in {seconds:.1f} s"),
+        ("fetched", f"{page.retrieved_at} in {elapsed(seconds)}"),
     ]
     for name, value in rows:
         if value:

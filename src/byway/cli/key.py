@@ -35,15 +35,31 @@ def command() -> None:
     default="",
     help="When it expires: 30d, 12h, 2027-01-01, 2027-01-01T12:00Z. [default: never]",
 )
+@click.option("--account", default="", metavar="ID", help="The account that it belongs to. [default: none]")
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="NAME",
+    help="A model that it may use: a name, an alias, or a pattern such as local/*; can be repeated. [default: every model]",
+)
 @DATA_DIR
 @JSON
-def create(name: str, scopes: tuple[str, ...], expires: str, folder: str | None, as_json: bool) -> None:
+def create(
+    name: str,
+    scopes: tuple[str, ...],
+    expires: str,
+    account: str,
+    models: tuple[str, ...],
+    folder: str | None,
+    as_json: bool,
+) -> None:
     """Create a key called NAME and print it. It is shown only once."""
     from byway.admin import keys
     from byway.cli.change import author, open_store
 
     with open_store(data_folder(folder)) as store:
-        made = keys.create_key(store, name, scopes, expires, author("byway key"))
+        made = keys.create_key(store, name, scopes, expires, author("byway key"), account=account, models=models)
     _print_value(made, as_json)
     if made.is_first:
         note("This is the first key: from now on clients need one, unless `api_keys.mode` is permissive.")
@@ -66,13 +82,15 @@ def list_command(folder: str | None, as_json: bool) -> None:
     else:
         print_table(
             [
-                ("ID", "NAME", "KEY", "SCOPES", "STATE", "LAST USED"),
+                ("ID", "NAME", "KEY", "ACCOUNT", "SCOPES", "MODELS", "STATE", "LAST USED"),
                 *(
                     (
                         key.id,
                         key.name,
                         f"…{key.hint}",
+                        key.account or "-",
                         " ".join(key.scopes),
+                        " ".join(key.models) or "all",
                         _state(key),
                         moment(key.used_at) or "never",
                     )
@@ -84,15 +102,21 @@ def list_command(folder: str | None, as_json: bool) -> None:
 
 @command.command()
 @click.argument("id")
+@click.option(
+    "--grace",
+    metavar="DURATION",
+    default="",
+    help="For how long the old value is accepted: 1h, 7d. [default: not at all]",
+)
 @DATA_DIR
 @JSON
-def rotate(id: str, folder: str | None, as_json: bool) -> None:
-    """Give the key ID a new value and print it. The old value stops working at once."""
+def rotate(id: str, grace: str, folder: str | None, as_json: bool) -> None:
+    """Give the key ID a new value and print it. The old value stops working at once, or after --grace."""
     from byway.admin import keys
     from byway.cli.change import author, open_store
 
     with open_store(data_folder(folder)) as store:
-        made = keys.rotate_key(store, id, author("byway key"))
+        made = keys.rotate_key(store, id, author("byway key"), grace)
     _print_value(made, as_json)
 
 
@@ -120,7 +144,7 @@ def revoke(id: str, folder: str | None, as_json: bool) -> None:
 def history(limit: int, folder: str | None, as_json: bool) -> None:
     """Show who changed what, newest first.
 
-    Contains changes of keys, secrets, the config and logins, and deleted model files.
+    Contains changes of accounts, keys, secrets, the config and logins, and deleted model files.
     """
     from byway.cli.change import open_store
 
@@ -141,13 +165,19 @@ def _print_value(made: KeyValue, as_json: bool) -> None:
         print_json(made)
     else:
         click.echo(made.value)
-    note(f"{made.key.id} ({made.key.name}): {', '.join(made.key.scopes)}; {_state(made.key)}.")
+    account = f" of account {made.key.account}" if made.key.account else ""
+    models = f" for {', '.join(made.key.models)}" if made.key.models else ""
+    note(f"{made.key.id} ({made.key.name}){account}: {', '.join(made.key.scopes)}{models}; {_state(made.key)}.")
+    if made.key.old_expires_at is not None:
+        note(f"The old value is accepted until {moment(made.key.old_expires_at)}.")
     note("Copy the key now: it is not shown again. Byway stores only a hash.")
 
 
 def _state(key: KeyInfo) -> str:
     if key.state == "revoked":
         return f"revoked {moment(key.revoked_at)}"
+    if key.state == "disabled":
+        return "account disabled"
     if key.expires_at is None:
         return "never expires"
     return f"{'expired' if key.state == 'expired' else 'expires'} {moment(key.expires_at)}"

@@ -15,7 +15,7 @@ from byway.cli.client import address, backend, report
 from byway.cli.configfile import read
 from byway.cli.options import CONFIG, DATA_DIR, JSON, data_folder
 from byway.cli.output import Failure, StatusLine, print_json
-from byway.display import duration, listing, size
+from byway.display import duration, elapsed, listing, size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,7 +124,12 @@ def _progress(progress: DownloadProgress) -> str:
     "--window", type=click.IntRange(128), metavar="N", help="Context in tokens. [default: the model's, at most 32768]"
 )
 @click.option("--gpu-layers", type=click.IntRange(0), metavar="N", help="Layers on the GPU. [default: as many as fit]")
-@click.option("--threads", type=click.IntRange(1, 1024), metavar="N", help="Threads. [default: processors, 8 at most]")
+@click.option(
+    "--threads",
+    type=click.IntRange(1, 1024),
+    metavar="N",
+    help="Threads. [default: $OMP_NUM_THREADS, else up to 8]",
+)
 @click.option(
     "--idle-unload", metavar="TIME", help="Unload it after this time without a request, such as 10m. [default: never]"
 )
@@ -160,14 +165,14 @@ def load(
 
     def edits(current: CurrentConfig) -> Sequence[Edit]:
         plans[:] = [localmodels.load_model(data, current, options)]
-        memory[:] = [_memory(running, plans[0].backend)]
+        memory[:] = [_memory(data, running, plans[0].backend)]
         return plans[0].edits
 
     saved = change.save(source, data, edits, "byway models", f"model {name or model} loaded")
     plan, before = plans[0], memory[0]
     started = time.monotonic()
-    state = _wait(running, plan.backend, gone=False) if running else None
-    after, free = _memory(running, plan.backend), platform.available_memory()
+    state = _wait(data, running, plan.backend, gone=False) if running else None
+    after, free = _memory(data, running, plan.backend), platform.available_memory()
     if as_json:
         print_json(
             {
@@ -183,7 +188,7 @@ def load(
         return
     seconds = time.monotonic() - started
     names = f"{plan.model} or {alias}" if alias else plan.model
-    click.echo(f"{plan.model} is loaded ({seconds:.1f} s). Model name for clients: {names}")
+    click.echo(f"{plan.model} is loaded ({elapsed(seconds)}). Model name for clients: {names}")
     _print_memory(before, after, free)
 
 
@@ -208,12 +213,12 @@ def unload(model: str, file: str | None, folder: str | None, as_json: bool) -> N
     def edits(current: CurrentConfig) -> Sequence[Edit]:
         name, made[:] = localmodels.unload_model(current, model)
         names[:] = [name]
-        memory[:] = [_memory(running, name)]
+        memory[:] = [_memory(data, running, name)]
         return made
 
     saved = change.save(source, data, edits, "byway models", f"model {model} unloaded")
     if running:
-        _wait(running, names[0], gone=True)
+        _wait(data, running, names[0], gone=True)
     aliases = [str(edit.path[1]) for edit in made[1:]]
     free = platform.available_memory()
     if as_json:
@@ -228,9 +233,9 @@ def unload(model: str, file: str | None, folder: str | None, as_json: bool) -> N
 # ------------------------------------------------------------------------------------------------------ a running Byway
 
 
-def _memory(running: str | None, name: str) -> int | None:
+def _memory(data: Path, running: str | None, name: str) -> int | None:
     """Bytes that a loaded model uses: 0 when it is not loaded, None when that is unknown."""
-    status = report(running) if running else None
+    status = report(running, data) if running else None
     if status is None:
         return None
     entry = backend(status, name)
@@ -238,15 +243,15 @@ def _memory(running: str | None, name: str) -> int | None:
     return memory if isinstance(memory, int) else None
 
 
-def _wait(running: str, name: str, *, gone: bool) -> dict[str, Any] | None:
+def _wait(data: Path, running: str, name: str, *, gone: bool) -> dict[str, Any] | None:
     """Wait until the running Byway has loaded a model, or with `gone` has unloaded it. Raises Failure when it cannot."""
     started = time.monotonic()
     line = StatusLine()
     try:
         while (seconds := time.monotonic() - started) < _LOAD_LIMIT:
-            status = report(running)
+            status = report(running, data)
             entry = backend(status, name) if status else None
-            line.show(f"{'Unloading' if gone else 'Loading'} {name} ... {seconds:.1f} s")
+            line.show(f"{'Unloading' if gone else 'Loading'} {name} ... {elapsed(seconds)}")
             if status and seconds > _NOTICED:
                 if status.get("config") != "good":
                     raise Failure(f"The running Byway rejected the config: {status.get('config')}")
@@ -261,7 +266,9 @@ def _wait(running: str, name: str, *, gone: bool) -> dict[str, Any] | None:
             time.sleep(_INTERVAL)
     finally:
         line.clear()
-    raise Failure(f"{name} did not load within {_LOAD_LIMIT:.0f} s. Byway keeps trying. See its state: byway models")
+    raise Failure(
+        f"{name} did not load within {duration(_LOAD_LIMIT)}. Byway keeps trying. See its state: byway models"
+    )
 
 
 def _print_memory(before: int | None, after: int | None, free: int | None) -> None:

@@ -11,7 +11,7 @@ from byway.display import count, moment
 
 @click.group()
 def command() -> None:
-    """List and revoke logins of the settings page. For a new one: byway page."""
+    """List and revoke logins of the settings page. For a new one: byway page, or byway account link ID."""
 
 
 @command.command("list")
@@ -29,8 +29,11 @@ def list_command(folder: str | None, as_json: bool) -> None:
     elif not logins:
         note("No browser is logged in. To log in: byway page")
     else:
-        rows = [(login.id, moment(login.created_at), moment(login.expires_at), login.browser) for login in logins]
-        print_table([("ID", "SINCE", "EXPIRES", "BROWSER"), *rows])
+        rows = [
+            (login.id, login.account or "-", moment(login.created_at), moment(login.expires_at), login.browser)
+            for login in logins
+        ]
+        print_table([("ID", "ACCOUNT", "SINCE", "EXPIRES", "BROWSER"), *rows])
 
 
 @command.command()

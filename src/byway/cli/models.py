@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode
 
 import click
 
@@ -11,8 +12,8 @@ from byway.cli import client, localmodels
 from byway.cli.alias import COLOURS, print_aliases
 from byway.cli.configfile import find, read
 from byway.cli.options import CONFIG, DATA_DIR, JSON, data_folder
-from byway.cli.output import note, print_json, print_table
-from byway.display import size
+from byway.cli.output import Failure, note, print_json, print_table
+from byway.display import count, size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +50,51 @@ def command(ctx: click.Context, file: str | None, folder: str | None, as_json: b
 def list_command(file: str | None, folder: str | None, as_json: bool) -> None:
     """List models, aliases, and the model files on this machine."""
     _list(file, folder, as_json)
+
+
+@command.command("forget")
+@click.argument("name", metavar="BACKEND[/MODEL]")
+@DATA_DIR
+@JSON
+def forget_command(name: str, folder: str | None, as_json: bool) -> None:
+    """Forget what Byway has learned from refusals of a backend, or of one of its models."""
+    data = data_folder(folder)
+    backend, _, model = name.partition("/")
+    query = urlencode({"backend": backend, "model": model} if model else {"backend": backend})
+    if client.address(data) or client.get(data, "/byway/repairs"):
+        answer = client.delete(data, f"/byway/repairs?{query}")
+        if answer is None:
+            raise Failure(
+                "The running Byway does not answer on its socket. Use the settings page, or stop Byway first."
+            )
+        forgotten = int(answer["forgotten"])
+    else:
+        forgotten = _forget_stored(data, backend, model)
+    if as_json:
+        print_json({"forgotten": forgotten})
+    elif forgotten:
+        click.echo(f"{count(forgotten, 'change')} to the calls of {name} forgotten.")
+    else:
+        click.echo(f"Nothing was learned of {name}.")
+
+
+def _forget_stored(data: Path, backend: str, model: str) -> int:
+    """Forget repairs in the store, while no Byway uses it."""
+    from byway.admin.repairs import forget_repairs
+    from byway.learned import LearnedRepairs
+    from byway.store import FILE_NAME, Store, StoreError
+
+    if not (data / FILE_NAME).exists():
+        return 0
+    try:
+        with Store(data) as store:
+            learned = LearnedRepairs(store.repairs())
+            forgotten = forget_repairs(learned, backend, model)
+            if forgotten:
+                store.save_repairs(learned.records())
+    except StoreError as error:
+        raise Failure(str(error)) from None
+    return forgotten
 
 
 for _command in (localmodels.add, localmodels.download, localmodels.load, localmodels.unload):
@@ -88,7 +134,7 @@ def _with_memory(listed: Sequence[BackendInfo], data: Path) -> list[BackendInfo]
     import msgspec
 
     url = client.address(data)
-    report = client.report(url) if url else None
+    report = client.report(url, data) if url else None
     result = []
     for backend in listed:
         known = client.backend(report, backend.name) if report and backend.managed else None
@@ -126,6 +172,8 @@ def _print_models(listed: Sequence[BackendInfo]) -> None:
     for backend in listed:
         if backend.message:
             note(f"{backend.name}: {backend.message}{f' {backend.hint}' if backend.hint else ''}")
+        for key in backend.keys:
+            note(f"{backend.name}: {key}")
     if any(model.window is None for backend in listed for model in backend.models):
         note("To set an unknown context window in byway.yaml: models: [{id: NAME, window: TOKENS}]")
 

@@ -39,14 +39,15 @@ def command(start: bool, folder: str | None, as_json: bool) -> None:
 
 def link(data: Path) -> str:
     """A link for the Byway with this data folder. Raises Failure when none runs, or when it has no page."""
-    base = client.address(data)
-    if base is None:
-        if client.get(data, "/byway/config") is not None:
+    view = client.get(data, "/byway/config")
+    base = client.page_url(view, client.address(data))
+    if not base:
+        if view is not None:
             raise Failure(
                 "Byway listens at a unix socket only, which browsers cannot open. Add a TCP address and restart it: "
                 "byway config set server.bind_address 127.0.0.1:38080 --append"
             )
-        raise Failure(f"No Byway is running with the data folder {data}. Start it: byway up")
+        raise Failure(client.not_running(data))
     try:
         secret = (data / KEY_FILE).read_bytes()
     except OSError as error:

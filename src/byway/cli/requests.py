@@ -97,7 +97,7 @@ def _follow(data: Path, printer: _JsonPrinter | _TablePrinter, last: int) -> Non
 def _no_answer(data: Path) -> str:
     if client.address(data):
         return f"Byway is running, but {data / client.SOCKET} does not answer. Its requests are on the page: byway page"
-    return f"No Byway is running with the data folder {data}. Start it: byway up"
+    return client.not_running(data)
 
 
 class _JsonPrinter:

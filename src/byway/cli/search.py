@@ -15,6 +15,7 @@ import click
 from byway.cli.configfile import find, read
 from byway.cli.options import CONFIG, DATA_DIR, JSON
 from byway.cli.output import Failure, Misuse, StatusLine, note, print_json, printable
+from byway.display import elapsed
 from byway.providers.registry import PROVIDERS
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def command(
         _print(rank, result)
     number = len(answer.results)
     results = f"{number} result{'s' if number > 1 else ''}" if number else "No results"
-    note(f"{results} from {answer.provider} in {seconds:.1f} s")
+    note(f"{results} from {answer.provider} in {elapsed(seconds)}")
 
 
 def _only(settings: WebSearchSettings, name: str) -> WebSearchSettings:

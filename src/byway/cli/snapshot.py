@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar, cast, get_args
+from typing import Final, TypeVar, cast, get_args
 
 from byway.backend import BackendState
 from byway.cli import client
 from byway.config import BackendSettings, Config
 from byway.local import supervisor
+from byway.prices.source import PriceSource
 from byway.runtime import Runtime
 
 T = TypeVar("T")
@@ -18,16 +19,20 @@ T = TypeVar("T")
 STARTS_LATER = "Starts with `byway up`."
 
 
-def query_backends(config: Config, data: Path, use: Callable[[Runtime], Awaitable[T]]) -> T:
-    """The result of `use` with a runtime that has queried all backends once.
+#: Seconds that a change waits for a slow backend, which may then serve any model.
+SHORT_WAIT: Final = 2.0
+
+
+def query_backends(config: Config, data: Path, use: Callable[[Runtime], Awaitable[T]], wait: float = 0.0) -> T:
+    """The result of `use` with a runtime that has queried all backends once, for `wait` seconds at most; 0: no limit.
 
     The states of models that Byway runs itself come from the running Byway with this data folder.
     """
 
     async def run() -> T:
-        runtime = Runtime(config)
+        runtime = Runtime(config, price_source=PriceSource(data))
         try:
-            await runtime.refresh()
+            await runtime.refresh(wait)
             _set_local_states(runtime, data)
             return await use(runtime)
         finally:
@@ -38,7 +43,7 @@ def query_backends(config: Config, data: Path, use: Callable[[Runtime], Awaitabl
 
 def _set_local_states(runtime: Runtime, data: Path) -> None:
     url = client.address(data)
-    report = client.report(url) if url else None
+    report = client.report(url, data) if url else None
     for backend in runtime.backends.values():
         if not backend.vendor.managed or backend.state == "off":
             continue

@@ -9,8 +9,9 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypedDict
 
 import click
 
@@ -19,16 +20,17 @@ from byway.cli.client import ADDRESS, SOCKET
 from byway.cli.configfile import ConfigSource, find, ignored_file, read, warnings
 from byway.cli.options import CONFIG, DATA_DIR, data_folder
 from byway.cli.output import Failure, note
-from byway.display import count
+from byway.display import count, elapsed
 
 if TYPE_CHECKING:
     from byway.admin.services import AdminServices
     from byway.cli.welcome import StartReport
-    from byway.config import Config
+    from byway.config import Config, ServerSettings
     from byway.runtime import Runtime
     from byway.server.lifecycle import Service
     from byway.server.listeners import Listener
     from byway.store import Store
+    from byway.tls.serving import ServedCertificate
 
 #: Seconds for which the start text waits for backends to list their models. Byway already serves meanwhile.
 _BACKEND_WAIT: Final = 2.0
@@ -42,14 +44,22 @@ _TICK: Final = 0.1
 @click.option("--insecure", is_flag=True, help="Accept clients from other machines without a key.")
 @DATA_DIR
 @click.option("--no-model", is_flag=True, help="Run no local models, the built-in one included.")
+@click.option("--stop-when-idle", type=float, metavar="SECONDS", help="Stop after so long without a client.")
 def command(
-    file: str | None, host: str | None, port: int | None, insecure: bool, folder: str | None, no_model: bool
+    file: str | None,
+    host: str | None,
+    port: int | None,
+    insecure: bool,
+    folder: str | None,
+    no_model: bool,
+    stop_when_idle: float | None,
 ) -> None:
     """Start Byway, and print how to use it.
 
     Ctrl-C finishes active requests, then stops Byway. A second Ctrl-C stops it at once.
     """
     platform.ignore_hangup()
+    previous = platform.previous_addresses()
     source = find(file, os.environ, folder)
     source.wait_until_complete()
     config = read(source)
@@ -61,30 +71,61 @@ def command(
     data = data_folder(folder)
     with _lock(data), _open_store(data) as store:
         stored = store.key_records()
-        if config.api_keys.mode == "permissive" and stored:
+        from byway.access.keys import has_keys, key_required
+
+        if config.api_keys.mode == "permissive" and has_keys(stored):
             note("warning: there are keys, but api_keys.mode is permissive: anyone can use this Byway without a key")
         addresses = _addresses(config, host, port)
-        from byway.access.keys import key_required
         from byway.server import listeners as listening
 
+        options: _ListenOptions = {
+            "mode": config.server.socket_mode,
+            "closed": key_required(config.api_keys, stored),
+            "insecure": insecure,
+        }
+        problem = ""
         try:
-            listeners, notes = listening.listen(
-                addresses,
-                mode=config.server.socket_mode,
-                closed=key_required(config.api_keys, stored),
-                insecure=insecure,
-            )
+            listeners, notes = listening.listen(addresses, **options)
         except listening.ListenError as error:
-            raise Failure(str(error)) from None
-        _write_address(data, listeners, config.server.root_path)
+            # After a restart the browser that requested it must find Byway again.
+            problem = str(error)
+            try:
+                listeners, notes = listening.listen(previous, **options) if previous else ([], [])
+            except listening.ListenError:
+                listeners = []
+            if not listeners:
+                raise Failure(problem) from None
+            note(f"warning: {problem}")
+        certificate = _certificate(config, data, listeners)
+        _write_address(data, listeners, config.server)
         own = listening.owner_socket(data / SOCKET)
         with asyncio.Runner(loop_factory=platform.loop_factory()) as runner:
             is_restarting = runner.run(
-                _serve(config, source, listeners, own, notes, data, store, insecure=insecure, no_model=no_model)
+                _serve(
+                    config,
+                    source,
+                    listeners,
+                    own,
+                    notes,
+                    data,
+                    store,
+                    certificate,
+                    insecure=insecure,
+                    no_model=no_model,
+                    pinned=host is not None or port is not None,
+                    listen_problem=problem,
+                    idle=stop_when_idle,
+                )
             )
     if is_restarting:
         logs.flush()
-        platform.restart_process(sys.argv[1:])
+        platform.restart_process(sys.argv[1:], [str(listener) for listener in listeners])
+
+
+class _ListenOptions(TypedDict):
+    mode: int | None
+    closed: bool
+    insecure: bool
 
 
 @contextlib.contextmanager
@@ -106,11 +147,28 @@ def _lock(folder: Path) -> Iterator[None]:
         ) from None
 
 
-def _write_address(folder: Path, listeners: Sequence[Listener], root: str) -> None:
+def _certificate(config: Config, data: Path, listeners: Sequence[Listener]) -> ServedCertificate | None:
+    """The certificate of the TCP listeners; None when they serve plain http. A failure ends the command."""
+    hosts = [listener.host for listener in listeners if listener.port is not None]
+    if config.server.tls is None or not hosts:
+        return None
+    try:
+        from byway.tls.serving import ServedCertificate, TlsError
+    except ImportError:
+        from byway.tls.trust import NO_CRYPTOGRAPHY
+
+        raise Failure(NO_CRYPTOGRAPHY) from None
+    try:
+        return ServedCertificate(data, config.server, hosts)
+    except TlsError as error:
+        raise Failure(str(error)) from None
+
+
+def _write_address(folder: Path, listeners: Sequence[Listener], server: ServerSettings) -> None:
     """Write the URL for other commands into the data folder. Without a TCP address the file is emptied: it may be an old one."""
     tcp = _tcp(listeners)
     with contextlib.suppress(OSError):
-        platform.write_private(folder / ADDRESS, f"{_base(tcp, root)}\n".encode() if tcp else b"")
+        platform.write_private(folder / ADDRESS, f"{_base(tcp, server)}\n".encode() if tcp else b"")
 
 
 @contextlib.contextmanager
@@ -151,22 +209,47 @@ async def _serve(
     notes: Sequence[str],
     folder: Path,
     store: Store,
+    certificate: ServedCertificate | None,
     *,
     insecure: bool,
     no_model: bool,
+    pinned: bool,
+    listen_problem: str,
+    idle: float | None,
 ) -> bool:
-    """Serve until Byway stops. Returns True when the process has to restart."""
+    """Serve until Byway stops. Returns True when the process has to restart.
+
+    `pinned`: the command line sets the address. `listen_problem`: why Byway listens at its previous addresses.
+    """
     from byway.admin.services import AdminServices
     from byway.config.file import ConfigFile
+    from byway.files.service import FileService
+    from byway.files.storage import file_storage
     from byway.gateway import Gateway
     from byway.local.supervisor import ModelProcess, process_options
+    from byway.prices.source import PriceSource
     from byway.runtime import Runtime
     from byway.server import lifecycle
+    from byway.server.batches import open_batches
+    from byway.server.history import open_history
+    from byway.store import StoreError
+    from byway.store.files import FileStore
+    from byway.usage.recorder import UsageRecorder
 
-    runtime = Runtime(config, stored=store.key_records(), secret=store.signing_secret())
+    runtime = Runtime(
+        config, stored=store.key_records(), secret=store.signing_secret(), price_source=PriceSource(folder)
+    )
     runtime.learned.load(store.repairs())
     await runtime.start()
     gateway = Gateway(runtime, store)
+    gateway.certificate = certificate
+    gateway.recorder = UsageRecorder(folder, store.usage, StoreError)
+    store.usage.before_query = gateway.recorder.flush
+    gateway.set_usage(config.usage)
+    gateway.file_service = FileService(FileStore(folder), partial(file_storage, config.files, folder), config.files)
+    gateway.set_files(config.files)
+    open_batches(gateway, folder)
+    open_history(gateway, folder)
     service = lifecycle.Service(
         gateway,
         [*listeners, *((own,) if own else ())],
@@ -180,24 +263,36 @@ async def _serve(
     config_file = ConfigFile(source.path, source.check, store, folder)
     services = gateway.admin = AdminServices(folder, config_file, store, reload=service.reload, restart=service.restart)
     tcp = _tcp(listeners)
-    services.base = _base(tcp, config.server.root_path) if tcp else None
+    services.base = _base(tcp, config.server) if tcp else None
+    services.trust = str((certificate and certificate.trust_file) or "")
     services.addresses = tuple(map(str, listeners))
     services.socket = own.host if own else ""
+    services.pinned, services.listen_problem = pinned, listen_problem
 
     async def welcome() -> None:
-        addresses = ", ".join(_shown(listener) for listener in listeners if listener.host != services.socket)
+        if idle is not None:
+            from byway.launch.idle import stop_when_idle
+
+            background.append(asyncio.create_task(stop_when_idle(gateway, folder, idle, service.stopping.set)))
+        addresses = ", ".join(
+            _shown(listener, config.server) for listener in listeners if listener.host != services.socket
+        )
         _print(f"Byway {__version__} listens at {addresses}", bold=True)
         await _settle(service)
+        from byway.cli.welcome import SCREEN
         from byway.cli.welcome import welcome as start_text
 
-        for line in start_text(await _report(service, source, notes, services)):
+        report = await _report(service, source, notes, services)
+        for line in start_text(report, platform.screen_size(sys.stdout, SCREEN)):
             _print(f"  {line.text}" if line.text else "", **_STYLES.get(line.kind, {}))
-        _print("")
         _print("Ctrl-C stops Byway." if platform.is_terminal(sys.stdout) else "Ready.", dim=True)
 
+    background: list[asyncio.Task[None]] = []
     try:
         await service.run(welcome)
     finally:
+        for task in background:
+            task.cancel()
         await services.downloads.stop()
     return service.restarting
 
@@ -239,7 +334,7 @@ def _progress(text: str) -> Iterator[Callable[[float], None]]:
         return
 
     def show(seconds: float) -> None:
-        click.echo(f"\r  {text} ... {seconds:.1f} s ", nl=False)
+        click.echo(f"\r  {text} ... {elapsed(seconds):<12}", nl=False)
 
     def clear(level: int = logging.INFO) -> bool:
         click.echo(f"\r{'':<{len(text) + 20}}\r", nl=False)
@@ -255,41 +350,35 @@ def _progress(text: str) -> Iterator[Callable[[float], None]]:
 
 async def _report(service: Service, source: ConfigSource, notes: Sequence[str], services: AdminServices) -> StartReport:
     """What the start text shows, from the runtime as it is now and the model servers on this machine."""
+    from byway.admin.aliases import list_aliases
     from byway.admin.exports import client_setup
     from byway.cli.welcome import BackendLine, StartReport
-    from byway.local.discovery import discover
+    from byway.local.discovery import discover, usual_urls
 
     runtime = service.gateway.runtime
     tcp = _tcp(service.listeners)
     unix = next(
         (listener for listener in service.listeners if listener.port is None and listener.host != services.socket), None
     )
-    base = _base(tcp, runtime.config.server.root_path) if tcp else None
-    used = {
-        (backend.settings.url or backend.vendor.url or "").replace("localhost", "127.0.0.1")
-        for backend in runtime.backends.values()
-    }
-    own_port = f":{tcp.port}" if tcp else None
-    servers = [
-        server
-        for server in await discover()
-        if server.url not in used and not (own_port and server.url.endswith(own_port))
-    ]
+    base = _base(tcp, service.gateway.started_config.server) if tcp else None
+    urls = usual_urls(services.addresses, (backend.address for backend in runtime.backends.values()))
+    unserved = dict.fromkeys(f"{target} ({alias.name})" for alias in list_aliases(runtime) for target in alias.unserved)
     ignored = ignored_file(source)
     path = _short(source.path)
     return StartReport(
-        setup=await client_setup(runtime, base),
+        setup=await client_setup(runtime, base, trust=services.trust),
         socket=unix.host if unix else None,
-        config=path if source.there else f"none, so the built-in model answers; to configure Byway, create {path}",
-        config_file=path,
+        config=path if source.there else f"none yet ({path})",
         backends=tuple(
             BackendLine(backend.name, backend.vendor.title, backend.state, backend.message, backend.models or ())
             for backend in runtime.backends.values()
         ),
         keys=_key_names(runtime),
-        servers=tuple(servers),
+        servers=tuple(await discover(urls)),
+        unserved=tuple(unserved),
         notes=(*notes, *((ignored,) if ignored else ())),
-        page=f"{base}/login?token={services.logins.link()}" if base else "",
+        page=f"{_page(runtime.config, base)}/login?token={services.logins.link()}" if base else "",
+        program=platform.command_name(),
     )
 
 
@@ -298,7 +387,7 @@ def _key_names(runtime: Runtime) -> tuple[str, ...] | None:
     if not runtime.keyring.blocking:
         return None
     configured = (key.id for key in runtime.config.api_keys.api_keys if key.enabled)
-    return (*configured, *(key.name for key in runtime.stored if not key.revoked))
+    return (*configured, *(key.name for key in runtime.stored if key.usable and not key.sign_in))
 
 
 def _tcp(listeners: Sequence[Listener]) -> Listener | None:
@@ -306,14 +395,23 @@ def _tcp(listeners: Sequence[Listener]) -> Listener | None:
     return next((listener for listener in listeners if listener.port is not None), None)
 
 
-def _shown(listener: Listener) -> str:
-    return str(listener) if listener.port is None else f"http://{listener}"
+def _shown(listener: Listener, server: ServerSettings) -> str:
+    return str(listener) if listener.port is None else f"{_scheme(server)}://{listener}"
 
 
-def _base(listener: Listener, root: str) -> str:
+def _base(listener: Listener, server: ServerSettings) -> str:
     """The URL by which a program on this machine reaches a listener."""
     anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-    return f"http://{listener._replace(host=anywhere.get(listener.host, listener.host))}{root}"
+    return f"{_scheme(server)}://{listener._replace(host=anywhere.get(listener.host, listener.host))}{server.root_path}"
+
+
+def _scheme(server: ServerSettings) -> str:
+    return "http" if server.tls is None else "https"
+
+
+def _page(config: Config, base: str) -> str:
+    """The URL at which browsers open the page. `base` is that of programs on this machine."""
+    return f"{config.server.public_url}{config.server.root_path}" if config.server.public_url else base
 
 
 def _short(path: Path) -> str:

@@ -17,11 +17,11 @@ from byway.cli import client
 from byway.cli.options import DATA_DIR, JSON, data_folder
 from byway.cli.output import Failure, Misuse, print_json
 from byway.display import latency
+from byway.endpoints.running import USUAL_URL
 
 if TYPE_CHECKING:
     from byway.admin.verify import Verdict
 
-_DEFAULT_URL: Final = "http://127.0.0.1:38080"
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 #: Bytes of a key on stdin.
 _INPUT_LIMIT: Final = 1_000
@@ -41,12 +41,14 @@ _INPUT_LIMIT: Final = 1_000
 def command(url: str | None, model: str, prompt_for_key: bool, folder: str | None, as_json: bool) -> None:
     """Send a request of one token as Claude Code would. Prints which model answered, or what failed and what to do."""
     from byway.admin.verify import verify
+    from byway.tls.trust import extra_cas
 
-    base = url or _base_url(data_folder(folder), os.environ)
+    data = data_folder(folder)
+    base = url or _base_url(data, os.environ)
     key = _read_key() if prompt_for_key else os.environ.get("ANTHROPIC_API_KEY", "")
     if not key.isascii() or not key.isprintable():
         raise Misuse("This is not a key: keys contain only printable ASCII characters.")
-    verdict = asyncio.run(verify(base, key, model))
+    verdict = asyncio.run(verify(base, key, model, extra_cas=extra_cas(data, os.environ)))
     if as_json:
         import msgspec
 
@@ -85,7 +87,7 @@ def _base_url(data: Path, environ: Mapping[str, str]) -> str:
         is_local = urlsplit(configured).hostname in _LOOPBACK
     except ValueError:
         is_local = False
-    return configured if is_local else f"{_DEFAULT_URL}/anthropic"
+    return configured if is_local else f"{USUAL_URL}/anthropic"
 
 
 def _read_key() -> str:

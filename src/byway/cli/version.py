@@ -17,4 +17,9 @@ def command(as_json: bool) -> None:
         versions = {"version": __version__, "python": platform.python_version(), "system": platform.system()}
         click.echo(json.dumps({**versions, "machine": platform.machine()}, indent=2))
         return
-    click.echo(f"byway {__version__} (Python {platform.python_version()}, {platform.system()} {platform.machine()})")
+    click.echo(version_line())
+
+
+def version_line() -> str:
+    """The versions of Byway, Python and the system."""
+    return f"byway {__version__} (Python {platform.python_version()}, {platform.system()} {platform.machine()})"
