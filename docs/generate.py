@@ -1,4 +1,4 @@
-"""Generates the tables of settings and of backend types in `docs/config.md`.
+"""Generates the tables of settings and of backend types in `docs/config.md`, and of vendors in `docs/vendors.md`.
 
 Run `python docs/generate.py` after a change of `byway.config.settings` or `byway.backends.vendors`. A test fails until then.
 """
@@ -6,6 +6,7 @@ Run `python docs/generate.py` after a change of `byway.config.settings` or `bywa
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import UnionType
@@ -13,11 +14,11 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
 
-from byway.backends.vendors import VENDORS
+from byway.backends.vendors import EFFORTS, VENDORS, ThinkingRule, Vendor, known_model, thinking_rule
 from byway.config.notes import Note, notes
 from byway.config.settings import Config
 
-PAGE = Path(__file__).with_name("config.md")
+PAGES = (Path(__file__).with_name("config.md"), Path(__file__).with_name("vendors.md"))
 
 
 def fill(page: str) -> str:
@@ -26,9 +27,10 @@ def fill(page: str) -> str:
         "settings": _settings(implemented=True),
         "planned": _settings(implemented=False),
         "types": _types(),
+        "vendors": _vendors(),
     }
     return re.sub(
-        r"(<!-- (settings|planned|types) -->\n).*?(<!-- end -->)",
+        r"(<!-- (settings|planned|types|vendors) -->\n).*?(<!-- end -->)",
         lambda match: f"{match[1]}{parts[match[2]]}{match[3]}",
         page,
         flags=re.DOTALL,
@@ -77,8 +79,10 @@ def _value(kind: Any, note: Note) -> str:
     formats = {
         "duration": "duration",
         "octal": "octal",
+        "size": "size",
         "moment": "date and time",
         "url": "URL",
+        "origin": "URL",
         "proxy": "URL",
         "secret": "secret",
         "prefix": "path",
@@ -93,10 +97,10 @@ def _value(kind: Any, note: Note) -> str:
     if get_origin(kind) is dict or list(_structs(kind)):
         return "mapping"
     if note.format in formats:
-        return formats[note.format]
+        return f"{formats[note.format]}, or list" if note.many else formats[note.format]
     if kind in (int, float):
-        high = f" to {note.maximum:g}" if note.maximum < 1_000_000_000 else " or more"
-        return f"{note.minimum:g}{high}"
+        high = f" to {note.maximum:.12g}" if note.maximum < 1_000_000_000 else " or more"
+        return f"{note.minimum:.12g}{high}"
     return {bool: "true, false"}.get(kind, "text")
 
 
@@ -106,7 +110,9 @@ def _default(default: object, note: Note) -> str:
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"
     if note.format == "duration":
-        return f"`{default:g}s`"
+        return f"`{default:.12g}s`"
+    if note.format == "size" and isinstance(default, int):
+        return f"`{default >> 30}GiB`" if default >= 1 << 30 else f"`{default >> 20}MiB`"
     if isinstance(default, tuple):
         return ", ".join(f"`{getattr(member, 'name', member)}`" for member in default)
     if isinstance(default, str) and not default.isprintable():
@@ -117,11 +123,86 @@ def _default(default: object, note: Note) -> str:
 def _types() -> str:
     lines = ["| `type` | Server | Protocol | Default `url` |", "|---|---|---|---|"]
     for vendor in VENDORS.values():
-        protocol = {"openai": "chat completions", "anthropic": "Messages"}[vendor.protocol]
+        protocol = {"openai": "chat completions", "anthropic": "Messages"}[vendor.protocol] + (
+            ", Messages" if vendor.messages else ""
+        )
         url = f"`{vendor.url}`" if vendor.url else ("none" if vendor.managed else "required")
         lines.append(f"| `{vendor.name}` | {vendor.title} | {protocol} | {url} |")
     return "\n".join(lines) + "\n"
 
 
+def _vendors() -> str:
+    """One row for each model that the tests play against a strict fake of its vendor."""
+    sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+    from vendors.rows import FAKES
+
+    efforts = ", ".join(f"`{effort}`" for effort in EFFORTS)
+    lines = [
+        f"| `type` | Model | {efforts} | Without thinking | Earlier reasoning | After another model | Forced tool | Image |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for fake in FAKES:
+        vendor = VENDORS[fake.type]
+        rule = thinking_rule(vendor.thinking, fake.model)
+        cells = (
+            f"`{fake.type}`",
+            f"`{fake.model}`",
+            _efforts(rule),
+            _without_thinking(rule),
+            _replay(vendor, fake.reasoning),
+            _MISSING[rule.missing if rule else ""],
+            _forced(vendor, rule),
+            _image(vendor, fake.model),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+_MISSING = {
+    "": "sent without",
+    "blank": "a blank as reasoning",
+    "off": "thinking is off",
+    "sentinel": "Gemini's sentinel",
+    "text": "its calls as text",
+}
+
+
+def _efforts(rule: ThinkingRule | None) -> str:
+    if rule is not None and rule.words:
+        return " ".join(rule.words)
+    return "on" if rule is not None and rule.on else "none"
+
+
+def _without_thinking(rule: ThinkingRule | None) -> str:
+    if rule is None or not (rule.on or rule.off):
+        return "unchanged"
+    value = rule.off.get("reasoning_effort") or (rule.off.get("reasoning") or {}).get("effort")
+    if value is not None and value != "none":
+        return f"`{value}`, the least"
+    return "the same: it always thinks" if rule.off == rule.on else "off"
+
+
+def _replay(vendor: Vendor, form: str) -> str:
+    if form in ("details", "split"):
+        return "`reasoning_details`"
+    if form == "signature":
+        return "thought signature"
+    return f"`{vendor.reasoning_field}`" if vendor.reasoning_field else "none"
+
+
+def _forced(vendor: Vendor, rule: ThinkingRule | None) -> str:
+    if rule is not None and rule.forced == "off":
+        return "without thinking"
+    if vendor.choices == "auto" or (rule is not None and rule.forced == "auto"):
+        return "`auto`, and checked"
+    return "yes" if vendor.forces_tools else "yes, and checked"
+
+
+def _image(vendor: Vendor, model: str) -> str:
+    known = known_model(vendor.known_models, model)
+    return "as text" if known is not None and known.vision is False else "yes"
+
+
 if __name__ == "__main__":
-    PAGE.write_text(fill(PAGE.read_text("utf-8")), "utf-8")
+    for page in PAGES:
+        page.write_text(fill(page.read_text("utf-8")), "utf-8")

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 from models import gguf
+from ports import free_port
 
 from byway.admin import localmodels
 from byway.admin.services import AdminServices
@@ -27,6 +28,7 @@ ADMIN = "sk-byway-admin-0123456789abcdef"
 SECRET = "sk-vendor-0123456789abcdef"
 CONFIG = f"""\
 # kept
+server: {{bind_address: "127.0.0.1:{free_port()}"}}
 api_keys:
   api_keys: [{{key: {ADMIN}, id: boss, scopes: [admin]}}]
 backends:
@@ -150,6 +152,44 @@ def test_a_key_is_created_rotated_and_revoked(api: Api) -> None:
     assert [line.rpartition(": ")[0].partition(f": {key['id']}")[0] for line in api.audit][:1] == [
         "key boss: key revoked"
     ]
+
+
+def test_an_account_is_added_changed_disabled_and_removed(api: Api) -> None:
+    made = api("POST", "/byway/accounts", {"id": "ada", "name": "Ada", "group": "lab"})
+    assert (made.status, made.body["role"], made.body["state"]) == (201, "member", "active")
+    key = api("POST", "/byway/keys", {"name": "laptop", "account": "ada", "models": ["one/*"]}).body
+    assert (key["key"]["account"], key["key"]["models"]) == ("ada", ["one/*"])
+    assert api("GET", "/v1/models", key=key["value"]).status == 200
+    details = api("GET", "/byway/accounts/ada").body
+    assert (details["account"]["keys"], details["keys"][0]["id"]) == (1, key["key"]["id"])
+    changed = api("PATCH", "/byway/accounts/ada", {"role": "viewer", "group": "", "name": None}).body
+    assert (changed["name"], changed["role"], changed["group"], changed["organization"]) == (
+        "Ada",
+        "viewer",
+        "",
+        "default",
+    )
+    assert api("POST", "/v1/messages", {}, key=key["value"]).status == 403, "a viewer uses no models"
+    assert api("POST", "/byway/accounts/ada/disable").body["state"] == "disabled"
+    assert api("GET", "/v1/models", key=key["value"]).status == 401
+    assert api("GET", "/byway/keys").body["keys"][0]["state"] == "disabled"
+    assert api("POST", "/byway/accounts/ada/enable").body["state"] == "active"
+    assert api("GET", "/v1/models", key=key["value"]).status == 200
+    removed = api("DELETE", "/byway/accounts/ada").body
+    assert (removed["account"]["id"], removed["revoked"]) == ("ada", 1)
+    assert api("GET", "/v1/models", key=key["value"]).status == 401
+    assert api("GET", "/byway/accounts").body == {"accounts": []}
+    assert len([line for line in api.audit if line.startswith("key boss: account ")]) == 5
+
+
+def test_the_old_value_of_a_rotated_key_is_accepted_for_its_grace(api: Api) -> None:
+    made = api("POST", "/byway/keys", {"name": "laptop"}).body
+    rotated = api("POST", f"/byway/keys/{made['key']['id']}/rotate", {"grace": "1h"}).body
+    assert rotated["key"]["old_expires_at"] is not None
+    for value in (made["value"], rotated["value"]):
+        assert api("GET", "/v1/models", key=value).status == 200
+    api("POST", f"/byway/keys/{made['key']['id']}/rotate")
+    assert api("GET", "/v1/models", key=made["value"]).status == 401
 
 
 def test_an_alias_is_set_resolved_and_removed(api: Api) -> None:
@@ -299,7 +339,7 @@ def test_logins_are_listed_and_revoked(api: Api) -> None:
         assert (await api.call("DELETE", f"/byway/logins/{listed[0]['id']}")).status == 200
         assert (await api.call("DELETE", f"/byway/logins/{listed[0]['id']}")).status == 404
         assert (await api.call("DELETE", "/byway/logins")).body == {"revoked": 2}
-        assert not any(logins.is_valid(cookie or "") for cookie in cookies)
+        assert not any(logins.caller(cookie or "") for cookie in cookies)
 
     asyncio.run(run())
 
@@ -310,7 +350,11 @@ def test_status_exports_verify_and_restart(api: Api) -> None:
     exports = api("GET", "/byway/exports").body
     assert exports["variables"]["ANTHROPIC_BASE_URL"] == "http://127.0.0.1:9/anthropic"
     assert "ANTHROPIC_BASE_URL" in exports["forms"]["bash"]
+    assert exports["client_credential"] is False
     verdict = api("POST", "/byway/verify", {"model": "sonnet"}).body
+    doctor = api("GET", "/byway/doctor?models=haiku,nosuch").body
+    assert doctor["models"] == {"haiku": "one/small", "nosuch": ""} and doctor["keys_required"]
+    assert {check["id"]: check["state"] for check in doctor["checks"]}["address"] == "bad"
     assert (verdict["good"], verdict["layer"]) == (False, "address")
     assert api("POST", "/byway/restart").status == 202 and api.restarts == 1
 
@@ -346,6 +390,9 @@ def test_status_exports_verify_and_restart(api: Api) -> None:
         ("POST", "/byway/config/rollback", {"version": 99}, "version"),
         ("PUT", "/byway/config", "x: 1", "If-Match"),
         ("POST", "/byway/keys", "{", "body"),
+        ("POST", "/byway/keys/key_none/rotate", {"grace": "soon"}, "grace"),
+        ("POST", "/byway/accounts", {}, "id"),
+        ("POST", "/byway/accounts", {"id": "ada", "role": "king"}, "role"),
     ],
 )
 def test_invalid_input_gets_a_400_that_names_the_field(
@@ -366,6 +413,11 @@ def test_invalid_input_gets_a_400_that_names_the_field(
     [
         ("DELETE", "/byway/keys/key_none"),
         ("POST", "/byway/keys/key_none/rotate"),
+        ("GET", "/byway/accounts/none"),
+        ("PATCH", "/byway/accounts/none"),
+        ("POST", "/byway/accounts/none/disable"),
+        ("POST", "/byway/accounts/none/enable"),
+        ("DELETE", "/byway/accounts/none"),
         ("DELETE", "/byway/backends/none"),
         ("POST", "/byway/backends/none/check"),
         ("DELETE", "/byway/secrets/none"),
@@ -398,7 +450,9 @@ def test_the_document_lists_every_route_of_the_admin_api(api: Api) -> None:
     listed = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
     served = {(route.method, route.path) for route in ROUTES if route.path.startswith("/byway")}
     assert listed == served
-    assert all(route.scope == "admin" for route in ROUTES if route.path.startswith("/byway"))
+    shared = {route.path for route in ROUTES if route.path.startswith("/byway") and route.scope != "admin"}
+    assert {route.scope for route in ROUTES if route.path in shared} == {"account", "admin"}
+    assert shared >= {"/byway/keys", "/byway/keys/{id}", "/byway/logins", "/byway/requests", "/byway/exports"}
 
 
 def test_the_documentation_lists_every_operation() -> None:
@@ -454,9 +508,48 @@ def test_a_body_over_the_limit_is_refused(api: Api) -> None:
 # ------------------------------------------------------------------------------------------------------------ the page
 
 
-@pytest.mark.parametrize("path", ["/", "/models", "/api", "/secrets", "/requests", "/trouble", "/models?edit=one"])
+@pytest.mark.parametrize(
+    "path", ["/", "/models", "/api", "/secrets", "/requests", "/trouble", "/clients", "/models?edit=one"]
+)
 def test_every_page_of_the_settings_is_rendered(api: Api, path: str) -> None:
     api("POST", "/byway/keys", {"name": "laptop"})
     answer = api("GET", path, accept="text/html")
     assert answer.status == 200 and answer.body.startswith("<!doctype html>"), answer.body[:500]
     assert SECRET not in answer.body
+
+
+def test_the_page_shows_the_account_and_the_models_of_a_key(api: Api) -> None:
+    api("POST", "/byway/accounts", {"id": "ada"})
+    form = "name=laptop&account=ada&models=haiku,+local/*&scope:read=on"
+    headers = {"accept": "text/html", "content_type": "application/x-www-form-urlencoded"}
+    assert api("POST", "/api/keys/create", form, **headers).status == 200
+    [key] = api("GET", "/byway/keys").body["keys"]
+    assert (key["account"], key["models"]) == ("ada", ["haiku", "local/*"])
+    assert "account ada</small>" in api("GET", "/api", accept="text/html").body
+    api("POST", "/byway/accounts/ada/disable")
+    page = api("GET", "/api", accept="text/html").body
+    assert "account ada (disabled)" in page and "models: haiku, local/*" in page
+    answer = api("POST", "/api/keys/create", form.replace("ada", "eve"), **headers)
+    assert "There is no account" in answer.body
+
+
+def test_accounts_are_managed_on_the_page(api: Api) -> None:
+    headers = {"accept": "text/html", "content_type": "application/x-www-form-urlencoded"}
+
+    def change(action: str, form: str) -> str:
+        answer = api("POST", f"/api/accounts/{action}", form, **headers)
+        assert answer.body.startswith("<!doctype html>")
+        return str(answer.body)
+
+    assert "No accounts." in api("GET", "/api", accept="text/html").body
+    assert "ada is added." in change("add", "id=ada&name=Ada+%3Cb%3E&role=viewer&group=lab&organization=")
+    [account] = api("GET", "/byway/accounts").body["accounts"]
+    assert (account["name"], account["role"], account["group"]) == ("Ada <b>", "viewer", "lab")
+    assert "Ada &lt;b&gt;" in change("disable", "id=ada")
+    assert api("GET", "/byway/accounts/ada").body["account"]["state"] == "disabled"
+    assert "ada is enabled." in change("enable", "id=ada")
+    assert "not a valid id of an account" in change("add", "id=Ada&role=member")
+    assert "There is no account" in change("remove", "id=eve")
+    assert "ada is removed." in change("remove", "id=ada")
+    assert api("GET", "/byway/accounts").body == {"accounts": []}
+    assert "Accounts</h2>" in api("GET", "/api/cards/accounts", accept="text/html", hx_request="true").body

@@ -46,6 +46,18 @@ class FakeTransport:
         self.aborted = True
 
 
+class FakeServer:
+    """A server with one connection."""
+
+    def __init__(self, connection: UpstreamConnection) -> None:
+        self.shown = "Backend 'box'"
+        self.timeouts = TimeoutSettings()
+        self._connection = connection
+
+    def ended(self, answer: Answer, idle_seconds: float) -> None:
+        self._connection.release()
+
+
 def receive(data: bytes, piece: int = 256 << 10) -> tuple[Answer, bytes]:
     """The answer to a request whose bytes arrive in pieces, and its body. Raises Problem."""
 
@@ -53,13 +65,7 @@ def receive(data: bytes, piece: int = 256 << 10) -> tuple[Answer, bytes]:
         connection = UpstreamConnection()
         transport = FakeTransport()
         connection.connection_made(cast(Any, transport))
-        answer = Answer(
-            connection,
-            "GET",
-            server="Backend 'box'",
-            timeouts=TimeoutSettings(),
-            on_end=lambda *_: connection.release(),
-        )
+        answer = Answer(connection, "GET", FakeServer(connection))
         begun = asyncio.create_task(answer.begin(b"GET / HTTP/1.1\r\n\r\n", b""))
         await asyncio.sleep(0)
         body: list[bytes] = []
@@ -120,13 +126,13 @@ def test_the_work_grows_linearly_with_the_length_of_a_body() -> None:
 )
 @pytest.mark.parametrize("piece", [1 << 20, 1000])
 def test_headers_over_a_limit_are_rejected_also_in_one_read_with_the_body(headers: bytes, piece: int) -> None:
-    with pytest.raises(Problem, match=r"more than 200 headers|limit of 64 KiB") as caught:
+    with pytest.raises(Problem, match="limit of 64 KiB") as caught:
         receive(HEAD + headers + b"content-length: 5\r\n\r\nhello", piece)
     assert caught.value.kind == "broken"
 
 
 def test_trailers_over_a_limit_are_rejected() -> None:
-    with pytest.raises(Problem, match="more than 200 headers"):
+    with pytest.raises(Problem, match="limit of 64 KiB and 200 fields"):
         receive(CHUNKED + b"\r\n1\r\nx\r\n0\r\n" + b"a: x\r\n" * 201 + b"\r\n")
 
 

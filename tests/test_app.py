@@ -21,7 +21,7 @@ KEYS = CONFIG + "api_keys: {api_keys: [{key: sk-byway-0123456789abcdef, id: ann}
 API = [(route.method, route.path.replace("*", "org/m")) for route in ROUTES if route.scope in ("read", "write")]
 
 
-def ask(app, method="GET", path="/livez", headers=(), body=b"", client="127.0.0.1"):
+def ask(app, method="GET", path="/livez", headers=(), body=b"", client="127.0.0.1", host="127.0.0.1:38080"):
     """Status, headers and body of one request."""
     sent = []
 
@@ -32,8 +32,8 @@ def ask(app, method="GET", path="/livez", headers=(), body=b"", client="127.0.0.
         sent.append(message)
 
     given = [(name.lower().encode(), value.encode()) for name, value in headers]
-    if not any(name == b"host" for name, _ in given):
-        given.append((b"host", b"127.0.0.1:38080"))
+    if host and not any(name == b"host" for name, _ in given):
+        given.append((b"host", host.encode()))
     scope = {"type": "http", "method": method, "path": path, "query_string": b"", "headers": given}
     scope["server"], scope["client"] = ("127.0.0.1", 38080), (client, 5555)
     asyncio.run(app(scope, receive, send))
@@ -41,14 +41,24 @@ def ask(app, method="GET", path="/livez", headers=(), body=b"", client="127.0.0.
     return sent[0]["status"], got, b"".join(item.get("body", b"") for item in sent[1:])
 
 
-@pytest.fixture
-def app():
-    return App(Gateway(Runtime(load(CONFIG, {}))))
+@pytest.fixture(scope="module")
+def open_config():
+    return load(CONFIG, {})
+
+
+@pytest.fixture(scope="module")
+def locked_config():
+    return load(KEYS, {})
 
 
 @pytest.fixture
-def locked():
-    return App(Gateway(Runtime(load(KEYS, {}))))
+def app(open_config):
+    return App(Gateway(Runtime(open_config)))
+
+
+@pytest.fixture
+def locked(locked_config):
+    return App(Gateway(Runtime(locked_config)))
 
 
 @pytest.mark.parametrize(
@@ -76,6 +86,21 @@ def test_hosts_that_are_ours(app, host):
 def test_other_hosts_are_refused_on_every_route(app, host, path):
     status, _, body = ask(app, path=path, headers=[("host", host)])
     assert (status, json.loads(body)["error"]["type"]) == (421, "permission_error")
+
+
+def test_a_request_without_a_host_is_a_bad_request_and_closes_the_connection(app):
+    status, headers, body = ask(app, host="")
+    assert (status, json.loads(body)["error"]["type"]) == (400, "invalid_request_error")
+    assert headers["connection"] == "close"
+
+
+def test_a_claude_name_that_a_request_may_have_can_be_looked_up():
+    backend = {"name": "box", "type": "generic", "url": "http://127.0.0.1:9", "models": ["local"]}
+    with_default = App(
+        Gateway(Runtime(load(json.dumps({"backends": [backend], "model_aliases": {"default": "box/local"}}), {})))
+    )
+    status, _, body = ask(with_default, path="/v1/models/claude-sonnet-4-5")
+    assert (status, json.loads(body)["id"]) == (200, "claude-sonnet-4-5")
 
 
 def test_with_tcp_off_other_machines_get_nothing_at_all():
@@ -106,6 +131,13 @@ def test_its_own_page_and_allowed_pages_come_in(app):
     assert (status, headers["access-control-allow-origin"], headers["vary"]) == (200, "https://chat.example", "origin")
 
 
+def test_the_page_works_behind_a_proxy_that_replaces_the_host():
+    app = App(Gateway(Runtime(load(f"server: {{public_url: 'https://byway.example'}}{CONFIG.partition(']}')[2]}", {}))))
+    assert ask(app, headers=[("origin", "https://byway.example")])[0] == 200
+    for origin in ("http://byway.example", "https://byway.example:8443", "https://evil.example"):
+        assert ask(app, headers=[("origin", origin)])[0] == 403
+
+
 def test_a_browser_may_ask_first_for_an_allowed_page_only(app):
     request = [("access-control-request-method", "POST"), ("access-control-request-headers", "x-api-key")]
     status, headers, _ = ask(app, "OPTIONS", "/v1/messages", [("origin", "https://chat.example"), *request])
@@ -130,8 +162,18 @@ def test_what_a_supervisor_asks_needs_no_key(locked, method, path):
 def test_unknown_paths_and_methods_need_the_key_first(locked):
     assert ask(locked, path="/nope")[0] == 401
     key = [("x-api-key", "sk-byway-0123456789abcdef")]
-    assert ask(locked, path="/nope", headers=key)[0] == 404
+    status, _, body = ask(locked, path="/chat/completions", headers=key)
+    assert status == 404 and b" /v1/messages " in body and b"/v1/chat/completions" in body
     assert ask(locked, path="/v1/messages", headers=key)[0] == 405
+
+
+def test_endpoints_that_only_anthropic_has_are_not_supported(app):
+    for path in ("/v1/skills", "/anthropic/v1/agents/agent_1", "/v1/organizations/usage_report/messages"):
+        status, headers, body = ask(app, "GET", path)
+        error = json.loads(body)["error"]
+        assert (status, error["type"], headers["x-should-retry"]) == (501, "not_supported", "false"), path
+        assert path.removeprefix("/anthropic").split("/")[2] in error["message"]
+    assert ask(app, "GET", "/v1/skillset")[0] == ask(app, "GET", "/other/v1/skills")[0] == 404
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)

@@ -14,6 +14,7 @@ from byway.backends.openai import completions, tools
 from byway.backends.openai.schema import adapt
 from byway.backends.protocol import BackendProtocol, Target
 from byway.backends.vendors import VENDORS
+from byway.messages import tools as declared
 from byway.messages.request import parse
 from byway.problems import Problem
 
@@ -23,11 +24,17 @@ ANTHROPIC = Target("box", "other", VENDORS["anthropic"])
 USER = {"role": "user", "content": "Hi"}
 
 
+def forget_tools() -> None:
+    """Empty the caches, so that tools are converted again."""
+    tools._converted.clear()
+    declared._shared.clear()
+
+
 @pytest.fixture(autouse=True)
 def _no_cached_tools() -> Iterator[None]:
-    tools._converted.clear()
+    forget_tools()
     yield
-    tools._converted.clear()
+    forget_tools()
 
 
 def body(**fields: Any) -> bytes:
@@ -91,7 +98,7 @@ REQUESTS: dict[str, Callable[[int], bytes]] = {
 @pytest.mark.parametrize("name", REQUESTS)
 def test_the_work_of_a_chat_request_grows_linearly(name: str) -> None:
     def run(data: bytes) -> None:
-        tools._converted.clear()
+        forget_tools()
         completions.request(parse(data, {}, "msg_1"), OPENAI)
 
     assert_linear(REQUESTS[name], run)
@@ -100,7 +107,7 @@ def test_the_work_of_a_chat_request_grows_linearly(name: str) -> None:
 @pytest.mark.parametrize("name", ["tools", "messages", "tool calls of one turn"])
 def test_the_work_of_a_token_count_grows_linearly(name: str) -> None:
     def run(data: bytes) -> None:
-        tools._converted.clear()
+        forget_tools()
         assert completions.count(parse(data, {}, "msg_1"), LLAMA) is not None
 
     assert_linear(REQUESTS[name], run)

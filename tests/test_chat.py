@@ -6,11 +6,15 @@ import json
 from typing import Any
 
 import pytest
+from growth import assert_linear
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from properties import examples
 
+from byway.backends.openai import completions
+from byway.backends.protocol import Target
+from byway.backends.vendors import VENDORS
 from byway.fronts import chat
-from byway.messages.blocks import Text
 from byway.messages.events import (
     BlockDelta,
     BlockStart,
@@ -18,14 +22,17 @@ from byway.messages.events import (
     MessageDelta,
     MessageStart,
     MessageStop,
+    MessageUsage,
     Passthrough,
     Started,
     Stop,
     TextDelta,
+    TextStart,
     ToolStart,
     Usage,
 )
 from byway.messages.sse import Decoder
+from byway.messages.stream import Writer
 from byway.problems import Problem
 
 
@@ -127,7 +134,6 @@ def test_arguments_that_are_not_json_are_kept_as_text() -> None:
         (b"{", "not valid JSON"),
         (b'{"model":"m","messages":[]}', "at least one message"),
         (b'{"model":"m","messages":[{"content":"x"}]}', r"messages.0: Object missing required field `role`"),
-        (b'{"messages":[{"role":"user","content":"x"}]}', "missing required field `model`"),
         (b"[" * 100_000, "nested too deeply|not valid JSON|Expected"),
     ],
 )
@@ -181,7 +187,7 @@ jsons = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.dictionaries(st.sampled_from(["messages", "tools", "tool_choice", "stop", "n", "response_format"]), jsons))
 def test_any_body_is_read_or_rejected(given: dict[str, Any]) -> None:
     body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}], **given}).encode()
@@ -197,8 +203,8 @@ def test_messages_events_are_encoded_as_chunks() -> None:
     chunks = chat.Chunks(request, 7, counted=True)
     data = chunks.encode(
         [
-            MessageStart(Started("msg_abc", "m", Usage(10, 0, 5))),
-            BlockStart(0, Text("")),
+            MessageStart(Started("msg_abc", "m", MessageUsage(10, 0, 5))),
+            BlockStart(0, TextStart()),
             BlockDelta(0, TextDelta("Hi")),
             BlockStop(0),
             BlockStart(1, ToolStart("c1", "f")),
@@ -272,3 +278,115 @@ def test_an_invalid_event_of_the_backend_is_broken(data: bytes) -> None:
     with pytest.raises(Problem) as caught:
         chunks(Passthrough(b"event: content_block_delta\ndata: %b\n\n" % data, "content"))
     assert caught.value.kind == "broken"
+
+
+def required(schema: Any) -> Any:
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    return read(response_format=form)["output_config"]["format"]["schema"]
+
+
+def test_a_required_schema_is_closed_and_refused_words_move_to_the_description() -> None:
+    item = {"type": "object", "properties": {"n": {"type": "integer", "minimum": 1}}, "additionalProperties": True}
+    schema = {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "minLength": 2, "description": "A name."},
+            "items": {"type": "array", "minItems": 3, "items": item},
+            "minimum": {"oneOf": [{"type": "null"}, {"$ref": "#/$defs/D"}]},
+        },
+        "required": ["name"],
+        "$defs": {"D": {"type": ["object", "null"], "properties": {}}},
+    }
+    assert required(schema) == {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "description": "A name.\n\n{minLength: 2}"},
+            "items": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "properties": {"n": {"type": "integer", "description": "{minimum: 1}"}},
+                    "additionalProperties": False,
+                },
+                "description": "{minItems: 3}",
+            },
+            "minimum": {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/D"}]},
+        },
+        "required": ["name"],
+        "$defs": {"D": {"type": ["object", "null"], "properties": {}, "additionalProperties": False}},
+        "additionalProperties": False,
+    }
+
+
+@pytest.mark.parametrize(
+    "form",
+    [{"type": "json_object"}, {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}],
+)
+def test_any_json_object_is_required_in_words(form: dict[str, Any]) -> None:
+    """A closed object without properties would permit only `{}`."""
+    body = read(response_format=form)
+    assert "output_config" not in body and body["system"] == "Answer with one JSON object and nothing else."
+
+
+def test_a_deep_schema_is_closed_in_linear_time() -> None:
+    def deep(levels: int) -> dict[str, Any]:
+        schema: dict[str, Any] = {"type": "string"}
+        for _ in range(min(levels, 500)):
+            schema = {"type": "array", "items": schema}
+        return {"type": "object", "properties": {str(at): schema for at in range(levels // 500 + 1)}}
+
+    assert_linear(deep, required, size=500)
+
+
+FUNCTIONS = [{"name": "look", "parameters": {"type": "object", "properties": {"at": {"type": "string"}}}}]
+
+
+def test_the_older_form_of_tools_is_translated() -> None:
+    body = read(
+        functions=FUNCTIONS,
+        function_call={"name": "look"},
+        messages=[
+            {"role": "user", "content": "hi"},
+            {"role": "assistant", "content": None, "function_call": {"name": "look", "arguments": '{"at": "x"}'}},
+            {"role": "function", "name": "look", "content": "nothing"},
+        ],
+    )
+    assert [tool["name"] for tool in body["tools"]] == ["look"]
+    assert body["tool_choice"] == {"type": "tool", "name": "look", "disable_parallel_tool_use": True}
+    _, call, result = body["messages"]
+    assert call["content"] == [{"type": "tool_use", "id": "call_function_1", "name": "look", "input": {"at": "x"}}]
+    assert result["content"] == [{"type": "tool_result", "tool_use_id": "call_function_1", "content": "nothing"}]
+
+
+def test_a_result_without_its_older_call_is_rejected_with_its_path() -> None:
+    request, _ = chat.read(b'{"model":"m","messages":[{"role":"function","name":"f","content":"x"}]}', {}, "msg_x")
+    assert request.untranslatable is not None
+    assert request.untranslatable.message == "messages.0.role: there is no function_call before this result"
+
+
+def test_the_answer_to_the_older_form_has_a_function_call() -> None:
+    writer = Writer("msg_abc", "m", Usage(3))
+    writer.tool("toolu_1", "look")
+    writer.input('{"at":')
+    writer.input('"x"}')
+    writer.finish(Stop("tool_use"), Usage(3, output_tokens=2))
+    (choice,) = json.loads(chat.completion(list(writer.events), 7, functions=True))["choices"]
+    assert choice["finish_reason"] == "function_call" and "tool_calls" not in choice["message"]
+    assert choice["message"]["function_call"] == {"name": "look", "arguments": '{"at":"x"}'}
+    request, fields = chat.read(
+        json.dumps({"model": "m", "functions": FUNCTIONS, "messages": [{"role": "user"}]}).encode(), {}, "m"
+    )
+    assert fields.functions is not None
+    data = chat.Chunks(request, 7, counted=False, functions=True).encode(writer.events).decode()
+    chunks = [json.loads(line[6:])["choices"][0] for line in data.splitlines() if line.startswith("data: {")]
+    deltas = [chunk["delta"]["function_call"] for chunk in chunks if "function_call" in chunk["delta"]]
+    assert deltas[0] == {"name": "look", "arguments": ""}
+    assert "".join(delta["arguments"] for delta in deltas) == '{"at":"x"}'
+    assert chunks[-1]["finish_reason"] == "function_call" and "tool_calls" not in data
+
+
+def test_a_chat_completion_without_a_model_is_for_the_alias_default() -> None:
+    request, _ = chat.read(b' {"messages":[{"role":"user","content":"x"}]}', {}, "msg_x")
+    assert request.model == "default" and json.loads(request.chat)["model"] == "default"
+    call = completions.request(request, Target("box", "local", VENDORS["generic"]))
+    assert json.loads(call.body) == {"model": "local", "messages": [{"role": "user", "content": "x"}]}

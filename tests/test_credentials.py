@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from byway.backends.vendors import VENDORS
@@ -35,7 +33,7 @@ def test_the_secret_is_sent_in_the_vendors_header(
 def test_headers_of_the_credential_replace_those_of_the_call() -> None:
     call = Call("POST", "/x", (("Authorization", "Bearer client"), ("accept", "a"), ("x-team", "client")), b"body")
     credential = StaticCredential((("authorization", "Bearer ours"), ("X-Team", "ours")))
-    made = asyncio.run(authorize(call, credential))
+    made = authorize(call, credential)
     assert made.headers == (("accept", "a"), ("authorization", "Bearer ours"), ("X-Team", "ours"))
     assert (made.method, made.path, made.body) == ("POST", "/x", b"body")
     assert call.headers[0] == ("Authorization", "Bearer client")
@@ -43,7 +41,7 @@ def test_headers_of_the_credential_replace_those_of_the_call() -> None:
 
 def test_a_call_without_a_credential_is_unchanged() -> None:
     call = Call("GET", "/x", (("accept", "a"),))
-    assert asyncio.run(authorize(call, StaticCredential(()))) is call
+    assert authorize(call, StaticCredential(())) is call
 
 
 def test_the_repr_of_a_credential_has_no_values() -> None:

@@ -156,26 +156,31 @@ def test_an_interrupted_download_resumes(tmp_path: Path) -> None:
     assert ranges == [(None, None), ("bytes=100000-", '"one"'), ("bytes=200000-", '"one"')]
 
 
-def test_a_cancelled_download_resumes_with_the_next_call(tmp_path: Path) -> None:
+def test_a_cancelled_download_resumes_with_the_next_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_SHOW_EVERY", 0)
     part = tmp_path / "owner/repo" / f"{NAME}.part"
     with hub({NAME: DATA}) as at:
 
         def answer(handler: BaseHTTPRequestHandler, path: str, data: bytes) -> bool:
             send(handler, 200, data[:150_000], etag='"one"', content_length=str(len(data)))
             handler.wfile.flush()
-            going.wait(10)
+            going.wait(60)
             return True
 
         going = threading.Event()
         at.answer = answer
 
         async def run() -> None:
-            begun = asyncio.Event()
-            options: dict[str, Any] = {"environ": {}, "free": lambda _: ROOM, "show": lambda _: begun.set()}
+            received = asyncio.Event()
+
+            def show(progress: DownloadProgress) -> None:
+                if progress.done == 150_000:
+                    received.set()
+
+            options: dict[str, Any] = {"environ": {}, "free": lambda _: ROOM, "show": show}
             task = asyncio.create_task(download("owner/repo", tmp_path, LocalModelSettings(hub=at.url), **options))
-            async with asyncio.timeout(10):
-                await begun.wait()
-            await asyncio.sleep(0.3)
+            async with asyncio.timeout(60):
+                await received.wait()
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from models import gguf, hub, send
+from waiting import until
 
 from byway.config import LocalModelSettings
 from byway.local.downloads import BackgroundDownload, Downloads
@@ -30,14 +31,6 @@ def stuck(handler: BaseHTTPRequestHandler, path: str, data: bytes) -> bool:
     handler.wfile.write(data[: len(data) // 2])
     handler.rfile.read(1)
     return True
-
-
-async def until(met: Callable[[], object]) -> None:
-    for _ in range(2000):
-        if met():
-            return
-        await asyncio.sleep(0.005)
-    raise AssertionError("not within 10 seconds")
 
 
 def run(folder: Path, play: Callable[[Downloads, LocalModelSettings, Any], Awaitable[None]], name: str = NAME) -> None:

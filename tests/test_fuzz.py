@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from properties import examples
 
 from byway import config
 from byway.backends.openai import completions
@@ -28,7 +29,7 @@ from byway.runtime import Runtime
 from byway.server.app import App
 
 FOLDER = Path(__file__).parent / "recorded" / "prefix"
-#: Damaged requests for each front. The whole file takes about 20 seconds of CPU.
+#: Damaged requests for each front.
 ROUNDS = 2500
 SEED = 11
 #: Characters that are kept of each text.
@@ -217,7 +218,7 @@ async def send_all(vendor: str, path: str, bodies: list[bytes]) -> list[tuple[in
 def test_a_damaged_request_is_answered_or_rejected(vendor: str, path: str) -> None:
     chance = random.Random(f"{SEED} {vendor} {path}")
     forms = chats() if "chat" in path else requests()
-    bodies = [damaged(chance.choice(forms), chance) for _ in range(ROUNDS)]
+    bodies = [damaged(chance.choice(forms), chance) for _ in range(examples(ROUNDS))]
     failure = broken().message.encode()
     for body, (status, answer) in zip(bodies, asyncio.run(send_all(vendor, path, bodies)), strict=True):
         assert status < 500, (status, answer[:300], body)

@@ -16,7 +16,7 @@ from byway.backends.vendors import VENDORS
 from byway.fronts import chat
 from byway.messages.events import Passthrough
 from byway.messages.request import parse
-from byway.messages.sse import Decoder
+from byway.messages.sse import EVENT_LIMIT, Decoder
 from byway.messages.stream import fold
 from byway.messages.tokens import Counter, weigh
 
@@ -137,7 +137,7 @@ def test_an_event_stream_is_decoded_in_linear_time(kind: str, piece: int) -> Non
         for at in range(0, len(data), piece):
             decoder.feed(data[at : at + piece])
 
-    assert_linear(LINES[kind], run, 2000)
+    assert_linear(LINES[kind], run, 2000, EVENT_LIMIT // 8)
 
 
 def chunk(delta: dict[str, Any], finish: str | None = None) -> bytes:

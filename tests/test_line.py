@@ -10,11 +10,11 @@ import msgspec
 import pytest
 from casefile import Case, Reply, Turn, cases
 from grammar import summary
+from loaded import loaded
 from papers import InProcess
 from strict import check_error, check_event, check_message
 from test_cases import compare
 
-from byway import config
 from byway.backends.protocol import ModelFacts
 from byway.call import Call
 from byway.gateway import Gateway
@@ -66,9 +66,7 @@ async def ask(case: Case, turn: Turn, network: Network) -> tuple[int, dict[str, 
     model = case.target.get("model", "local")
     vendor = case.target.get("vendor", "anthropic" if case.protocol == "anthropic" else "generic")
     backend = {"name": "box", "type": vendor, "url": "http://127.0.0.1:9", "models": [model]}
-    runtime = Runtime(
-        config.load(json.dumps({"backends": [backend], "model_aliases": {"default": ["box/" + model]}}), {})
-    )
+    runtime = Runtime(loaded({"backends": [backend], "model_aliases": {"default": ["box/" + model]}}))
     runtime.pdfs = PdfCache(InProcess())
     live = runtime.backends["box"]
     live.upstream = cast(Any, network)
@@ -105,6 +103,13 @@ def events(body: bytes) -> list[dict[str, Any]]:
     return [json.loads(line[5:]) for frame in frames for line in frame.split(b"\n") if line.startswith(b"data:")]
 
 
+@pytest.fixture
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retry at once."""
+    monkeypatch.setattr("byway.pipeline.targets._PAUSE", 0.0)
+
+
+@pytest.mark.usefixtures("no_pause")
 @pytest.mark.parametrize("case", REPLIED)
 def test_the_client_gets_the_events_of_the_case(case: Case) -> None:
     turn = case.turns[-1]
@@ -116,7 +121,7 @@ def test_the_client_gets_the_events_of_the_case(case: Case) -> None:
         assert turn.problem is not None
         _refused(turn, status, head, json.loads(body))
         return
-    assert (head["x-byway-backend"], head["x-byway-model"]) == ("box", case.target.get("model", "local"))
+    assert (head["x-byway-backend"], head["x-byway-model"]) == ("box", f"box/{case.target.get('model', 'local')}")
     result = events(body) if stream else [json.loads(body)]
     assert head["content-type"].startswith("text/event-stream" if stream else "application/json")
     if turn.problem is None:

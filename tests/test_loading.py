@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from waiting import until
 
 from byway import platform
 from byway.backend import UnloadedModel
@@ -18,7 +19,14 @@ from byway.cli.configfile import ConfigSource
 from byway.config import Config, ConfigError, TimeoutSettings, load
 from byway.config.editing import edit
 from byway.local import edits
-from byway.local.supervisor import ModelProcess, NotInstalled, ProcessOptions, process_options, require_engine
+from byway.local.supervisor import (
+    ModelProcess,
+    NotInstalled,
+    ProcessOptions,
+    default_threads,
+    process_options,
+    require_engine,
+)
 from byway.problems import Problem
 from byway.runtime import Runtime
 from byway.secrets.vault import Vault
@@ -141,6 +149,12 @@ def unloaded(first_byte: float = 5.0) -> tuple[Runtime, list[str], asyncio.Event
     return runtime, loads, settled
 
 
+@pytest.mark.parametrize(("value", "threads"), [("3", 3), (" 2 ,4", 2), ("", 8), ("0", 8), ("many", 8), ("99999", 8)])
+def test_omp_num_threads_is_the_default_of_a_model(value: str, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "cpu_count", lambda: 16)
+    assert default_threads({"OMP_NUM_THREADS": value}) == threads
+
+
 CALL = Call("POST", "/v1/chat/completions", (), b"{}")
 
 
@@ -153,7 +167,7 @@ def test_a_request_loads_an_unloaded_model_and_waits_for_it() -> None:
             await backend.fetch(CALL)
         assert loads == [], "only a request loads it"
         waiting = asyncio.create_task(backend.send(CALL))
-        await asyncio.sleep(0.01)
+        await until(lambda: loads)
         assert loads == ["load"] and not waiting.done()
         runtime.set_process_state("tiny", "failed", "No memory.")
         settled.set()
@@ -186,7 +200,8 @@ def test_a_refresh_does_not_query_a_local_model() -> None:
     asyncio.run(run())
 
 
-def test_a_missing_file_is_reported_and_tried_again(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("byway.local.supervisor._FIRST_PAUSE", 0.01)
     reports: list[tuple[str, str]] = []
 
     async def run() -> None:
@@ -201,7 +216,7 @@ def test_a_missing_file_is_reported_and_tried_again(tmp_path: Path) -> None:
         process.unload()
         assert process.state == "loading", "what has not loaded is not unloaded"
         task = asyncio.create_task(process.run())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await tried.wait()
         task.cancel()
         await asyncio.wait([task])
@@ -233,7 +248,7 @@ def test_a_process_that_cannot_be_started_is_restarted(tmp_path: Path, monkeypat
         monkeypatch.setattr(process, "_prepare", dict)
         monkeypatch.setattr(asyncio, "create_subprocess_exec", refuse)
         task = asyncio.create_task(process.run())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await failed.wait()
         task.cancel()
         await asyncio.wait([task])

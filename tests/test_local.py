@@ -167,8 +167,8 @@ _ALL = {"ollama": OLLAMA, "lmstudio": LMSTUDIO, "llamacpp": LLAMACPP, "vllm": VL
 def test_a_slow_server_is_left_out_and_does_not_hide_the_others() -> None:
     with contextlib.ExitStack() as stack:
         places = {vendor: stack.enter_context(server(pages)) for vendor, pages in _ALL.items()}
-        places["ollama"] = stack.enter_context(server(OLLAMA, delay=1.0))
-        names = [server.vendor for server in asyncio.run(discovery.discover(places, limit=0.8))]
+        places["ollama"] = stack.enter_context(server(OLLAMA, delay=2.0))
+        names = [server.vendor for server in asyncio.run(discovery.discover(places, limit=1.5))]
     assert names == ["lmstudio", "llamacpp", "vllm"]
 
 

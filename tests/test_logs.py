@@ -94,10 +94,10 @@ def test_a_log_that_is_not_read_never_blocks_and_reports_what_was_dropped(out, m
         writer = logs.writer(logging.INFO)
         assert writer is not None
         writer.flush()
-        await asyncio.to_thread(writer.wait, 5)
+        await asyncio.to_thread(writer.wait, 60)
         logs.log("After")
         writer.flush()
-        await asyncio.to_thread(writer.wait, 5)
+        await asyncio.to_thread(writer.wait, 60)
 
     asyncio.run(work())
     lines = lines_of(stream)

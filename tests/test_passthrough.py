@@ -99,3 +99,10 @@ def test_usage_is_requested_beside_the_clients_own_stream_options() -> None:
 def test_an_incomplete_whole_answer_is_passed_on_as_a_stream(choice: dict[str, Any]) -> None:
     (only,) = frames(chat_request(), json.dumps({"model": "local", "choices": [choice]}).encode())
     assert only.data.startswith(b'data: {"model":"m"') and only.data.endswith(b"data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_a_web_page_instead_of_an_answer_is_a_problem_with_advice(streamed: bool) -> None:
+    with pytest.raises(Problem, match="web page instead of JSON") as caught:
+        frames(chat_request(stream=streamed), b"\n<html><body>Log in</body></html>")
+    assert caught.value.kind == "broken"

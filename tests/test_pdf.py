@@ -12,6 +12,7 @@ from growth import assert_linear
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from papers import HEAVY, InProcess, encoded, pdf
+from properties import examples
 from test_line import Network, ask
 
 from byway.messages import request as messages
@@ -71,7 +72,8 @@ def test_base64_may_contain_line_breaks() -> None:
     assert parse_base64("\n".join(data[at : at + 76] for at in range(0, len(data), 76)).encode()).text.endswith("Hello")
 
 
-def test_page_over_the_operation_limit_is_skipped() -> None:
+def test_page_over_the_operation_limit_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MAX_PAGE_OPERATIONS", 10_000)
     parsed = parse_pdf(pdf("first", HEAVY, "last"))
     assert parsed.pages == 3 and "first" in parsed.text and "last" in parsed.text
     assert "(this page could not be read)" in parsed.text
@@ -84,7 +86,7 @@ def test_long_file_ends_with_the_pages_that_are_left_out(monkeypatch: pytest.Mon
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.data())
 def test_no_file_breaks_the_parser(data: st.DataObject) -> None:
     whole = bytearray(pdf("One", "Two"))
@@ -225,3 +227,23 @@ def test_request_without_pdfs_is_answered_while_another_waits_for_its_pdf(monkey
         assert (await waiting)[0] == 200
 
     asyncio.run(go())
+
+
+@pytest.mark.parametrize("place", ["message", "result"])
+def test_only_a_request_with_a_document_or_a_file_is_decoded_block_by_block(place: str) -> None:
+    def request(block: dict[str, Any]) -> messages.Request:
+        content = [block] if place == "message" else [{"type": "tool_result", "tool_use_id": "x", "content": [block]}]
+        body = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": content}]}
+        return messages.parse(json.dumps(body).encode(), {}, "msg_1")
+
+    pdf = {"type": "base64", "media_type": "application/pdf", "data": "AAAA"}
+    document, image = (
+        {"type": "document", "source": pdf},
+        {"type": "image", "source": {**pdf, "media_type": "image/png"}},
+    )
+    # Only a loose request is searched for references to uploaded files.
+    assert request({"type": "image", "source": {"type": "file", "file_id": "file_1"}}).loose
+    assert request({"type": "container_upload", "file_id": "file_1"}).loose
+    assert request(document).loose and request(document).content.documents
+    assert not request(image).loose and not request(image).content.documents
+    assert embedded_pdfs(request(document).turns) == ["AAAA"] and embedded_pdfs(request(image).turns) == []

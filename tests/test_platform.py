@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import os
 import signal
@@ -147,7 +148,7 @@ def test_a_stop_signal_is_delivered_in_the_loop() -> None:
         platform.on_stop_signal(asyncio.get_running_loop(), stop)
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGINT)
-        await asyncio.wait_for(stopped.wait(), 5)
+        await asyncio.wait_for(stopped.wait(), 30)
         return signals
 
     with asyncio.Runner(loop_factory=platform.loop_factory()) as runner:
@@ -194,3 +195,12 @@ def test_a_folder_of_another_user_that_everybody_can_write_is_refused(
             platform.close_to_others(tmp_path)
     else:
         assert "written by its group" in platform.close_to_others(tmp_path)
+
+
+def test_a_folder_on_a_full_disk_is_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with platform.lock_folder(tmp_path), pytest.raises(platform.FolderLocked), platform.lock_folder(tmp_path):
+        pass

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import time
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -15,10 +14,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from growth import assert_linear
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 from papers import with_pdfs
+from waiting import wait_until
 
 from bench import prefix as bench
 from bench import tap
@@ -246,6 +247,11 @@ def test_unknown_wordings_stay_in_place() -> None:
     assert turns[0].content == "Hi"
 
 
+def test_all_questions_before_the_first_answer_are_kept_in_order() -> None:
+    _, turns = split([US], ("user", "one"), ("user", "two"), ("user", "three"), ("assistant", "Yes?"))
+    assert [turn.content for turn in turns] == ["one", "two", "three", "Yes?"]
+
+
 def test_a_system_message_after_the_first_answer_stays_in_place() -> None:
     late = "Today's date is 2026-11-22."
     texts, turns = split([US], ("user", "Hi"), ("assistant", "Yes?"), ("user", "Go"), ("system", late))
@@ -362,18 +368,22 @@ def test_the_recording_proxy_records_cuts_and_answers() -> None:
         status, outcome = _post(front.port, "/v1/messages", body)
         assert status == 200 and outcome == script.replace(b'"max_tokens"', b'"end_turn"')
         assert [value["max_tokens"] for value in front.requests] == [9000]
-        ends = time.monotonic() + 5
-        while not front.seen and time.monotonic() < ends:
-            # It writes down what it saw after the client has it.
-            time.sleep(0.01)
+        # It writes down what it saw after the client has it.
+        wait_until(lambda: front.seen)
         assert [(item.prompt, item.cached) for item in front.seen] == [(1, 0)]
 
 
 def _post(port: int, path: str, body: dict[str, Any]) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request("POST", path, json.dumps(body), {"content-type": "application/json"})
         answer = connection.getresponse()
         return answer.status, answer.read()
     finally:
         connection.close()
+
+
+@pytest.mark.parametrize("quoted", ["`a/b` ", "`" + "/" * 40, "`a` "])
+def test_the_folders_of_a_long_line_are_found_in_linear_time(quoted: str) -> None:
+    """A client chooses this text: nothing in it may make the search slow."""
+    assert_linear(lambda size: f"You have a file-based memory {quoted * size}\n", claudecode._split.__wrapped__)

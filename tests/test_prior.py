@@ -249,7 +249,10 @@ def test_long_text_is_searched_in_slices() -> None:
 
 @pytest.mark.parametrize("shift", range(0, 600, 7))
 @pytest.mark.parametrize("written", [URL, "example.com/docs/page?x=1"])
-def test_url_across_the_border_of_two_slices_is_found(shift: int, written: str) -> None:
+def test_url_across_the_border_of_two_slices_is_found(
+    shift: int, written: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provenance, "_SLICE", 1 << 12)
     assert named([user(text("x" * (provenance._SLICE - shift - 1) + " " + written))])
     assert not named([user(text("x" * (provenance._SLICE - shift - 1) + " " + written + "0"))])
 

@@ -62,7 +62,7 @@ def test_the_rules_of_chat_hold(vendor: Any, vision: bool) -> None:
             except Problem as problem:
                 assert problem.kind == "invalid_request", name
                 refused = problem.message.split(":")[0]
-                assert refused == "safeguards" or (refused.endswith(".type") and "web_search" in problem.message), name
+                assert refused.endswith(".type") and "web_search" in problem.message, name
                 continue
             translated += 1
             messages = out["messages"]
@@ -76,11 +76,11 @@ def test_the_rules_of_chat_hold(vendor: Any, vision: bool) -> None:
                 else:
                     assert not waiting, f"{name}: a call has no result right behind it"
                     waiting = [call["id"] for call in message.get("tool_calls", ())]
-            everything = "\n".join(text for message in messages for text in texts(message["content"]))
+            everything = "\n".join(text for message in messages for text in texts(message.get("content")))
             assert [text for text in spoken_texts(body) if text not in everything] == [], name
             assert not any(len(word) > 5000 for word in everything.split()), f"{name}: base64 as text"
             parts = [
-                part for message in messages if isinstance(message["content"], list) for part in message["content"]
+                part for message in messages if isinstance(message.get("content"), list) for part in message["content"]
             ]
             if not vision:
                 assert not any(part["type"] != "text" for part in parts), name
@@ -91,6 +91,6 @@ def test_images_and_files_arrive() -> None:
     kinds: set[str] = set()
     for body in bodies("read_media"):
         for message in sent(body, Target("here", "gpt-5", VENDORS["openai"]))["messages"]:
-            if isinstance(message["content"], list):
-                kinds |= {part["type"] for part in message["content"]}
+            if isinstance(message.get("content"), list):
+                kinds |= {part["type"] for part in message.get("content")}
     assert kinds == {"text", "image_url", "file"}

@@ -4,7 +4,7 @@ import pytest
 from growth import assert_linear
 
 from byway.problems import Problem
-from byway.routing.route import RoutingTable, ServedModels, TargetName, family
+from byway.routing.route import RoutingTable, ServedModels, TargetName, family, implied_aliases
 
 LOCAL = ServedModels("local", ("qwen3-coder", "org/llama"))
 CLOUD = ServedModels("cloud", ("claude-sonnet-4-6", "gpt-5.2"))
@@ -57,6 +57,9 @@ def test_exact_alias_then_longest_glob_then_family_then_default():
 def test_a_window_suffix_does_not_hide_the_name():
     assert targets_of("claude-opus-5-5[1m]") == [("cloud", "gpt-5.2")]
     assert targets_of("qwen3-coder[1m]") == [("local", "qwen3-coder")]
+    assert targets_of("cloud/gpt-5.2[1m]") == [("cloud", "gpt-5.2")]
+    listed = ServedModels("local", ("tiny[q4]",))
+    assert RoutingTable((listed,), {}).route("local/tiny[q4]").targets == (TargetName("local", "tiny[q4]"),)
 
 
 def test_an_alias_may_lead_to_several_targets_in_order():
@@ -163,6 +166,32 @@ def test_an_unknown_name_is_tried_at_self_hosted_backends_alone():
     assert backends("new", served=served[:1]) == {("far",)}
 
 
+# --- implied default ----------------------------------------------------------------------------------------------------
+
+
+def test_the_only_model_of_the_only_backend_is_the_implied_default():
+    assert implied_aliases((ServedModels("box", ("qwen3",)),)) == {"default": ("box/qwen3",)}
+
+
+def test_the_only_model_of_two_backends_is_balanced_by_the_implied_default():
+    served = (ServedModels("a", ("qwen3",)), ServedModels("b", ("qwen3",)), ServedModels("empty", ()))
+    assert implied_aliases(served) == {"default": ("qwen3",)}
+
+
+@pytest.mark.parametrize("served", [(), (LOCAL,), (ServedModels("a", ("m",)), ServedModels("late", None))])
+def test_no_default_is_implied_when_it_would_be_a_guess(served):
+    assert implied_aliases(served) == {}
+
+
+def test_a_name_of_no_list_is_tried_at_three_backends_those_that_answer_first():
+    served = [ServedModels(f"dead-{number}", None, failed=True) for number in range(24)]
+    targets = RoutingTable((*served, ServedModels("late", None)), {"opus": ("new",)}).route("opus").targets
+    assert [target.backend for target in targets] == ["late", "dead-0", "dead-1"]
+    with pytest.raises(Problem) as caught:
+        RoutingTable(served, {"opus": ("new",)}).route("other")
+    assert "dead-19 and 4 more" in caught.value.message and "dead-20" not in caught.value.message
+
+
 # --- work -------------------------------------------------------------------------------------------------------------
 
 
@@ -171,12 +200,14 @@ def test_the_work_for_names_grows_linearly_with_served_models():
         return [ServedModels("a", tuple(f"m{number}" for number in range(size))), ServedModels("b", ("other",))]
 
     def run(served):
-        table = RoutingTable(served, {"default": ("other",)})
-        for number in range(100):
-            table.route(f"m{number}")
-            table.route(f"unknown-{number}")
+        # Several times, so that it is measured at a size that fits the caches of the processor.
+        for _ in range(10):
+            table = RoutingTable(served, {"default": ("other",)})
+            for number in range(10):
+                table.route(f"m{number}")
+                table.route(f"unknown-{number}")
 
-    assert_linear(make, run)
+    assert_linear(make, run, 500)
 
 
 def test_the_work_for_a_name_does_not_depend_on_served_models():

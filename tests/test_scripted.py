@@ -37,7 +37,7 @@ TOOLS = (Tool("Read", {"file_path": "/etc/hosts"}), Tool("Bash", {"command": "ls
 
 @contextmanager
 def posted(server: Scripted, path: str, body: dict[str, Any]) -> Iterator[http.client.HTTPResponse]:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     try:
         connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
         yield connection.getresponse()
@@ -107,7 +107,7 @@ def test_what_was_asked_is_kept() -> None:
 
 def test_model_lists_and_properties_are_answered_without_a_script() -> None:
     with Scripted(models=("a", "b/c"), window=8192) as server:
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
         connection.request("GET", "/v1/models")
         assert [model["id"] for model in json.load(connection.getresponse())["data"]] == ["a", "b/c"]
         # On the same connection.
@@ -207,7 +207,7 @@ def test_a_peer_that_leaves_is_noticed() -> None:
 
 def test_a_chunked_request_is_read_whole() -> None:
     with Scripted([Say("x")]) as server:
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
         body = json.dumps(ASK).encode()
         connection.request("POST", CHAT, iter([body[:7], body[7:]]), encode_chunked=True)
         assert connection.getresponse().status == 200

@@ -64,7 +64,7 @@ def test_secrets_with_special_characters_are_literal():
         "hf_0123456789abcdef",
     ],
 )
-def test_what_looks_like_a_key_is_masked_without_being_configured(secret):
+def test_a_text_in_the_form_of_a_key_is_masked_without_being_configured(secret):
     assert (
         Scrubber().scrub(f'{{"error": "Incorrect API key: {secret}."}}') == '{"error": "Incorrect API key: [secret]."}'
     )
@@ -83,7 +83,7 @@ def test_a_bearer_token_is_masked_and_words_are_not():
 
 
 @pytest.mark.parametrize("part", ["sk-", "Bearer ", "sk-a ", "://a:b@", "secret-number-9"])
-def test_time_to_scrub_grows_linearly_with_the_text(part):
+def test_scrubbing_is_linear_in_the_text(part):
     scrub = Scrubber(f"secret-number-{n}" for n in range(100)).scrub
     assert_linear(lambda size: part * size, scrub)
 

@@ -8,13 +8,16 @@ import os
 import stat
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from keychain import UseKeychain
+from keychain import kept as kept
+from keychain import use as use
+from waiting import wait_until
 
 from byway.admin.services import AdminServices
 from byway.backends.vendors import VENDORS
@@ -38,33 +41,14 @@ chain = pytest.importorskip("chain")
 VALUE = "serper-0123456789abcdef"
 OTHER = "serper-fedcba9876543210"
 USES = "x: ${BYWAY_SERPER_API_KEY}"
-Use = Callable[[type], Any]
 
 
 @pytest.fixture
-def use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Use:
-    """`use(Chain)` makes that the keychain."""
-
-    def set(kind: type) -> Any:
-        made = kind(tmp_path / "chain.json")
-        monkeypatch.setattr("keyring.core._keyring_backend", made)
-        return made
-
-    return set
-
-
-@pytest.fixture
-def kept(use: Use) -> Any:
-    """A keychain that works."""
-    return use(chain.Chain)
-
-
-@pytest.fixture
-def none(use: Use) -> Any:
+def none(use: UseKeychain) -> Any:
     """A system without a keychain."""
     from keyring.backends import fail
 
-    return use(lambda path: fail.Keyring())  # type: ignore[arg-type]
+    return use(lambda path: fail.Keyring())
 
 
 @pytest.fixture
@@ -81,19 +65,20 @@ def files(folder: Path) -> dict[str, str]:
 
 def test_every_provider_and_cloud_has_an_entry() -> None:
     clouds = {row.name for row in VENDORS.values() if not row.self_hosted}
-    assert {"serper", "brave", "exa", "tavily"} | clouds == ENTRIES.keys()
-    assert all(entry.variable == f"BYWAY_{name.upper()}_API_KEY" for name, entry in ENTRIES.items())
+    assert {"serper", "brave", "exa", "tavily", "oidc"} | clouds == ENTRIES.keys()
+    assert ENTRIES["oidc"].variable == "BYWAY_OIDC_CLIENT_SECRET"
+    assert all(entry.variable == f"BYWAY_{name.upper()}_API_KEY" for name, entry in ENTRIES.items() if name != "oidc")
     assert (
         ENTRY_OF_VARIABLE["BACKEND_AI_SERPER_API_KEY"].name == "serper"
         and ENTRY_OF_VARIABLE["BACKEND_AI_BRAVE_API_KEY"].name == "brave"
     )
 
 
-def test_names_are_found_as_they_are_expanded() -> None:
+def test_variables_are_recognised_in_the_form_that_is_replaced() -> None:
     assert variables_in("a: ${ONE}, ${ TWO }, ${THREE:-x}, $${FOUR}, $FIVE") == {"ONE", "TWO", "THREE"}
 
 
-def test_what_is_kept_is_the_value_of_each_of_its_variables(folder: Path, kept: Any) -> None:
+def test_a_stored_secret_is_the_value_of_each_of_its_variables(folder: Path, kept: Any) -> None:
     assert Vault(folder, {}).set("serper", VALUE) == "keychain"
     vault = Vault(folder, {"HOME": "/home"})
     vault.fetch("${BACKEND_AI_SERPER_API_KEY}")
@@ -103,7 +88,7 @@ def test_what_is_kept_is_the_value_of_each_of_its_variables(folder: Path, kept: 
 
 
 @pytest.mark.parametrize("variable", ["BYWAY_SERPER_API_KEY", "BACKEND_AI_SERPER_API_KEY"])
-def test_the_environment_wins_by_any_of_the_names(folder: Path, kept: Any, variable: str) -> None:
+def test_the_environment_wins_under_any_variable_name(folder: Path, kept: Any, variable: str) -> None:
     Vault(folder, {}).set("serper", VALUE)
     vault = Vault(folder, {variable: OTHER})
     before = kept.calls
@@ -121,7 +106,7 @@ def test_an_empty_variable_counts_as_not_set(folder: Path, kept: Any) -> None:
     assert vault["BYWAY_SERPER_API_KEY"] == VALUE
 
 
-def test_each_is_read_once_until_something_changes(folder: Path, kept: Any) -> None:
+def test_a_secret_is_read_once_until_something_changes(folder: Path, kept: Any) -> None:
     Vault(folder, {}).set("serper", VALUE)
     vault = Vault(folder, {})
     vault.fetch(USES)
@@ -137,13 +122,13 @@ def test_each_is_read_once_until_something_changes(folder: Path, kept: Any) -> N
     assert "BYWAY_SERPER_API_KEY" not in vault and vault.problems == ()
 
 
-def test_the_keychain_has_it_under_our_name_and_no_file_does(folder: Path, kept: Any) -> None:
+def test_a_secret_is_stored_in_the_keychain_and_in_no_file(folder: Path, kept: Any) -> None:
     Vault(folder, {}).set("brave", VALUE, file_accepted=True)
     assert json.loads(kept.path.read_text()) == {"byway/brave": VALUE}
     assert files(folder).keys() == {"secrets.stamp"} and VALUE not in str(files(folder))
 
 
-def test_the_mark_changes_with_every_change(folder: Path, kept: Any) -> None:
+def test_the_stamp_file_changes_with_every_change(folder: Path, kept: Any) -> None:
     vault = Vault(folder, {})
     marks = []
     for change in (lambda: vault.set("exa", VALUE), lambda: vault.set("exa", VALUE), lambda: vault.clear("exa")):
@@ -154,14 +139,14 @@ def test_the_mark_changes_with_every_change(folder: Path, kept: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", ["Forgetful", "Plain", "Makeshifts"])
-def test_a_keychain_that_is_none_is_not_used(folder: Path, use: Use, kind: str) -> None:
+def test_a_backend_of_low_priority_is_not_used_as_keychain(folder: Path, use: UseKeychain, kind: str) -> None:
     made = use(getattr(chain, kind))
     with pytest.raises(KeychainUnavailable):
         Vault(folder, {}).set("serper", VALUE)
     assert not made.path.exists() and not files(folder)
 
 
-def test_a_keychain_that_came_later_is_found(folder: Path, none: Any, tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_keychain_that_starts_later_is_used(folder: Path, none: Any, tmp_path: Path, monkeypatch: Any) -> None:
     with pytest.raises(KeychainUnavailable):
         Vault(folder, {}).set("serper", VALUE)
     monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "chain.Chain")
@@ -169,7 +154,7 @@ def test_a_keychain_that_came_later_is_found(folder: Path, none: Any, tmp_path: 
     assert Vault(folder, {}).set("serper", VALUE) == "keychain"
 
 
-def test_without_a_keychain_nothing_is_kept_in_silence(folder: Path, none: Any) -> None:
+def test_without_a_keychain_nothing_is_stored_without_consent(folder: Path, none: Any) -> None:
     vault = Vault(folder, {})
     with pytest.raises(KeychainUnavailable, match="no keychain"):
         vault.set("serper", VALUE)
@@ -187,7 +172,7 @@ def test_without_a_keychain_nothing_is_kept_in_silence(folder: Path, none: Any) 
     assert "BYWAY_SERPER_API_KEY" not in vault, "what was cleared is gone, also where no keychain can be asked"
 
 
-def test_two_that_keep_a_secret_at_once_both_have_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_concurrent_writes_keep_both_secrets(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def beside(self: Any, name: str, value: str) -> None:
         if name == "serper":
             Vault(folder, {}).set("brave", OTHER, file_accepted=True)
@@ -198,7 +183,7 @@ def test_two_that_keep_a_secret_at_once_both_have_it(folder: Path, monkeypatch: 
     assert json.loads((folder / "secrets.json").read_text()) == {"brave": OTHER, "serper": VALUE}
 
 
-def test_once_there_is_a_keychain_the_file_is_left(folder: Path, use: Use, none: Any) -> None:
+def test_a_new_keychain_replaces_the_file(folder: Path, use: UseKeychain, none: Any) -> None:
     for name in ("serper", "brave"):
         Vault(folder, {}).set(name, VALUE, file_accepted=True)
     use(chain.Chain)
@@ -209,7 +194,7 @@ def test_once_there_is_a_keychain_the_file_is_left(folder: Path, use: Use, none:
     assert vault["BYWAY_SERPER_API_KEY"] == OTHER and vault["BYWAY_BRAVE_API_KEY"] == VALUE
 
 
-def test_what_went_into_the_file_is_newer_than_what_the_keychain_has(folder: Path, use: Use, kept: Any) -> None:
+def test_a_secret_in_the_file_wins_over_the_keychain(folder: Path, use: UseKeychain, kept: Any) -> None:
     Vault(folder, {}).set("serper", VALUE)
     kept.locked.touch()
     vault = Vault(folder, {}, patience=0.1)
@@ -224,8 +209,8 @@ def test_what_went_into_the_file_is_newer_than_what_the_keychain_has(folder: Pat
     [
         ("", "empty"),
         ("0123456789\n0123456789", "more than one line"),
-        (" 0123456789", "blank before or behind"),
-        ("0123456789 0123", "a blank, a control"),
+        (" 0123456789", "starts or ends with white space"),
+        ("0123456789 0123", "contains white space"),
         ("0123456789é", "ASCII"),
         ("0123456789\x00", "control"),
         ("1234567", "7 characters"),
@@ -233,14 +218,14 @@ def test_what_went_into_the_file_is_newer_than_what_the_keychain_has(folder: Pat
         ("${SERPER_KEY}", "name of a variable"),
     ],
 )
-def test_what_no_provider_gives_is_refused(folder: Path, kept: Any, value: str, words: str) -> None:
+def test_a_text_that_cannot_be_a_key_is_refused(folder: Path, kept: Any, value: str, words: str) -> None:
     with pytest.raises(InvalidSecret, match=words) as refused:
         Vault(folder, {}).set("serper", value)
     assert not value or value not in str(refused.value)
     assert not kept.path.exists() and not files(folder)
 
 
-def test_what_somebody_else_put_there_is_checked_too(folder: Path, kept: Any) -> None:
+def test_a_secret_stored_by_another_program_is_checked_too(folder: Path, kept: Any) -> None:
     kept.set_password("byway", "serper", "two\nlines of header")
     vault = Vault(folder, {})
     vault.fetch(USES)
@@ -248,21 +233,21 @@ def test_what_somebody_else_put_there_is_checked_too(folder: Path, kept: Any) ->
     assert "header" not in vault.problems[0]
 
 
-def test_an_entry_that_does_not_exist(folder: Path, kept: Any) -> None:
+def test_an_unknown_entry_is_refused(folder: Path, kept: Any) -> None:
     for refused in (lambda: Vault(folder, {}).set("sk-secret-0123456789", VALUE), lambda: Vault(folder, {}).clear("x")):
-        with pytest.raises(VaultError, match="There are: serper, brave") as error:
+        with pytest.raises(VaultError, match="Use one of: serper, brave") as error:
             refused()
         assert "sk-secret" not in str(error.value)
 
 
-def test_words_of_a_keychain_are_not_repeated(folder: Path, use: Use) -> None:
+def test_the_message_of_a_keychain_is_not_repeated(folder: Path, use: UseKeychain) -> None:
     use(chain.Telltale)
     with pytest.raises(KeychainUnavailable) as error:
         Vault(folder, {}).set("serper", VALUE)
     assert VALUE not in str(error.value) and error.value.__cause__ is None and error.value.__suppress_context__
 
 
-def test_without_the_library_it_says_how_to_get_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_library_the_error_names_the_install_command(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "keyring", None)
     vault = Vault(folder, {})
     vault.fetch(USES)
@@ -311,7 +296,7 @@ def _pipe(path: Path) -> None:
         (_pipe, "not a regular file"),
     ],
 )
-def test_a_file_that_is_not_as_it_was_written(
+def test_an_unusable_file_of_secrets_is_reported(
     folder: Path, none: Any, spoil: Callable[[Path], None], words: str
 ) -> None:
     Vault(folder, {}).set("serper", VALUE, file_accepted=True)
@@ -327,27 +312,28 @@ def test_a_file_that_is_not_as_it_was_written(
             change()
 
 
-def test_a_folder_that_cannot_be_written(tmp_path: Path, none: Any) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path, none: Any) -> None:
     (tmp_path / "data").write_text("in the way")
     with pytest.raises(VaultError, match=r"secrets\.json cannot be (read|written)"):
         Vault(tmp_path / "data", {}).set("serper", VALUE, file_accepted=True)
 
 
 def keychain_waits(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
-    """The seconds of every wait for a thread of the keychain from now on."""
+    """The seconds of every wait for a thread of the keychain from now on, which is cut short."""
     waits: list[float | None] = []
     join = threading.Thread.join
 
     def recorded(self: threading.Thread, timeout: float | None = None) -> None:
         if self.name == "keychain":
             waits.append(timeout)
+            timeout = 0.1
         join(self, timeout)
 
     monkeypatch.setattr(threading.Thread, "join", recorded)
     return waits
 
 
-def test_a_locked_keychain_is_not_waited_for_and_its_late_answer_is_noticed(
+def test_a_locked_keychain_times_out_and_its_late_answer_is_used(
     folder: Path, kept: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Vault(folder, {}).set("serper", VALUE)
@@ -356,21 +342,19 @@ def test_a_locked_keychain_is_not_waited_for_and_its_late_answer_is_noticed(
     waits = keychain_waits(monkeypatch)
     vault.fetch(USES + "${BYWAY_BRAVE_API_KEY}")
     assert waits == [0.1]
-    assert "Perhaps it waits for its password" in str(vault.problems) and len(vault.problems) == 1
+    assert "It may wait for its password" in str(vault.problems) and len(vault.problems) == 1
     threads = threading.active_count()
     vault.fetch(USES)
     assert threading.active_count() == threads, "one question at a time"
     assert "BYWAY_SERPER_API_KEY" not in vault and vault.late == 0
     kept.locked.unlink()
-    ends = time.monotonic() + 5
-    while not vault.late and time.monotonic() < ends:
-        time.sleep(0.01)
+    wait_until(lambda: vault.late)
     assert vault.late == 1
     vault.fetch(USES)
     assert vault["BYWAY_SERPER_API_KEY"] == VALUE and not vault.problems
 
 
-def test_pages_do_not_wait_for_a_locked_keychain_one_behind_the_other(
+def test_concurrent_pages_wait_for_a_locked_keychain_once(
     folder: Path, kept: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each would hold a thread, of which there are as few as on the smallest machine: nothing else would be answered."""
@@ -386,7 +370,7 @@ def test_pages_do_not_wait_for_a_locked_keychain_one_behind_the_other(
     kept.locked.unlink()
 
 
-def test_a_secret_that_a_locked_keychain_takes_late_is_used(folder: Path, kept: Any) -> None:
+def test_a_secret_that_a_locked_keychain_stores_late_is_used(folder: Path, kept: Any) -> None:
     Vault(folder, {}).set("serper", VALUE)
     vault = Vault(folder, {}, patience=0.1)
     vault.fetch(USES)
@@ -394,14 +378,12 @@ def test_a_secret_that_a_locked_keychain_takes_late_is_used(folder: Path, kept: 
     with pytest.raises(KeychainUnavailable, match="not answered in time"):
         vault.set("serper", OTHER)
     kept.locked.unlink()
-    ends = time.monotonic() + 5
-    while not vault.late and time.monotonic() < ends:
-        time.sleep(0.01)
+    wait_until(lambda: vault.late)
     vault.fetch(USES)
     assert vault["BYWAY_SERPER_API_KEY"] == OTHER
 
 
-def test_what_was_read_before_stays_while_the_keychain_is_silent(folder: Path, kept: Any) -> None:
+def test_a_secret_that_was_read_stays_valid_while_the_keychain_does_not_answer(folder: Path, kept: Any) -> None:
     Vault(folder, {}).set("serper", VALUE)
     vault = Vault(folder, {}, patience=0.1)
     vault.fetch(USES)
@@ -412,9 +394,9 @@ def test_what_was_read_before_stays_while_the_keychain_is_silent(folder: Path, k
     kept.locked.unlink()
 
 
-def test_a_silent_keychain_may_still_hold_what_is_to_be_forgotten(folder: Path, kept: Any) -> None:
+def test_removing_a_secret_fails_while_the_keychain_does_not_answer(folder: Path, kept: Any) -> None:
     kept.locked.touch()
-    with pytest.raises(KeychainUnavailable, match="may still hold serper"):
+    with pytest.raises(KeychainUnavailable, match="may still contain serper"):
         Vault(folder, {}, patience=0.1).clear("serper")
     kept.locked.unlink()
 
@@ -428,7 +410,7 @@ def source(tmp_path: Path, text: str = CONFIG) -> ConfigSource:
     return find(str(file), {"BYWAY_HOME": str(tmp_path / "data")})
 
 
-def test_a_kept_secret_is_known_to_the_config_and_to_the_scrubber(tmp_path: Path, folder: Path, kept: Any) -> None:
+def test_a_stored_secret_is_used_by_the_config_and_removed_from_logs(tmp_path: Path, folder: Path, kept: Any) -> None:
     Vault(folder, {}).set("serper", VALUE)
     config = source(tmp_path).read()
     assert config.web_search.enabled and config.web_search.api_key == VALUE and not config.warnings
@@ -436,7 +418,7 @@ def test_a_kept_secret_is_known_to_the_config_and_to_the_scrubber(tmp_path: Path
     assert VALUE not in repr(config)
 
 
-def test_what_is_missing_is_said_with_the_command_that_keeps_it(tmp_path: Path, kept: Any) -> None:
+def test_a_missing_secret_is_reported_with_the_command_that_sets_it(tmp_path: Path, kept: Any) -> None:
     config = source(tmp_path).read()
     assert not config.web_search.enabled
     (warning,) = config.warnings
@@ -445,7 +427,7 @@ def test_what_is_missing_is_said_with_the_command_that_keeps_it(tmp_path: Path, 
         load("web_search: {enabled: true, provider: exa}", {})
 
 
-def test_what_is_wrong_with_the_vault_is_a_warning_of_the_config(tmp_path: Path, none: Any) -> None:
+def test_a_problem_of_the_vault_is_a_warning_of_the_config(tmp_path: Path, none: Any) -> None:
     first, second = source(tmp_path).read().warnings
     assert "no keychain" in first.message and "is not set" in second.message
 
@@ -481,7 +463,7 @@ def test_a_secret_comes_from_stdin(home: Path, kept: Any, end: str) -> None:
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
-def test_what_is_told_to_put_into_the_config_is_good(home: Path, kept: Any, entry: str) -> None:
+def test_the_line_to_add_to_the_config_is_valid(home: Path, kept: Any, entry: str) -> None:
     done = run("set", entry, input=VALUE)
     config = load(done.stdout.partition("\n\n")[2], {ENTRIES[entry].variable: VALUE})
     assert not config.warnings and VALUE in config.secrets
@@ -498,7 +480,7 @@ def test_a_secret_on_the_command_line_is_refused_and_not_repeated(
     assert "Use one of: serper" in done.stderr or "Do not give a secret on the command line" in done.stderr
 
 
-def test_where_there_is_no_keychain_the_command_asks_for_consent(home: Path, none: Any) -> None:
+def test_without_a_keychain_the_command_requires_the_option_file(home: Path, none: Any) -> None:
     done = run("set", "serper", input=VALUE)
     assert done.exit_code == 1 and "byway secret set serper --file" in done.stderr and not files(home)
     done = run("set", "serper", "--file", input=VALUE)
@@ -512,13 +494,13 @@ def test_where_there_is_no_keychain_the_command_asks_for_consent(home: Path, non
     assert json.loads(run("clear", "serper", "--json").stdout) == {**facts, "stored": ""}
 
 
-@pytest.mark.parametrize(("given", "words"), [("two\nlines\n", "more than one line"), (b"\xff" * 20, "outside ASCII")])
-def test_a_bad_value_is_a_misuse(home: Path, kept: Any, given: str | bytes, words: str) -> None:
+@pytest.mark.parametrize(("given", "words"), [("two\nlines\n", "more than one line"), (b"\xff" * 20, "non-ASCII")])
+def test_an_invalid_value_is_a_usage_error(home: Path, kept: Any, given: str | bytes, words: str) -> None:
     done = run("set", "serper", input=given)
     assert done.exit_code == 2 and words in done.stderr
 
 
-def test_commands_take_the_same_folder_as_the_service(tmp_path: Path, none: Any) -> None:
+def test_commands_use_the_same_folder_as_the_service(tmp_path: Path, none: Any) -> None:
     other = tmp_path / "other"
     assert run("set", "serper", "--file", "--data-dir", str(other), input=VALUE).exit_code == 0
     file = tmp_path / "byway.yaml"
@@ -529,13 +511,13 @@ def test_commands_take_the_same_folder_as_the_service(tmp_path: Path, none: Any)
     assert done.exit_code == 0 and done.stderr == ""
 
 
-def test_a_variable_that_is_set_is_said_to_win(home: Path, kept: Any) -> None:
+def test_the_command_reports_that_a_set_variable_wins(home: Path, kept: Any) -> None:
     environ = {"BACKEND_AI_SERPER_API_KEY": OTHER}
     assert "BACKEND_AI_SERPER_API_KEY is set" in run("set", "serper", input=VALUE, **environ).stderr
     assert "BACKEND_AI_SERPER_API_KEY is still set" in run("clear", "serper", **environ).stderr
 
 
-def test_the_status_shows_where_each_comes_from(home: Path, kept: Any) -> None:
+def test_the_status_shows_the_source_of_each_secret(home: Path, kept: Any) -> None:
     run("set", "serper", input=VALUE)
     done = run("status", BYWAY_EXA_API_KEY="exa-0123456789abcdef")
     assert done.exit_code == 0 and VALUE not in done.output and "exa-0123456789abcdef" not in done.output
@@ -555,12 +537,12 @@ def test_the_status_shows_where_each_comes_from(home: Path, kept: Any) -> None:
     }
 
 
-def test_the_status_says_why_a_keychain_is_not_used(home: Path, none: Any) -> None:
+def test_the_status_names_why_a_keychain_is_not_used(home: Path, none: Any) -> None:
     done = run("status")
     assert done.exit_code == 0 and "no keychain" in done.stderr
 
 
-def test_every_entry_stands_in_the_docs() -> None:
+def test_every_entry_is_in_the_docs() -> None:
     page = (Path(__file__).parent.parent / "docs/secrets.md").read_text(encoding="utf-8")
     for name, entry in ENTRIES.items():
         (row,) = [line for line in page.splitlines() if line.startswith(f"| `{name}` |")]

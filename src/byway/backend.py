@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Literal, NamedTuple
@@ -13,14 +15,17 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from byway.backends import anthropic
+from byway.backends.itemrepairs import BY_CHAT, BY_RESPONSES
 from byway.backends.limits import SMALLEST_WINDOW
 from byway.backends.openai import completions
 from byway.backends.protocol import Attempt, BackendProtocol, ModelFacts, Target
-from byway.backends.vendors import VENDORS, ProtocolName, Vendor
+from byway.backends.responses import responses
+from byway.backends.vendors import VENDORS, ProtocolName, Vendor, api_root, known_model
 from byway.bounded import BoundedDict
 from byway.call import Call
 from byway.config import BackendSettings, TimeoutSettings
 from byway.largebodies import off_loop
+from byway.logs import log
 from byway.messages.request import Request
 from byway.messages.tokens import Counter, may_exceed, refuses
 from byway.problems import Kind, Problem
@@ -29,8 +34,13 @@ from byway.upstream import credentials
 from byway.upstream.address import is_self_hosted
 from byway.upstream.client import Answer, Upstream
 from byway.upstream.concurrency import ConcurrencyLimit, QueueFull
+from byway.upstream.keypool import KeyPool
 
-PROTOCOLS: Final[Mapping[ProtocolName, BackendProtocol]] = {"openai": completions, "anthropic": anthropic}
+PROTOCOLS: Final[Mapping[ProtocolName, BackendProtocol]] = {
+    "openai": completions,
+    "responses": responses,
+    "anthropic": anthropic,
+}
 BackendState = Literal["unknown", "loading", "ready", "asleep", "failed", "off"]
 
 #: Seconds that a backend has to list its models, and to answer one page that describes a model.
@@ -55,6 +65,11 @@ _UNREACHABLE: Final = frozenset(("unreachable", "timeout"))
 _NO_FACTS: Final = ModelFacts()
 
 
+def protocol_of(target: Target) -> BackendProtocol:
+    """Return the protocol by which `target` is called."""
+    return PROTOCOLS[target.vendor.protocol]
+
+
 class UnloadedModel(NamedTuple):
     """A local model that was unloaded because it was idle."""
 
@@ -64,37 +79,81 @@ class UnloadedModel(NamedTuple):
     """Set when the model has loaded, or has failed to."""
 
 
+class _Lists(NamedTuple):
+    """Where the list of models is, when the protocol of the calls has none."""
+
+    upstream: Upstream
+    credentials: tuple[credentials.StaticCredential, ...]
+    """One for each API key."""
+    protocol: BackendProtocol
+
+
 class ModelRegistry:
     """What is known of each model of one backend: window, tools, vision, longest answer. Bounded."""
 
-    def __init__(self, backend: str, vendor: Vendor, windows: Mapping[str, int]) -> None:
-        """`windows` are the context windows that the config sets. They win over what the backend reports."""
+    def __init__(
+        self, backend: str, vendor: Vendor, windows: Mapping[str, int], likes: Mapping[str, str] | None = None
+    ) -> None:
+        """`windows` are the context windows that the config sets. They win over what the backend reports. `likes` are the
+        models that its names stand for."""
+        self._likes = likes or {}
         self._backend = backend
         self._vendor = vendor
+        self._responses_models = re.compile(vendor.responses_models) if vendor.responses_models else None
+        self._by_responses = vendor.by("responses")
         self.signing_key = b""
         """Signs the thinking blocks of this backend."""
         self._facts: BoundedDict[str, ModelFacts] = BoundedDict(_REMEMBERED + len(windows))
         self._answer_limits: BoundedDict[str, int] = BoundedDict(_REMEMBERED)
         """The longest answer in tokens, where a refusal has named it."""
         self._described: BoundedDict[str, None] = BoundedDict(_REMEMBERED)
+        self._targets: BoundedDict[str, Target] = BoundedDict(_REMEMBERED)
+        """Targets as they were last made; emptied when something becomes known."""
         self._configured = {model: ModelFacts(window, source="config") for model, window in windows.items()}
 
     def get(self, model: str) -> ModelFacts:
         """The facts of `model`, all None when nothing is known."""
         known = self._facts.get(model)
-        return self._configured.get(model, _NO_FACTS) if known is None else known
+        return self._initial(model) if known is None else known
+
+    def _initial(self, model: str) -> ModelFacts:
+        """What the config and the vendor's row have of `model`."""
+        configured = self._configured.get(model, _NO_FACTS)
+        row = (
+            known_model(self._vendor.known_models, self._likes.get(model, model)) if self._vendor.known_models else None
+        )
+        if row is None:
+            return configured
+        source: Literal["", "vendor"] = "vendor" if row.window is not None else ""
+        return configured.over(ModelFacts(row.window, None, row.vision, row.max_output, source))
 
     def target(self, model: str) -> Target:
         """The target for `model`, with everything that is known of it."""
+        known = self._targets.get(model)
+        if known is not None and known.key is self.signing_key:
+            return known
         facts = self.get(model)
         limit = self._answer_limits.get(model, facts.max_output)
-        return Target(
-            self._backend, model, self._vendor, facts.window, facts.tools, facts.vision, limit, key=self.signing_key
+        vendor = self._vendor
+        like = self._likes.get(model, "")
+        if self._responses_models is not None and self._responses_models.search(like or model):
+            vendor = self._by_responses
+        target = self._targets[model] = Target(
+            self._backend,
+            model,
+            vendor,
+            facts.window,
+            facts.tools,
+            facts.vision,
+            limit,
+            key=self.signing_key,
+            like=like,
         )
+        return target
 
     def is_described(self, model: str) -> bool:
         """True when the backend has described `model`, or its list of models has."""
-        return model in self._described or self.get(model) != _NO_FACTS
+        return model in self._described or model in self._facts or model in self._configured
 
     def mark_described(self, model: str) -> None:
         """Record that the backend was queried about `model`."""
@@ -112,25 +171,30 @@ class ModelRegistry:
         if known.source == "config" or (known.source == "learned" and smaller):
             facts = ModelFacts(known.window, source=known.source).over(facts)
         if facts != _NO_FACTS:
-            self._facts[model] = facts
+            self._store(model, facts)
 
     def set_window(self, model: str, window: int) -> None:
         """Store the window with which a local process has loaded `model`."""
         if model not in self._configured:
-            self._facts[model] = ModelFacts(window, source="backend").over(self.get(model))
+            self._store(model, ModelFacts(window, source="backend").over(self.get(model)))
 
     def learn_window(self, model: str, window: int) -> None:
         """Store a window that a refusal named, unless the config sets one or a smaller one is known."""
         facts = self.get(model)
-        if facts.source != "config" and (facts.window is None or window < facts.window):
-            self._facts[model] = ModelFacts(window, source="learned").over(facts)
+        if facts.source != "config" and (facts.window is None or window < facts.window or facts.source == "vendor"):
+            self._store(model, ModelFacts(window, source="learned").over(facts))
 
     def learn_answer_limit(self, model: str, tokens: int) -> bool:
         """Store the longest answer that a refusal named. Returns False when that is no news."""
         if tokens >= self._answer_limits.get(model, tokens + 1):
             return False
         self._answer_limits[model] = tokens
+        self._targets.clear()
         return True
+
+    def _store(self, model: str, facts: ModelFacts) -> None:
+        self._facts[model] = facts
+        self._targets.clear()
 
 
 class Backend:
@@ -141,8 +205,12 @@ class Backend:
         self.settings = settings
         self.timeouts = timeouts
         self.name = settings.name
-        self.vendor = VENDORS[settings.type]
+        row = VENDORS[settings.type]
+        self.vendor = row.by(settings.protocol)
         self.protocol = PROTOCOLS[self.vendor.protocol]
+        """The protocol of its lists, and of a call to no particular model. That of a call is `protocol_of(target)`."""
+        self._other_apis = {BY_CHAT: self.vendor.by("chat"), BY_RESPONSES: self.vendor.by("responses")}
+        """The row for each repair that calls another API."""
         url = settings.url or self.vendor.url
         self.self_hosted = self.vendor.managed or (url is not None and is_self_hosted(url))
         """Whether the server is on this machine or a private network: by its address, unless the config sets `local`."""
@@ -150,7 +218,7 @@ class Backend:
             self.self_hosted = settings.local
         self.models: tuple[str, ...] | None = settings.names or None
         """The models that it serves. None: its list is not known yet."""
-        self.registry = ModelRegistry(self.name, self.vendor, settings.windows)
+        self.registry = ModelRegistry(self.name, self.vendor, settings.windows, settings.likes)
         self.counter = Counter()
         self.state: BackendState = "off" if settings.off else "unknown"
         self.message = settings.off
@@ -159,10 +227,19 @@ class Backend:
         """The kind of the Problem that `message` comes from, if any."""
         self.refreshed_at = 0.0
         """When its list of models was requested last, in seconds of the monotonic clock."""
+        self.tools_warning_due = 0.0
+        """When the next warning of too many tools may be logged, in seconds of the monotonic clock."""
         self.latency: float | None = None
         """Seconds that the last list of models took."""
         self.credential = credentials.static_credential(self.vendor, settings.api_key, settings.headers)
+        self.forwards_credential: bool = settings.credential == "client"
+        """It gets the caller's own credential: no failover, no retry, no list of models."""
+        self.keys: KeyPool | None = None
+        """The API keys, when there are several."""
+        if settings.api_keys:
+            self.keys = KeyPool(self._credentials(self.vendor))
         self.upstream: Upstream | None = None
+        self._lists: _Lists | None = None
         self.unloaded: UnloadedModel | None = None
         """Set while Byway has unloaded its local model."""
         self.pid: int | None = None
@@ -173,14 +250,43 @@ class Backend:
         self._count_pauses: BoundedDict[str, float] = BoundedDict(_REMEMBERED)
         """Until when the backend does not count tokens, by model."""
         if url and not settings.off:
-            self.upstream = Upstream(
-                url, name=self.name, timeouts=timeouts, tls=settings.tls, proxy=settings.proxy, pool=pool
-            )
+            self.upstream = self._new_upstream(url, self.vendor, pool)
+            if self.vendor.adapts:
+                # The Messages APIs of vendors have no list of models. Their own APIs do.
+                self._lists = _Lists(
+                    self._new_upstream(url, row, 1),
+                    self._credentials(row),
+                    PROTOCOLS[row.protocol],
+                )
+
+    def _credentials(self, vendor: Vendor) -> tuple[credentials.StaticCredential, ...]:
+        """The credential of each API key."""
+        settings = self.settings
+        keys = settings.api_keys or (settings.api_key,)
+        return tuple(credentials.static_credential(vendor, key, settings.headers) for key in keys)
+
+    def _new_upstream(self, url: str, vendor: Vendor, pool: int) -> Upstream:
+        base, path = api_root(vendor, url)
+        settings = self.settings
+        return Upstream(
+            base,
+            name=self.name,
+            timeouts=self.timeouts,
+            tls=settings.tls,
+            proxy=settings.proxy,
+            pool=pool,
+            api_path=path,
+        )
 
     @property
     def address(self) -> str:
         """The URL of the server, as configured or as its vendor has it; empty for a local model."""
         return self.settings.url or self.vendor.url or ""
+
+    @property
+    def queued(self) -> int:
+        """Requests that wait for one of the `max_concurrent` slots."""
+        return self._limit.waiting
 
     # ------------------------------------------------------------------------------------------------------------ calls
 
@@ -197,16 +303,36 @@ class Backend:
             await self._wait_for_slot()
         try:
             upstream = self.upstream if self.state == "ready" else None
-            answer = await (upstream or self._available()).open(await credentials.authorize(call, self.credential))
+            if self.keys is None:
+                answer = await (upstream or self._available()).open(credentials.authorize(call, self.credential))
+            else:
+                key = self.keys.pick(time.monotonic())
+                call = credentials.authorize(call, self.keys.credential(key))
+                answer = await (upstream or self._available()).open(call)
+                answer.key = key
         except BaseException:
             limit.release()
             raise
         answer.on_close = limit.release
         return answer
 
-    async def fetch(self, call: Call) -> bytes:
-        """Return the body of a small answer. Raises Problem for any status but 200."""
-        answer = await self._available().open(await credentials.authorize(call, self.credential))
+    async def fetch(self, call: Call, lists: _Lists | None = None) -> bytes:
+        """Return the body of a small answer, from `lists` if it is given. Raises Problem for any status but 200."""
+        upstream = lists.upstream if lists else self._available()
+        if self.keys is None:
+            return await self._fetch(upstream, call, lists.credentials[0] if lists else self.credential)
+        tries = 0
+        while True:
+            key = self.keys.pick(time.monotonic())
+            tries += 1
+            try:
+                return await self._fetch(upstream, call, lists.credentials[key] if lists else self.keys.credential(key))
+            except Problem as problem:
+                if not self.rest_key(key, problem) or tries == len(self.keys):
+                    raise
+
+    async def _fetch(self, upstream: Upstream, call: Call, credential: credentials.StaticCredential) -> bytes:
+        answer = await upstream.open(credentials.authorize(call, credential))
         try:
             body = await answer.body(_BODY_LIMIT)
             if answer.status != 200:
@@ -215,6 +341,35 @@ class Backend:
             return body
         finally:
             answer.close()
+
+    def rest_key(self, key: int, problem: Problem) -> bool:
+        """Let an API key rest that the backend has refused. Returns whether another one can be used now."""
+        keys, now = self.keys, time.monotonic()
+        if keys is None:
+            return False
+        before = len(keys.resting(now))
+        others = keys.rest(key, problem, now)
+        if len(resting := keys.resting(now)) > before:
+            rest = next(rest for rest in resting if rest.position == key + 1)
+            log(
+                "API key rests",
+                logging.WARNING,
+                backend=self.name,
+                key=f"{rest.position} of {len(keys)}",
+                reason=rest.reason,
+                seconds=round(rest.seconds),
+            )
+        return others
+
+    def key_states(self, now: float) -> tuple[str, ...]:
+        """The API keys that rest, by their places: `key 2 of 3: rate limited until 12:04`. `now`: seconds since the epoch."""
+        if self.keys is None:
+            return ()
+        return tuple(
+            f"key {rest.position} of {len(self.keys)}: {rest.reason} until "
+            f"{time.strftime('%H:%M', time.localtime(now + rest.seconds))}"
+            for rest in self.keys.resting(time.monotonic())
+        )
 
     def _available(self) -> Upstream:
         """The upstream. Raises Problem while there is none."""
@@ -284,6 +439,8 @@ class Backend:
         """Close the idle connections. Running answers keep theirs until they end."""
         if self.upstream is not None:
             await self.upstream.close()
+        if self._lists is not None:
+            await self._lists.upstream.close()
 
     # ----------------------------------------------------------------------------------------------------------- models
 
@@ -293,10 +450,14 @@ class Backend:
             # The supervisor of a local process reports its state and its model.
             return
         self.refreshed_at = now
+        if self.forwards_credential:
+            # Byway has no credential of its own for it.
+            self.state, self.message, self.problem_kind = "ready", "", None
+            return
         try:
             listed = await self._listed()
             self.latency = time.monotonic() - now
-            if not self.settings.models:
+            if not self.settings.models and not self.vendor.needs_models:
                 self.models = tuple(listed)
             for model in self.models or ():
                 if model in listed:
@@ -324,15 +485,16 @@ class Backend:
     async def _pages(self) -> dict[str, ModelFacts]:
         """All pages of the list of models. A page without a new model is the last one, whatever it says of others."""
         models: dict[str, ModelFacts] = {}
-        call = self.protocol.models()
+        protocol = self._lists.protocol if self._lists else self.protocol
+        call = protocol.models()
         for _ in range(_MAX_PAGES):
-            body = await self.fetch(call)
+            body = await self.fetch(call, self._lists)
             # Decoding takes about as long as for a request of four times the size.
-            page = await off_loop(4 * len(body), self.protocol.read_models, body)
+            page = await off_loop(4 * len(body), protocol.read_models, body)
             known = len(models)
             for name, facts in page.items():
                 models.setdefault(name, facts)
-            following = self.protocol.next_models(body)
+            following = protocol.next_models(body)
             if following is None or not known < len(models) < _MAX_MODELS:
                 break
             call = following
@@ -366,7 +528,18 @@ class Backend:
 
     def served_models(self) -> ServedModels:
         """What it serves, for routing."""
-        return ServedModels(self.name, self.models, self.settings.weight, self.self_hosted, self.vendor.cloud_suffixes)
+        return ServedModels(
+            self.name,
+            self.models,
+            self.settings.weight,
+            self.self_hosted,
+            self.vendor.cloud_suffixes,
+            self.state == "failed",
+        )
+
+    def lists(self, model: str) -> bool:
+        """True unless the list of its models is known and does not contain `model`. Ollama's tag `latest` may be left out."""
+        return self.models is None or model in self.models or f"{model}:latest" in self.models
 
     def runs_here(self, model: str) -> bool:
         """True when requests for `model` stay with a self-hosted server."""
@@ -382,11 +555,13 @@ class Backend:
         now = time.monotonic()
         call = None
         if now >= self._count_pauses.get(target.model, 0):
-            call = await off_loop(request.weight, self.protocol.count, request, target)
+            call = await off_loop(request.weight, protocol_of(target).count, request, target)
+        if call is not None and self.forwards_credential:
+            call = credentials.with_client_credential(call, request.headers, self.name)
         if call is not None:
             try:
                 async with asyncio.timeout(_COUNT_TIMEOUT):
-                    return self.protocol.read_count(await self.fetch(call)), True
+                    return protocol_of(target).read_count(await self.fetch(call)), True
             except TimeoutError:
                 self._count_pauses[target.model] = now + _FAILURE_PAUSE
             except Problem as problem:
@@ -397,7 +572,7 @@ class Backend:
                 if problem.row.blame == "client" and not missing:
                     raise
                 self._count_pauses[target.model] = now + (_NO_PAGE_PAUSE if missing else _FAILURE_PAUSE)
-        body = (await off_loop(request.weight, self.protocol.request, request, target)).body
+        body = (await off_loop(request.weight, protocol_of(target).request, request, target)).body
         tokens = await off_loop(request.weight, self.counter.tokens, target.model, body, target.tools is not False)
         return tokens, False
 
@@ -405,13 +580,21 @@ class Backend:
         """Return the Problem for a prompt that certainly exceeds the window, or None when the backend should decide.
 
         Anthropic's own backends always decide. So does one whose window is known from a refusal alone: it may have been
-        restarted with another window.
+        restarted with another window. The row of a vendor may be older than the model.
         """
         if target.window is None or not may_exceed(len(body), target.window):
             return None
-        if not self.vendor.clamps_max_tokens or self.registry.get(target.model).source == "learned":
+        if not self.vendor.clamps_max_tokens or self.registry.get(target.model).source in ("learned", "vendor"):
             return None
         return refuses(self.counter.tokens(target.model, body, target.tools is not False), None, target.window)
+
+    def repaired(self, target: Target, repairs: tuple[str, ...]) -> Target:
+        """Return the target as its refusals have named it: called by another API."""
+        if repairs:
+            for repair, vendor in self._other_apis.items():
+                if repair in repairs:
+                    return msgspec.structs.replace(target, vendor=vendor)
+        return target
 
     def learn_from(self, problem: Problem, model: str, attempt: Attempt) -> Attempt | None:
         """Store the limits that a refusal names. Returns the attempt that may pass now, None when nothing was learned."""

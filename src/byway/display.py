@@ -3,6 +3,19 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+#: Each state of a backend as a colour and a label.
+BACKEND_STATES: Final[Mapping[str, tuple[str, str]]] = {
+    "ready": ("good", "ready"),
+    "asleep": ("good", "asleep"),
+    "loading": ("warn", "loading"),
+    "unknown": ("warn", "no answer yet"),
+    "failed": ("bad", "failed"),
+    "off": ("none", "off"),
+    "not served": ("bad", "not served"),
+}
 
 
 def size(count: float | None) -> str:
@@ -21,6 +34,11 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def elapsed(seconds: float) -> str:
+    """How long a step took, or takes so far: `0.4 s`, from a minute on as a duration."""
+    return f"{seconds:.1f} s" if seconds < 60 else duration(seconds)
 
 
 def latency(ms: float) -> str:
@@ -43,7 +61,23 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def listing(names: list[str] | tuple[str, ...], limit: int = 5) -> str:
+def dollars(cost: float | None) -> str:
+    """US dollars: `$1,012.34`, `$0.0042`, `unknown` for None."""
+    if cost is None:
+        return "unknown"
+    if cost == 0:
+        return "$0"
+    if cost < 0.01:
+        return f"${cost:.2g}" if cost >= 0.0001 else "<$0.0001"
+    return f"${cost:,.2f}"
+
+
+def clock(at: float) -> str:
+    """A time of day in the local zone; `at` in seconds since the epoch."""
+    return datetime.datetime.fromtimestamp(at).astimezone().strftime("%H:%M:%S")
+
+
+def listing(names: Sequence[str], limit: int = 5) -> str:
     """The first `limit` names with commas, and how many more there are."""
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more

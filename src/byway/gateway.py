@@ -2,30 +2,84 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import TYPE_CHECKING
+
 from byway import runtime as runtimes
+from byway.admin.limits import load_spending
 from byway.admin.requests import RecentRequests
 from byway.admin.services import AdminServices
-from byway.config import Config
+from byway.admin.telemetry import FLUSH_SECONDS, TelemetryCollector, make_collector
+from byway.batches.worker import BatchWorker
+from byway.config import Config, FileSettings, MetricsSettings, TelemetrySettings, TracingSettings, UsageSettings
+from byway.files.service import FileService
+from byway.history import MetricsHistory
 from byway.largebodies import LargeBodies
+from byway.limits.limiter import Limiter
+from byway.mcp.calls import McpCalls
+from byway.metrics.counts import RequestMetrics
+from byway.pipeline.guarding import BlockedAnswers
 from byway.pipeline.watch import Exchanges
 from byway.problems import Problem
 from byway.runtime import Runtime
-from byway.store import Store
+from byway.signin.telemetry import ForwardingCounts
+from byway.store import StoreProtocol
+from byway.usage.recorder import UsageRecorder
+from byway.usage.writer import Retention
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    # Their packages are optional.
+    from byway.tls.serving import ServedCertificate
+    from byway.tracing.tracer import RequestTracer
 
 
 class Gateway:
     """State of the process that outlives a request. `runtime` is swapped whole on a reload; a request keeps its own."""
 
-    def __init__(self, runtime: Runtime, store: Store | None = None) -> None:
+    def __init__(self, runtime: Runtime, store: StoreProtocol | None = None) -> None:
         self.runtime = runtime
         self.store = store
+        self.recorder: UsageRecorder | None = None
+        """Records usage; None without a data folder."""
+        self.usage: UsageRecorder | None = None
+        """`recorder` while `usage.enabled`."""
+        self.file_service: FileService | None = None
+        """The files of clients; None without a data folder."""
+        self.files: FileService | None = None
+        """`file_service` while `files.enabled`."""
         self.admin: AdminServices | None = None
         """Services of the settings page and the admin API; None without a data folder."""
+        self.batches: BatchWorker | None = None
+        """Answers the requests of batches; None without a data folder, and when their database cannot be opened."""
+        self.batches_problem = ""
+        """Why the database of batches cannot be opened."""
+        self.certificate: ServedCertificate | None = None
+        """The certificate of the TCP listeners; None when they serve plain http."""
         self.started_config = runtime.config
         """The config at process start. Settings that differ from it may need a restart."""
         self.requests = RecentRequests()
+        self.metrics: RequestMetrics | None = None
+        """Counts for Prometheus; None while `metrics.enabled` is false."""
+        self.set_metrics(runtime.config.metrics)
+        self.tracer: RequestTracer | None = None
+        """Sends traces; None while `tracing.enabled` is false. `set_tracing` makes it."""
+        self.history: MetricsHistory | None = None
+        """The history of metrics; None without a data folder, and when its database cannot be opened."""
+        self.history_problem = ""
+        """Why that database cannot be opened."""
+        self.count_connections: Callable[[], int] = int
+        """Returns the number of open connections of clients. The server sets it."""
+        self.forwarding = ForwardingCounts()
+        self.collector: TelemetryCollector | None = make_collector(runtime.config.telemetry, self.forwarding)
+        """Gets the telemetry of clients; None while it is only counted."""
         self.exchanges = Exchanges()
+        self.mcp_calls = McpCalls()
+        """Calls of the MCP server's tools."""
         self.large_bodies = LargeBodies()
+        self.blocked_answers = BlockedAnswers()
+        """Conversations whose answers a guardrail has blocked."""
         self.config_problem: str | None = None
         """Why the config file was rejected; None while it is valid."""
         self.draining = False
@@ -38,11 +92,79 @@ class Gateway:
             raise Problem("not_found", "This Byway has no settings page: it runs without a data folder.")
         return self.admin
 
+    @property
+    def batch_worker(self) -> BatchWorker:
+        """The worker of batches. Raises Problem `not_found` when batches are disabled."""
+        if self.batches_problem:
+            raise Problem("internal", f"Batches are not available: {self.batches_problem}")
+        if self.batches is None or not self.runtime.config.batches.enabled:
+            raise Problem(
+                "not_found", "This Byway has no batches: `batches.enabled` is false, or it has no data folder."
+            )
+        return self.batches
+
+    def set_usage(self, settings: UsageSettings) -> None:
+        """Apply the settings of usage records."""
+        recorder = self.recorder
+        self.usage = recorder if settings.enabled else None
+        if recorder is not None:
+            recorder.tag_header = (settings.tag_header or "").encode()
+            recorder.retention = Retention(settings.keep_records, settings.keep_sums)
+
+    def set_files(self, settings: FileSettings) -> None:
+        """Apply the settings of uploaded files."""
+        self.files = self.file_service if settings.enabled else None
+        if self.file_service is not None:
+            self.file_service.settings = settings
+
+    def set_metrics(self, settings: MetricsSettings) -> None:
+        """Apply the settings of metrics. What was counted stays while they are enabled."""
+        if not settings.enabled:
+            self.metrics = None
+            return
+        if self.metrics is None:
+            self.metrics = RequestMetrics(settings.cardinality_limit.max_unique_label_values)
+        self.metrics.most = settings.cardinality_limit.max_unique_label_values
+
+    async def set_telemetry(self, settings: TelemetrySettings) -> None:
+        """Apply the settings of telemetry."""
+        before, self.collector = self.collector, make_collector(settings, self.forwarding, self.collector)
+        if before is not None and before is not self.collector:
+            await before.close(FLUSH_SECONDS)
+
+    async def set_tracing(self, settings: TracingSettings) -> None:
+        """Apply the settings of traces. What waits is still sent to the earlier collector."""
+        before = self.tracer
+        if before is not None and settings == before.settings:
+            return
+        self.tracer = None
+        if settings.enabled:
+            # Its packages are of the extra `otel` and slow to import.
+            self.tracer = await asyncio.to_thread(_make_tracer, settings)
+        if before is not None:
+            await asyncio.to_thread(before.stop)
+
+    async def load_spending(self, limiter: Limiter | None) -> None:
+        """Read what was spent before, if a budget needs it."""
+        if limiter is not None and limiter.has_budgets:
+            await load_spending(limiter, self.usage, None if self.store is None else self.store.usage)
+
     async def reload(self, config: Config) -> None:
         """Replace the runtime by one for `config`. Requests in progress keep the runtime they started with."""
-        after = await runtimes.swap(self.runtime, config)
+        self.set_usage(config.usage)
+        self.set_files(config.files)
+        self.set_metrics(config.metrics)
+        await self.set_tracing(config.tracing)
+        after = await runtimes.swap(self.runtime, config, lambda runtime: self.load_spending(runtime.limiter))
         if after.stored is not self.runtime.stored:
             # The keys changed while the new runtime was made.
             after.take_keys(self.runtime.stored)
         self.runtime = after
         self.config_problem = None
+        await self.set_telemetry(config.telemetry)
+
+
+def _make_tracer(settings: TracingSettings) -> RequestTracer:
+    from byway.tracing.tracer import RequestTracer
+
+    return RequestTracer(settings)

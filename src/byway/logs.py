@@ -236,9 +236,11 @@ def filtering(accept: Callable[[int], bool]) -> Iterator[None]:
 
 
 class _State:
-    filter: Callable[[int], bool] | None = None
-    writer: LogWriter | None = None
-    level: int = logging.INFO
+    # Attributes of the instance: each line of the log reads them, and a default of the class takes longer to read.
+    def __init__(self) -> None:
+        self.filter: Callable[[int], bool] | None = None
+        self.writer: LogWriter | None = None
+        self.level = logging.INFO
 
 
 _state: Final = _State()
@@ -261,10 +263,11 @@ def start(level: str = "info", form: str = "auto", stream: TextIO | None = None,
         _state.writer.flush()
     _state.writer = LogWriter(stream, pretty, terminal if colour is None else colour)
     _state.level = {"trace": logging.DEBUG}.get(level) or logging.getLevelNamesMapping()[level.upper()]
-    logger = logging.getLogger("asyncio")
-    logger.handlers[:] = [_LibraryHandler()]
-    logger.propagate = False
-    logger.setLevel(logging.WARNING)
+    for name in ("asyncio", "opentelemetry"):
+        logger = logging.getLogger(name)
+        logger.handlers[:] = [_LibraryHandler()]
+        logger.propagate = False
+        logger.setLevel(logging.WARNING)
 
 
 atexit.register(flush)

@@ -13,15 +13,16 @@ import glob
 import os
 import secrets
 import shlex
+import shutil
 import signal
 import socket
 import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Final, NamedTuple, TextIO
+from typing import Any, ClassVar, Final, Literal, NamedTuple, TextIO
 
 import platformdirs
 
@@ -43,8 +44,8 @@ _RESERVED_FILES: Final = 128
 _FILES: Final = 65536
 #: Seconds after which a temporary file was left by a killed process: writing takes less.
 _ABANDONED: Final = 60.0
-#: Bytes that are read of a file with secrets.
-_MOST_SECRETS: Final = 1 << 20
+#: Bytes that are read of a private file.
+PRIVATE_LIMIT: Final = 1 << 20
 
 
 # ---------------------------------------------------------------------------------------------------- folders and files
@@ -53,6 +54,11 @@ _MOST_SECRETS: Final = 1 << 20
 def config_folder() -> Path:
     """The user's config folder: `~/.config/byway` on Linux."""
     return Path(platformdirs.user_config_dir("byway", appauthor=False))
+
+
+def system() -> Literal["linux", "macos", "windows"]:
+    """The kind of operating system. Programs store their settings in different folders on each."""
+    return "windows" if sys.platform == "win32" else "macos" if sys.platform == "darwin" else "linux"
 
 
 def data_folder(chosen: str | None, environ: Mapping[str, str]) -> Path:
@@ -78,6 +84,11 @@ def private_folder(path: Path) -> Path:
 def readable_by_others(path: Path) -> bool:
     """Can every user of this machine read the file? Raises OSError."""
     return sys.platform != "win32" and bool(path.stat().st_mode & 0o004)
+
+
+def is_own(status: os.stat_result) -> bool:
+    """Does a file belong to the user of this process?"""
+    return sys.platform == "win32" or status.st_uid == os.geteuid()
 
 
 def close_to_others(folder: Path) -> str:
@@ -128,8 +139,13 @@ def write_private(path: Path, data: bytes, *, like: os.stat_result | None = None
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Write the names of a folder's files to the disk, where the system has such a call. Raises OSError."""
     if sys.platform != "win32":
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(folder)
         finally:
@@ -161,6 +177,12 @@ def create_private(path: Path) -> None:
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600))
 
 
+def open_log(path: Path) -> int:
+    """Create a file to which lines are appended, readable by its owner only. Returns its descriptor. Raises OSError."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0), 0o600)
+
+
 class UnsafeFile(Exception):
     """A private file is open to others or not a regular file. The message names the next step."""
 
@@ -183,7 +205,7 @@ def read_private(path: Path) -> bytes:
                 f"Other users can open {path} (permissions {stat.S_IMODE(mode):04o}). Run: chmod 600 {path}. "
                 "If another user may have read it, create new keys"
             )
-        return os.read(opened, _MOST_SECRETS)
+        return os.read(opened, PRIVATE_LIMIT)
     finally:
         os.close(opened)
 
@@ -208,8 +230,10 @@ def lock_folder(folder: Path) -> Iterator[None]:
         except OSError:
             text = os.read(descriptor, 20)
             raise FolderLocked(folder, int(text) if text.strip().isdigit() else None) from None
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
+        # The process id is for messages only. A full disk is reported by the files that need the space.
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"{os.getpid()}\n".encode())
         yield
     finally:
         os.close(descriptor)
@@ -280,6 +304,19 @@ def listen_tcp(family: socket.AddressFamily, host: str, port: int) -> socket.soc
         listener.close()
         raise
     return listener
+
+
+def listen_failure(error: OSError, host: str, port: int) -> str:
+    """Why `listen_tcp` failed, without a full stop. It names the program that uses the port where that is known."""
+    shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    if error.errno == errno.EADDRINUSE:
+        owner = port_owner(port)
+        return f"{shown} is in use{f' by {owner}' if owner else ''}"
+    if error.errno == errno.EACCES:
+        return f"{shown} needs permissions that this user does not have"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"{shown} is not an address of this machine"
+    return f"Cannot listen at {shown}: {error.strerror or error}"
 
 
 def listen_unix(path: str, mode: int) -> socket.socket:
@@ -381,10 +418,29 @@ def ignore_hangup() -> None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
-def restart_process(arguments: list[str]) -> None:
-    """Replace this process by a new Byway with these arguments. Does not return."""
+#: Where the process before this one listened, separated by commas.
+_PREVIOUS_ADDRESSES: Final = "BYWAY_PREVIOUS_ADDRESSES"
+
+
+def restart_process(arguments: list[str], addresses: Sequence[str]) -> None:
+    """Replace this process, which listened at `addresses`, by a new Byway with these arguments. Does not return."""
+    os.environ[_PREVIOUS_ADDRESSES] = ",".join(addresses)
     command = [sys.executable, *(["-P"] if sys.flags.safe_path else []), "-m", "byway", *arguments]
     os.execv(command[0], command)  # noqa: S606 - this very program
+
+
+def previous_addresses() -> tuple[str, ...]:
+    """Where the process that this one replaces listened; empty when it was not started by `restart_process`."""
+    addresses = os.environ.pop(_PREVIOUS_ADDRESSES, "")
+    return tuple(addresses.split(",")) if addresses else ()
+
+
+def steady_clock() -> float:
+    """Seconds of a clock that cannot be set. On Linux it also runs while the machine sleeps."""
+    if sys.platform == "linux":
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    else:
+        return time.monotonic()
 
 
 def exit_now(code: int) -> None:
@@ -451,6 +507,36 @@ _SAFE_VARIABLES: Final = (
 def safe_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """The environment of a child process: without variables that may contain secrets."""
     return {name: environ[name] for name in _SAFE_VARIABLES if name in environ}
+
+
+def is_same_process(pid: int, start: str) -> bool:
+    """Does the process still run, and is it the one that started at `start`? That is known on Linux only, in clock ticks."""
+    if pid <= 0:
+        return False
+    if sys.platform == "linux":
+        try:
+            # The command in brackets may contain spaces; field 22 of the line is the start (proc_pid_stat(5)).
+            fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        except OSError:
+            return False
+        return fields[0] not in ("Z", "X") and (not start or fields[19] == start)
+    elif sys.platform == "win32":
+        import ctypes
+
+        query_limited_information = 0x1000
+        kernel = ctypes.WinDLL("kernel32", use_last_error=True)
+        handle = kernel.OpenProcess(query_limited_information, False, pid)
+        if handle:
+            kernel.CloseHandle(handle)
+        return bool(handle)
+    else:
+        try:
+            os.kill(pid, 0)
+        except PermissionError:
+            return True
+        except OSError:
+            return False
+        return True
 
 
 def resident_memory(pid: int) -> int | None:
@@ -585,14 +671,27 @@ def is_terminal(stream: TextIO) -> bool:
         return False
 
 
+def screen_size(stream: TextIO, usual: tuple[int, int]) -> tuple[int, int]:
+    """Rows and columns of the terminal; never fewer rows than usual, because older lines can be scrolled."""
+    if not is_terminal(stream):
+        return usual
+    size = shutil.get_terminal_size((usual[1], usual[0]))
+    return max(size.lines, usual[0]), max(size.columns, 40)
+
+
 def supports_colour(stream: TextIO, environ: Mapping[str, str]) -> bool:
     """Whether output to `stream` may have colours. https://no-color.org (seen 2026-11-20): any value but "" disables them."""
     return is_terminal(stream) and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
 
 
-def export_command(name: str, value: str) -> str:
-    """The command that sets an environment variable in the usual shell of this system."""
-    if sys.platform == "win32":
-        return "$env:{} = '{}'".format(name, value.replace("'", "''"))
-    else:
-        return f"export {name}={shlex.quote(value)}"
+def command_name() -> str:
+    """How the command of this installation is called from a shell: `byway`, or its path when another or none is on the PATH."""
+    own = Path(sys.executable).with_name("byway.exe" if sys.platform == "win32" else "byway")
+    called = shutil.which("byway")
+    if called and os.path.realpath(called) == os.path.realpath(own):
+        return "byway"
+    if not own.is_file():
+        return f"{shlex.quote(sys.executable)} -m byway"
+    with contextlib.suppress(ValueError):
+        return shlex.quote(str(own.relative_to(Path.cwd())))
+    return shlex.quote(str(own))

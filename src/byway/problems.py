@@ -10,6 +10,7 @@ from typing import Final, Literal, NamedTuple
 
 Kind = Literal[
     "invalid_request",
+    "policy_blocked",
     "prompt_too_long",
     "authentication",
     "billing",
@@ -19,8 +20,11 @@ Kind = Literal[
     "method",
     "stale",
     "too_large",
+    "coding",
     "rate_limit",
     "quota",
+    "limit",
+    "budget",
     "forbidden",
     "overloaded",
     "busy",
@@ -32,6 +36,7 @@ Kind = Literal[
     "timeout",
     "stopping",
     "misdirected",
+    "not_supported",
     "internal",
 ]
 
@@ -50,6 +55,8 @@ class Row(NamedTuple):
 
 TABLE: Final[dict[Kind, Row]] = {
     "invalid_request": Row(400, "invalid_request_error", "client"),
+    # A rule of this Byway's owner. With any other status Claude Code would show a wrong sentence, or ask again.
+    "policy_blocked": Row(400, "policy_blocked", "client", retry=False),
     "prompt_too_long": Row(400, "invalid_request_error", "client"),
     "authentication": Row(401, "authentication_error", "client", retry=False),
     "billing": Row(402, "billing_error", "operator", failover=True, retry=False),
@@ -61,10 +68,14 @@ TABLE: Final[dict[Kind, Row]] = {
     # The page, or a program, has changed what somebody else had changed since it was loaded.
     "stale": Row(412, "invalid_request_error", "client", retry=False),
     "too_large": Row(413, "request_too_large", "client"),
+    "coding": Row(415, "invalid_request_error", "client", retry=False),
     "misdirected": Row(421, "permission_error", "client", retry=False),
     "rate_limit": Row(429, "rate_limit_error", "backend", failover=True, again=True),
     # The limit of a plan, which a retry of the next minutes does not change.
     "quota": Row(429, "rate_limit_error", "operator", failover=True, retry=False),
+    # A limit of Byway's own config. The next target may have room; the backend did nothing wrong.
+    "limit": Row(429, "rate_limit_error", "operator", failover=True),
+    "budget": Row(429, "billing_error", "operator", failover=True, retry=False),
     # The provider does not serve this country, client or plan: its key is good.
     "forbidden": Row(403, "permission_error", "operator", failover=True, retry=False),
     "overloaded": Row(529, "overloaded_error", "backend", failover=True, again=True),
@@ -79,6 +90,8 @@ TABLE: Final[dict[Kind, Row]] = {
     "broken": Row(502, "api_error", "backend", failover=True),
     "timeout": Row(504, "timeout_error", "backend", failover=True),
     "stopping": Row(529, "overloaded_error", "byway"),
+    # An endpoint of Anthropic's API that Byway does not have. The client asks once.
+    "not_supported": Row(501, "not_supported", "client", retry=False),
     "internal": Row(500, "api_error", "byway"),
 }
 
@@ -115,6 +128,8 @@ class Problem(Exception):
         self.retry_after = retry_after
         self.retry = self.row.retry if retry is None else retry
         self.facts = facts or {}
+        self.headers: tuple[tuple[bytes, bytes], ...] = ()
+        """Further headers of the answer to the client."""
 
     def __repr__(self) -> str:
         return f"Problem({self.kind!r}, {self.message!r})"

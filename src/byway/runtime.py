@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
@@ -17,14 +17,20 @@ from byway.access.keys import Keyring, key_required
 from byway.backend import Backend, BackendState, UnloadedModel
 from byway.bounded import BoundedDict
 from byway.config import Config
+from byway.guardrails.rules import Guardrails, make_guardrails
 from byway.learned import LearnedRepairs
+from byway.limits.limiter import Limiter, make_limiter
 from byway.logs import log
 from byway.parsing.cache import PdfCache
+from byway.prices.source import PriceSource
+from byway.prices.table import PricedBackend, PriceTable
 from byway.problems import Problem
+from byway.prompts import GlobalPrompts, make_prompts
 from byway.routing.cooldown import CoolDown
-from byway.routing.route import RoutingTable, TargetName, TargetRoute
+from byway.routing.route import RoutingTable, ServedModels, TargetName, TargetRoute, implied_aliases
 from byway.scrub import Scrubber
 from byway.search.chain import Searcher
+from byway.search.tools import ToolSearcher
 from byway.store import KeyRecord
 from byway.upstream.client import Upstream
 from byway.web.fetch import Fetcher
@@ -51,9 +57,15 @@ class Runtime:
     """Everything that one generation of the config makes: the value that requests hold."""
 
     def __init__(
-        self, config: Config, before: Runtime | None = None, stored: Sequence[KeyRecord] = (), secret: bytes = b""
+        self,
+        config: Config,
+        before: Runtime | None = None,
+        stored: Sequence[KeyRecord] = (),
+        secret: bytes = b"",
+        price_source: PriceSource | None = None,
     ) -> None:
-        """`stored` are the keys of the store, `secret` signs reasoning; with `before` both come from that generation."""
+        """`stored` are the keys of the store, `secret` signs reasoning, `price_source` has the prices of vendors; with
+        `before` all come from that generation."""
         self.config = config
         self.secret: bytes = before.secret if before else secret or os.urandom(32)
         names = {settings.name for settings in config.backends}
@@ -67,23 +79,39 @@ class Runtime:
             scope = f"{settings.type} {old.address}".encode()
             old.registry.signing_key = blake2b(scope, key=self.secret, digest_size=32).digest()
             self.backends[settings.name] = old
+        self.price_source: PriceSource | None = before.price_source if before else price_source
+        self.prices = PriceTable(config.prices, map(_priced, self.backends.values()), self.price_source)
+        """What the models cost."""
         self.used: dict[str, float] = before.used if before else {}
-        """When each key last opened the door, by its id, since the store was last told: seconds since the epoch."""
+        """The last uses of keys that the store does not have yet, by the id of the key: seconds since the epoch."""
         self.learned: LearnedRepairs = before.learned if before else LearnedRepairs()
         """Repairs of calls that the refusals of backends have named."""
+        self.forwards_credentials: bool = any(backend.forwards_credential for backend in self.backends.values())
+        """A backend gets the credentials of callers: `credential: client`."""
+        self.clock_behind: float = before.clock_behind if before else 0.0
+        """Seconds by which the system's clock was set back since Byway started. Keys expire as if it was not."""
+        self.limiter: Limiter | None = make_limiter(
+            config, time.monotonic(), time.time(), before.limiter if before else None
+        )
+        """The limits of the config; None when it has none."""
+        self.prompts: GlobalPrompts | None = make_prompts(config.global_prompts)
+        """The system prompts of the operator; None without any."""
+        alike = before is not None and before.config.guardrails == config.guardrails
+        self.guardrails: Guardrails | None = (
+            before.guardrails
+            if before is not None and alike
+            else make_guardrails(config.guardrails.enabled, config.guardrails.rules)
+        )
+        """The rules on requests and answers; None when nothing is checked."""
         self.take_keys(before.stored if before else stored)
         self.scrubber = Scrubber(config.secrets)
-        self.aliases: dict[str, tuple[str, ...]] = dict(config.model_aliases)
-        local = [backend for backend in self.backends.values() if backend.vendor.managed]
-        if not self.aliases and len(local) == len(self.backends):
-            # There is no alias and no other server: every name leads to the models that Byway runs.
-            self.aliases = {"default": tuple(f"{backend.name}/{backend.settings.names[0]}" for backend in local)}
         self.pdfs: PdfCache = before.pdfs if before else PdfCache()
         self.searcher: Searcher = (
             before.searcher
             if before is not None and before.config.web_search == config.web_search
             else Searcher(config.web_search)
         )
+        self.tool_searcher: ToolSearcher = before.tool_searcher if before else ToolSearcher()
         alike = before is not None and (before.config.web_fetch, before.config.local_only) == (
             config.web_fetch,
             config.local_only,
@@ -92,9 +120,12 @@ class Runtime:
             before.fetcher if alike and before is not None else Fetcher(config.web_fetch, local_only=config.local_only)
         )
         self._turn = 0
+        self._aliases: Mapping[str, Sequence[str]] = {}
         self._table: RoutingTable | None = None
         self._routes: BoundedDict[str, TargetRoute] = BoundedDict(_REMEMBERED_ROUTES)
         """Routes with one target: they hold until a backend serves other models."""
+        self._logged: BoundedDict[str, None] = BoundedDict(_REMEMBERED_ROUTES)
+        """Names with several targets whose alias was logged since the routes were remembered."""
         self._refreshing: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -102,10 +133,19 @@ class Runtime:
         """Use these keys of the store from the next request on."""
         keys = self.config.api_keys
         self.stored = stored
-        self.keyring = Keyring(keys.api_keys, key_required(keys, stored), stored, self.used)
+        self.keyring = Keyring(
+            keys.api_keys,
+            key_required(keys, stored),
+            stored,
+            self.used,
+            own_header=self.forwards_credentials,
+            behind=self.clock_behind,
+        )
 
     async def start(self) -> None:
-        """Start to refresh the backends every 30 seconds. Does not wait for the first time."""
+        """Read the prices that the backends need, and start to refresh the backends every 30 seconds. Does not wait for the
+        first time."""
+        await self.prices.load()
         self._refreshing = asyncio.get_running_loop().create_task(self._refresh_often())
 
     async def close(self, after: Runtime | None = None) -> None:
@@ -198,10 +238,32 @@ class Runtime:
 
     def resolve(self, model: str, turn: int = 0) -> TargetRoute:
         """The route of `model` by what is known now. Queries nothing and logs nothing. Raises Problem `not_found`."""
+        return (self._table or self._make_table()).route(model, turn)
+
+    def serves(self, entry: str) -> bool:
+        """Can an entry of an alias answer by what is known now? A backend that lists no such model cannot."""
+        table = self._table or self._make_table()
+        return any(self.backends[target.backend].lists(target.model) for target in table.targets_of(entry))
+
+    @property
+    def aliases(self) -> Mapping[str, Sequence[str]]:
+        """The aliases of the config, else those that apply without any."""
         if self._table is None:
-            served = [backend.served_models() for backend in self.backends.values() if backend.state != "off"]
-            self._table = RoutingTable(served, self.aliases)
-        return self._table.route(model, turn)
+            self._make_table()
+        return self._aliases
+
+    def _make_table(self) -> RoutingTable:
+        served = [backend.served_models() for backend in self.backends.values() if backend.state != "off"]
+        self._aliases = self.config.model_aliases or self._implied_aliases(served)
+        self._table = RoutingTable(served, self._aliases)
+        return self._table
+
+    def _implied_aliases(self, served: Sequence[ServedModels]) -> Mapping[str, Sequence[str]]:
+        """Without an alias every name leads to the models that Byway runs, or to the only model of other servers."""
+        if all(backend.vendor.managed for backend in self.backends.values()):
+            names = (f"{backend.name}/{backend.settings.names[0]}" for backend in self.backends.values())
+            return {"default": tuple(names)}
+        return implied_aliases(served)
 
     def remembered_route(self, model: str) -> TargetRoute | None:
         """The route of `model` when it is remembered: it needs no other lookup and is the same for every session."""
@@ -225,7 +287,7 @@ class Runtime:
         self._describe_new(route)
         if probe:
             return route
-        if route.alias:
+        if route.alias and model not in self._logged:
             first = route.targets[0]
             log(
                 "Rewrote request.model via model_aliases",
@@ -235,6 +297,8 @@ class Runtime:
             )
         if len(route.targets) == 1:
             self._routes[model] = route
+        elif route.alias:
+            self._logged[model] = None
         return route
 
     def targets(self, route: TargetRoute) -> tuple[TargetName, ...]:
@@ -255,12 +319,26 @@ class Runtime:
         """The backends may serve other models now."""
         self._table = None
         self._routes.clear()
+        self._logged.clear()
 
 
-async def swap(before: Runtime, config: Config) -> Runtime:
-    """Return the runtime of a new config. It shares with `before` what did not change."""
+def _priced(backend: Backend) -> PricedBackend:
+    """What the prices of a backend's models depend on."""
+    settings = backend.settings
+    return PricedBackend(
+        backend.name, backend.vendor, backend.address, backend.self_hosted, settings.local, settings.likes
+    )
+
+
+async def swap(before: Runtime, config: Config, prepare: Callable[[Runtime], Awaitable[None]] | None = None) -> Runtime:
+    """Return the runtime of a new config. It shares with `before` what did not change.
+
+    `prepare` runs while requests still use `before`.
+    """
     after = Runtime(config, before)
     await after.start()
+    if prepare is not None:
+        await prepare(after)
     await before.close(after)
     log("Config loaded", backends=len(after.backends), aliases=len(after.aliases))
     return after

@@ -16,6 +16,14 @@ _LOOKS: Final = re.compile(
     r"|(?<=\b[Bb]earer )[A-Za-z0-9._~+/\-]{8,}=*"
 )
 _DIGIT: Final = re.compile("[0-9]")
+#: Names whose values are credentials, or may contain some.
+_SECRET_NAME: Final = re.compile(
+    r"key\b|_key|apikey|token|secret|passw|credential|authorization|auth\b|cookie|headers\b|bearer|\bpat\b|private",
+    re.IGNORECASE,
+)
+#: Names that match by chance, or that hold a command or a number.
+_PLAIN_NAME: Final = re.compile(r"max_.*tokens|_tokens\b|keybinding|keymap|authscheme", re.IGNORECASE)
+_LONGEST_NAME: Final = 200
 
 
 def _hide(match: re.Match[str]) -> str:
@@ -26,6 +34,12 @@ def _hide(match: re.Match[str]) -> str:
 def _forms(secret: str) -> tuple[str, ...]:
     """The forms in which a secret can appear in a text: plain, in a URL, in base64."""
     return secret, quote(secret, safe=""), base64.b64encode(secret.encode()).decode().rstrip("=")
+
+
+def is_secret_name(name: str) -> bool:
+    """Does a setting or variable of this name hold a credential?"""
+    name = name[:_LONGEST_NAME]
+    return bool(_SECRET_NAME.search(name)) and not _PLAIN_NAME.search(name)
 
 
 class Scrubber:

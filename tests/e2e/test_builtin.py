@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import anthropic
 import pytest
 from gateway import Gateway
 from strict import check_event, check_message
@@ -25,7 +26,7 @@ CLOCK = {
 def gateway() -> Iterator[Gateway]:
     pytest.importorskip("xllamacpp", reason="xllamacpp is not installed")
     with Gateway(model=True) as gateway:
-        gateway.wait(lambda: gateway.get("/readyz").json["backends"][0]["state"] == "ready", 60, "the model is loaded")
+        gateway.wait(lambda: gateway.get("/readyz").json["backends"][0]["state"] == "ready", what="the model is loaded")
         yield gateway
 
 
@@ -89,3 +90,18 @@ def test_a_schema_that_kills_llama_cpp_does_not(gateway: Gateway, property: dict
     check_message(gateway.post(body(output_config=form, max_tokens=8)).json)
     tool = {"name": "odd", "input_schema": schema}
     check_message(gateway.post(body(tools=[tool], tool_choice={"type": "any"}, max_tokens=8)).json)
+
+
+def test_a_file_reaches_the_built_in_model_as_content(gateway: Gateway) -> None:
+    text = "The code word is halibut. " * 20
+    with anthropic.Anthropic(base_url=gateway.url, api_key="dummy", max_retries=0) as client:
+        file = client.files.upload(file=("notes.txt", text.encode()))
+        document: Any = {"type": "document", "source": {"type": "file", "file_id": file.id}}
+        inline: Any = {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": text}}
+        used = [
+            client.messages.create(model="sonnet", max_tokens=4, messages=[{"role": "user", "content": [block]}]).usage
+            for block in (document, inline)
+        ]
+        client.files.delete(file.id)
+    sums = [usage.input_tokens + (usage.cache_read_input_tokens or 0) for usage in used]
+    assert sums[0] == sums[1] > 100

@@ -172,6 +172,31 @@ def test_calls_with_the_same_id_are_both_run(wire: Wire, claude: Claude) -> None
     assert sorted((claude.work / "said.txt").read_text().split()) == ["one", "two"]
 
 
+@both
+def test_a_repeated_call_and_a_repeated_id_run_each_command_once(wire: Wire, claude: Claude) -> None:
+    """The last piece repeats id, name and input; the next turn has the same id; and the first id carries a thought signature."""
+
+    def call(command: str, **fields: Any) -> Reply:
+        arguments = json.dumps({"command": command, "description": "Writes"})
+        head = {"index": 0, "id": "call_0", "type": "function", **fields}
+        pieces: list[dict[str, Any]] = [
+            {**head, "function": {"name": "Bash", "arguments": arguments[:9]}},
+            {"index": 0, "id": "call_0", "function": {"arguments": arguments[9:]}},
+            {**head, "function": {"name": "Bash", "arguments": arguments}},
+        ]
+        chunks = [{"choices": [{"index": 0, "delta": {"tool_calls": [piece]}}]} for piece in pieces]
+        return scripted.sse(*chunks, {"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]}, done=True)
+
+    signed = {"google": {"thought_signature": "c2lnbmF0dXJl" * 3}}
+    wire.play([call("echo one >> ran.txt", extra_content=signed), call("echo two >> ran.txt"), Say("Done.")])
+    turn = claude.ask("run them", ALLOWED)
+    assert (turn.failed, turn.text) == (False, "Done.")
+    assert (claude.work / "ran.txt").read_text().split() == ["one", "two"]
+    calls = [call for message in wire.received[2].json["messages"] for call in message.get("tool_calls", ())]
+    assert [call["id"] for call in calls] == ["call_0", "call_0"], "the backend gets its own ids back"
+    assert calls[0]["extra_content"] == signed
+
+
 def test_the_prompt_of_a_turn_begins_with_that_of_the_turn_before(wire: Wire, claude: Claude) -> None:
     """A local model reads again whatever differs: the messages of one turn are a prefix of the next one's."""
     wire.play(
@@ -357,7 +382,7 @@ def test_a_broken_stream_is_requested_again_without_streaming(wire: Wire, claude
 
 def printed(gateway: Gateway) -> tuple[dict[str, str], list[str]]:
     """What `byway up` tells a person to export, and the arguments of the command that it tells them to start."""
-    gateway.wait(lambda: "Ready." in gateway.lines, 20, "it has said all")
+    gateway.wait(lambda: "Ready." in gateway.lines, what="it has said all")
     result = re.findall(r"^\s*export ([A-Z][A-Z0-9_]*)=(.*)$", gateway.text, re.MULTILINE)
     (command,) = re.findall(r"^\s*(claude\b.*)$", gateway.text, re.MULTILINE)
     return {name: shlex.split(value)[0] for name, value in result}, shlex.split(command)[1:]
@@ -367,7 +392,7 @@ def test_the_printed_block_works_with_the_printed_command(tmp_path: Path) -> Non
     """A file is written without a question, the window is known, and no classifier is asked that no local model has."""
     with Scripted(window=65536) as server, Gateway(config(server, type="llamacpp")) as gateway:
         value, arguments = printed(gateway)
-        assert value["CLAUDE_CODE_MAX_CONTEXT_TOKENS"] == "65536" and "WINDOW" not in value.values()
+        assert value["CLAUDE_CODE_MAX_CONTEXT_TOKENS"] == "86016" and "WINDOW" not in value.values()
         claude = Claude(tmp_path, gateway.url, **value)
         file = claude.work / "note.txt"
         server.play([Say(tools=[Tool("Write", {"file_path": str(file), "content": "noted"})]), Say("Written.")])
@@ -375,7 +400,7 @@ def test_the_printed_block_works_with_the_printed_command(tmp_path: Path) -> Non
         assert (turn.failed, turn.text) == (False, "Written.")
         assert file.read_text() == "noted"
         (usage,) = turn.result["modelUsage"].values()
-        assert usage["contextWindow"] == 65536
+        assert usage["contextWindow"] == 86016
         assert len(server.requests) == 2
 
 
@@ -383,13 +408,13 @@ def test_a_bare_turn_is_answered_by_the_built_in_model(tmp_path: Path) -> None:
     """With no config and exactly what is printed. Only the structure is looked at: so small a model proves no more."""
     pytest.importorskip("xllamacpp", reason="xllamacpp is not installed")
     with Gateway(model=True) as gateway:
-        gateway.wait(lambda: gateway.get("/readyz").json["backends"][0]["state"] == "ready", 60, "the model is loaded")
+        gateway.wait(lambda: gateway.get("/readyz").json["backends"][0]["state"] == "ready", what="the model is loaded")
         value, arguments = printed(gateway)
         assert value["ANTHROPIC_BASE_URL"] == f"{gateway.url}/anthropic" and value["ANTHROPIC_API_KEY"]
         assert "--bare" in arguments and "-p" in arguments
         claude = Claude(tmp_path, gateway.url, **{**value, "CLAUDE_CODE_MAX_OUTPUT_TOKENS": "200"})
         turn = claude.ask("Say hello.", *(argument for argument in arguments if argument.startswith("--")))
-        gateway.wait(gateway.requests, 5, "the request is logged")
+        gateway.wait(gateway.requests, what="the request is logged")
         lines = gateway.requests()
         messages = [
             block.get("text", "")

@@ -38,7 +38,7 @@ class Held:
 
     def end(self) -> Answer:
         self.gate.set()
-        self._thread.join(20)
+        self._thread.join(60)
         return self.answers[0]
 
 

@@ -21,7 +21,7 @@ def shell(line: str) -> subprocess.CompletedProcess[str]:
 
 def printed(gateway: Gateway) -> str:
     """The curl command that Byway prints, its continued lines joined."""
-    gateway.wait(lambda: "Ready." in gateway.lines, 20, "it has said all")
+    gateway.wait(lambda: "Ready." in gateway.lines, what="it has said all")
     text = gateway.text
     lines = text.replace("\\\n", " ").splitlines()
     results = [line.strip().removeprefix("$ ") for line in lines if re.match(r"\s*(\$ )?curl ", line)]
@@ -36,7 +36,7 @@ def test_the_printed_line_works(wire: Wire, program: Callable[[str], str]) -> No
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     check_message(answer)
-    assert answer["content"] == [{"type": "text", "text": "Hello, curl."}]
+    assert answer["content"] == [{"type": "text", "text": "Hello, curl.", "citations": None}]
 
 
 @pytest.mark.real
@@ -44,7 +44,7 @@ def test_the_printed_line_works_with_the_built_in_model(program: Callable[[str],
     program("curl")
     pytest.importorskip("xllamacpp", reason="xllamacpp is not installed")
     with Gateway(model=True) as gateway:
-        gateway.wait(lambda: gateway.get("/readyz").json["backends"][0]["state"] == "ready", 60, "the model is loaded")
+        gateway.wait(lambda: gateway.get("/readyz").json["backends"][0]["state"] == "ready", what="the model is loaded")
         done = shell(printed(gateway) + " -sS")
     assert done.returncode == 0, done.stderr
     answer: dict[str, Any] = json.loads(done.stdout)

@@ -97,9 +97,10 @@ def test_a_command_finds_the_running_byway_of_its_data_folder(tmp_path: Path) ->
     (tmp_path / client.ADDRESS).write_text("http://127.0.0.1:9\n")
     assert client.address(tmp_path) is None, "nobody holds the folder"
     with Gateway("backends: [{name: own, type: builtin}]") as gateway:
-        url = client.address(gateway.home / "data")
+        folder = gateway.home / "data"
+        url = client.address(folder)
         assert url == gateway.url
-        reports = client.report(url)
+        reports = client.report(url, folder)
         assert reports is not None
         assert reports["config"] == "good"
         listed = client.backend(reports, "own")
@@ -107,8 +108,8 @@ def test_a_command_finds_the_running_byway_of_its_data_folder(tmp_path: Path) ->
         gateway.write(
             "backends: [{name: own, type: builtin}]\napi_keys: {api_keys: [{key: byway-test-key-0123456789}]}"
         )
-        gateway.wait(lambda: "message" not in (client.backend(client.report(url) or reports, "own") or {}))
-    assert client.report(url) is None
+        gateway.wait(lambda: "message" not in (client.backend(client.report(url, folder) or reports, "own") or {}))
+    assert client.report(url, folder) is None
 
 
 def test_gpus_are_listed_by_a_child_process(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -157,4 +157,4 @@ def test_the_process_of_a_model_ends_when_its_stdin_closes(installed: Path) -> N
         time.sleep(0.2)
         assert process.poll() is None
         process.stdin.close()
-        assert process.wait(5) == 0
+        assert process.wait(60) == 0

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 import pytest
 from gateway import Gateway
 
+from byway.config.watch import SETTLE_SECONDS
+
 KEY = "client-key-0123456789"
 HEAD = "# The gateway of the team.\nlogging: {format: json}\nbackends: []\n"
 CONFIG = f"{HEAD}api_keys:\n  api_keys:\n  - key: {KEY}\n"
@@ -36,38 +38,39 @@ def accepts_key(gateway: Gateway) -> bool:
 )
 def test_a_file_that_lost_its_keys_is_rejected_and_readyz_says_why(gateway: Gateway, text: str) -> None:
     gateway.file.write_text(text)
-    gateway.wait(lambda: REJECTED in gateway.text, 10, "the file was rejected")
+    gateway.wait(lambda: REJECTED in gateway.text, what="the file was rejected")
     assert is_closed(gateway) and accepts_key(gateway)
     reason = gateway.get("/readyz").json["config"]
     assert "api_keys: this change would let clients in without a key" in reason and "permissive" in reason
     gateway.file.write_text(f"{CONFIG}timeouts: {{drain: 5}}\n")
-    gateway.wait(lambda: gateway.get("/readyz").json["config"] == "good", 10, "the repaired file is in force")
+    gateway.wait(lambda: gateway.get("/readyz").json["config"] == "good", what="the repaired file is in force")
     assert is_closed(gateway) and accepts_key(gateway)
 
 
 @pytest.mark.parametrize("cut", [HEAD, CONFIG[: len(HEAD) + 7], ""], ids=["at a line", "in a word", "at the start"])
 def test_a_save_in_two_halves_never_opens_the_gateway(gateway: Gateway, cut: str) -> None:
+    began = time.monotonic()
     with gateway.file.open("w") as file:
         file.write(cut)
         file.flush()
-        until = time.monotonic() + 0.7
-        while time.monotonic() < until:
+        while time.monotonic() < began + 0.7:
             assert is_closed(gateway)
         file.write(f"{CONFIG}timeouts: {{drain: 7}}\n"[len(cut) :])
-    gateway.wait(lambda: "Config loaded" in gateway.text, 10, "the whole file was loaded")
+    halves = time.monotonic() - began
+    gateway.wait(lambda: "Config loaded" in gateway.text, what="the whole file was loaded")
     assert is_closed(gateway) and accepts_key(gateway)
-    assert REJECTED not in gateway.text, "the first half was not even loaded"
+    assert REJECTED not in gateway.text or halves > SETTLE_SECONDS, "the first half was not even loaded"
 
 
 def test_a_file_that_says_permissive_opens_the_gateway(gateway: Gateway) -> None:
     gateway.write(f"{HEAD}api_keys: {{mode: permissive}}\n")
-    gateway.wait(lambda: not is_closed(gateway), 10, "no key is required any more")
+    gateway.wait(lambda: not is_closed(gateway), what="no key is required any more")
 
 
 def test_sighup_reloads_the_config_and_does_not_end_the_process(gateway: Gateway) -> None:
     gateway.process.send_signal(signal.SIGHUP)
-    gateway.wait(lambda: "after SIGHUP" in gateway.text, 10, "the signal was handled")
+    gateway.wait(lambda: "after SIGHUP" in gateway.text, what="the signal was handled")
     gateway.file.write_text("backends: [")
     gateway.process.send_signal(signal.SIGHUP)
-    gateway.wait(lambda: REJECTED in gateway.text, 10, "the file was rejected")
+    gateway.wait(lambda: REJECTED in gateway.text, what="the file was rejected")
     assert accepts_key(gateway) and gateway.process.poll() is None

@@ -61,3 +61,66 @@ def test_an_installation_shows_its_own_lines_and_errors_and_no_warnings(tmp_path
     assert done.returncode != 0
     assert [line.partition(" ")[0] for line in done.stdout.splitlines()] == ["Byway:", "Byway:"], done.stdout
     assert "WARNING" not in done.stderr and "ERROR: No matching distribution found" in done.stderr
+
+
+# --- the command byway on the PATH ------------------------------------------------------------------------------------
+
+
+def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`make` for an installation in `folder`, with the commands of the user in `folder/bin`."""
+    if sys.platform == "win32":
+        pytest.skip("only on systems with make")
+    places = [f"VENV={folder / 'venv'}", f"LINKS={folder / 'bin'}"]
+    path = "/usr/bin:/bin"
+    return subprocess.run(
+        ["make", *places, *arguments], cwd=ROOT, env={"PATH": path, "HOME": str(folder)}, capture_output=True, text=True
+    )
+
+
+def test_the_command_is_linked_and_removed_with_the_installation(tmp_path: Path) -> None:
+    link = tmp_path / "bin/byway"
+    done = make(tmp_path, "link")
+    assert done.returncode == 0 and os.readlink(link) == str(tmp_path / "venv/bin/byway")
+    assert "not on your PATH yet" in done.stdout
+    assert make(tmp_path, "link").returncode == 0, "a second time changes nothing"
+    assert make(tmp_path, "unlink").returncode == 0 and not link.is_symlink()
+    assert "unlink" in re.search(r"^clean:.*$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)[0]  # type: ignore[index]
+
+
+def test_the_command_of_another_installation_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    other = tmp_path / "bin/byway"
+    other.write_text("mine")
+    done = make(tmp_path, "link")
+    assert done.returncode != 0 and "belongs to another installation" in done.stderr
+    make(tmp_path, "unlink")
+    assert other.read_text() == "mine"
+
+
+@pytest.mark.parametrize(("answer", "is_linked"), [("\n", True), ("n\n", False)])
+def test_make_up_asks_once_on_a_terminal(tmp_path: Path, answer: str, is_linked: bool) -> None:
+    if sys.platform == "win32":
+        pytest.skip("only on systems with make")
+    import pty
+
+    stamp = tmp_path / "venv/.linked"
+    stamp.parent.mkdir()
+    command = ["make", "-o", f"{stamp.parent}/.byway", f"VENV={stamp.parent}", f"LINKS={tmp_path / 'bin'}", str(stamp)]
+    ours, theirs = pty.openpty()
+    os.write(ours, answer.encode())
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    code = process.wait(60)
+    text = os.read(ours, 4096).decode()
+    os.close(ours)
+    assert code == 0 and "put the command byway into" in text, text
+    assert (tmp_path / "bin/byway").is_symlink() == is_linked
+    assert stamp.exists(), "it does not ask again"
+    assert not make(tmp_path, "-o", f"{stamp.parent}/.byway", str(stamp)).stdout.startswith("Byway")

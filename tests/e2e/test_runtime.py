@@ -2,28 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from gateway import Gateway, config
-from scripted import Asked, Reply, Scripted, json_reply, llamacpp_overflow
-
-
-class Server(Scripted):
-    """A server with pages of its own: path -> JSON, or status."""
-
-    def __init__(self, pages: dict[str, Any], **options: Any) -> None:
-        super().__init__(**options)
-        self.pages = pages
-
-    def answer(self, call: Asked) -> Reply:
-        page = self.pages.get(call.path.partition("?")[0])
-        if page is None:
-            return super().answer(call)
-        self.others.append(call)
-        return json_reply(page, {"error": {"message": "no"}}) if isinstance(page, int) else json_reply(200, page)
-
-    def received(self, path: str) -> list[Asked]:
-        return [call for call in self.others if call.path.partition("?")[0] == path]
+from scripted import Scripted, ScriptedPages, llamacpp_overflow
 
 
 def test_the_window_is_learned_from_a_real_overflow() -> None:
@@ -31,7 +11,7 @@ def test_the_window_is_learned_from_a_real_overflow() -> None:
         Scripted(lambda _: llamacpp_overflow(23016, 8192)) as server,
         Gateway(config(server)) as gateway,
     ):
-        assert "max_input_tokens" not in gateway.get("/v1/models/local").json
+        assert gateway.get("/v1/models/local").json["max_input_tokens"] is None
         answer = gateway.post({"model": "sonnet", "max_tokens": 10, "messages": [{"role": "user", "content": "hi"}]})
         assert answer.json["error"]["message"] == "prompt is too long: 23016 tokens > 8192 maximum"
         assert gateway.get("/v1/models/local").json["max_input_tokens"] == 8192
@@ -48,9 +28,9 @@ COUNTERS = {
 def test_a_header_names_the_source_of_a_count() -> None:
     path, page = COUNTERS["llamacpp"]
     ask = {"model": "sonnet", "messages": [{"role": "user", "content": "hi"}]}
-    with Server({path: page}) as server, Gateway(config(server, type="llamacpp")) as gateway:
+    with ScriptedPages({path: page}) as server, Gateway(config(server, type="llamacpp")) as gateway:
         answer = gateway.post(ask, "/v1/messages/count_tokens")
         assert (answer.json, answer.headers["x-byway-count"]) == ({"input_tokens": 1234}, "backend")
-    with Server({}) as server, Gateway(config(server)) as gateway:
+    with ScriptedPages({}) as server, Gateway(config(server)) as gateway:
         answer = gateway.post(ask, "/v1/messages/count_tokens")
         assert answer.headers["x-byway-count"] == "estimate" and 5 < answer.json["input_tokens"] < 50

@@ -17,6 +17,9 @@ from gateway import Gateway, config
 from scripted import Reply, Say, Scripted, Tool, cut
 from strict import check_count, check_error, check_event, check_message, check_model
 
+from byway.parsing.job import ParseJob
+from byway.parsing.pool import ParseError, ParserPool
+
 TOOLS: list[ToolParam] = [
     {"name": name, "description": name, "input_schema": {"type": "object", "properties": {"path": {"type": "string"}}}}
     for name in ("look", "list")
@@ -80,7 +83,7 @@ def test_every_answer_is_official_to_the_letter(vendor: str, name: str, both: di
         assert answer["model"] == ASK["model"]
     for headers in (whole.headers, streamed.headers):
         assert headers["request-id"].startswith("req_")
-        assert (headers["x-byway-backend"], headers["x-byway-model"]) == ("one", "local")
+        assert (headers["x-byway-backend"], headers["x-byway-model"]) == ("one", "one/local")
     assert events[-1]["type"] == "message_stop" and events[-2]["delta"]["stop_reason"] == whole.json["stop_reason"]
 
 
@@ -142,6 +145,72 @@ def test_a_tool_loop(wire: Wire) -> None:
     assert [message["role"] for message in sent] == ["user", "assistant", "tool", "tool"]
     assert [call["id"] for call in sent[1]["tool_calls"]] == [message["tool_call_id"] for message in sent[2:]]
     assert json.loads(sent[1]["tool_calls"][0]["function"]["arguments"]) == {"path": "/tmp/ü"}
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_a_tool_search_finds_a_tool_that_the_model_calls(wire: Wire, stream: bool) -> None:
+    """By a pattern that runs in a child process; the next request repeats the search in its history."""
+    search = Tool("tool_search_tool_regex", {"pattern": "^get_.*er$"})
+    wire.play([Say("I search.", tools=[search]), Say(tools=[Tool("get_weather", {"place": "Oslo"})]), Say("Sun.")])
+    schema: Any = {"type": "object", "properties": {"place": {"type": "string"}}}
+    tools: list[Any] = [
+        {"type": "tool_search_tool_regex_20251119", "name": "tool_search_tool_regex"},
+        {"name": "get_weather", "input_schema": schema, "defer_loading": True},
+        {"name": "get_time", "input_schema": schema, "defer_loading": True},
+    ]
+    given: dict[str, Any] = {"model": MODEL, "max_tokens": 50, "tools": tools}
+    with client(wire.gateway) as sdk:
+        if stream:
+            with sdk.messages.stream(**given, messages=HI) as events:
+                first = events.get_final_message()
+        else:
+            first = sdk.messages.create(**given, messages=HI)
+        (result,) = [block for block in first.content if block.type == "tool_search_tool_result"]
+        assert result.content.type == "tool_search_tool_search_result"
+        assert [reference.tool_name for reference in result.content.tool_references] == ["get_weather"]
+        (call,) = [block for block in first.content if block.type == "tool_use"]
+        results: Any = [{"type": "tool_result", "tool_use_id": call.id, "content": "sunny"}]
+        lines: Any = [*HI, first.to_param(), {"role": "user", "content": results}]
+        second = sdk.messages.create(**given, messages=lines)
+    assert second.content[0].type == "text" and second.content[0].text == "Sun."
+    names = [[tool["function"]["name"] for tool in request.json["tools"]] for request in wire.received]
+    assert names == [["tool_search_tool_regex"], *[["tool_search_tool_regex", "get_weather"]] * 2]
+
+
+def test_the_tool_runner_without_threads_and_with_a_compaction(wire: Wire) -> None:
+    """It begins with a thread, goes on without, and replaces its history by the summary."""
+
+    @anthropic.beta_tool
+    def look(place: str) -> str:
+        """Looks at a place.
+
+        Args:
+            place: The place.
+        """
+        return f"{place} is empty"
+
+    turns = iter([Say(tools=[Tool("look", {"place": "here"})]), Say("SUMMARY"), Say("Nothing is there.")])
+    wire.play(lambda request: next(turns))
+    with client(wire.gateway) as sdk:
+        runner = sdk.beta.messages.tool_runner(
+            model=MODEL, max_tokens=50, messages=[{"role": "user", "content": "look"}], tools=[look]
+        )
+        reasons = []
+        for message in runner:
+            reasons.append(message.stop_reason)
+            if len(reasons) == 1:
+                runner.compact_before_next_turn()
+    assert reasons == ["tool_use", "compaction", "end_turn"]
+    assert [line["status"] for line in wire.logs(4)].count(400) == 1
+    last = wire.received[-1].json["messages"]
+    assert "SUMMARY" in json.dumps(last) and "is empty" not in json.dumps(last)
+
+
+def test_a_pattern_that_needs_exponential_time_ends() -> None:
+    texts = json.dumps([["a" * 60 + "!"]]).encode()
+    with pytest.raises(ParseError) as caught:
+        asyncio.run(ParserPool(time_limit=1).parse(ParseJob("pattern", pattern="(a+)+$"), texts))
+    assert caught.value.reason == "limit"
 
 
 def test_asynchronously_and_several_at_once(wire: Wire) -> None:
@@ -366,7 +435,10 @@ def test_a_stream_that_breaks_raises(wire: Wire) -> None:
 
 
 def test_a_model_that_is_not_there_names_those_that_are() -> None:
-    with Scripted() as server, Gateway({"backends": config(server)["backends"]}) as gateway, client(gateway) as sdk:
+    with Scripted() as server:
+        # A single model would be the default.
+        backends = [{**config(server)["backends"][0], "models": ["local", "other"]}]
+    with Gateway({"backends": backends}) as gateway, client(gateway) as sdk:
         with pytest.raises(anthropic.NotFoundError) as caught:
             sdk.messages.create(model="claude-haiku-4-5-20251001", max_tokens=50, messages=HI)
         message = str(caught.value.api_message)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import time
 import urllib.error
@@ -17,6 +16,7 @@ from typing import Any
 import pytest
 from e2e.test_websearch import ASK, SEARCH
 from gateway import Gateway, config
+from ports import free_port
 from providers import FakeProviders, ProviderRequest, ProviderResponse
 from scripted import Say, Scripted
 
@@ -99,9 +99,7 @@ def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, En
         pytest.skip("searx is not installed (Debian: searx)")
     engine = Engine()
     with FakeProviders(engine) as behind:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         file = tmp_path_factory.mktemp("searx") / "settings.yml"
         file.write_text(json.dumps(settings(port, behind.url, ["html", "json"])))
         environ = {"PATH": os.environ["PATH"], "SEARX_SETTINGS_PATH": str(file), "HOME": str(file.parent)}
@@ -117,7 +115,7 @@ def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, En
 
 
 def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    ends = time.monotonic() + 30
+    ends = time.monotonic() + 60
     while time.monotonic() < ends:
         assert process.poll() is None, log.read_text()
         try:

@@ -10,7 +10,6 @@ import socket
 import stat
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +38,7 @@ class Streaming(threading.Thread):
         self.got = b""
         self.cut = False
         self.start()
-        assert self.began.wait(10)
+        assert self.began.wait(60)
 
     def run(self) -> None:
         with self.gateway.open(
@@ -53,7 +52,7 @@ class Streaming(threading.Thread):
                 self.cut = True
 
     def whole(self) -> bytes:
-        self.join(10)
+        self.join(60)
         assert not self.is_alive()
         assert not self.cut
         return self.got
@@ -61,19 +60,17 @@ class Streaming(threading.Thread):
 
 def test_a_stop_finishes_active_requests_and_accepts_no_new_ones() -> None:
     with Scripted([slow()]) as server, Gateway(config(server)) as gateway:
-        idle = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=5)
+        idle = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=60)
         idle.request("GET", "/livez")
         idle.getresponse().read()
         client = Streaming(gateway)
         gateway.process.send_signal(signal.SIGTERM)
         gateway.wait(lambda: any(line["message"] == "Stopping" for line in gateway.logs))
-        time.sleep(0.1)
-        with pytest.raises(OSError):
-            gateway.get("/livez")
+        gateway.wait(lambda: not gateway._lives(), what="it accepts no connections")
         assert idle.sock.recv(1) == b""
         idle.close()
         assert client.whole().endswith(b'event: message_stop\ndata: {"type":"message_stop"}\n\n')
-        assert gateway.process.wait(5) == 0
+        assert gateway.process.wait(60) == 0
 
 
 def test_a_stream_that_outlasts_the_drain_ends_with_an_error_event() -> None:
@@ -83,7 +80,7 @@ def test_a_stream_that_outlasts_the_drain_ends_with_an_error_event() -> None:
         last = client.whole().split(b"event: ")[-1]
         assert last.startswith(b"error\n")
         assert b"overloaded_error" in last
-        assert gateway.process.wait(5) == 0
+        assert gateway.process.wait(60) == 0
         server.last.left()
 
 
@@ -96,8 +93,8 @@ def test_a_second_signal_stops_it_at_once(number: signal.Signals) -> None:
         gateway.wait(lambda: any(line["message"] == "Stopping" for line in gateway.logs))
         gateway.process.send_signal(number)
         # The stream takes longer than that, and the drain would wait for it.
-        assert gateway.process.wait(10) == 128 + number
-        client.join(5)
+        assert gateway.process.wait(60) == 128 + number
+        client.join(60)
         assert client.cut
         gateway.stop()
 
@@ -121,7 +118,7 @@ def test_a_unix_socket_is_served_and_removed(tmp_path: Path) -> None:
         with gateway:
             assert stat.S_IMODE(os.stat(path).st_mode) == 0o660
             with socket.socket(socket.AF_UNIX) as client:
-                client.settimeout(5)
+                client.settimeout(60)
                 client.connect(path)
                 client.sendall(b"GET /livez HTTP/1.1\r\nhost: anything\r\nconnection: close\r\n\r\n")
                 assert client.recv(1000).startswith(b"HTTP/1.1 200")
@@ -141,7 +138,7 @@ def test_a_valid_edit_takes_effect_without_interrupting_a_stream() -> None:
         new = config(server, model_aliases={"default": "one/other"})
         new["backends"][0]["models"] = ["local", "other"]
         gateway.write(new)
-        gateway.wait(lambda: gateway.post(ASK).headers.get("x-byway-model") == "other")
+        gateway.wait(lambda: gateway.post(ASK).headers.get("x-byway-model") == "one/other")
         assert client.whole().endswith(b'event: message_stop\ndata: {"type":"message_stop"}\n\n')
         assert ready(gateway) == "good"
 
@@ -210,7 +207,7 @@ def test_the_built_in_model_starts_and_stops_with_the_config() -> None:
         both = config(server)
         both["backends"].append({"name": "tiny", "type": "builtin"})
         gateway.write(both)
-        gateway.wait(lambda: backends().get("tiny") == "ready", 30)
+        gateway.wait(lambda: backends().get("tiny") == "ready")
         gateway.wait(lambda: any("process" in line for line in gateway.logs))
         process = next(line["process"] for line in gateway.logs if "process" in line)
         # A new generation of the same backend finds the same process.

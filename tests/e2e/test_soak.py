@@ -113,7 +113,7 @@ def test_memory_and_open_files_stay_level_under_mixed_load() -> None:
         assert all(counts[kind] > 3 for kind in ("whole", "stream", "leave", "refused", "malformed", "large")), counts
         half = len(samples) // 2
         assert max(samples[half:]) < 1.25 * max(samples[:half]), samples
-        gateway.wait(lambda: open_files(pid) < 80, 30, "connections are closed")
+        gateway.wait(lambda: open_files(pid) < 80, what="connections are closed")
         print(f"{sum(counts.values())} requests in {SECONDS:.0f} s, {max(samples) >> 20} MiB at most: {dict(counts)}")
 
 
@@ -136,10 +136,10 @@ def test_a_hundred_kills_under_load_lose_no_key_and_leave_a_store_that_opens(tmp
                     while True:
                         gateway.post({**ASK, "stream": True}, headers=headers)
                 killer.join()
-                gateway.process.wait(10)
+                gateway.process.wait(60)
             finally:
-                gateway._kill()
+                gateway.discard()
             server.requests.clear()
     with Store(tmp_path) as store:
-        assert store._rows("PRAGMA integrity_check") == [("ok",)]
+        assert store.database.rows("PRAGMA integrity_check") == [("ok",)]
         assert len(store.key_records()) == KILLS

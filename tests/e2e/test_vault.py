@@ -6,33 +6,15 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from keychain import kept as kept
+from keychain import use as use
 
 chain = pytest.importorskip("chain")
 VALUE = "serper-0123456789abcdef"
-Use = Callable[[type], Any]
-
-
-@pytest.fixture
-def use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Use:
-    """`use(Chain)` makes that the keychain."""
-
-    def set(kind: type) -> Any:
-        made = kind(tmp_path / "chain.json")
-        monkeypatch.setattr("keyring.core._keyring_backend", made)
-        return made
-
-    return set
-
-
-@pytest.fixture
-def kept(use: Use) -> Any:
-    """A keychain that works."""
-    return use(chain.Chain)
 
 
 @pytest.fixture
@@ -89,5 +71,5 @@ def test_a_secret_is_typed_without_being_seen(home: Path, kept: Any) -> None:
     except OSError:
         pass
     os.close(ours)
-    assert process.wait(10) == 0 and kept.get_password("byway", "serper") == VALUE
+    assert process.wait(60) == 0 and kept.get_password("byway", "serper") == VALUE
     assert b"stored in the system's keychain" in seen and VALUE.encode() not in seen

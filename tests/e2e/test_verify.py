@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 
+import pytest
 import scripted
 from gateway import Gateway, config
 from scripted import Say, Scripted
@@ -76,3 +78,41 @@ def test_a_disabled_tcp_api_is_reported() -> None:
     with Scripted([]) as server, Gateway(config(server, server={"tcp": False})) as gateway:
         result = verified(gateway)
     assert (result.summary, result.layer) == ("The API is off over TCP", "address")
+
+
+# --- what each answer of a model server means -------------------------------------------------------------------------
+
+LM_STUDIO = "No models loaded. Please load a model in the developer page or use the `lms load` command."
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[tuple[Scripted, Gateway]]:
+    with Scripted([]) as server, Gateway(config(server)) as gateway:
+        yield server, gateway
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "summary", "advice"),
+    [
+        (400, LM_STUDIO, "No model is loaded", "lms load"),
+        (404, LM_STUDIO, "No model is loaded", "lms load"),
+        (503, LM_STUDIO, "No model is loaded", "lms load"),
+        (404, "The model `local` does not exist.", "Model not found", "Quick Setup"),
+        (429, "Rate limit exceeded, slow down.", "Rate limit reached", "second target"),
+        (500, "CUDA out of memory. Tried to allocate 2.00 GiB.", "Backend failed", "too little memory"),
+        (500, "Internal server error", "Backend failed", "Read its log"),
+        (503, "The server is busy", "Backend is busy", "free capacity"),
+        (503, "Loading model", "The model is loading", "Models shows the progress"),
+        (401, "Incorrect API key provided", "Backend rejected the API key", "under Secrets"),
+        (402, "Insufficient credit", "Account without credit", "credit"),
+        (400, "what is this field", "Byway could not parse the request", "Update both"),
+    ],
+)
+def test_each_error_of_a_model_server_has_its_own_result(
+    shared: tuple[Scripted, Gateway], status: int, text: str, summary: str, advice: str
+) -> None:
+    server, gateway = shared
+    server.play(lambda request: scripted.openai_error(status, text, "server_error"))
+    result = verified(gateway)
+    assert (result.good, result.summary, result.backend) == (False, summary, "one")
+    assert advice in result.hint and text[:20].strip() in result.message

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
 import json
 import ssl
 import threading
@@ -13,16 +11,13 @@ from typing import Any
 
 import anthropic
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from e2e.claude import Claude, OldClaude
 from e2e.test_claude import ALLOWED, last_prompt, results
 from gateway import Gateway, config
 from providers import KEY, FakeProviders, ProviderRequest, ProviderResponse, brave_error
 from scripted import Asked, Reply, Say, Scripted, Tool
 from strict import check_message
+from tlsproxy import certificate
 
 pytestmark = pytest.mark.real
 
@@ -46,7 +41,7 @@ def _stage() -> Iterator[Stage]:
     stage: Stage
 
     def instead(request: ProviderRequest) -> ProviderResponse | None:
-        stage.resume.wait(10)
+        stage.resume.wait(60)
         return stage.instead
 
     with Scripted() as server, FakeProviders(instead) as provider:
@@ -274,30 +269,6 @@ def test_pages_over_max_uses_are_not_fetched(site: Stage) -> None:
 
 
 # -------------------------------- Claude Code's own WebFetch
-
-
-def certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1, self-signed, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Byway's test site")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .issuer_name(name)
-        .subject_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return folder / "cert.pem", folder / "key.pem"
 
 
 def test_claude_code_fetches_a_page_and_the_small_model_summarizes_it(tmp_path: Path) -> None:

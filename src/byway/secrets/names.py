@@ -41,14 +41,18 @@ def variables_in(text: str) -> set[str]:
     return {match[1].partition(":-")[0].strip() for match in _VARIABLE.finditer(text) if match[1] is not None}
 
 
+#: Entries of the secrets of endpoints: this, and the name of the endpoint. No config can name them.
+ENDPOINT_PREFIX: Final = "endpoint-"
+
+
 class SecretEntry(NamedTuple):
     """A secret that Byway can store."""
 
     name: str
-    """What it is called: the search provider or the vendor that wants it."""
+    """What it is called: the search provider or the vendor that requires it, or `oidc`."""
     title: str
     kind: str
-    """`search` or `backend`: which part of the config uses it."""
+    """`search`, `backend` or `login`: which part of the config uses it."""
     variables: tuple[str, ...]
     """The variables that mean it in a config, our own first."""
 
@@ -65,6 +69,7 @@ def _entries() -> Iterable[SecretEntry]:
     for row in VENDORS.values():
         if not row.self_hosted:
             yield SecretEntry(row.name, row.title, "backend", (_variable(row.name),))
+    yield SecretEntry("oidc", "Identity provider", "login", ("BYWAY_OIDC_CLIENT_SECRET",))
 
 
 def _variable(name: str) -> str:

@@ -1,6 +1,6 @@
-"""Stores secrets in the system's keychain, or in a private file where the user accepts that, and reads them again.
+"""Stores secrets in the system's keychain, or in a private file where the user accepts that, and reads them.
 
-`names` has the names of the entries. Calls that block say so.
+`names` has the names of the entries. The docstrings name the calls that block.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any, Final, Literal, NamedTuple, TypeVar
 import msgspec
 
 from byway import platform
-from byway.secrets.names import ENTRIES, ENTRY_OF_VARIABLE, SecretEntry, mask, variables_in
+from byway.secrets.names import ENDPOINT_PREFIX, ENTRIES, ENTRY_OF_VARIABLE, SecretEntry, mask, variables_in
 
-#: Under this name the keychain lists what is ours.
+#: The name under which the keychain lists the secrets of Byway.
 SERVICE: Final = "byway"
-#: Seconds that a keychain gets to answer. A locked one may wait for a person; nobody else should wait for that.
+#: Seconds that a keychain gets to answer. A locked one may wait for its password, and requests must not wait for that.
 KEYCHAIN_TIMEOUT: Final = 3.0
 _SHORTEST, _LONGEST = 8, 1024
 StorageKind = Literal["environment", "keychain", "file", ""]
@@ -36,37 +36,37 @@ INSTALL_HINT: Final = (
 
 
 class VaultError(Exception):
-    """A secret cannot be kept, read or forgotten: why, and what to do. Never the secret itself."""
+    """A secret cannot be stored, read or removed: the reason and the next action. Never contains the secret."""
 
 
 class InvalidSecret(VaultError):
-    """This is no secret that a provider could have given."""
+    """The text cannot be a vendor API key."""
 
 
 class SecretsFileError(VaultError):
-    """The file of secrets is not fit to be used."""
+    """The file of secrets cannot be used."""
 
 
 class KeychainUnavailable(VaultError):
-    """There is no keychain here, or it does not answer."""
+    """This system has no keychain, or the keychain does not answer."""
 
     def __init__(self, message: str, *, waiting: bool = False) -> None:
         super().__init__(message)
         self.waiting = waiting
-        """There is one, and it may hold what was asked for."""
+        """There is a keychain, and it may contain the secret."""
 
 
 class SecretStatus(msgspec.Struct, frozen=True):
-    """What is known of one entry."""
+    """The state of one entry."""
 
     entry: str
     title: str
     where: StorageKind
-    """Where the value comes from that is used; empty: there is none."""
+    """The source of the value in use; empty: there is none."""
     hint: str
     """The value, masked."""
     variable: str
-    """The environment variable that it comes from; else the one that a config should name."""
+    """The environment variable that the value comes from; without one, the variable to use in the config."""
 
 
 class _StoredSecret(NamedTuple):
@@ -74,19 +74,19 @@ class _StoredSecret(NamedTuple):
     value: str
     where: StorageKind
     known: bool
-    """False: nobody could say whether there is one."""
+    """False: it is unknown whether there is a value."""
     trouble: str
 
 
 class Vault(Mapping[str, str]):
-    """The environment, and behind it the secrets that are kept. As a mapping it never waits: see `fetch`."""
+    """The environment variables and the stored secrets, as one mapping. Reading the mapping never blocks: see `fetch`."""
 
     def __init__(self, folder: Path, environ: Mapping[str, str], *, patience: float = KEYCHAIN_TIMEOUT) -> None:
-        """`folder`: Byway's data folder. It is made when something has to be written."""
+        """`folder`: Byway's data folder. It is created on the first write."""
         self.mark = folder / "secrets.stamp"
-        """A file that changes with every change of a secret, so that a running Byway notices. It holds none."""
+        """A file that changes with every change of a secret, so that a running Byway notices it. It contains no secret."""
         self.problems: tuple[str, ...] = ()
-        """What was wrong the last time that secrets were read."""
+        """The problems of the last read."""
         self._folder = folder
         self._path = folder / "secrets.json"
         self._environ = environ
@@ -94,13 +94,13 @@ class Vault(Mapping[str, str]):
         self._lock = threading.RLock()
         self._values: dict[str, str] = {}
         self._fresh: set[str] = set()
-        """Entries that were looked for since something has changed."""
+        """Entries that were read since the last change."""
         self._seen = (b"", 0)
 
     # ---- as a mapping
 
     def __getitem__(self, name: str) -> str:
-        """The variable `name`: as it is in the environment, else the kept secret that it means."""
+        """The variable `name` of the environment; without it, the stored secret for that variable."""
         entry = ENTRY_OF_VARIABLE.get(name)
         if entry is None or self._environ.get(name):
             return self._environ[name]
@@ -116,21 +116,21 @@ class Vault(Mapping[str, str]):
         return sum(1 for _ in self)
 
     def _given(self, entry: SecretEntry) -> str:
-        """The variable of the environment that has this secret, or nothing."""
+        """The name of the environment variable that contains this secret; empty when there is none."""
         return next((name for name in entry.variables if self._environ.get(name)), "")
 
     # ---- reading
 
     @property
     def late(self) -> int:
-        """How many answers have come from a keychain after nobody waited any more: then `fetch` may find more."""
+        """How many answers of the keychain came after the timeout: `fetch` may find more then."""
         return self._keychain.late
 
     def fetch(self, text: str) -> None:
-        """Read the secrets that `text` names and the environment does not have. Blocks: not for an event loop.
+        """Read the secrets that `text` names and the environment lacks. Blocks: do not call it in an event loop.
 
-        Without such a name no keychain and no file is touched. What cannot be read is said in `complaints`; a secret
-        that was read before stays then.
+        Without such a name, neither keychain nor file is opened. `problems` contains what could not be read; a secret
+        that was read before stays valid.
         """
         with self._lock:
             now = (self._marked(), self.late)
@@ -145,12 +145,12 @@ class Vault(Mapping[str, str]):
             self.problems = tuple(dict.fromkeys(self._read(wanted))) if wanted else ()
 
     def _read(self, wanted: Iterable[SecretEntry]) -> Iterator[str]:
-        """Read these into `_values`; yields what went wrong."""
+        """Read these entries into `_values`; yields the problems."""
         for stored in self._stored(wanted):
             name = stored.entry.name
             if stored.known:
                 self._fresh.add(name)
-            # In one step: others read meanwhile.
+            # One assignment: other threads read meanwhile.
             if stored.value:
                 self._values[name] = stored.value
             elif stored.known:
@@ -159,7 +159,7 @@ class Vault(Mapping[str, str]):
                 yield stored.trouble
 
     def _stored(self, wanted: Iterable[SecretEntry]) -> Iterator[_StoredSecret]:
-        """What is kept as each entry. The file comes first: what is in it no keychain could take, so it is the newest."""
+        """The stored value of each entry. The file wins: a secret is in it only when no keychain accepted it, so it is newer."""
         kept: dict[str, str] = {}
         broken = ""
         silent: KeychainUnavailable | None = None
@@ -177,12 +177,15 @@ class Vault(Mapping[str, str]):
                     silent = error
             known = not broken and (bool(value) or silent is None or not silent.waiting)
             trouble = broken or ("" if value or silent is None else str(silent))
-            if odd := value and _odd(value):
-                value, trouble = "", f"What is kept as {entry.name} is no key: {odd}. {_again(entry)}"
+            if flaw := value and _flaw(value):
+                value, trouble = (
+                    "",
+                    f"The stored value of {entry.name} is not a key: {flaw}. Set it again: byway secret set {entry.name}",
+                )
             yield _StoredSecret(entry, value, where if value else _NOWHERE, known, trouble)
 
     def status(self) -> list[SecretStatus]:
-        """What is known of every entry, in order. Blocks; what cannot be read is said in `complaints`."""
+        """The state of every entry, in order. Blocks; `problems` contains what could not be read."""
         with self._lock:
             given = {name: variable for name, entry in ENTRIES.items() if (variable := self._given(entry))}
             kept = {
@@ -198,18 +201,27 @@ class Vault(Mapping[str, str]):
             stored.append(SecretStatus(name, entry.title, where, mask(value) if value else "", variable))
         return stored
 
+    def read(self, entry: str) -> str:
+        """The stored secret of one entry; empty when there is none. Blocks. Raises VaultError when it cannot be read."""
+        with self._lock:
+            stored = next(iter(self._stored([_entry(entry)])))
+        if stored.trouble and not stored.known:
+            raise VaultError(stored.trouble)
+        return stored.value
+
     # ---- writing
 
     def set(self, entry: str, value: str, file_accepted: bool = False) -> StorageKind:
-        """Keep a secret, and say where. `file_accepted`: a file will do where there is no keychain. Blocks.
+        """Store a secret and return where. `file_accepted`: use a file where there is no keychain. Blocks.
 
-        Raises NoKeychain when there is none and the file is not accepted, BadValue, BadFile, or VaultError.
+        Raises KeychainUnavailable when there is no keychain and the file is not accepted; InvalidSecret, SecretsFileError or
+        VaultError.
         """
         known = _entry(entry)
-        if odd := _odd(value):
-            raise InvalidSecret(f"That is not a key: {odd}. Nothing was changed.")
+        if flaw := _flaw(value):
+            raise InvalidSecret(f"That is not a key: {flaw}. Nothing was changed.")
         with self._lock:
-            # One that is damaged is said before anything is changed.
+            # Report a damaged file before anything is changed.
             self._file()
             where = _KEYCHAIN
             try:
@@ -225,7 +237,7 @@ class Vault(Mapping[str, str]):
             return where
 
     def clear(self, entry: str) -> bool:
-        """Forget a secret wherever it is kept; False when there was none. Blocks. Raises VaultError."""
+        """Remove a secret from keychain and file. Returns False when there was none. Blocks. Raises VaultError."""
         known = _entry(entry)
         with self._lock:
             there = self._write(known.name, None)
@@ -236,7 +248,7 @@ class Vault(Mapping[str, str]):
             except KeychainUnavailable as error:
                 if error.waiting:
                     raise KeychainUnavailable(
-                        f"The keychain may still hold {known.name}. {error}", waiting=True
+                        f"The keychain may still contain {known.name}. {error}", waiting=True
                     ) from None
                 return there
             if cleared:
@@ -263,17 +275,17 @@ class Vault(Mapping[str, str]):
         except FileNotFoundError:
             return {}
         except platform.UnsafeFile as error:
-            raise SecretsFileError(f"{error}. Until then what it holds is not used.") from None
+            raise SecretsFileError(f"{error}. Its secrets are not used until then.") from None
         except OSError as error:
             raise SecretsFileError(f"{self._path} cannot be read: {error.strerror}.") from None
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise SecretsFileError(
-                f"{self._path} is damaged. Move it away, then keep the secrets in it anew: byway secret set ENTRY"
+                f"{self._path} is damaged. Move it away, then set its secrets again: byway secret set ENTRY"
             ) from None
 
     def _write(self, name: str, value: str | None) -> bool:
-        """Put one secret into the file, or take it out; was it in there? Others may write theirs meanwhile: a command, or another
-        click at the page."""
+        """Write one secret to the file, or remove it for None. Returns whether the file had it. Other processes may write at the
+        same time."""
         if value is None and name not in self._file():
             return False
         with _explained(self._path), platform.exclusive(platform.private_folder(self._folder) / "secrets.lock"):
@@ -297,35 +309,33 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 def _entry(name: str) -> SecretEntry:
+    if name.startswith(ENDPOINT_PREFIX):
+        return SecretEntry(name, f"Endpoint {name.removeprefix(ENDPOINT_PREFIX)}", "endpoint", ())
     if name not in ENTRIES:
-        # What was given is not repeated: it may be a secret in the wrong place.
-        raise VaultError(f"There is no such entry. There are: {', '.join(ENTRIES)}.")
+        # The name is not repeated: it may be a secret in the wrong place.
+        raise VaultError(f"There is no such entry. Use one of: {', '.join(ENTRIES)}.")
     return ENTRIES[name]
 
 
-def _again(entry: SecretEntry) -> str:
-    return f"Keep it anew: byway secret set {entry.name}"
-
-
-def _odd(value: str) -> str:
-    """What keeps a text from being a secret, or nothing."""
+def _flaw(value: str) -> str:
+    """Why a text cannot be a secret; empty when it can."""
     if not value:
         return "it is empty"
     if "\n" in value or "\r" in value:
         return "it has more than one line"
     if value != value.strip():
-        return "there is a blank before or behind it"
+        return "it starts or ends with white space"
     if not re.fullmatch("[!-~]*", value):
-        return "there is a blank, a control character or a letter outside ASCII in it"
+        return "it contains white space, a control character or a non-ASCII character"
     if "${" in value:
-        return "it is the name of a variable; here the value itself is wanted"
+        return "it is the name of a variable; enter the value itself"
     if not _SHORTEST <= len(value) <= _LONGEST:
         return f"it has {len(value):,} characters, and keys have {_SHORTEST} to {_LONGEST:,}"
     return ""
 
 
 class _Keychain:
-    """The system's keychain, by `keyring`. Each call has a thread of its own: it may wait for a person."""
+    """The system's keychain, through `keyring`. Each call runs in its own thread, because it may wait for a password."""
 
     def __init__(self, patience: float) -> None:
         self.late = 0
@@ -334,21 +344,21 @@ class _Keychain:
         self._waiting: threading.Thread | None = None
 
     def get(self, name: str) -> str:
-        """A secret; empty when there is none. Raises NoKeychain."""
-        return self._ask(lambda chain: chain.get_password(SERVICE, name) or "")
+        """Return a secret; empty when there is none. Raises KeychainUnavailable."""
+        return self._run(lambda chain: chain.get_password(SERVICE, name) or "")
 
     def set(self, name: str, value: str) -> None:
-        """Keep a secret, and see that it is there. Raises NoKeychain."""
+        """Store a secret, and check that it can be read. Raises KeychainUnavailable."""
 
         def keep(chain: Any) -> bool:
             chain.set_password(SERVICE, name, value)
             return bool(chain.get_password(SERVICE, name) == value)
 
-        if not self._ask(keep):
-            raise KeychainUnavailable("The keychain does not give back what it was given.")
+        if not self._run(keep):
+            raise KeychainUnavailable("The keychain returned another value than the one that was stored.")
 
     def clear(self, name: str) -> bool:
-        """Forget a secret; False when there was none. Raises NoKeychain."""
+        """Remove a secret. Returns False when there was none. Raises KeychainUnavailable."""
 
         def forget(chain: Any) -> bool:
             if chain.get_password(SERVICE, name) is None:
@@ -356,16 +366,16 @@ class _Keychain:
             chain.delete_password(SERVICE, name)
             return True
 
-        return self._ask(forget)
+        return self._run(forget)
 
-    def _ask(self, work: Callable[[Any], Answer]) -> Answer:
-        """`work` with the keychain, when it answers in time. Raises NoKeychain."""
+    def _run(self, work: Callable[[Any], Answer]) -> Answer:
+        """Run `work` with the keychain in a thread. Raises KeychainUnavailable when it fails or takes too long."""
         answers: list[Answer] = []
         problems: list[Exception] = []
 
         def run() -> None:
             try:
-                answers.append(work(_chain()))
+                answers.append(work(_keychain()))
             except Exception as error:
                 problems.append(error)
             with self._guard:
@@ -376,54 +386,56 @@ class _Keychain:
         thread = threading.Thread(target=run, name="keychain", daemon=True)
         with self._guard:
             if self._waiting is not None:
-                raise _silent()
+                raise _timed_out()
         thread.start()
         thread.join(self._patience)
         with self._guard:
             if not answers and not problems:
                 self._waiting = thread
-                raise _silent()
+                raise _timed_out()
         if problems:
             raise _problem(problems[0]) from None
         return answers[0]
 
 
-def _chain() -> Any:
-    """The keychain of this system. Raises NoKeychain, and whatever `keyring` raises."""
+def _keychain() -> Any:
+    """Return the keychain of this system. Raises KeychainUnavailable, and any error of `keyring`."""
     try:
         import keyring.core
     except ImportError:
-        raise KeychainUnavailable(f"The system's keychain is not connected here. To have it: {INSTALL_HINT}.") from None
-    if not _fit(keyring.get_keyring()):
-        # There may have been none yet when it was looked for before.
+        raise KeychainUnavailable(
+            f"The system's keychain is not connected here. To install the library: {INSTALL_HINT}."
+        ) from None
+    if not _is_keychain(keyring.get_keyring()):
+        # A keychain may have started since the last search.
         keyring.core.init_backend()
-        if not _fit(keyring.get_keyring()):
+        if not _is_keychain(keyring.get_keyring()):
             raise KeychainUnavailable(
                 "This system has no keychain that is running (on Linux: GNOME Keyring, KWallet or KeePassXC)."
             )
     return keyring.get_keyring()
 
 
-def _fit(chain: Any) -> bool:
-    """Is it a keychain? Below 1 are makeshifts: none at all, or plain files (`keyring.core.recommended`)."""
-    # Several in a chain are tried in order.
+def _is_keychain(chain: Any) -> bool:
+    """Return whether it is a real keychain. A priority below 1 means none, or plain files (`keyring.core.recommended`)."""
+    # A chain of several keychains uses the first one.
     first = next(iter(getattr(chain, "backends", ())), chain)
     return bool(first.priority >= 1)
 
 
-def _silent() -> KeychainUnavailable:
+def _timed_out() -> KeychainUnavailable:
     return KeychainUnavailable(
-        "The keychain has not answered in time. Perhaps it waits for its password: unlock it.", waiting=True
+        "The keychain has not answered in time. It may wait for its password: unlock it.", waiting=True
     )
 
 
 def _problem(error: Exception) -> KeychainUnavailable:
-    """What a keychain says instead of doing its work; its own words are not repeated, they may hold anything."""
+    """The error of a keychain. Its own message is not repeated, because it may contain a secret."""
     if isinstance(error, KeychainUnavailable):
         return error
     kind = type(error).__name__
     if kind in ("KeyringLocked", "InitError"):
         return KeychainUnavailable(
-            "The keychain is locked, and nobody was asked for its password. Unlock it first.", waiting=True
+            "The keychain is locked and did not prompt for its password. Unlock it first.", waiting=True
         )
     return KeychainUnavailable(f"The keychain cannot be used ({kind}).", waiting=kind != "NoKeyringError")

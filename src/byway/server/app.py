@@ -12,31 +12,77 @@ from urllib.parse import unquote
 from byway.admin.requests import RequestLine
 from byway.gateway import Gateway
 from byway.logs import log_exception, writer
+from byway.metrics.counts import OTHER, RequestMetrics
 from byway.pipeline.watch import ClientGone
 from byway.problems import Problem
-from byway.routes import chat, health, messages, models, openapi, tokens
-from byway.routes.authorize import OWNER, PERSON, identify, require
-from byway.routes.context import AsgiScope, Receive, RequestContext, Route, Send, broken, preflight
+from byway.routes import (
+    chat,
+    files,
+    health,
+    managed,
+    mcp,
+    messagebatches,
+    messages,
+    metrics,
+    models,
+    oauth,
+    openaibatches,
+    openapi,
+    telemetry,
+    tokens,
+)
+from byway.routes.authorize import OWNER, identify, login_caller_of, require
+from byway.routes.context import (
+    BASE_PREFIXES,
+    AsgiScope,
+    Endpoint,
+    Receive,
+    RequestContext,
+    Route,
+    Send,
+    broken,
+    preflight,
+)
 from byway.server import checks
-from byway.ui import api, claude, login, page, secrets, troubleshooting
+from byway.tracing.request import TracedRequest
+from byway.ui import account, api, claude, clients, device, login, page, secrets, troubleshooting
 from byway.ui import models as model_pages
 from byway.ui import requests as request_pages
+from byway.ui import usage as usage_pages
 
 ROUTES: Final[tuple[Route, ...]] = (
     *messages.ROUTES,
+    *messagebatches.ROUTES,
+    *openaibatches.ROUTES,
     *chat.ROUTES,
     *tokens.ROUTES,
+    *files.ROUTES,
     *models.ROUTES,
     *health.ROUTES,
+    *oauth.ROUTES,
+    *managed.ROUTES,
+    *telemetry.ROUTES,
+    *mcp.ROUTES,
+    *metrics.ROUTES,
     *openapi.ROUTES,
     *page.ROUTES,
     *login.ROUTES,
+    *account.ROUTES,
+    *device.ROUTES,
     *claude.ROUTES,
     *model_pages.ROUTES,
     *api.ROUTES,
     *secrets.ROUTES,
     *request_pages.ROUTES,
+    *usage_pages.ROUTES,
+    *clients.ROUTES,
     *troubleshooting.ROUTES,
+)
+#: Ends of the paths of routine requests: health checks, polls for a token, telemetry, messages of MCP other than tool calls.
+_ROUTINE_ENDS: Final = ("z", "/oauth/token", "/mcp", "/metrics", "/v1/logs", "/v1/traces")
+#: Endpoints below `/v1` of Anthropic's API that Byway does not have (https://docs.anthropic.com/en/api, seen 2026-11-30).
+_ANTHROPIC_ONLY: Final = frozenset(
+    ("agents", "code", "complete", "environments", "memory_stores", "organizations", "sessions", "skills", "vaults")
 )
 #: Characters of an error that the list of last requests keeps.
 _ERROR_LIMIT: Final = 1000
@@ -71,10 +117,10 @@ class App:
             # ASGI passes a list of pairs; Byway's own connection passes a dict.
             headers = dict(headers)
         ids = self._ids or self._more_ids()
-        context = RequestContext(self.gateway, scope, headers, receive, send, ids.pop())
+        context = RequestContext(self.gateway, scope, headers, receive, send, ids.pop(), started)
         try:
             try:
-                await self._answer(context)
+                await self._endpoint(context)(context)
             except Problem as problem:
                 if context.status:
                     raise
@@ -89,6 +135,8 @@ class App:
         finally:
             if context.reserved:
                 context.release_body()
+            if context.metered:
+                context.settle()
             self._log(context, time.monotonic() - started)
 
     def _more_ids(self) -> list[str]:
@@ -97,26 +145,32 @@ class App:
         self._ids += [block[at : at + 24] for at in range(0, len(block), 24)]
         return self._ids
 
-    async def _answer(self, context: RequestContext) -> None:
-        """Find the route, run the checks, then the endpoint."""
+    def _endpoint(self, context: RequestContext) -> Endpoint:
+        """Find the route, run the checks, and return what answers the request."""
         by_method = self._paths.get(context.path) or self._find(context)
         method = context.scope["method"]
         route = context.route = by_method.get(method)
-        self._host_names.check(context)
-        if b"origin" in context.headers or not context.runtime.config.server.tcp:
+        settings = context.runtime.config.server
+        self._host_names.check(context, settings)
+        if b"origin" in context.headers or not settings.tcp:
             checks.check_origin(context)
             checks.check_transport(context)
             if method == "OPTIONS" and context.origin:
-                await preflight(context)
-                return
+                return preflight
         if route is None:
-            # A valid key is required, so that a path that does not exist reveals no routes.
-            identify(context)
+            # A login or a valid key is required, so that a path that does not exist reveals no routes.
+            login_caller = None
+            if b"cookie" in context.headers and self.gateway.admin is not None:
+                login_caller = login_caller_of(context)
+            if login_caller is not None:
+                context.caller = login_caller
+            else:
+                identify(context)
             raise _no_route(context.path, method, by_method)
         require(context, route.scope)
         if self.gateway.draining:
             checks.check_draining(context)
-        await route.endpoint(context)
+        return route.endpoint
 
     def _find(self, context: RequestContext) -> dict[str, Route]:
         """The routes of a path that is not in the table as it stands: with `root_path`, doubled slashes or a `*`."""
@@ -142,7 +196,7 @@ class App:
 
     def _log(self, context: RequestContext, seconds: float) -> None:
         record, problem = context.record, context.problem
-        if not record.requested and (context.caller is PERSON or (problem is None and _is_routine(context.path))):
+        if not record.requested and (context.caller.login or (problem is None and _is_routine(context.path))):
             return
         usage = record.usage
         line = RequestLine(
@@ -164,21 +218,72 @@ class App:
             record.estimated,
             record.stop_reason or "",
         )
-        scrub = self.gateway.runtime.scrubber.scrub
+        if context.caller.account:
+            line.account = context.caller.account
         if record.tries > 1:
             line.tries = record.tries
-        line.probe = record.probe
+        if record.probe:
+            line.probe = True
+        error = ""
         if problem is not None:
+            text = self.gateway.runtime.scrubber.scrub(problem.message)
+            error = text[:_ERROR_LIMIT]
             line.problem = problem.kind
             line.upstream_status = problem.facts.get("status")
             # A backend's error text may quote the prompt: only Byway's own text is logged.
             if "status" not in problem.facts and problem.row.blame != "client":
-                line.reason = scrub(problem.message)[:300]
+                line.reason = text[:300]
         output = writer(logging.INFO)
         if output is not None:
             output.put("info", "Request", line)
-        if context.caller is not OWNER:
-            self.gateway.requests.add(line, "" if problem is None else scrub(problem.message)[:_ERROR_LIMIT])
+        # A browser whose login has ended is no client.
+        if context.caller is not OWNER and (context.route is None or context.route.envelope != "page"):
+            self.gateway.requests.add(line, error)
+            counts = self.gateway.metrics
+            if counts is not None:
+                _count(counts, line, OTHER if context.route is None else context.route.path)
+            if self.gateway.tracer is not None and line.requested:
+                self.gateway.tracer.add(_traced(context, line, seconds))
+
+
+def _traced(context: RequestContext, line: RequestLine, seconds: float) -> TracedRequest:
+    """What the span of a request to a model contains: never the prompt, the answer or a secret."""
+    backend = context.runtime.backends.get(line.backend)
+    attributes: dict[str, str | int] = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "" if backend is None else backend.settings.type,
+        "gen_ai.request.model": line.requested[:200],
+        "gen_ai.response.model": line.model,
+        "http.request.method": line.method,
+        "http.response.status_code": line.status,
+        "byway.request_id": line.id,
+        "byway.alias": line.alias,
+        "byway.backend": line.backend,
+        "byway.key": line.key,
+        "byway.tries": line.tries,
+        "session.id": line.session,
+    }
+    if line.input_tokens is not None:
+        attributes["gen_ai.usage.input_tokens"] = line.input_tokens + (line.cached_tokens or 0)
+        attributes["gen_ai.usage.output_tokens"] = line.output_tokens or 0
+    error = line.problem or ("cancelled" if line.status == 499 else "")
+    name = f"chat {line.requested[:200]}"
+    return TracedRequest(attributes, name, seconds, error, context.headers.get(b"traceparent", b""))
+
+
+def _count(counts: RequestMetrics, line: RequestLine, endpoint: str) -> None:
+    """Count a request in the metrics."""
+    counts.count(line.method, endpoint, line.status, line.problem)
+    if line.backend and not line.probe:
+        model = counts.model(line.backend, line.model, line.status)
+        model.duration.observe(line.ms / 1_000)
+        if line.first_ms is not None:
+            model.first_token.observe(line.first_ms / 1_000)
+        if line.input_tokens is not None:
+            model.input_tokens.observe(line.input_tokens)
+            model.output_tokens.observe(line.output_tokens or 0)
+            model.cached_tokens += line.cached_tokens or 0
+        model.retries += line.tries - 1
 
 
 async def _refuse(context: RequestContext, problem: Problem) -> None:
@@ -195,9 +300,14 @@ async def _refuse(context: RequestContext, problem: Problem) -> None:
 def _no_route(path: str, method: str, by_method: dict[str, Route]) -> Problem:
     if by_method:
         return Problem("method", f"{path} does not support {method}. Use {', '.join(sorted(by_method))}.")
+    start, _, rest = path.partition("/v1/")
+    name = rest.partition("/")[0]
+    if start in BASE_PREFIXES and name in _ANTHROPIC_ONLY:
+        return Problem("not_supported", f"Byway does not have the endpoint /v1/{name} of Anthropic's API.")
     return Problem(
         "not_found",
-        f"Unknown path {path[:200]}. The Messages API is at /v1/messages and at /anthropic/v1/messages.",
+        f"Unknown path {path[:200]}. The Messages API is at /v1/messages and at /anthropic/v1/messages, chat completions are at "
+        "/v1/chat/completions.",
     )
 
 
@@ -207,5 +317,5 @@ def _milliseconds(seconds: float) -> float:
 
 
 def _is_routine(path: str) -> bool:
-    """Is a successful request to `path` not worth a log line: a health check, or a file of the page?"""
-    return path.endswith("z") or path == "/" or path.startswith(("/static/", "/login", "/favicon"))
+    """Is a successful request to `path` not worth a log line: a health check, a file of the page, a poll of a client?"""
+    return path.endswith(_ROUTINE_ENDS) or path == "/" or path.startswith(("/static/", "/login", "/favicon"))

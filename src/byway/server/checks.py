@@ -11,6 +11,8 @@ import re
 from typing import Final
 from urllib.parse import urlsplit
 
+from byway import urls
+from byway.config import ServerSettings
 from byway.problems import Problem
 from byway.routes.context import RequestContext
 
@@ -31,15 +33,15 @@ class HostNames:
     def __init__(self, wide: bool) -> None:
         self._wide = wide
         self._accepted: set[bytes] = set()
-        self._allowed: tuple[str, ...] = ()
+        self._settings: ServerSettings | None = None
+        self._allowed: frozenset[str] = frozenset()
 
-    def check(self, context: RequestContext) -> None:
+    def check(self, context: RequestContext, settings: ServerSettings) -> None:
         """Reject unknown host names: another site's name may resolve to this machine (DNS rebinding)."""
         host = context.headers.get(b"host", b"")
-        allowed = context.runtime.config.server.allowed_hosts
-        if allowed is not self._allowed:
-            # A reload may have changed the setting.
-            self._allowed = allowed
+        if settings is not self._settings:
+            # A reload may have changed the names.
+            self._settings, self._allowed = settings, _names(settings)
             self._accepted.clear()
         if host in self._accepted or _is_unix(context):
             # No web page can reach a unix socket.
@@ -48,17 +50,30 @@ class HostNames:
             if len(self._accepted) < _REMEMBERED:
                 self._accepted.add(host)
             return
+        if b"host" not in context.headers:
+            # RFC 9112 section 3.2. The connection closes after it.
+            raise Problem("invalid_request", "The request has no Host header. Send one.")
         if b"," in host:
             raise Problem("invalid_request", "The request has more than one Host header. Send one.")
         raise Problem(
             "misdirected",
-            "Unknown host name in the Host header. Use 127.0.0.1 or localhost, or add the name to `server.allowed_hosts`.",
+            "Unknown host name in the Host header. Use 127.0.0.1 or localhost, or add the name to `server.allowed_hosts`; behind "
+            "a reverse proxy, set `server.public_url`.",
         )
 
     def _accepts(self, name: str) -> bool:
         if name in _LOOPBACK_NAMES or name.endswith(".localhost"):
             return True
-        return name in (allowed.lower() for allowed in self._allowed) or (self._wide and _is_address(name))
+        return name in self._allowed or (self._wide and _is_address(name))
+
+
+def _names(settings: ServerSettings) -> frozenset[str]:
+    """The host names of the settings, as `host_name` returns them."""
+    names = {allowed.lower() for allowed in settings.allowed_hosts}
+    if settings.public_url:
+        host = urls.parse(settings.public_url).host
+        names.add(f"[{host}]" if ":" in host else host)
+    return frozenset(names)
 
 
 def check_origin(context: RequestContext) -> None:
@@ -71,8 +86,12 @@ def check_origin(context: RequestContext) -> None:
         parts = urlsplit(text)
     except ValueError:
         parts = urlsplit("")
-    if text in (allowed.lower().rstrip("/") for allowed in context.runtime.config.server.allowed_origins):
+    settings = context.runtime.config.server
+    if text in (allowed.lower().rstrip("/") for allowed in settings.allowed_origins):
         context.origin = origin
+    elif text == settings.public_url:
+        # Byway's own page behind a proxy that replaces Host.
+        return
     elif parts.scheme not in ("http", "https") or parts.netloc != context.header(b"host").lower():
         raise Problem(
             "permission",
@@ -85,7 +104,8 @@ def check_transport(context: RequestContext) -> None:
     if context.runtime.config.server.tcp or _is_unix(context):
         return
     route = context.route
-    if not _is_local(context) or (route is not None and route.scope in ("read", "write", "files")):
+    is_api = route is not None and (route.scope in ("read", "write", "files", "tools") or route.envelope == "oauth")
+    if not _is_local(context) or is_api:
         raise Problem("permission", _TCP_OFF)
 
 

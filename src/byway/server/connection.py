@@ -7,6 +7,7 @@
 # contract     The application is called as app(scope, receive, send), as in ASGI, with two differences that save work on
 #              every request: `scope["headers"]` is a dict, and `send` is an HttpExchange, which also is a `Responder`
 #              (routes/context.py): it hands over a whole body, and takes a whole response, in one call without a message.
+#              Both ways to start a response take `lines`, headers that are formatted already.
 # disconnect   A client that disconnects makes `receive` return `http.disconnect`; reading never stops while a response is
 #              in progress, except for flow control. pipeline/watch.py turns that into a cancelled exchange.
 # commit       The head of a response leaves with the first bytes of its body: one system call, and until then the status can
@@ -22,6 +23,7 @@ import http
 import os
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
@@ -130,29 +132,29 @@ class HttpServer:
 class HttpExchange(Responder):
     """One request and its response: the ASGI `receive`, and as a callable the ASGI `send`."""
 
-    __slots__ = (
-        "_chunked", "_connection", "_continued", "_head", "_signalled", "_waiter", "body",
-        "complete", "disconnected", "keep_alive", "more_body", "scope", "size", "started", "task",
-    )  # fmt: skip
+    # Defaults of the class: few requests read them before they are set.
+    more_body = True
+    task: asyncio.Task[None] | None = None
+    _head = b""
+    _chunked = False
+    signalled = False
+    """`signal` was called since `receive` has returned."""
+    _continued = False
 
     def __init__(self, connection: Connection, scope: dict[str, Any], keep_alive: bool) -> None:
         self.scope = scope
         self.keep_alive = keep_alive
-        self.size = 0
-        """Bytes in `body`."""
-        self.more_body = True
         self.disconnected = self.complete = self.started = False
-        self.task: asyncio.Task[None] | None = None
+        self._waiter: asyncio.Future[None] | None = None
         self._connection = connection
         self.body: list[bytes] = []
         """The parts of the request's body that wait for the application."""
-        self._head = b""
-        self._chunked = self._signalled = self._continued = False
-        self._waiter: asyncio.Future[None] | None = None
+        self.size = 0
+        """Bytes in `body`."""
 
     def signal(self) -> None:
         """Wake `receive`: a part of the body has arrived, or the client has disconnected."""
-        self._signalled = True
+        self.signalled = True
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -183,7 +185,7 @@ class HttpExchange(Responder):
         if not (self.disconnected or self.complete):
             connection = self._connection
             connection.resume_reading()
-            if not self._signalled:
+            if not self.signalled:
                 if not (self._continued or self.started) and self.scope["headers"].get(b"expect") == b"100-continue":
                     connection.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                 self._continued = True
@@ -192,7 +194,7 @@ class HttpExchange(Responder):
                     await self._waiter
                 finally:
                     self._waiter = None
-            self._signalled = False
+            self.signalled = False
         if self.disconnected or self.complete:
             return {"type": "http.disconnect"}
         body = self.body[0] if len(self.body) == 1 else b"".join(self.body)
@@ -204,17 +206,18 @@ class HttpExchange(Responder):
         """The whole body when it arrived in one piece and nothing has read it; else None, and `receive` returns it."""
         if self.more_body or self.disconnected or len(self.body) != 1 or self._connection.read_paused:
             return None
-        self._signalled = False
+        self.signalled = False
         self.size = 0
         return self.body.pop()
 
-    def respond(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-        """Send a whole response at once. `headers` hold its length and nothing about the connection."""
+    def respond(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes, lines: bytes) -> None:
+        """Send a whole response at once. `headers` hold its length and nothing about the connection, `lines` are further
+        headers, each with its line end."""
         if not self.disconnected:
             self.started = self.complete = True
             if not self.keep_alive:
                 headers = [*headers, _CLOSE]
-            self._connection.transport.write(_head(status, headers) + body)
+            self._connection.transport.write(_head(status, headers, lines) + body)
             self._end()
 
     async def __call__(self, message: Any) -> None:
@@ -225,7 +228,7 @@ class HttpExchange(Responder):
         if self.disconnected:
             return
         if not self.started:
-            self._start(message["status"], message["headers"])
+            self._start(message["status"], message["headers"], message.get("lines", b""))
             return
         body, more = message["body"], message.get("more_body", False)
         if self._chunked:
@@ -246,25 +249,26 @@ class HttpExchange(Responder):
             self._connection.transport.close()
         self._connection.response_complete()
 
-    def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+    def _start(self, status: int, headers: list[tuple[bytes, bytes]], lines: bytes) -> None:
         if _CLOSE in headers:
             self.keep_alive = False
         elif not self.keep_alive:
             headers = [*headers, _CLOSE]
-        if status != 204 and b"content-length" not in dict(headers):
+        if status not in (204, 304) and b"content-length" not in dict(headers):
             self._chunked = True
             headers = [*headers, _CHUNKED]
-        self._head = _head(status, headers)
+        self._head = _head(status, headers, lines)
         self.started = True
 
 
-def _head(status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
-    """Status line and headers; raises ValueError for a header that contains a line end."""
+def _head(status: int, headers: list[tuple[bytes, bytes]], more: bytes) -> bytes:
+    """Status line and headers, with lines of `more`; raises ValueError for a header that contains a line end."""
     lines = [*map(b": ".join, headers)]
     text = b"".join(lines)
-    if b"\n" in text or b"\r" in text:
+    # Numbers: looking for one byte as `bytes` costs thirty times as much.
+    if 10 in text or 13 in text:
         raise ValueError("a response header contains a line end")
-    return STATUS_LINE[status] + b"\r\n".join(lines) + b"\r\n\r\n"
+    return b"%b%b\r\n%b\r\n" % (STATUS_LINE[status], b"\r\n".join(lines), more)
 
 
 class _RejectedRequest(Exception):
@@ -455,7 +459,9 @@ class Connection(asyncio.Protocol):
             f"{'retry-after: 1' + chr(13) + chr(10) if status == 503 else ''}connection: close\r\n\r\n"
         )
         self.transport.write(STATUS_LINE[status] + head.encode() + body)
-        self.transport.write_eof()
+        if self.transport.can_write_eof():
+            # TLS cannot close one direction only.
+            self.transport.write_eof()
 
     # ------------------------------------------------------------------------------------------------ called by the parser
 
@@ -487,7 +493,8 @@ class Connection(asyncio.Protocol):
         if (self._large_read or self._room < HEAD_LIMIT) and _size(self.url, headers) > HEAD_LIMIT:
             # A smaller read cannot hold a head over the limit, so nothing is added up for it.
             self._reject(431, _HEAD_TOO_LARGE)
-        if headers.get(b"transfer-encoding", b"chunked").strip().lower() != b"chunked":
+        coding = headers.get(b"transfer-encoding")
+        if coding is not None and coding.strip().lower() != b"chunked":
             self._reject(501, "Unsupported Transfer-Encoding. Send the body plain or `chunked`.")
         self._in_head = False
         self._room = HEAD_LIMIT
@@ -495,16 +502,12 @@ class Connection(asyncio.Protocol):
         if parser.should_upgrade():
             return
         raw, _, query = self.url.partition(b"?")
-        if not raw.startswith(b"/"):
-            # The form that proxies get: http://host/path.
-            raw = urlsplit(raw).path
-        path = raw.decode("ascii")
         # Fields that come after the body are trailers: they must not replace a header that was checked.
         self.headers = {}
         scope: dict[str, Any] = {
             "type": "http",
             "method": parser.get_method().decode("ascii"),
-            "path": unquote(path) if "%" in path else path,
+            "path": _decoded_path(raw),
             "query_string": query,
             "headers": headers,
             "server": self.sockname,
@@ -531,10 +534,11 @@ class Connection(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         exchange = self.exchange
         if exchange is not None and not exchange.complete:
+            size = len(body)
             exchange.body.append(body)
-            exchange.size += len(body)
+            exchange.size += size
             exchange.signal()
-            self._step += len(body)
+            self._step += size
             if self._step >= BODY_STEP:
                 self._step, self._left = 0, BODY_SECONDS
             if exchange.size > READ_AHEAD:
@@ -545,7 +549,8 @@ class Connection(asyncio.Protocol):
         if exchange is not None and not self.parser.should_upgrade() and not exchange.complete:
             self._left = _NO_LIMIT
             exchange.more_body = False
-            exchange.signal()
+            if not exchange.signalled:
+                exchange.signal()
 
     # ---------------------------------------------------------------------------------------------- called by the exchange
 
@@ -562,6 +567,15 @@ class Connection(asyncio.Protocol):
             self._send_refusal(*self._refusal)
         else:
             self._left = IDLE_SECONDS
+
+
+@lru_cache(64)
+def _decoded_path(raw: bytes) -> str:
+    """The path of a URL without its query, decoded. Cached: clients repeat a few paths."""
+    if not raw.startswith(b"/"):
+        # The form that proxies get: http://host/path.
+        raw = urlsplit(raw).path
+    return unquote(raw.decode("ascii"))
 
 
 _HEAD_TOO_LARGE: Final = f"The request's headers are over {HEAD_LIMIT >> 10} KiB. Send fewer, or shorter ones."

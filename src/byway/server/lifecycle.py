@@ -11,18 +11,21 @@ from typing import Final, Protocol
 from byway import logs, platform
 from byway.access.keys import key_required, weakened_access
 from byway.access.sync import KeySync
-from byway.config import Config, ConfigError, static_changes
+from byway.config import Config, ConfigError, TelemetrySettings, static_changes
 from byway.config.watch import ChangeTracker
 from byway.gateway import Gateway
 from byway.logs import log, log_exception
 from byway.server import listeners as listening
 from byway.server.app import App
 from byway.server.connection import HttpServer
+from byway.server.encrypted import TlsListener
 from byway.server.listeners import Listener
 from byway.server.models import MakeProcess, ModelProcesses
 
 #: Seconds between two checks of the config file. A change is read once the file has stayed the same between two checks.
 CHECK_SECONDS: Final = 0.25
+#: Seconds between two checks of the certificate.
+CERTIFICATE_SECONDS: Final = 5.0
 #: Seconds that aborted exchanges get to report it to their clients.
 _ABORT_SECONDS: Final = 2.0
 
@@ -72,18 +75,42 @@ class Service:
         platform.on_stop_signal(loop, self._stop)
         platform.on_hangup(loop, self._hangup)
         server = HttpServer(self._app, platform.connection_limit())
-        bound = []
+        self.gateway.count_connections = lambda: len(server.connections)
+        recorder, history = self.gateway.recorder, self.gateway.history
+        if recorder is not None:
+            recorder.start()
+        await self.gateway.set_tracing(self.gateway.runtime.config.tracing)
+        await self.gateway.load_spending(self.gateway.runtime.limiter)
+        bound: list[asyncio.AbstractServer | TlsListener] = []
+        certificate = self.gateway.certificate
         for listener in self.listeners:
+            if certificate is not None and listener.port is not None:
+                bound.append(TlsListener(server, listener.socket, certificate))
+                continue
             bind = loop.create_unix_server if listener.port is None else loop.create_server
             bound.append(await bind(server.connection, sock=listener.socket, backlog=platform.BACKLOG))
         self.models.update()
+        files = self.gateway.file_service
+        if self.gateway.batches is not None:
+            self.gateway.batches.start()
         background = [
             asyncio.create_task(work)
-            for work in (self._watch_config(), self._key_sync.run(), server.run_clock(), _announce(ready))
+            for work in (
+                self._watch_config(),
+                self._watch_spending(),
+                self._key_sync.run(),
+                *((files.run(),) if files is not None else ()),
+                *((history.run(),) if history is not None else ()),
+                server.run_clock(),
+                self._watch_certificate(),
+                _announce(ready),
+            )
         ]
         try:
             await self.stopping.wait()
             self.gateway.draining = True
+            if self.gateway.batches is not None:
+                self.gateway.batches.drain()
             for socket in bound:
                 socket.close()
             listening.close(self.listeners)
@@ -94,6 +121,17 @@ class Service:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._key_sync.close()
+            if self.gateway.batches is not None:
+                await self.gateway.batches.stop()
+            if recorder is not None:
+                await asyncio.to_thread(recorder.stop)
+            if files is not None:
+                await files.close()
+            if history is not None:
+                await history.close()
+            await self.gateway.set_telemetry(TelemetrySettings())
+            if self.gateway.tracer is not None:
+                await asyncio.to_thread(self.gateway.tracer.stop)
             await self.gateway.runtime.close()
 
     # ---------------------------------------------------------------------------------------------------------------- stop
@@ -124,7 +162,8 @@ class Service:
         """Wait until every response is complete; False when that takes longer than `seconds`."""
         clock = asyncio.get_running_loop().time
         latest = clock() + seconds
-        while server.busy:
+        batches = self.gateway.batches
+        while server.busy or (batches is not None and batches.busy):
             if clock() >= latest:
                 return False
             await asyncio.sleep(0.02)
@@ -140,6 +179,22 @@ class Service:
             if changes.is_due(self._source.stamp(), self._source.looks_complete, time.monotonic()):
                 await self._reload_safely()
             self.models.tick()
+
+    async def _watch_certificate(self) -> None:
+        """Serve a renewed certificate to new connections."""
+        while (certificate := self.gateway.certificate) is not None:
+            await asyncio.sleep(CERTIFICATE_SECONDS)
+            # In a thread: it reads files and resolves names.
+            await asyncio.to_thread(certificate.refresh, self.gateway.runtime.config.server)
+
+    async def _watch_spending(self) -> None:
+        """Read again what was spent when it could not be read, or when the time was set."""
+        while True:
+            await asyncio.sleep(CHECK_SECONDS)
+            try:
+                await self.gateway.load_spending(self.gateway.runtime.limiter)
+            except Exception:
+                log_exception("Reading what was spent failed unexpectedly. Please report this bug.")
 
     async def _reload_safely(self) -> None:
         """Reload the config. An unexpected error is logged, and the running config stays in force."""

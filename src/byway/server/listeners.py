@@ -126,17 +126,13 @@ def _listen_tcp(family: socket.AddressFamily, host: str, port: int) -> Listener:
     try:
         listener = platform.listen_tcp(family, host, port)
     except OSError as error:
-        shown = f"[{host}]:{port}" if family == socket.AF_INET6 else f"{host}:{port}"
-        if error.errno == errno.EADDRINUSE:
-            owner = platform.port_owner(port)
-            message = f"{shown} is in use{f' by {owner}' if owner else ''}. Stop it, or choose another port: --port {port + 1}"
-        elif error.errno == errno.EACCES:
-            message = f"{shown} needs permissions that this user does not have. Use a port above 1023: --port 38080"
-        elif error.errno == errno.EADDRNOTAVAIL:
-            message = f"{shown} is not an address of this machine. Use one that is, such as {_LOOPBACK}:{port}"
-        else:
-            message = f"Cannot listen at {shown}: {error.strerror or error}"
-        raise ListenError(message) from None
+        advice = {
+            errno.EADDRINUSE: f"Stop it, or choose another port: --port {port + 1}",
+            errno.EACCES: "Use a port above 1023: --port 38080",
+            errno.EADDRNOTAVAIL: f"Use one that is, such as {_LOOPBACK}:{port}",
+        }.get(error.errno or 0)
+        failure = platform.listen_failure(error, host, port)
+        raise ListenError(f"{failure}. {advice}" if advice else failure) from None
     return Listener(listener, host, int(listener.getsockname()[1]))
 
 

@@ -1,0 +1,178 @@
+"""Answers the requests of batches by the application itself, without HTTP: the same routes, limits, log lines and usage."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from byway.access.keys import ANONYMOUS, REFUSAL, Caller
+from byway.batches.batch import BatchApi, BatchOutcome, BatchRequest, Rest, StoredBatch
+from byway.batches.outputs import store_outputs
+from byway.batches.store import BatchStore
+from byway.batches.worker import BatchLimits, BatchWorker
+from byway.gateway import Gateway
+from byway.largebodies import LARGE
+from byway.logs import log
+from byway.problems import Problem
+from byway.routes.authorize import OWNER
+from byway.routes.context import Endpoint, Header, RequestContext, Responder
+from byway.server.app import App
+from byway.store import StoreError
+
+#: Statuses of failures that may be temporary.
+_TEMPORARY: Final = frozenset((408, 429, 500, 502, 503, 504, 529))
+#: A request that was interrupted because Byway stops.
+_INTERRUPTED: Final = (b"x-byway-problem", b"stopping")
+_HOST: Final = (b"host", b"localhost")
+
+
+def open_batches(gateway: Gateway, folder: Path) -> None:
+    """Open the batches of the data folder. Without its database Byway starts without batches, and the log has the reason."""
+
+    def limits() -> BatchLimits:
+        settings = gateway.runtime.config.batches
+        return BatchLimits(settings.concurrency if settings.enabled else 0, settings.keep_results)
+
+    async def complete(batch: StoredBatch, rest: Rest) -> str | None:
+        if batch.api == "messages":
+            return None
+        if gateway.files is None:
+            raise Problem("internal", "The results need files, and `files.enabled` is false.")
+        return await store_outputs(gateway.files, store, batch, rest)
+
+    try:
+        store = BatchStore(folder)
+    except StoreError as error:
+        gateway.batches_problem = str(error)
+        log("Byway runs without batches: their database cannot be opened", logging.ERROR, problem=str(error))
+        return
+    gateway.batches = BatchWorker(store, BatchApp(gateway).answer, complete, limits)
+
+
+class _Unsupported(msgspec.Struct):
+    """What a request of a batch cannot have."""
+
+    stream: object = None
+    max_tokens: object = None
+
+
+_decode_unsupported: Final = msgspec.json.Decoder(_Unsupported).decode
+_decode_headers: Final = msgspec.json.Decoder(dict[str, str]).decode
+
+
+class BatchApp(App):
+    """The application for requests of batches. Their caller is known, so that no host and no key is checked."""
+
+    def _endpoint(self, context: RequestContext) -> Endpoint:
+        context.caller = context.scope["caller"]
+        route = context.route = self._find(context)["POST"]
+        if context.gateway.draining:
+            raise Problem("stopping", "Byway is stopping. The request is answered after its restart.")
+        if problem := context.scope["problem"]:
+            raise problem
+        return route.endpoint
+
+    async def answer(self, batch: StoredBatch, request: BatchRequest) -> BatchOutcome | None:
+        """Answer a request of a batch; None when it was interrupted."""
+        problem: Problem | None = None
+        caller = self._caller(batch)
+        if caller is None:
+            problem = Problem("authentication", f"The key of this batch is not valid any more. {REFUSAL}")
+        elif "write" not in caller.scopes:
+            problem = Problem("permission", f"Key {caller.key} lacks the scope `write`.")
+        else:
+            problem = await asyncio.to_thread(_unsupported, request.body, batch.api)
+        exchange = _BatchExchange(request.body)
+        headers = dict([_HOST, (b"content-length", b"%d" % len(request.body))])
+        headers |= {
+            name.encode("latin-1"): value.encode("latin-1") for name, value in _decode_headers(batch.headers).items()
+        }
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": batch.endpoint,
+            "query_string": b"",
+            "headers": headers,
+            "server": None,
+            "client": None,
+            "caller": caller or ANONYMOUS,
+            "problem": problem,
+        }
+        await self(scope, exchange.receive, exchange)
+        return exchange.outcome
+
+    def _caller(self, batch: StoredBatch) -> Caller | None:
+        """Who makes the requests of a batch; None when its key has ended."""
+        if batch.from_socket:
+            return OWNER
+        keyring = self.gateway.runtime.keyring
+        if not batch.key:
+            return None if keyring.blocking else ANONYMOUS
+        return keyring.caller(batch.key, time.time())
+
+
+class _BatchExchange(Responder):
+    """A request of a batch and its response, in place of a connection."""
+
+    __slots__ = ("_body", "_head", "_parts", "outcome")
+
+    def __init__(self, body: bytes) -> None:
+        self._body: bytes | None = body
+        self._head: tuple[int, list[Header]] | None = None
+        self._parts: list[bytes] = []
+        self.outcome: BatchOutcome | None = None
+
+    def whole_body(self) -> bytes | None:
+        if self._body is None or len(self._body) > LARGE:
+            # A large body is received, so that it first takes its share of the memory for large bodies.
+            return None
+        body, self._body = self._body, None
+        return body
+
+    async def receive(self) -> dict[str, Any]:
+        if self._body is None:
+            # There is no client that could disconnect.
+            await asyncio.Event().wait()
+        body, self._body = self._body, None
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    def respond(self, status: int, headers: list[Header], body: bytes, lines: bytes) -> None:
+        self.outcome = _outcome(status, dict(headers), body) if _INTERRUPTED not in headers else None
+
+    async def __call__(self, message: Mapping[str, Any]) -> None:
+        if self._head is None:
+            self._head = message["status"], message["headers"]
+            return
+        self._parts.append(message["body"])
+        if not message.get("more_body"):
+            self.respond(*self._head, b"".join(self._parts), b"")
+
+
+def _outcome(status: int, headers: Mapping[bytes, bytes], body: bytes) -> BatchOutcome:
+    retry_after = headers.get(b"retry-after", b"")
+    return BatchOutcome(
+        status,
+        body,
+        headers.get(b"request-id", b"").decode("latin-1"),
+        float(retry_after) if retry_after.isdigit() else None,
+        status in _TEMPORARY and headers.get(b"x-should-retry") != b"false",
+    )
+
+
+def _unsupported(body: bytes, api: BatchApi) -> Problem | None:
+    """Why a request cannot be in a batch. A body that is no such request is rejected by its route."""
+    try:
+        request = _decode_unsupported(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if request.stream:
+        return Problem("invalid_request", "stream: not supported in a batch. Leave it out.")
+    if api == "messages" and request.max_tokens == 0:
+        return Problem("invalid_request", "max_tokens: expected at least 1 in a batch, got 0.")
+    return None

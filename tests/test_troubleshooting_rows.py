@@ -1,0 +1,157 @@
+"""The troubleshooting tables row by row: each symptom has a live check that explains it, on the page and in `byway doctor`."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from test_admin_api import Api
+
+from byway.admin.requests import RequestLine
+from byway.admin.verify import Verdict
+from byway.clients import checks
+from byway.clients.checks import LiveCheck
+
+#: What a user sees, and the check that explains it.
+ROWS = {
+    "Connection refused": "address",
+    "Claude Code fails to connect": "address",
+    "Request timed out": "test",
+    "Authentication failed": "keys",
+    "Model not found": "test",
+    "could not parse the request": "test",
+    "no models loaded": "test",
+    "Model claude-haiku-4-5-20251001 not found": "small-model",
+    "Slow responses with local models": "speed",
+    "WebSearch returns zero results": "search",
+    "HTTP 422: missing field input_schema": "tools",
+    "the gateway receives zero requests": "clients",
+}
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Api:
+    return Api(tmp_path)
+
+
+def run(api: Api) -> dict[str, LiveCheck]:
+    return {check.id: check for check in asyncio.run(checks.checks(api.gateway))}
+
+
+def answer_with(monkeypatch: pytest.MonkeyPatch, verdict: Verdict) -> None:
+    async def verify(base: str, key: str, **options: object) -> Verdict:
+        return verdict
+
+    monkeypatch.setattr(checks, "verify", verify)
+
+
+@pytest.mark.parametrize("symptom", ROWS)
+def test_every_row_has_a_check(api: Api, symptom: str) -> None:
+    results = run(api)
+    assert symptom in results[ROWS[symptom]].symptoms
+
+
+def test_row_connection_refused(api: Api) -> None:
+    """Nothing listens at the address that clients are given."""
+    check = run(api)["address"]
+    assert (check.state, check.word) == ("bad", "refused")
+    assert "http://127.0.0.1:9" in check.finding and "API -> Status" in check.fix
+
+
+def test_row_connection_refused_with_the_tcp_server_off(api: Api) -> None:
+    api.gateway.services.base = None
+    check = run(api)["address"]
+    assert check.state == "warn" and "API over TCP" in check.fix
+
+
+def test_row_reachable_address(api: Api) -> None:
+    async def listen() -> LiveCheck:
+        server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
+        async with server:
+            api.gateway.services.base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            return next(check for check in await checks.checks(api.gateway) if check.id == "address")
+
+    check = asyncio.run(listen())
+    assert check.state == "good" and "ANTHROPIC_BASE_URL=http://127.0.0.1:" in check.finding
+    assert check.finding.endswith("/anthropic.")
+
+
+@pytest.mark.parametrize(
+    ("summary", "layer", "hint", "where"),
+    [
+        ("Request timed out after 5 s", "server", "load it under Models", "/#endpoint"),
+        ("Model not found", "model", "Set the alias `default`", "/#quick"),
+        ("Byway could not parse the request", "server", "Update both", "/#endpoint"),
+        ("No model loaded", "model", "Load a model", "/#quick"),
+    ],
+)
+def test_row_of_the_test_request(
+    api: Api, monkeypatch: pytest.MonkeyPatch, summary: str, layer: str, hint: str, where: str
+) -> None:
+    answer_with(monkeypatch, Verdict(False, summary, layer, "the error", hint))  # type: ignore[arg-type]
+    check = run(api)["test"]
+    assert (check.state, check.word, check.finding, check.fix, check.where) == (
+        "bad",
+        summary,
+        "the error",
+        hint,
+        where,
+    )
+
+
+def test_row_authentication_failed(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer_with(monkeypatch, Verdict(False, "Authentication failed", "credential"))
+    results = run(api)
+    assert results["test"].word == "key required"
+    assert results["keys"].word == "required" and "create a key" in results["keys"].fix
+
+
+def test_row_model_claude_haiku_not_found(api: Api) -> None:
+    api.file.write_text("backends: [{name: one, type: vllm, url: 'http://127.0.0.1:9', models: [a, b]}]\n")
+    asyncio.run(api.reload())
+    check = run(api)["small-model"]
+    assert (check.state, check.word, check.where) == ("bad", "404", "/#aliases")
+    assert "haiku alias or the default alias" in check.fix
+
+
+def test_row_slow_responses_with_local_models(api: Api) -> None:
+    assert run(api)["speed"].state == "none"
+    for first_ms in (40_000.0, 30_000.0, 20_000.0):
+        line = RequestLine("r", "POST", "/v1/messages", 200, 50_000, backend="one", model="big", first_ms=first_ms)
+        api.gateway.requests.add(line, "")
+    check = run(api)["speed"]
+    assert check.state == "warn" and "30.0 s" in check.finding and "GPU" in check.fix
+
+
+def test_row_websearch_returns_zero_results(api: Api) -> None:
+    assert "until web search is enabled" in run(api)["search"].finding
+    searxng = "web_search: {enabled: true, provider: searxng, base_url: 'http://127.0.0.1:9'}\n"
+    api.file.write_text(searxng)
+    asyncio.run(api.reload())
+    check = run(api)["search"]
+    assert check.state == "good" and "HTTP 429" in check.fix and "web_search loop round complete" in check.fix
+    api.file.write_text("web_search: {enabled: true, provider: serper, api_key: '${NOT_SET_ANYWHERE}'}\n")
+    asyncio.run(api.reload())
+    assert run(api)["search"].state == "bad"
+
+
+def test_row_http_422_missing_field_input_schema(api: Api) -> None:
+    assert run(api)["tools"].state == "good"
+
+
+def test_row_zero_requests_counts_only_clients(api: Api) -> None:
+    """Byway's own test requests are no clients."""
+    api.gateway.requests.add(RequestLine("r", "POST", "/v1/messages", 200, 5, probe=True), "")
+    assert run(api)["clients"].word == "no requests"
+    api.gateway.requests.add(RequestLine("r", "POST", "/v1/messages", 200, 5), "")
+    assert run(api)["clients"].word == "ok"
+    api.gateway.requests.add(RequestLine("r", "POST", "/v1/messages", 404, 5), "no such model")
+    assert "no such model" in run(api)["clients"].finding
+
+
+def test_a_config_file_that_does_not_exist_is_not_called_good(api: Api) -> None:
+    assert run(api)["config"].word == "good"
+    api.file.unlink()
+    check = run(api)["config"]
+    assert check.word == "defaults" and "does not exist" in check.finding
