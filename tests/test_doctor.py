@@ -105,6 +105,41 @@ def test_a_connected_home_has_no_findings(home: Home) -> None:
     assert [row.title for row in report.places if row.wins] == ["User settings"]
 
 
+@pytest.mark.parametrize(
+    ("settings", "main", "severity"),
+    [
+        ({}, "gpu/served", "note"),
+        ({}, "gpu/tiny", "warning"),
+        ({"model": "mini"}, "gpu/served", "warning"),
+        ({"model": "gpu/tiny"}, "gpu/served", "warning"),
+        ({"model": "served"}, "gpu/tiny", "note"),
+    ],
+)
+def test_models_that_cannot_hold_a_session_are_named_with_what_to_do(
+    home: Home, settings: dict[str, str], main: str, severity: str
+) -> None:
+    home.user(GOOD, **settings)
+    small = {"gpu/embed": 512, "gpu/tiny": 8192}
+    models = {"mini": "gpu/tiny", "served": "gpu/served"}
+    facts = msgspec.structs.replace(
+        FACTS, models=models, served=("gpu/served", "gpu/tiny"), small_models=small, main_model=main
+    )
+    finding = home.findings(facts=facts)["small-models"]
+    assert finding.severity == severity and "2 models" in finding.title
+    assert "gpu/tiny (8,192)" in finding.text and "gpu/embed (512)" in finding.text and "30,000 tokens" in finding.text
+    assert ("Claude Code uses gpu/tiny." in finding.text) is (severity == "warning")
+    assert "OLLAMA_CONTEXT_LENGTH" in finding.advice and not finding.fix
+    assert "small-models" not in home.findings(facts=facts, expected=ExpectedEndpoint("other", OTHER, False))
+
+
+def test_a_long_list_of_small_models_is_cut_with_the_used_one_first(home: Home) -> None:
+    home.user(GOOD)
+    small = {f"gpu/m{number}": 4096 for number in range(20)}
+    facts = msgspec.structs.replace(FACTS, main_model="gpu/m19", small_models=small)
+    text = home.findings(facts=facts)["small-models"].text
+    assert "have less: gpu/m19 (4,096), gpu/m0 (4,096)" in text and "and 12 more." in text and "gpu/m9 " not in text
+
+
 def test_a_fresh_home_is_not_connected_and_offers_to_connect(home: Home) -> None:
     (finding,) = home.diagnose().report.findings
     assert (finding.id, finding.severity, finding.connects) == ("not-connected", "warning", "claude")

@@ -176,13 +176,17 @@ def test_joining_changes_none_of_the_documents() -> None:
     assert first == copy
 
 
-def test_the_page_names_the_models_that_are_too_small_for_a_session(tmp_path: Path) -> None:
+def test_page_and_doctor_name_the_models_that_are_too_small_for_a_session(tmp_path: Path) -> None:
     models = [{"id": "local", "window": 65_536}, {"id": "tiny", "window": 8_192}]
-    wire = Wire(tmp_path, json.dumps({"backends": [BACKEND | {"models": models}]}))
+    wire = Wire(
+        tmp_path, json.dumps({"backends": [BACKEND | {"models": models}], "model_aliases": {"default": "local"}})
+    )
     try:
         picker = settings(wire)["modelPicker"]["options"]
         assert [option["model"] for option in picker] == ["local"]
         page = wire.get("/device").text
-        assert "box/tiny" in page and "8,192" in page and "box/local" not in page
+        assert "box/tiny" in page and "8,192" in page and "local (65,536)" not in page
+        facts = json.loads(wire.get("/byway/doctor").text)
+        assert facts["small_models"] == {"box/tiny": 8192} and facts["main_model"] == "box/local"
     finally:
         wire.close()

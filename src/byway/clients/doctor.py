@@ -28,6 +28,7 @@ from byway.clientfiles.variables import (
 from byway.clients.certificatefindings import certificate_findings
 from byway.clients.connect import no_proxy
 from byway.clients.facts import GatewayFacts
+from byway.clients.modelfindings import small_model_findings
 from byway.clients.places import CLAUDE_ORDER, Place, PlacedValue, PlaceKind, Surroundings
 from byway.clients.report import (
     ClientVersion,
@@ -149,6 +150,7 @@ class _Doctor:
             yield from self._credentials()
         yield from self._proxies()
         yield from self._models()
+        yield from map(_Suggestion, small_model_findings(self.expected, self.facts, requested_models(self.all)))
         yield from self._policy()
         yield from self._sessions(sessions)
         yield from self._versions(versions)

@@ -9,6 +9,8 @@ from typing import Final
 from msgspec import Struct
 
 from byway import __version__
+from byway.admin.exports import MAIN_MODEL
+from byway.admin.managedsettings import too_small_models
 from byway.clients.checks import LiveCheck, checks
 from byway.clients.sessions import ArrivedSession, arrived_sessions
 from byway.gateway import Gateway
@@ -52,6 +54,10 @@ class GatewayFacts(Struct, frozen=True):
     """Web search is configured."""
     certificate: CertificateFacts | None = None
     """Null while Byway serves http."""
+    small_models: dict[str, int] = {}
+    """Models whose window cannot hold a session of Claude Code, as `backend/model`, with the window in tokens."""
+    main_model: str = ""
+    """The `backend/model` of Claude Code's main model; empty where no backend serves it."""
 
 
 async def gateway_facts(gateway: Gateway, names: Sequence[str] = (), *, run_checks: bool = True) -> GatewayFacts:
@@ -80,6 +86,8 @@ async def gateway_facts(gateway: Gateway, names: Sequence[str] = (), *, run_chec
         tuple(sign_in.id for sign_in in sign_ins),
         runtime.searcher.ready,
         _certificate(gateway),
+        {f"{model.target.backend}/{model.target.model}": model.window or 0 for model in too_small_models(runtime)},
+        _target(runtime, MAIN_MODEL),
     )
 
 
