@@ -20,6 +20,7 @@ from byway.store import (
     MAX_VERSIONS,
     LoginRecord,
     SignInTokens,
+    StoredReadiness,
     StoreError,
     StoreProtocol,
     bounds,
@@ -601,3 +602,22 @@ def test_an_expired_sign_in_is_forgotten_with_the_next_one(
     assert store.sign_ins() == [] and store.refresh_sign_in(digest("old refresh"), tokens("new"), 60.0) is None
     store.add_sign_in("", "", "", tokens("new"))
     assert [record.digest for record in store.key_records()] == [digest("new access")]
+
+
+def test_the_last_result_of_each_tested_model_is_kept(store: StoreProtocol) -> None:
+    old = StoredReadiness("one", "a", 1.0, "{}", b"old")
+    new = StoredReadiness("one", "a", 3.0, '{"window": 1}', b"new")
+    other = StoredReadiness("two", "a", 2.0, "{}", b"other")
+    for record in (old, other, new):
+        store.save_readiness(record)
+    assert store.readiness() == [new, other]
+    assert store.remove_readiness("one", "a") and not store.remove_readiness("one", "a")
+    assert store.readiness() == [other]
+
+
+def test_the_oldest_results_of_tests_go_first(store: StoreProtocol, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("byway.store.readiness.MAX_READINESS", 3)
+    for at in (2, 5, 1, 4, 3):
+        store.save_readiness(StoredReadiness("one", f"m{at}", float(at), "{}", b""))
+    # The row of `m1` was the oldest one when the fourth came.
+    assert [record.model for record in store.readiness()] == ["m5", "m4", "m3"]

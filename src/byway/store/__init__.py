@@ -11,6 +11,7 @@ from byway.store.records import (
     SignInTokens,
     StoredAccount,
     StoredKey,
+    StoredReadiness,
     StoredSignIn,
     etag,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "StoreProtocol",
     "StoredAccount",
     "StoredKey",
+    "StoredReadiness",
     "StoredSignIn",
     "UsageFilter",
     "UsageStore",

@@ -29,6 +29,8 @@ DETAIL_LIMIT: Final = 2_000
 #: Names and patterns of models that a key may use, and characters of each.
 MAX_MODELS: Final = 100
 MODEL_LIMIT: Final = 200
+#: Models whose last test is kept. The oldest tests go first.
+MAX_READINESS: Final = 500
 #: Seconds for which the old value of a rotated key may stay valid.
 MAX_GRACE: Final = 30 * 86_400.0
 

@@ -15,6 +15,7 @@ from byway.store.records import (
     SignInTokens,
     StoredAccount,
     StoredKey,
+    StoredReadiness,
     StoredSignIn,
 )
 from byway.store.usagequeries import EVERYTHING, NamedCost, UsageFilter, UsageSums
@@ -261,3 +262,14 @@ class StoreProtocol(Protocol):
 
     def save_repairs(self, records: Sequence[LearnedRepair]) -> None:
         """Replace the stored repairs by `records`."""
+
+    # Tests of models
+
+    def readiness(self) -> list[StoredReadiness]:
+        """The last result of each tested model, the newest first."""
+
+    def save_readiness(self, record: StoredReadiness) -> None:
+        """Replace the result of a model. Results of other models beyond MAX_READINESS are removed, the oldest first."""
+
+    def remove_readiness(self, backend: str, model: str) -> bool:
+        """Remove the result of a model; False when there is none."""

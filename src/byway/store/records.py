@@ -81,6 +81,19 @@ class KeyRecord(NamedTuple):
         return not self.revoked and not self.disabled
 
 
+class StoredReadiness(NamedTuple):
+    """The result of the last test of a model."""
+
+    backend: str
+    model: str
+    at: float
+    """When the test ended: seconds since the epoch."""
+    facts: str
+    """What was known of the model and its backend, as JSON: a result with other facts is old."""
+    result: bytes
+    """JSON."""
+
+
 class LoginRecord(NamedTuple):
     """A login of the settings page. `digest`: the SHA-256 of its cookie; times are seconds since the epoch."""
 

@@ -61,4 +61,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE spent_refresh_tokens (digest BLOB PRIMARY KEY, sign_in TEXT NOT NULL, spent REAL NOT NULL)",
         "CREATE INDEX spent_of_sign_in ON spent_refresh_tokens (sign_in, spent)",
     ),
+    # What tests of a model have shown: `result` is JSON, `facts` is what was known of the model and its backend at the time.
+    (
+        "CREATE TABLE readiness (backend TEXT NOT NULL, model TEXT NOT NULL, at REAL NOT NULL, facts TEXT NOT NULL,"
+        " result BLOB NOT NULL, PRIMARY KEY (backend, model))",
+    ),
 )

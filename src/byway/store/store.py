@@ -13,6 +13,7 @@ from byway.store import schema
 from byway.store.database import Database, Schema
 from byway.store.keys import KeyTable
 from byway.store.logins import LoginTable
+from byway.store.readiness import ReadinessTable
 from byway.store.repairs import RepairTable
 from byway.store.usage import UsageStore
 from byway.store.versions import VersionTable
@@ -20,7 +21,7 @@ from byway.store.versions import VersionTable
 FILE_NAME: Final = "byway.db"
 
 
-class Store(KeyTable, LoginTable, VersionTable, RepairTable):
+class Store(KeyTable, LoginTable, VersionTable, RepairTable, ReadinessTable):
     """The open database: `StoreProtocol` in an SQLite file. Any thread may use it. Each call is a transaction of its own.
 
     Every method raises StoreError when the database cannot be used. `who` is the author of a change, for the audit log.
