@@ -36,7 +36,7 @@ from byway.host.events import (
     TurnEnd,
 )
 from byway.host.host import AgentHost
-from byway.host.jsonrpc import OnNotification, OnRequest, RpcPeer
+from byway.host.jsonrpc import INTERNAL_ERROR, OnNotification, OnRequest, RpcFailure, RpcPeer
 from byway.host.route import HostRoute
 from byway.launch.localbyway import LaunchError
 from byway.launch.session import EndpointFailure, LaunchOptions
@@ -424,6 +424,53 @@ def test_an_idle_session_of_an_editor_is_closed_and_one_with_a_prompt_stays(
             gate.set()
             await prompt
             await until(lambda: closed == ["s-2", "s-1"])
+        finally:
+            await to_bridge.close()
+            await asyncio.gather(*work)
+
+    within(run())
+
+
+def test_a_request_that_fails_as_soon_as_the_agent_has_the_prompt_is_explained(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> None:
+        (to_agent, agent), (to_bridge, bridge_side) = pipes(), pipes()
+
+        async def answer(method: str, params: Any) -> Any:
+            if method == "session/new":
+                return {"sessionId": "s-1"}
+            raise RpcFailure(INTERNAL_ERROR, "API Error: 400")
+
+        async def start(route: HostRoute, environ: Mapping[str, str]) -> Pipe:
+            return to_agent
+
+        monkeypatch.setattr("byway.host.editor.start_adapter", start)
+        bridge = EditorBridge(LaunchOptions(place.home, place.home), AcpSettings(), place.environ, lambda text: None)
+        editor, adapter = to_bridge.peer(answer), agent.peer(answer)
+        work = [
+            asyncio.create_task(part)
+            for part in (
+                editor.run(),
+                adapter.run(),
+                bridge.run(bridge_side.reader, to_bridge.reader.feed_data, to_bridge._drain),
+            )
+        ]
+        try:
+            await editor.send("session/new", {"cwd": "/"})
+            assert bridge._agent is not None and bridge._route is not None
+            relay, send = bridge._route.relay, bridge._agent.send
+
+            def send_and_fail(method: str, params: Any) -> asyncio.Future[Any]:
+                sent = send(method, params)
+                if method == "session/prompt":
+                    relay._explain(relay._target, "invalid key", 401)
+                return sent
+
+            monkeypatch.setattr(bridge._agent, "send", send_and_fail)
+            with pytest.raises(RpcFailure, match="rejected the key") as failure:
+                await editor.send("session/prompt", {"sessionId": "s-1", "prompt": []})
+            assert failure.value.data["layer"] == "credential"
         finally:
             await to_bridge.close()
             await asyncio.gather(*work)

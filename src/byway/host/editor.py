@@ -114,6 +114,9 @@ class EditorBridge:
             self._sessions[session] = time.monotonic()
         if self._agent is None:
             raise RpcFailure(INTERNAL_ERROR, "The agent does not run.")
+        if method == "session/prompt" and self._route is not None:
+            # Before the agent has the prompt: its request may fail before anything else runs here.
+            self._route.relay.take_advice()
         answer = self._agent.send(method, params)
         if method == "initialize":
             return self._initialized(answer)
@@ -155,8 +158,6 @@ class EditorBridge:
         return result
 
     async def _prompted(self, answer: asyncio.Future[Any], session: str) -> Any:
-        if self._route is not None:
-            self._route.relay.take_advice()
         self._prompting.add(session)
         try:
             return await answer
