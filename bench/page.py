@@ -13,7 +13,7 @@ from gateway import Gateway, config
 from playwright.sync_api import Page, sync_playwright
 from scripted import Say, Scripted
 
-from byway.ui import page as ui
+from byway.ui.menu import PAGES
 
 #: Milliseconds in which something is to be seen.
 LIMIT = 100.0
@@ -49,7 +49,7 @@ def measure(rounds: int, chromium: str) -> dict[str, dict[str, float]]:
             network = page.context.new_cdp_session(page)
             network.send("Network.setCacheDisabled", {"cacheDisabled": True})
             figures: dict[str, Any] = {}
-            for path, name in ui.PAGES:
+            for path, name in PAGES:
                 answer = page.goto(gateway.url + path)
                 if answer is not None and answer.ok:
                     figures[name] = _loads(page, gateway.url + path, rounds)

@@ -215,9 +215,7 @@ def test_the_menu_and_the_first_page_follow_the_role(team: Team) -> None:
         assert nav is not None
         return [Sent(0, {}, link).text for link in re.findall(r"<a[^>]*>.*?</a>", nav[0])]
 
-    first = team.as_account("ada").get("/")
-    assert (first.status, first.headers["location"]) == (303, "/account")
-    assert menu("ada", "/account") == ["My keys", "Requests", "Usage"]
+    assert menu("ada", "/") == ["Overview", "Requests", "Usage", "My keys"]
     assert {"Claude Code", "Models", "Secrets"} <= set(menu("owner", "/"))
     assert menu("vera", "/") == menu("owner", "/")
     assert "ada, member" in team.as_account("ada").get("/account").text
@@ -255,10 +253,10 @@ def test_my_keys_lists_the_limits_that_apply_to_the_account(tmp_path: Path) -> N
 
 def test_a_viewer_sees_every_page_and_changes_nothing(team: Team) -> None:
     team.as_account("vera")
-    for path in ("/requests", "/usage"):
+    for path in ("/", "/requests", "/usage"):
         page = team.get(path)
         assert page.status == 200 and "<fieldset" not in page.html, "its forms choose what is shown"
-    for path in ("/", "/models", "/api", "/secrets", "/trouble"):
+    for path in ("/claude", "/models", "/api", "/secrets", "/trouble"):
         page = team.get(path)
         assert page.status == 200 and "you see everything and change nothing" in page.text, path
         main = page.html.partition("<main")[2]

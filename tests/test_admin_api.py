@@ -509,7 +509,8 @@ def test_a_body_over_the_limit_is_refused(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/models", "/api", "/secrets", "/requests", "/trouble", "/clients", "/models?edit=one"]
+    "path",
+    ["/", "/claude", "/models", "/api", "/secrets", "/requests", "/trouble", "/clients", "/models?edit=one"],
 )
 def test_every_page_of_the_settings_is_rendered(api: Api, path: str) -> None:
     api("POST", "/byway/keys", {"name": "laptop"})

@@ -79,7 +79,7 @@ def test_connect_keeps_a_login_that_this_byway_forwards(api: Api, tmp_path: Path
     forwarding = "{name: claude, type: anthropic, credential: client, credential_host: api.anthropic.com, models: [m]}"
     api.file.write_text(CONFIG.replace("backends:\n", f"backends:\n  - {forwarding}\n"))
     asyncio.run(api.reload())
-    assert "Claude Code keeps its own login" in api("GET", "/", accept="text/html").body
+    assert "Claude Code keeps its own login" in api("GET", "/claude", accept="text/html").body
     shown = post(api, "connect", target="claude")
     assert "ANTHROPIC_CUSTOM_HEADERS" in shown.body and not api.store.keys()
     post(api, "connect", target="claude", confirm="on")

@@ -31,7 +31,7 @@ def config(search: str) -> str:
 
 def save(pages: Pages, **typed: str) -> Sent:
     """Save the card as the page sent it, with the fields that a person has changed."""
-    fields = pages.get("/").form("/claude/search")
+    fields = pages.get("/claude").form("/claude/search")
     changed = {name.replace("__", ":"): value for name, value in typed.items()}
     return pages.post(
         "/claude/search", {name: value for name, value in {**fields, **changed}.items() if value != "OFF"}
@@ -43,7 +43,7 @@ BRAVE = '  enabled: true\n  provider: brave\n  api_key: "${BRAVE_API_KEY}"  # mi
 
 def test_a_variable_of_the_config_is_kept_by_a_save_without_a_change(open_page: Open) -> None:
     pages = open_page(config(BRAVE), BRAVE_API_KEY=KEY)
-    page = pages.get("/")
+    page = pages.get("/claude")
     assert page.form("/claude/search")["source"] == "variable"
     assert page.form("/claude/search")["variable"] == "${BRAVE_API_KEY}"
     assert "plain text" not in page.text and "in a variable" in page.text
@@ -55,7 +55,7 @@ def test_a_variable_of_the_config_is_kept_by_a_save_without_a_change(open_page: 
 
 def test_a_key_in_plain_text_is_reported_and_kept_until_another_source_is_chosen(open_page: Open) -> None:
     pages = open_page(config(f"  enabled: true\n  provider: brave\n  api_key: {KEY}\n"), BYWAY_BRAVE_API_KEY=KEY)
-    page = pages.get("/")
+    page = pages.get("/claude")
     assert page.form("/claude/search")["source"] == "file" and "contains a key in plain text" in page.text
     assert KEY not in page.html
     before = pages.file.read_text()
@@ -69,7 +69,7 @@ def test_a_save_without_a_key_says_that_searches_fail_and_keeps_the_tick(open_pa
     pages = open_page(config("  enabled: false\n"))
     answer = save(pages, enabled="on", provider="serper", source="stored")
     assert answer.outcome("search").startswith("warn: Saved, but searches fail: there is no key. Serper needs")
-    page = pages.get("/")
+    page = pages.get("/claude")
     assert page.form("/claude/search")["enabled"] == "on", "the tick shows what is set"
     assert "on, but no key: searches fail" in page.text
     tried = pages.post("/claude/search/test", {"query": "rust"})
@@ -101,10 +101,10 @@ def test_the_key_of_one_provider_is_not_sent_to_another(open_page: Open) -> None
 
 def test_an_address_without_a_provider_is_kept_and_one_of_another_provider_is_named(open_page: Open) -> None:
     pages = open_page(config("  base_url: http://127.0.0.1:8888\n"), BYWAY_BRAVE_API_KEY=KEY)
-    assert pages.get("/").form("/claude/search")["base_url"] == "http://127.0.0.1:8888"
+    assert pages.get("/claude").form("/claude/search")["base_url"] == "http://127.0.0.1:8888"
     save(pages, enabled="on", provider="brave", source="stored")
     assert "base_url: http://127.0.0.1:8888" in pages.file.read_text()
-    assert "Searches go to http://127.0.0.1:8888" in pages.get("/").text
+    assert "Searches go to http://127.0.0.1:8888" in pages.get("/claude").text
     answer = save(pages, provider="serper", source="stored")
     assert "base_url" not in pages.file.read_text()
     assert "base_url: http://127.0.0.1:8888 of Brave Search was removed" in answer.outcome("search")

@@ -55,7 +55,7 @@ def request(pages: Pages, error: str = "", **fields: Any) -> None:
 
 def row(pages: Pages, alias: str) -> str:
     """The text of the state of an alias."""
-    rest = pages.get("/").html.partition(f'aria-label="Targets of {alias}"')[2]
+    rest = pages.get("/claude").html.partition(f'aria-label="Targets of {alias}"')[2]
     return Sent(0, {}, f"<{rest.partition('</tr>')[0]}").text
 
 
@@ -83,10 +83,10 @@ def test_resolving_a_name_shows_an_unserved_target_in_red(pages: Pages) -> None:
 
 
 def test_an_endpoint_without_a_served_main_model_is_not_green(pages: Pages) -> None:
-    header = pages.get("/").html.partition('id="endpoint-title"')[2].partition("</header>")[0]
+    header = pages.get("/claude").html.partition('id="endpoint-title"')[2].partition("</header>")[0]
     assert "state good" in header and "my-model" in header
     ready(pages, "other")
-    header = pages.get("/").html.partition('id="endpoint-title"')[2].partition("</header>")[0]
+    header = pages.get("/claude").html.partition('id="endpoint-title"')[2].partition("</header>")[0]
     assert "state good" not in header
 
 
@@ -97,7 +97,7 @@ def test_a_failed_verification_turns_the_endpoint_red_and_offers_the_repair(
         return Verdict(False, "Model not found", "model", "model: x is not known", "Set the alias `default`.")
 
     monkeypatch.setattr(claude, "verify", fail)
-    answer = pages.post("/claude/verify", pages.get("/").form("/claude/verify"))
+    answer = pages.post("/claude/verify", pages.get("/claude").form("/claude/verify"))
     header = answer.html.partition('id="endpoint-title"')[2].partition("</header>")[0]
     assert "state bad" in header and "Model not found" in header
     assert "Use box/my-model for every name" in answer.text

@@ -80,10 +80,10 @@ def test_row_reachable_address(api: Api) -> None:
 @pytest.mark.parametrize(
     ("summary", "layer", "hint", "where"),
     [
-        ("Request timed out after 5 s", "server", "load it under Models", "/#endpoint"),
-        ("Model not found", "model", "Set the alias `default`", "/#quick"),
-        ("Byway could not parse the request", "server", "Update both", "/#endpoint"),
-        ("No model loaded", "model", "Load a model", "/#quick"),
+        ("Request timed out after 5 s", "server", "load it under Models", "/claude#endpoint"),
+        ("Model not found", "model", "Set the alias `default`", "/claude#quick"),
+        ("Byway could not parse the request", "server", "Update both", "/claude#endpoint"),
+        ("No model loaded", "model", "Load a model", "/claude#quick"),
     ],
 )
 def test_row_of_the_test_request(
@@ -111,7 +111,7 @@ def test_row_model_claude_haiku_not_found(api: Api) -> None:
     api.file.write_text("backends: [{name: one, type: vllm, url: 'http://127.0.0.1:9', models: [a, b]}]\n")
     asyncio.run(api.reload())
     check = run(api)["small-model"]
-    assert (check.state, check.word, check.where) == ("bad", "404", "/#aliases")
+    assert (check.state, check.word, check.where) == ("bad", "404", "/claude#aliases")
     assert "haiku alias or the default alias" in check.fix
 
 

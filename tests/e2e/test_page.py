@@ -23,12 +23,13 @@ from scripted import Say, Scripted
 
 from byway.access.login import COOKIE, LINK_SECONDS, LOGIN_SECONDS, Logins
 from byway.server.app import ROUTES
+from byway.ui import menu as ui_menu
 from byway.ui import page as ui
 
 FORM = "application/x-www-form-urlencoded"
 ADMIN = [route for route in ROUTES if route.scope == "admin"]
 CLOSED = {route[:2] for route in ROUTES if route.scope in ("admin", "account")}
-PAGES = [path for path, _ in ui.PAGES if path == "/" or ("GET", path) in CLOSED]
+PAGES = [path for path, _ in ui_menu.PAGES if path == "/" or ("GET", path) in CLOSED]
 ADMIN_KEY, USE_KEY = "sk-byway-admin-0123456789abcdef", "sk-byway-plain-0123456789abcdef"
 KEYS = {
     "api_keys": [
@@ -103,7 +104,7 @@ def etag(gateway: Gateway, login: str) -> str:
 
 def test_the_link_logs_in_once(page: Page, browsing: Browsing, gateway: Gateway) -> None:
     assert (entered := page.goto(another(gateway))) is not None and entered.status == 200
-    expect(page.get_by_role("heading", name="Claude Code", level=1)).to_be_visible()
+    expect(page.get_by_role("heading", name="Overview", level=1)).to_be_visible()
     assert "token" not in page.url
     (kept,) = page.context.cookies()
     assert kept["httpOnly"] and kept["sameSite"] == "Strict" and kept["name"].startswith(COOKIE)
@@ -201,7 +202,7 @@ def test_a_link_in_a_page_of_elsewhere_logs_in(page: Page, gateway: Gateway) -> 
     ) as url:
         page.goto(url)
         page.get_by_role("link", name="open").click()
-        expect(page.get_by_role("heading", name="Claude Code", level=1)).to_be_visible()
+        expect(page.get_by_role("heading", name="Overview", level=1)).to_be_visible()
 
 
 # ------------------------------------------------------------------------------------------------------- who else may
@@ -335,10 +336,11 @@ def test_a_person_reads_what_went_wrong_and_a_program_parses_it(
         assert answer is not None and answer.status in (400, 404), path
         assert "content-security-policy" in answer.headers
         expect(page.get_by_role("heading", name="Error")).to_be_visible()
-        page.get_by_role("link", name="Open the first page").click()
-        expect(page.get_by_role("heading", name="Claude Code", level=1)).to_be_visible()
+        page.get_by_role("link", name="Open the overview").click()
+        expect(page.get_by_role("heading", name="Overview", level=1)).to_be_visible()
         assert gateway.get(path, {"cookie": cookie(gateway)}).json["error"]["message"], path
     # What is refused while a page is open stands on it, and its card stays.
+    page.goto(f"{gateway.url}/claude")
     page.get_by_label("Targets of haiku").evaluate("field => { field.value = 'x'.repeat(70000); }")
     page.locator("#aliases").get_by_role("button", name="Save").click()
     expect(page.locator("#messages")).to_contain_text("64 KiB")
@@ -399,10 +401,10 @@ def test_everything_works_behind_a_prefix(page: Page, browsing: Browsing) -> Non
         assert page.url == f"{gateway.url}/gate/"
         outside: list[str] = []
         page.on("request", lambda request: outside.append(request.url) if "/gate/" not in request.url else None)
-        for name in [word for path, word in ui.PAGES if path in PAGES]:
-            page.get_by_role("link", name=name, exact=True).click()
+        for name in [word for path, word in ui_menu.PAGES if path in PAGES]:
+            page.get_by_role("navigation").get_by_role("link", name=name, exact=True).click()
             expect(page.get_by_role("heading", name=name, level=1)).to_be_visible()
-        page.get_by_role("link", name="Claude Code", exact=True).click()
+        page.get_by_role("navigation").get_by_role("link", name="Claude Code", exact=True).click()
         page.locator("#endpoint").get_by_role("button", name="Verify").click()
         expect(page.get_by_text("Connected")).to_be_visible()
         page.locator("#quick").get_by_role("button", name="Apply").click()
@@ -464,7 +466,7 @@ def test_a_body_without_a_length_is_limited_too(gateway: Gateway) -> None:
 
 def test_names_that_mean_something_elsewhere_are_only_names(page: Page, gateway: Gateway) -> None:
     """An alias may be called anything; neither YAML, HTML, a selector nor a header takes it for its own."""
-    login(page, gateway)
+    login(page, gateway, "/claude")
     names = [
         "</script><img src=x onerror=alert(1)>",
         "a: b # c",
@@ -519,7 +521,7 @@ def test_many_save_at_once_and_nothing_is_lost(server: Scripted) -> None:
 
 def test_a_full_disk_is_shown_and_nothing_is_half_written(page: Page, server: Scripted) -> None:
     with Gateway(config(server)) as gateway:
-        login(page, gateway)
+        login(page, gateway, "/claude")
         before = gateway.file.read_bytes()
         resource.prlimit(gateway.process.pid, resource.RLIMIT_FSIZE, (16, resource.RLIM_INFINITY))
         page.get_by_label("Targets of haiku").fill("one/local")
@@ -529,7 +531,7 @@ def test_a_full_disk_is_shown_and_nothing_is_half_written(page: Page, server: Sc
         expect(page.get_by_label("Targets of haiku")).to_have_value("one/local")
         assert gateway.file.read_bytes() == before
         assert gateway.post(ASK).status == 200
-        for path in ("/requests", "/trouble", "/"):
+        for path in ("/requests", "/trouble", "/", "/claude"):
             assert (answer := page.goto(gateway.url + path)) is not None and answer.status == 200, path
         resource.prlimit(gateway.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         page.get_by_label("Targets of haiku").fill("one/local")

@@ -50,9 +50,10 @@ def test_a_member_logs_in_by_a_link_and_uses_a_key_of_its_own(browsing: Browsing
     page = browsing.page()
     page.goto(url)
     page.get_by_role("button", name="Log in").click()
-    expect(page.get_by_role("heading", name="My keys", level=1)).to_be_visible()
-    assert menu(page) == ["My keys", "Requests", "Usage"]
+    expect(page.get_by_role("heading", name="Overview", level=1)).to_be_visible()
+    assert menu(page) == ["Overview", "Requests", "Usage", "My keys"]
     expect(page.get_by_text("ada, member")).to_be_visible()
+    page.get_by_role("link", name="My keys").click()
     page.get_by_label("Name").fill("laptop")
     press(page.locator("#keys"), "Create")
     key = page.locator("#plain").inner_text()
@@ -100,7 +101,7 @@ def test_a_person_logs_in_at_the_identity_provider(browsing: Browsing, gateway: 
     page.goto(f"{gateway.url}/account")
     page.get_by_role("link", name="Log in").click()
     # The provider is another site: the cookie of the attempt is sent to Byway all the same, and the login cookie afterwards.
-    expect(page.get_by_role("heading", name="My keys", level=1)).to_be_visible()
+    expect(page.get_by_role("heading", name="Overview", level=1)).to_be_visible()
     expect(page.get_by_text("linus, member")).to_be_visible()
     cookies = {cookie["name"].partition("_oidc")[2] or "login": cookie for cookie in page.context.cookies()}
     assert [cookie["sameSite"] for cookie in cookies.values()] == ["Strict"], "the cookie of the attempt is deleted"

@@ -229,7 +229,7 @@ def test_the_restart_button_brings_it_back_with_everything(page: Page, browsing:
     with Gateway(settings, arguments=["--port", str(port)]) as gateway:
         login(page, gateway, "/api")
         key = create(page, "Kept")
-        page.goto(gateway.url + "/gate/")
+        page.goto(gateway.url + "/gate/claude")
         page.get_by_label("Targets of haiku").fill("one/local")
         press(card(page, "aliases"), "Save")
         page.goto(gateway.url + "/gate/api")
@@ -237,13 +237,13 @@ def test_the_restart_button_brings_it_back_with_everything(page: Page, browsing:
         press(card(page, "server"), "Save")
         page.locator("#server").get_by_role("button", name="Restart Byway").click()
         expect(page.get_by_role("heading", name="Restarting")).to_be_visible()
-        expect(page.get_by_role("heading", name="API", level=1)).to_be_visible()
+        expect(page.get_by_role("heading", name="Keys", level=1)).to_be_visible()
         # The same port, process and login; nothing waits any more, and everything is still there.
         gateway.wait(lambda: gateway.get("/livez").status == 200, what="it is back")
         expect(page.get_by_role("button", name="Restart Byway")).to_have_count(0)
         expect(page.get_by_role("row", name="Kept")).to_be_visible()
         assert asks(gateway, key) == 200 and gateway.post(ASK).status == 401
-        page.goto(gateway.url + "/gate/")
+        page.goto(gateway.url + "/gate/claude")
         expect(page.get_by_label("Targets of haiku")).to_have_value("one/local")
 
 
@@ -260,7 +260,7 @@ def test_another_port_is_where_the_page_goes(page: Page, browsing: Browsing, ser
         page.locator("#server").get_by_role("button", name="Restart Byway").click()
         expect(page.get_by_text(f"It will listen at port {after}")).to_be_visible()
         page.wait_for_url(f"http://127.0.0.1:{after}/api")
-        expect(page.get_by_role("heading", name="API", level=1)).to_be_visible()
+        expect(page.get_by_role("heading", name="Keys", level=1)).to_be_visible()
 
 
 def test_a_process_that_is_killed_comes_back_with_everything(page: Page, browsing: Browsing, server: Scripted) -> None:
@@ -268,7 +268,7 @@ def test_a_process_that_is_killed_comes_back_with_everything(page: Page, browsin
     try:
         login(page, first, "/api")
         key = create(page, "Kept")
-        page.goto(first.url)
+        page.goto(f"{first.url}/claude")
         page.get_by_label("Targets of opus").fill("one/local")
         press(card(page, "aliases"), "Save")
         # A card may be loading when the process dies.
@@ -280,7 +280,7 @@ def test_a_process_that_is_killed_comes_back_with_everything(page: Page, browsin
             expect(page.get_by_role("row", name="Kept")).to_be_visible()
             expect(card(page, "history").get_by_role("row")).not_to_have_count(0)
             assert asks(again, key) == 200
-            page.goto(again.url)
+            page.goto(f"{again.url}/claude")
             expect(page.get_by_label("Targets of opus")).to_have_value("one/local")
     finally:
         first.discard()
@@ -290,7 +290,7 @@ def test_a_process_that_is_killed_comes_back_with_everything(page: Page, browsin
 
 
 def test_versions_are_looked_at_and_taken_back(page: Page, gateway: Gateway) -> None:
-    login(page, gateway)
+    login(page, gateway, "/claude")
     before = gateway.file.read_text()
     page.get_by_label("Targets of haiku").fill("one/first")
     press(card(page, "aliases"), "Save")

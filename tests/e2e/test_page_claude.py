@@ -73,7 +73,7 @@ def test_what_is_copied_works(browsing: Browsing, server: Scripted, tmp_path: Pa
     keys = {"api_keys": [{"id": "user", "key": key}]}
     with Gateway(config(server, api_keys=keys)) as gateway:
         page = browsing.page(permissions=["clipboard-read", "clipboard-write"])
-        login(page, gateway)
+        login(page, gateway, "/claude")
         # Without a key typed it says what has to be put there.
         assert "ANTHROPIC_API_KEY=YOUR-KEY" in copied(page, "bash")
         page.locator("#verify-key").fill(key)
@@ -129,12 +129,12 @@ def test_hostile_names_of_models_are_only_names(browsing: Browsing, tmp_path: Pa
             {"backends": [{"name": "one", "type": "llamacpp", "url": server.url, "models": models}]}
         ) as gateway:
             page = browsing.page(permissions=["clipboard-read", "clipboard-write"])
-            login(page, gateway)
+            login(page, gateway, "/claude")
             for name in HOSTILE:
                 card(page, "quick").get_by_label("Model").select_option(f"one/{name}")
                 press(card(page, "quick"), "Apply")
                 expect(message(page, "quick")).to_contain_text("Verified")
-                page.goto(gateway.url)
+                page.goto(f"{gateway.url}/claude")
                 expect(page.get_by_label("Targets of haiku")).to_have_value(f"one/{name}")
                 got = run(copied(page, "bash"), tmp_path)
                 assert got["ANTHROPIC_BASE_URL"] == f"{gateway.url}/anthropic"
@@ -166,7 +166,7 @@ def verify(page: Page, key: str = "", model: str = "") -> Locator:
 def test_verify_shows_each_row_with_its_hint(page: Page, server: Scripted) -> None:
     settings = config(server, api_keys=KEYS, timeouts={"connect": 1})
     with Gateway(settings) as gateway:
-        login(page, gateway)
+        login(page, gateway, "/claude")
         expect(verify(page, KEY)).to_contain_text("Connected")
         expect(message(page, "endpoint")).to_contain_text("local at one answered for sonnet in")
         # The typed key is still there for the next try.
@@ -194,23 +194,23 @@ def test_verify_of_a_dead_backend_and_without_tcp(page: Page, server: Scripted) 
     settings["backends"].insert(0, {"name": "dead", "type": "generic", "url": url, "models": ["away"]})
     settings["model_aliases"]["default"] = "dead/away"
     with Gateway(settings) as gateway:
-        login(page, gateway)
+        login(page, gateway, "/claude")
         expect(verify(page)).to_contain_text("Backend not responding")
         expect(message(page, "endpoint")).to_contain_text("Start that server")
-        page.get_by_role("link", name="API", exact=True).click()
+        page.get_by_role("link", name="Keys", exact=True).click()
         page.get_by_label("API over TCP").uncheck()
         press(card(page, "server"), "Save")
         expect(message(page, "server")).to_contain_text("Saved", ignore_case=True)
         assert gateway.post(ASK).status == 403
-        page.goto(gateway.url)
+        page.goto(f"{gateway.url}/claude")
         expect(verify(page)).to_contain_text("The API is off over TCP")
-        expect(message(page, "endpoint")).to_contain_text("Turn it on under API")
-        page.get_by_role("link", name="API", exact=True).click()
+        expect(message(page, "endpoint")).to_contain_text("Turn it on under Keys")
+        page.get_by_role("link", name="Keys", exact=True).click()
         page.get_by_label("API over TCP").check()
         press(card(page, "server"), "Save")
         expect(card(page, "server").locator("header")).to_contain_text("on")
         expect(message(page, "server")).to_be_visible()
-        page.goto(gateway.url)
+        page.goto(f"{gateway.url}/claude")
         expect(verify(page)).to_contain_text("Backend not responding")
 
 
@@ -222,7 +222,7 @@ def test_quick_setup_from_nothing_to_verified(page: Page) -> None:
     """No config file, the built-in model: three clicks, and its real answer."""
     pytest.importorskip("xllamacpp", reason="xllamacpp is not installed")
     with Gateway(None, model=True) as gateway:
-        login(page, gateway)
+        login(page, gateway, "/claude")
         gateway.wait(lambda: gateway.get("/readyz").json["backends"][0]["state"] == "ready", what="the model is loaded")
         page.reload()
         press(card(page, "quick"), "Apply")
@@ -254,7 +254,7 @@ def test_quick_setup_and_back(page: Page, server: Scripted) -> None:
         "model_aliases:\n  default: one/local  # keep\n  'gpt-*': one/other\n"
     )
     with Gateway(text) as gateway:
-        login(page, gateway)
+        login(page, gateway, "/claude")
         card(page, "quick").get_by_label("Model").select_option("one/other")
         press(card(page, "quick"), "Apply")
         expect(message(page, "quick")).to_contain_text("Verified: other answered")
@@ -272,7 +272,7 @@ def test_quick_setup_and_back(page: Page, server: Scripted) -> None:
 
 def test_quick_setup_without_any_model(page: Page) -> None:
     with Gateway({"backends": []}) as gateway:
-        login(page, gateway)
+        login(page, gateway, "/claude")
         expect(card(page, "quick")).to_contain_text("No backend serves a model yet")
         expect(card(page, "endpoint").locator("header")).to_contain_text("off")
         expect(verify(page)).to_contain_text("Known models: none")
@@ -281,7 +281,7 @@ def test_quick_setup_without_any_model(page: Page) -> None:
 def test_an_alias_without_a_served_target_is_marked(page: Page, server: Scripted) -> None:
     settings = config(server) | {"model_aliases": {"sonnet": "gone/away"}}
     with Gateway(settings) as gateway:
-        login(page, gateway)
+        login(page, gateway, "/claude")
         expect(verify(page)).to_contain_text("Model not found")
         expect(message(page, "endpoint")).to_contain_text("Quick Setup")
         expect(card(page, "endpoint").locator("header")).not_to_contain_text("nobody")
@@ -297,7 +297,7 @@ def save(page: Page) -> Locator:
 
 def test_aliases_are_saved_tried_and_taken_out(page: Page, server: Scripted) -> None:
     with Gateway(config(server)) as gateway:
-        login(page, gateway)
+        login(page, gateway, "/claude")
         page.get_by_label("Targets of haiku").fill("one/local")
         page.get_by_label("Name or pattern of a new alias").fill("gpt-*")
         page.get_by_label("Targets of the new alias").fill("one/away, one/local")
@@ -326,8 +326,8 @@ def test_aliases_are_saved_tried_and_taken_out(page: Page, server: Scripted) -> 
 
 def test_two_browsers_edit_at_once(page: Page, browsing: Browsing, server: Scripted) -> None:
     with Gateway(config(server)) as gateway:
-        login(page, gateway)
-        other = login(browsing.page(), gateway)
+        login(page, gateway, "/claude")
+        other = login(browsing.page(), gateway, "/claude")
         page.get_by_label("Targets of haiku").fill("one/local")
         expect(save(page)).to_contain_text("Saved")
         # Elsewhere: both are kept.

@@ -14,10 +14,10 @@ from playwright.sync_api import Page, expect
 from scripted import Say, Scripted, openai_error
 
 from byway.server.app import ROUTES
-from byway.ui import page as ui
+from byway.ui.menu import PAGES
 
 CLOSED = {route[:2] for route in ROUTES if route.scope in ("admin", "account")}
-PATHS = [path for path, _ in ui.PAGES if path == "/" or ("GET", path) in CLOSED]
+PATHS = [path for path, _ in PAGES if path == "/" or ("GET", path) in CLOSED]
 #: Bytes that a page may take, with all that belongs to it.
 LARGEST = 200_000
 #: Adds up what moves without being asked (https://web.dev/articles/cls, seen 2026-11-21).
@@ -64,7 +64,7 @@ def test_axe_finds_nothing_serious(browsing: Browsing, gateway: Gateway, scheme:
         page.goto(gateway.url + path)
         assert look(page) == [], path
     # What comes of actions, good and bad.
-    page.goto(gateway.url)
+    page.goto(f"{gateway.url}/claude")
     press(page.locator("#endpoint"), "Verify")
     press(page.locator("#quick"), "Apply")
     press(page.locator("#search"), "Test")
@@ -121,7 +121,7 @@ def test_every_control_is_reached_by_tab_and_seen(browsing: Browsing, gateway: G
 
 
 def test_forms_work_by_keyboard_alone(browsing: Browsing, gateway: Gateway) -> None:
-    page = opened(browsing, gateway, "/")
+    page = opened(browsing, gateway, "/claude")
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
     page.keyboard.press("Enter")
@@ -154,7 +154,7 @@ def test_nothing_jumps(browsing: Browsing, gateway: Gateway, path: str) -> None:
     page.goto(gateway.url + path, wait_until="networkidle") if path != "/requests" else page.goto(gateway.url + path)
     page.wait_for_timeout(300)
     assert page.evaluate("window.shifts") < 0.02
-    if path == "/":
+    if path == "/claude":
         press(page.locator("#endpoint"), "Verify")
         page.wait_for_timeout(200)
     elif path == "/requests":
@@ -181,11 +181,11 @@ def test_a_whole_page_is_small(browsing: Browsing, gateway: Gateway, path: str) 
 
 def test_it_can_be_read_and_used_without_javascript(browsing: Browsing, gateway: Gateway) -> None:
     page = opened(browsing, gateway, "/", java_script_enabled=False)
-    for path, name in ui.PAGES:
+    for path, name in PAGES:
         if path in PATHS:
             page.goto(gateway.url + path)
             expect(page.get_by_role("heading", name=name, level=1)).to_be_visible()
-    page.goto(gateway.url)
+    page.goto(f"{gateway.url}/claude")
     page.locator("#endpoint").get_by_role("button", name="Verify").click()
     expect(page.get_by_text("Connected")).to_be_visible()
     page.get_by_label("Targets of opus").fill("one/plain")

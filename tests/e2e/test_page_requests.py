@@ -196,7 +196,7 @@ def test_links_of_checks_open_the_right_page(page: Page) -> None:
 @pytest.mark.parametrize("harm", ["gone", "a folder", "bytes", "bad YAML"])
 def test_a_config_that_breaks_while_the_page_is_open(page: Page, server: Scripted, harm: str) -> None:
     with Gateway(config(server)) as gateway:
-        login(page, gateway)
+        login(page, gateway, "/claude")
         page.get_by_label("Targets of haiku").fill("one/local")
         before = gateway.file.read_bytes()
         gateway.file.unlink()
@@ -206,13 +206,13 @@ def test_a_config_that_breaks_while_the_page_is_open(page: Page, server: Scripte
             gateway.file.write_bytes(b"\xff\xfe\x00" if harm == "bytes" else b"backends: [")
         page.locator("#aliases").get_by_role("button", name="Save").click()
         expect(page.locator("#aliases .outcome.bad, #messages .outcome.bad").first).to_be_visible()
-        for path in ("/", "/api", "/secrets", "/requests", "/trouble"):
+        for path in ("/", "/claude", "/api", "/secrets", "/requests", "/trouble"):
             answer = page.goto(gateway.url + path)
             assert answer is not None and answer.status < 500, path
         if harm == "a folder":
             gateway.file.rmdir()
         gateway.file.write_bytes(before)
-        page.goto(gateway.url)
+        page.goto(f"{gateway.url}/claude")
         page.get_by_label("Targets of haiku").fill("one/local")
         press(page.locator("#aliases"), "Save")
         expect(page.locator("#aliases > .outcome")).to_contain_text("Saved")
@@ -223,14 +223,14 @@ def test_a_store_that_breaks_while_it_runs(page: Page, browsing: Browsing, serve
     """Requests go on; the page says what is wrong instead of failing."""
     browsing.allowed.append("status of 500")
     with Gateway(config(server)) as gateway:
-        login(page, gateway)
+        login(page, gateway, "/claude")
         for file in (gateway.home / "data").glob("byway.db*"):
             if harm == "gone":
                 file.unlink()
             else:
                 file.write_bytes(b"this is no database " * 500)
         assert gateway.post(ASK).status == 200
-        for path in ("/", "/api", "/secrets", "/requests", "/trouble"):
+        for path in ("/", "/claude", "/api", "/secrets", "/requests", "/trouble"):
             answer = page.goto(gateway.url + path)
             assert answer is not None
             text = page.content()

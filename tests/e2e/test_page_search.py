@@ -104,7 +104,7 @@ def test_search_is_switched_on_with_a_typed_key(
     page: Page, server: Scripted, provider: FakeProviders, tmp_path: Path
 ) -> None:
     with Gateway(config(server, web_search=at(provider)), environ=chain(tmp_path)) as gateway:
-        login(page, gateway)
+        login(page, gateway, "/claude")
         search(page).get_by_label("Enable web search").check()
         search(page).get_by_label("Brave Search").check()
         search(page).get_by_label("Type it here").check()
@@ -124,7 +124,7 @@ def test_search_is_switched_on_with_a_typed_key(
         page.get_by_label("Brave Search: new value").fill(OTHER)
         page.get_by_role("row", name="Brave").get_by_role("button", name="Replace").click()
         expect(page.get_by_text("Brave Search: stored in the keychain.")).to_be_visible()
-        page.goto(gateway.url)
+        page.goto(f"{gateway.url}/claude")
         expect(try_it(page)).to_contain_text("Brave rejected the API key")
         assert traces(gateway, KEY, OTHER) == [] and OTHER not in sources(page, gateway)
 
@@ -133,7 +133,7 @@ def test_without_a_keychain_a_file_is_accepted_and_never_in_silence(
     page: Page, server: Scripted, provider: FakeProviders
 ) -> None:
     with Gateway(config(server, web_search=at(provider)), environ=NONE) as gateway:
-        login(page, gateway)
+        login(page, gateway, "/claude")
         before = gateway.file.read_text()
         search(page).get_by_label("Enable web search").check()
         search(page).get_by_label("Type it here").check()
@@ -153,13 +153,13 @@ def test_without_a_keychain_a_file_is_accepted_and_never_in_silence(
         page.get_by_role("row", name="Brave").get_by_role("button", name="Delete").click()
         expect(page.get_by_text("Brave Search: deleted.")).to_be_visible()
         assert traces(gateway, KEY) == []
-        page.goto(gateway.url)
+        page.goto(f"{gateway.url}/claude")
         expect(search(page).locator("header .state")).to_have_text("on, but no key: searches fail")
 
 
 def test_a_searxng_of_your_own(page: Page, server: Scripted, provider: FakeProviders) -> None:
     with Gateway(config(server), environ=NONE) as gateway:
-        login(page, gateway)
+        login(page, gateway, "/claude")
         search(page).get_by_label("SearXNG", exact=True).check()
         expect(search(page).get_by_text("API key")).to_be_hidden()
         search(page).get_by_label("Enable web search").check()
@@ -182,7 +182,7 @@ def test_the_error_of_a_provider_is_shown(page: Page, server: Scripted) -> None:
     with contextlib.ExitStack() as stack:
         provided = stack.enter_context(FakeProviders(lambda seen: (lines[0], lines[1])))
         gateway = stack.enter_context(Gateway(config(server, web_search={**settings, "base_url": provided.url})))
-        login(page, gateway)
+        login(page, gateway, "/claude")
         expect(search(page).get_by_text("The config contains a key in plain text")).to_be_visible()
         expect(try_it(page)).to_contain_text("brave failed")
         expect(search(page).locator("> .outcome")).to_contain_text("<b>exceeded</b>")
@@ -197,7 +197,7 @@ def test_a_variable_of_another_name(page: Page, server: Scripted, provider: Fake
     with Gateway(
         config(server, web_search=at(provider)), environ={**NONE, "MY_SEARCH_KEY": KEY, "BYWAY_MY_SEARCH_KEY": KEY}
     ) as gateway:
-        login(page, gateway)
+        login(page, gateway, "/claude")
         search(page).get_by_label("Enable web search").check()
         search(page).get_by_label("Environment variable").check()
         search(page).get_by_role("textbox", name="Variable", exact=True).fill("${MY SEARCH}")

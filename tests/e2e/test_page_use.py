@@ -55,10 +55,10 @@ def press_with_keyboard(page: Page, card: str, name: str) -> None:
 @pytest.mark.parametrize(
     ("path", "card", "name"),
     [
-        ("/", "#endpoint", "Verify"),
-        ("/", "#quick", "Apply"),
-        ("/", "#aliases", "Save"),
-        ("/", "#search", "Save"),
+        ("/claude", "#endpoint", "Verify"),
+        ("/claude", "#quick", "Apply"),
+        ("/claude", "#aliases", "Save"),
+        ("/claude", "#search", "Save"),
         ("/api", "#server", "Save"),
         ("/models", "#backends-table", "Check one"),
     ],

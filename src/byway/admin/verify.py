@@ -189,7 +189,7 @@ def _failed(kind: str, message: str, backend: str, base: str) -> Verdict:
                 hint="Use a valid key. To create one: API -> Keys on the settings page, or `byway key create NAME`.",
             )
         case "permission" if "over TCP" in message:
-            verdict = Verdict(False, "The API is off over TCP", "address", hint="Turn it on under API -> Server.")
+            verdict = Verdict(False, "The API is off over TCP", "address", hint="Turn it on under Keys -> Server.")
         case "permission":
             verdict = Verdict(False, "Key lacks a scope", "credential", hint="Use a key with the scope `write`.")
         case "model_not_found" | "not_found" | "invalid_request" if _NOT_LOADED.search(message):

@@ -251,7 +251,7 @@ def _reached(gateway: Gateway) -> LiveCheck:
             title,
             "No client has sent a request since Byway started.",
             "Start Claude Code in a new shell with the variables of the Endpoint card.",
-            "/#endpoint",
+            "/claude#endpoint",
             symptoms,
         )
     last, number = requests[0], count(len(requests), "request")
@@ -293,8 +293,8 @@ async def _answers(gateway: Gateway) -> LiveCheck:
             "key required",
             title,
             "Byway requires a key, and this check has none.",
-            "Verify with your key on the first page.",
-            "/#endpoint",
+            "Verify with your key on the page Claude Code.",
+            "/claude#endpoint",
             symptoms,
         )
     return LiveCheck(
@@ -304,7 +304,7 @@ async def _answers(gateway: Gateway) -> LiveCheck:
         title,
         verdict.message,
         verdict.hint,
-        "/#endpoint" if verdict.layer != "model" else "/#quick",
+        "/claude#endpoint" if verdict.layer != "model" else "/claude#quick",
         symptoms,
     )
 
@@ -329,7 +329,7 @@ def _names(gateway: Gateway) -> list[LiveCheck]:
                     title,
                     problem.message,
                     f"Set the {slot} alias or the default alias under Model Aliases.",
-                    "/#aliases",
+                    "/claude#aliases",
                     symptoms,
                 )
             )
@@ -358,7 +358,7 @@ def _names(gateway: Gateway) -> list[LiveCheck]:
                 "Model aliases",
                 "No alias is set.",
                 "Quick Setup sets them all.",
-                "/#quick",
+                "/claude#quick",
             )
         )
     return rows
@@ -436,7 +436,7 @@ def _search(runtime: Runtime) -> LiveCheck:
             title,
             "Claude Code's WebSearch fails until web search is enabled.",
             "Choose a provider and enable it.",
-            "/#search",
+            "/claude#search",
             symptoms,
         )
     if not runtime.searcher.ready:
@@ -459,7 +459,7 @@ def _search(runtime: Runtime) -> LiveCheck:
         title,
         f"Providers: {names}.",
         "No results? Run the test: the usual cause is HTTP 429 of a free plan. Log line: `web_search loop round complete`.",
-        "/#search",
+        "/claude#search",
         symptoms,
     )
 

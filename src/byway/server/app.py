@@ -45,7 +45,7 @@ from byway.routes.context import (
 )
 from byway.server import checks
 from byway.tracing.request import TracedRequest
-from byway.ui import account, api, claude, clients, device, login, page, secrets, troubleshooting
+from byway.ui import account, api, claude, clients, device, login, overview, page, secrets, troubleshooting
 from byway.ui import models as model_pages
 from byway.ui import requests as request_pages
 from byway.ui import usage as usage_pages
@@ -69,6 +69,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *login.ROUTES,
     *account.ROUTES,
     *device.ROUTES,
+    *overview.ROUTES,
     *claude.ROUTES,
     *model_pages.ROUTES,
     *api.ROUTES,

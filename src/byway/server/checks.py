@@ -21,7 +21,7 @@ _LOOPBACK_NAMES: Final = frozenset(("localhost", "127.0.0.1", "[::1]"))
 _HOST: Final = re.compile(r"(\[[0-9a-f:.%]+\]|[^\s\[\]:/@]+)(?::\d*)?")
 _TCP_OFF: Final = (
     "The API is disabled over TCP (`server.tcp: false`); it is served at the unix socket in Byway's data folder. Enable it in "
-    "the settings page, under API."
+    "the settings page, under Keys."
 )
 #: Accepted values of `Host` that are remembered.
 _REMEMBERED: Final = 256

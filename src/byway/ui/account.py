@@ -62,9 +62,9 @@ async def _card(context: RequestContext, card: str, outcome: Outcome | None, **m
 
 
 def _own_account(context: RequestContext) -> str:
-    """The account of the caller. Raises Problem when it has none: the owner of this Byway uses the page API."""
+    """The account of the caller. Raises Problem when it has none: the owner of this Byway uses the page Keys."""
     if not context.caller.account:
-        raise Problem("not_found", "You are logged in without an account. The page API has all keys.")
+        raise Problem("not_found", "You are logged in without an account. The page Keys has all keys.")
     return context.caller.account
 
 

@@ -1,4 +1,4 @@
-"""The page API: listening addresses, clients' keys, accounts, limits, config history and audit log."""
+"""The page Keys: listening addresses, clients' keys, accounts, limits, config history and audit log."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ async def _page(context: RequestContext, card: str = "", outcome: Outcome | None
     await send_page(
         context,
         "api",
-        "API",
+        "Keys",
         here="/api",
         lead="Listening addresses, client keys, accounts, limits, and the history of the config.",
         status=status_of(outcome),

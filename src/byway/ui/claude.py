@@ -1,4 +1,4 @@
-"""The landing page: connect Claude Code, choose its models, edit aliases, configure web search."""
+"""The page Claude Code: connect Claude Code, choose its models, edit aliases, configure web search."""
 
 from __future__ import annotations
 
@@ -10,13 +10,10 @@ from byway.admin.aliases import AliasInfo
 from byway.admin.verify import Verdict, verify
 from byway.display import BACKEND_STATES, clock, latency
 from byway.problems import Problem
-from byway.routes import health
 from byway.routes.admin import run, who
-from byway.routes.authorize import require_account, visible_account
 from byway.routes.context import RequestContext, Route
 from byway.runtime import Runtime
 from byway.ui import websearch
-from byway.ui.login import closed
 from byway.ui.page import (
     Form,
     Outcome,
@@ -27,7 +24,6 @@ from byway.ui.page import (
     parse_number,
     query_fields,
     read_form,
-    redirect,
     save_edits,
     send_card,
     send_page,
@@ -122,21 +118,8 @@ def target_state(context: RequestContext, backend: str, model: str) -> tuple[str
 
 
 async def index(context: RequestContext) -> None:
-    """Send the landing page to a browser, and the hello to a program."""
-    if b"text/html" not in context.headers.get(b"accept", b""):
-        await health.hello(context)
-        return
-    try:
-        require_account(context)
-    except Problem as problem:
-        if problem.kind != "authentication":
-            raise
-        await closed(context)
-        return
-    if visible_account(context) is None:
-        await _page(context)
-    else:
-        await redirect(context, "/account")
+    """Send the page."""
+    await _page(context)
 
 
 async def _page(context: RequestContext, card: str = "", outcome: Outcome | None = None, **more: Any) -> None:
@@ -151,7 +134,7 @@ async def _page(context: RequestContext, card: str = "", outcome: Outcome | None
         context,
         "claude",
         "Claude Code",
-        here="/",
+        here="/claude",
         lead="Connect Claude Code, choose its model, and verify the connection.",
         status=status_of(outcome),
         card=card,
@@ -372,9 +355,8 @@ async def test(context: RequestContext) -> None:
     await _card(context, "search", tried.outcome, results=tried.results, searched=tried.query)
 
 
-#: `/` is open because its endpoint checks the login itself: a program gets the hello, a browser the page.
 ROUTES = (
-    Route("GET", "/", index, "open", "page"),
+    Route("GET", "/claude", index, "admin", "page"),
     Route("POST", "/claude/verify", check, "admin", "page"),
     Route("POST", "/claude/quick", apply, "admin", "page"),
     Route("POST", "/claude/undo", undo, "admin", "page"),

@@ -308,7 +308,7 @@ async def _values(context: RequestContext, ledger: Ledger, *, confirmed: bool) -
         return await asyncio.to_thread(lambda: connect.endpoint_values(endpoint, endpoints.secret(endpoint), folders))
     services = context.gateway.services
     if services.base is None:
-        raise EndpointError("This Byway has no TCP address, which Claude Code needs. Turn it on under API -> Server.")
+        raise EndpointError("This Byway has no TCP address, which Claude Code needs. Turn it on under Keys -> Server.")
     setup = await exports.client_setup(context.runtime, services.base, trust=services.trust)
     exported = {
         "variables": dict(exports.variables(setup)),

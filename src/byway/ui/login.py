@@ -190,7 +190,7 @@ async def closed(
     provider = f"{public_url(context)}/login/oidc" if oidc.enabled else ""
     data: dict[str, Any] = {"code": code, "user_code": user_code, "oidc": provider}
     await send_page(
-        context, "login", "Log in", here="/login", status=status, outcome=outcome, pages=(), notices=(), **data
+        context, "login", "Log in", here="/login", status=status, outcome=outcome, menu=(), notices=(), **data
     )
 
 

@@ -16,17 +16,18 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from byway import __version__
-from byway.access.keys import Caller, has_keys
+from byway.access.keys import has_keys
 from byway.admin.config import CurrentConfig, SavedConfig
 from byway.config import Config, static_changes
 from byway.config.editing import Edit
 from byway.config.file import ConfigText
 from byway.display import duration, latency, size
 from byway.problems import Problem
-from byway.roles import changes_all, changes_own, sees_all
+from byway.roles import changes_all, sees_all
 from byway.routes.admin import apply, change_config, run
 from byway.routes.context import Header, RequestContext, Route
 from byway.routes.forms import read_fields
+from byway.ui.menu import SHARED_PAGES, menu
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -34,20 +35,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 HERE: Final = Path(__file__).parent
-#: The pages in the order of the menu.
-PAGES: Final = (
-    ("/", "Claude Code"),
-    ("/models", "Models"),
-    ("/api", "API"),
-    ("/secrets", "Secrets"),
-    ("/requests", "Requests"),
-    ("/usage", "Usage"),
-    ("/clients", "Clients"),
-    ("/trouble", "Troubleshooting"),
-)
-#: The page of an account, and the other pages that show an account what belongs to it. The rest is for owners and viewers.
-ACCOUNT_PAGE: Final = ("/account", "My keys")
-SHARED_PAGES: Final = frozenset(("/requests", "/usage"))
 #: Bytes and fields of a submitted form.
 _FORM_LIMIT: Final = 64 << 10
 _MOST_FIELDS: Final = 500
@@ -177,14 +164,16 @@ async def send_page(
     """Send a whole page."""
     caller = context.caller
     sees_others = sees_all(caller.role, caller.scopes)
+    is_viewer = sees_others and not changes_all(caller.role, caller.scopes)
     common = {
         "title": title,
         "lead": lead,
         "here": here,
-        "pages": menu(caller),
+        "menu": menu(caller),
         "caller": caller,
         # The shared pages change nothing: their forms choose what is shown.
-        "readonly": sees_others and not changes_all(caller.role, caller.scopes) and here not in SHARED_PAGES,
+        "readonly": is_viewer and here not in SHARED_PAGES,
+        "explain_viewer": is_viewer and here not in SHARED_PAGES - {"/"},
         "root": context.runtime.config.server.root_path,
         "version": __version__,
         "gateway_status": gateway_status(context),
@@ -193,13 +182,6 @@ async def send_page(
         "outcome": None,
     }
     await send_html(context, _templates().get_template(f"{template}.html").render(common | data), status)
-
-
-def menu(caller: Caller) -> list[tuple[str, str]]:
-    """The pages that a caller may open, as path and title."""
-    own = [ACCOUNT_PAGE] if caller.account and changes_own(caller.role) else []
-    sees_others = sees_all(caller.role, caller.scopes)
-    return [*own, *(page for page in PAGES if sees_others or page[0] in SHARED_PAGES)]
 
 
 async def send_problem(context: RequestContext, problem: Problem) -> None:
@@ -217,7 +199,7 @@ async def send_problem(context: RequestContext, problem: Problem) -> None:
             here="",
             status=status,
             outcome=outcome,
-            pages=(),
+            menu=(),
             notices=(),
         )
 

@@ -233,8 +233,44 @@ const isRefresh = ({ verb, triggeringEvent }) =>
     const close = document.activeElement?.closest(".panel")?.querySelector("[data-close]");
     (close ?? [...document.querySelectorAll(".panel [data-close]")].at(-1))?.click();
   });
-  // On a phone the menu scrolls sideways: show the current page.
-  const nav = document.querySelector("nav");
-  const current = nav?.querySelector("[aria-current]");
-  if (current) nav.scrollLeft = current.offsetLeft - (nav.clientWidth - current.offsetWidth) / 2;
+})();
+
+// On a narrow window a button opens the menu. Without this script it is a link to the menu, which CSS then shows.
+(() => {
+  const button = document.querySelector("[data-menu]");
+  if (!button) return;
+  const menu = document.getElementById("menu");
+  const open = (isOpen) => {
+    menu.classList.toggle("open", isOpen);
+    button.setAttribute("aria-expanded", isOpen);
+  };
+  button.setAttribute("role", "button");
+  button.setAttribute("aria-controls", "menu");
+  open(false);
+  button.addEventListener("click", (event) => {
+    event.preventDefault();
+    open(!menu.classList.contains("open"));
+  });
+  button.addEventListener("keydown", (event) => {
+    if (event.key !== " ") return;
+    event.preventDefault();
+    button.click();
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !menu.classList.contains("open")) return;
+    event.preventDefault();
+    open(false);
+    button.focus();
+  });
+})();
+
+// Cards that have moved to another page: links to their old place are followed to the new one.
+(() => {
+  const moved = document.querySelector("meta[name=moved]");
+  const follow = () => {
+    if (moved.content.split(" ").includes(location.hash.slice(1))) location.replace(moved.dataset.to + location.hash);
+  };
+  if (!moved) return;
+  addEventListener("hashchange", follow);
+  follow();
 })();
