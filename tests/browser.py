@@ -133,6 +133,13 @@ def _leave(page: Page) -> None:
         page.goto("about:blank")
 
 
+def act(page: Page, backend: str, action: str) -> None:
+    """Choose an action of the menu of a backend: Check, Edit or Remove."""
+    menu = page.locator(f'details.actions:has([aria-label="Actions of {backend}"])')
+    menu.locator("summary").click()
+    menu.get_by_label(f"{action} {backend}").click()
+
+
 def press(card: Locator, name: str) -> None:
     """Press the button `name` of a card, and wait until what came of it has taken the card's place."""
     card.evaluate("card => card.dataset.old = 'yes'")

@@ -157,7 +157,10 @@ def test_the_scheme_of_an_address_may_be_left_out(typed: str, meant: str) -> Non
 
 def test_an_address_without_a_scheme_is_saved_with_one(pages: Pages) -> None:
     fields = {"kind": "vllm", "url": "127.0.0.1:2", "name": "new", "models": "", "do": "save"}
-    assert pages.post("/models/add", fields).status == 200
+    # Adding tests the address first, and nothing listens there.
+    refused = pages.post("/models/add", fields)
+    assert refused.status == 422 and "Add anyway" in refused.text and "127.0.0.1:2" not in pages.file.read_text()
+    assert pages.post("/models/add", fields | {"do": "force"}).status == 200
     assert "http://127.0.0.1:2" in pages.file.read_text()
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Browsing, login
+from browser import Browsing, act, login
 from gateway import Gateway, config
 from models import gguf, hub
 from playwright.sync_api import Locator, Page, expect
@@ -93,9 +93,10 @@ def test_a_cloud_is_tried_out_until_it_works_and_its_key_stays_secret(page: Page
         listening({"/v1/models": listed}, KEY) as url,
         opened(page, config(other)) as gateway,
     ):
+        page.get_by_role("link", name="Add backend").click()
         page.get_by_role("link", name="OpenAI", exact=True).click()
         form = page.locator("#adder form")
-        expect(field(page, "adder", "url")).to_be_focused()
+        expect(field(page, "adder", "key")).to_be_focused()
         # Nobody there: the address is named.
         field(page, "adder", "url").fill("http://127.0.0.1:9")
         field(page, "adder", "key").fill("sk-wrong-key-0123456789abcdef")
@@ -108,23 +109,28 @@ def test_a_cloud_is_tried_out_until_it_works_and_its_key_stays_secret(page: Page
         expect(form.get_by_role("alert")).to_contain_text("Set it under Secrets")
         field(page, "adder", "key").fill(KEY)
         form.get_by_role("button", name="Test").click()
-        expect(form.get_by_role("status").filter(has_text="serves 2 models")).to_contain_text("gpt-small")
+        expect(form.get_by_role("status").filter(has_text="serves 2 models")).to_be_visible()
+        form.get_by_label("gpt-big").check()
         assert "openai" not in settings(gateway), "a test saves nothing"
         # There is no keychain here, and no file is written in silence.
-        form.get_by_role("button", name="Save").click()
+        form.get_by_role("button", name="Add backend").click()
         expect(form.get_by_role("alert")).to_contain_text("Tick the box")
+        expect(form.get_by_label("gpt-big")).to_be_checked()
         assert "openai" not in settings(gateway) and not (gateway.home / "data" / "secrets.json").exists()
         form.get_by_label("Without a keychain").check()
-        form.get_by_role("button", name="Save").click()
+        form.get_by_role("button", name="Add backend").click()
         expect(page.locator("#adder")).to_contain_text("The API key is stored in the file.")
+        shown = page.content() + page.locator("#adder").inner_html()
+        page.get_by_role("link", name="See the backends").click()
         expect(row(page, "openai")).to_contain_text("ready")
         expect(row(page, "openai")).to_contain_text("gpt-big")
+        expect(row(page, "openai")).not_to_contain_text("gpt-small")
+        expect(row(page, "openai").locator(".type")).to_have_text("OpenAI")
         expect(row(page, "openai")).to_contain_text(" ms")
         assert "${BYWAY_OPENAI_API_KEY}" in settings(gateway)
         secrets = (gateway.home / "data" / "secrets.json").read_text()
         assert KEY in secrets
-        shown = page.content() + page.locator("#adder").inner_html()
-        for path in ("/models?whole=1", "/secrets", "/api", "/models?edit=openai"):
+        for path in ("/models", "/models/add?type=openai", "/secrets", "/api", "/models?edit=openai"):
             page.goto(gateway.url + path)
             shown += page.content()
         values = page.evaluate("[...document.querySelectorAll('input')].map((one) => one.value).join(' ')")
@@ -135,10 +141,12 @@ def test_a_cloud_is_tried_out_until_it_works_and_its_key_stays_secret(page: Page
 def test_the_first_backend_asks_whether_the_builtin_model_stays(page: Page, server: Scripted) -> None:
     with opened(page, "# mine\n") as gateway:
         expect(row(page, "builtin")).to_be_visible()
-        assert row(page, "builtin").get_by_role("button", name="Remove").count() == 0
+        assert page.get_by_label("Remove builtin").count() == 0
+        page.get_by_role("link", name="Add backend").click()
         page.get_by_role("link", name="OpenAI-compatible server").click()
         form = page.locator("#adder form")
-        form.get_by_role("button", name="Save").click()
+        page.get_by_text("Type the names of models").click()
+        form.get_by_role("button", name="Add backend").click()
         expect(form.get_by_role("alert")).to_contain_text("The URL is missing")
         field(page, "adder", "url").fill(server.url)
         field(page, "adder", "name").fill("lab")
@@ -147,12 +155,13 @@ def test_the_first_backend_asks_whether_the_builtin_model_stays(page: Page, serv
         expect(form).to_contain_text("does not list nowhere")
         field(page, "adder", "models").fill("qwen3:8b 64k")
         form.get_by_label("Keep the built-in model").check()
-        form.get_by_role("button", name="Save").click()
+        form.get_by_role("button", name="Add backend").click()
+        page.get_by_role("link", name="See the backends").click()
         expect(row(page, "lab")).to_contain_text("qwen3:8b 64k")
         expect(row(page, "builtin")).to_be_visible()
         assert settings(gateway).startswith("# mine\n") and "window: 65536" in settings(gateway)
         assert re.search(r"type: builtin", settings(gateway))
-        row(page, "builtin").get_by_role("button", name="Remove").click()
+        act(page, "builtin", "Remove")
         expect(row(page, "builtin")).to_have_count(0)
         assert "builtin" not in settings(gateway)
 
@@ -167,28 +176,41 @@ def test_a_found_server_is_used_with_one_click(page: Page, server: Scripted) -> 
             stack.enter_context(listening(pages, port=1234))
         except OSError:
             pytest.skip("only on a machine where nothing listens at LM Studio's port 1234")
-        gateway = stack.enter_context(opened(page, config(server)))
+        gateway = stack.enter_context(opened(page, config(server), "/models/add"))
         offer = page.locator("#found .offer").filter(has_text="LM Studio")
         expect(offer).to_contain_text("found-model")
         offer.get_by_role("button", name="Use LM Studio").click()
         expect(page.locator("#found")).to_contain_text("lmstudio added")
-        expect(row(page, "lmstudio")).to_contain_text("found-model")
         expect(offer).to_have_count(0)
+        page.get_by_role("link", name="see the backends").click()
+        expect(row(page, "lmstudio")).to_contain_text("found-model")
         assert "lmstudio" in settings(gateway)
 
 
 def test_without_javascript_the_forms_work_too(browsing: Browsing, server: Scripted) -> None:
     page = browsing.page(java_script_enabled=False)
     with opened(page, config(server)):
-        page.get_by_role("link", name="Search for model servers and files").first.click()
+        page.get_by_role("link", name="Local", exact=True).click()
+        page.get_by_role("link", name="Search for model files").first.click()
         expect(page.locator("#files")).to_contain_text("smollm2-135m-instruct")
+        page.get_by_role("link", name="Add backend").click()
+        page.get_by_label("Search types").fill("127.0.0.1:11434")
+        page.get_by_role("button", name="Search").click()
+        expect(page.locator(".tiles .name")).to_have_text(["Ollama"])
         page.get_by_role("link", name="Ollama", exact=True).click()
         field(page, "adder", "url").fill("http://127.0.0.1:9")
         page.get_by_role("button", name="Test").click()
         expect(page.get_by_role("alert")).to_contain_text("Connection refused")
         field(page, "adder", "url").fill(server.url)
-        page.locator("#adder").get_by_role("button", name="Save").click()
+        page.locator("#adder").get_by_role("button", name="Add backend").click()
         expect(page.locator("#adder")).to_contain_text("ollama added")
+        page.get_by_role("link", name="See the backends").click()
+        expect(row(page, "ollama")).to_be_visible()
+        # The menu of actions is HTML.
+        act(page, "ollama", "Check")
+        expect(page.locator("#backends-table")).to_contain_text("ollama is ready")
+        act(page, "ollama", "Remove")
+        page.get_by_role("button", name="Undo").click()
         expect(row(page, "ollama")).to_be_visible()
 
 
@@ -213,7 +235,7 @@ model_aliases:
 """
     with opened(page, text) as gateway:
         expect(row(page, "lab")).to_contain_text("Connection refused")
-        row(page, "lab").get_by_role("link", name="Edit lab").click()
+        act(page, "lab", "Edit")
         expect(field(page, "edit", "url")).to_be_focused()
         assert field(page, "edit", "models").input_value() == "qwen3:8b 4096"
         field(page, "edit", "url").fill(server.url)
@@ -228,7 +250,7 @@ model_aliases:
         assert "# the big one" in settings(gateway) and "api_key: ${BYWAY_LAB_KEY}" in settings(gateway).replace(
             '"', ""
         )
-        row(page, "lab").get_by_role("link", name="Edit lab").click()
+        act(page, "lab", "Edit")
         assert field(page, "edit", "key").input_value() == "${BYWAY_LAB_KEY}"
         field(page, "edit", "key").fill("")
         page.locator("#edit").get_by_role("button", name="Save").click()
@@ -237,7 +259,7 @@ model_aliases:
         expect(row(page, "lab")).to_contain_text("qwen3:8b 8k")
 
         # A key in plain text is not shown, and not lost.
-        row(page, "plain").get_by_role("link", name="Edit plain").click()
+        act(page, "plain", "Edit")
         expect(page.locator("#edit")).to_contain_text("in plain text")
         assert "sk-in-the-file" not in page.content()
         field(page, "edit", "models").fill("phi4")
@@ -245,9 +267,9 @@ model_aliases:
         expect(page.locator("#edit")).to_contain_text("plain saved")
         assert "sk-in-the-file-0123456789" in settings(gateway)
 
-        row(page, "lab").get_by_role("button", name="Check lab").click()
+        act(page, "lab", "Check")
         expect(page.locator("#backends-table").get_by_role("status")).to_contain_text("lab is ready: it answered in")
-        row(page, "lab").get_by_role("button", name="Remove").click()
+        act(page, "lab", "Remove")
         expect(page.locator("#backends-table")).to_contain_text("lab removed")
         expect(page.locator("#backends-table")).to_contain_text("haiku, opus")
         assert "lab" not in settings(gateway) and "plain/phi4" in settings(gateway) and "opus" not in settings(gateway)
@@ -291,7 +313,10 @@ def test_a_download_is_watched_cancelled_resumed_and_deleted(page: Page, server:
             go.wait(0.2)
         return True
 
-    with hub({"Tiny-Q4_K_M.gguf": data}) as at, opened(page, config(server, local_models={"hub": at.url})) as gateway:
+    with (
+        hub({"Tiny-Q4_K_M.gguf": data}) as at,
+        opened(page, config(server, local_models={"hub": at.url}), "/models/download") as gateway,
+    ):
         at.answer = slowly
         jobs = page.locator("#downloads")
         page.locator("#what").fill("no such thing")
@@ -317,7 +342,7 @@ def test_a_download_is_watched_cancelled_resumed_and_deleted(page: Page, server:
         expect(jobs).to_contain_text("checksum verified")
         assert at.received[-1].headers["range"] == f"bytes={kept}-"
         assert (folder / "Tiny-Q4_K_M.gguf").read_bytes() == data
-        # The table has it, without another click.
+        page.get_by_role("link", name="Local", exact=True).click()
         file = row(page, "Tiny-Q4_K_M", "files")
         expect(file).to_contain_text("1M Q4_K_M")
         file.get_by_role("button", name="Delete").click()
@@ -327,7 +352,10 @@ def test_a_download_is_watched_cancelled_resumed_and_deleted(page: Page, server:
 
 
 def test_a_failed_download_shows_the_next_action(page: Page, server: Scripted) -> None:
-    with hub({"README.md": b"x"}) as at, opened(page, config(server, local_models={"hub": at.url})):
+    with (
+        hub({"README.md": b"x"}) as at,
+        opened(page, config(server, local_models={"hub": at.url}), "/models/download"),
+    ):
         page.locator("#what").fill("owner/repo")
         page.get_by_role("button", name="Download").click()
         expect(page.locator("#downloads")).to_contain_text("has no GGUF files")
@@ -344,7 +372,7 @@ def test_a_model_is_loaded_called_by_its_alias_and_unloaded(page: Page, server: 
         file = builtin_weights()
     except NotInstalled as missing:
         pytest.skip(str(missing))
-    with opened(page, config(server, local_models={"paths": [str(file)]}), model=True) as gateway:
+    with opened(page, config(server, local_models={"paths": [str(file)]}), "/models/local", model=True) as gateway:
         row(page, "SmolLM2", "files").get_by_role("link", name="Load").click()
         expect(field(page, "load", "name")).to_be_focused()
         expect(page.locator("#load")).to_contain_text("of memory are free")
@@ -355,22 +383,24 @@ def test_a_model_is_loaded_called_by_its_alias_and_unloaded(page: Page, server: 
         field(page, "load", "window").fill("1024")
         field(page, "load", "threads").fill("1")
         field(page, "load", "alias").fill("haiku")
-        page.locator("#what").fill("half typed")
+        page.get_by_text("A file or folder elsewhere").click()
+        field(page, "local", "path").fill("half typed")
         page.locator("#load").get_by_role("button", name="Load").click()
         expect(page.locator("#load")).to_contain_text("little is loaded with a window of 1,024 tokens", timeout=LOADS)
         expect(page.locator("#load table")).to_contain_text(re.compile(r"This model\s*\W\s*\d+ MB"))
-        expect(row(page, "little")).to_contain_text(re.compile(r"ready \d+ MB memory"))
         expect(row(page, "SmolLM2", "files")).to_contain_text("as little")
-        assert page.locator("#what").input_value() == "half typed"
+        assert field(page, "local", "path").input_value() == "half typed"
         body = {"model": "claude-haiku-4-5", "max_tokens": 3, "messages": [{"role": "user", "content": "Say hello"}]}
         answer = gateway.post(body)
         check_message(answer.json)
         assert answer.headers["x-byway-backend"] == "little"
 
-        row(page, "little").get_by_role("button", name="Check little").click()
+        page.get_by_role("link", name="Backends", exact=True).click()
+        expect(row(page, "little")).to_contain_text(re.compile(r"ready \d+ MB memory"))
+        act(page, "little", "Check")
         expect(row(page, "little")).to_contain_text(" ms")
         # Other options are another process.
-        row(page, "little").get_by_role("link", name="Edit little").click()
+        act(page, "little", "Edit")
         assert field(page, "load", "window").input_value() == "1024"
         field(page, "load", "window").fill("512")
         page.locator("#load").get_by_role("button", name="Save").click()
@@ -379,13 +409,15 @@ def test_a_model_is_loaded_called_by_its_alias_and_unloaded(page: Page, server: 
         row(page, "SmolLM2", "files").get_by_role("button", name="Unload").click()
         expect(page.locator("#files")).to_contain_text("little unloaded")
         expect(page.locator("#files")).to_contain_text("It was removed from the aliases haiku")
+        page.goto(gateway.url + "/models")
+        expect(row(page, "one")).to_be_visible()
         expect(row(page, "little")).to_have_count(0)
         assert "little" not in settings(gateway) and file.exists()
 
 
 def test_a_model_that_cannot_load_shows_the_reason(page: Page, server: Scripted, tmp_path: Path) -> None:
     (tmp_path / "Fake-Q4_0.gguf").write_bytes(gguf(tail=b"\x01" * 5000))
-    with opened(page, config(server), model=True):
+    with opened(page, config(server), "/models/local", model=True) as gateway:
         page.get_by_text("A file or folder elsewhere").click()
         field(page, "local", "path").fill(str(tmp_path))
         page.locator(".elsewhere").get_by_role("button", name="Add").click()
@@ -397,15 +429,27 @@ def test_a_model_that_cannot_load_shows_the_reason(page: Page, server: Scripted,
         field(page, "load", "name").fill("fake")
         page.locator("#load").get_by_role("button", name="Load").click()
         expect(page.locator("#load").get_by_role("alert")).to_contain_text("fake is not running", timeout=LOADS)
+        expect(file).to_contain_text("failed")
+        page.goto(gateway.url + "/models")
         expect(row(page, "fake")).to_contain_text("failed")
+        page.go_back()
         file.get_by_role("button", name="Unload").click()
-        expect(row(page, "fake")).to_have_count(0)
+        expect(page.locator("#files")).to_contain_text("fake unloaded")
+        expect(file).to_contain_text("not loaded")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_fits_on_a_phone(browsing: Browsing, server: Scripted, scheme: Any) -> None:
     page = browsing.page(viewport={"width": 390, "height": 800}, color_scheme=scheme)
-    with opened(page, config(server), "/models?edit=one&type=openai&file=builtin&whole=1"):
-        expect(page.locator("#load form")).to_be_visible()
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390
-        assert not re.search(r"<[^>]+\sstyle=", page.content()), "no inline style"
+    with opened(page, config(server), "/models?edit=one") as gateway:
+        for path, form in {
+            "/models?edit=one": "#edit form",
+            "/models/add": ".gallery",
+            "/models/add?type=openai": "#adder form",
+            "/models/local?file=builtin&whole=1": "#load form",
+            "/models/download": "#get",
+        }.items():
+            page.goto(gateway.url + path)
+            expect(page.locator(form)).to_be_visible()
+            assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
+            assert not re.search(r"<[^>]+\sstyle=", page.content()), "no inline style"

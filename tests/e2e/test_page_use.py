@@ -6,11 +6,13 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from browser import Browsing, login
+from browser import Browsing, act, login
 from e2e.conftest import ASK
 from gateway import Gateway, config
 from playwright.sync_api import Page, Route, expect
 from scripted import Say, Scripted, openai_error
+
+from byway.admin.backends import KINDS
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +62,6 @@ def press_with_keyboard(page: Page, card: str, name: str) -> None:
         ("/claude", "#aliases", "Save"),
         ("/claude", "#search", "Save"),
         ("/api", "#server", "Save"),
-        ("/models", "#backends-table", "Check one"),
     ],
 )
 def test_the_focus_stays_on_the_pressed_button(
@@ -71,78 +72,155 @@ def test_the_focus_stays_on_the_pressed_button(
     expect(page.locator(card).get_by_role("button", name=name, exact=True)).to_be_focused()
 
 
+def test_the_focus_returns_to_the_menu_whose_action_was_used(
+    browsing: Browsing, gateway: Gateway, state: dict[str, object]
+) -> None:
+    page = opened(browsing, gateway, state, "/models?q=one")
+    menu = page.locator("details.actions").first
+    menu.locator("summary").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("ArrowDown")
+    expect(page.get_by_label("Check one")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(menu.locator("summary")).to_be_focused()
+    assert menu.get_attribute("open") is None
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator("#backends-table .outcome")).to_contain_text("one is ready")
+    expect(page.get_by_label("Actions of one")).to_be_focused()
+
+
+def test_a_click_elsewhere_closes_a_menu(browsing: Browsing, gateway: Gateway, state: dict[str, object]) -> None:
+    page = opened(browsing, gateway, state, "/models")
+    page.get_by_label("Actions of dead-00").click()
+    page.get_by_label("Actions of dead-05").click()
+    expect(page.locator("details.actions[open]")).to_have_count(1)
+    page.get_by_role("heading", name="Models", level=1).click()
+    expect(page.locator("details.actions[open]")).to_have_count(0)
+
+
+def test_failed_backends_are_first_and_a_long_list_is_folded_and_filtered(
+    browsing: Browsing, gateway: Gateway, state: dict[str, object]
+) -> None:
+    page = opened(browsing, gateway, state, "/models")
+    rows = page.locator("#backends-table tbody tr")
+    expect(rows).to_have_count(10)
+    expect(rows.first).to_contain_text("dead-00")
+    expect(rows.first.locator(".why")).to_have_text("Cannot be reached: Connection refused.")
+    rows.first.get_by_text("details").click()
+    expect(rows.first).to_contain_text("Backend 'dead-00'")
+    expect(page.locator("#backends-rows")).to_contain_text("10 of 28 backends, 27 failed.")
+    page.get_by_role("link", name="Show all 28").click()
+    expect(rows).to_have_count(28)
+    expect(rows.last).to_contain_text("one")
+    # An action keeps what is shown.
+    act(page, "dead-26", "Check")
+    expect(page.locator("#backends-table .outcome")).to_contain_text("dead-26")
+    expect(rows).to_have_count(28)
+    page.get_by_label("Filter backends").fill("ready ONE")
+    expect(rows).to_have_count(1)
+    act(page, "one", "Check")
+    expect(page.locator("#backends-table .outcome")).to_contain_text("one is ready")
+    expect(rows).to_have_count(1)
+    page.get_by_label("Filter backends").fill("no such")
+    expect(page.locator("#backends-rows")).to_contain_text("No backend matches")
+
+
 def test_the_answer_for_a_row_of_a_long_list_is_in_view_and_can_be_undone(
     browsing: Browsing, gateway: Gateway, state: dict[str, object]
 ) -> None:
-    page = opened(browsing, gateway, state, "/models", viewport={"width": 1280, "height": 900})
-    page.get_by_role("button", name="Remove dead-26").click()
+    page = opened(browsing, gateway, state, "/models?all=1", viewport={"width": 1280, "height": 900})
+    act(page, "dead-26", "Remove")
     outcome = page.locator("#backends-table .outcome")
     expect(outcome).to_contain_text("Backend dead-26 removed")
     expect(outcome).to_be_in_viewport()
     page.locator("#backends-table").get_by_role("button", name="Undo").click()
     expect(outcome).to_contain_text("in the config again")
-    expect(page.get_by_role("button", name="Remove dead-26")).to_have_count(1)
+    expect(page.get_by_label("Remove dead-26")).to_have_count(1)
 
 
 def test_escape_closes_a_panel(browsing: Browsing, gateway: Gateway, state: dict[str, object]) -> None:
-    page = opened(browsing, gateway, state, "/models")
-    page.get_by_role("link", name="Edit one").click()
+    page = opened(browsing, gateway, state, "/models?q=one")
+    act(page, "one", "Edit")
     expect(page.locator("#edit .panel")).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.locator("#edit .panel")).to_have_count(0)
-    page.locator("#kind-vllm").click()
-    expect(page.locator("#adder .panel")).to_be_visible()
+    page.goto(gateway.url + "/models/add?type=vllm")
     page.keyboard.press("Escape")
-    expect(page.locator("#adder .panel")).to_have_count(0)
+    expect(page.locator(".gallery")).to_be_visible()
 
 
-#: Sends Escape in the task that adds the panel of the adder.
-_ESCAPE_AT_ONCE = """() => { window.isPressed = false; new MutationObserver((_, observer) => {
-    if (!document.querySelector('#adder .panel')) return;
+#: Sends Escape in the task that adds the panel of the editor.
+_ESCAPE_AT_ONCE = """() => { new MutationObserver((_, observer) => {
+    if (!document.querySelector('#edit .panel')) return;
     observer.disconnect();
     for (const type of ['keydown', 'keyup']) {
         document.activeElement.dispatchEvent(new KeyboardEvent(type, { key: 'Escape', bubbles: true, cancelable: true }));
     }
-    window.isPressed = true;
+    document.body.dataset.pressed = 'yes';
 }).observe(document.body, { childList: true, subtree: true }); }"""
 
 
 def test_escape_closes_a_panel_that_has_just_appeared(
     browsing: Browsing, gateway: Gateway, state: dict[str, object]
 ) -> None:
-    page = opened(browsing, gateway, state, "/models")
+    page = opened(browsing, gateway, state, "/models?q=one")
     page.evaluate(_ESCAPE_AT_ONCE)
-    page.locator("#kind-vllm").click()
-    page.wait_for_function("window.isPressed")
-    expect(page.locator("#adder .panel")).to_have_count(0)
+    act(page, "one", "Edit")
+    expect(page.locator("body")).to_have_attribute("data-pressed", "yes")
+    expect(page.locator("#edit .panel")).to_have_count(0)
 
 
 def test_escape_closes_a_panel_while_another_request_is_pending(
     browsing: Browsing, gateway: Gateway, state: dict[str, object]
 ) -> None:
-    page = opened(browsing, gateway, state, "/models")
+    page = opened(browsing, gateway, state, "/models?q=one")
     held: list[Route] = []
     page.route("**/models/check", lambda route: held.append(route))
-    page.locator("#kind-vllm").click()
-    expect(page.locator("#adder .panel")).to_be_visible()
+    act(page, "one", "Edit")
+    expect(page.locator("#edit .panel")).to_be_visible()
     with page.expect_request("**/models/check"):
-        page.get_by_role("button", name="Check one").click()
+        page.get_by_role("button", name="Check all").click()
     page.keyboard.press("Escape")
-    expect(page.locator("#adder .panel")).to_have_count(0)
+    expect(page.locator("#edit .panel")).to_have_count(0)
     for route in held:
         route.continue_()
     expect(page.locator("#backends-table .outcome")).to_be_visible()
-    expect(page.locator("#adder .panel")).to_have_count(0)
+    expect(page.locator("#edit .panel")).to_have_count(0)
 
 
 def test_escape_closes_the_panel_of_a_local_model(
     browsing: Browsing, gateway: Gateway, state: dict[str, object]
 ) -> None:
-    page = opened(browsing, gateway, state, "/models")
+    page = opened(browsing, gateway, state, "/models/local")
     page.locator("#files").get_by_role("link", name=re.compile("^(Load|Edit)")).first.click()
     expect(page.locator("#load .panel")).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.locator("#load .panel")).to_have_count(0)
+
+
+def test_the_gallery_lists_every_type_and_is_searched(
+    browsing: Browsing, gateway: Gateway, state: dict[str, object]
+) -> None:
+    page = opened(browsing, gateway, state, "/models/add")
+    names = page.locator(".tiles .name")
+    expect(names).to_have_count(len(KINDS))
+    for name, kind in KINDS.items():
+        tile = page.locator(".tiles li").filter(has=page.locator(f"#kind-{name}"))
+        expect(tile).to_contain_text(kind.secret or kind.url or "any address")
+        if kind.signup:
+            expect(tile.locator("a.external")).to_have_attribute("href", kind.signup)
+    page.get_by_label("Search types").fill("glm")
+    expect(page.locator(".tiles li:visible .name")).to_have_text(["Z.ai (GLM)", "GLM Coding Plan"])
+    expect(page.get_by_role("heading", name="Clouds")).to_be_visible()
+    expect(page.get_by_role("heading", name="Model servers")).to_be_hidden()
+    page.get_by_label("Search types").fill("no such vendor")
+    expect(page.get_by_text("No type matches.")).to_be_visible()
+    page.get_by_label("Search types").fill("BYWAY_GROQ")
+    page.locator("#kind-groq").click()
+    expect(page.get_by_role("heading", name="Groq")).to_be_visible()
+    expect(page.get_by_label("Key", exact=True)).to_be_focused()
 
 
 #: Buttons, and titles of one word, that take more than one line.
@@ -155,7 +233,9 @@ _BROKEN = """[...document.querySelectorAll('h1, h2, button:not(.long), .button')
 }).map(element => element.textContent.trim())"""
 
 
-@pytest.mark.parametrize("path", ["/", "/models", "/api", "/requests"])
+@pytest.mark.parametrize(
+    "path", ["/", "/models", "/models/local", "/models/download", "/models/add", "/api", "/requests"]
+)
 def test_on_a_phone_no_word_is_broken_and_the_menu_shows_the_page(
     browsing: Browsing, gateway: Gateway, state: dict[str, object], path: str
 ) -> None:

@@ -39,6 +39,15 @@ HINTS: Final[Mapping[Kind, str]] = {
 }
 
 
+#: The groups of types, in the order of the gallery: their key, title and what they have in common.
+GROUPS: Final = (
+    ("cloud", "Clouds", "The APIs of the companies that make the models."),
+    ("inference", "Hosts of open models", "Clouds that serve open models of many makers."),
+    ("gateway", "Aggregators and gateways", "One API in front of many others."),
+    ("local", "Model servers", "Servers that you run, on this machine or in your network."),
+)
+
+
 class BackendKind(NamedTuple):
     """A type of backend that can be added."""
 
@@ -51,6 +60,12 @@ class BackendKind(NamedTuple):
     cloud: bool
     needs_url: bool = False
     """There is no usual address."""
+    group: str = "local"
+    """Its entry of `GROUPS`."""
+    signup: str = ""
+    """Where its API keys are created; for a server, how it is installed. Empty when there is no such page."""
+    needs_models: bool = False
+    """It lists no models, so they must be named."""
 
     @property
     def secret(self) -> str:
@@ -62,12 +77,30 @@ def _kinds() -> Iterable[BackendKind]:
     for row in VENDORS.values():
         if not row.managed:
             yield BackendKind(
-                row.name, row.title, row.name, row.url or "", not row.self_hosted, needs_url=row.url is None
+                row.name,
+                row.title,
+                row.name,
+                row.url or "",
+                not row.self_hosted,
+                needs_url=row.url is None,
+                group=row.group,
+                signup=row.signup,
+                needs_models=row.needs_models,
             )
 
 
 #: Every type that can be added, self-hosted servers first.
 KINDS: Final = {kind.name: kind for kind in sorted(_kinds(), key=lambda kind: kind.cloud)}
+
+
+def find_kinds(query: str) -> list[BackendKind]:
+    """The types whose name, title, address or variable contains every word of `query`."""
+    words = query.lower().split()[:10]
+    return [
+        kind
+        for kind in KINDS.values()
+        if all(word in f"{kind.name} {kind.title} {kind.url} {kind.secret}".lower() for word in words)
+    ]
 
 
 class ModelInfo(Struct, frozen=True):
@@ -112,6 +145,8 @@ class BackendInfo(Struct, frozen=True):
     """API keys of a list that are not used now, by their places: `key 2 of 3: rate limited until 12:04`."""
     better_type: str = ""
     """The type that its address is known for; empty when it has that type, or the address is not known."""
+    self_hosted: bool = False
+    """It is on this machine or a private network, or the config says so."""
 
 
 class ModelSpec(Struct, frozen=True, forbid_unknown_fields=True):
@@ -203,6 +238,7 @@ async def describe_backend(runtime: Runtime, name: str) -> BackendInfo:
         models(backend),
         backend.key_states(time.time()),
         better.name if better is not None else "",
+        backend.self_hosted,
     )
 
 

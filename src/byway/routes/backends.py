@@ -29,6 +29,10 @@ class BackendType(Struct, frozen=True):
     cloud: bool
     secret: str
     """The variable of its API key; empty for a self-hosted server."""
+    group: str
+    """`cloud`, `inference`, `gateway` or `local`."""
+    signup: str
+    """Where its API keys are created; for a server, how it is installed."""
 
 
 class BackendTypes(Struct, frozen=True):
@@ -67,7 +71,10 @@ async def show(context: RequestContext) -> BackendList:
 async def types(context: RequestContext) -> BackendTypes:
     """List the types of backends that can be added."""
     return BackendTypes(
-        tuple(BackendType(kind.name, kind.title, kind.url, kind.cloud, kind.secret) for kind in backends.KINDS.values())
+        tuple(
+            BackendType(kind.name, kind.title, kind.url, kind.cloud, kind.secret, kind.group, kind.signup)
+            for kind in backends.KINDS.values()
+        )
     )
 
 

@@ -1,7 +1,8 @@
-"""The card Add: model servers found on this machine, and a form for each type of backend with a test before saving."""
+"""The page Add backend: model servers found on this machine, a gallery of every type, and a form for each type with a test."""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Final, NamedTuple
 
 import msgspec
@@ -22,8 +23,10 @@ from byway.ui.cards import CardRoute, CardView, card_view
 from byway.ui.page import Form, Outcome, failure, query_fields, read_form, save_edits, variable_reference, with_scheme
 from byway.ui.secrets import store_secret
 
-#: Models that a test lists.
-_LISTED: Final = 12
+#: Models that a test offers for selection. A form has 500 fields at most.
+_LISTED: Final = 300
+#: The fields of selected models.
+_PICK: Final = "pick:"
 
 
 class DiscoveredRow(NamedTuple):
@@ -46,8 +49,35 @@ class DiscoveredServers(NamedTuple):
     """The built-in model runs because the config names no backend."""
 
 
+class KindTile(NamedTuple):
+    """A type of backend in the gallery."""
+
+    kind: BackendKind
+    words: str
+    """What the search field looks in."""
+    backends: int
+    """How many backends of this type are configured."""
+
+
+class KindGroup(NamedTuple):
+    """Types of backends that have something in common."""
+
+    name: str
+    title: str
+    about: str
+    tiles: tuple[KindTile, ...]
+
+
+class ModelPick(NamedTuple):
+    """A model that a tested backend lists."""
+
+    name: str
+    window: str
+    picked: bool
+
+
 class BackendForm(NamedTuple):
-    """The form with its values. It never contains the key."""
+    """The form with its values, or the gallery of all types. It never contains the key."""
 
     kind: BackendKind | None
     implied: bool
@@ -62,7 +92,15 @@ class BackendForm(NamedTuple):
     accept: bool = False
     outcome: Outcome | None = None
     added: bool = False
-    kinds: tuple[BackendKind, ...] = tuple(KINDS.values())
+    offered: tuple[ModelPick, ...] = ()
+    """The models that the last test has listed, for selection."""
+    more: int = 0
+    """Further models, which are not offered for selection."""
+    force: bool = False
+    """The test failed: offer to add the backend all the same."""
+    groups: tuple[KindGroup, ...] = ()
+    query: str = ""
+    """What the gallery was searched for."""
 
 
 async def servers(context: RequestContext) -> DiscoveredServers:
@@ -84,10 +122,11 @@ def _implied(context: RequestContext) -> bool:
 async def add_form(
     context: RequestContext, name: str, fields: Form | None = None, outcome: Outcome | None = None
 ) -> BackendForm:
-    """The form for a type of backend, or the list of types when none is chosen."""
+    """The form for a type of backend, or the gallery of types when none is chosen."""
     kind = KINDS.get(name)
     if kind is None:
-        return BackendForm(None, _implied(context), outcome=outcome)
+        query = query_fields(context)["q"][:100]
+        return BackendForm(None, _implied(context), outcome=outcome, groups=_groups(context, query), query=query)
     held = None
     if kind.cloud:
         listed = await run(lambda: secrets.list_secrets(context.gateway.services.vault))
@@ -109,6 +148,19 @@ async def add_form(
         fields["accept"] == "on",
         outcome,
     )
+
+
+def _groups(context: RequestContext, query: str) -> tuple[KindGroup, ...]:
+    configured = Counter(backend.vendor.name for backend in context.runtime.backends.values())
+    tiles = [
+        KindTile(kind, f"{kind.name} {kind.title} {kind.url} {kind.secret}".lower(), configured[kind.name])
+        for kind in backends.find_kinds(query)
+    ]
+    groups = [
+        KindGroup(name, title, about, tuple(tile for tile in tiles if tile.kind.group == name))
+        for name, title, about in backends.GROUPS
+    ]
+    return tuple(group for group in groups if group.tiles)
 
 
 # -------------------------------------------------------------------------------------------------------------- actions
@@ -137,9 +189,10 @@ async def choose(context: RequestContext) -> CardView:
 
 
 async def add(context: RequestContext) -> CardView:
-    """Test the typed backend, or save it."""
+    """Test the typed backend, and add it when that succeeds. `do`: `test` adds nothing, `force` needs no success."""
     fields = await read_form(context)
     kind = KINDS.get(fields["kind"])
+    test = None
     if kind is None:
         outcome = Outcome("bad", "Choose a type of backend.")
     else:
@@ -147,18 +200,38 @@ async def add(context: RequestContext) -> CardView:
             new, secret = _new(kind, fields)
             # An invalid backend is refused before its key is stored.
             settings = await _settings(context, new, secret)
-            outcome = await (
-                _saved(context, kind, new, secret, fields) if fields["do"] == "save" else _tested(context, settings)
-            )
+            test = await backends.try_backend(settings, context.runtime.config.timeouts, context.runtime.scrubber)
+            outcome = _tested(test)
+            if fields["do"] == "force" or (fields["do"] == "save" and test.good and not test.missing):
+                outcome = await _saved(context, kind, new, secret, fields)
+                if outcome.kind == "good":
+                    done = BackendForm(None, _implied(context), outcome=outcome, added=True)
+                    return card_view("adding", "adder", "", None, adder=done)
         except ValueError as error:
             outcome = Outcome("bad", str(error))
         except Problem as problem:
             outcome = failure(context, problem)
-        if fields["do"] == "save" and outcome.kind == "good":
-            done = BackendForm(None, _implied(context), outcome=outcome, added=True)
-            return card_view("adding", "adder", "", None, adder=done)
     view = await add_form(context, fields["kind"], fields, outcome)
+    if test is not None:
+        view = view._replace(
+            offered=_listed_models(test, fields),
+            more=max(0, len(test.models) - _LISTED),
+            force=not test.good or bool(test.missing),
+        )
     return card_view("adding", "adder", "add", outcome, adder=view)
+
+
+def _listed_models(test: BackendTest, fields: Form) -> tuple[ModelPick, ...]:
+    picked = _picked(fields)
+    return tuple(
+        ModelPick(model.name, window(model.window) if model.window else "", model.name in picked)
+        for model in test.models[:_LISTED]
+    )
+
+
+def _picked(fields: Form) -> list[str]:
+    """The selected models, in the order of the list."""
+    return [value for field, value in fields.items() if field.startswith(_PICK)]
 
 
 def _new(kind: BackendKind, fields: Form) -> tuple[NewBackend, str]:
@@ -174,7 +247,9 @@ def _new(kind: BackendKind, fields: Form) -> tuple[NewBackend, str]:
         secret = fields["key"]
         if not secret:
             raise ValueError("The API key is missing. Type it, or choose another source.")
-    listed = tuple(parse_models(fields["models"]))
+    typed = parse_models(fields["models"])
+    named = {model if isinstance(model, str) else model.id for model in typed}
+    listed = (*typed, *(model for model in _picked(fields) if model not in named))
     url = with_scheme(fields["url"], "https" if kind.cloud else "http")
     return NewBackend(kind.name, fields["name"], url, key, listed, fields["keep"] == "on"), secret
 
@@ -186,9 +261,8 @@ async def _settings(context: RequestContext, new: NewBackend, secret: str) -> Ba
     return await run(lambda: backends.new_settings(file, value, secret))
 
 
-async def _tested(context: RequestContext, settings: BackendSettings) -> Outcome:
-    """Request the list of models from the backend."""
-    test = await backends.try_backend(settings, context.runtime.config.timeouts, context.runtime.scrubber)
+def _tested(test: BackendTest) -> Outcome:
+    """The outcome of a test."""
     if not test.good:
         return Outcome("bad", test.message, test.hint)
     took = latency(test.latency_ms or 0)
@@ -196,23 +270,13 @@ async def _tested(context: RequestContext, settings: BackendSettings) -> Outcome
         return Outcome(
             "warn",
             f"The backend answered in {took}, but does not list {', '.join(test.missing[:5])}.",
-            "Correct the names, or save anyway: some servers load a model on its first request.",
-            _listed(test),
+            "Correct the names, or add it anyway: some servers load a model on its first request.",
         )
     if not test.models:
         return Outcome(
             "warn", f"The backend answered in {took}, but serves no model yet.", "Load or pull a model there."
         )
-    return Outcome(
-        "good", f"The backend answered in {took} and serves {count(len(test.models), 'model')}.", "", _listed(test)
-    )
-
-
-def _listed(test: BackendTest) -> tuple[str, ...]:
-    lines = tuple(
-        f"{model.name}  {window(model.window)}" if model.window else model.name for model in test.models[:_LISTED]
-    )
-    return (*lines, f"and {len(test.models) - _LISTED} more") if len(test.models) > _LISTED else lines
+    return Outcome("good", f"The backend answered in {took} and serves {count(len(test.models), 'model')}.")
 
 
 async def _saved(context: RequestContext, kind: BackendKind, new: NewBackend, secret: str, fields: Form) -> Outcome:

@@ -37,8 +37,15 @@ from byway.ui.page import (
     with_scheme,
 )
 
-#: Models that a row shows; the others are folded.
+#: Models that a row shows, and rows that the table shows; the others are folded.
 _SHOWN: Final = 3
+_ROWS: Final = 10
+#: Characters of an error that a row shows.
+_ERROR: Final = 90
+#: The beginning of an error that names the backend, which its row does already.
+_SUBJECT: Final = re.compile(r"^(?:The )?[Bb]ackend '[^']*'(?: at \S+)? ")
+#: The order of the rows.
+_ORDER: Final = {"failed": 0, "loading": 1, "unknown": 1, "ready": 2, "asleep": 2, "off": 3}
 _LARGEST: Final = 1 << 30
 #: A model name, optionally followed by its window: `65536`, `65,536` or `64k`.
 _LINE: Final = re.compile(r"(\S.*?)(?:[\s=]+(?:(\d[\d,_]{2,})|(\d{1,5})[kK]))?")
@@ -70,7 +77,9 @@ class BackendRow(NamedTuple):
     state: str
     word: str
     message: str
-    hint: str
+    """Why it is in this state, on one line."""
+    details: tuple[str, ...]
+    """The whole message when it is longer than a line, and what to do about it."""
     latency: str
     memory: int | None
     models: tuple[ModelRow, ...]
@@ -80,6 +89,8 @@ class BackendRow(NamedTuple):
     implied: bool
     """It runs because the config names no backend."""
     repairs: tuple[RepairRow, ...]
+    where: str
+    """`local` or `cloud`."""
     keys: tuple[str, ...] = ()
     """API keys that rest."""
     better_type: str = ""
@@ -100,6 +111,13 @@ class BackendTable(NamedTuple):
     """The card's table."""
 
     rows: tuple[BackendRow, ...]
+    """Failed backends first, at most ten unless all are shown."""
+    total: int
+    """How many backends match the filter."""
+    failed: int
+    query: str
+    whole: bool
+    """All rows are shown."""
     every: int
     """Seconds until the page loads the table again; 0 when nothing is loading."""
     spare: int | None
@@ -124,22 +142,63 @@ class BackendEditor(NamedTuple):
 # ------------------------------------------------------------------------------------------------------------ the table
 
 
-async def table(context: RequestContext) -> BackendTable:
-    """The table of all backends with their current state."""
+async def table(context: RequestContext, fields: Form | None = None) -> BackendTable:
+    """The table of the backends with their current state. `fields`: the filter `q`, and `all` to show every row."""
+    fields = query_fields(context) if fields is None else fields
+    query, whole = fields["q"][:100], bool(fields["all"] or fields["q"])
     backends = await services.list_backends(context.runtime)
     moving = any(backend.state in ("loading", "unknown") for backend in backends)
     retried = any(backend.managed and backend.state == "failed" for backend in backends)
     learned: dict[str, list[RepairRow]] = {}
     for repair in list_repairs(context.runtime.learned):
         learned.setdefault(repair.backend, []).append(RepairRow(repair.model, repair.description, repair.refusal))
-    made = tuple(_row(backend, tuple(learned.get(backend.name, ()))) for backend in backends)
-    return BackendTable(made, 2 if moving else 5 if retried else 0, platform.available_memory())
+    matching = sorted(_matching(backends, query), key=lambda backend: _ORDER.get(backend.state, 1))
+    shown = matching if whole else matching[:_ROWS]
+    return BackendTable(
+        tuple(_row(backend, tuple(learned.get(backend.name, ()))) for backend in shown),
+        len(matching),
+        sum(backend.state == "failed" for backend in matching),
+        query,
+        whole,
+        2 if moving else 5 if retried else 0,
+        platform.available_memory(),
+    )
+
+
+def one_line(message: str) -> str:
+    """The first sentence of an error without the name of its backend, short enough for a row."""
+    text = _SUBJECT.sub("", message.partition("\n")[0])
+    first = re.split(r"(?<=[.!?]) (?=[A-Z`\"'])", text, maxsplit=1)[0]
+    short = first if len(first) <= _ERROR else f"{first[:_ERROR].rstrip()} …"
+    return f"{short[:1].upper()}{short[1:]}"
+
+
+def _matching(backends: Sequence[BackendInfo], query: str) -> list[BackendInfo]:
+    """The backends whose name, type, address, state or models contain every word of `query`."""
+    words = query.lower().split()[:10]
+    if not words:
+        return list(backends)
+    return [backend for backend in backends if all(word in _text(backend) for word in words)]
+
+
+def _text(backend: BackendInfo) -> str:
+    state = BACKEND_STATES[backend.state][1]
+    where = _where(backend)
+    models = " ".join(model.name for model in backend.models)
+    return f"{backend.name} {backend.title} {backend.url} {backend.path} {state} {where} {models}".lower()
+
+
+def _where(backend: BackendInfo) -> str:
+    return "local" if backend.self_hosted else "cloud"
 
 
 def _row(backend: BackendInfo, repairs: tuple[RepairRow, ...]) -> BackendRow:
     state, word = BACKEND_STATES[backend.state]
     models = tuple(ModelRow(model.name, window(model.window) if model.window else "") for model in backend.models)
     shown = _SHOWN if len(models) > _SHOWN + 1 else len(models)
+    message = "" if backend.state in ("ready", "unknown") else backend.message
+    hint = backend.hint if backend.state in ("failed", "off") else ""
+    line = one_line(message)
     return BackendRow(
         backend.name,
         backend.title,
@@ -147,8 +206,8 @@ def _row(backend: BackendInfo, repairs: tuple[RepairRow, ...]) -> BackendRow:
         backend.path,
         state,
         word,
-        "" if backend.state in ("ready", "unknown") else backend.message,
-        backend.hint if backend.state in ("failed", "off") else "",
+        line,
+        tuple(filter(None, (message if line != message else "", hint))),
         latency(backend.latency_ms) if backend.latency_ms is not None and backend.state == "ready" else "",
         backend.memory,
         models[:shown],
@@ -156,6 +215,7 @@ def _row(backend: BackendInfo, repairs: tuple[RepairRow, ...]) -> BackendRow:
         backend.managed,
         backend.implied,
         repairs,
+        _where(backend),
         backend.keys,
         backend.better_type,
         VENDORS[backend.better_type].title if backend.better_type else "",
@@ -167,9 +227,11 @@ async def rows(context: RequestContext) -> None:
     await send_card(context, "backends", "table", table=await table(context), outcome=None, card="")
 
 
-async def _card(context: RequestContext, outcome: Outcome | None, undo: UndoRemoval | None = None) -> CardView:
+async def _card(
+    context: RequestContext, outcome: Outcome | None, fields: Form, undo: UndoRemoval | None = None
+) -> CardView:
     context.runtime = context.gateway.runtime
-    shown = (await table(context))._replace(undo=undo)
+    shown = (await table(context, fields))._replace(undo=undo)
     return card_view("backends", "table", "backends", outcome, table=shown)
 
 
@@ -178,22 +240,22 @@ async def _card(context: RequestContext, outcome: Outcome | None, undo: UndoRemo
 
 async def check(context: RequestContext) -> CardView:
     """Check one backend now, or all of them."""
-    name = (await read_form(context))["name"]
+    fields = await read_form(context)
+    name = fields["name"]
     runtime = context.runtime
     if not name:
         checked = await services.check_backends(runtime)
         ready = sum(backend.state == "ready" for backend in checked)
         enabled = sum(backend.state != "off" for backend in checked)
-        return await _card(
-            context, Outcome("good" if ready == enabled else "warn", f"{ready} of {enabled} backends are ready.")
-        )
+        summary = Outcome("good" if ready == enabled else "warn", f"{ready} of {enabled} backends are ready.")
+        return await _card(context, summary, fields)
     if name not in runtime.backends:
-        return await _card(context, Outcome("warn", f"Backend {name} no longer exists."))
+        return await _card(context, Outcome("warn", f"Backend {name} no longer exists."), fields)
     try:
         backend = await services.check_backend(runtime, name)
     except Problem as problem:
-        return await _card(context, failure(context, problem))
-    return await _card(context, _checked(backend))
+        return await _card(context, failure(context, problem), fields)
+    return await _card(context, _checked(backend), fields)
 
 
 def _checked(backend: BackendInfo) -> Outcome:
@@ -210,14 +272,17 @@ def _checked(backend: BackendInfo) -> Outcome:
 
 async def forget(context: RequestContext) -> CardView:
     """Forget what Byway has learned from refusals of a backend."""
-    name = (await read_form(context))["name"]
+    fields = await read_form(context)
+    name = fields["name"]
     forgotten = forget_repairs(context.runtime.learned, name)
-    return await _card(context, Outcome("good", f"{count(forgotten, 'change')} to the calls of {name} forgotten."))
+    outcome = Outcome("good", f"{count(forgotten, 'change')} to the calls of {name} forgotten.")
+    return await _card(context, outcome, fields)
 
 
 async def set_type(context: RequestContext) -> CardView:
     """Give a backend the type that its address is known for."""
-    name = (await read_form(context))["name"]
+    fields = await read_form(context)
+    name = fields["name"]
     outcome = await save_edits(
         context,
         lambda current: services.correct_type(current, name),
@@ -225,12 +290,13 @@ async def set_type(context: RequestContext) -> CardView:
         "",
         f"Type of backend {name} saved",
     )
-    return await _card(context, outcome)
+    return await _card(context, outcome, fields)
 
 
 async def remove(context: RequestContext) -> CardView:
     """Remove a backend from the config, and from every alias."""
-    name = (await read_form(context))["name"]
+    fields = await read_form(context)
+    name = fields["name"]
     removed: list[BackendRemoval] = []
 
     def edits(current: CurrentConfig) -> Sequence[Edit]:
@@ -240,14 +306,14 @@ async def remove(context: RequestContext) -> CardView:
     try:
         current = await read_current(context)
     except Problem as problem:
-        return await _card(context, failure(context, problem))
+        return await _card(context, failure(context, problem), fields)
     if current.backend_index(name) is None:
         why = (
             "It runs because the config names no backend. Add a backend to replace it."
             if current.is_builtin_implied
             else "It was removed in the meantime."
         )
-        return await _card(context, Outcome("warn", f"Backend {name} is not in the config.", why))
+        return await _card(context, Outcome("warn", f"Backend {name} is not in the config.", why), fields)
     outcome = await save_edits(context, edits, f"backend {name} removed", "", f"Backend {name} removed")
     if outcome.kind == "good":
         hint = outcome.hint
@@ -256,7 +322,7 @@ async def remove(context: RequestContext) -> CardView:
         if removed[0].is_last:
             hint += " The config has no backend any more, so the built-in model is used."
         outcome = outcome._replace(hint=hint.strip())
-    return await _card(context, outcome, await _version_before(context) if outcome.kind == "good" else None)
+    return await _card(context, outcome, fields, await _version_before(context) if outcome.kind == "good" else None)
 
 
 async def _version_before(context: RequestContext) -> UndoRemoval | None:
@@ -278,7 +344,7 @@ async def undo(context: RequestContext) -> CardView:
         lambda: configs.rollback_config(file, version, author, fields["etag"] or None),
         lambda _: Outcome("good", "The backend is in the config again."),
     )
-    return await _card(context, outcome)
+    return await _card(context, outcome, fields)
 
 
 # ------------------------------------------------------------------------------------------------------------- the form

@@ -1,7 +1,10 @@
-"""The page Models: backends, backends to add, and local models. Its cards are `backends`, `adding`, `local`, `loading` and
-`downloads`."""
+"""The page Models, in three tabs: backends, local models, downloads; and the page that adds a backend. Each card is a module:
+`backends`, `adding`, `local`, `loading`, `downloads`."""
 
 from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, NamedTuple
 
 from byway.routes.context import Endpoint, RequestContext, Route
 from byway.ui import adding, backends, downloads, loading, local
@@ -9,34 +12,109 @@ from byway.ui.cards import CardRoute, CardView, card_view
 from byway.ui.page import is_htmx, query_fields, send_card, send_page, status_of
 
 
+class Tab(NamedTuple):
+    """A tab of the page, or the page that adds a backend."""
+
+    path: str
+    title: str
+    lead: str
+
+
+TABS: Final = {
+    "backends": Tab("/models", "Backends", "The backends that answer requests, with their state and models."),
+    "local": Tab("/models/local", "Local", "Model files on this machine. Byway runs a loaded model itself."),
+    "download": Tab("/models/download", "Download", "Models that this machine can run, from the hub."),
+}
+_ADD: Final = Tab(
+    "/models/add", "Add backend", "A cloud, an aggregator, or a model server. Test it, then choose its models."
+)
+#: The tab of each template.
+_TAB_OF: Final = {
+    "backends": "backends",
+    "local": "local",
+    "loading": "local",
+    "downloads": "download",
+    "adding": "add",
+}
+
+
 async def index(context: RequestContext) -> None:
-    """Send the page."""
-    await _send_page(context, card_view("", "", "", None))
+    """Send the tab Backends."""
+    fields = query_fields(context)
+    # Links of earlier versions name the form of another tab.
+    if fields["type"]:
+        await _send_page(context, "add", card_view("adding", "", "", None))
+    elif fields["file"] or fields["name"]:
+        await _send_page(context, "local", card_view("loading", "", "", None))
+    else:
+        await _send_page(context, "backends", card_view("backends", "", "", None))
 
 
-async def _send_page(context: RequestContext, view: CardView) -> None:
-    """Send the whole page with the outcome of an action in one card.
+async def local_index(context: RequestContext) -> None:
+    """Send the tab Local."""
+    await _send_page(context, "local", card_view("local", "", "", None))
+
+
+async def download_index(context: RequestContext) -> None:
+    """Send the tab Download."""
+    await _send_page(context, "download", card_view("downloads", "", "", None))
+
+
+async def _backends(context: RequestContext, view: CardView, complete: bool) -> dict[str, Any]:
+    data = view.data
+    return {
+        "table": data.get("table") or await backends.table(context),
+        "editor": data.get("editor") or await backends.editor(context, query_fields(context)["edit"]),
+    }
+
+
+async def _local(context: RequestContext, view: CardView, complete: bool) -> dict[str, Any]:
+    data, fields = view.data, query_fields(context)
+    return {
+        "shelf": data.get("shelf") or (await local.library(context) if complete else None),
+        "loader": data.get("loader") or await loading.loader(context, fields["file"], fields["name"]),
+    }
+
+
+async def _download(context: RequestContext, view: CardView, complete: bool) -> dict[str, Any]:
+    return {"jobs": view.data.get("jobs") or downloads.jobs(context)}
+
+
+async def _add(context: RequestContext, view: CardView, complete: bool) -> dict[str, Any]:
+    data = view.data
+    return {
+        "adder": data.get("adder") or await adding.add_form(context, query_fields(context)["type"]),
+        "discovered": data.get("discovered") or (await adding.servers(context) if complete else None),
+    }
+
+
+_DATA: Final[dict[str, Callable[[RequestContext, CardView, bool], Awaitable[dict[str, Any]]]]] = {
+    "backends": _backends,
+    "local": _local,
+    "download": _download,
+    "add": _add,
+}
+
+
+async def _send_page(context: RequestContext, name: str, view: CardView) -> None:
+    """Send a whole tab with the outcome of an action in one card.
 
     Lists that take a while to make are loaded by the page itself, except for a browser without JavaScript.
     """
-    fields, data = query_fields(context), view.data
-    complete = context.scope["method"] == "POST" or fields["whole"] == "1"
+    complete = context.scope["method"] == "POST" or query_fields(context)["whole"] == "1"
+    tab = TABS.get(name, _ADD)
     await send_page(
         context,
-        "models",
-        "Models",
+        "add" if name == "add" else "models",
+        _ADD.title if name == "add" else "Models",
         here="/models",
-        lead="Backends and their state, and the models that Byway runs itself.",
+        lead=tab.lead,
         status=status_of(view.outcome),
         outcome=view.outcome,
         card=view.card,
-        table=data.get("table") or await backends.table(context),
-        editor=data.get("editor") or await backends.editor(context, fields["edit"]),
-        adder=data.get("adder") or await adding.add_form(context, fields["type"]),
-        discovered=data.get("discovered") or (await adding.servers(context) if complete else None),
-        shelf=data.get("shelf") or (await local.library(context) if complete else None),
-        loader=data.get("loader") or await loading.loader(context, fields["file"], fields["name"]),
-        jobs=data.get("jobs") or downloads.jobs(context),
+        tab=name,
+        tabs=TABS,
+        **await _DATA[name](context, view, complete),
     )
 
 
@@ -51,7 +129,7 @@ def _route(route: CardRoute) -> Route:
                 context, view.template, view.block, status, outcome=view.outcome, card=view.card, **view.data
             )
         else:
-            await _send_page(context, view)
+            await _send_page(context, _TAB_OF[view.template], view)
 
     checked: Endpoint = endpoint
     return Route(route.method, route.path, checked, "admin", "page")
@@ -59,6 +137,8 @@ def _route(route: CardRoute) -> Route:
 
 ROUTES = (
     Route("GET", "/models", index, "admin", "page"),
+    Route("GET", "/models/local", local_index, "admin", "page"),
+    Route("GET", "/models/download", download_index, "admin", "page"),
     *backends.ROUTES,
     *local.ROUTES,
     *downloads.ROUTES,

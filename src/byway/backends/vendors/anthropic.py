@@ -9,6 +9,7 @@ from byway.backends.vendors.vendor import Vendor
 VENDOR: Final = Vendor(
     "anthropic",
     "Anthropic",
+    signup="https://platform.claude.com/settings/keys",
     group="cloud",
     spellings=("claude",),
     protocol="anthropic",

@@ -16,6 +16,7 @@ from byway.backends.vendors.vendor import MessagesEndpoint, ThinkingRule, Vendor
 VENDOR: Final = Vendor(
     "ark",
     "Volcengine Ark (Doubao)",
+    signup="https://console.volcengine.com/ark",
     group="cloud",
     url="https://ark.cn-beijing.volces.com",
     spellings=("volcengine", "doubao", "volcengineark", "byteplus"),
@@ -39,6 +40,7 @@ CODING: Final = msgspec.structs.replace(
     VENDOR,
     name="arkcoding",
     title="Ark Coding Plan",
+    signup="https://www.volcengine.com/activity/codingplan",
     spellings=("doubaocoding", "arkcodingplan", "volcenginecoding"),
     prefix="/api/coding/v3",
     messages=MessagesEndpoint("/api/coding/v1", auth="bearer"),

@@ -13,6 +13,7 @@ VENDOR: Final = msgspec.structs.replace(
     openai.VENDOR,
     name="azure",
     title="Azure OpenAI",
+    signup="https://ai.azure.com",
     url=None,
     spellings=("azureopenai", "azureai", "foundry"),
     hosts=(".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com"),

@@ -9,6 +9,7 @@ from byway.backends.vendors.vendor import ThinkingRule, Vendor
 VENDOR: Final = Vendor(
     "cerebras",
     "Cerebras",
+    signup="https://cloud.cerebras.ai",
     group="inference",
     url="https://api.cerebras.ai",
     hosts=("api.cerebras.ai",),

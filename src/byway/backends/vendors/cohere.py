@@ -13,6 +13,7 @@ from byway.backends.vendors.vendor import ThinkingRule, Vendor
 VENDOR: Final = Vendor(
     "cohere",
     "Cohere",
+    signup="https://dashboard.cohere.com/api-keys",
     group="cloud",
     url="https://api.cohere.ai",
     hosts=("api.cohere.ai", "api.cohere.com"),

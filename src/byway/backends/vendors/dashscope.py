@@ -13,6 +13,7 @@ _OFF: Final = {"enable_thinking": False}
 VENDOR: Final = Vendor(
     "dashscope",
     "Alibaba DashScope (Qwen)",
+    signup="https://bailian.console.alibabacloud.com/?tab=model#/api-key",
     group="cloud",
     url="https://dashscope-intl.aliyuncs.com",
     spellings=("qwen", "alibaba", "alibabacloud", "modelstudio", "bailian"),
@@ -69,6 +70,7 @@ CODING: Final = msgspec.structs.replace(
     VENDOR,
     name="dashscopecoding",
     title="Alibaba Coding Plan",
+    signup="https://www.alibabacloud.com/help/en/model-studio/coding-plan",
     url="https://coding-intl.dashscope.aliyuncs.com",
     spellings=("qwencoding", "alibabacoding", "alibabacodingplan"),
     hosts=("coding-intl.dashscope.aliyuncs.com", "coding.dashscope.aliyuncs.com"),

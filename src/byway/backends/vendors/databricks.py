@@ -13,6 +13,7 @@ from byway.backends.vendors.vendor import ThinkingRule, Vendor
 VENDOR: Final = Vendor(
     "databricks",
     "Databricks",
+    signup="https://docs.databricks.com/aws/en/dev-tools/auth/pat",
     group="inference",
     hosts=(".cloud.databricks.com", ".azuredatabricks.net", ".gcp.databricks.com"),
     prices="databricks",

@@ -11,6 +11,7 @@ _WORDS: Final = ("low", "high", "high", "high", "max")
 VENDOR: Final = Vendor(
     "deepseek",
     "DeepSeek",
+    signup="https://platform.deepseek.com/api_keys",
     group="cloud",
     url="https://api.deepseek.com",
     hosts=("api.deepseek.com",),

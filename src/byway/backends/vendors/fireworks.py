@@ -11,6 +11,7 @@ _WORDS: Final = ("low", "medium", "high", "high", "high")
 VENDOR: Final = Vendor(
     "fireworks",
     "Fireworks AI",
+    signup="https://app.fireworks.ai/settings/users/api-keys",
     group="inference",
     url="https://api.fireworks.ai/inference",
     spellings=("fireworksai",),

@@ -20,6 +20,7 @@ THINKING: Final = (
 VENDOR: Final = Vendor(
     "gemini",
     "Google Gemini",
+    signup="https://aistudio.google.com/apikey",
     group="cloud",
     url="https://generativelanguage.googleapis.com",
     spellings=("google", "googleai", "googlegemini"),

@@ -11,6 +11,7 @@ _PARSED: Final = {"reasoning_format": "parsed"}
 VENDOR: Final = Vendor(
     "groq",
     "Groq",
+    signup="https://console.groq.com/keys",
     group="inference",
     url="https://api.groq.com",
     hosts=("api.groq.com",),

@@ -13,6 +13,7 @@ from byway.backends.vendors.vendor import Vendor
 VENDOR: Final = Vendor(
     "huggingface",
     "Hugging Face",
+    signup="https://huggingface.co/settings/tokens",
     group="inference",
     url="https://router.huggingface.co",
     spellings=("hf", "huggingfacerouter"),

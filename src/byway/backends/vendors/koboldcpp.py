@@ -13,6 +13,7 @@ from byway.backends.vendors.vendor import Vendor
 VENDOR: Final = Vendor(
     "koboldcpp",
     "KoboldCpp",
+    signup="https://github.com/LostRuins/koboldcpp",
     url="http://127.0.0.1:5001",
     spellings=("kobold",),
     schema="grammar",

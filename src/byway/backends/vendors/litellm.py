@@ -9,6 +9,7 @@ from byway.backends.vendors.vendor import MessagesEndpoint, Vendor
 VENDOR: Final = Vendor(
     "litellm",
     "LiteLLM",
+    signup="https://docs.litellm.ai/docs/simple_proxy",
     group="gateway",
     url="http://127.0.0.1:4000",
     spellings=("litellmproxy",),

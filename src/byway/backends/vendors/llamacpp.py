@@ -25,6 +25,7 @@ THINKING: Final = (
 VENDOR: Final = Vendor(
     "llamacpp",
     "llama.cpp",
+    signup="https://github.com/ggml-org/llama.cpp",
     spellings=("llamacppserver", "llamaserver"),
     url="http://127.0.0.1:8080",
     messages=MessagesEndpoint("/v1", auth="bearer", counts_tokens=True),

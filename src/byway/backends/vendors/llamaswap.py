@@ -14,6 +14,7 @@ from byway.backends.vendors.vendor import Vendor
 VENDOR: Final = Vendor(
     "llamaswap",
     "llama-swap",
+    signup="https://github.com/mostlygeek/llama-swap",
     url="http://127.0.0.1:8080",
     schema="grammar",
     thinking=THINKING,

@@ -9,6 +9,7 @@ from byway.backends.vendors.vendor import MessagesEndpoint, Vendor
 VENDOR: Final = Vendor(
     "lmstudio",
     "LM Studio",
+    signup="https://lmstudio.ai/download",
     url="http://127.0.0.1:1234",
     messages=MessagesEndpoint("/v1"),
     schema="grammar",

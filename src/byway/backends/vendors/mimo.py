@@ -16,6 +16,7 @@ _THINKING: Final = (
 VENDOR: Final = Vendor(
     "mimo",
     "Xiaomi MiMo",
+    signup="https://platform.xiaomimimo.com",
     group="cloud",
     url="https://api.xiaomimimo.com",
     spellings=("xiaomi", "xiaomimimo"),

@@ -12,6 +12,7 @@ _ALWAYS: Final = r"m3\.\d|m(?:[4-9]|\d\d)"
 VENDOR: Final = Vendor(
     "minimax",
     "MiniMax",
+    signup="https://platform.minimax.io/user-center/basic-information/interface-key",
     group="cloud",
     url="https://api.minimax.io",
     hosts=("api.minimax.io", "api.minimaxi.com"),

@@ -9,6 +9,7 @@ from byway.backends.vendors.vendor import ThinkingRule, Vendor
 VENDOR: Final = Vendor(
     "mistral",
     "Mistral",
+    signup="https://console.mistral.ai/api-keys",
     group="cloud",
     url="https://api.mistral.ai",
     spellings=("mistralai",),

@@ -15,6 +15,7 @@ from byway.backends.vendors.vendor import ThinkingRule, Vendor
 VENDOR: Final = Vendor(
     "mlx",
     "MLX",
+    signup="https://github.com/ml-explore/mlx-lm",
     url="http://127.0.0.1:8080",
     spellings=("mlxlm", "mlxvlm"),
     thinking=(ThinkingRule(on=ON, off=OFF),),

@@ -23,6 +23,7 @@ THINKING: Final = (
 VENDOR: Final = Vendor(
     "moonshot",
     "Moonshot (Kimi)",
+    signup="https://platform.moonshot.ai/console/api-keys",
     group="cloud",
     url="https://api.moonshot.ai",
     spellings=("kimi", "moonshotai"),
@@ -72,6 +73,7 @@ CODE: Final = msgspec.structs.replace(
     name="kimicode",
     prices="",
     title="Kimi Code plan",
+    signup="https://www.kimi.com/code",
     url="https://api.kimi.com",
     spellings=("kimiforcoding", "kimicoding", "kimicodeplan"),
     hosts=("api.kimi.com",),

@@ -13,6 +13,7 @@ from byway.backends.vendors.vendor import MessagesEndpoint, Vendor
 VENDOR: Final = Vendor(
     "newapi",
     "new-api / one-api",
+    signup="https://github.com/QuantumNous/new-api",
     group="gateway",
     url="http://127.0.0.1:3000",
     spellings=("oneapi",),

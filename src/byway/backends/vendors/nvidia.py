@@ -13,6 +13,7 @@ from byway.backends.vendors.vendor import ThinkingRule, Vendor
 VENDOR: Final = Vendor(
     "nvidia",
     "NVIDIA NIM",
+    signup="https://build.nvidia.com/settings/api-keys",
     group="inference",
     url="https://integrate.api.nvidia.com",
     spellings=("nim", "nvidianim"),

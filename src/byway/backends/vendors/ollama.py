@@ -11,6 +11,7 @@ _OFF: Final = {"reasoning_effort": "none"}
 VENDOR: Final = Vendor(
     "ollama",
     "Ollama",
+    signup="https://ollama.com/download",
     url="http://127.0.0.1:11434",
     messages=MessagesEndpoint("/v1", auth="bearer", leaves_out=("tool_choice", "metadata")),
     schema="grammar",

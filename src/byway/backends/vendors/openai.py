@@ -68,6 +68,7 @@ RESPONSES_MODELS: Final = (
 VENDOR: Final = Vendor(
     "openai",
     "OpenAI",
+    signup="https://platform.openai.com/api-keys",
     group="cloud",
     url="https://api.openai.com",
     hosts=("api.openai.com",),

@@ -15,6 +15,7 @@ _MANDATORY: Final = (
 VENDOR: Final = Vendor(
     "openrouter",
     "OpenRouter",
+    signup="https://openrouter.ai/settings/keys",
     group="gateway",
     url="https://openrouter.ai/api",
     hosts=("openrouter.ai", "eu.openrouter.ai"),

@@ -13,6 +13,7 @@ from byway.backends.vendors.vendor import Vendor
 VENDOR: Final = Vendor(
     "qianfan",
     "Baidu Qianfan",
+    signup="https://console.bce.baidu.com/qianfan/ais/console/apiKey",
     group="cloud",
     url="https://qianfan.baidubce.com",
     spellings=("baidu", "ernie"),

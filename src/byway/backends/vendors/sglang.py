@@ -10,6 +10,7 @@ from byway.backends.vendors.vllm import THINKING
 VENDOR: Final = Vendor(
     "sglang",
     "SGLang",
+    signup="https://docs.sglang.ai/get_started/install.html",
     url="http://127.0.0.1:30000",
     messages=MessagesEndpoint("/v1", auth="bearer", counts_tokens=True, system_turns=False),
     thinking=THINKING,

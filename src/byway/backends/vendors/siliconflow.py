@@ -14,6 +14,7 @@ from byway.backends.vendors.vendor import ThinkingRule, Vendor
 VENDOR: Final = Vendor(
     "siliconflow",
     "SiliconFlow",
+    signup="https://cloud.siliconflow.com/account/ak",
     group="inference",
     url="https://api.siliconflow.com",
     spellings=("siliconcloud",),

@@ -13,6 +13,7 @@ from byway.backends.vendors.vendor import Vendor
 VENDOR: Final = Vendor(
     "tgi",
     "Text Generation Inference",
+    signup="https://huggingface.co/docs/text-generation-inference",
     url="http://127.0.0.1:3000",
     spellings=("textgenerationinference",),
     sampling=("temperature", "top_p"),

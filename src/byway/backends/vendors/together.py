@@ -12,6 +12,7 @@ _OFF: Final = {"reasoning": {"enabled": False}}
 VENDOR: Final = Vendor(
     "together",
     "Together AI",
+    signup="https://api.together.ai/settings/api-keys",
     group="inference",
     url="https://api.together.ai",
     spellings=("togetherai",),

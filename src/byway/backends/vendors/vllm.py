@@ -16,6 +16,7 @@ THINKING: Final = (
 VENDOR: Final = Vendor(
     "vllm",
     "vLLM",
+    signup="https://docs.vllm.ai/en/latest/getting_started/quickstart",
     url="http://127.0.0.1:8000",
     messages=MessagesEndpoint("/v1", auth="bearer", counts_tokens=True, system_turns=False),
     thinking=THINKING,

@@ -12,6 +12,7 @@ _LOW: Final = {"reasoning_effort": "low"}
 VENDOR: Final = Vendor(
     "xai",
     "xAI (Grok)",
+    signup="https://console.x.ai",
     group="cloud",
     url="https://api.x.ai",
     spellings=("grok", "xdotai"),

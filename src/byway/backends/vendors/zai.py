@@ -29,6 +29,7 @@ THINKING: Final = (
 VENDOR: Final = Vendor(
     "zai",
     "Z.ai (GLM)",
+    signup="https://z.ai/manage-apikey/apikey-list",
     group="cloud",
     url="https://api.z.ai",
     spellings=("glm", "zhipu", "zhipuai", "bigmodel", "zdotai"),
@@ -74,6 +75,7 @@ CODING: Final = msgspec.structs.replace(
     prices="",
     twin_prices="",
     title="GLM Coding Plan",
+    signup="https://z.ai/subscribe",
     spellings=("glmcoding", "zaiplan", "zaicodingplan", "glmcodingplan"),
     prefix="/api/coding/paas/v4",
 )
