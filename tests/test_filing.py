@@ -193,3 +193,70 @@ def test_the_first_change_can_be_undone_and_merged(tmp_path: Path) -> None:
         assert filing.seen(base) == check("")
         filing.rollback(1, "Ada")
         assert filing.path.read_text() == ""
+
+
+PUSHED = "sign_in:\n  settings:\n  - env: {MCP_TIMEOUT: '9', MY_API_KEY: first-secret-value}\n"
+
+
+def audited(filing: ConfigFile) -> list[tuple[str, str, str]]:
+    """The entries of edits by hand, newest first."""
+    entries = [(entry.who, entry.what, entry.detail) for entry in filing._store.audit_entries()]
+    return [entry for entry in entries if entry[0] == "config file"]
+
+
+EDITED = ("config file", "config file changed", "sign_in.settings")
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        ("MCP_TIMEOUT: '9'", "MCP_TIMEOUT: '8'"),
+        ("first-secret-value", "other-secret-value"),
+        (PUSHED, ""),
+        (PUSHED, f"{PUSHED}  - json: '{{}}'\n"),
+    ],
+    ids=["a value", "a secret", "removed", "an entry"],
+)
+def test_an_edit_of_pushed_settings_by_hand_is_in_the_audit_log(filing: ConfigFile, edit: tuple[str, str]) -> None:
+    filing.path.write_text(TEXT + PUSHED)
+    filing.record_edits()
+    assert audited(filing) == [EDITED]
+    filing.path.write_text("# a comment\n" + (TEXT + PUSHED).replace("a/one", "a/three"))
+    filing.record_edits()
+    filing.record_edits()
+    assert audited(filing) == [EDITED], "other settings were edited"
+    filing.path.write_text((TEXT + PUSHED).replace(*edit))
+    filing.record_edits()
+    assert audited(filing) == [EDITED, EDITED]
+    assert "secret-value" not in repr(filing._store.audit_entries()), "no value is in the log"
+
+
+def test_an_edit_by_hand_before_a_change_through_byway_is_in_the_audit_log(filing: ConfigFile) -> None:
+    filing.read()
+    filing.path.write_text(TEXT + PUSHED)
+    filing.change([Set(("model_aliases", "haiku"), "a/two")], "Ada", "x")
+    assert audited(filing) == [EDITED]
+    owner = ConfigFile(filing.path, check, filing._store, filing.path.parent, restricted=False)
+    owner.change([Set(("sign_in", "settings"), [{"env": {"MCP_TIMEOUT": "7"}}])], "Ada", "y")
+    filing.record_edits()
+    assert audited(filing) == [EDITED], "that change has an entry of its own"
+
+
+def test_another_process_finds_an_edit_made_while_byway_was_stopped(filing: ConfigFile) -> None:
+    filing.path.write_text(TEXT + PUSHED)
+    filing.record_edits()
+    later = ConfigFile(filing.path, check, filing._store, filing.path.parent)
+    filing.path.write_text((TEXT + PUSHED).replace("a/one", "a/three"))
+    later.record_edits()
+    assert audited(later) == [EDITED], "the version of the other process has no secret to compare with"
+    filing.path.write_text((TEXT + PUSHED).replace("'9'", "'8'"))
+    ConfigFile(filing.path, check, filing._store, filing.path.parent).record_edits()
+    assert audited(later) == [EDITED, EDITED]
+
+
+def test_an_edit_is_not_recorded_from_what_is_no_file(filing: ConfigFile) -> None:
+    filing.path.unlink()
+    filing.record_edits()
+    os.mkfifo(filing.path)
+    filing.record_edits()
+    assert filing._store.versions(str(filing.path)) == []

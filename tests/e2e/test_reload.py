@@ -11,6 +11,7 @@ from gateway import Gateway
 
 from byway.config.watch import SETTLE_SECONDS
 
+ADMIN = "admin-key-0123456789"
 KEY = "client-key-0123456789"
 HEAD = "# The gateway of the team.\nlogging: {format: json}\nbackends: []\n"
 CONFIG = f"{HEAD}api_keys:\n  api_keys:\n  - key: {KEY}\n"
@@ -74,3 +75,20 @@ def test_sighup_reloads_the_config_and_does_not_end_the_process(gateway: Gateway
     gateway.process.send_signal(signal.SIGHUP)
     gateway.wait(lambda: REJECTED in gateway.text, what="the file was rejected")
     assert accepts_key(gateway) and gateway.process.poll() is None
+
+
+def test_a_reload_records_an_edit_of_pushed_settings_in_the_audit_log(gateway: Gateway) -> None:
+    def entries() -> list[tuple[str, str, str]]:
+        found = gateway.get("/byway/audit", {"x-api-key": ADMIN}).json["audit"]
+        return [(entry["who"], entry["what"], entry["detail"]) for entry in found]
+
+    head = CONFIG + f"  - {{key: {ADMIN}, scopes: [admin]}}\n"
+    gateway.write(head)
+    gateway.wait(lambda: gateway.get("/byway/audit", {"x-api-key": ADMIN}).status == 200, what="the key is in force")
+    edited = ("config file", "config file changed", "sign_in.settings")
+    assert edited not in entries()
+    gateway.write(f"{head}sign_in:\n  settings:\n  - env: {{MCP_TIMEOUT: '9'}}\n")
+    gateway.wait(lambda: edited in entries(), what="the edit is in the audit log")
+    gateway.write(f"{head}timeouts: {{drain: 5}}\nsign_in:\n  settings:\n  - env: {{MCP_TIMEOUT: '9'}}\n")
+    gateway.wait(lambda: gateway.text.count("Config loaded") >= 3, what="another edit is in force")
+    assert entries().count(edited) == 1

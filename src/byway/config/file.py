@@ -30,6 +30,8 @@ from byway.store import ConfigVersion, StoreError, StoreProtocol, etag
 
 #: The author of a change that was not made through Byway.
 OUTSIDE: Final = "outside Byway"
+#: The settings that run on the machines of clients: an edit of them by hand is in the audit log too.
+_PUSHED: Final = ("sign_in", "settings")
 #: Permission bits of a file for its group, and for all other users.
 _GROUP: Final = 0o070
 _OTHERS: Final = 0o007
@@ -94,6 +96,13 @@ class ConfigFile:
         self._lock = folder / "config.lock"
         self._restricted = restricted
         self._masked_before = False
+        self._last = ""
+        """The text that was recorded last, with its secrets."""
+
+    def record_edits(self) -> None:
+        """Record a change that was made outside Byway. A file that is missing, or is a pipe, is not read."""
+        if self.path.is_file():
+            self.read()
 
     def read(self) -> ConfigText:
         """Return the file's content. A change that was made outside Byway is recorded as a version."""
@@ -103,14 +112,27 @@ class ConfigFile:
             with platform.exclusive(self._lock):
                 self._mask_old_versions()
                 return self._recorded()
+        self._last = text
         return ConfigText(text, etag(text))
 
     def _recorded(self) -> ConfigText:
         """Record the current text as a version and return it. The caller holds the lock."""
         text = self._text()
         if text:
-            self._record(text, OUTSIDE, "changed in the file")
+            before = self._newest()
+            if self._record(text, OUTSIDE, "changed in the file") and _pushed(before) != _pushed(
+                mask_secrets(text).text if MASK in before else text
+            ):
+                self._store.add_audit_entry("config file", "config file changed", ".".join(_PUSHED))
         return ConfigText(text, etag(text))
+
+    def _newest(self) -> str:
+        """The text of the newest version: with its secrets, if this process has recorded it."""
+        newest = self._store.newest_etag(self._name)
+        if self._last and newest == etag(self._last):
+            return self._last
+        number = self._number(newest) if newest else None
+        return self._store.version(number, self._name).text if number is not None else ""
 
     def seen(self, base: str) -> Config | None:
         """Return the config whose etag is `base`; None when it is not kept any more, or was never valid."""
@@ -291,16 +313,22 @@ class ConfigFile:
 
     # ---- history
 
-    def _record(self, text: str, who: str, why: str) -> None:
-        """Keep a text as a version, without its secrets. One that is no YAML cannot be restored, and is not kept."""
+    def _record(self, text: str, who: str, why: str) -> bool:
+        """Keep a text as a version, without its secrets. One that is no YAML cannot be restored, and is not kept.
+
+        Returns whether there is a new version.
+        """
         mark = etag(text)
         if mark == self._store.newest_etag(self._name):
-            return
+            self._last = text
+            return False
         try:
             masked = mask_secrets(text)
         except EditError:
-            return
+            return False
         self._store.add_version(masked.text, who, why, self._name, etag=mark, secrets=masked.secrets)
+        self._last = text
+        return True
 
     def _mask_old_versions(self) -> None:
         """Take the secrets out of versions that an earlier Byway kept. The caller holds the lock."""
@@ -348,6 +376,11 @@ def _meaning(text: str) -> Any:
         return meaning(text) if text else {}
     except EditError:
         return {}
+
+
+def _pushed(text: str) -> Any:
+    """The settings for signed-in clients of a config's text."""
+    return value_at(_meaning(text), _PUSHED)
 
 
 def _has_mask(value: Any) -> bool:

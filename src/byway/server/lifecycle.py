@@ -21,6 +21,7 @@ from byway.server.connection import HttpServer
 from byway.server.encrypted import TlsListener
 from byway.server.listeners import Listener
 from byway.server.models import MakeProcess, ModelProcesses
+from byway.store import StoreError
 
 #: Seconds between two checks of the config file. A change is read once the file has stayed the same between two checks.
 CHECK_SECONDS: Final = 0.25
@@ -174,6 +175,7 @@ class Service:
     async def _watch_config(self) -> None:
         """Reload the config when its file has changed and the change is complete."""
         changes = ChangeTracker(self._source.stamp())
+        await self._record_edits()
         while True:
             await asyncio.sleep(CHECK_SECONDS)
             if changes.is_due(self._source.stamp(), self._source.looks_complete, time.monotonic()):
@@ -245,6 +247,16 @@ class Service:
                 logs.start(config.logging.level, config.logging.format)
             self.models.update()
         self.gateway.config_problem = None
+        await self._record_edits()
+
+    async def _record_edits(self) -> None:
+        """Record an edit of the config file by hand in its history and the audit log. A failure stops nothing."""
+        if self.gateway.admin is None:
+            return
+        try:
+            await asyncio.to_thread(self.gateway.admin.config_file.record_edits)
+        except (OSError, StoreError) as error:
+            log("An edit of the config file was not recorded in the history", logging.WARNING, problem=str(error))
 
     def _reject(self, problem: str) -> None:
         log("The changed config was rejected; the running one stays in force", logging.ERROR, problem=problem)
