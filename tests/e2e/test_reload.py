@@ -79,8 +79,8 @@ def test_sighup_reloads_the_config_and_does_not_end_the_process(gateway: Gateway
 
 def test_a_reload_records_an_edit_of_pushed_settings_in_the_audit_log(gateway: Gateway) -> None:
     def entries() -> list[tuple[str, str, str]]:
-        found = gateway.get("/byway/audit", {"x-api-key": ADMIN}).json["audit"]
-        return [(entry["who"], entry["what"], entry["detail"]) for entry in found]
+        log = gateway.get("/byway/audit", {"x-api-key": ADMIN}).json["audit"]
+        return [(entry["who"], entry["what"], entry["detail"]) for entry in log]
 
     head = CONFIG + f"  - {{key: {ADMIN}, scopes: [admin]}}\n"
     gateway.write(head)
