@@ -596,6 +596,11 @@ class Backend:
                     return msgspec.structs.replace(target, vendor=vendor)
         return target
 
+    @property
+    def by_responses(self) -> Vendor:
+        """The row of the vendor for calls by the Responses API."""
+        return self._other_apis[BY_RESPONSES]
+
     def learn_from(self, problem: Problem, model: str, attempt: Attempt) -> Attempt | None:
         """Store the limits that a refusal names. Returns the attempt that may pass now, None when nothing was learned."""
         if not self.vendor.clamps_max_tokens:

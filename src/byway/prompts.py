@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Raw
 
 from byway.config.promptsettings import GlobalPromptSettings, MergeStrategy, PromptSettings
-from byway.fronts import chat
+from byway.fronts import chat, responses
 from byway.messages import request as messages
 from byway.messages.request import Request
 
@@ -40,6 +40,10 @@ class GlobalPrompts:
             fields = _fields(request.chat)
             fields["messages"] = Raw(_encode(self._merge_messages(_decode(fields["messages"]), prompt)))
             return chat.read(_encode(fields), request.headers, request.id)[0]
+        if request.content.responses:
+            fields = _fields(request.content.responses)
+            self._merge_instructions(fields, prompt)
+            return responses.read(_encode(fields), request.headers, request.id).request
         fields = _fields(request.body)
         fields["system"] = Raw(_encode(self._merge(_decode(fields["system"]) if "system" in fields else None, prompt)))
         return messages.parse(_encode(fields), request.headers, request.id)
@@ -70,6 +74,14 @@ class GlobalPrompts:
         text = prompt.text + self._separator if before else self._separator + prompt.text
         block = {"type": "text", "text": text}
         return [block, *system] if before else [*system, block]
+
+    def _merge_instructions(self, fields: dict[str, Raw], prompt: _Prompt) -> None:
+        """Merge the prompt into the `instructions` of a Responses request. Clients may have theirs in the input instead."""
+        instructions = _decode(fields["instructions"]) if "instructions" in fields else None
+        fields["instructions"] = Raw(_encode(self._merge(instructions, prompt)))
+        items = _decode(fields["input"]) if prompt.strategy == "replace" and "input" in fields else None
+        if isinstance(items, list):
+            fields["input"] = Raw(_encode([item for item in items if not _is_system(item)]))
 
     def _merge_messages(self, conversation: Any, prompt: _Prompt) -> Any:
         """The messages of a chat completion, whose first system message is merged: many templates accept only one."""

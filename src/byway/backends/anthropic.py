@@ -23,16 +23,20 @@ NATIVE: Final = True
 _JSON: Final = ("content-type", "application/json")
 
 
-#: The limit for a chat completion without one. Every model of Anthropic since Claude 4 accepts it.
+#: The limit for a request of another API without one. Every model of Anthropic since Claude 4 accepts it.
 _DEFAULT_MAX_TOKENS: Final = 32_000
+
+
+def passes(request: Request, target: Target) -> bool:
+    return False
 
 
 def request(request: Request, target: Target, attempt: Attempt = FIRST) -> Call:
     body = _without_ours(request.patched(target.model))
     if target.vendor.adapts:
         body = adapt_request(body, request, target)
-    if request.chat and isinstance(request.params.max_tokens, UnsetType):
-        body = b'{"max_tokens":%d,%b' % (_DEFAULT_MAX_TOKENS, body[1:])
+    if request.extra is not None and isinstance(request.params.max_tokens, UnsetType):
+        body = b'{"max_tokens":%d,%b' % (target.max_output or _DEFAULT_MAX_TOKENS, body[1:])
     return Call("POST", "/v1/messages", (_JSON, *_versions(request)), body)
 
 

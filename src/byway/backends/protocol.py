@@ -125,6 +125,9 @@ class BackendProtocol(Protocol):
     def NATIVE(self) -> bool:
         """The protocol is the Messages API itself: requests and answers pass through unchanged."""
 
+    def passes(self, request: Request, target: Target) -> bool:
+        """Return whether the client's own body goes to `target`, where it is of another API than Messages."""
+
     def request(self, request: Request, target: Target, attempt: Attempt = FIRST) -> Call: ...
 
     def reader(self, request: Request, target: Target, attempt: Attempt = FIRST) -> AnswerReader: ...

@@ -41,6 +41,8 @@ class RequestFormat(NamedTuple):
 
     field: str
     """The field of the body that has the conversation."""
+    lists: tuple[str, ...]
+    """The fields of a message that have lists of blocks."""
     references: Callable[[list[Any], str], Iterator[Reference]]
     """Yields the references in a list of blocks."""
     replacement: Callable[[Block, FileRecord, bytes], Block]
@@ -121,12 +123,12 @@ def _take_apart(body: bytes, form: RequestFormat) -> _OpenedBody | None:
             if MARK not in bytes(raw):
                 continue
             message = decoded[index] = _any(raw)
-            content = message.get("content") if isinstance(message, dict) else None
-            if isinstance(content, list):
-                for reference in form.references(content, f"{form.field}.{index}.content"):
-                    if len(references) == MOST_REFERENCES:
-                        raise _too_many()
-                    references.append(reference)
+            for name in form.lists if isinstance(message, dict) else ():
+                if isinstance(blocks := message.get(name), list):
+                    for reference in form.references(blocks, f"{form.field}.{index}.{name}"):
+                        if len(references) == MOST_REFERENCES:
+                            raise _too_many()
+                        references.append(reference)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     return _OpenedBody(fields, messages, decoded, references)
@@ -214,7 +216,7 @@ def _text(record: FileRecord, data: bytes) -> str:
     return text
 
 
-MESSAGES: Final = RequestFormat("messages", _messages_references, _messages_replacement)
+MESSAGES: Final = RequestFormat("messages", ("content",), _messages_references, _messages_replacement)
 
 
 # --------------------------------------------------------------------------------------------------- OpenAI's chat completions
@@ -250,4 +252,30 @@ def _pdf_name(record: FileRecord) -> str:
     return record.filename if record.filename.lower().endswith(".pdf") else f"{record.filename}.pdf"
 
 
-CHAT: Final = RequestFormat("messages", _chat_references, _chat_replacement)
+CHAT: Final = RequestFormat("messages", ("content",), _chat_references, _chat_replacement)
+
+
+# ------------------------------------------------------------------------------------------------------ OpenAI's Responses API
+
+
+def _responses_references(parts: list[Any], path: str) -> Iterator[Reference]:
+    for index, part in enumerate(parts):
+        if isinstance(part, dict) and part.get("type") in ("input_file", "input_image", "computer_screenshot"):
+            id = part.get("file_id")
+            if isinstance(id, str):
+                yield parts, index, id, f"{path}.{index}.file_id"
+
+
+def _responses_replacement(part: Block, record: FileRecord, data: bytes) -> Block:
+    if record.media_type in IMAGES:
+        detail = part.get("detail")
+        shown = {"detail": detail} if isinstance(detail, str) else {}
+        return {"type": "input_image", "image_url": _data_url(record, data), **shown}
+    if part["type"] != "input_file":
+        raise ValueError(f"is {record.media_type}, and an image takes PNG, JPEG, GIF and WebP.")
+    if record.media_type == PDF:
+        return {"type": "input_file", "filename": _pdf_name(record), "file_data": _data_url(record, data)}
+    return {"type": "input_text", "text": f"{record.filename}\n\n{_text(record, data)}"}
+
+
+RESPONSES: Final = RequestFormat("input", ("content", "output"), _responses_references, _responses_replacement)

@@ -151,7 +151,7 @@ def _messages_body(chat: Chat) -> dict[str, Any]:
         at += 1
     schema = _schema(chat)
     if is_free(schema):
-        system.append(_ANY_OBJECT)
+        system.append(ANY_OBJECT)
     body: dict[str, Any] = {"model": chat.model, "stream": bool(chat.stream)}
     if system:
         body["system"] = "\n\n".join(text for text in system if text)
@@ -269,7 +269,7 @@ def _part(part: Any, path: str) -> dict[str, Any]:
             url = image.get("url") if isinstance(image, dict) else image
             if not isinstance(url, str):
                 _wrong(f"{path}.image_url.url", "Field required")
-            return {"type": "image", "source": _source(url)}
+            return {"type": "image", "source": source(url)}
         case "file":
             file = part.get("file")
             data = file.get("file_data") if isinstance(file, dict) else None
@@ -277,14 +277,15 @@ def _part(part: Any, path: str) -> dict[str, Any]:
                 _wrong(f"{path}.file.file_data", "Field required: send the file in the request, as a data URL")
             name = file.get("filename")
             titled = {"title": name} if isinstance(name, str) else {}
-            return {"type": "document", "source": _source(data, "application/pdf"), **titled}
+            return {"type": "document", "source": source(data, "application/pdf"), **titled}
         case _:
             _wrong(
                 f"{path}.type", f"{str(kind)[:60]!r} is not supported by the Messages API; use text, image_url or file"
             )
 
 
-def _source(url: str, kind: str = "") -> dict[str, Any]:
+def source(url: str, kind: str = "") -> dict[str, Any]:
+    """The source of an image or a document. `kind` is the media type of data that has none."""
     match = _DATA.fullmatch(url)
     if match:
         return {"type": "base64", "media_type": match[1], "data": match[2]}
@@ -331,7 +332,7 @@ def _config(chat: Chat, schema: dict[str, Any] | None) -> dict[str, Any]:
 
 
 #: For a format that permits any object, which the Messages API cannot express: a closed object without properties is `{}`.
-_ANY_OBJECT: Final = "Answer with one JSON object and nothing else."
+ANY_OBJECT: Final = "Answer with one JSON object and nothing else."
 
 
 def _schema(chat: Chat) -> dict[str, Any] | None:

@@ -188,6 +188,8 @@ class Passthrough(Wire):
     usage: Usage | None = None
     """The usage in these bytes, for the record of the request."""
     stop_reason: str | None = None
+    responses: bool = False
+    """The events are those of the Responses API."""
 
 
 class WholeAnswer(Wire):
@@ -198,6 +200,8 @@ class WholeAnswer(Wire):
     """It is a chat completion, not a message of the Messages API."""
     usage: Usage | None = None
     stop_reason: str | None = None
+    responses: bool = False
+    """It is a response of the Responses API."""
 
 
 Part = Event | Passthrough | WholeAnswer

@@ -172,10 +172,14 @@ class Content(Struct):
     """The ids of all tool calls in the conversation; None: not collected yet."""
     documents: bool = True
     """It may have documents."""
+    responses: bytes = b""
+    """The body of the Responses request that this one stands for."""
+    extended: bool = False
+    """That request has tools or items that only servers of OpenAI know."""
 
     def release(self) -> None:
         """Free the body and everything that was decoded from it."""
-        self.body = self.chat = b""
+        self.body = self.chat = self.responses = b""
         self.params = Params(model=self.params.model)
         self.turns = self.tool_set = self.call_ids = None
 

@@ -90,7 +90,7 @@ class _Exchange:
     """A request as a call for `targets.run`."""
 
     __slots__ = (
-        "_at", "_attempt", "_began", "_learning", "_record", "_refused", "_reply", "_request", "_runtime", "_tried",
+        "_at", "_attempt", "_began", "_learning", "_passes", "_record", "_refused", "_reply", "_request", "_runtime", "_tried",
     )  # fmt: skip
 
     def __init__(self, runtime: Runtime, request: Request, reply: Reply, record: Record) -> None:
@@ -107,6 +107,8 @@ class _Exchange:
         self._refused: _Refused | None = None
         self._tried: tuple[str, str] = ("", "")
         """The backend and model of the last attempt."""
+        self._passes = bool(request.chat)
+        """The client's own bytes go to the backend, in an API other than Messages."""
 
     @property
     def started(self) -> bool:
@@ -152,7 +154,7 @@ class _Exchange:
                     return None
         elif problem.kind == "model_not_found" and match.repair != "messages images":
             return None
-        if self._request.chat and match.repair.startswith(_NOT_FOR_CHAT):
+        if self._passes and match.repair.startswith(_NOT_FOR_CHAT):
             return None
         self._learning.append(match)
         return replace(self._attempt, repairs=repairs.combine(self._attempt.repairs, match.repair))
@@ -215,11 +217,13 @@ class _Exchange:
         reply.aim(target.backend, target.model)
         if self._runtime.prompts is not None:
             request = await off_loop(request.weight, self._runtime.prompts.apply, request, target.backend, target.model)
-        if request.content.chat and backend.vendor.responses_models:
-            # A chat completion passes through unchanged where the server has chat completions for the model.
-            target = replace(target, vendor=backend.vendor)
+        if backend.vendor.responses_models and (request.content.chat or request.content.responses):
+            # The client's API is used where the server has both: its bytes pass through unchanged.
+            target = replace(target, vendor=backend.vendor if request.content.chat else backend.by_responses)
         if self._attempt.repairs:
             target = _without_media(backend.repaired(target, self._attempt.repairs), self._attempt.repairs)
+        if request.content.responses:
+            self._passes = protocol_of(target).passes(request, target)
         if request.content.documents and (files := unread_pdfs(request, target)):
             target = await resolve(files, target, self._runtime.pdfs)
         if params.compaction and not backend.protocol.NATIVE and (summary := compaction_request(request)):
@@ -239,6 +243,7 @@ class _Exchange:
         search = config.web_search
         if (
             (params.tools or search.always)
+            and not (self._passes and target.vendor.responses_extras)
             and not target.vendor.runs_web_tools
             and (search.inject != "off" or not declared_tools(request).plain)
         ):
@@ -275,7 +280,7 @@ class _Exchange:
 
     def _forced_step(self, request: Request, target: Target) -> forced.Step | None:
         """The step of a forced tool choice or output format that takes turns of its own; None when one turn is enough."""
-        if request.content.chat:
+        if self._passes:
             return None
         return forced.step(request, target, emulate="emulate tool_choice" in self._attempt.repairs)
 

@@ -73,7 +73,7 @@ async def guard(
         # No answer is blocked, so that no conversation has to be recognized.
         await check(guardrails, request, record)
         return reply
-    body = request.chat or request.body
+    body = request.chat or request.content.responses or request.body
     digest = await off_loop(len(body), _digest, body, key, request.model)
     if message := blocked.message(digest, guardrails):
         record.requested = request.model
@@ -86,7 +86,7 @@ async def check(guardrails: Guardrails, request: Request, record: Record) -> Non
     """Check a request before anything is forwarded. Raises Problem `policy_blocked`."""
     if not guardrails.checks("input"):
         return
-    body = request.chat or request.body
+    body = request.chat or request.content.responses or request.body
     findings = await off_loop(guardrails.cost("input") * len(body), _find, guardrails, body)
     _report(guardrails, findings, "input", record)
     if findings and findings[0].action == "block":
@@ -100,7 +100,7 @@ async def check(guardrails: Guardrails, request: Request, record: Record) -> Non
 def _messages(body: bytes) -> Any:
     """The conversation of a request; None for a body that is rejected later."""
     value = _decoded(body)
-    return value.get("messages") if isinstance(value, dict) else None
+    return value.get("messages", value.get("input")) if isinstance(value, dict) else None
 
 
 def _digest(body: bytes, key: str, model: str) -> bytes:
@@ -234,7 +234,11 @@ def _event_text(event: tuple[str, bytes | str], escapes: JsonEscapes) -> str:
     if not isinstance(value, dict):
         return ""
     pieces: list[str] = []
-    if isinstance(delta := value.get("delta"), dict):
+    delta = value.get("delta")
+    if isinstance(delta, str):
+        # Of the Responses API.
+        pieces.append(escapes.feed(delta) if "arguments" in str(value.get("type")) else delta)
+    elif isinstance(delta, dict):
         pieces += [delta[name] for name in ("text", "thinking") if isinstance(delta.get(name), str)]
         if isinstance(input := delta.get("partial_json"), str):
             pieces.append(escapes.feed(input))

@@ -20,7 +20,8 @@ _MAX_CHARACTERS: Final = 8_000_000
 
 def unread_pdfs(request: Request, target: Target) -> list[str]:
     """The PDFs of `request`, in base64, that the backend of `target` cannot read itself."""
-    if protocol_of(target).NATIVE or request.content.chat:
+    protocol = protocol_of(target)
+    if protocol.NATIVE or protocol.passes(request, target):
         # The body is passed on as it is.
         return []
     return embedded_pdfs(request.turns, files=target.vendor.files and target.vision is not False)

@@ -12,6 +12,7 @@ import msgspec
 from byway import urls
 from byway.access.keys import ANONYMOUS
 from byway.access.oidc import is_loopback
+from byway.fronts import responseerrors
 from byway.fronts.chat import envelope as chat_envelope
 from byway.gateway import Gateway
 from byway.largebodies import LARGE
@@ -241,6 +242,8 @@ class RequestContext:
         kind = "messages" if self.route is None else self.route.envelope
         if kind == "chat" or (kind == "files" and not is_anthropic(self)):
             return chat_envelope(problem, client_message(problem, self.runtime))
+        if kind == "responses":
+            return responseerrors.envelope(problem, client_message(problem, self.runtime))
         if kind == "oauth":
             return oauth_envelope(problem, self.runtime)
         if kind == "admin":
@@ -252,6 +255,9 @@ class RequestContext:
     async def refuse(self, problem: Problem) -> None:
         """Send a Problem as an error in the route's envelope."""
         self.problem = problem
+        if self.route is not None and self.route.envelope == "responses":
+            codex = responseerrors.is_codex(self.header(b"user-agent"), self.header(b"originator"))
+            responseerrors.show(problem, codex=codex)
         body = self._error_body(problem)
         headers = [*retry_headers(problem), *problem.headers, (b"x-byway-problem", problem.kind.encode())]
         if self.record.backend:
@@ -486,9 +492,9 @@ Scope = Literal["open", "read", "write", "files", "tools", "account", "admin"]
 """What a route requires: nothing, a key with that scope, a key with the scope `write` or the MCP token of a sign-in (tools), a
 key or a login of an account (account), or an owner: its login, its key with the scope `admin`, or the owner's socket (admin).
 `authorize` decides, by the roles of `byway.roles`."""
-Envelope = Literal["messages", "chat", "files", "page", "admin", "oauth", "mcp"]
-"""The form of a route's errors: the Messages API's, OpenAI's, whichever of these two the client uses (files), a page where a
-login is required, the admin API's, OAuth's, or MCP's."""
+Envelope = Literal["messages", "chat", "responses", "files", "page", "admin", "oauth", "mcp"]
+"""The form of a route's errors: the Messages API's, OpenAI's, that with the codes of the Responses API, whichever of the first
+two the client uses (files), a page where a login is required, the admin API's, OAuth's, or MCP's."""
 
 
 class Route(NamedTuple):

@@ -210,8 +210,10 @@ class StreamReply:
                 parts = [part for part in parts if not starts(part)]
             await self._head()
             self._opened = True
-        self._active = True
-        await self._context.send({"type": "http.response.body", "body": self._encode(parts), "more_body": True})
+        data = self._encode(parts)
+        if data:
+            self._active = True
+            await self._context.send({"type": "http.response.body", "body": data, "more_body": True})
 
     async def _head(self) -> None:
         if not self._committed:

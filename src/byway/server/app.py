@@ -28,6 +28,7 @@ from byway.routes import (
     oauth,
     openaibatches,
     openapi,
+    responses,
     telemetry,
     tokens,
 )
@@ -55,6 +56,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *messagebatches.ROUTES,
     *openaibatches.ROUTES,
     *chat.ROUTES,
+    *responses.ROUTES,
     *tokens.ROUTES,
     *files.ROUTES,
     *models.ROUTES,
@@ -308,7 +310,7 @@ def _no_route(path: str, method: str, by_method: dict[str, Route]) -> Problem:
     return Problem(
         "not_found",
         f"Unknown path {path[:200]}. The Messages API is at /v1/messages and at /anthropic/v1/messages, chat completions are at "
-        "/v1/chat/completions.",
+        "/v1/chat/completions, the Responses API is at /v1/responses.",
     )
 
 

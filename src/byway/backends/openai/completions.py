@@ -32,6 +32,7 @@ __all__ = [
     "describe",
     "models",
     "next_models",
+    "passes",
     "problem",
     "read_count",
     "read_description",
@@ -39,6 +40,10 @@ __all__ = [
     "reader",
     "request",
 ]
+
+
+def passes(request: Request, target: Target) -> bool:
+    return bool(request.content.chat)
 
 
 def request(request: Request, target: Target, attempt: Attempt = FIRST) -> Call:

@@ -30,6 +30,8 @@ def request(request: Request, target: Target, attempt: Attempt = FIRST) -> Call:
     The keys have the order of a prompt, tools before messages, so that a server which hashes the body sees the same
     beginning in each turn.
     """
+    if request.untranslatable is not None:
+        raise request.untranslatable
     content, vendor = request.content, target.vendor
     params, extra = content.params, content.extra
     if params.mcp_servers or params.container or params.thread:

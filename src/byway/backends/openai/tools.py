@@ -135,8 +135,8 @@ def _is_offered(request: Request, tool: Tool) -> bool:
         return True
     choice = request.params.tool_choice
     is_forced = choice is not None and choice.type == "tool" and choice.name == tool.name
-    # A disabled search is refused with the setting that enables it.
-    return is_forced or (tool.type or "").startswith(tuple(_DISABLED))
+    # A disabled search is refused with the setting that enables it, but not where clients add it to every request (Codex).
+    return is_forced or (request.extra is None and (tool.type or "").startswith(tuple(_DISABLED)))
 
 
 _DISABLED: Final = {

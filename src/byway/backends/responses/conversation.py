@@ -152,11 +152,11 @@ class _Conversation:
                 self._unanswered[id] = None
                 items.append(FunctionCallItem(id, name, arguments))
             elif type(block) is Thinking:
-                reasoning = _returned(block, self._target)
+                reasoning = returned(block, self._target)
                 if reasoning is not None:
                     phase = reasoning.phase
                     self._phases = self._phases or bool(phase)
-                    if (item := _reasoning_item(reasoning, block.thinking)) is not None:
+                    if (item := reasoning_item(reasoning, block.thinking)) is not None:
                         items.append(item)
             else:
                 items += [MessageItem("assistant", text) for text in texts_of([block], self._target)]
@@ -176,7 +176,7 @@ class _Conversation:
         return "commentary" if at < self._last_call else "final_answer"
 
 
-def _returned(block: Thinking, target: Target) -> Reasoning | None:
+def returned(block: Thinking, target: Target) -> Reasoning | None:
     """What a thinking block carries for this backend. Thinking of any other origin is never sent as reasoning."""
     payload = signature.payload(block.signature)
     if not payload or not signature.holds(block.thinking, block.signature, target.key):
@@ -184,7 +184,7 @@ def _returned(block: Thinking, target: Target) -> Reasoning | None:
     return unpack(payload)
 
 
-def _reasoning_item(reasoning: Reasoning, thinking: str) -> ReasoningItem | None:
+def reasoning_item(reasoning: Reasoning, thinking: str) -> ReasoningItem | None:
     """The item as the backend has sent it; None when it cannot go back.
 
     A server that stores nothing knows no id without encrypted content: "Item with id 'rs_...' not found." Servers of open
