@@ -16,6 +16,7 @@ from byway.gateway import Gateway
 from byway.runtime import Runtime
 from byway.secrets.vault import Vault
 from byway.server.app import App
+from byway.server.probing import open_readiness
 from byway.store import Store
 
 HOST = "127.0.0.1:38080"
@@ -72,6 +73,7 @@ class Pages:
         self.services.base = f"http://{HOST}"
         self.services.addresses = (HOST,)
         self.services.vault = self.vault
+        open_readiness(self.gateway)
         self.app = App(self.gateway)
         cookie = asyncio.run(self.services.logins.enter(self.services.logins.link()))
         self.cookie = f"{self.services.logins.cookie_name}={cookie}"

@@ -22,6 +22,7 @@ from byway.gateway import Gateway
 from byway.routes import openapi
 from byway.runtime import Runtime
 from byway.server.app import ROUTES, App
+from byway.server.probing import open_readiness
 from byway.store import Store
 
 ADMIN = "sk-byway-admin-0123456789abcdef"
@@ -72,6 +73,7 @@ class Api:
         file = ConfigFile(self.file, self.check, self.store, folder)
         self.gateway.admin = AdminServices(folder, file, self.store, reload=self.reload, restart=self.restart)
         self.gateway.admin.base = "http://127.0.0.1:9"
+        open_readiness(self.gateway)
         self.app = App(self.gateway)
 
     def check(self, text: str) -> Config:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from byway import runtime as runtimes
 from byway.admin.limits import load_spending
+from byway.admin.readiness import ReadinessTests
 from byway.admin.requests import RecentRequests
 from byway.admin.services import AdminServices
 from byway.admin.telemetry import FLUSH_SECONDS, TelemetryCollector, make_collector
@@ -55,6 +56,8 @@ class Gateway:
         """Answers the requests of batches; None without a data folder, and when their database cannot be opened."""
         self.batches_problem = ""
         """Why the database of batches cannot be opened."""
+        self.readiness: ReadinessTests | None = None
+        """Tests models; None without a data folder."""
         self.certificate: ServedCertificate | None = None
         """The certificate of the TCP listeners; None when they serve plain http."""
         self.started_config = runtime.config
@@ -102,6 +105,13 @@ class Gateway:
                 "not_found", "This Byway has no batches: `batches.enabled` is false, or it has no data folder."
             )
         return self.batches
+
+    @property
+    def readiness_tests(self) -> ReadinessTests:
+        """The tests of models. Raises Problem `not_found` when this process has no data folder."""
+        if self.readiness is None:
+            raise Problem("not_found", "This Byway has no readiness tests: it runs without a data folder.")
+        return self.readiness
 
     def set_usage(self, settings: UsageSettings) -> None:
         """Apply the settings of usage records."""

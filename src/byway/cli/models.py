@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import click
 
-from byway.cli import client, localmodels
+from byway.cli import client, localmodels, readiness
 from byway.cli.alias import COLOURS, print_aliases
 from byway.cli.configfile import find, read
 from byway.cli.options import CONFIG, DATA_DIR, JSON, data_folder
@@ -35,7 +35,7 @@ _ORIGINS: Final = {"byway": "Byway", "lmstudio": "LM Studio", "ollama": "Ollama"
 @JSON
 @click.pass_context
 def command(ctx: click.Context, file: str | None, folder: str | None, as_json: bool) -> None:
-    """List the models that clients can use; download, load and unload local ones. Without a subcommand: list.
+    """List the models that clients can use; download, load and unload local ones; test them. Without a subcommand: list.
 
     Queries the backends itself, so Byway need not run.
     """
@@ -97,7 +97,7 @@ def _forget_stored(data: Path, backend: str, model: str) -> int:
     return forgotten
 
 
-for _command in (localmodels.add, localmodels.download, localmodels.load, localmodels.unload):
+for _command in (localmodels.add, localmodels.download, localmodels.load, localmodels.unload, readiness.probe):
     command.add_command(_command)
 
 

@@ -232,6 +232,7 @@ async def _serve(
     from byway.server import lifecycle
     from byway.server.batches import open_batches
     from byway.server.history import open_history
+    from byway.server.probing import open_readiness
     from byway.store import StoreError
     from byway.store.files import FileStore
     from byway.usage.recorder import UsageRecorder
@@ -250,6 +251,7 @@ async def _serve(
     gateway.set_files(config.files)
     open_batches(gateway, folder)
     open_history(gateway, folder)
+    open_readiness(gateway)
     service = lifecycle.Service(
         gateway,
         [*listeners, *((own,) if own else ())],

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -17,19 +17,18 @@ from byway.batches.outputs import store_outputs
 from byway.batches.store import BatchStore
 from byway.batches.worker import BatchLimits, BatchWorker
 from byway.gateway import Gateway
-from byway.largebodies import LARGE
 from byway.logs import log
 from byway.problems import Problem
 from byway.routes.authorize import OWNER
-from byway.routes.context import Endpoint, Header, RequestContext, Responder
+from byway.routes.context import Endpoint, RequestContext
 from byway.server.app import App
+from byway.server.internal import InternalExchange, internal_scope
 from byway.store import StoreError
 
 #: Statuses of failures that may be temporary.
 _TEMPORARY: Final = frozenset((408, 429, 500, 502, 503, 504, 529))
 #: A request that was interrupted because Byway stops.
 _INTERRUPTED: Final = (b"x-byway-problem", b"stopping")
-_HOST: Final = (b"host", b"localhost")
 
 
 def open_batches(gateway: Gateway, folder: Path) -> None:
@@ -88,24 +87,15 @@ class BatchApp(App):
             problem = Problem("permission", f"Key {caller.key} lacks the scope `write`.")
         else:
             problem = await asyncio.to_thread(_unsupported, request.body, batch.api)
-        exchange = _BatchExchange(request.body)
-        headers = dict([_HOST, (b"content-length", b"%d" % len(request.body))])
-        headers |= {
+        exchange = InternalExchange(request.body)
+        headers = {
             name.encode("latin-1"): value.encode("latin-1") for name, value in _decode_headers(batch.headers).items()
         }
-        scope = {
-            "type": "http",
-            "method": "POST",
-            "path": batch.endpoint,
-            "query_string": b"",
-            "headers": headers,
-            "server": None,
-            "client": None,
-            "caller": caller or ANONYMOUS,
-            "problem": problem,
-        }
+        scope = internal_scope(batch.endpoint, request.body, headers, caller or ANONYMOUS, problem=problem)
         await self(scope, exchange.receive, exchange)
-        return exchange.outcome
+        if not exchange.status or _INTERRUPTED in exchange.headers.items():
+            return None
+        return _outcome(exchange.status, exchange.headers, exchange.body)
 
     def _caller(self, batch: StoredBatch) -> Caller | None:
         """Who makes the requests of a batch; None when its key has ended."""
@@ -115,43 +105,6 @@ class BatchApp(App):
         if not batch.key:
             return None if keyring.blocking else ANONYMOUS
         return keyring.caller(batch.key, time.time())
-
-
-class _BatchExchange(Responder):
-    """A request of a batch and its response, in place of a connection."""
-
-    __slots__ = ("_body", "_head", "_parts", "outcome")
-
-    def __init__(self, body: bytes) -> None:
-        self._body: bytes | None = body
-        self._head: tuple[int, list[Header]] | None = None
-        self._parts: list[bytes] = []
-        self.outcome: BatchOutcome | None = None
-
-    def whole_body(self) -> bytes | None:
-        if self._body is None or len(self._body) > LARGE:
-            # A large body is received, so that it first takes its share of the memory for large bodies.
-            return None
-        body, self._body = self._body, None
-        return body
-
-    async def receive(self) -> dict[str, Any]:
-        if self._body is None:
-            # There is no client that could disconnect.
-            await asyncio.Event().wait()
-        body, self._body = self._body, None
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    def respond(self, status: int, headers: list[Header], body: bytes, lines: bytes) -> None:
-        self.outcome = _outcome(status, dict(headers), body) if _INTERRUPTED not in headers else None
-
-    async def __call__(self, message: Mapping[str, Any]) -> None:
-        if self._head is None:
-            self._head = message["status"], message["headers"]
-            return
-        self._parts.append(message["body"])
-        if not message.get("more_body"):
-            self.respond(*self._head, b"".join(self._parts), b"")
 
 
 def _outcome(status: int, headers: Mapping[bytes, bytes], body: bytes) -> BatchOutcome:

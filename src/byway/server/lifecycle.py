@@ -124,6 +124,8 @@ class Service:
             await self._key_sync.close()
             if self.gateway.batches is not None:
                 await self.gateway.batches.stop()
+            if self.gateway.readiness is not None:
+                await self.gateway.readiness.close()
             if recorder is not None:
                 await asyncio.to_thread(recorder.stop)
             if files is not None:
