@@ -40,6 +40,11 @@ class End(enum.Enum):
 
 
 Step = bytes | Wait | Gate | End
+#: The ends of the paths that a script answers.
+_MODEL_PATHS: Final = (
+    *("/chat/completions", "/messages", "/embeddings", "/completions", "/rerank", "/moderations", "/speech"),
+    *("/images/generations", "/images/edits", "/images/variations", "/audio/transcriptions", "/audio/translations"),
+)
 
 
 @dataclass(frozen=True)
@@ -483,7 +488,7 @@ class Scripted:
     def answer(self, request: Asked) -> Reply:
         """The reply to one request; keeps it."""
         path = request.path.partition("?")[0]
-        if request.method == "POST" and path.endswith(("/chat/completions", "/messages")):
+        if request.method == "POST" and path.endswith(_MODEL_PATHS):
             self.requests.append(request)
             try:
                 text = self._reply_of(request)

@@ -97,7 +97,9 @@ class Client:
         return sent[0]["status"], json.loads(b"".join(message.get("body", b"") for message in sent[1:]))
 
 
-@pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens", "/v1/chat/completions"])
+@pytest.mark.parametrize(
+    "path", ["/v1/messages", "/v1/messages/count_tokens", "/v1/chat/completions", "/v1/embeddings"]
+)
 @pytest.mark.parametrize("model", ["gpt-x", "claude-sonnet-5", "cloud/gpt-x", "claude-byway-gpt-x", "nonsense"])
 def test_a_request_for_another_model_is_refused_with_the_models_of_the_key(path: str, model: str) -> None:
     status, body = Client("haiku", "local/*")("POST", path, model=model)

@@ -477,6 +477,55 @@ def test_an_answer_that_has_started_is_never_retried(run: Run) -> None:
     run(body)
 
 
+UPLOAD = Call("POST", "/v1/x", pieces=tuple(memoryview(bytes([at]) * (3 << 20)) for at in range(4)))
+
+
+def test_an_upload_in_pieces_arrives_whole_and_is_not_buffered(run: Run) -> None:
+    async def slow(server: Server, reader: Reader, writer: Writer, _: int) -> None:
+        server.heads.append(await reader.readuntil(b"\r\n\r\n"))
+        server.received.set()
+        await server.gone.wait()
+        server.bodies.append(await reader.readexactly(12 << 20))
+        writer.write(OK)
+
+    async def body() -> None:
+        async with serving(slow) as server, upstream(server.port) as up:
+            task = asyncio.create_task(up.open(UPLOAD))
+            await server.received.wait()
+            await settle()
+            connection = next(iter(up._active.values()))
+            await until(lambda: connection.write_paused)
+            assert connection._transport is not None and connection._transport.get_write_buffer_size() < 1 << 20
+            server.gone.set()
+            answer = await task
+            assert await answer.body() == b"ok"
+            answer.close()
+            assert server.bodies[0] == b"".join(UPLOAD.pieces) and b"content-length: 12582912\r\n" in server.heads[0]
+
+    run(body)
+
+
+def test_an_upload_ends_when_the_server_answers_or_disconnects(run: Run) -> None:
+    async def refuse(server: Server, reader: Reader, writer: Writer, number: int) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        if number == 1:
+            writer.write(OK.replace(b"200 OK", b"413 Too Large"))
+            await server.gone.wait()
+
+    async def body() -> None:
+        async with serving(refuse) as server, upstream(server.port) as up:
+            answer = await up.open(UPLOAD)
+            assert answer.status == 413 and await answer.body() == b"ok"
+            answer.close()
+            assert not up._idle
+            server.gone.set()
+            with pytest.raises(Problem) as raised:
+                await up.open(UPLOAD)
+            assert raised.value.kind == "unreachable"
+
+    run(body)
+
+
 def test_an_early_answer_to_a_request_still_being_sent_closes_the_connection(run: Run) -> None:
     async def early(server: Server, reader: Reader, writer: Writer, _: int) -> None:
         await reader.readuntil(b"\r\n\r\n")

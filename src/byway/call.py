@@ -15,10 +15,17 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     """Below the base URL, with a leading slash: `/v1/chat/completions`. `/v1` stands for the path of the vendor's API."""
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
+    pieces: tuple[memoryview, ...] = ()
+    """The body in pieces, instead of `body`: a large upload is sent from where it is, without a copy."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body."""
+        return sum(map(len, self.pieces)) if self.pieces else len(self.body)
 
     def __repr__(self) -> str:
         # Headers contain the API key, and the body the client's prompt.
-        return f"Call({self.method} {self.path}, {len(self.body)} bytes)"
+        return f"Call({self.method} {self.path}, {self.size} bytes)"
 
 
 @lru_cache(64)

@@ -17,6 +17,7 @@ Kind = Literal[
     "permission",
     "not_found",
     "model_not_found",
+    "no_endpoint",
     "method",
     "stale",
     "too_large",
@@ -64,6 +65,8 @@ TABLE: Final[dict[Kind, Row]] = {
     "not_found": Row(404, "not_found_error", "client"),
     # The backend does not know the model that the config names for it: another target may.
     "model_not_found": Row(404, "not_found_error", "operator", failover=True),
+    # The backend has no embeddings, images, or audio: another target may.
+    "no_endpoint": Row(404, "not_found_error", "operator", failover=True, retry=False),
     "method": Row(405, "invalid_request_error", "client"),
     # The page, or a program, has changed what somebody else had changed since it was loaded.
     "stale": Row(412, "invalid_request_error", "client", retry=False),

@@ -1,4 +1,4 @@
-"""Parses a body of type `multipart/form-data` as it arrives, without keeping it. Pure.
+"""Parses a body of type `multipart/form-data`: as it arrives, without keeping it, or the places of its parts. Pure.
 
 https://www.rfc-editor.org/rfc/rfc7578 (seen 2026-11-30). The work is proportional to the bytes, however they are cut.
 """
@@ -41,12 +41,7 @@ class FormParser:
     """
 
     def __init__(self, content_type: str) -> None:
-        boundary = _BOUNDARY.search(content_type)
-        if not content_type.lower().startswith("multipart/form-data") or boundary is None:
-            raise _invalid(
-                "send the file as multipart/form-data with the field `file`, for example: curl -F file=@report.pdf"
-            )
-        self._mark = b"\r\n--" + (boundary[1] or boundary[2]).encode("latin-1", "replace")
+        self._mark = b"\r\n" + _mark(content_type)
         # The first mark has no line end before it.
         self._buffer = bytearray(b"\r\n")
         self._state = "preamble"
@@ -114,21 +109,13 @@ class FormParser:
         self._parts += 1
         if self._parts > _MOST_PARTS:
             raise _invalid(f"it has more than {_MOST_PARTS} parts")
-        headers = {}
-        for line in head.decode("utf-8", "replace").split("\r\n"):
-            name, _, value = line.partition(":")
-            headers[name.strip().lower()] = value.strip()
-        parameters = _parameters(headers.get("content-disposition", ""))
-        name = parameters.get("name", "")
-        filename = parameters.get("filename")
-        if filename is None and "content-type" in headers and name == "file":
-            filename = ""
+        name, filename, content_type = _read_head(head)
         if filename is None:
             self._state, self._field = "field", name
             self._value.clear()
         else:
             self._state = "file"
-            yield FormFile(name, filename, headers.get("content-type", ""))
+            yield FormFile(name, filename, content_type)
 
     def _data(self) -> Iterator[FormField | bytes | None]:
         """The data of a part, up to the next mark or to what may be the beginning of one."""
@@ -149,6 +136,76 @@ class FormParser:
         del self._buffer[: len(self._mark)]
         state, self._state = self._state, "mark"
         yield None if state == "file" else FormField(self._field, self._value.decode("utf-8", "replace"))
+
+
+class FormPart(NamedTuple):
+    """A part of a form that is in memory."""
+
+    name: str
+    filename: str | None
+    """None: the part is a field, and no file."""
+    start: int
+    """Where its data begins, and where it ends."""
+    end: int
+
+
+def form_parts(body: bytes | bytearray, content_type: str) -> tuple[FormPart, ...]:
+    """Find the parts of a whole form. Raises Problem `invalid_request` for a body that is no form."""
+    mark = _mark(content_type)
+    parts: list[FormPart] = []
+    at = 0 if body.startswith(mark) else body.find(b"\r\n" + mark) + 2
+    if at == 1:
+        raise incomplete()
+    while True:
+        at += len(mark)
+        if body[at : at + 2] == b"--":
+            return tuple(parts)
+        line = body.find(b"\r\n", at, at + _HEADER_LIMIT)
+        end_of_head = body.find(b"\r\n\r\n", at, at + _HEADER_LIMIT)
+        if line < 0 or end_of_head < 0 or body[at:line].strip(b" \t"):
+            raise _invalid("a part has no end of its headers")
+        name, filename, _ = _read_head(bytes(body[line + 2 : end_of_head]))
+        start = end_of_head + 4
+        end = body.find(b"\r\n" + mark, start)
+        if end < 0:
+            raise incomplete()
+        parts.append(FormPart(name, filename, start, end))
+        if len(parts) > _MOST_PARTS:
+            raise _invalid(f"it has more than {_MOST_PARTS} parts")
+        at = end + 2
+
+
+def form_field(name: str, value: str, content_type: str) -> bytes:
+    """The bytes of another field, to put in front of a form."""
+    return b'%b\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n' % (
+        _mark(content_type),
+        name.encode(),
+        value.encode(),
+    )
+
+
+def _mark(content_type: str) -> bytes:
+    """What separates the parts. Raises Problem `invalid_request` when the type is not that of a form."""
+    boundary = _BOUNDARY.search(content_type)
+    if not content_type.lower().startswith("multipart/form-data") or boundary is None:
+        raise _invalid(
+            "send the file as multipart/form-data with the field `file`, for example: curl -F file=@report.pdf"
+        )
+    return b"--" + (boundary[1] or boundary[2]).encode("latin-1", "replace")
+
+
+def _read_head(head: bytes) -> tuple[str, str | None, str]:
+    """The name, the name of the file (None for a field) and the content type of a part."""
+    headers = {}
+    for line in head.decode("utf-8", "replace").split("\r\n"):
+        name, _, value = line.partition(":")
+        headers[name.strip().lower()] = value.strip()
+    parameters = _parameters(headers.get("content-disposition", ""))
+    name = parameters.get("name", "")
+    filename = parameters.get("filename")
+    if filename is None and "content-type" in headers and name == "file":
+        filename = ""
+    return name, filename, headers.get("content-type", "")
 
 
 def _parameters(disposition: str) -> dict[str, str]:

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -42,6 +42,8 @@ _REMEMBERED: Final = 600.0
 _NO_TEXT: Final = frozenset(("signature", "encrypted_content", "encrypted_index", "id", "tool_use_id", "type"))
 #: Fields that have a file in base64 where their value begins with `data:`.
 _URLS: Final = frozenset(("url", "image_url", "file_data"))
+#: What the client of a conversation can do about a match.
+_REMOVE: Final = "Remove it from the conversation (/rewind or /clear in Claude Code)"
 _decode: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder(order="deterministic").encode
 
@@ -84,16 +86,27 @@ async def guard(
 
 async def check(guardrails: Guardrails, request: Request, record: Record) -> None:
     """Check a request before anything is forwarded. Raises Problem `policy_blocked`."""
+    body = request.chat or request.content.responses or request.body
+    await _check(guardrails, body, _messages, request.model, record, _REMOVE)
+
+
+async def check_fields(guardrails: Guardrails, body: bytes, model: str, record: Record) -> None:
+    """Check all texts of a body of JSON that is no conversation. Raises Problem `policy_blocked`."""
+    await _check(guardrails, body, _decoded, model, record, "Remove it from the request")
+
+
+async def _check(
+    guardrails: Guardrails, body: bytes, read: Callable[[bytes], Any], model: str, record: Record, advice: str
+) -> None:
     if not guardrails.checks("input"):
         return
-    body = request.chat or request.content.responses or request.body
-    findings = await off_loop(guardrails.cost("input") * len(body), _find, guardrails, body)
+    findings = await off_loop(guardrails.cost("input") * len(body), _find, guardrails, body, read)
     _report(guardrails, findings, "input", record)
     if findings and findings[0].action == "block":
-        record.requested = request.model
+        record.requested = model
         raise _blocked(
             f'The guardrail "{findings[0].rule}" of this Byway blocked the request: it contains {findings[0].what}. Nothing was '
-            "sent to a model. Remove it from the conversation (/rewind or /clear in Claude Code), or ask the operator."
+            f"sent to a model. {advice}, or ask the operator."
         )
 
 
@@ -108,10 +121,10 @@ def _digest(body: bytes, key: str, model: str) -> bytes:
     return hashlib.sha256(_encode((key, model, _messages(body)))).digest()
 
 
-def _find(guardrails: Guardrails, body: bytes) -> list[GuardrailMatch]:
+def _find(guardrails: Guardrails, body: bytes, read: Callable[[bytes], Any]) -> list[GuardrailMatch]:
     """The rules that a conversation matches, those that block first."""
     findings: dict[str, GuardrailMatch] = {}
-    for text in texts(_messages(body)):
+    for text in texts(read(body)):
         for finding in guardrails.find(text, "input", findings):
             findings[finding.rule] = finding
     return sorted(findings.values(), key=lambda finding: finding.action != "block")
@@ -222,7 +235,9 @@ class GuardedReply:
         if type(part) is Passthrough:
             return "".join(_event_text(event, self._escapes) for event in self._decoder.feed(part.data))
         if type(part) is WholeAnswer:
-            return "\n".join(texts(_decoded(part.data)))
+            value = _decoded(part.data)
+            # A transcription may be plain text.
+            return part.data.decode("utf-8", "replace") if value is None else "\n".join(texts(value))
         if type(part) is BlockStop:
             self._escapes = JsonEscapes()
         return ""
@@ -244,7 +259,8 @@ def _event_text(event: tuple[str, bytes | str], escapes: JsonEscapes) -> str:
             pieces.append(escapes.feed(input))
     for choice in value.get("choices") or ():
         if isinstance(choice, dict):
-            pieces += texts(choice.get("delta") or choice.get("message") or {}, escapes)
+            # The older completions have their text in the choice itself.
+            pieces += texts(choice.get("delta") or choice.get("message") or choice.get("text") or {}, escapes)
     return "".join(pieces)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from byway.access.keys import OWN_HEADER
+from byway.backends.openai.endpoints import PassedRequest
 from byway.limits.limiter import Limiter, RequestNames
 from byway.messages.request import Request
 from byway.problems import Problem
@@ -20,7 +21,7 @@ _LONGEST_NAME: Final = 1000
 _ANSWER: Final = 4096
 
 
-def admit(context: RequestContext, request: Request, limiter: Limiter) -> None:
+def admit(context: RequestContext, request: Request | PassedRequest, limiter: Limiter) -> None:
     """Count the request in every limit that applies to it. Raises Problem when one of them refuses it.
 
     `context.settle` ends it.
@@ -34,9 +35,13 @@ def admit(context: RequestContext, request: Request, limiter: Limiter) -> None:
         route = runtime.remembered_route(model) or _route(runtime, model)
         if limiter.needs_tokens and route is not None:
             target = route.targets[0]
-            tokens = runtime.backends[target.backend].counter.prompt_tokens(request, target.model)
+            if isinstance(request, PassedRequest):
+                tokens, most = request.tokens, request.most
+            else:
+                tokens = runtime.backends[target.backend].counter.prompt_tokens(request, target.model)
+                most = request.params.max_tokens or _ANSWER
             if limiter.has_budgets:
-                answer = request.params.max_tokens or _ANSWER
+                answer = most
                 if answer > _ANSWER:
                     answer = _ANSWER
                 cost = runtime.prices.estimate(target.backend, target.model, tokens, answer, at)

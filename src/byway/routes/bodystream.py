@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from byway.problems import Problem
-from byway.routes.context import RequestContext
+from byway.routes.context import BODY_LIMIT, RequestContext
 
 
 async def body_parts(context: RequestContext, limit: int, at_least: int = 256 << 10) -> AsyncIterator[bytes]:
@@ -35,6 +35,18 @@ async def body_parts(context: RequestContext, limit: int, at_least: int = 256 <<
             yield b"".join(parts)
             parts.clear()
             size = 0
+
+
+async def read_upload(context: RequestContext) -> bytearray:
+    """The whole body of a form, held once. Raises Problem above `BODY_LIMIT` and for a compressed body."""
+    length = int(context.headers.get(b"content-length") or 0)
+    if length <= BODY_LIMIT:
+        # A chunked body does not declare its length.
+        await context.reserve(length or BODY_LIMIT)
+    body = bytearray()
+    async for part in body_parts(context, BODY_LIMIT, at_least=1):
+        body += part
+    return body
 
 
 def _too_large(limit: int) -> Problem:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
+from byway.backends.openai.endpoints import PassedRequest
 from byway.files.resolve import MARK, MESSAGES
 from byway.guardrails.rules import Guardrails
 from byway.largebodies import LARGE, off_loop
@@ -99,18 +100,7 @@ async def create(context: RequestContext) -> None:
 
 async def serve(context: RequestContext, request: Request, reply: StreamReply | WholeReply) -> None:
     """Answer `request` through `reply`. Every failure reaches the client as an error."""
-    if SESSION in context.headers:
-        context.session = context.header(SESSION)
-    if PROBE in context.headers:
-        context.record.probe = True
-    if context.caller.models:
-        context.record.models = context.caller.models
-    context.metered = context.gateway.usage is not None
-    if context.runtime.limiter is not None:
-        context.metered = True
-        admit(context, request, context.runtime.limiter)
-    if context.caller.organization != DEFAULT_ORGANIZATION:
-        context.record.quota += b"anthropic-organization-id: %b\r\n" % latin(context.caller.organization)
+    admit_request(context, request)
     try:
         with context.gateway.exchanges.watch(context.receive, reply.beat):
             if context.runtime.guardrails is None:
@@ -127,6 +117,22 @@ async def serve(context: RequestContext, request: Request, reply: StreamReply | 
         await reply.fail(broken())
     finally:
         reply.close()
+
+
+def admit_request(context: RequestContext, request: Request | PassedRequest) -> None:
+    """Note what the record of a request needs, and check its limits. Raises Problem when one of them refuses it."""
+    if SESSION in context.headers:
+        context.session = context.header(SESSION)
+    if PROBE in context.headers:
+        context.record.probe = True
+    if context.caller.models:
+        context.record.models = context.caller.models
+    context.metered = context.gateway.usage is not None
+    if context.runtime.limiter is not None:
+        context.metered = True
+        admit(context, request, context.runtime.limiter)
+    if context.caller.organization != DEFAULT_ORGANIZATION:
+        context.record.quota += b"anthropic-organization-id: %b\r\n" % latin(context.caller.organization)
 
 
 async def _answer_guarded(

@@ -18,6 +18,8 @@ _HEAD_TOO_LARGE: Final = f"sent headers over the limit of {_FRAMING_LIMIT >> 10}
 #: Bytes held for a slow reader before the socket is paused.
 _HELD_LIMIT: Final = 256 << 10
 _BODY_LIMIT: Final = 64 << 20
+#: Bytes of an upload that are sent at once.
+_UPLOAD_STEP: Final = 256 << 10
 #: Seconds that an idle connection is kept.
 _KEEP_ALIVE: Final = 60.0
 _CODINGS: Final = {"gzip": "gzip", "x-gzip": "gzip", "deflate": "deflate"}
@@ -36,9 +38,14 @@ class Channel(Protocol):
 
     loop: asyncio.AbstractEventLoop
     parser: Any
+    write_paused: bool
+    """The server is slow to read: `Answer.writable` is called when it has caught up."""
 
     def carry(self, answer: Answer, head: bytes, body: bytes) -> None:
         """Send a request, and pass what arrives to `answer`."""
+
+    def write(self, data: memoryview) -> None:
+        """Send more of the body."""
 
     def pause(self) -> None:
         """Stop reading from the socket."""
@@ -71,6 +78,7 @@ class Answer:
         "_chunks",
         "_closed",
         "_complete",
+        "_cut",
         "_failure",
         "_framing",
         "_head_complete",
@@ -114,16 +122,22 @@ class Answer:
         self._held = self._framing = self._repeated = 0
         self._room = _FRAMING_LIMIT
         self._head_complete = self._begun = self._complete = self._closed = False
-        self._paused = self._until_close = self._keep_alive = self._progress = False
+        self._paused = self._until_close = self._keep_alive = self._progress = self._cut = False
         self._last_progress = self._loop.time()
 
     # ---------------------------------------------------------------------------------------------- called by the reader
 
-    async def begin(self, head: bytes, body: bytes) -> Answer:
-        """Send the request and wait for the head of the answer. Raises StaleConnection, or Problem."""
+    async def begin(self, head: bytes, body: bytes, pieces: tuple[memoryview, ...] = ()) -> Answer:
+        """Send the request and wait for the head of the answer. Raises StaleConnection, or Problem.
+
+        `pieces` are sent instead of `body` as fast as the server takes them, until it answers.
+        """
         try:
             self._channel.carry(self, head, body)
             del head, body
+            if pieces:
+                await self._upload(pieces)
+                del pieces
             while not self._head_complete:
                 if self._failure is not None:
                     raise self._failure
@@ -135,6 +149,20 @@ class Answer:
             self.close()
             raise
         return self
+
+    async def _upload(self, pieces: tuple[memoryview, ...]) -> None:
+        """Send the body piece by piece. A server that answers before its end gets no more of it."""
+        for piece in pieces:
+            for at in range(0, len(piece), _UPLOAD_STEP):
+                while self._channel.write_paused and self._failure is None and not self._head_complete:
+                    self._waiter = self._loop.create_future()
+                    await self._waiter
+                if self._failure is not None or self._head_complete:
+                    # The rest of the body is not sent: the connection cannot be used again.
+                    self._cut = True
+                    return
+                self._channel.write(piece[at : at + _UPLOAD_STEP])
+                self._last_progress = self._loop.time()
 
     async def read(self) -> bytes:
         """Return all bytes that have arrived, at least one; b"" at the end. Raises Problem when it is cut off or stalls."""
@@ -184,7 +212,7 @@ class Answer:
             return
         self._closed = True
         self._chunks.clear()
-        keep = self._complete and self._keep_alive
+        keep = self._complete and self._keep_alive and not self._cut
         self._server.ended(self, _keep_alive_seconds(self.headers.get("keep-alive")) if keep else 0.0)
         if not self._complete and self._failure is None:
             self._failure = self._broken("was disconnected before its answer was complete")
@@ -231,6 +259,10 @@ class Answer:
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
+
+    def writable(self) -> None:
+        """The server has taken most of what was sent."""
+        self._wake()
 
     def misframed(self, what: str) -> None:
         """The parser stopped: bytes after the end make the connection useless, bytes before it break the answer."""

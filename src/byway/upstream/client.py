@@ -99,14 +99,14 @@ class Upstream:
         if connection is not None:
             answer = self._answer_on(connection, call.method)
             try:
-                await answer.begin(head, call.body)
+                await answer.begin(head, call.body, call.pieces)
             except StaleConnection:
                 # The server closed it in the moment of the request and has received nothing: one retry, on a new connection.
                 connection = None
         if connection is None:
             answer = self._answer_on(await self._connect(), call.method)
             try:
-                await answer.begin(head, call.body)
+                await answer.begin(head, call.body, call.pieces)
             except StaleConnection as stale:
                 raise Problem("unreachable", f"{self.shown} {stale}. Check its log.") from None
         if self._by_proxy and answer.status == 407:
@@ -179,6 +179,8 @@ class Upstream:
             if len(self._heads) >= _REMEMBERED_HEADS:
                 self._heads.clear()
             self._heads[key] = head
+        if call.pieces:
+            return b"%bcontent-length: %d\r\n\r\n" % (head, call.size)
         if call.body or call.method == "POST":
             return b"%bcontent-length: %d\r\n\r\n" % (head, len(call.body))
         return head + b"\r\n"

@@ -17,7 +17,7 @@ _SMALL_BODY: Final = 16 << 10
 class UpstreamConnection(asyncio.Protocol):
     """The connection: passes what arrives to the parser of the current answer."""
 
-    __slots__ = ("_transport", "answer", "loop", "parser", "pool", "until")
+    __slots__ = ("_transport", "answer", "loop", "parser", "pool", "until", "write_paused")
 
     def __init__(self) -> None:
         # Stored, because getting the running loop is a system call (Python 3.11 checks for a fork).
@@ -28,6 +28,8 @@ class UpstreamConnection(asyncio.Protocol):
         self.until = 0.0
         """When it has been idle for too long, by the loop's clock."""
         self._transport: asyncio.Transport | None = None
+        self.write_paused = False
+        """The server is slow to read what is sent."""
         self.parser: Any = None
 
     def is_open(self) -> bool:
@@ -69,6 +71,11 @@ class UpstreamConnection(asyncio.Protocol):
             # A large body is not copied.
             self._transport.writelines((head, body))
 
+    def write(self, data: memoryview) -> None:
+        """Send more of the body."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
     def release(self) -> None:
         """The answer has ended. Bytes that arrive now are unexpected."""
         self.answer = self.parser = None
@@ -108,6 +115,14 @@ class UpstreamConnection(asyncio.Protocol):
             answer.misframed(f"sent an answer that is not valid HTTP ({error})")
         else:
             answer.received(len(data))
+
+    def pause_writing(self) -> None:
+        self.write_paused = True
+
+    def resume_writing(self) -> None:
+        self.write_paused = False
+        if self.answer is not None:
+            self.answer.writable()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None

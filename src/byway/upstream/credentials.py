@@ -61,11 +61,11 @@ def with_client_credential(call: Call, given: Mapping[str, str], backend: str) -
         )
     if CLIENT_KIND in given:
         own = (*own, (CLIENT_KIND, given[CLIENT_KIND]))
-    return Call(call.method, call.path, (*call.headers, *own), call.body)
+    return Call(call.method, call.path, (*call.headers, *own), call.body, call.pieces)
 
 
 def authorize(call: Call, credential: StaticCredential) -> Call:
     """Return `call` with the headers of `credential`, which replace the call's own."""
     if not credential.headers:
         return call
-    return Call(call.method, call.path, credential.merge(call.headers), call.body)
+    return Call(call.method, call.path, credential.merge(call.headers), call.body, call.pieces)

@@ -210,6 +210,8 @@ class Vendor(msgspec.Struct, frozen=True):
     """With the Messages API: it has `count_tokens`."""
     leaves_out: tuple[str, ...] = ()
     """With the Messages API: fields that it refuses."""
+    endpoints: Mapping[str, str] = _NOTHING
+    """Where its endpoints differ from those of OpenAI, such as `/v1/rerank`: its own path, or empty for one that it lacks."""
     system_turns: bool = True
     """With the Messages API: it accepts messages of the role `system`."""
     adapts: bool = False
