@@ -16,11 +16,14 @@ from typing import NamedTuple
 
 import claude_agent_sdk
 
-from byway.signin.contract import REFUSALS, SAFE_VARIABLES, SECTIONS
+from byway.signin.contract import ERRORS, NAMES, PATHS, REFUSALS, SAFE_VARIABLES, SECTIONS
 
 BUNDLED = Path(claude_agent_sdk.__file__).parent / "_bundled/claude"
 #: Names that 2.1.329 applies without a question and 2.1.332 does not.
 WITHDRAWN = frozenset(["CLAUDE_CODE_DISABLE_CRON"])
+#: A path in the text, and a row of the table of errors.
+_PATH = re.compile(r"(?:(?<=[`} ])|^)/(?:v1|api|oauth|managed|\.well-known)/[\w/.-]*\w(?![\w{}])", re.MULTILINE)
+_ERROR = re.compile(r"^\| (\d\d\d|5xx) \| `(\w+)` \|", re.MULTILINE)
 _NEWEST = "@anthropic-ai/claude-code-linux-x64@latest"
 
 
@@ -30,6 +33,11 @@ class Contract(NamedTuple):
     refusals: list[str]
     sections: list[str]
     variables: list[str]
+    paths: list[str]
+    errors: list[str]
+    """Each with its status."""
+    code: list[str]
+    """The names that the program's code contains, of those that Byway relies on."""
 
 
 def read(program: Path) -> Contract:
@@ -38,11 +46,25 @@ def read(program: Path) -> Contract:
         text = _part(content, b"# Claude Code gateway protocol\n", b"\n`,")
         routed = _part(content, b"## Customer-routed inference\n", b"\n`")
         names = _part(content, b'=new Set(["ANTHROPIC_BEDROCK_REGION_PREFIX"', b"])")
+        code = [name for name in _relied_on() if _is_in_code(content, name.encode())]
     return Contract(
         re.findall(r"^\| `([a-z_]+)(?::<[^`]*>)?` \|", routed, re.MULTILINE),
         [json.loads(f'"{title}"') for title in re.findall(r"^## (.+)$", text, re.MULTILINE)],
         sorted(re.findall(r'"(\w+)"', names)),
+        sorted(set(_PATH.findall(text))),
+        [" ".join(row) for row in _ERROR.findall(text)],
+        code,
     )
+
+
+def _relied_on() -> list[str]:
+    """What the code must contain: a name that only its text contains has no effect."""
+    return sorted({*NAMES, *PATHS, *(type for _, type in ERRORS)})
+
+
+def _is_in_code(content: mmap.mmap, name: bytes) -> bool:
+    """Is it a text of the code, or the end of a template?"""
+    return content.find(b'"%b"' % name) >= 0 or content.find(b"}%b`" % name) >= 0
 
 
 def _part(content: mmap.mmap, start: bytes, stop: bytes) -> str:
@@ -61,6 +83,9 @@ def differences(contract: Contract) -> list[str]:
         *_diff("names of refusals", REFUSALS, contract.refusals),
         *_diff("sections", SECTIONS, contract.sections),
         *_diff("variables without a question", known, contract.variables),
+        *_diff("paths", PATHS, contract.paths),
+        *_diff("errors", map(" ".join, ERRORS), contract.errors),
+        *_diff("names in the code", _relied_on(), contract.code),
     ]
 
 

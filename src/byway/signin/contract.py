@@ -1,4 +1,4 @@
-"""What Byway relies on of Claude Code's gateway contract. `make contract` compares it with the text in a client's program.
+"""What Byway relies on of Claude Code's gateway contract. `make contract` compares it with the text and code in its program.
 
 Read from Claude Code 2.1.329 and 2.1.332 (2026-11-30). Names that only one of the two applies without a question are left out.
 """
@@ -42,6 +42,54 @@ SECTIONS: Final = (
     "Client guarantees",
     "Proxying to Bedrock, Vertex, or Foundry",
     "References",
+)
+#: The paths that the contract names, below the base URL.
+PATHS: Final = (
+    "/.well-known/oauth-authorization-server",
+    "/api/oauth/usage",
+    "/managed/settings",
+    "/oauth/device_authorization",
+    "/oauth/token",
+    "/v1/logs",
+    "/v1/messages",
+    "/v1/messages/count_tokens",
+    "/v1/metrics",
+    "/v1/models",
+    "/v1/traces",
+)
+#: The errors of the contract: status and type.
+ERRORS: Final = (
+    ("400", "invalid_request_error"),
+    ("401", "authentication_error"),
+    ("403", "permission_error"),
+    ("413", "request_too_large"),
+    ("429", "rate_limit_error"),
+    ("429", "billing_error"),
+    ("501", "not_supported"),
+    ("529", "overloaded_error"),
+    ("5xx", "api_error"),
+)
+#: Other names on which the code of the client acts when Byway sends them.
+NAMES: Final = (
+    "access_denied",
+    "anthropic-ratelimit-unified-overage-disabled-reason",
+    "anthropic-ratelimit-unified-overage-period",
+    "anthropic-ratelimit-unified-overage-reset",
+    "anthropic-ratelimit-unified-overage-scope",
+    "anthropic-ratelimit-unified-overage-status",
+    "anthropic-ratelimit-unified-representative-claim",
+    "anthropic-ratelimit-unified-reset",
+    "anthropic-ratelimit-unified-status",
+    "authorization_pending",
+    "capability_rejected: ",
+    "expired_token",
+    "fetch_error",
+    "group_pool",
+    "org_spend_cap_reached",
+    "policy_blocked",
+    "safeguard_results",
+    "slow_down",
+    "x-should-retry",
 )
 #: Variables that a client applies from managed settings without asking the person.
 SAFE_VARIABLES: Final = frozenset(
