@@ -41,6 +41,7 @@ PURE = (
     "byway.routing",
     "byway.limits",
     "byway.metrics",
+    "byway.inspector.attempts",
     "byway.tracing.request",
     *(
         f"byway.config.{name}"
@@ -175,7 +176,7 @@ LAYERS = (
     "pipeline admin mcp",
     "runtime",
     "local backend",
-    "history search web endpoints limits batches prompts",
+    "history search web endpoints limits batches prompts inspector",
     "upstream prices files tls tracing",
     "config",
     "secrets",

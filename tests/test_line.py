@@ -30,6 +30,8 @@ REFUSED = [pytest.param(case, id=case.id) for case in ALL if case.turns[-1].prob
 class Answered:
     """An answer of the case, in pieces of a few bytes."""
 
+    sent_at = connecting = 0.0
+
     def __init__(self, reply: Reply) -> None:
         self.status = reply.status
         self.headers = reply.headers

@@ -447,6 +447,8 @@ def test_an_answer_of_the_messages_api_without_usage_counts_as_an_estimate(
 class Silent:
     """An answer whose client disconnects after the first chunk."""
 
+    sent_at = connecting = 0.0
+
     status = 200
 
     def __init__(self, gone: asyncio.Event) -> None:

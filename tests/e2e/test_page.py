@@ -410,7 +410,7 @@ def test_everything_works_behind_a_prefix(page: Page, browsing: Browsing) -> Non
         page.locator("#quick").get_by_role("button", name="Apply").click()
         expect(page.locator("#quick").get_by_text("Verified")).to_be_visible()
         page.goto(f"{gateway.url}/gate/requests")
-        page.locator("#table tbody a").first.click()
+        page.locator("#table [data-row]").first.click()
         expect(page.get_by_text("ended at")).to_be_visible()
         page.goto(f"{gateway.url}/gate/api")
         page.get_by_role("link", name="1", exact=True).click()

@@ -59,7 +59,7 @@ def test_a_member_logs_in_by_a_link_and_uses_a_key_of_its_own(browsing: Browsing
     key = page.locator("#plain").inner_text()
     assert gateway.post({**ASK, "model": "adas-model"}, headers={"x-api-key": key}).status == 200
     page.goto(f"{gateway.url}/requests")
-    expect(page.locator("#table tbody a")).to_have_count(1)
+    expect(page.locator("#table [data-row]")).to_have_count(1)
     expect(page.locator("#table")).to_contain_text("adas-model")
     expect(page.locator("#table")).not_to_contain_text("graces-model")
     page.goto(f"{gateway.url}/account")

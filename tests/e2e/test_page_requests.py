@@ -48,12 +48,14 @@ def test_a_request_appears_by_itself(page: Page, server: Scripted) -> None:
         gateway.post({**ASK, "model": HTML[:60]})
         expect(page.locator("#table .why").first).to_contain_text("bad thing <b>bold</b><img src=x")
         expect(page.locator("#table tbody tr").first).to_contain_text(HTML[:30])
-        page.locator("#table tbody a").first.click()
-        expect(page.get_by_text("ended at")).to_be_visible()
-        expect(page.locator(".outcome")).to_contain_text("HTTP 400")
+        page.locator("#table [data-row]").first.click()
+        expect(page.locator(".drawer").get_by_text("ended at")).to_be_visible()
+        expect(page.locator(".drawer .outcome")).to_contain_text("HTTP 400")
         assert page.evaluate("document.images.length") == 0
+        page.get_by_role("link", name="Open as a page").click()
+        expect(page.locator(".outcome")).to_contain_text("HTTP 400")
         page.go_back()
-        expect(page.locator("#table tbody a")).to_have_count(2)
+        expect(page.locator("#table [data-row]")).to_have_count(2)
 
 
 def test_the_list_is_long_and_old_ones_are_forgotten(page: Page, server: Scripted) -> None:
@@ -61,7 +63,7 @@ def test_the_list_is_long_and_old_ones_are_forgotten(page: Page, server: Scripte
         login(page, gateway, "/requests")
         for _ in range(130):
             gateway.post({**ASK, "max_tokens": 0})
-        expect(page.locator("#table tbody a")).to_have_count(100)
+        expect(page.locator("#table [data-row]")).to_have_count(100)
         answer = page.goto(f"{gateway.url}/requests/99999")
         assert answer is not None and answer.status == 404
         expect(page.get_by_text("no longer in the list")).to_be_visible()

@@ -43,8 +43,8 @@ def test_requests_are_printed_as_a_table_and_as_json(gateway: Gateway) -> None:
     ask(gateway, "second", "fail")
     done = command(gateway, "requests")
     head, first, second = done.stdout.splitlines()
-    assert head.split()[:5] == ["TIME", "SESSION", "REQUESTED", "ANSWERED", "BY"]
-    assert first.split()[1:5] == ["abcdef01", "first", "one/local", "200"]
+    assert head.split()[:6] == ["NO", "TIME", "SESSION", "REQUESTED", "ANSWERED", "BY"]
+    assert first.split()[2:6] == ["abcdef01", "first", "one/local", "200"]
     assert " 400 " in second and "cannot be" in second and "\x1b" not in second
     listed = json.loads(command(gateway, "requests", "--json").stdout)["requests"]
     assert [(entry["number"], entry["asked"], entry["status"]) for entry in listed] == [
@@ -80,7 +80,7 @@ def test_follow_prints_new_requests_until_it_is_stopped(gateway: Gateway, as_jso
     if as_json:
         assert [json.loads(line)["asked"] for line in lines] == ["first", "second", "third"]
     else:
-        assert [line.split()[2] for line in lines] == ["REQUESTED", "first", "second", "third"]
+        assert [line.split()[3] for line in lines] == ["REQUESTED", "first", "second", "third"]
 
 
 def test_follow_continues_after_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,3 +109,34 @@ def test_without_a_socket_the_error_names_the_page(gateway: Gateway) -> None:
     (gateway.home / "data" / "byway.sock").unlink()
     done = command(gateway, "requests")
     assert done.returncode == 1 and "byway page" in done.stderr
+
+
+def test_filters_and_sums_are_those_of_the_page(gateway: Gateway) -> None:
+    ask(gateway, "first")
+    ask(gateway, "second", "fail")
+    failed = command(gateway, "requests", "--failed")
+    assert "second" in failed.stdout and "first" not in failed.stdout
+    assert "1 request" in failed.stderr and "1 failed" in failed.stderr
+    for options in (["--model", "FIRST"], ["--session", "abcdef", "--search", "first"], ["--agent", "python-urllib"]):
+        assert command(gateway, "requests", *options).returncode == 0
+    chosen = json.loads(command(gateway, "requests", "--model", "FIRST", "--json").stdout)
+    assert [entry["asked"] for entry in chosen["requests"]] == ["first"]
+    assert (chosen["sums"]["requests"], chosen["sums"]["failed"]) == (1, 0)
+    nothing = command(gateway, "requests", "--account", "ada")
+    assert (nothing.returncode, nothing.stdout) == (0, "") and "No request matches" in nothing.stderr
+
+
+def test_one_request_is_shown_with_its_timeline_and_attempts(gateway: Gateway) -> None:
+    ask(gateway, "first")
+    shown = command(gateway, "requests", "show", "1")
+    assert shown.returncode == 0, shown.stderr
+    for part in ("Timeline", "admission", "Attempts", "1. one/local  answered (200)", "one/local", "abcdef0123456789"):
+        assert part in shown.stdout, part
+    details = json.loads(command(gateway, "requests", "show", "1", "--json").stdout)
+    assert abs(sum(phase["ms"] for phase in details["phases"]) - details["request"]["ms"]) < 2
+    assert [attempt["outcome"] for attempt in details["attempts"]] == ["answered"]
+    ask(gateway, "second", "fail")
+    failed = command(gateway, "requests", "show", "2")
+    assert "1. one/local  invalid_request (400)" in failed.stdout and "\x1b" not in failed.stdout
+    missing = command(gateway, "requests", "show", "99")
+    assert missing.returncode == 2 and "no longer in the list" in missing.stderr

@@ -80,6 +80,8 @@ def openai_error(message: str, status: int = 400, **fields: Any) -> Refused:
 class StrictAnswer:
     """An answer in pieces of a few hundred bytes."""
 
+    sent_at = connecting = 0.0
+
     def __init__(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
         self.status = status
         self.headers = {name.lower(): value for name, value in headers.items()}

@@ -98,7 +98,7 @@ class _Exchange:
         self._request = request
         self._reply = reply
         self._record = record
-        self._began = time.monotonic()
+        record.began = self._began = time.monotonic()
         self._attempt = FIRST
         self._at: tuple[str, str] = ("", "")
         """The backend and model that `_attempt` is for."""
@@ -322,6 +322,8 @@ class _Exchange:
         if backend.forwards_credential:
             call = with_client_credential(call, request.headers, target.backend)
         answer = await backend.send(call)
+        if record.sent is None:
+            record.sent, record.connecting = answer.sent_at, answer.connecting
         if backend.keys is not None:
             record.key = answer.key
         elif backend.forwards_credential:

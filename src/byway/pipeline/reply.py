@@ -7,6 +7,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from byway.inspector.attempts import FailedAttempt
 from byway.limits.limiter import Admission
 from byway.messages.events import MessageStart, MessageUsage, Part, Started, Usage
 from byway.messages.request import Request
@@ -47,6 +48,16 @@ class Record(Struct, gc=False):
     """Counts the request in the limits of the config; None without any."""
     repairs: tuple[str, ...] = ()
     """Changes of the call that earlier refusals of the backend have named."""
+    cost: int | None = None
+    """Nano-dollars, once the usage is recorded; None when it is not, or when a price is unknown."""
+    began: float | None = None
+    """When the exchange began, by the monotonic clock: the request was read and admitted."""
+    sent: float | None = None
+    """When the call of the last attempt was sent to the backend, by the monotonic clock."""
+    connecting: float = 0.0
+    """Seconds that the connection for that call took; 0 when an open one was used."""
+    failed: tuple[FailedAttempt, ...] = ()
+    """The attempts that have failed, at most MOST_ATTEMPTS."""
 
     def end_turn(self) -> None:
         """Add the usage to that of earlier turns: another turn of the model follows."""

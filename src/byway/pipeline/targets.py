@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 from byway.backend import Backend
 from byway.backends.protocol import Target
+from byway.inspector.attempts import MOST_ATTEMPTS, PROBLEM_LIMIT, FailedAttempt
 from byway.pipeline.reply import Record
 from byway.problems import Problem
 from byway.routing.permission import not_permitted, permitted_targets
@@ -74,6 +75,7 @@ async def run(runtime: Runtime, model: str, call: TargetCall, record: Record, se
             answered = await call.attempt(backend, target)
         except Problem as error:
             problem = error
+            _note_failure(record, problem, runtime.scrubber)
             if backend.keys is not None and not call.started:
                 if backend.rest_key(record.key, problem) and rotations < len(backend.keys):
                     rotations += 1
@@ -100,6 +102,25 @@ async def run(runtime: Runtime, model: str, call: TargetCall, record: Record, se
             if answered:
                 runtime.cooldown.succeeded(backend.name)
             return
+
+
+def _note_failure(record: Record, problem: Problem, scrubber: Scrubber) -> None:
+    """Keep what the page shows of an attempt that has failed."""
+    if len(record.failed) < MOST_ATTEMPTS:
+        record.failed += (
+            FailedAttempt(
+                record.backend,
+                record.model,
+                time.monotonic(),
+                record.sent,
+                record.connecting,
+                problem.kind,
+                problem.facts.get("status"),
+                scrubber.scrub(problem.message)[:PROBLEM_LIMIT],
+                record.repairs,
+            ),
+        )
+    record.sent, record.connecting = None, 0.0
 
 
 async def _permitted_route(runtime: Runtime, model: str, record: Record, session: str) -> TargetRoute:

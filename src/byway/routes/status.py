@@ -1,4 +1,4 @@
-"""`/byway/status`, `requests`, `audit`, `verify`, `exports` and `restart`: this process, and what happened in it."""
+"""`/byway/status`, `audit`, `verify`, `exports` and `restart`: this process, and what happened in it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from msgspec import Struct
 
 from byway import __version__
 from byway.admin import exports
-from byway.admin.requests import RequestEntry, recent_requests
 from byway.admin.verify import Verdict, verify
 from byway.config import static_changes
 from byway.mcp.calls import ToolCounts
@@ -42,14 +41,6 @@ class GatewayStatus(Struct, frozen=True):
     """What signed-in clients have sent of each signal since the start. Byway counts it and keeps nothing of it."""
     mcp: dict[str, ToolCounts]
     """Calls of each tool of the MCP server since the start."""
-
-
-class RequestPage(Struct, frozen=True):
-    """The last requests of clients, newest first."""
-
-    requests: tuple[RequestEntry, ...]
-    count: int
-    """How many there were since the start."""
 
 
 class AuditPage(Struct, frozen=True):
@@ -111,13 +102,6 @@ async def show(context: RequestContext) -> GatewayStatus:
     )
 
 
-async def requests(context: RequestContext) -> RequestPage:
-    """List the last requests, without prompts and answers. With `after`, only newer ones than that number."""
-    after = number(query(context).get("after", "0"), "after")
-    recent, account = context.gateway.requests, visible_account(context)
-    return RequestPage(tuple(recent_requests(recent, after, account)), recent.newest_number(account))
-
-
 async def audit(context: RequestContext) -> AuditPage:
     """List who changed what."""
     limit = number(query(context).get("limit", "200"), "limit", MAX_AUDIT_ENTRIES)
@@ -165,14 +149,6 @@ async def restart(context: RequestContext) -> Restarting:
 
 ROUTES = (
     operation("GET", "/byway/status", show, response=GatewayStatus),
-    operation(
-        "GET",
-        "/byway/requests",
-        requests,
-        response=RequestPage,
-        parameters=(Parameter("after", "Return only requests with a higher number.", int),),
-        scope="account",
-    ),
     operation(
         "GET",
         "/byway/audit",

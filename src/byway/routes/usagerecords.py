@@ -45,6 +45,7 @@ def settle(request: MeteredRequest, recorder: UsageRecorder | None, prices: Pric
         else:
             usage = record.usage
             cost = prices.cost(record.backend, record.model, usage, at)
+        record.cost = cost
         # Any client can mark its request as a probe. With a key or a limit it counts all the same.
         if recorder is not None and record.requested and (not record.probe or request.caller.key or admission):
             problem = request.problem
@@ -69,6 +70,8 @@ def _add_others(recorder: UsageRecorder, request: MeteredRequest, prices: PriceT
     """Record Byway's own requests for a request and its failed attempts."""
     for number, other in enumerate(request.record.others, 1):
         usage, cost = priced(other, prices, at)
+        main = request.record.cost
+        request.record.cost = None if main is None or cost is None else main + cost
         # The answer of an attempt that failed has no stop reason.
         _add(recorder, request, other, usage, cost, f"-{number}", 200 if other.stop_reason else 502, at, now)
 

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 from byway.admin.requests import RequestLine
 from byway.gateway import Gateway
+from byway.inspector.attempts import RequestTimes
 from byway.logs import log_exception, writer
 from byway.metrics.counts import OTHER, RequestMetrics
 from byway.pipeline.watch import ClientGone
@@ -91,6 +92,8 @@ _ANTHROPIC_ONLY: Final = frozenset(
 )
 #: Characters of an error that the list of last requests keeps.
 _ERROR_LIMIT: Final = 1000
+#: Bytes of `User-Agent` that it keeps.
+_AGENT_LIMIT: Final = 200
 
 
 class App:
@@ -243,7 +246,18 @@ class App:
             output.put("info", "Request", line)
         # A browser whose login has ended is no client.
         if context.caller is not OWNER and (context.route is None or context.route.envelope != "page"):
-            self.gateway.requests.add(line, error)
+            times = RequestTimes(
+                context.started,
+                context.started + seconds,
+                record.began,
+                record.sent,
+                record.connecting,
+                record.first,
+                record.failed,
+                record.repairs,
+            )
+            agent = context.headers.get(b"user-agent", b"")[:_AGENT_LIMIT]
+            self.gateway.requests.add(line, error, agent, record.cost, times)
             counts = self.gateway.metrics
             if counts is not None:
                 _count(counts, line, OTHER if context.route is None else context.route.path)

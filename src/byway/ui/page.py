@@ -210,7 +210,13 @@ def is_browser(context: RequestContext) -> bool:
 
 
 async def send_card(
-    context: RequestContext, template: str, block: str, status: int = 200, news: str = "", **data: Any
+    context: RequestContext,
+    template: str,
+    block: str,
+    status: int = 200,
+    news: str = "",
+    headers: Sequence[Header] = (),
+    **data: Any,
 ) -> None:
     """Send one card of a page: a block of its template. `news`: htmx events, separated by commas, that make other cards
     reload after a change."""
@@ -220,7 +226,7 @@ async def send_card(
     changes = bool(news) and status < 400 and context.scope["method"] == "POST"
     # After the swap: the events then reach the body, also when another response has removed the form of this one.
     events = [(b"hx-trigger-after-swap", news.encode())] if changes else []
-    await send_html(context, "".join(loaded.blocks[block](variables)), status, events)
+    await send_html(context, "".join(loaded.blocks[block](variables)), status, [*headers, *events])
 
 
 async def send_html(context: RequestContext, html: str, status: int = 200, headers: list[Header] | None = None) -> None:

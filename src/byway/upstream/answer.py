@@ -94,10 +94,12 @@ class Answer:
         "_unpacker",
         "_until_close",
         "_waiter",
+        "connecting",
         "headers",
         "key",
         "on_body",
         "on_close",
+        "sent_at",
         "status",
     )  # fmt: skip
 
@@ -123,7 +125,10 @@ class Answer:
         self._room = _FRAMING_LIMIT
         self._head_complete = self._begun = self._complete = self._closed = False
         self._paused = self._until_close = self._keep_alive = self._progress = self._cut = False
-        self._last_progress = self._loop.time()
+        self.connecting = 0.0
+        """Seconds that the connection for it took; 0 when an open one was used."""
+        self.sent_at = self._last_progress = self._loop.time()
+        """When its request was sent, by the clock of the event loop, which is `time.monotonic()` with uvloop too."""
 
     # ---------------------------------------------------------------------------------------------- called by the reader
 

@@ -11,6 +11,7 @@ import os
 import re
 import socket
 import ssl
+import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -104,7 +105,9 @@ class Upstream:
                 # The server closed it in the moment of the request and has received nothing: one retry, on a new connection.
                 connection = None
         if connection is None:
+            began = time.monotonic()
             answer = self._answer_on(await self._connect(), call.method)
+            answer.connecting = time.monotonic() - began
             try:
                 await answer.begin(head, call.body, call.pieces)
             except StaleConnection as stale:

@@ -62,5 +62,10 @@ class AgentSet(NameSet):
         return name
 
     def _read(self, header: bytes) -> str:
-        match = _AGENT.match(header.decode("latin-1").strip())
-        return match.group() if match else ""
+        return agent_name(header)
+
+
+def agent_name(header: bytes) -> str:
+    """The client program that `User-Agent` names: the product without its version; "" when it names none."""
+    match = _AGENT.match(header[:_LONGEST_HEADER].decode("latin-1").strip())
+    return match.group() if match else ""
