@@ -363,7 +363,8 @@ def _values(at: int, record: UsageRecord, series: int) -> tuple[tuple[Any, ...],
     tokens: tuple[int, ...] = (
         record.input_tokens, record.cached_tokens, record.cache_write_tokens, record.output_tokens, record.reasoning_tokens,
     )  # fmt: skip
-    if min(tokens) < 0 or max(tokens) > MOST_TOKENS:
+    # Joined bit by bit they are negative when one of them is, and at least as large as each of them.
+    if not 0 <= tokens[0] | tokens[1] | tokens[2] | tokens[3] | tokens[4] <= MOST_TOKENS:
         tokens = tuple(max(0, min(count, MOST_TOKENS)) for count in tokens)
     cost, latency, first = record.cost, record.latency_ms, record.first_ms
     if cost is not None and not 0 <= cost <= MOST_COST:

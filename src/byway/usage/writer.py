@@ -18,8 +18,8 @@ INTERVAL: Final = 1.0
 #: Seconds between two attempts while the database cannot be used: the first, and the most.
 _FIRST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 30.0
-#: Bytes of the journal in one transaction: some 200 records, which take a few milliseconds.
-_CHUNK: Final = 1 << 16
+#: Bytes of the journal in one transaction: some 800 records, which take a few milliseconds.
+_CHUNK: Final = 1 << 18
 #: Seconds between two looks for records that are too old.
 _RETENTION_INTERVAL: Final = 60.0
 #: Seconds by which the clock may be ahead of the time since the start of the process. Records are not removed because of
