@@ -49,6 +49,11 @@ ARCHIVES: Final[Mapping[str, Archive]] = {
         "pmexy/Nj+BKd3Un1ogqGQE8V4GJn5B6N9PQOrU1GH+lMR29kn6Bgf6YdbZa8hNIoTmAKT1LTPK+P8TibZRPPVg==",
         "cli-entry.js",
     ),
+    "codex": Archive(
+        "@openai/codex@0.171.0-linux-x64",
+        "l66NZkQgdk2C3pbcfULDz42yEUB581MVA6I+Y43Wp4OIqEy73HCdmZ0GTjeAHY2ycuH4N00d9VsLrwT1jxshTw==",
+        "vendor/x86_64-unknown-linux-musl/bin/codex",
+    ),
     "opencode": Archive(
         "opencode-linux-x64@1.18.33",
         "q/t/3p2CTxOT9y2kvjesb/LZab2+1eqlhhWA02Be6mjTtmYtNBcBsrI5yDo4Fw7ZSPBW2oyMIGMNRqiKQjiAWw==",
@@ -119,7 +124,7 @@ def _fetch_locked(part: str) -> None:
 
 
 def _parts(everything: bool) -> Iterator[tuple[Path, Archive | str]]:
-    for archive in (NODE, ARCHIVES["qwen"]):
+    for archive in (NODE, ARCHIVES["qwen"], ARCHIVES["codex"]):
         yield archive.folder, archive
     yield _locked_folder("ci"), "ci"
     if everything:

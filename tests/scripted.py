@@ -1,4 +1,4 @@
-"""A model server that says what a test tells it to: OpenAI chat completions and Anthropic Messages, on loopback.
+"""A model server that says what a test tells it to: OpenAI chat completions, Responses and Anthropic Messages, on loopback.
 
 Made by hand on raw sockets, so that every fault is exact to the byte and the moment a peer leaves is known.
 """
@@ -71,6 +71,10 @@ class Asked:
     @property
     def anthropic(self) -> bool:
         return self.path.partition("?")[0].endswith("/messages")
+
+    @property
+    def responses(self) -> bool:
+        return self.path.partition("?")[0].endswith("/responses")
 
     def left(self, seconds: float = 60.0) -> float:
         """When the peer closed the connection (`time.monotonic()`); fails when it has not after `seconds`."""
@@ -383,6 +387,34 @@ def _deltas(block: dict[str, Any], say: Say) -> tuple[dict[str, Any], list[dict[
             return {**block, "input": {}}, [{"type": "input_json_delta", "partial_json": piece} for piece in pieces]
 
 
+def _responses(say: Say, request: Asked) -> Reply:
+    """An answer of the Responses API. `gap`, `edit` and `stop` work as for the others, except for the words of `stop`."""
+    # Its types are pydantic models, which take long to import.
+    import responsesfake
+
+    output = [responsesfake.reasoning(say.thinking)] if say.thinking else []
+    if say.parts:
+        output.append(responsesfake.message("".join(say.parts)))
+    for at, tool in enumerate(say.tools):
+        output.append(responsesfake.call(tool.id or f"call_{at}_{tool.name}", tool.name, json.dumps(dict(tool.input))))
+    prompt, answer = say.tokens or (0, 0)
+    usage = {
+        "input_tokens": prompt,
+        "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens": answer,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": prompt + answer,
+    }
+    ending: dict[str, Any] = {"usage": usage}
+    if say.stop == "length":
+        ending |= {"incomplete_details": {"reason": "max_output_tokens"}}
+    status = "incomplete" if say.stop == "length" else "completed"
+    if not request.stream:
+        return Reply(200, (responsesfake.whole(*output, status=status, **ending),), headers=say.headers, wait=say.wait)
+    events = responsesfake.stream(*output, end=status, **ending)
+    return _streamed(say, [responsesfake.joined([event]) for event in events])
+
+
 # -------------------------------- the server
 
 
@@ -494,6 +526,8 @@ class Scripted:
                 text = self._reply_of(request)
                 if isinstance(text, Reply):
                     return text
+                if request.responses:
+                    return _responses(text, request)
                 return _anthropic(text, request) if request.anthropic else _openai(text, request)
             except Exception as error:
                 self._failure = self._failure or error

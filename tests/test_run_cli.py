@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from launching import started as started
 
 from byway.endpoints.clients import running_clients
 from byway.launch.agents import AGENTS, AgentEndpoint
+from byway.launch.codexmodels import MOST_MODELS, catalog
 from byway.launch.relay import Relay, RelayTarget
 from byway.launch.target import LaunchTarget
 
@@ -100,6 +102,36 @@ def test_a_dry_run_prints_the_command_and_no_secret(
     output = run("run", "qwen", "--dry-run", "hello", ANTHROPIC_API_KEY="sk-ant-real").output
     assert "Endpoint:  lab" in output and "QWEN_CODE_SYSTEM_SETTINGS_PATH" in output and "qwen3:8b" in output
     assert "sk-lab-secret" not in output and "sk-ant-real" not in output and not started.command
+
+
+def test_codex_gets_a_catalog_with_the_windows_of_the_models_and_its_own_config_stays() -> None:
+    setup = AGENTS["codex"].setup(AT._replace(windows={"qwen3:8b": 32768, "glm-5": 200000}))
+    settings = dict(part.split("=", 1) for part in setup.arguments[1::2])
+    assert set(setup.arguments[::2]) == {"-c"} and all(tomllib.loads(f"value = {text}") for text in settings.values())
+    provider = tomllib.loads(f"value = {settings['model_providers.byway']}")["value"]
+    assert provider == {
+        "name": "Byway",
+        "base_url": f"{AT.url}/v1",
+        "env_key": "BYWAY_CODEX_KEY",
+        "wire_api": "responses",
+    }
+    models = json.loads(setup.content)["models"]
+    assert [(model["slug"], model["context_window"]) for model in models] == [("qwen3:8b", 32768), ("glm-5", 200000)]
+    assert all(model["apply_patch_tool_type"] == "freeform" for model in models)
+
+
+def test_the_catalog_of_codex_is_limited() -> None:
+    windows = {f"model-{number}": 8192 for number in range(1000)}
+    assert len(json.loads(catalog(windows))["models"]) == MOST_MODELS
+
+
+def test_an_agent_of_the_responses_api_is_started_elsewhere_with_a_warning(
+    run: Run, server: EndpointServer, started: Started, tmp_path: Path
+) -> None:
+    install(tmp_path, "codex")
+    run("endpoint", "add", "lab", server.url, "--use")
+    result = run("run", "codex", "exec", "hello")
+    assert result.exit_code == 7 and "byway run codex --endpoint byway" in result.output
 
 
 def test_an_endpoint_that_fails_starts_no_agent(run: Run, started: Started, tmp_path: Path) -> None:

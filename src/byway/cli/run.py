@@ -78,6 +78,7 @@ def command(
       byway run qwen --model qwen3-coder:30b "Explain this folder"
       byway run aider -- --help
     """
+    from byway.endpoints.registry import BYWAY
     from byway.launch import session
     from byway.launch.agents import AGENTS
     from byway.launch.agentsession import run_agent
@@ -107,6 +108,14 @@ def command(
             note(
                 click.style(
                     f"byway: {plan.notice.replace('Anthropic answers', f'{row.title} uses its own settings')}.",
+                    fg="yellow",
+                )
+            )
+        if row.needs_responses and plan.target.name not in ("", BYWAY):
+            note(
+                click.style(
+                    f"byway: {row.title} speaks the Responses API, which the endpoint {plan.target.name} may not have. Byway "
+                    f"has it: byway run {row.name} --endpoint {BYWAY}",
                     fg="yellow",
                 )
             )

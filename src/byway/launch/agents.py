@@ -1,4 +1,4 @@
-"""The agents that `byway run` starts, one row each: how a program is pointed at an endpoint with the Messages API. Pure.
+"""The agents that `byway run` starts, one row each: how a program is pointed at an endpoint. Pure.
 
 A row changes nothing of the user's: it sets variables, adds arguments, and names a file that exists while the agent runs.
 """
@@ -6,8 +6,10 @@ A row changes nothing of the user's: it sets variables, adds arguments, and name
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
+
+from byway.launch.codexmodels import catalog
 
 #: The name under which agents list the endpoint.
 _PROVIDER: Final = "byway"
@@ -28,6 +30,8 @@ class AgentEndpoint(NamedTuple):
     """The context window of the model, where it is known."""
     file: str = ""
     """The path of the agent's file."""
+    windows: Mapping[str, int] = {}
+    """The listed models whose context window is known, each with it."""
 
     @property
     def v1(self) -> str:
@@ -69,6 +73,8 @@ class Agent(NamedTuple):
     """The end of the file's name."""
     plain: tuple[str, ...] = ()
     """First arguments with which the agent sends no requests, beside --version and --help."""
+    needs_responses: bool = False
+    """It speaks the Responses API, which Byway has, instead of the Messages API, which every endpoint has."""
 
     @property
     def program(self) -> str:
@@ -229,6 +235,30 @@ def _mini(at: AgentEndpoint) -> AgentSetup:
     return AgentSetup(variables)
 
 
+#: The variable that has the key for Codex.
+_CODEX_KEY: Final = "BYWAY_CODEX_KEY"
+
+
+def _codex(at: AgentEndpoint) -> AgentSetup:
+    """Options `-c` override its config for one run: https://developers.openai.com/codex/config-reference (seen 2026-11-30).
+
+    Values are TOML, and a JSON string is one too.
+    """
+    provider = {"name": "Byway", "base_url": at.v1, "env_key": _CODEX_KEY, "wire_api": "responses"}
+    table = ", ".join(f"{name} = {json.dumps(value)}" for name, value in provider.items())
+    settings = {
+        "model": json.dumps(at.model),
+        "model_provider": json.dumps(_PROVIDER),
+        f"model_providers.{_PROVIDER}": f"{{{table}}}",
+        "model_catalog_json": json.dumps(at.file),
+        "analytics.enabled": "false",
+        "check_for_update_on_startup": "false",
+    }
+    arguments = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+    windows = {at.model: at.context, **at.windows}
+    return AgentSetup({_CODEX_KEY: at.token}, tuple(arguments), catalog(windows))
+
+
 #: Every agent by its name.
 AGENTS: Final = {
     agent.name: agent
@@ -257,6 +287,14 @@ AGENTS: Final = {
             plain=("update", "install", "list"),
         ),
         Agent("continue", "Continue CLI", "npm install -g @continuedev/cli", _continue, "cn", ".yaml"),
+        Agent(
+            "codex",
+            "Codex CLI",
+            "npm install -g @openai/codex",
+            _codex,
+            plain=("login", "logout", "completion", "update", "debug", "features", "help"),
+            needs_responses=True,
+        ),
         Agent("aider", "aider", "pip install aider-chat", _aider),
         Agent("gptme", "gptme", "pip install gptme", _gptme),
         Agent("mini", "mini-swe-agent", "pip install mini-swe-agent", _mini),

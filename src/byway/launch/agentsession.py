@@ -19,8 +19,9 @@ def agent_endpoint(plan: LaunchPlan, file: str, relay: Relay | None = None) -> A
     facts = listed.get(model)
     exported = plan.target.variables.get("CLAUDE_CODE_MAX_CONTEXT_TOKENS", "")
     window = facts.window if facts and facts.window else int(exported) if exported.isdigit() else None
+    windows = {name: listed[name].window or 0 for name in listed if listed[name].window}
     url, token = (relay.url, relay.token) if relay else (plan.target.base_url, "***")
-    return AgentEndpoint(url, token, model, window, file)
+    return AgentEndpoint(url, token, model, window, file, windows)
 
 
 def agent_environment(variables: Mapping[str, str], url: str, environ: Mapping[str, str]) -> dict[str, str]:
