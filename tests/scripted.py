@@ -42,7 +42,16 @@ class End(enum.Enum):
 Step = bytes | Wait | Gate | End
 #: The ends of the paths that a script answers.
 _MODEL_PATHS: Final = (
-    *("/chat/completions", "/messages", "/embeddings", "/completions", "/rerank", "/moderations", "/speech"),
+    *(
+        "/chat/completions",
+        "/messages",
+        "/responses",
+        "/embeddings",
+        "/completions",
+        "/rerank",
+        "/moderations",
+        "/speech",
+    ),
     *("/images/generations", "/images/edits", "/images/variations", "/audio/transcriptions", "/audio/translations"),
 )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +16,7 @@ import pytest
 import responsesfake
 from gateway import SOURCE, Gateway
 from scripted import SSE, Asked, Reply, Say, Scripted, Tool, openai_error
+from smallmodel import needs_weights, small_model
 
 pytestmark = pytest.mark.real
 
@@ -28,6 +28,8 @@ BACKENDS: dict[str, dict[str, Any]] = {
     "responses": {"type": "openai", "protocol": "responses"},
 }
 IN_CI = ("chat",)
+#: Bytes of a request that is not one of Codex.
+_SHORT = 2_000
 #: An MCP server with one tool, which adds two numbers.
 MCP_SERVER = """
 import json, sys
@@ -71,22 +73,22 @@ Action = Shell | Patch | Add | str
 
 
 class Model:
-    """Plays turns in the protocol of the request. A request without tools, such as one for a title, gets a text."""
+    """Plays turns in the protocol of the request. The short request with which Byway checks an endpoint gets a text."""
 
     def __init__(self, *turns: Sequence[Action] | Reply) -> None:
         self.turns = turns
         self.requests: list[Asked] = []
 
     def __call__(self, request: Asked) -> Reply | Say:
-        if not request.json.get("tools") and not self.requests:
-            return Say("A title")
+        if len(request.body) < _SHORT:
+            return Say("Hello")
         self.requests.append(request)
         turn = self.turns[min(len(self.requests), len(self.turns)) - 1]
         if isinstance(turn, Reply):
             return turn
         if request.responses:
             return _as_items(turn, len(self.requests))
-        names = [str((tool.get("function") or tool).get("name")) for tool in request.json["tools"]]
+        names = [str((tool.get("function") or tool).get("name")) for tool in request.json.get("tools") or ()]
         texts = [action for action in turn if isinstance(action, str)]
         tools = [_as_function(action, names) for action in turn if not isinstance(action, str)]
         return Say(" ".join(texts), tools)
@@ -254,7 +256,7 @@ def test_codex_runs_a_task_with_shell_patch_and_an_mcp_server(protocol: str, cod
     assert "text of the file" in model.results and "sum 42" in model.results and "out.txt" in model.results
     assert "unsupported call" not in model.results and "aborted" not in model.results
     assert not ran.failure and "Model metadata" not in ran.errors
-    lines = [line for line in gateway.requests() if not line.get("probe")]
+    lines = [line for line in gateway.requests("/v1/responses") if not line.get("probe")]
     assert len({line.get("key") for line in lines}) == 1 and {line.get("status") for line in lines} == {200}
     assert not list((codex.data / "clients").iterdir())
     assert all("sk-real" not in request.body.decode() + str(request.headers) for request in model.requests)
@@ -296,12 +298,11 @@ def test_codex_tells_the_user_that_the_window_is_full(protocol: str, codex: Code
 
 @pytest.mark.long
 def test_codex_compacts_before_the_window_of_the_catalog_is_full(codex: Codex, start: Start) -> None:
-    counts = iter((150_000, 195_000, 2_000, 3_000, 3_000))
-
     class Filling(Model):
         def __call__(self, request: Asked) -> Reply | Say:
             answer = super().__call__(request)
-            return answer if isinstance(answer, Reply) else Say(answer.text, answer.tools, tokens=(next(counts), 20))
+            tokens = {1: 150_000, 2: 195_000}.get(len(self.requests), 3_000)
+            return answer if isinstance(answer, Reply) else Say(answer.text, answer.tools, tokens=(tokens, 20))
 
     model = Filling([Shell("cat in.txt")], [Shell("cat in.txt")], ["The summary of the work"], ["All done"])
     start("chat", model)
@@ -311,16 +312,12 @@ def test_codex_compacts_before_the_window_of_the_catalog_is_full(codex: Codex, s
 
 
 @pytest.mark.long
-def test_codex_runs_a_turn_on_the_built_in_model(codex: Codex, tmp_path: Path) -> None:
-    """The small model calls no tools, and knows that there is a window: the answer is whatever it says."""
-    weights = os.environ.get("BYWAY_TEST_CODER_GGUF")
-    if not weights or not shutil.which("python3"):
-        pytest.skip("BYWAY_TEST_CODER_GGUF does not name a model with a window for Codex")
-    config = {
-        "backends": [{"name": "local", "type": "builtin", "model_path": weights, "context": 24_576}],
-        "model_aliases": {"default": ["local"]},
-    }
-    with Gateway(config, environ={"BYWAY_HOME": str(codex.data)}) as gateway:
-        ran = codex.run("Answer with the word hello and call no tool.", timeout=580)
+@needs_weights
+def test_codex_runs_a_turn_on_a_small_model(codex: Codex) -> None:
+    """What it says is its own affair; that the whole prompt, the tools and the stream pass is ours."""
+    keys = {"mode": "blocking", "api_keys": [{"key": "byway-key-of-the-owner-0123456789", "id": "owner"}]}
+    with small_model({"BYWAY_HOME": str(codex.data)}, api_keys=keys) as gateway:
+        ran = codex.run("Answer with the word hello. Call no tool.", timeout=900)
         assert ran.code == 0 and ran.text, (ran.events, ran.errors)
-        assert [line.get("status") for line in gateway.requests() if not line.get("probe")]
+        lines = [line for line in gateway.requests("/v1/responses") if not line.get("probe")]
+        assert lines and {line.get("status") for line in lines} == {200}

@@ -2,43 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from e2e.claude import Claude
-from gateway import SOURCE, Gateway
+from gateway import Gateway
+from smallmodel import needs_weights, small_model
 
-#: The GGUF file of Qwen2.5-Coder-1.5B-Instruct (Q4_K_M). Weights are no part of the project.
-WEIGHTS = os.environ.get("BYWAY_TEST_CODER_GGUF", "")
 RUNS = 5
 
-pytestmark = [
-    pytest.mark.real,
-    pytest.mark.long,
-    pytest.mark.skipif(not WEIGHTS, reason="BYWAY_TEST_CODER_GGUF does not name the model's file"),
-]
+pytestmark = [pytest.mark.real, pytest.mark.long, needs_weights]
 
 
 @pytest.fixture(scope="module")
 def gateway() -> Iterator[Gateway]:
-    options = {"path": WEIGHTS, "model": "coder", "secret": "sesame", "window": 32768, "threads": os.cpu_count() or 1}
-    environ = {**os.environ, "PYTHONPATH": str(SOURCE)}
-    command = [sys.executable, "-m", "byway.local.worker"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ) as server:
-        assert server.stdin is not None and server.stdout is not None
-        server.stdin.write(json.dumps(options).encode() + b"\n")
-        server.stdin.flush()
-        url = json.loads(server.stdout.readline())["url"]
-        backend = {"name": "coder", "type": "llamacpp", "url": url, "api_key": "sesame", "models": ["coder"]}
-        settings = {"backends": [backend], "model_aliases": {"default": ["coder/coder"]}}
-        with Gateway(settings) as running:
-            yield running
-        server.kill()
+    with small_model() as running:
+        yield running
 
 
 def test_claude_code_reads_a_file_with_a_small_model(gateway: Gateway, tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def command(
         if row.needs_responses and plan.target.name not in ("", BYWAY):
             note(
                 click.style(
-                    f"byway: {row.title} speaks the Responses API, which the endpoint {plan.target.name} may not have. Byway "
+                    f"byway: {row.title} uses the Responses API, which the endpoint {plan.target.name} may not have. Byway "
                     f"has it: byway run {row.name} --endpoint {BYWAY}",
                     fg="yellow",
                 )

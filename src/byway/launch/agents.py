@@ -74,7 +74,7 @@ class Agent(NamedTuple):
     plain: tuple[str, ...] = ()
     """First arguments with which the agent sends no requests, beside --version and --help."""
     needs_responses: bool = False
-    """It speaks the Responses API, which Byway has, instead of the Messages API, which every endpoint has."""
+    """It uses the Responses API, which Byway has, instead of the Messages API, which every endpoint has."""
 
     @property
     def program(self) -> str:
