@@ -234,7 +234,7 @@ _BROKEN = """[...document.querySelectorAll('h1, h2, button:not(.long), .button')
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/models", "/models/local", "/models/download", "/models/add", "/api", "/requests"]
+    "path", ["/", "/claude", "/models", "/models/local", "/models/download", "/models/add", "/api", "/requests"]
 )
 def test_on_a_phone_no_word_is_broken_and_the_menu_shows_the_page(
     browsing: Browsing, gateway: Gateway, state: dict[str, object], path: str
@@ -242,8 +242,10 @@ def test_on_a_phone_no_word_is_broken_and_the_menu_shows_the_page(
     page = opened(browsing, gateway, state, path, viewport={"width": 390, "height": 844})
     assert page.evaluate(_BROKEN) == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    expect(page.locator("nav [aria-current]")).to_be_in_viewport()
-    if path == "/":
+    page.get_by_role("button", name="Menu").click()
+    expect(page.locator("#menu [aria-current]")).to_be_in_viewport()
+    page.get_by_role("button", name="Menu").click()
+    if path == "/claude":
         first, copy = page.locator("#text-bash"), page.locator(".of-bash .copy")
         text, button = first.bounding_box(), copy.bounding_box()
         assert text and button and button["y"] >= text["y"] + text["height"], "it does not cover the first line"

@@ -182,7 +182,7 @@ def usage_report(usage: UsageProtocol, query: UsageQuery, now: float) -> UsageRe
     """The report of a query. It reads the database and blocks. Raises StoreError."""
     where = query.where
     period = query.since, query.until
-    total = _row(usage.sums(None, *period, where)[0])
+    total = usage_row(usage.sums(None, *period, where)[0])
     rows = usage.sums(query.by, *period, where, limit=query.limit + 1)
     every: Literal["hour", "day"] = "hour" if _hours(query, now) <= _HOURLY else "day"
     if query.by in ("hour", "day") or not query.split:
@@ -195,7 +195,7 @@ def usage_report(usage: UsageProtocol, query: UsageQuery, now: float) -> UsageRe
         query.by,
         every,
         total,
-        tuple(_row(sums) for sums in rows[: query.limit]),
+        tuple(usage_row(sums) for sums in rows[: query.limit]),
         len(rows) > query.limit,
         tuple(bars),
     )
@@ -242,7 +242,8 @@ def _dollars(sums: UsageSums) -> float | None:
     return None if sums.requests and sums.unpriced >= sums.requests else sums.cost / NANO
 
 
-def _row(sums: UsageSums) -> UsageRow:
+def usage_row(sums: UsageSums) -> UsageRow:
+    """Sums as a row of a report."""
     return UsageRow(
         sums.name,
         sums.requests,

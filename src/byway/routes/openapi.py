@@ -23,6 +23,7 @@ from byway.routes import (
     limits,
     localmodels,
     logins,
+    overview,
     readiness,
     repairs,
     requests,
@@ -167,6 +168,7 @@ def _routes() -> Iterable[Route]:
         requests,
         statistics,
         usage,
+        overview,
         storedfiles,
         doctor,
     ):

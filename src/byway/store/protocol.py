@@ -18,7 +18,7 @@ from byway.store.records import (
     StoredReadiness,
     StoredSignIn,
 )
-from byway.store.usagequeries import EVERYTHING, NamedCost, UsageFilter, UsageSums
+from byway.store.usagequeries import EVERYTHING, FirstTokens, NamedCost, UsageFilter, UsageSums
 from byway.usage.record import UsageRecord
 
 
@@ -58,13 +58,28 @@ class UsageProtocol(Protocol):
         *,
         every: str | None = None,
         limit: int = 1_000,
+        exact: bool = False,
     ) -> list[UsageSums]:
         """Sum up usage from `since` until before `until`, which are rounded to whole hours: down and up.
 
         Every request that was answered before the call is contained. `by` is one of KINDS, or None for one total. `every`
         (`hour` or `day`) makes a series of sums for each name. Names come by cost, then by tokens, the highest first; hours
         and days by time. ValueError for a `by` or `every` that does not exist.
+
+        `exact` is for short periods: the times are not rounded, `every` may be `minute`, and only the newest 200,000 requests
+        count.
         """
+
+    def first_tokens(
+        self,
+        since: float = 0.0,
+        until: float | None = None,
+        where: UsageFilter = EVERYTHING,
+        *,
+        every: str | None = None,
+        exact: bool = False,
+    ) -> list[FirstTokens]:
+        """Count the requests by their time to the first token, in total or `every` minute, hour or day, as `sums` does."""
 
     def costs(self, since: float) -> list[NamedCost]:
         """The costs of each combination of names since the start of a day in UTC, those of zero left out."""

@@ -10,7 +10,7 @@ import math
 import secrets
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from operator import add, attrgetter
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any, Final
 import msgspec
 
 from byway.store.database import DURABLE, Database, Schema, StoreError
+from byway.store.firsttokens import bucket_expression, bucket_of
 from byway.store.usagequeries import (
     COSTS,
     DAY,
@@ -26,9 +27,12 @@ from byway.store.usagequeries import (
     HOUR,
     NAMES,
     SUMS,
+    FirstTokens,
     NamedCost,
     UsageFilter,
     UsageSums,
+    first_query,
+    first_tokens_of,
     query,
     sums_of,
 )
@@ -51,8 +55,8 @@ _LATEST: Final = 1 << 62
 _names_of: Final = attrgetter(*NAMES)
 _COLUMNS: Final = tuple(f'"{name}"' for name in NAMES)
 _SUM_COLUMNS: Final = ", ".join(f"{name} INTEGER NOT NULL" for name in SUMS)
-#: `records` has a row for each request, for exports. The other tables are for queries: sums for each combination of names
-#: (a *series*) and, in `sessions`, for each session. All change in the transaction that adds the records.
+#: `records` has a row for each request, for exports and the last minutes. The other tables are for queries: sums for each
+#: combination of names (a *series*) and, in `sessions`, for each session. All change in the transaction that adds the records.
 _SCHEMA: Final = Schema(
     # "Bywu"
     0x42797775,
@@ -72,6 +76,16 @@ _SCHEMA: Final = Schema(
             " PRIMARY KEY (hour, session, series)) WITHOUT ROWID",
             "CREATE INDEX hours_of_session ON sessions (session, hour)",
             "CREATE TABLE journals (name TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID",
+        ),
+        (
+            # How many requests had their first token within the times of a bucket.
+            "CREATE TABLE first_hours (hour INTEGER, series INTEGER, bucket INTEGER, requests INTEGER NOT NULL,"
+            " PRIMARY KEY (hour, series, bucket)) WITHOUT ROWID",
+            "CREATE TABLE first_days (day INTEGER, series INTEGER, bucket INTEGER, requests INTEGER NOT NULL,"
+            " PRIMARY KEY (day, series, bucket)) WITHOUT ROWID",
+            f"INSERT INTO first_hours SELECT at / 3600000000, series, {bucket_expression('first_ms')}, count(*)"
+            " FROM records WHERE first_ms IS NOT NULL GROUP BY 1, 2, 3",
+            "INSERT INTO first_days SELECT hour / 24, series, bucket, sum(requests) FROM first_hours GROUP BY 1, 2, 3",
         ),
     ),
     "usage records",
@@ -103,6 +117,18 @@ def _addition(table: str, *key: str) -> str:
 _ADD_HOUR: Final = _addition("hours", "hour", "series")
 _ADD_DAY: Final = _addition("days", "day", "series")
 _ADD_SESSION: Final = _addition("sessions", "hour", "session", "series")
+
+
+def _first_addition(table: str, column: str) -> str:
+    """The statement that adds to a row of a histogram."""
+    return (
+        f"INSERT INTO {table} VALUES (?, ?, ?, ?)"
+        f" ON CONFLICT ({column}, series, bucket) DO UPDATE SET requests = requests + excluded.requests"
+    )
+
+
+_ADD_FIRST_HOUR: Final = _first_addition("first_hours", "hour")
+_ADD_FIRST_DAY: Final = _first_addition("first_days", "day")
 
 
 class UsageStore:
@@ -163,6 +189,8 @@ class UsageStore:
                 _remove_step(database, "sessions", "hour", int(before // HOUR)),
                 _remove_step(database, "hours", "hour", int(before_sums // HOUR)),
                 _remove_step(database, "days", "day", int(before_sums // DAY)),
+                _remove_step(database, "first_hours", "hour", int(before_sums // HOUR)),
+                _remove_step(database, "first_days", "day", int(before_sums // DAY)),
             ]
             hour = int(time.time() // HOUR)
             if not any(more) and hour != self._tidied:
@@ -176,6 +204,7 @@ class UsageStore:
     def _add(self, database: Database, records: Sequence[UsageRecord]) -> None:
         rows: dict[int, tuple[Any, ...]] = {}
         parts: defaultdict[tuple[int, str, int], list[tuple[int, ...]]] = defaultdict(list)
+        first_hours: Counter[tuple[int, int, int]] = Counter()
         for record in records:
             series = self._series_of(database, record)
             at = int(record.at * 1e6)
@@ -184,6 +213,8 @@ class UsageStore:
             rows[at], part = _values(at, record, series)
             hour = int(record.at // HOUR)
             parts[hour, self._session_of(hour, record.session), series].append(part)
+            if record.first_ms is not None:
+                first_hours[hour, series, bucket_of(record.first_ms)] += 1
         sessions = {key: list(map(sum, zip(*group, strict=True))) for key, group in parts.items()}
         if database.run_many(_ADD_RECORD, list(rows.values())) != len(rows):
             _add_later(database, rows)
@@ -195,6 +226,11 @@ class UsageStore:
         database.run_many(_ADD_HOUR, [(*key, *sums) for key, sums in hours.items()])
         database.run_many(_ADD_DAY, [(*key, *sums) for key, sums in days.items()])
         database.run_many(_ADD_SESSION, [(*key, *sums) for key, sums in sessions.items() if key[1]])
+        first_days: Counter[tuple[int, int, int]] = Counter()
+        for (hour, series, bucket), count in first_hours.items():
+            first_days[hour // 24, series, bucket] += count
+        database.run_many(_ADD_FIRST_HOUR, [(*key, count) for key, count in first_hours.items()])
+        database.run_many(_ADD_FIRST_DAY, [(*key, count) for key, count in first_days.items()])
 
     def _series_of(self, database: Database, record: UsageRecord) -> int:
         """The id of the record's combination of names. A new one is added, or replaced when there are too many."""
@@ -230,11 +266,25 @@ class UsageStore:
         *,
         every: str | None = None,
         limit: int = 1_000,
+        exact: bool = False,
     ) -> list[UsageSums]:
-        statement, values = query(by, since, until, where, every, limit)
+        statement, values = query(by, since, until, where, every, limit, exact)
         self._move_journal()
         sums = [sums_of(row, by) for row in self._rows(statement, values)]
         return sums or ([UsageSums()] if by is None and every is None else [])
+
+    def first_tokens(
+        self,
+        since: float = 0.0,
+        until: float | None = None,
+        where: UsageFilter = EVERYTHING,
+        *,
+        every: str | None = None,
+        exact: bool = False,
+    ) -> list[FirstTokens]:
+        statement, values = first_query(since, until, where, every, exact)
+        self._move_journal()
+        return first_tokens_of(self._rows(statement, values))
 
     def costs(self, since: float) -> list[NamedCost]:
         return [NamedCost(*row) for row in self._rows(COSTS, (int(since // DAY),))]

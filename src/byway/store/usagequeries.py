@@ -1,6 +1,6 @@
 """The SQL that sums up usage, and its result. `byway.store.usage` has the tables and runs it.
 
-Queries read the sums per hour, day and session, never the table of records.
+Queries read the sums per hour, day and session. Only those of short periods (`exact`) read the records, and a limited number.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from byway.store.firsttokens import bucket_expression
+
+MINUTE: Final = 60
 HOUR: Final = 3_600
 DAY: Final = 86_400
 #: The names by which usage is summed up, in the order of the table `series`.
@@ -24,9 +27,19 @@ SUMS: Final = (
 )  # fmt: skip
 _TOTALS: Final = ", ".join(f"sum({name}) AS {name}" for name in SUMS)
 _HIGHEST: Final = "ORDER BY sum(cost) DESC, sum(input_tokens) + sum(output_tokens) DESC"
-_SECONDS: Final = {"hour": HOUR, "day": DAY}
+_SECONDS: Final = {"minute": MINUTE, "hour": HOUR, "day": DAY}
 #: An hour after all others.
 _LAST_HOUR: Final = 1 << 40
+#: Records that an exact query reads, the newest ones.
+MOST_EXACT: Final = 200_000
+#: The histograms of the tables of sums.
+_FIRST_TABLES: Final = {"hours": "first_hours", "days": "first_days"}
+_EXACT: Final = (
+    "WITH exact AS MATERIALIZED (SELECT at / 60000000 AS minute, series, session, 1 AS requests, status >= 400 AS errors,"
+    " estimated, cost IS NULL AS unpriced, input_tokens, cached_tokens, cache_write_tokens, output_tokens,"
+    " reasoning_tokens, coalesce(cost, 0) AS cost, latency_ms, coalesce(first_ms, 0) AS first_ms,"
+    f" first_ms IS NOT NULL AS with_content FROM records WHERE at >= ? AND at < ? ORDER BY at DESC LIMIT {MOST_EXACT}) "
+)
 
 
 class UsageFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +91,14 @@ class UsageSums(msgspec.Struct, kw_only=True):
     """Requests with content."""
 
 
+class FirstTokens(NamedTuple):
+    """The times to the first token, as the number of requests in each bucket of `byway.store.firsttokens`."""
+
+    at: float | None
+    """The start of the minute, hour or day in seconds since the epoch; None for the whole time."""
+    counts: dict[int, int]
+
+
 class NamedCost(NamedTuple):
     """What requests with these names have cost. The first fields are NAMES."""
 
@@ -103,13 +124,20 @@ COSTS: Final = (
 
 
 def query(
-    by: str | None, since: float, until: float | None, where: UsageFilter, every: str | None, limit: int
+    by: str | None,
+    since: float,
+    until: float | None,
+    where: UsageFilter,
+    every: str | None,
+    limit: int,
+    exact: bool = False,
 ) -> tuple[str, list[Any]]:
     """The SQL of `UsageStore.sums` and its values. Raises ValueError for a `by` or `every` that does not exist."""
     if by is not None and by not in KINDS:
         raise ValueError(f"Usage cannot be summed up by {by!r}. Use one of {', '.join(KINDS)}.")
-    if every is not None and every not in _SECONDS:
-        raise ValueError(f"Usage cannot be summed up every {every!r}. Use hour or day.")
+    _check_every(every, exact)
+    if exact and by in _SECONDS:
+        raise ValueError(f"Usage of a short period is not summed up by {by}. Use every='minute'.")
     bucket = by if by in _SECONDS else every
     by_session = by == "session" or where.session is not None
     named = by in NAMES or by == "target"
@@ -125,7 +153,7 @@ def query(
     grouping = f" GROUP BY {_list(kept)}" if kept else ""
     parts: list[str] = []
     values: list[Any] = []
-    for table, column, seconds, first, end in _spans(since, until, bucket, by_session):
+    for table, column, seconds, first, end in _exact_spans() if exact else _spans(since, until, bucket, by_session):
         start = f"{column} / 24 * {DAY}" if bucket == "day" and column == "hour" else f"{column} * {seconds}"
         # Few rows are left of each part, so that joining the names costs little.
         condition = f"{column} >= ? AND {column} < ?{conditions}"
@@ -154,7 +182,67 @@ def query(
         f"{' JOIN series ON series.id = part.series' if named else ''}"
         f"{f' GROUP BY {_list(groups)} {order}' if groups else ''} LIMIT ?"
     )
-    return statement, [*values, limit]
+    values.append(limit)
+    return (_EXACT + statement, [*_exact_period(since, until), *values]) if exact else (statement, values)
+
+
+def first_query(
+    since: float, until: float | None, where: UsageFilter, every: str | None, exact: bool
+) -> tuple[str, list[Any]]:
+    """The SQL of `UsageStore.first_tokens` and its values. Raises ValueError for an `every` that does not exist."""
+    _check_every(every, exact)
+    if where.session is not None:
+        raise ValueError("Times to the first token are not kept by session.")
+    filters = {name: value for name in NAMES if (value := getattr(where, name)) is not None}
+    chosen = " AND ".join(f'"{name}" = ?' for name in filters)
+    condition = f" AND series IN (SELECT id FROM series WHERE {chosen})" if filters else ""
+    if exact:
+        start = f"at / {_SECONDS[every] * 1_000_000} * {_SECONDS[every]}" if every else "NULL"
+        return (
+            f"SELECT {start} AS start, {bucket_expression('first_ms')} AS bucket, count(*) FROM"
+            f" (SELECT at, series, first_ms FROM records WHERE at >= ? AND at < ? ORDER BY at DESC LIMIT {MOST_EXACT}) AS part"
+            f" WHERE first_ms IS NOT NULL{condition} GROUP BY start, bucket ORDER BY start",
+            [*_exact_period(since, until), *filters.values()],
+        )
+    parts: list[str] = []
+    values: list[Any] = []
+    for table, column, seconds, first, end in _spans(since, until, every, by_session=False):
+        start = f"{column} / 24 * {DAY}" if every == "day" and column == "hour" else f"{column} * {seconds}"
+        parts.append(
+            f"SELECT {start if every else 'NULL'} AS start, bucket, requests FROM {_FIRST_TABLES[table]}"
+            f" WHERE {column} >= ? AND {column} < ?{condition}"
+        )
+        values += [first, end, *filters.values()]
+    return (
+        f"SELECT start, bucket, sum(requests) FROM ({' UNION ALL '.join(parts)}) AS part"
+        " GROUP BY start, bucket ORDER BY start",
+        values,
+    )
+
+
+def first_tokens_of(rows: list[tuple[Any, ...]]) -> list[FirstTokens]:
+    """The result of `first_query`, one for each start."""
+    result: list[FirstTokens] = []
+    for start, bucket, count in rows:
+        at = None if start is None else float(start)
+        if not result or result[-1].at != at:
+            result.append(FirstTokens(at, {}))
+        result[-1].counts[bucket] = count
+    return result
+
+
+def _check_every(every: str | None, exact: bool) -> None:
+    if every is not None and (every not in _SECONDS or exact != (every == "minute")):
+        raise ValueError(f"Usage cannot be summed up every {every!r}. Use hour or day, or minute for a short period.")
+
+
+def _exact_spans() -> list[tuple[str, str, int, int, int]]:
+    # The period is that of the common table: this part has all of it.
+    return [("exact", "minute", MINUTE, 0, _LAST_HOUR)]
+
+
+def _exact_period(since: float, until: float | None) -> tuple[int, int]:
+    return int(since * 1e6), 1 << 62 if until is None else int(until * 1e6)
 
 
 def _list(names: list[str]) -> str:

@@ -113,9 +113,12 @@ const isRefresh = ({ verb, triggeringEvent }) =>
     }
   };
 
-  document.addEventListener("htmx:beforeRequest", ({ detail }) => {
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    const { detail } = event;
     const { xhr, requestConfig } = detail;
     if (isRefresh(requestConfig)) {
+      // Nobody sees it: the next one comes with the poll.
+      if (document.hidden && !requestConfig.triggeringEvent) return event.preventDefault();
       const { elt } = requestConfig;
       loading.add(elt);
       outdated.delete(elt);
@@ -193,19 +196,21 @@ const isRefresh = ({ verb, triggeringEvent }) =>
     form: control.closest("form")?.getAttribute("action"),
     label: control.getAttribute("aria-label") ?? control.textContent.trim(),
     name: control.getAttribute("name"),
+    href: control.getAttribute("href"),
   });
-  const find = ({ id, tag, form, label, name }) =>
+  const find = ({ id, tag, form, label, name, href }) =>
     (id && document.getElementById(id)) ||
     [...document.querySelectorAll(tag)].find(
       (control) =>
         control.closest("form")?.getAttribute("action") === form &&
         control.getAttribute("name") === name &&
+        control.getAttribute("href") === href &&
         (control.getAttribute("aria-label") ?? control.textContent.trim()) === label,
     );
   document.addEventListener("htmx:beforeRequest", (event) => {
     const active = document.activeElement;
     const { elt, requestConfig } = event.detail;
-    // A refresh must not move the focus.
+    // A refresh moves neither the focus nor the page.
     if (!isRefresh(requestConfig) && elt.contains(active)) pressed = { ...describe(active), xhr: event.detail.xhr };
   });
   document.addEventListener("htmx:afterSettle", (event) => {
@@ -226,6 +231,22 @@ const isRefresh = ({ verb, triggeringEvent }) =>
       }
     }
     outcome?.scrollIntoView({ block: "nearest" });
+  });
+  // What a refresh replaces keeps the focus, and stays open.
+  let replaced = null;
+  document.addEventListener("htmx:beforeSwap", ({ detail }) => {
+    const { target, requestConfig, xhr } = detail;
+    if (!isRefresh(requestConfig)) return;
+    const active = document.activeElement;
+    const open = [...target.querySelectorAll("details[id][open]")].map(({ id }) => id);
+    replaced = { xhr, open, control: target.contains(active) ? describe(active) : null };
+  });
+  document.addEventListener("htmx:afterSettle", ({ detail }) => {
+    if (replaced?.xhr !== detail.xhr) return;
+    const { open, control } = replaced;
+    replaced = null;
+    for (const id of open) document.getElementById(id)?.setAttribute("open", "");
+    if (control && document.activeElement === document.body) find(control)?.focus({ preventScroll: true });
   });
   // Escape closes the panel that has the focus, else the last one that was opened.
   document.addEventListener("keydown", (event) => {
