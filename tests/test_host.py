@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,31 +24,34 @@ from byway.config.acp import AcpSettings, SessionSettings
 from byway.endpoints.advice import explain
 from byway.endpoints.clients import request_restart, running_clients
 from byway.endpoints.registry import Endpoint, EndpointError, Endpoints
+from byway.host.acp import AcpBacking
 from byway.host.editor import EditorBridge
 from byway.host.events import (
     AgentError,
     AgentEvent,
     AgentFailure,
+    AgentRestart,
     AgentText,
     AgentToolCall,
     AgentToolResult,
+    ConversationLost,
     PermissionQuestion,
     Permit,
     TurnEnd,
 )
 from byway.host.host import AgentHost
 from byway.host.jsonrpc import INTERNAL_ERROR, OnNotification, OnRequest, RpcFailure, RpcPeer
-from byway.host.route import HostRoute
+from byway.host.route import HostRoute, open_route
 from byway.launch.localbyway import LaunchError
 from byway.launch.session import EndpointFailure, LaunchOptions
 
 
 class Memory:
-    """An agent in memory: a turn yields `events`, and waits where one is a gate."""
+    """An agent in memory: a turn yields `events`, waits where one is a gate, and ends the agent where one is an error."""
 
     def __init__(self) -> None:
         self.session = ""
-        self.events: list[AgentEvent | asyncio.Event] = []
+        self.events: list[AgentEvent | AgentError | asyncio.Event] = []
         self.routes: list[str] = []
         self.variables: dict[str, str] = {}
         """What the last process was started with: its environment, with its settings file over it."""
@@ -55,17 +59,26 @@ class Memory:
         self.failing: set[str] = set()
         self.permit: Permit | None = None
         self.cancelled = asyncio.Event()
+        self.ended: str | None = None
+        self.forgets = False
+        """It cannot resume a conversation."""
 
     async def start(self, route: HostRoute, session: str, permit: Permit) -> None:
         if route.name in self.failing:
             raise AgentError("does not start")
+        if self.forgets and session:
+            raise ConversationLost("forgotten")
+        self.ended = None
         self.routes.append(route.name)
         self.variables = {**route.environment.environ, **route.environment.overlay["env"]}
-        self.permit, self.session = permit, session or "s-1"
+        self.permit, self.session = permit, session or f"s-{len(self.routes)}"
 
     async def prompt(self, text: str) -> AsyncGenerator[AgentEvent]:
         self.cancelled.clear()
         for event in self.events:
+            if isinstance(event, AgentError):
+                self.ended = "killed"
+                raise event
             if not isinstance(event, asyncio.Event):
                 yield event
                 continue
@@ -166,6 +179,109 @@ def test_a_silent_turn_is_ended_and_tools_and_questions_are_no_silence(place: Pl
                 assert not done
             gate.set()
             assert (await running)[-1] == TurnEnd("end_turn") and await question is False
+
+    within(run())
+
+
+def test_an_agent_that_has_ended_is_started_again_before_the_next_turn(place: Place) -> None:
+    async def run() -> None:
+        memory = Memory()
+        memory.events = [AgentText("x"), TurnEnd("end_turn")]
+        async with started(place.host(memory), "s-9") as host:
+            memory.ended = "out of memory"
+            events = await turn(host, "hello")
+            assert events == [AgentRestart(1, 3, True, "out of memory"), *memory.events]
+            assert host.session == "s-9" and memory.routes == ["a", "closed", "a"] and host.state == "ready"
+            assert await turn(host, "hello") == memory.events, "it runs"
+            memory.ended, memory.forgets = "", True
+            assert (await turn(host, "hello"))[0] == AgentRestart(1, 3, False, "")
+            assert host.session == "s-5", "a new conversation"
+
+    within(run())
+
+
+def test_an_agent_that_ends_in_every_turn_is_started_three_times(place: Place) -> None:
+    async def run() -> None:
+        memory = Memory()
+        async with started(place.host(memory), "s-9") as host:
+            memory.ended, memory.events = "killed", [AgentText("half"), AgentError("has ended")]
+            for attempt in range(1, 4):
+                seen: list[AgentEvent] = []
+                with pytest.raises(AgentError, match="has ended"):
+                    async for event in host.prompt("hello"):
+                        seen.append(event)
+                assert seen == [AgentRestart(attempt, 3, True, "killed"), AgentText("half")]
+            with pytest.raises(AgentError, match=r"ended 4 times without a finished turn\. killed Check it with"):
+                await turn(host, "hello")
+            assert memory.routes.count("a") == 4 and host.state == "failed"
+            await host.close()
+            await host.start("s-9")
+            memory.events = [TurnEnd("end_turn")]
+            assert await turn(host, "hello") == memory.events, "a new start counts from the beginning"
+
+    within(run())
+
+
+def test_an_agent_that_cannot_be_started_again_keeps_its_conversation_for_the_next_try(place: Place) -> None:
+    async def run() -> None:
+        memory = Memory()
+        memory.events = [TurnEnd("end_turn")]
+        async with started(place.host(memory), "s-9") as host:
+            memory.ended, memory.failing = "", {"a"}
+            with pytest.raises(AgentError, match="does not start"):
+                await turn(host, "hello")
+            memory.failing.clear()
+            assert (await turn(host, "hello"))[0] == AgentRestart(2, 3, True, "") and host.session == "s-9"
+
+    within(run())
+
+
+@pytest.mark.parametrize(
+    ("offered", "method"),
+    [
+        ({"loadSession": True, "sessionCapabilities": {"resume": {}}}, "session/resume"),
+        ({"loadSession": True, "sessionCapabilities": {}}, "session/load"),
+        ({}, ""),
+    ],
+)
+def test_an_acp_agent_resumes_a_conversation_in_the_way_that_it_offers(
+    place: Place, monkeypatch: pytest.MonkeyPatch, offered: dict[str, Any], method: str
+) -> None:
+    async def run() -> None:
+        to_agent, agent = pipes()
+        to_agent.process = SimpleNamespace(returncode=None)
+        calls: list[str] = []
+
+        async def answer(method: str, params: Any) -> Any:
+            calls.append(method)
+            return {"agentCapabilities": offered} if method == "initialize" else {}
+
+        async def start(route: HostRoute, environ: Mapping[str, str]) -> Pipe:
+            return to_agent
+
+        async def allow(question: PermissionQuestion) -> bool:
+            return True
+
+        monkeypatch.setattr("byway.host.acp.start_adapter", start)
+        route = await asyncio.to_thread(
+            open_route, LaunchOptions(place.home, place.home), place.environ, lambda text: None
+        )
+        working = asyncio.create_task(agent.peer(answer).run())
+        backing = AcpBacking(place.environ)
+        try:
+            assert backing.ended == ""
+            if method:
+                await backing.start(route, "s-9", allow)
+                assert calls[:2] == ["initialize", method] and backing.session == "s-9" and backing.ended is None
+                to_agent.process.returncode, to_agent.errors = -9, "killed\n"
+                assert backing.ended == "killed"
+            else:
+                with pytest.raises(ConversationLost, match="cannot resume a conversation"):
+                    await backing.start(route, "s-9", allow)
+        finally:
+            await backing.close()
+            await working
+            await asyncio.to_thread(route.close)
 
     within(run())
 
@@ -365,6 +481,7 @@ class Pipe:
         self.reader = asyncio.StreamReader()
         self.other = self
         self.errors = ""
+        self.process: Any = None
 
     def peer(self, on_request: OnRequest, on_notification: OnNotification = lambda method, params: None) -> RpcPeer:
         return RpcPeer(self.reader, self.other.reader.feed_data, self._drain, on_request, on_notification)

@@ -20,7 +20,15 @@ from byway.endpoints.clients import running_clients
 from byway.host.acp import AcpBacking
 from byway.host.backing import AgentBacking
 from byway.host.ending import end_tree
-from byway.host.events import AgentError, AgentFailure, AgentRetry, AgentToolCall, AgentToolResult, TurnEnd
+from byway.host.events import (
+    AgentError,
+    AgentFailure,
+    AgentRestart,
+    AgentRetry,
+    AgentToolCall,
+    AgentToolResult,
+    TurnEnd,
+)
 from byway.host.sdk import SdkBacking
 
 pytestmark = pytest.mark.real
@@ -161,6 +169,36 @@ def test_a_killed_agent_is_an_error_and_leaves_no_process(world: HostWorld, back
             with pytest.raises(AgentError):
                 await running
         assert not any(map(programs.is_running, children))
+
+    within(run())
+
+
+def test_a_killed_agent_is_started_again_and_the_conversation_continues(
+    world: HostWorld, backing: AgentBacking
+) -> None:
+    def kill() -> None:
+        for pid in world.children():
+            if programs.parent_of(pid) == os.getpid():
+                programs.end_process(pid, force=True)
+
+    async def run() -> None:
+        async with started(world.host(backing)) as host:
+            await turn(host, "say hello")
+            session = host.session
+            kill()
+            await until(lambda: backing.ended is not None)
+            events = await turn(host, "say hello")
+            assert isinstance(events[0], AgentRestart) and events[0].resumed and events[0].attempt == 1
+            assert "Hello from A" in text_of(events) and events[-1] == TurnEnd("end_turn")
+            assert host.session == session and "Hello from A" in str(world.a.turns[-1]["messages"])
+            running = asyncio.create_task(turn(host, "wait for it"))
+            await until(world.a.waits.is_set)
+            kill()
+            with pytest.raises(AgentError):
+                await running
+            events = await turn(host, "say hello")
+            assert isinstance(events[0], AgentRestart) and "Hello from A" in text_of(events)
+        assert not world.children()
 
     within(run())
 

@@ -16,6 +16,7 @@ from byway.host.events import (
     AgentText,
     AgentToolCall,
     AgentToolResult,
+    ConversationLost,
     PermissionQuestion,
     Permit,
     TurnEnd,
@@ -43,6 +44,14 @@ class AcpBacking:
         self._permit: Permit | None = None
         self._text = ""
 
+    @property
+    def ended(self) -> str | None:
+        """What the adapter printed before it ended; None while it runs."""
+        process, reading = self._process, self._reading
+        if process is None or reading is None:
+            return ""
+        return process.errors.strip() if reading.done() or process.process.returncode is not None else None
+
     async def start(self, route: HostRoute, session: str, permit: Permit) -> None:
         """Start the adapter, and create or resume the conversation. Raises AgentError."""
         self._process = await start_adapter(route, self._environ)
@@ -53,18 +62,36 @@ class AcpBacking:
         if self._meta is not None:
             place["_meta"] = self._meta
         try:
-            await self._call("initialize", {"protocolVersion": 1, "clientCapabilities": {}})
+            about = await self._call("initialize", {"protocolVersion": 1, "clientCapabilities": {}})
             if session:
-                await self._call("session/resume", {"sessionId": session, **place})
-                self.session = session
+                await self._resume(about, session, place)
             else:
                 self.session = str((await self._call("session/new", place))["sessionId"])
             if mode := route.permission_mode:
                 # The adapter starts in auto mode, whose check only Anthropic's models have (measured, 0.101.0).
                 await self._call("session/set_mode", {"sessionId": self.session, "modeId": mode})
+        except AgentError:
+            await self.close()
+            raise
         except (RpcFailure, TimeoutError, KeyError, TypeError) as error:
             await self.close()
             raise AgentError(f"The ACP agent did not start: {str(error) or 'no answer in time'}") from None
+
+    async def _resume(self, about: Any, session: str, place: Mapping[str, Any]) -> None:
+        """Continue a conversation in the way that the agent offers. Raises ConversationLost."""
+        offered = about.get("agentCapabilities") or {}
+        if "resume" in (offered.get("sessionCapabilities") or {}):
+            method = "session/resume"
+        elif offered.get("loadSession"):
+            # It repeats the history as notifications: nothing reads them outside a turn.
+            method = "session/load"
+        else:
+            raise ConversationLost("The ACP agent cannot resume a conversation.")
+        try:
+            await self._call(method, {"sessionId": session, **place})
+        except RpcFailure as failure:
+            raise ConversationLost(f"The ACP agent cannot resume the conversation: {failure.message}") from None
+        self.session = session
 
     async def _call(self, method: str, params: Any) -> Any:
         if self._peer is None:

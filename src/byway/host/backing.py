@@ -15,8 +15,15 @@ class AgentBacking(Protocol):
     session: str
     """The id of the conversation; empty before the first one."""
 
+    @property
+    def ended(self) -> str | None:
+        """What the process printed before it ended; None while it runs."""
+
     async def start(self, route: HostRoute, session: str, permit: Permit) -> None:
-        """Start the process, and resume the conversation `session` if it is not empty. Raises AgentError."""
+        """Start the process, and resume the conversation `session` if it is not empty.
+
+        Raises AgentError, and ConversationLost when the agent cannot resume it.
+        """
 
     def prompt(self, text: str) -> AsyncGenerator[AgentEvent]:
         """Run one turn. The last event is a TurnEnd. Raises AgentError when the process has ended."""

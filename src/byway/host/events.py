@@ -41,6 +41,18 @@ class AgentRetry(Struct, frozen=True):
     status: int | None = None
 
 
+class AgentRestart(Struct, frozen=True):
+    """The agent had ended. It was started again before this turn."""
+
+    attempt: int
+    most: int
+    """Restarts in a row without a finished turn."""
+    resumed: bool
+    """The conversation continues. False: the agent cannot resume it, and a new one begins."""
+    reason: str = ""
+    """What the agent printed at its end."""
+
+
 class AgentFailure(Struct, frozen=True):
     """The turn has failed."""
 
@@ -56,7 +68,7 @@ class TurnEnd(Struct, frozen=True):
     """`end_turn`, `cancelled`, `failed`, or a reason of the agent's."""
 
 
-AgentEvent = AgentText | AgentToolCall | AgentToolResult | AgentRetry | AgentFailure | TurnEnd
+AgentEvent = AgentText | AgentToolCall | AgentToolResult | AgentRetry | AgentRestart | AgentFailure | TurnEnd
 
 
 class PermissionQuestion(Struct, frozen=True):
@@ -73,3 +85,7 @@ Permit = Callable[[PermissionQuestion], Awaitable[bool]]
 
 class AgentError(Exception):
     """A hosted agent cannot be started or does not answer: why, and the next step."""
+
+
+class ConversationLost(AgentError):
+    """The agent runs, and cannot resume the conversation."""

@@ -18,8 +18,10 @@ from byway.host.events import (
     AgentError,
     AgentEvent,
     AgentFailure,
+    AgentRestart,
     AgentToolCall,
     AgentToolResult,
+    ConversationLost,
     PermissionQuestion,
     Permit,
     TurnEnd,
@@ -30,6 +32,8 @@ from byway.launch.session import EndpointFailure, LaunchOptions
 
 #: Seconds without an event after which a turn is ended. Claude Code itself waits for minutes and shows nothing (measured).
 SILENCE: Final = 120.0
+#: Restarts of an agent that ends again and again, without a finished turn between them.
+MOST_RESTARTS: Final = 3
 #: Seconds between two looks at the active endpoint.
 _POLL: Final = 0.5
 
@@ -80,6 +84,8 @@ class AgentHost:
         self._turn = asyncio.Lock()
         self._switching = asyncio.Lock()
         self._wanted = 0
+        self._restarts = 0
+        """Since the last finished turn."""
         self._questions = 0
         self._tools: set[str] = set()
         self._record: Callable[[ClientRecord], None] = lambda record: None
@@ -102,6 +108,7 @@ class AgentHost:
         """Check the endpoint and start the agent; resume the conversation `session` if there is one. Raises LaunchError,
         AgentError."""
         self._set("starting")
+        self._restarts = 0
         # Before the endpoint is read: no later change is missed.
         stamp = Endpoints(self._options.data, self._environ).stamp()
         try:
@@ -144,13 +151,16 @@ class AgentHost:
     async def prompt(self, text: str) -> AsyncGenerator[AgentEvent]:
         """Run one turn, and yield what happens in it, retries included. The last event is a TurnEnd.
 
-        One turn runs at a time. A turn without any event for the seconds of the stall guard is ended; open questions and
-        running tools do not count as silence.
+        An agent that has ended is started again before the turn, and the conversation continues: an AgentRestart is the first
+        event. One turn runs at a time. A turn without any event for the seconds of the stall guard is ended; open questions and
+        running tools do not count as silence. Raises AgentError when the agent ends in the turn, or cannot be started again.
         """
         async with self._turn:
             route = self._route
             if route is None:
                 raise AgentError("The agent does not run. Start it first.")
+            if (reason := self._backing.ended) is not None:
+                yield await self._restart_ended(route, reason)
             self._set("working")
             self._tools.clear()
             generation = self.generation
@@ -166,7 +176,13 @@ class AgentHost:
                     if isinstance(event, AgentFailure):
                         # The relay has seen the endpoint's own answer, which the agent rewords.
                         event = AgentFailure(route.relay.take_advice() or event.advice, event.replaces)
+                    if isinstance(event, TurnEnd) and event.reason != "failed":
+                        self._restarts = 0
                     yield event
+            except AgentError:
+                # The next turn starts the agent again.
+                ended = True
+                raise
             except TimeoutError:
                 silence = f"no answer within {self._silence:g} seconds"
                 failure = explain(route.name, route.plan.target.base_url, silence)
@@ -180,6 +196,35 @@ class AgentHost:
                 await events.aclose()
                 if self.state == "working":
                     self._set("ready")
+
+    async def _restart_ended(self, route: HostRoute, reason: str) -> AgentRestart:
+        """Start an agent that has ended, and resume its conversation. Raises AgentError."""
+        if self._restarts >= MOST_RESTARTS:
+            self._set("failed")
+            raise AgentError(
+                f"The agent has ended {MOST_RESTARTS + 1} times without a finished turn. {reason}".rstrip()
+                + " Check it with `byway doctor`, then start the host again."
+            )
+        self._restarts += 1
+        session = self._backing.session
+        self._set("starting")
+        await self._backing.close()
+        try:
+            resumed = await self._resume(route, session)
+        except AgentError:
+            self._backing.session = session
+            self._set("failed")
+            raise
+        return AgentRestart(self._restarts, MOST_RESTARTS, resumed, reason)
+
+    async def _resume(self, route: HostRoute, session: str) -> bool:
+        """Start the agent; with a new conversation when it cannot resume the old one. Returns whether nothing is lost."""
+        try:
+            await self._backing.start(route, session, self._ask_permission)
+        except ConversationLost:
+            await self._backing.start(route, "", self._ask_permission)
+            return False
+        return True
 
     async def _following(self, events: AsyncGenerator[AgentEvent], route: HostRoute) -> AgentEvent | None:
         """The next event; None at the end. Raises TimeoutError when nothing happens for too long."""

@@ -21,6 +21,7 @@ from byway.host.events import (
     AgentText,
     AgentToolCall,
     AgentToolResult,
+    ConversationLost,
     PermissionQuestion,
     Permit,
     TurnEnd,
@@ -31,6 +32,8 @@ INSTALL: Final = (
     "The Claude Agent SDK is not installed. Install it: pip install --no-deps --require-hashes -r requirements/agent.txt, or "
     "pip install 'byway[agent]'"
 )
+#: What Claude Code prints for a conversation that it does not have.
+_UNKNOWN: Final = "No conversation found"
 #: Seconds for the process to start.
 _START: Final = 60.0
 #: Seconds for it to end by itself.
@@ -48,6 +51,14 @@ class SdkBacking:
         self._owner: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self._route: HostRoute | None = None
+
+    @property
+    def ended(self) -> str | None:
+        """Empty when the process has ended; None while it runs."""
+        if self._client is None:
+            return ""
+        process = getattr(getattr(self._client, "_transport", None), "_process", None)
+        return None if getattr(process, "returncode", None) is None else ""
 
     async def start(self, route: HostRoute, session: str, permit: Permit) -> None:
         """Start Claude Code. Raises AgentError."""
@@ -88,6 +99,8 @@ class SdkBacking:
                 await ready
         except (sdk.ClaudeSDKError, OSError, TimeoutError) as error:
             await self.close()
+            if session and _UNKNOWN in str(error):
+                raise ConversationLost(f"Claude Code cannot resume the conversation {session}.") from None
             raise AgentError(f"Claude Code did not start: {str(error) or 'no answer in time'}") from None
 
     async def _own(self, client: Any, ready: asyncio.Future[None], stopping: asyncio.Event) -> None:
