@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -277,6 +277,11 @@ class RecentRequests:
     def newest(self, limit: int = RECENT_LIMIT) -> list[RecentRequest]:
         """The last `limit` requests, newest first."""
         return list(self._kept)[: -limit - 1 : -1]
+
+    def numbers(self, ids: Collection[str]) -> dict[str, int]:
+        """The numbers of the requests with these ids (`req_...`), as far as they are kept."""
+        wanted = set(ids)
+        return {request.line.id: request.number for request in self._kept if request.line.id in wanted}
 
     def find(self, number: int, account: str | None = None) -> RecentRequest | None:
         """The request of that number; None when it is not kept any more, or with `account` belongs to another one."""

@@ -76,20 +76,18 @@ def conclude(results: Mapping[str, ProbeResult], measured: Measured) -> Conclusi
     - *good for agent work*: all others. Parallel tools, thinking and images are not required.
     """
     plain = results["plain"]
-    notes = [
-        text for name, text in _NOTES.items() if name in results and results[name].state in ("failed", "not supported")
-    ]
+    notes = [text for name, text in _NOTES.items() if name in results and results[name].state == "not supported"]
     if plain.state != "passed" and plain.cause != "wrong answer":
         action = _ACTIONS.get(
             plain.cause, "Read the error of the request under Requests, and check the backend under Models."
         )
-        return Conclusion("does not work", (f"No plain answer: {plain.reason}.",), action)
+        return Conclusion("does not work", (_sentence("No plain answer", plain),), action)
     window = measured.window
     lacks = []
     if plain.state != "passed":
-        lacks.append(f"Plain answer: {plain.reason}.")
+        lacks.append(_sentence(plain.title, plain))
     lacks += [
-        f"{results[name].title}: {results[name].reason}."
+        _sentence(results[name].title, results[name])
         for name in ("tool_call", "tool_result")
         if name in results and results[name].state != "passed"
     ]
@@ -118,6 +116,12 @@ def conclude(results: Mapping[str, ProbeResult], measured: Measured) -> Conclusi
     if limits:
         return Conclusion("usable with limits", (*limits, *notes), _advice(results, window))
     return Conclusion("good for agent work", tuple(notes), "Use it for Claude Code: Quick Setup maps every name to it.")
+
+
+def _sentence(subject: str, result: ProbeResult) -> str:
+    """A result as a sentence."""
+    reason = result.reason
+    return f"{subject}: {reason}" if reason.endswith((".", "…")) else f"{subject}: {reason}."
 
 
 def _advice(results: Mapping[str, ProbeResult], window: int | None) -> str:

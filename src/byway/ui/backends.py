@@ -36,6 +36,7 @@ from byway.ui.page import (
     variable_reference,
     with_scheme,
 )
+from byway.ui.readiness import VerdictTag, verdict_of
 
 #: Models that a row shows, and rows that the table shows; the others are folded.
 _SHOWN: Final = 3
@@ -56,6 +57,7 @@ class ModelRow(NamedTuple):
 
     name: str
     window: str
+    verdict: VerdictTag
 
 
 class RepairRow(NamedTuple):
@@ -155,7 +157,7 @@ async def table(context: RequestContext, fields: Form | None = None) -> BackendT
     matching = sorted(_matching(backends, query), key=lambda backend: _ORDER.get(backend.state, 1))
     shown = matching if whole else matching[:_ROWS]
     return BackendTable(
-        tuple(_row(backend, tuple(learned.get(backend.name, ()))) for backend in shown),
+        tuple(_row(context, backend, tuple(learned.get(backend.name, ()))) for backend in shown),
         len(matching),
         sum(backend.state == "failed" for backend in matching),
         query,
@@ -192,9 +194,14 @@ def _where(backend: BackendInfo) -> str:
     return "local" if backend.self_hosted else "cloud"
 
 
-def _row(backend: BackendInfo, repairs: tuple[RepairRow, ...]) -> BackendRow:
+def _row(context: RequestContext, backend: BackendInfo, repairs: tuple[RepairRow, ...]) -> BackendRow:
     state, word = BACKEND_STATES[backend.state]
-    models = tuple(ModelRow(model.name, window(model.window) if model.window else "") for model in backend.models)
+    models = tuple(
+        ModelRow(
+            model.name, window(model.window) if model.window else "", verdict_of(context, backend.name, model.name)
+        )
+        for model in backend.models
+    )
     shown = _SHOWN if len(models) > _SHOWN + 1 else len(models)
     message = "" if backend.state in ("ready", "unknown") else backend.message
     hint = backend.hint if backend.state in ("failed", "off") else ""

@@ -13,7 +13,7 @@ from byway.problems import Problem
 from byway.routes.admin import run, who
 from byway.routes.context import RequestContext, Route
 from byway.runtime import Runtime
-from byway.ui import websearch
+from byway.ui import readiness, websearch
 from byway.ui.page import (
     Form,
     Outcome,
@@ -204,7 +204,19 @@ async def _quick(context: RequestContext) -> dict[str, Any]:
         # Without a history there is no undo; Troubleshooting reports the problem.
         versions = []
     undo = versions[1].number if len(versions) > 1 and versions[0].why == QUICK else None
-    return {"choices": served, "chosen": chosen, "undo": undo}
+    verdict = _verdict(context, chosen or (served[0].value if served else ""))
+    return {"choices": served, "chosen": chosen, "undo": undo, **verdict}
+
+
+def _verdict(context: RequestContext, name: str) -> dict[str, Any]:
+    """The verdict of the readiness test on a target."""
+    backend, _, model = name.partition("/")
+    return {"judged": name, "verdict_tag": readiness.verdict_of(context, backend, model)}
+
+
+async def quick_verdict(context: RequestContext) -> None:
+    """Send the verdict on the model that is selected in Quick Setup."""
+    await send_card(context, "claude", "readiness", **_verdict(context, query_fields(context)["model"][:600]))
 
 
 async def _aliases(context: RequestContext) -> dict[str, Any]:
@@ -359,6 +371,7 @@ ROUTES = (
     Route("GET", "/claude", index, "admin", "page"),
     Route("POST", "/claude/verify", check, "admin", "page"),
     Route("POST", "/claude/quick", apply, "admin", "page"),
+    Route("GET", "/claude/verdict", quick_verdict, "admin", "page"),
     Route("POST", "/claude/undo", undo, "admin", "page"),
     Route("POST", "/claude/aliases", alias, "admin", "page"),
     Route("GET", "/claude/resolve", resolve, "admin", "page"),

@@ -1,5 +1,5 @@
-"""The page Models, in three tabs: backends, local models, downloads; and the page that adds a backend. Each card is a module:
-`backends`, `adding`, `local`, `loading`, `downloads`."""
+"""The page Models, in four tabs: backends, local models, downloads, readiness; and the page that adds a backend. Each card is a
+module: `backends`, `adding`, `local`, `loading`, `downloads`, `readiness`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, NamedTuple
 
 from byway.routes.context import Endpoint, RequestContext, Route
-from byway.ui import adding, backends, downloads, loading, local
+from byway.ui import adding, backends, downloads, loading, local, readiness
 from byway.ui.cards import CardRoute, CardView, card_view
 from byway.ui.page import is_htmx, query_fields, send_card, send_page, status_of
 
@@ -24,6 +24,7 @@ TABS: Final = {
     "backends": Tab("/models", "Backends", "The backends that answer requests, with their state and models."),
     "local": Tab("/models/local", "Local", "Model files on this machine. Byway runs a loaded model itself."),
     "download": Tab("/models/download", "Download", "Models that this machine can run, from the hub."),
+    "readiness": Tab("/models/readiness", "Readiness", "Which models are good enough for Claude Code."),
 }
 _ADD: Final = Tab(
     "/models/add", "Add backend", "A cloud, an aggregator, or a model server. Test it, then choose its models."
@@ -34,6 +35,7 @@ _TAB_OF: Final = {
     "local": "local",
     "loading": "local",
     "downloads": "download",
+    "readiness": "readiness",
     "adding": "add",
 }
 
@@ -58,6 +60,15 @@ async def local_index(context: RequestContext) -> None:
 async def download_index(context: RequestContext) -> None:
     """Send the tab Download."""
     await _send_page(context, "download", card_view("downloads", "", "", None))
+
+
+async def readiness_index(context: RequestContext) -> None:
+    """Send the tab Readiness."""
+    await _send_page(context, "readiness", card_view("readiness", "", "", None))
+
+
+async def _readiness(context: RequestContext, view: CardView, complete: bool) -> dict[str, Any]:
+    return {"readiness": view.data.get("readiness") or readiness.tab(context, query_fields(context)["model"])}
 
 
 async def _backends(context: RequestContext, view: CardView, complete: bool) -> dict[str, Any]:
@@ -92,6 +103,7 @@ _DATA: Final[dict[str, Callable[[RequestContext, CardView, bool], Awaitable[dict
     "backends": _backends,
     "local": _local,
     "download": _download,
+    "readiness": _readiness,
     "add": _add,
 }
 
@@ -139,12 +151,14 @@ ROUTES = (
     Route("GET", "/models", index, "admin", "page"),
     Route("GET", "/models/local", local_index, "admin", "page"),
     Route("GET", "/models/download", download_index, "admin", "page"),
+    Route("GET", "/models/readiness", readiness_index, "admin", "page"),
     *backends.ROUTES,
     *local.ROUTES,
     *downloads.ROUTES,
+    *readiness.ROUTES,
     *(
         _route(route)
-        for cards in (backends.CARDS, adding.CARDS, local.CARDS, loading.CARDS, downloads.CARDS)
+        for cards in (backends.CARDS, adding.CARDS, local.CARDS, loading.CARDS, downloads.CARDS, readiness.CARDS)
         for route in cards
     ),
 )
