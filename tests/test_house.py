@@ -74,6 +74,7 @@ PURE = (
             "promptchecks",
             "signinchecks",
             "signinsettings",
+            "responsesettings",
             "restrictions",
             "secretuses",
             "server",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 from byway import runtime as runtimes
@@ -12,11 +13,20 @@ from byway.admin.requests import RecentRequests
 from byway.admin.services import AdminServices
 from byway.admin.telemetry import FLUSH_SECONDS, TelemetryCollector, make_collector
 from byway.batches.worker import BatchWorker
-from byway.config import Config, FileSettings, MetricsSettings, TelemetrySettings, TracingSettings, UsageSettings
+from byway.config import (
+    Config,
+    FileSettings,
+    MetricsSettings,
+    ResponseSettings,
+    TelemetrySettings,
+    TracingSettings,
+    UsageSettings,
+)
 from byway.files.service import FileService
 from byway.history import MetricsHistory
 from byway.largebodies import LargeBodies
 from byway.limits.limiter import Limiter
+from byway.logs import log
 from byway.mcp.calls import McpCalls
 from byway.metrics.counts import RequestMetrics
 from byway.pipeline.guarding import BlockedAnswers
@@ -24,7 +34,8 @@ from byway.pipeline.watch import Exchanges
 from byway.problems import Problem
 from byway.runtime import Runtime
 from byway.signin.telemetry import ForwardingCounts
-from byway.store import StoreProtocol
+from byway.store import StoreError, StoreProtocol
+from byway.store.responses import ResponseStore
 from byway.usage.recorder import UsageRecorder
 from byway.usage.writer import Retention
 
@@ -50,6 +61,10 @@ class Gateway:
         """The files of clients; None without a data folder."""
         self.files: FileService | None = None
         """`file_service` while `files.enabled`."""
+        self.response_store: ResponseStore | None = None
+        """The answers that clients of the Responses API continue; None without a data folder."""
+        self.responses: ResponseStore | None = None
+        """`response_store` while `responses.store`."""
         self.admin: AdminServices | None = None
         """Services of the settings page and the admin API; None without a data folder."""
         self.batches: BatchWorker | None = None
@@ -127,6 +142,15 @@ class Gateway:
         if self.file_service is not None:
             self.file_service.settings = settings
 
+    async def set_responses(self, settings: ResponseSettings) -> None:
+        """Apply the settings of stored responses. While they are disabled, none is kept."""
+        self.responses = self.response_store if settings.store else None
+        if self.response_store is not None and not settings.store:
+            try:
+                await asyncio.to_thread(self.response_store.clear)
+            except StoreError as error:
+                log("The stored responses cannot be removed", logging.ERROR, problem=str(error))
+
     def set_metrics(self, settings: MetricsSettings) -> None:
         """Apply the settings of metrics. What was counted stays while they are enabled."""
         if not settings.enabled:
@@ -163,6 +187,7 @@ class Gateway:
         """Replace the runtime by one for `config`. Requests in progress keep the runtime they started with."""
         self.set_usage(config.usage)
         self.set_files(config.files)
+        await self.set_responses(config.responses)
         self.set_metrics(config.metrics)
         await self.set_tracing(config.tracing)
         after = await runtimes.swap(self.runtime, config, lambda runtime: self.load_spending(runtime.limiter))

@@ -235,6 +235,7 @@ async def _serve(
     from byway.server.probing import open_readiness
     from byway.store import StoreError
     from byway.store.files import FileStore
+    from byway.store.responses import ResponseStore
     from byway.usage.recorder import UsageRecorder
 
     runtime = Runtime(
@@ -249,6 +250,8 @@ async def _serve(
     gateway.set_usage(config.usage)
     gateway.file_service = FileService(FileStore(folder), partial(file_storage, config.files, folder), config.files)
     gateway.set_files(config.files)
+    gateway.response_store = ResponseStore(folder)
+    await gateway.set_responses(config.responses)
     open_batches(gateway, folder)
     open_history(gateway, folder)
     open_readiness(gateway)

@@ -8,6 +8,7 @@ from byway.config.batchsettings import BatchSettings
 from byway.config.filesettings import FileSettings, S3Settings
 from byway.config.metricsettings import MetricsSettings
 from byway.config.reading import ConfigError, load, load_keys, static_changes
+from byway.config.responsesettings import ResponseSettings
 from byway.config.server import ServerSettings, ServerTlsSettings
 from byway.config.settings import (
     ApiKeysSettings,
@@ -48,6 +49,7 @@ __all__ = [
     "OidcSettings",
     "PriceSettings",
     "PushedSettings",
+    "ResponseSettings",
     "S3Settings",
     "SearchProviderSettings",
     "ServerSettings",

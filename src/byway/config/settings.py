@@ -25,6 +25,7 @@ from byway.config.planned import (
     AdminSettings,
 )
 from byway.config.promptsettings import GlobalPromptSettings
+from byway.config.responsesettings import ResponseSettings
 from byway.config.server import ServerSettings
 from byway.config.signinsettings import SignInSettings
 from byway.config.telemetrysettings import TelemetrySettings
@@ -600,6 +601,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         BatchSettings,
         Note("Many requests that clients send at once, and whose results they read later. See *Batches*."),
     ] = BatchSettings()
+    responses: Annotated[ResponseSettings, Note("Stored answers of the Responses API. See *Responses API*.")] = (
+        ResponseSettings()
+    )
     sign_in: Annotated[SignInSettings, Note("Clients that are signed in with `/login`. See *Sign-in*.")] = (
         SignInSettings()
     )

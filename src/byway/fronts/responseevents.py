@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
+from msgspec import Raw, Struct
 
 from byway.fronts.freeinput import FreeInput
 from byway.fronts.responsetools import SEARCH, Names
@@ -74,7 +75,7 @@ class ResponseWriter:
         """The output tokens that were reasoning."""
         self.response: JsonObject | None = None
         """The whole response, when it is complete."""
-        self.raw: bytes = b""
+        self._raw = b""
         """The same as JSON, where it passed through."""
         self.output: list[JsonObject] = []
         self._id = id
@@ -119,7 +120,7 @@ class ResponseWriter:
             if kind is Ping:
                 encoded.append(self._keepalive())
             elif kind is Passthrough and part.responses:  # type: ignore[union-attr]
-                encoded.append(self._pass(part.data))  # type: ignore[union-attr]
+                encoded.append(self._pass(part))  # type: ignore[arg-type]
             else:
                 encoded.append(self._convert(part))
         return b"".join(encoded)
@@ -135,7 +136,7 @@ class ResponseWriter:
         for part in parts:
             if type(part) is WholeAnswer:
                 if part.responses:
-                    self.raw = part.data
+                    self._raw = part.data
                     return part.data
                 self.encode(unfold(part.data))
             else:
@@ -568,23 +569,48 @@ class ResponseWriter:
 
     # ------------------------------------------------------------------------------------------------------------- passthrough
 
-    def _pass(self, data: bytes) -> bytes:
+    def _pass(self, part: Passthrough) -> bytes:
         """Events of a backend of the same protocol. They get another id where this answer has begun before them."""
         self._passed = True
         if not self._began:
-            return data
+            if part.kind == "end":
+                events = self._decoder.feed(part.data)
+                self._raw = bytes(_raw_response(events[-1][1]).response) if events else b""
+            return part.data
         written = []
-        for _, event in self._decoder.feed(data):
+        for _, event in self._decoder.feed(part.data):
             values = _decode(event)
             number = self._sequence
             self._sequence += 1
             values["sequence_number"] = number
             if isinstance(values.get("response"), dict):
                 values["response"]["id"] = self.id
+                if part.kind == "end":
+                    self._raw = _encode(values["response"])
             written.append(b"event: %b\ndata: %b\n\n" % (str(values.get("type")).encode(), _encode(values)))
         return b"".join(written)
 
+    def final(self) -> bytes:
+        """The whole response as JSON, to be stored; empty for one that has failed."""
+        if self.response is not None:
+            return b"" if self.response["status"] == "failed" else _encode(self.response)
+        return self._raw
 
+    def final_id(self) -> str:
+        """The id of the response: a backend whose answer passes through has its own ones."""
+        return _id_only(self._raw).id if self._raw else self.id
+
+
+class _RawResponse(Struct):
+    response: Raw = Raw(b"{}")
+
+
+class _IdOnly(Struct):
+    id: str = ""
+
+
+_raw_response: Final = msgspec.json.Decoder(_RawResponse).decode
+_id_only: Final = msgspec.json.Decoder(_IdOnly).decode
 _PREFIXES: Final = {
     "message": "msg",
     "reasoning": "rs",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from msgspec import Raw
@@ -15,12 +15,14 @@ from byway.fronts.responseevents import ResponseWriter
 from byway.fronts.responses import Read, ResponsesBody, read
 from byway.largebodies import off_loop
 from byway.logs import log
-from byway.messages.events import Part
+from byway.messages.events import Part, ends
 from byway.messages.request import Request
 from byway.problems import Problem
 from byway.routes.context import RequestContext, api, client_message
 from byway.routes.files import with_files
 from byway.routes.messages import StreamReply, WholeReply, forwarded, serve
+from byway.routes.storedresponses import continued, keep, own_items
+from byway.routes.tokens import counted
 
 _fields: Final = msgspec.json.Decoder(dict[str, Raw]).decode
 _encode: Final = msgspec.json.Encoder().encode
@@ -31,19 +33,36 @@ _SESSION_LIMIT: Final = 128
 _REPEATED_TOOLS: Final = 8 << 10
 
 
+class _Given(NamedTuple):
+    """A request, and what is stored with its response."""
+
+    read: Read
+    previous: str
+    """The id of the response that it continues; empty for none."""
+    input: bytes
+    """Its own items; empty: its response is not stored."""
+
+
 async def create(context: RequestContext) -> None:
     """Answer a Responses request, as a stream if it sets `stream`."""
-    given = await read_request(context, await context.body())
+    given = await _read(context, await context.body())
+    request = given.read.request
     writer = _writer(context, given)
-    reply = _ResponseStream(context, given.request, writer) if given.request.stream else _WholeResponse(context, writer)
-    request = given.request
+    reply = (
+        _ResponseStream(context, request, writer, given) if request.stream else _WholeResponse(context, writer, given)
+    )
     # It holds the prompt, which is freed when its answer begins.
     del given
     await serve(context, request, reply)
 
 
-async def read_request(context: RequestContext, body: bytes) -> Read:
-    """Read a body as a Responses request, with the content of the files that it refers to. Raises Problem."""
+async def _read(context: RequestContext, body: bytes, *, kept: bool = True) -> _Given:
+    """Read a body as a Responses request, with the conversation that it continues and the content of its files.
+
+    `kept`: its response may be stored. Raises Problem.
+    """
+    own = body
+    body, previous = await continued(context, body)
     headers = forwarded(None, None, context.headers.get(b"user-agent"))
     if MARK in body:
         body = await with_files(context, body, RESPONSES)
@@ -52,7 +71,15 @@ async def read_request(context: RequestContext, body: bytes) -> Read:
         types = " ".join(sorted(set(given.left_out)))[:300]
         log("Items or tools that only servers of OpenAI know are left out for other backends", types=types)
     context.session = _session(context, given.body)
-    return given
+    stored = kept and context.gateway.responses is not None and given.body.store is not False
+    if not stored or given.body.compacts:
+        return _Given(given, previous, b"")
+    return _Given(given, previous, await off_loop(len(own), _own_input, own))
+
+
+def _own_input(body: bytes) -> bytes:
+    """The items of a request's own input."""
+    return _encode(own_items(_fields(body).get("input")))
 
 
 def _session(context: RequestContext, body: ResponsesBody) -> str:
@@ -64,15 +91,15 @@ def _session(context: RequestContext, body: ResponsesBody) -> str:
     return key[:_SESSION_LIMIT] if isinstance(key, str) else ""
 
 
-def _writer(context: RequestContext, given: Read) -> ResponseWriter:
-    body = given.body
+def _writer(context: RequestContext, given: _Given) -> ResponseWriter:
+    body = given.read.body
     include = body.include if isinstance(body.include, list) else []
     return ResponseWriter(
         context.id,
         body.model,
         int(time.time()),
-        given.names,
-        _echo(body),
+        given.read.names,
+        {**_echo(body), "previous_response_id": given.previous or None, "store": bool(given.input)},
         compacts=body.compacts,
         sources="web_search_call.action.sources" in include,
     )
@@ -88,10 +115,8 @@ def _echo(body: ResponsesBody) -> Mapping[str, Any]:
         "max_output_tokens": body.max_output_tokens,
         "metadata": body.metadata if isinstance(body.metadata, dict) else {},
         "parallel_tool_calls": body.parallel_tool_calls is not False,
-        "previous_response_id": body.previous_response_id,
         "reasoning": {"effort": reasoning.get("effort"), "summary": reasoning.get("summary")},
         "service_tier": "default",
-        "store": body.store is not False,
         "temperature": body.temperature,
         "text": body.text if isinstance(body.text, dict) and "format" in body.text else {"format": {"type": "text"}},
         "tool_choice": "auto" if body.tool_choice is None else body.tool_choice,
@@ -104,31 +129,97 @@ def _echo(body: ResponsesBody) -> Mapping[str, Any]:
 
 
 class _WholeResponse(WholeReply):
-    __slots__ = ("_writer",)
+    __slots__ = ("_input", "_previous", "_writer")
 
-    def __init__(self, context: RequestContext, writer: ResponseWriter) -> None:
+    def __init__(self, context: RequestContext, writer: ResponseWriter, given: _Given) -> None:
         super().__init__(context)
         self._writer = writer
+        self._previous, self._input = given.previous, given.input
 
     async def finish(self) -> None:
         self._writer.reasoning = self._context.record.reasoning
         answer = self._writer.whole(self._parts)
+        if self._input:
+            await keep(self._context, self._writer.final_id(), self._previous, self._input, answer)
         await self._context.answer(answer, headers=self._headers)
 
 
 class _ResponseStream(StreamReply):
-    def __init__(self, context: RequestContext, request: Request, writer: ResponseWriter) -> None:
+    def __init__(self, context: RequestContext, request: Request, writer: ResponseWriter, given: _Given) -> None:
         super().__init__(context, request)
         self._writer = writer
         self._encode = writer.encode
+        self._previous, self._input = given.previous, given.input
+        self._final_parts: list[Part] = []
+        """The end of an answer that is stored before its client has it: the next request may continue it at once."""
 
     async def send(self, parts: Sequence[Part]) -> None:
         self._writer.reasoning = self._context.record.reasoning
-        await super().send(parts)
+        if self._input:
+            self._final_parts += [part for part in parts if ends(part)]
+            parts = [part for part in parts if not ends(part)]
+        if parts:
+            await super().send(parts)
+
+    async def finish(self) -> None:
+        if self._final_parts:
+            parts, self._final_parts = self._final_parts, []
+            data = self._writer.encode(parts)
+            if response := self._writer.final():
+                await keep(self._context, self._writer.final_id(), self._previous, self._input, response)
+            self._encode = lambda _: data
+            await super().send(parts)
+        await super().finish()
 
     def _failure(self, problem: Problem) -> bytes:
         message, code = responseerrors.failure(problem, client_message(problem, self._context.runtime))
         return self._writer.fail(message, code)
+
+
+async def compact(context: RequestContext) -> None:
+    """Answer with the user's messages and a summary of the conversation, which a next request sends in place of it."""
+    body = await context.body()
+    try:
+        fields = _fields(body)
+        items = own_items(fields.get("input"))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise Problem("invalid_request", f"The request body is not a Responses request: {error}") from None
+    fields["input"] = Raw(_encode([*items, _TRIGGER]))
+    fields["store"], fields["stream"] = Raw(b"false"), Raw(b"false")
+    given = await _read(context, _encode(fields), kept=False)
+    writer = _writer(context, given)
+    content = given.read.request.content
+    # The answer has another form than that of a response: servers of OpenAI get the translated request too.
+    request = msgspec.structs.replace(given.read.request, content=msgspec.structs.replace(content, responses=b""))
+    await serve(context, request, _CompactedResponse(context, writer, given))
+
+
+_TRIGGER: Final = {"type": "compaction_trigger"}
+
+
+class _CompactedResponse(_WholeResponse):
+    __slots__ = ()
+
+    async def finish(self) -> None:
+        response = msgspec.json.decode(self._writer.whole(self._parts))
+        made = {
+            "id": response["id"],
+            "object": "response.compaction",
+            "created_at": response["created_at"],
+            "output": response["output"],
+            "usage": response["usage"],
+        }
+        await self._context.answer(_encode(made), headers=self._headers)
+
+
+async def count(context: RequestContext) -> None:
+    """The tokens of a request's input."""
+    given = await _read(context, await context.body(), kept=False)
+    request = given.read.request
+    if request.untranslatable is not None:
+        raise request.untranslatable
+    tokens, headers = await counted(context, request)
+    await context.answer(_encode({"object": "response.input_tokens", "input_tokens": tokens}), headers=headers)
 
 
 async def connect(context: RequestContext) -> None:
@@ -144,6 +235,8 @@ async def connect(context: RequestContext) -> None:
 
 
 ROUTES = (
+    *api("POST", "/v1/responses/compact", compact, "write", "responses"),
+    *api("POST", "/v1/responses/input_tokens", count, "read", "responses"),
     *api("POST", "/v1/responses", create, "write", "responses"),
     *api("GET", "/v1/responses", connect, "open", "responses"),
 )

@@ -11,28 +11,30 @@ from byway.pipeline import targets
 from byway.pipeline.guarding import check
 from byway.pipeline.resolve import resolve, unread_pdfs
 from byway.problems import Problem
-from byway.routes.context import RequestContext, api, latin
+from byway.routes.context import Header, RequestContext, api, latin
 from byway.routes.messages import SESSION, read
 from byway.runtime import Runtime
 
 
 async def count(context: RequestContext) -> None:
     """`{"input_tokens": n}`; `x-byway-count` says whether the backend counted or Byway estimated."""
-    # A count need not name `max_tokens`; the request that it is translated to needs it.
-    request = await read(context)
+    tokens, headers = await counted(context, await read(context))
+    await context.answer(msgspec.json.encode({"input_tokens": tokens}), headers=headers)
+
+
+async def counted(context: RequestContext, request: Request) -> tuple[int, list[Header]]:
+    """The tokens of a request's prompt, and the headers of the answer. Raises Problem."""
     if context.runtime.guardrails is not None:
         await check(context.runtime.guardrails, request, context.record)
+    # A count need not name `max_tokens`; the request that it is translated to needs it.
     call = _CountCall(request.limited(1), context.runtime)
     session = context.header(SESSION)
     context.record.models = context.caller.models
     await targets.run(context.runtime, call.request.model, call, context.record, session)
-    await context.answer(
-        msgspec.json.encode({"input_tokens": call.tokens}),
-        headers=[
-            (b"x-byway-backend", latin(context.record.backend)),
-            (b"x-byway-count", b"backend" if call.counted else b"estimate"),
-        ],
-    )
+    return call.tokens, [
+        (b"x-byway-backend", latin(context.record.backend)),
+        (b"x-byway-count", b"backend" if call.counted else b"estimate"),
+    ]
 
 
 class _CountCall:

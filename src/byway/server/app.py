@@ -31,6 +31,7 @@ from byway.routes import (
     openapi,
     passthrough,
     responses,
+    storedresponses,
     telemetry,
     tokens,
 )
@@ -60,6 +61,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *chat.ROUTES,
     *responses.ROUTES,
     *passthrough.ROUTES,
+    *storedresponses.ROUTES,
     *tokens.ROUTES,
     *files.ROUTES,
     *models.ROUTES,

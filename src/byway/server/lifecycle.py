@@ -132,6 +132,8 @@ class Service:
                 await files.close()
             if history is not None:
                 await history.close()
+            if self.gateway.response_store is not None:
+                await asyncio.to_thread(self.gateway.response_store.close)
             await self.gateway.set_telemetry(TelemetrySettings())
             if self.gateway.tracer is not None:
                 await asyncio.to_thread(self.gateway.tracer.stop)
