@@ -6,10 +6,12 @@ And the idle sessions of editors.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import json
 import os
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+import shutil
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +20,7 @@ from urllib.parse import urlsplit
 import pytest
 from endpointserver import EndpointServer, serving
 from hosting import started, turn, until, within
+from tlsproxy import TlsProxy
 
 import byway
 from byway.config.acp import AcpSettings, SessionSettings
@@ -44,6 +47,7 @@ from byway.host.jsonrpc import INTERNAL_ERROR, OnNotification, OnRequest, RpcFai
 from byway.host.route import HostRoute, open_route
 from byway.launch.localbyway import LaunchError
 from byway.launch.session import EndpointFailure, LaunchOptions
+from byway.tls.trust import trust_file
 
 
 class Memory:
@@ -500,11 +504,35 @@ def pipes() -> tuple[Pipe, Pipe]:
     return first, second
 
 
+@contextlib.asynccontextmanager
+async def edited(
+    place: Place,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: OnRequest,
+    settings: AcpSettings = AcpSettings(),  # noqa: B008
+) -> AsyncIterator[tuple[RpcPeer, EditorBridge]]:
+    """An editor, and the bridge between it and an adapter that answers with `answer`."""
+    (to_agent, agent), (to_bridge, bridge_side) = pipes(), pipes()
+
+    async def start(route: HostRoute, environ: Mapping[str, str]) -> Pipe:
+        return to_agent
+
+    monkeypatch.setattr("byway.host.editor.start_adapter", start)
+    bridge = EditorBridge(LaunchOptions(place.home, place.home), settings, place.environ, lambda text: None)
+    editor, adapter = to_bridge.peer(answer), agent.peer(answer)
+    serving = bridge.run(bridge_side.reader, to_bridge.reader.feed_data, to_bridge._drain)
+    work = [asyncio.create_task(part) for part in (editor.run(), adapter.run(), serving)]
+    try:
+        yield editor, bridge
+    finally:
+        await to_bridge.close()
+        await asyncio.gather(*work)
+
+
 def test_an_idle_session_of_an_editor_is_closed_and_one_with_a_prompt_stays(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def run() -> None:
-        (to_agent, agent), (to_bridge, bridge_side) = pipes(), pipes()
         gate, closed = asyncio.Event(), list[str]()
         names = iter(("s-1", "s-2"))
 
@@ -517,23 +545,8 @@ def test_an_idle_session_of_an_editor_is_closed_and_one_with_a_prompt_stays(
                 closed.append(params["sessionId"])
             return {}
 
-        async def start(route: HostRoute, environ: Mapping[str, str]) -> Pipe:
-            return to_agent
-
-        monkeypatch.setattr("byway.host.editor.start_adapter", start)
         settings = AcpSettings(sessions=SessionSettings(idle_timeout=0.1))
-        options = LaunchOptions(place.home, place.home)
-        bridge = EditorBridge(options, settings, place.environ, lambda text: None)
-        editor, adapter = to_bridge.peer(answer), agent.peer(answer)
-        work = [
-            asyncio.create_task(part)
-            for part in (
-                editor.run(),
-                adapter.run(),
-                bridge.run(bridge_side.reader, to_bridge.reader.feed_data, to_bridge._drain),
-            )
-        ]
-        try:
+        async with edited(place, monkeypatch, answer, settings) as (editor, _):
             assert await editor.send("session/new", {"cwd": "/"}) == {"sessionId": "s-1"}
             prompt = editor.send("session/prompt", {"sessionId": "s-1", "prompt": []})
             assert await editor.send("session/new", {"cwd": "/"}) == {"sessionId": "s-2"}
@@ -541,9 +554,6 @@ def test_an_idle_session_of_an_editor_is_closed_and_one_with_a_prompt_stays(
             gate.set()
             await prompt
             await until(lambda: closed == ["s-2", "s-1"])
-        finally:
-            await to_bridge.close()
-            await asyncio.gather(*work)
 
     within(run())
 
@@ -552,28 +562,12 @@ def test_a_request_that_fails_as_soon_as_the_agent_has_the_prompt_is_explained(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def run() -> None:
-        (to_agent, agent), (to_bridge, bridge_side) = pipes(), pipes()
-
         async def answer(method: str, params: Any) -> Any:
             if method == "session/new":
                 return {"sessionId": "s-1"}
             raise RpcFailure(INTERNAL_ERROR, "API Error: 400")
 
-        async def start(route: HostRoute, environ: Mapping[str, str]) -> Pipe:
-            return to_agent
-
-        monkeypatch.setattr("byway.host.editor.start_adapter", start)
-        bridge = EditorBridge(LaunchOptions(place.home, place.home), AcpSettings(), place.environ, lambda text: None)
-        editor, adapter = to_bridge.peer(answer), agent.peer(answer)
-        work = [
-            asyncio.create_task(part)
-            for part in (
-                editor.run(),
-                adapter.run(),
-                bridge.run(bridge_side.reader, to_bridge.reader.feed_data, to_bridge._drain),
-            )
-        ]
-        try:
+        async with edited(place, monkeypatch, answer) as (editor, bridge):
             await editor.send("session/new", {"cwd": "/"})
             assert bridge._agent is not None and bridge._route is not None
             relay, send = bridge._route.relay, bridge._agent.send
@@ -588,9 +582,69 @@ def test_a_request_that_fails_as_soon_as_the_agent_has_the_prompt_is_explained(
             with pytest.raises(RpcFailure, match="rejected the key") as failure:
                 await editor.send("session/prompt", {"sessionId": "s-1", "prompt": []})
             assert failure.value.data["layer"] == "credential"
-        finally:
-            await to_bridge.close()
-            await asyncio.gather(*work)
+
+    within(run())
+
+
+def test_an_editor_sets_an_https_endpoint_behind_the_local_authority(
+    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    async def answer(method: str, params: Any) -> Any:
+        return {}
+
+    async def run() -> None:
+        with TlsProxy(tmp_path_factory.mktemp("tls"), place.second.url) as proxy:
+            provider = {"providerId": "main", "apiType": "anthropic", "baseUrl": proxy.url}
+            async with edited(place, monkeypatch, answer) as (editor, bridge):
+                with pytest.raises(RpcFailure, match="certificate"):
+                    await editor.send("providers/set", provider)
+                trust_file(place.home).parent.mkdir()
+                shutil.copyfile(proxy.certificate, trust_file(place.home))
+                await editor.send("providers/set", provider)
+                assert bridge._route is not None
+                overlay = bridge._route.environment.overlay["env"]
+                assert await asyncio.to_thread(send, {**bridge._route.environment.environ, **overlay}) == 200
+        assert place.second.messages and proxy.paths
+
+    within(run())
+
+
+def test_a_silent_turn_of_an_acp_agent_is_ended_and_the_conversation_goes_on(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> None:
+        calls: list[str] = []
+        working: list[asyncio.Task[None]] = []
+
+        async def answer(method: str, params: Any) -> Any:
+            calls.append(method)
+            match method:
+                case "initialize":
+                    return {"agentCapabilities": {"sessionCapabilities": {"resume": {}}}}
+                case "session/new":
+                    return {"sessionId": "s-1"}
+                case "session/prompt" if calls.count("session/prompt") == 1:
+                    await asyncio.Event().wait()
+            return {"stopReason": "end_turn"}
+
+        async def start(route: HostRoute, environ: Mapping[str, str]) -> Pipe:
+            to_agent, agent = pipes()
+            to_agent.process = SimpleNamespace(returncode=None)
+            working.append(asyncio.create_task(agent.peer(answer).run()))
+            return to_agent
+
+        async def allow(question: PermissionQuestion) -> bool:
+            return True
+
+        monkeypatch.setattr("byway.host.acp.start_adapter", start)
+        options = LaunchOptions(place.home, place.home)
+        host = AgentHost(options, AcpBacking(place.environ), allow, place.environ, silence=0.3)
+        async with started(host):
+            failure, end = await turn(host, "hello")
+            assert isinstance(failure, AgentFailure) and "does not answer in time" in failure.advice.summary
+            assert end == TurnEnd("failed") and calls.count("session/resume") == 1 and host.session == "s-1"
+            assert await turn(host, "hello") == [TurnEnd("end_turn")], "it runs, so it is not started once more"
+        await asyncio.gather(*working)
 
     within(run())
 

@@ -19,7 +19,7 @@ from byway.endpoints.address import check_address
 from byway.endpoints.advice import explain
 from byway.endpoints.clients import ClientRecord, registered, restart_requested
 from byway.endpoints.preflight import preflight
-from byway.endpoints.registry import Endpoints
+from byway.endpoints.registry import Credential, Endpoints
 from byway.host.adapter import AcpProcess, chosen_option, start_adapter
 from byway.host.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, RpcFailure, RpcPeer
 from byway.host.route import HostRoute, open_route
@@ -27,6 +27,7 @@ from byway.launch.localbyway import LaunchError
 from byway.launch.relay import RelayTarget
 from byway.launch.session import LaunchOptions
 from byway.launch.target import LaunchTarget
+from byway.tls.trust import extra_cas
 
 #: The id of the only provider.
 PROVIDER: Final = "main"
@@ -230,11 +231,13 @@ class EditorBridge:
         headers = {str(name).lower(): str(value) for name, value in given.items()} if isinstance(given, dict) else {}
         key, token = headers.get("x-api-key", ""), headers.get("authorization", "").removeprefix("Bearer ")
         others = {name: value for name, value in headers.items() if name not in _CREDENTIALS}
-        target = LaunchTarget(
-            "of the editor", address.url, "api_key" if key else "auth_token" if token else "none", key or token, others
-        )
+        cas = extra_cas(self._options.data, self._environ)
+        kind: Credential = "api_key" if key else "auth_token" if token else "none"
+        target = LaunchTarget("of the editor", address.url, kind, key or token, others, extra_cas=cas)
         async with self._switching:
-            report = await preflight(target.name, target.base_url, target.request_headers(), environ=self._environ)
+            report = await preflight(
+                target.name, target.base_url, target.request_headers(), environ=self._environ, extra_cas=cas
+            )
             if report.advice is not None:
                 advice = report.advice
                 raise RpcFailure(
