@@ -23,11 +23,13 @@ from hosting import started, turn, until, within
 from tlsproxy import TlsProxy
 
 import byway
+from byway import programs
 from byway.config.acp import AcpSettings, SessionSettings
 from byway.endpoints.advice import explain
 from byway.endpoints.clients import request_restart, running_clients
 from byway.endpoints.registry import Endpoint, EndpointError, Endpoints
 from byway.host.acp import AcpBacking
+from byway.host.adapter import find_adapter
 from byway.host.editor import EditorBridge
 from byway.host.events import (
     AgentError,
@@ -647,6 +649,26 @@ def test_a_silent_turn_of_an_acp_agent_is_ended_and_the_conversation_goes_on(
         await asyncio.gather(*working)
 
     within(run())
+
+
+def test_the_adapter_is_found_behind_the_batch_file_of_npm(tmp_path: Path) -> None:
+    command = tmp_path / "claude-agent-acp.cmd"
+    node = tmp_path / "node"
+    for program in (command, node):
+        program.write_text("")
+        program.chmod(0o755)
+    environ = {"BYWAY_ACP_AGENT": str(command), "BYWAY_NODE": str(node), "PATH": str(tmp_path)}
+    assert find_adapter(environ) == [str(command)]
+    module = tmp_path / "node_modules/@agentclientprotocol/claude-agent-acp/dist/index.js"
+    module.parent.mkdir(parents=True)
+    module.write_text("")
+    assert find_adapter(environ) == [str(node), str(module)]
+
+
+def test_the_module_for_windows_quotes_the_program_and_its_arguments() -> None:
+    text = programs.forwarding_module(Path('/a "b"/c'), ["--settings", r"C:\Users\x & y\s.json"])
+    assert r'spawn("/a \"b\"/c", given' in text
+    assert r'["--settings", "C:\\Users\\x & y\\s.json"]' in text
 
 
 def test_the_entry_of_the_registry_is_that_of_this_version() -> None:

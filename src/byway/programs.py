@@ -6,6 +6,7 @@ Beside `platform` the only module that depends on the operating system.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shlex
 import signal
@@ -146,12 +147,28 @@ def user_number() -> int:
         return os.getuid()
 
 
-def forwarding_script(program: Path, arguments: Sequence[str]) -> str:
-    """A script that runs a program with the arguments it was given and `arguments` after them; empty where there is no sh."""
+def forwarding_script(program: Path, arguments: Sequence[str]) -> tuple[str, str]:
+    """A script that runs a program with the arguments it was given and `arguments` after them.
+
+    Returns the end of its file name and its text. On Windows it is a module for Node.js: that starts no batch file without a
+    shell, and without one an argument cannot become a command.
+    """
     if sys.platform == "win32":
-        return ""
+        return ".mjs", forwarding_module(program, arguments)
     else:
-        return f'#!/bin/sh\nexec {shlex.quote(str(program))} "$@" {shlex.join(arguments)}\n'
+        return "", f'#!/bin/sh\nexec {shlex.quote(str(program))} "$@" {shlex.join(arguments)}\n'
+
+
+def forwarding_module(program: Path, arguments: Sequence[str]) -> str:
+    """`forwarding_script` as a module for Node.js."""
+    return (
+        'import { spawn } from "node:child_process";\n'
+        f"const given = [...process.argv.slice(2), ...{json.dumps(list(arguments))}];\n"
+        f'const child = spawn({json.dumps(str(program))}, given, {{ stdio: "inherit", windowsHide: true }});\n'
+        'for (const name of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(name, () => child.kill(name));\n'
+        'child.on("error", (error) => { console.error(error.message); process.exit(127); });\n'
+        'child.on("exit", (code) => process.exit(code ?? 1));\n'
+    )
 
 
 def program_file(name: str) -> str:

@@ -40,14 +40,18 @@ def world(tmp_path: Path) -> Iterator[HostWorld]:
         yield HostWorld(tmp_path, first, second)
 
 
+def acp_backing() -> AcpBacking:
+    adapter = npmagents.program("claude-agent-acp")
+    if not adapter.exists():
+        pytest.skip(npmagents.missing() or f"the ACP adapter is not fetched: {npmagents.__doc__}")
+    paths = {"BYWAY_ACP_AGENT": str(adapter), "BYWAY_NODE": str(npmagents.NODE.folder / npmagents.NODE.program)}
+    return AcpBacking({"PATH": npmagents.search_path(), "BYWAY_CLAUDE": str(binary()), **paths})
+
+
 @pytest.fixture(params=["sdk", pytest.param("acp", marks=pytest.mark.long)])
 def backing(request: pytest.FixtureRequest) -> AgentBacking:
     if request.param == "acp":
-        adapter = npmagents.program("claude-agent-acp")
-        if not adapter.exists():
-            pytest.skip(npmagents.missing() or f"the ACP adapter is not fetched: {npmagents.__doc__}")
-        paths = {"BYWAY_ACP_AGENT": str(adapter), "BYWAY_NODE": str(npmagents.NODE.folder / npmagents.NODE.program)}
-        return AcpBacking({"PATH": npmagents.search_path(), "BYWAY_CLAUDE": str(binary()), **paths})
+        return acp_backing()
     return SdkBacking(cli_path=binary(), tools=["Bash"], system_prompt="You are a test.")
 
 
@@ -199,6 +203,24 @@ def test_a_killed_agent_is_started_again_and_the_conversation_continues(
             events = await turn(host, "say hello")
             assert isinstance(events[0], AgentRestart) and "Hello from A" in text_of(events)
         assert not world.children()
+
+    within(run())
+
+
+@pytest.mark.long
+def test_an_acp_adapter_starts_claude_by_the_module_that_windows_uses(
+    world: HostWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(programs, "forwarding_script", lambda *given: (".mjs", programs.forwarding_module(*given)))
+    # The user's settings name another server: the overlay of the endpoint replaces it.
+    (world.home / "config").mkdir()
+    (world.home / "config/settings.json").write_text('{"env": {"ANTHROPIC_BASE_URL": "http://127.0.0.1:1"}}')
+
+    async def run() -> None:
+        async with started(world.host(acp_backing())) as host:
+            assert "Hello from A" in text_of(await turn(host, "say hello"))
+            assert host.session and list((world.data / "clients").glob("*.claude.mjs"))
+        assert not world.children() and not list((world.data / "clients").iterdir())
 
     within(run())
 

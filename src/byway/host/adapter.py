@@ -25,6 +25,8 @@ INSTALL: Final = (
     "  npm install -g @agentclientprotocol/claude-agent-acp\n"
     "Or name the program: BYWAY_ACP_AGENT=/path/to/claude-agent-acp"
 )
+#: The adapter beside npm's command on Windows.
+_MODULE: Final = "node_modules/@agentclientprotocol/claude-agent-acp/dist/index.js"
 _NODE: Final = 22
 #: Seconds for the adapter to end after its input has ended.
 _END: Final = 2.0
@@ -93,16 +95,20 @@ def find_adapter(environ: Mapping[str, str]) -> list[str]:
         raise AgentError(INSTALL)
     node = find_agent("node", "node", environ)
     # npm's command is a script for Node.js; other agents may be programs.
-    return [str(node), str(path.resolve())] if node and path.resolve().suffix in (".js", ".mjs") else [str(path)]
+    script = path.resolve()
+    if script.suffix.lower() == ".cmd" and (path.parent / _MODULE).is_file():
+        # On Windows npm's command is a batch file, which would leave Node.js running when it is ended.
+        script = path.parent / _MODULE
+    return [str(node), str(script)] if node and script.suffix in (".js", ".mjs") else [str(path)]
 
 
 async def start_adapter(route: HostRoute, environ: Mapping[str, str]) -> AcpProcess:
     """Start the adapter for a route. Raises AgentError."""
     command = find_adapter(environ)
     variables = dict(route.environment.environ)
-    script = route.file.with_suffix(".claude")
     claude = find_claude(environ)
-    content = programs.forwarding_script(claude, ["--settings", str(route.file)]) if claude else ""
+    ending, content = programs.forwarding_script(claude, ["--settings", str(route.file)]) if claude else ("", "")
+    script = route.file.with_suffix(f".claude{ending}")
     if content:
         platform.write_private(script, content.encode())
         script.chmod(0o700)
