@@ -149,7 +149,9 @@ def test_a_browser_may_ask_first_for_an_allowed_page_only(app):
 def test_every_api_route_requires_a_key_under_every_prefix(locked, method, path):
     status, headers, body = ask(locked, method, path)
     assert status == 401 and headers["x-should-retry"] == "false"
-    assert json.loads(body)["error"]["type"] == "authentication_error"
+    error = json.loads(body)["error"]
+    # Ollama's form has only a text.
+    assert error["type"] == "authentication_error" if isinstance(error, dict) else "key" in error
     wrong = ask(locked, method, path, [("x-api-key", "sk-byway-wrong")])
     assert wrong[0] == 401 and json.loads(wrong[2])["error"] == json.loads(body)["error"]
 
@@ -162,7 +164,7 @@ def test_what_a_supervisor_asks_needs_no_key(locked, method, path):
 def test_unknown_paths_and_methods_need_the_key_first(locked):
     assert ask(locked, path="/nope")[0] == 401
     key = [("x-api-key", "sk-byway-0123456789abcdef")]
-    status, _, body = ask(locked, path="/chat/completions", headers=key)
+    status, _, body = ask(locked, path="/nope", headers=key)
     assert status == 404 and b" /v1/messages " in body and b"/v1/chat/completions" in body
     assert ask(locked, path="/v1/messages", headers=key)[0] == 405
 
@@ -174,6 +176,68 @@ def test_endpoints_that_only_anthropic_has_are_not_supported(app):
         assert (status, error["type"], headers["x-should-retry"]) == (501, "not_supported", "false"), path
         assert path.removeprefix("/anthropic").split("/")[2] in error["message"]
     assert ask(app, "GET", "/v1/skillset")[0] == ask(app, "GET", "/other/v1/skills")[0] == 404
+
+
+BEARER = [("authorization", "Bearer x")]
+KEY = [("x-api-key", "x")]
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "form", "named"),
+    [
+        ("/v1/nope", BEARER, "openai", "POST /v1/chat/completions"),
+        ("/v1/nope", KEY, "messages", "/v1/messages"),
+        ("/v1/nope", [], "messages", "/v1/messages"),
+        ("/v1/chat/nope", [], "openai", "POST /v1/chat/completions"),
+        ("/v1/engines/m/completions", [], "openai", "POST /v1/chat/completions"),
+        ("/openai/v1/embeddings", BEARER, "openai", "Use /v1/embeddings."),
+        ("/api/v1/chat/completions", BEARER, "ollama", "Use /v1/chat/completions."),
+        ("/anthropic/v1/nope", BEARER, "messages", "/anthropic/v1/messages"),
+        ("/api/pull", [], "ollama", "POST /api/chat"),
+        ("/api/v0/models", [], "ollama", "GET /v1/models"),
+        ("/api/claude_code/nope", KEY, "messages", "/v1/messages"),
+        ("/v1beta/models/gemini-3-pro:generateContent", [], "gemini", "POST /v1/chat/completions"),
+        ("/v1/models:list", [("x-goog-api-key", "x")], "gemini", "POST /v1/chat/completions"),
+    ],
+)
+def test_an_unknown_path_is_answered_in_the_form_of_the_clients_api(app, path, headers, form, named):
+    status, answered, body = ask(app, "POST", path, headers=headers)
+    error = json.loads(body)["error"]
+    message = error if form == "ollama" else error["message"]
+    assert status == 404 and named in message and answered["x-byway-problem"] == "not_found"
+    keys = {"openai": ["message", "type", "param", "code"], "gemini": ["code", "message", "status"]}
+    if form in keys:
+        assert list(error) == keys[form] and not error.get("param")
+    if form == "messages":
+        assert json.loads(body)["type"] == "error"
+
+
+def test_endpoints_that_only_openai_has_are_not_supported(app):
+    status, headers, body = ask(app, "POST", "/v1/assistants", headers=BEARER)
+    error = json.loads(body)["error"]
+    assert (status, error["type"], headers["x-should-retry"]) == (501, "not_supported", "false")
+    assert "/v1/assistants of OpenAI's API" in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/chat/completions", 400),
+        ("/messages", 400),
+        ("/embeddings", 400),
+        ("/anthropic/messages", 400),
+        ("/files", 405),
+    ],
+)
+def test_a_base_url_without_v1_is_served(app, path, expected):
+    method = "PUT" if expected == 405 else "POST"
+    status, _, body = ask(app, method, path, body=b"[]", headers=BEARER)
+    assert status == expected, body
+
+
+def test_a_wrong_method_is_answered_in_the_form_of_the_path(app):
+    assert list(json.loads(ask(app, "GET", "/v1/chat/completions")[2])["error"]) == ["message", "type", "param", "code"]
+    assert "POST" in json.loads(ask(app, "GET", "/api/chat")[2])["error"]
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)

@@ -269,6 +269,14 @@ def test_invalid_bodies_name_the_fault(gateway: Gateway) -> None:
     assert large.status == 413
 
 
+def test_a_base_url_without_v1_is_served_or_named(first: Scripted, gateway: Gateway) -> None:
+    first.play(embeddings)
+    with openai.OpenAI(base_url=gateway.url, api_key="dummy", max_retries=0) as api:
+        assert api.embeddings.create(model="m", input="hi").usage.prompt_tokens == 7
+        with pytest.raises(openai.AuthenticationError, match="GET /v1/models"):
+            api.models.list()
+
+
 def test_a_messages_backend_has_none_of_them() -> None:
     with Scripted() as server:
         settings = config(server, type="anthropic")

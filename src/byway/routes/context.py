@@ -14,6 +14,7 @@ from byway.access.keys import ANONYMOUS
 from byway.access.oidc import is_loopback
 from byway.fronts import responseerrors
 from byway.fronts.chat import envelope as chat_envelope
+from byway.fronts.ollama import envelope as ollama_envelope
 from byway.gateway import Gateway
 from byway.largebodies import LARGE
 from byway.limits.refusals import header_pairs
@@ -71,6 +72,8 @@ class RequestContext:
     """The part of the path that the route's `*` matches, or the decoded segment that its `{name}` matches."""
     route: Route | None = None
     """The route that answers; None until it is found."""
+    dialect: Envelope = "messages"
+    """The form of an error of a request without a route."""
     status = 0
     metered = False
     """The usage of the request is to be recorded, or counted in limits."""
@@ -238,12 +241,16 @@ class RequestContext:
         settle(self, self.gateway.usage, self.runtime.prices)
 
     def _error_body(self, problem: Problem) -> bytes:
-        """The error in the envelope of the route; an unknown path gets the Messages API's."""
-        kind = "messages" if self.route is None else self.route.envelope
+        """The error in the envelope of the route; an unknown path gets that of the client's API."""
+        kind = self.dialect if self.route is None else self.route.envelope
         if kind == "chat" or (kind == "files" and not is_anthropic(self)):
             return chat_envelope(problem, client_message(problem, self.runtime))
         if kind == "responses":
             return responseerrors.envelope(problem, client_message(problem, self.runtime))
+        if kind == "ollama":
+            return ollama_envelope(client_message(problem, self.runtime))
+        if kind == "gemini":
+            return gemini_envelope(problem, self.runtime)
         if kind == "oauth":
             return oauth_envelope(problem, self.runtime)
         if kind == "admin":
@@ -474,6 +481,14 @@ def admin_envelope(problem: Problem, id: str, runtime: Runtime) -> bytes:
     return _encode({"type": "error", "error": error, "request_id": f"req_{id}"})
 
 
+def gemini_envelope(problem: Problem, runtime: Runtime) -> bytes:
+    """The error body of Google's APIs (https://google.aip.dev/193, seen 2026-11-30)."""
+    status = {401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND"}.get(
+        problem.status, "INVALID_ARGUMENT"
+    )
+    return _encode({"error": {"code": problem.status, "message": client_message(problem, runtime), "status": status}})
+
+
 def oauth_envelope(problem: Problem, runtime: Runtime) -> bytes:
     """The error body of RFC 6749, section 5.2. `facts` may have another code than the kind of the Problem."""
     codes = {"rate_limit": "slow_down", "internal": "server_error", "permission": "access_denied"}
@@ -492,9 +507,10 @@ Scope = Literal["open", "read", "write", "files", "tools", "account", "admin"]
 """What a route requires: nothing, a key with that scope, a key with the scope `write` or the MCP token of a sign-in (tools), a
 key or a login of an account (account), or an owner: its login, its key with the scope `admin`, or the owner's socket (admin).
 `authorize` decides, by the roles of `byway.roles`."""
-Envelope = Literal["messages", "chat", "responses", "files", "page", "admin", "oauth", "mcp"]
+Envelope = Literal["messages", "chat", "responses", "files", "page", "admin", "oauth", "mcp", "ollama", "gemini"]
 """The form of a route's errors: the Messages API's, OpenAI's, that with the codes of the Responses API, whichever of the first
-two the client uses (files), a page where a login is required, the admin API's, OAuth's, or MCP's."""
+two the client uses (files), a page where a login is required, the admin API's, OAuth's, MCP's, Ollama's, or that of Gemini, of
+which Byway has no path."""
 
 
 class Route(NamedTuple):

@@ -183,6 +183,9 @@ class StreamReply:
     only sets a flag.
     """
 
+    head: Sequence[Header] = _STREAM
+    """Headers of the response."""
+
     def __init__(self, context: RequestContext, request: Request) -> None:
         self.sent = False
         self._context = context
@@ -224,7 +227,7 @@ class StreamReply:
     async def _head(self) -> None:
         if not self._committed:
             self._committed = True
-            await self._context.begin(200, [*_STREAM, *self._headers])
+            await self._context.begin(200, [*self.head, *self._headers])
 
     def beat(self, now: float) -> None:
         """Start the response when the backend is slow, and send a ping when it is silent."""

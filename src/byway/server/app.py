@@ -27,6 +27,7 @@ from byway.routes import (
     metrics,
     models,
     oauth,
+    ollama,
     openaibatches,
     openapi,
     passthrough,
@@ -37,7 +38,6 @@ from byway.routes import (
 )
 from byway.routes.authorize import OWNER, identify, login_caller_of, require
 from byway.routes.context import (
-    BASE_PREFIXES,
     AsgiScope,
     Endpoint,
     Receive,
@@ -47,6 +47,7 @@ from byway.routes.context import (
     broken,
     preflight,
 )
+from byway.routes.wrongpaths import dialect, wrong_path
 from byway.server import checks
 from byway.tracing.request import TracedRequest
 from byway.ui import account, api, claude, clients, device, login, overview, page, secrets, troubleshooting
@@ -62,6 +63,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *responses.ROUTES,
     *passthrough.ROUTES,
     *storedresponses.ROUTES,
+    *ollama.ROUTES,
     *tokens.ROUTES,
     *files.ROUTES,
     *models.ROUTES,
@@ -88,10 +90,8 @@ ROUTES: Final[tuple[Route, ...]] = (
 )
 #: Ends of the paths of routine requests: health checks, polls for a token, telemetry, messages of MCP other than tool calls.
 _ROUTINE_ENDS: Final = ("z", "/oauth/token", "/mcp", "/metrics", "/v1/logs", "/v1/traces")
-#: Endpoints below `/v1` of Anthropic's API that Byway does not have (https://docs.anthropic.com/en/api, seen 2026-11-30).
-_ANTHROPIC_ONLY: Final = frozenset(
-    ("agents", "code", "complete", "environments", "memory_stores", "organizations", "sessions", "skills", "vaults")
-)
+#: Scopes of the routes of APIs for models.
+_API_SCOPES: Final = frozenset(("read", "write", "files"))
 #: Characters of an error that the list of last requests keeps.
 _ERROR_LIMIT: Final = 1000
 #: Bytes of `User-Agent` that it keeps.
@@ -176,7 +176,9 @@ class App:
                 context.caller = login_caller
             else:
                 identify(context)
-            raise _no_route(context.path, method, by_method)
+            form = next(iter(by_method.values())).envelope if by_method else dialect(context.path, context)
+            context.dialect = form
+            raise wrong_path(context.path, method, by_method, form, self._paths.__contains__)
         require(context, route.scope)
         if self.gateway.draining:
             checks.check_draining(context)
@@ -191,6 +193,8 @@ class App:
         path = "/" + "/".join(part for part in path.split("/") if part)
         if path in self._paths:
             return self._paths[path]
+        if by_method := self._unversioned(path):
+            return by_method
         for start, by_method in self._below.items():
             if path.startswith(start) and len(path) > len(start):
                 context.tail = path[len(start) :]
@@ -203,6 +207,14 @@ class App:
                     context.tail = next(unquote(value) for name, value in pairs if name.startswith("{"))
                     return by_method
         return {}
+
+    def _unversioned(self, path: str) -> dict[str, Route] | None:
+        """The routes of an API's path whose `/v1` the client has left out: its base URL lacks it."""
+        start = "/anthropic" if path.startswith("/anthropic/") else ""
+        by_method = self._paths.get(f"{start}/v1{path[len(start) :]}")
+        if by_method and all(route.scope in _API_SCOPES for route in by_method.values()):
+            return by_method
+        return None
 
     def _log(self, context: RequestContext, seconds: float) -> None:
         record, problem = context.record, context.problem
@@ -311,25 +323,17 @@ async def _refuse(context: RequestContext, problem: Problem) -> None:
     """Answer with a Problem: as a page to a browser, in the route's envelope to a program."""
     route = context.route
     if route is not None and route.envelope == "page" and problem.kind == "authentication":
+        if context.path == "/models" and not page.is_browser(context):
+            # The base URL of an OpenAI client lacks `/v1`.
+            context.dialect, context.route = "chat", None
+            message = "This path is a page of people. The list of models is at GET /v1/models: add /v1 to the base URL."
+            await context.refuse(Problem("authentication", message))
+            return
         await login.closed(context)
     elif page.is_browser(context):
         await page.send_problem(context, problem)
     else:
         await context.refuse(problem)
-
-
-def _no_route(path: str, method: str, by_method: dict[str, Route]) -> Problem:
-    if by_method:
-        return Problem("method", f"{path} does not support {method}. Use {', '.join(sorted(by_method))}.")
-    start, _, rest = path.partition("/v1/")
-    name = rest.partition("/")[0]
-    if start in BASE_PREFIXES and name in _ANTHROPIC_ONLY:
-        return Problem("not_supported", f"Byway does not have the endpoint /v1/{name} of Anthropic's API.")
-    return Problem(
-        "not_found",
-        f"Unknown path {path[:200]}. The Messages API is at /v1/messages and at /anthropic/v1/messages, chat completions are at "
-        "/v1/chat/completions, the Responses API is at /v1/responses.",
-    )
 
 
 def _milliseconds(seconds: float) -> float:
