@@ -1,11 +1,14 @@
-"""Generates the tables of settings and of backend types in `docs/config.md`, and of vendors in `docs/vendors.md`.
+"""Generates the tables of settings and of backend types in `docs/config.md`, of vendors in `docs/vendors.md`, and of
+what APIs and backends carry in `docs/fronts.md`.
 
-Run `python docs/generate.py` after a change of `byway.config.settings` or `byway.backends.vendors`. A test fails until then.
+Run `python docs/generate.py` after a change of `byway.config.settings`, `byway.backends.vendors` or `tests/matrix.py`. A test
+fails until then.
 """
 
 from __future__ import annotations
 
 import re
+import runpy
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +21,7 @@ from byway.backends.vendors import EFFORTS, VENDORS, ThinkingRule, Vendor, known
 from byway.config.notes import Note, notes
 from byway.config.settings import Config
 
-PAGES = (Path(__file__).with_name("config.md"), Path(__file__).with_name("vendors.md"))
+PAGES = tuple(Path(__file__).with_name(name) for name in ("config.md", "fronts.md", "vendors.md"))
 
 
 def fill(page: str) -> str:
@@ -28,13 +31,20 @@ def fill(page: str) -> str:
         "planned": _settings(implemented=False),
         "types": _types(),
         "vendors": _vendors(),
+        "fronts": _fronts(),
     }
     return re.sub(
-        r"(<!-- (settings|planned|types|vendors) -->\n).*?(<!-- end -->)",
+        r"(<!-- (settings|planned|types|vendors|fronts) -->\n).*?(<!-- end -->)",
         lambda match: f"{match[1]}{parts[match[2]]}{match[3]}",
         page,
         flags=re.DOTALL,
     )
+
+
+def _fronts() -> str:
+    # Beside the tests, which show that it is true.
+    matrix = runpy.run_path(str(Path(__file__).parent.parent / "tests/matrix.py"))
+    return str(matrix["table"]())
 
 
 def rows() -> Iterator[tuple[str, Note, Any, object]]:

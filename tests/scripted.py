@@ -409,7 +409,7 @@ def _responses(say: Say, request: Asked) -> Reply:
     prompt, answer = say.tokens or (0, 0)
     usage = {
         "input_tokens": prompt,
-        "input_tokens_details": {"cached_tokens": 0},
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
         "output_tokens": answer,
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": prompt + answer,
