@@ -108,8 +108,8 @@ def serve(handler: BaseHTTPRequestHandler, data: bytes, etag: str) -> None:
 
 
 @contextlib.contextmanager
-def hub(files: Mapping[str, bytes] | None = None, host: str = "127.0.0.1") -> Iterator[Hub]:
-    """A hub on loopback with the repository `owner/repo`."""
+def hub(files: Mapping[str, bytes] | None = None, host: str = "127.0.0.1", repo: str = "owner/repo") -> Iterator[Hub]:
+    """A hub on loopback with one repository."""
     about = Hub(files=dict(files or {}))
 
     class Handler(BaseHTTPRequestHandler):
@@ -119,10 +119,10 @@ def hub(files: Mapping[str, bytes] | None = None, host: str = "127.0.0.1") -> It
                 self._answer()
 
         def _answer(self) -> None:
-            if self.path == "/api/models/owner/repo/tree/main?recursive=true":
+            if self.path == f"/api/models/{repo}/tree/main?recursive=true":
                 send(self, 200, json.dumps(about.listing()).encode(), content_type="application/json")
                 return
-            path = self.path.removeprefix("/owner/repo/resolve/main/").partition("?")[0]
+            path = self.path.removeprefix(f"/{repo}/resolve/main/").partition("?")[0]
             data = about.files.get(path)
             if about.answer is not None and about.answer(self, path, data or b""):
                 return

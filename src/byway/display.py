@@ -29,6 +29,13 @@ def size(count: float | None) -> str:
     return f"{count:.0f} B"
 
 
+def machine_memory_text(total: int | None, free: int | None) -> str:
+    """The memory of a machine as a sentence: `This machine has 16 GB of memory, 9.1 GB free.`"""
+    if total is None:
+        return "The memory of this machine is unknown."
+    return f"This machine has {size(total)} of memory{f', {size(free)} free' if free is not None else ''}."
+
+
 def duration(seconds: float) -> str:
     """A duration of at least seconds: `42 s`, `3 min 5 s`, `1 h 20 min`."""
     minutes, rest = divmod(int(seconds), 60)

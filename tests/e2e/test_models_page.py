@@ -320,10 +320,10 @@ def test_a_download_is_watched_cancelled_resumed_and_deleted(page: Page, server:
         at.answer = slowly
         jobs = page.locator("#downloads")
         page.locator("#what").fill("no such thing")
-        page.get_by_role("button", name="Download").click()
+        page.locator("#get").get_by_role("button", name="Download").click()
         expect(jobs.get_by_role("alert")).to_contain_text("neither a URL nor the name of a repository")
         page.locator("#what").fill("owner/repo:Q4_K_M")
-        page.get_by_role("button", name="Download").click()
+        page.locator("#get").get_by_role("button", name="Download").click()
         expect(page.locator("#what")).to_have_value("")
         expect(jobs).to_contain_text(re.compile(r"MB of 4 MB \(\d+ %\), .*/s, \d+ s left"))
         # It goes on while somebody types, and while nobody looks.
@@ -357,10 +357,10 @@ def test_a_failed_download_shows_the_next_action(page: Page, server: Scripted) -
         opened(page, config(server, local_models={"hub": at.url}), "/models/download"),
     ):
         page.locator("#what").fill("owner/repo")
-        page.get_by_role("button", name="Download").click()
+        page.locator("#get").get_by_role("button", name="Download").click()
         expect(page.locator("#downloads")).to_contain_text("has no GGUF files")
         page.locator("#downloads").get_by_role("button", name="Remove").click()
-        expect(page.locator("#downloads")).to_contain_text("Files are stored in Byway's own folder")
+        expect(page.locator("#jobs .job")).to_have_count(0)
 
 
 # -------------------------------------------------------------------------------------------------------- local models
@@ -453,3 +453,68 @@ def test_it_fits_on_a_phone(browsing: Browsing, server: Scripted, scheme: Any) -
             expect(page.locator(form)).to_be_visible()
             assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
             assert not re.search(r"<[^>]+\sstyle=", page.content()), "no inline style"
+
+
+# ----------------------------------------------------------------------------------------------------------- catalogue
+
+
+def test_a_model_of_the_catalogue_is_downloaded_and_loaded_with_clicks(page: Page, server: Scripted) -> None:
+    go = threading.Event()
+
+    def wait(handler: BaseHTTPRequestHandler, path: str, body: bytes) -> bool:
+        go.wait(60)
+        return False
+
+    repository, name = "Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF", "Qwen2.5-Coder 1.5B"
+    with (
+        hub({"qwen2.5-coder-1.5b-instruct-q4_k_m.gguf": gguf(tail=b"\x01" * 5000)}, repo=repository) as at,
+        opened(page, config(server, local_models={"hub": at.url}), "/models/download"),
+    ):
+        at.answer = wait
+        offer = page.locator("#catalogue tbody tr").filter(has=page.get_by_text(name, exact=True))
+        expect(offer).to_contain_text(re.compile(r"1\.1 GB.*(fits|tight|too large|unknown)", re.DOTALL))
+        expect(page.locator("#catalogue")).to_contain_text("This machine has")
+        offer.get_by_role("button", name=f"Download {name}").click()
+        expect(page.locator("#jobs")).to_contain_text(repository)
+        expect(page.locator("#jobs")).to_be_in_viewport()
+        expect(offer).to_contain_text("downloading")
+        expect(offer.get_by_role("link", name="downloading")).to_be_focused()
+        go.set()
+        expect(page.locator("#jobs")).to_contain_text("checksum verified")
+        offer.get_by_role("link", name=f"Load {name}").click()
+        expect(page.locator("#load h3")).to_have_text("Load qwen2.5-coder-1.5b-instruct-q4_k_m")
+        expect(page.locator("#files")).to_contain_text("Byway's folder")
+
+
+def test_a_file_in_use_is_refused_with_the_reason_and_deleted_after_unload(
+    page: Page, server: Scripted, tmp_path: Path
+) -> None:
+    with Gateway(config(server), model=True) as gateway:
+        folder = gateway.home / "data/models/owner/repo"
+        folder.mkdir(parents=True)
+        (folder / "Tiny-Q4_K_M.gguf").write_bytes(gguf(tail=b"\x01" * 5000))
+        login(page, gateway, "/models/local")
+        file = row(page, "Tiny-Q4_K_M", "files")
+        expect(file).to_contain_text(re.compile("fits|tight|too large|unknown"))
+        file.get_by_role("link", name="Load").click()
+        page.locator("#load").get_by_role("button", name="Load").click()
+        expect(page.locator("#load .outcome")).to_be_visible(timeout=LOADS)
+        file.get_by_role("button", name="Delete").click()
+        expect(page.locator("#files").get_by_role("alert")).to_contain_text("runs this file; unload it first")
+        assert (folder / "Tiny-Q4_K_M.gguf").exists()
+        file.get_by_role("button", name="Unload").click()
+        expect(file).to_contain_text("not loaded")
+        file.get_by_role("button", name="Delete").click()
+        expect(page.locator("#files")).to_contain_text("Tiny-Q4_K_M deleted")
+        assert not folder.exists()
+        page.goto("about:blank")
+
+
+def test_many_files_are_filtered(page: Page, server: Scripted, tmp_path: Path) -> None:
+    for number in range(20):
+        (tmp_path / f"Model-{number:02}-Q4_0.gguf").write_bytes(gguf())
+    with opened(page, config(server, local_models={"paths": [str(tmp_path)]}), "/models/local"):
+        page.get_by_label("Filter files").fill("model-1")
+        expect(page.locator("#files tbody tr:visible")).to_have_count(10)
+        page.get_by_label("Filter files").fill("nothing of this name")
+        expect(page.get_by_text("No file matches.")).to_be_visible()

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from byway.admin.errors import invalid
 from byway.config import Config
+from byway.local.catalogue import source_of
 from byway.local.downloads import BackgroundDownload, Downloads
 from byway.problems import Problem
 
@@ -51,11 +52,11 @@ def list_downloads(downloads: Downloads) -> DownloadList:
 
 
 def start_download(downloads: Downloads, source: str, config: Config) -> DownloadInfo:
-    """Start a download, or resume the one of the same source. Raises Problem."""
+    """Start a download, or resume the one of the same source. `source` may be a name of the catalogue. Raises Problem."""
     if not source.strip():
         raise invalid("source", "give `owner/repo` of the hub, or the URL of a .gguf file")
     try:
-        return _info(downloads.start(source, config.local_models, local_only=config.local_only))
+        return _info(downloads.start(source_of(source), config.local_models, local_only=config.local_only))
     except ValueError as error:
         raise invalid("source", str(error)) from None
 

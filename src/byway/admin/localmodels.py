@@ -20,6 +20,7 @@ from byway.config.editing import Append, Edit, Remove, Set
 from byway.config.settings import BUILTIN, BUILTIN_MODEL, BUILTIN_ONLY
 from byway.local import edits, gguf, library, supervisor
 from byway.local.downloads import remove_empty_folders
+from byway.local.memory import MachineMemory, MemoryFit, machine_memory, memory_fit
 from byway.problems import Problem
 from byway.secrets.names import literal
 from byway.store import StoreProtocol
@@ -38,6 +39,8 @@ ORIGINS: Final = {
     "builtin": "comes with Byway",
 }
 _SHOWN: Final = 12
+#: Bytes of the built-in model for a token of context: 30 layers with 3 key-value heads of 64 (its header, 2026-11-20).
+_BUILTIN_CACHE: Final = 23_040
 
 
 class LocalModel(Struct, frozen=True):
@@ -59,6 +62,8 @@ class LocalModel(Struct, frozen=True):
     """Why it cannot be loaded."""
     backends: tuple[str, ...] = ()
     """The backends that run it."""
+    fit: MemoryFit | None = None
+    """Whether it fits into the memory of this machine, with the window that it gets by default."""
 
     @property
     def is_deletable(self) -> bool:
@@ -108,7 +113,11 @@ def list_models(folder: Path, config: Config, running: Sequence[Backend] = ()) -
         loaded = {backend.name: backend.path or "" for backend in config.backends if backend.managed}
     paths = (*config.local_models.paths, *(path for path in loaded.values() if path))
     files = library.find_models(folder, os.environ, paths=paths)
-    return [_builtin(loaded), *(model for file in files if (model := _describe(file, loaded)) is not None)]
+    memory = machine_memory()
+    return [
+        _builtin(loaded, memory),
+        *(model for file in files if (model := _describe(file, loaded, memory)) is not None),
+    ]
 
 
 def missing_engine() -> str:
@@ -120,7 +129,7 @@ def missing_engine() -> str:
     return ""
 
 
-def _builtin(loaded: Mapping[str, str]) -> LocalModel:
+def _builtin(loaded: Mapping[str, str], memory: MachineMemory) -> LocalModel:
     size, problem = None, ""
     try:
         supervisor.require_engine()
@@ -137,10 +146,11 @@ def _builtin(loaded: Mapping[str, str]) -> LocalModel:
         window=supervisor.BUILTIN_WINDOW,
         problem=problem,
         backends=_running(loaded, ""),
+        fit=memory_fit(size, _BUILTIN_CACHE, supervisor.BUILTIN_WINDOW, memory),
     )
 
 
-def _describe(file: library.ModelFile, loaded: Mapping[str, str]) -> LocalModel | None:
+def _describe(file: library.ModelFile, loaded: Mapping[str, str], memory: MachineMemory) -> LocalModel | None:
     """A model file; None for a file that only belongs to a model."""
     path = str(file.path)
     backends = _running(loaded, path)
@@ -166,7 +176,13 @@ def _describe(file: library.ModelFile, loaded: Mapping[str, str]) -> LocalModel 
         model.window,
         bool(model.template),
         backends=backends,
+        fit=memory_fit(file.size, model.cache, default_window(model.window), memory),
     )
+
+
+def default_window(trained: int | None) -> int:
+    """The window that a model gets when none is set."""
+    return min(trained or supervisor.DEFAULT_WINDOW_LIMIT, supervisor.DEFAULT_WINDOW_LIMIT)
 
 
 def _running(loaded: Mapping[str, str], path: str) -> tuple[str, ...]:
@@ -329,17 +345,36 @@ def add_path(folder: Path, current: CurrentConfig, path: Path) -> tuple[list[str
     return [file.name for file in files], changes
 
 
+def find_deletable(folder: Path, config: Config, running: Sequence[Backend], model: str) -> LocalModel:
+    """The model file with that path or name, which may be deleted. Raises Problem with the reason when it may not."""
+    models = [file for file in list_models(folder, config, running) if model and model in (file.path, file.name)]
+    file = next((file for file in models if file.path == model), models[0] if len(models) == 1 else None)
+    if file is None:
+        several = f"several model files are called {model}; give the path" if models else "there is no such model file"
+        raise invalid("path", several)
+    if not file.is_deletable or not _is_inside(Path(file.path), folder / "models"):
+        place = ORIGINS[file.origin]
+        raise invalid("path", f"{file.name} is not in Byway's own folder ({place}); delete it where it belongs")
+    if file.backends:
+        raise invalid("path", f"{file.backends[0]} runs this file; unload it first")
+    return file
+
+
 def delete_file(
     folder: Path, config: Config, running: Sequence[Backend], store: StoreProtocol, path: str, who: str
 ) -> LocalModel:
-    """Delete a file of Byway's own folder. Raises Problem, or OSError."""
-    model = next((model for model in list_models(folder, config, running) if path and model.path == path), None)
-    if model is None or not model.is_deletable:
-        raise invalid("path", "this is no model file of Byway's own folder; delete others where they belong")
-    if model.backends:
-        raise invalid("path", f"{model.backends[0]} runs this file; unload it first")
-    for part in library.part_files(Path(path)):
+    """Delete a file of Byway's own folder. `path` may be the name of the model. Raises Problem, or OSError."""
+    model = find_deletable(folder, config, running, path)
+    for part in library.part_files(Path(model.path)):
         part.unlink(missing_ok=True)
-    remove_empty_folders(Path(path).parent, folder / "models")
+    remove_empty_folders(Path(model.path).parent, folder / "models")
     store.add_audit_entry(who, "model file deleted", model.name)
     return model
+
+
+def _is_inside(path: Path, folder: Path) -> bool:
+    """Whether the folder of a file is within `folder`, links followed. A link itself may be deleted: its target stays."""
+    try:
+        return path.parent.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):
+        return False

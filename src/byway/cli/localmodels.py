@@ -61,19 +61,20 @@ def add(path: Path, file: str | None, folder: str | None, as_json: bool) -> None
 
 
 @click.command()
-@click.argument("source_name", metavar="URL|OWNER/REPO[:QUANTISATION]")
+@click.argument("source_name", metavar="NAME|URL|OWNER/REPO[:QUANTISATION]")
 @CONFIG
 @DATA_DIR
 @JSON
 def download(source_name: str, file: str | None, folder: str | None, as_json: bool) -> None:
     """Download a model.
 
-    Give the URL of a GGUF file, or a repository of the hub (`local_models.hub`).
+    Give a name of `byway models catalogue`, the URL of a GGUF file, or a repository of the hub (`local_models.hub`).
 
     Interrupted downloads resume: run the same command again. A checksum is verified when the hub has one. HF_TOKEN is used
     for repositories that require it.
     """
     config, data = read(change.writable_source(file, folder)), data_folder(folder)
+    from byway.local.catalogue import source_of
     from byway.local.download import DownloadError
     from byway.local.download import download as fetch
     from byway.local.library import model_name
@@ -81,7 +82,7 @@ def download(source_name: str, file: str | None, folder: str | None, as_json: bo
     models = platform.private_folder(data) / "models"
     line = StatusLine()
     task = fetch(
-        source_name,
+        source_of(source_name),
         models,
         config.local_models,
         local_only=config.local_only,

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import click
 
-from byway.cli import client, localmodels, readiness
+from byway.cli import client, localmodels, modelfiles, readiness
 from byway.cli.alias import COLOURS, print_aliases
 from byway.cli.configfile import find, read
 from byway.cli.options import CONFIG, DATA_DIR, JSON, data_folder
@@ -97,7 +97,10 @@ def _forget_stored(data: Path, backend: str, model: str) -> int:
     return forgotten
 
 
-for _command in (localmodels.add, localmodels.download, localmodels.load, localmodels.unload, readiness.probe):
+for _command in (
+    *(localmodels.add, localmodels.download, localmodels.load, localmodels.unload),
+    *(modelfiles.catalogue, modelfiles.delete, readiness.probe),
+):
     command.add_command(_command)
 
 

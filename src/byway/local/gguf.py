@@ -60,6 +60,8 @@ class ModelHeader(NamedTuple):
     parts: int = 1
     template: bool = False
     """It has a chat template."""
+    cache: int | None = None
+    """Bytes of memory for each token of context."""
 
     @property
     def loadable(self) -> bool:
@@ -104,7 +106,28 @@ def parse_header(data: bytes) -> ModelHeader:
         _whole(values, f"{architecture}.block_count"),
         max(1, _whole(values, "split.count") or 1),
         bool(values.get("tokenizer.chat_template")),
+        _cache(values, architecture),
     )
+
+
+def _cache(values: dict[str, Any], architecture: str) -> int | None:
+    """Bytes of keys and values of a token, in 16 bits; None when the header does not have its facts.
+
+    The keys are those of https://github.com/ggml-org/ggml/blob/master/docs/gguf.md (seen 2026-11-21), and
+    `full_attention_interval` of models whose other layers keep no keys (Qwen3.5 and later).
+    """
+
+    def number(key: str) -> int:
+        return _whole(values, f"{architecture}.{key}") or 0
+
+    layers, heads = number("block_count"), number("attention.head_count")
+    if interval := number("full_attention_interval"):
+        layers //= interval
+    if latent := number("attention.kv_lora_rank"):
+        return 2 * layers * (latent + number("rope.dimension_count"))
+    size = number("embedding_length") // heads if heads else 0
+    key, value = number("attention.key_length") or size, number("attention.value_length") or size
+    return 2 * layers * number("attention.head_count_kv") * (key + value) or None
 
 
 def _text(values: dict[str, Any], key: str) -> str:

@@ -111,12 +111,12 @@ def _chosen(repo: Repository, models: Sequence[str]) -> str:
         if exact:
             return exact[0]
     elif wanted:
-        fitting = [path for path in models if _has(path, repo.wanted)]
+        fitting = [path for path in models if has_quantisation(path, repo.wanted)]
         if fitting:
             return min(fitting, key=len)
     else:
         for usual in _DEFAULTS:
-            fitting = [path for path in models if _has(path, usual)]
+            fitting = [path for path in models if has_quantisation(path, usual)]
             if fitting:
                 return min(fitting, key=len)
         if len(models) == 1:
@@ -129,7 +129,7 @@ def _chosen(repo: Repository, models: Sequence[str]) -> str:
     )
 
 
-def _has(path: str, quantisation: str) -> bool:
+def has_quantisation(path: str, quantisation: str) -> bool:
     """Whether the name of the file or its folder contains the quantisation as a whole word."""
     return re.search(rf"(?i)(^|[-._/]){re.escape(quantisation)}([-._/]|$)", path) is not None
 

@@ -69,14 +69,17 @@ def model_folders(data: Path, environ: Mapping[str, str], home: Path) -> list[tu
 def find_models(
     data: Path, environ: Mapping[str, str], *, home: Path | None = None, paths: Sequence[str] = ()
 ) -> list[ModelFile]:
-    """The models in the usual folders and at `paths` (files or folders), each once, by name. Unreadable ones are omitted."""
+    """The models in the usual folders and at `paths` (files or folders), each once, by name. Unreadable ones are omitted.
+
+    A file that is in a usual folder and in `paths` too has the origin of the folder: a loaded model is such a file.
+    """
     home = platform.expand_user("~") if home is None else home
     files: list[ModelFile] = []
+    for origin, folder in model_folders(data, environ, home):
+        files += _ollama(folder) if origin == "ollama" else _walk(folder, origin)
     for given in paths:
         path = platform.expand_user(given)
         files += _file(path, "added") if path.is_file() else _walk(path, "added")
-    for origin, folder in model_folders(data, environ, home):
-        files += _ollama(folder) if origin == "ollama" else _walk(folder, origin)
     once: dict[tuple[int, int] | Path, ModelFile] = {}
     for file in files:
         once.setdefault(_identity(file.path), file)

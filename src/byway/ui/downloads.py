@@ -1,4 +1,4 @@
-"""Downloads on the card Local models: start, progress, stop, resume, remove."""
+"""The tab Download: the catalogue of models, and downloads: start, progress, stop, resume, remove."""
 
 from __future__ import annotations
 
@@ -6,13 +6,27 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from byway.admin import downloads
+from byway.admin.catalogue import CatalogueModel, list_catalogue
 from byway.admin.downloads import DownloadInfo
 from byway.admin.errors import as_problems
+from byway.display import machine_memory_text
 from byway.local.downloads import BackgroundDownload, Downloads
 from byway.problems import Problem
+from byway.routes.admin import run
 from byway.routes.context import RequestContext, Route
 from byway.ui.cards import CardRoute, CardView, card_view
 from byway.ui.page import Form, Outcome, failure, is_htmx, query_fields, read_form, send_card
+
+
+class CatalogueView(NamedTuple):
+    """The catalogue in two parts, so that models which are too large can be folded."""
+
+    models: tuple[CatalogueModel, ...]
+    large: tuple[CatalogueModel, ...]
+    memory: str
+    """The memory of this machine as a sentence."""
+    recommended: str
+    """The name of the best model that fits."""
 
 
 class DownloadsView(NamedTuple):
@@ -31,6 +45,22 @@ def jobs(context: RequestContext, before: int = 0) -> DownloadsView:
     """The downloads. `before`: how many were running when the page last loaded the list."""
     running = context.gateway.services.downloads
     return DownloadsView(tuple(running.jobs), running.running, running.free_space(), running.running < before)
+
+
+async def catalogue(context: RequestContext) -> CatalogueView:
+    """The models to download, those that fit this machine first."""
+    services = context.gateway.services
+    running = tuple(services.downloads.jobs)
+    listed = await run(lambda: list_catalogue(services.folder, running))
+    small = tuple(model for model in listed.models if model.fit.fit != "too large")
+    best = next((model.name for model in small if model.fit.fit == "fits"), "")
+    memory = machine_memory_text(listed.memory.total, listed.memory.free)
+    return CatalogueView(small, listed.models[len(small) :], memory, best)
+
+
+async def models(context: RequestContext) -> None:
+    """Send the catalogue alone: the page loads it again when a download starts or ends."""
+    await send_card(context, "download", "catalogue", catalogue=await catalogue(context), outcome=None, card="")
 
 
 async def progress(context: RequestContext) -> None:
@@ -95,7 +125,10 @@ def _job(fields: Form) -> int:
     return int(number) if number.isascii() and number.isdigit() and len(number) < 9 else 0
 
 
-ROUTES = (Route("GET", "/models/downloads", progress, "admin", "page"),)
+ROUTES = (
+    Route("GET", "/models/downloads", progress, "admin", "page"),
+    Route("GET", "/models/catalogue", models, "admin", "page"),
+)
 CARDS = (
     CardRoute("POST", "/models/download", download),
     CardRoute("POST", "/models/downloads/again", again),

@@ -11,9 +11,11 @@ from byway import platform
 from byway.admin import localmodels
 from byway.admin.config import CurrentConfig, is_builtin_implied
 from byway.admin.localmodels import LocalModel
+from byway.backend import Backend
 from byway.config.editing import Edit
-from byway.display import BACKEND_STATES, size, window
+from byway.display import BACKEND_STATES, machine_memory_text, size, window
 from byway.local import supervisor
+from byway.local.memory import MemoryFit, machine_memory
 from byway.problems import Problem
 from byway.routes.admin import read_current, run, who
 from byway.routes.context import RequestContext, Route
@@ -28,6 +30,8 @@ class RunningModel(NamedTuple):
     name: str
     state: str
     word: str
+    memory: int | None = None
+    """Bytes that its process uses."""
 
 
 class ModelFileRow(NamedTuple):
@@ -44,6 +48,8 @@ class ModelFileRow(NamedTuple):
     runs: tuple[RunningModel, ...]
     ours: bool
     """It is in Byway's own folder, so Byway may delete it."""
+    fit: MemoryFit | None
+    """Whether it fits into memory."""
 
 
 class ModelLibrary(NamedTuple):
@@ -56,6 +62,8 @@ class ModelLibrary(NamedTuple):
     """Seconds until the page loads the list again; 0 when nothing is loading."""
     implied: bool
     """The built-in model runs because the config names no backend, so it cannot be unloaded."""
+    memory: str
+    """The memory of this machine as a sentence."""
 
 
 # ----------------------------------------------------------------------------------------------------------- the files
@@ -68,13 +76,25 @@ async def library(context: RequestContext) -> ModelLibrary:
         services.gpus = asyncio.create_task(supervisor.list_gpus())
     own, config = running(context), context.runtime.config
     models = await run(lambda: localmodels.list_models(services.folder, config, own))
-    states = {live.name: live.state for live in own}
-    files = tuple(_file(model, states) for model in models)
-    moving = any(state in ("loading", "unknown") for state in states.values())
-    return ModelLibrary(files, localmodels.missing_engine(), 2 if moving else 0, is_builtin_implied(config))
+    runs = {live.name: await _run(live) for live in own}
+    files = tuple(_file(model, runs) for model in models)
+    moving = any(live.state in ("loading", "unknown") for live in own)
+    memory = machine_memory()
+    return ModelLibrary(
+        files,
+        localmodels.missing_engine(),
+        2 if moving else 0,
+        is_builtin_implied(config),
+        machine_memory_text(memory.total, memory.free),
+    )
 
 
-def _file(model: LocalModel, states: Mapping[str, str]) -> ModelFileRow:
+async def _run(live: Backend) -> RunningModel:
+    memory = await asyncio.to_thread(platform.resident_memory, live.pid) if live.pid is not None else None
+    return RunningModel(live.name, *BACKEND_STATES[live.state], memory)
+
+
+def _file(model: LocalModel, runs: Mapping[str, RunningModel]) -> ModelFileRow:
     problem = model.problem
     if problem and model.path:
         problem = f"It {problem}"
@@ -88,8 +108,9 @@ def _file(model: LocalModel, states: Mapping[str, str]) -> ModelFileRow:
         window(model.window) if model.window else "",
         localmodels.ORIGINS[model.origin],
         problem,
-        tuple(RunningModel(name, *BACKEND_STATES[states[name]]) for name in model.backends),
+        tuple(runs[name] for name in model.backends),
         model.is_deletable,
+        model.fit if not model.problem else None,
     )
 
 

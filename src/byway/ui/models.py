@@ -88,7 +88,10 @@ async def _local(context: RequestContext, view: CardView, complete: bool) -> dic
 
 
 async def _download(context: RequestContext, view: CardView, complete: bool) -> dict[str, Any]:
-    return {"jobs": view.data.get("jobs") or downloads.jobs(context)}
+    return {
+        "jobs": view.data.get("jobs") or downloads.jobs(context),
+        "catalogue": await downloads.catalogue(context),
+    }
 
 
 async def _add(context: RequestContext, view: CardView, complete: bool) -> dict[str, Any]:

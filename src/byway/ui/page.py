@@ -21,7 +21,7 @@ from byway.admin.config import CurrentConfig, SavedConfig
 from byway.config import Config, static_changes
 from byway.config.editing import Edit
 from byway.config.file import ConfigText
-from byway.display import duration, latency, size
+from byway.display import duration, latency, size, window
 from byway.problems import Problem
 from byway.roles import changes_all, sees_all
 from byway.routes.admin import apply, change_config, run
@@ -94,6 +94,7 @@ def _templates() -> Environment:
     )
     environment.filters["count"] = lambda number: f"{number:,}"
     environment.filters["size"] = size
+    environment.filters["window"] = window
     environment.filters["span"] = duration
     environment.filters["latency"] = latency
     environment.filters["code_spans"] = code_spans

@@ -19,6 +19,10 @@ document.documentElement.classList.add("scripted");
     const nothing = document.querySelector(`[data-nothing="${field.dataset.filter}"]`);
     if (nothing) nothing.hidden = shown > 0;
   };
+  // A list that was loaded again is complete.
+  document.addEventListener("htmx:afterSettle", () => {
+    for (const field of document.querySelectorAll("[data-filter]")) if (field.value) filter(field);
+  });
   document.addEventListener("input", ({ target }) => target.dataset?.filter && filter(target));
   // Enter would submit the form of the list.
   document.addEventListener("keydown", (event) => {
@@ -51,11 +55,13 @@ document.documentElement.classList.add("scripted");
   // A card that is loaded again keeps its open details; the focus returns from a used menu to its button.
   let used = "";
   let opened = [];
+  let focused = "";
   document.addEventListener("htmx:beforeRequest", ({ detail }) => {
     const menu = detail.elt.closest?.(MENU);
     if (menu) used = menu.id;
   });
   document.addEventListener("htmx:beforeSwap", ({ detail }) => {
+    focused = detail.target.contains(document.activeElement) ? document.activeElement.id : "";
     opened = [...detail.target.querySelectorAll("details[open][id]")].filter((part) => !part.matches(MENU)).map(({ id }) => id);
   });
   document.addEventListener("htmx:afterSwap", () => {
@@ -64,6 +70,8 @@ document.documentElement.classList.add("scripted");
       if (part) part.open = true;
     }
     opened = [];
+    if (focused && document.activeElement === document.body) document.getElementById(focused)?.focus({ preventScroll: true });
+    focused = "";
   });
   document.addEventListener("htmx:afterSettle", () => {
     if (!used || document.activeElement !== document.body) return;
