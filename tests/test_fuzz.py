@@ -13,7 +13,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
+import codexrecordings
 import pytest
+import responsesfake
 from properties import examples
 
 from byway import config
@@ -22,6 +24,7 @@ from byway.backends.protocol import Target
 from byway.backends.vendors import VENDORS
 from byway.call import Call
 from byway.gateway import Gateway
+from byway.messages import carriers
 from byway.messages.request import parse
 from byway.problems import Problem
 from byway.routes.context import broken
@@ -98,6 +101,40 @@ def chats() -> list[dict[str, Any]]:
     return results
 
 
+@cache
+def responses() -> list[dict[str, Any]]:
+    """Requests of Codex to the Responses API, and one with what it does not send."""
+    image = {"type": "input_image", "image_url": "data:image/png;base64,aGk=", "detail": "auto"}
+    file = {"type": "input_file", "filename": "a.txt", "file_data": "data:text/plain;base64,aGk="}
+    thinking = {"type": "reasoning", "summary": [], "encrypted_content": carriers.pack_thinking("", "sig")}
+    shell = {"type": "shell_call", "call_id": "s", "action": {"commands": ["ls"]}}
+    shell_output = {"stdout": "a", "stderr": "", "outcome": {"type": "exit", "exit_code": 0}}
+    other = {
+        "model": "local",
+        "instructions": "Be brief.",
+        "input": [
+            {"role": "user", "content": [{"type": "input_text", "text": "hi"}, image, file]},
+            thinking,
+            shell,
+            {"type": "shell_call_output", "call_id": "s", "output": [shell_output]},
+            {"type": "compaction", "encrypted_content": carriers.pack_summary("so far")},
+            {"type": "item_reference", "id": "msg_1"},
+        ],
+        "tools": [
+            {"type": "shell"},
+            {"type": "web_search", "filters": {"allowed_domains": ["a.org"]}, "user_location": {"city": "Graz"}},
+            {"type": "function", "name": "f", "parameters": {"type": "object"}},
+            {"type": "file_search"},
+        ],
+        "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "f"}]},
+        "text": {"format": {"type": "json_schema", "name": "a", "schema": {"type": "object", "properties": {}}}},
+        "previous_response_id": None,
+        "temperature": 0.5,
+        "metadata": {"a": "b"},
+    }
+    return [other, *(shortened({**codexrecordings.body(name), "stream": False}) for name in codexrecordings.names())]
+
+
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """The path of every value in a JSON value."""
     yield path
@@ -161,6 +198,8 @@ class Network:
         self._protocol = protocol
 
     async def open(self, call: Call) -> Answered:
+        if call.path.endswith("/responses"):
+            return Answered(json.loads(responsesfake.whole(responsesfake.message("Hello"))))
         return Answered(
             {"input_tokens": 7} if "count" in call.path or "token" in call.path else REPLIES[self._protocol]
         )
@@ -214,11 +253,15 @@ async def send_all(vendor: str, path: str, bodies: list[bytes]) -> list[tuple[in
         ("vllm", "/v1/messages/count_tokens"),
         ("generic", "/v1/chat/completions"),
         ("anthropic", "/v1/chat/completions"),
+        ("generic", "/v1/responses"),
+        ("anthropic", "/v1/responses"),
+        ("openai", "/v1/responses"),
+        ("generic", "/v1/responses/input_tokens"),
     ],
 )
 def test_a_damaged_request_is_answered_or_rejected(vendor: str, path: str) -> None:
     chance = random.Random(f"{SEED} {vendor} {path}")
-    forms = chats() if "chat" in path else requests()
+    forms = chats() if "chat" in path else responses() if "responses" in path else requests()
     bodies = [damaged(chance.choice(forms), chance) for _ in range(examples(ROUNDS))]
     failure = broken().message.encode()
     for body, (status, answer) in zip(bodies, asyncio.run(send_all(vendor, path, bodies)), strict=True):

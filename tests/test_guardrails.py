@@ -29,6 +29,7 @@ from byway.guardrails.linear import UnsafeExpression, compile_linear, count_step
 from byway.guardrails.output import OutputScanner
 from byway.guardrails.patterns import LONGEST_MATCH, PATTERN_NAMES, PATTERNS, PatternName
 from byway.guardrails.rules import Guardrails
+from byway.messages import carriers
 from byway.messages.events import BlockDelta, BlockStop, InputDelta, Part, Passthrough, TextDelta
 from byway.pipeline import guarding
 from byway.pipeline.guarding import BlockedAnswers, GuardedReply, texts
@@ -470,6 +471,9 @@ RULES = [
 ]
 
 
+PATHS = ("/v1/messages", "/v1/chat/completions", "/v1/responses")
+
+
 class PiecedAnswer(Answered):
     """An answer that arrives in pieces."""
 
@@ -538,7 +542,7 @@ class GuardedPlace:
             "model": "m",
             "max_tokens": 9,
             "stream": stream,
-            "messages": [{"role": "user", "content": text}],
+            "input" if "responses" in path else "messages": [{"role": "user", "content": text}],
             **more,
         }
         bodies, sent = [json.dumps(body).encode()], list[dict[str, Any]]()
@@ -559,7 +563,7 @@ class GuardedPlace:
         return sent[0]["status"], dict(sent[0]["headers"]), b"".join(message.get("body", b"") for message in sent[1:])
 
 
-@pytest.mark.parametrize("path", ["/v1/messages", "/v1/chat/completions", "/v1/messages/count_tokens"])
+@pytest.mark.parametrize("path", [*PATHS, "/v1/messages/count_tokens", "/v1/responses/input_tokens"])
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_blocked_request_reaches_no_backend(path: str, stream: bool) -> None:
     place = GuardedPlace()
@@ -583,7 +587,7 @@ def test_a_flagged_request_is_answered_and_named_in_a_header(stream: bool) -> No
     assert status == 200 and b"x-byway-guardrail" not in headers
 
 
-@pytest.mark.parametrize("path", ["/v1/messages", "/v1/chat/completions"])
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_answer_that_begins_with_a_secret_is_refused(path: str, stream: bool) -> None:
     place = GuardedPlace(f"It is {SECRET}.")
@@ -591,12 +595,14 @@ def test_an_answer_that_begins_with_a_secret_is_refused(path: str, stream: bool)
     assert status == 400 and json.loads(body)["error"]["type"] == "policy_blocked" and SECRET.encode() not in body
 
 
-@pytest.mark.parametrize("path", ["/v1/messages", "/v1/chat/completions"])
+@pytest.mark.parametrize("path", PATHS)
 def test_a_stream_that_is_blocked_ends_with_an_error_and_its_repetition_is_refused(path: str) -> None:
     place = GuardedPlace("word " * 100 + SECRET + " more" * 100)
     status, _, body = place.send("Hi.", path, stream=True)
     assert status == 200 and b"word" in body and b"more" not in body and SECRET[:8].encode() not in body
-    assert b"policy_blocked" in body.rstrip().rpartition(b"data: ")[2]
+    # Codex ends the turn at `invalid_prompt`, and repeats the request after a code that it does not know.
+    code = b"invalid_prompt" if "responses" in path else b"policy_blocked"
+    assert code in body.rstrip().rpartition(b"data: ")[2]
     # Claude Code sends the request again without streaming, with a smaller max_tokens.
     status, headers, body = place.send("Hi.", path, stream=False, max_tokens=8)
     assert status == 400 and json.loads(body)["error"]["type"] == "policy_blocked" and place.backend.calls == 1
@@ -674,3 +680,35 @@ def test_a_reload_keeps_the_counts_of_unchanged_rules() -> None:
         runtime.config, guardrails=msgspec.structs.replace(runtime.config.guardrails, enabled=False)
     )
     assert Runtime(changed, runtime).guardrails is None
+
+
+def test_no_item_of_a_responses_request_hides_a_text() -> None:
+    place = GuardedPlace()
+    items: list[dict[str, Any]] = [
+        {"type": "compaction", "encrypted_content": carriers.pack_summary(f"The key is {SECRET}.")},
+        {"type": "mcp_call", "id": "m", "name": "x", "server_label": "s", "arguments": json.dumps({"a": SECRET})},
+        {"type": "custom_tool_call", "call_id": "c", "name": "x", "input": SECRET},
+    ]
+    for item in items:
+        status, _, _ = place.send("", "/v1/responses", input=[{"role": "user", "content": "Hi."}, item])
+        assert (status, place.backend.calls) == (400, 0), item
+    prompt = {"type": "message", "role": "developer", "content": [{"type": "input_text", "text": SECRET}]}
+    assert place.send("", "/v1/responses", input=[prompt, {"role": "user", "content": "Hi."}])[0] == 200
+
+
+def test_items_of_a_responses_backend_are_checked_with_and_without_pieces() -> None:
+    rules = Guardrails([rule(name="keys", patterns=("api_key",), action="block", stages=("output",))])
+    item = {"type": "message", "content": [{"type": "output_text", "text": f"It is {SECRET}."}]}
+    done = {"type": "response.output_item.done", "item": item}
+    pieces = [{"type": "response.output_text.delta", "delta": text} for text in ("It is AKIA", SECRET[4:], " yes. ")]
+    call = {
+        "type": "response.function_call_arguments.delta",
+        "delta": json.dumps({"key": SECRET}).replace("K", "\\u004b"),
+    }
+    for events in ([done], pieces, [call]):
+        parts = [Passthrough(f"data: {json.dumps(event)}\n\n".encode(), "content", responses=True) for event in events]
+        held = HeldReply()
+        guarded = guarding.GuardedReply(rules, held, Record(), lambda message: None)
+        with pytest.raises(Problem):
+            asyncio.run(guarded.send([*parts, Passthrough(b"", "end", responses=True)]))
+        assert not held.parts

@@ -33,8 +33,8 @@ _fields: Final = msgspec.json.Decoder(dict[str, Raw]).decode
 class Item(Struct):
     """An item of the input, leniently decoded: none may break a turn."""
 
-    type: Any = None
-    role: Any = None
+    type: str | None = None
+    role: str | None = None
     content: Any = None
     id: Any = None
     call_id: Any = None

@@ -124,7 +124,7 @@ class Names:
 class _DeclaredTool(Struct):
     """A tool, leniently decoded: a tool of a kind that this version does not know must not break the request."""
 
-    type: Any = "function"
+    type: str = "function"
     name: Any = None
     description: Raw = Raw()
     parameters: Raw = Raw()

@@ -86,7 +86,10 @@ async def guard(
 
 async def check(guardrails: Guardrails, request: Request, record: Record) -> None:
     """Check a request before anything is forwarded. Raises Problem `policy_blocked`."""
-    body = request.chat or request.content.responses or request.body
+    body = request.chat or request.body
+    if request.content.responses:
+        # The items that only servers of OpenAI know, and the texts that Byway makes of opaque ones.
+        body = b"[%b,%b]" % (body, request.content.responses)
     await _check(guardrails, body, _messages, request.model, record, _REMOVE)
 
 
@@ -113,7 +116,17 @@ async def _check(
 def _messages(body: bytes) -> Any:
     """The conversation of a request; None for a body that is rejected later."""
     value = _decoded(body)
+    if isinstance(value, list):
+        translated, own = value
+        return [translated.get("messages"), _without_system(own.get("input"))]
     return value.get("messages", value.get("input")) if isinstance(value, dict) else None
+
+
+def _without_system(items: Any) -> Any:
+    """The input of a Responses request without the client's own prompt."""
+    if not isinstance(items, list):
+        return items
+    return [item for item in items if not isinstance(item, dict) or item.get("role") not in ("system", "developer")]
 
 
 def _digest(body: bytes, key: str, model: str) -> bytes:
@@ -183,6 +196,8 @@ class GuardedReply:
         """Characters of their texts."""
         self._decoder = Decoder()
         self._escapes = JsonEscapes()
+        self._item_pieces = False
+        """The text of the current item of the Responses API came in pieces."""
 
     @property
     def sent(self) -> bool:
@@ -233,6 +248,8 @@ class GuardedReply:
                 return self._escapes.feed(delta.partial_json)
             return delta.thinking if type(delta) is ThinkingDelta else ""
         if type(part) is Passthrough:
+            if part.responses:
+                return "".join(map(self._item_text, self._decoder.feed(part.data)))
             return "".join(_event_text(event, self._escapes) for event in self._decoder.feed(part.data))
         if type(part) is WholeAnswer:
             value = _decoded(part.data)
@@ -242,6 +259,20 @@ class GuardedReply:
             self._escapes = JsonEscapes()
         return ""
 
+    def _item_text(self, event: tuple[str, bytes | str]) -> str:
+        """The text of an event of the Responses API: of its pieces, or of an item that came without any."""
+        value = _decoded(event[1])
+        if not isinstance(value, dict):
+            return ""
+        delta, kind = value.get("delta"), str(value.get("type"))
+        if isinstance(delta, str):
+            self._item_pieces = True
+            return self._escapes.feed(delta) if "arguments" in kind else delta
+        if not kind.endswith("output_item.done"):
+            return ""
+        came, self._item_pieces, self._escapes = self._item_pieces, False, JsonEscapes()
+        return "" if came else "\n".join(texts(value.get("item")))
+
 
 def _event_text(event: tuple[str, bytes | str], escapes: JsonEscapes) -> str:
     """The text of an event of either API. The inputs of tools are pieces of JSON."""
@@ -249,11 +280,7 @@ def _event_text(event: tuple[str, bytes | str], escapes: JsonEscapes) -> str:
     if not isinstance(value, dict):
         return ""
     pieces: list[str] = []
-    delta = value.get("delta")
-    if isinstance(delta, str):
-        # Of the Responses API.
-        pieces.append(escapes.feed(delta) if "arguments" in str(value.get("type")) else delta)
-    elif isinstance(delta, dict):
+    if isinstance(delta := value.get("delta"), dict):
         pieces += [delta[name] for name in ("text", "thinking") if isinstance(delta.get(name), str)]
         if isinstance(input := delta.get("partial_json"), str):
             pieces.append(escapes.feed(input))
