@@ -718,6 +718,7 @@ class FailingUpstream:
 
     def __init__(self, status, body):
         self.status, self.headers, self._body = status, {}, body
+        self.sent_at = self.connecting = 0.0
 
     async def open(self, call):
         return self

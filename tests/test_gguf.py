@@ -258,3 +258,17 @@ def test_an_unusable_file_has_a_reason(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(supervisor.UnusableFile, match=words):
             supervisor.check_model_file(path)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "use"),
+    [
+        ({"general.architecture": "qwen3", "qwen3.pooling_type": 3}, "embeddings"),
+        ({"general.architecture": "nomic-bert"}, "embeddings"),
+        ({"general.architecture": "bert", "bert.pooling_type": 4}, "reranking"),
+        ({"general.architecture": "qwen3", "qwen3.pooling_type": 0}, "answers"),
+        ({"general.architecture": "llama", "qwen3.pooling_type": 1}, "answers"),
+    ],
+)
+def test_the_header_tells_what_a_model_is_for(pairs: dict[str, object], use: str) -> None:
+    assert parse_header(gguf(pairs)).use == use

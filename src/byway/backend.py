@@ -18,7 +18,7 @@ from byway.backends import anthropic
 from byway.backends.itemrepairs import BY_CHAT, BY_RESPONSES
 from byway.backends.limits import SMALLEST_WINDOW
 from byway.backends.openai import completions
-from byway.backends.protocol import Attempt, BackendProtocol, ModelFacts, Target
+from byway.backends.protocol import Attempt, BackendProtocol, ModelFacts, ModelUse, Target
 from byway.backends.responses import responses
 from byway.backends.vendors import VENDORS, ProtocolName, Vendor, api_root, known_model
 from byway.bounded import BoundedDict
@@ -63,6 +63,14 @@ _FAILURE_PAUSE: Final = 5.0
 #: Kinds of problem that mean that nothing listens at the address.
 _UNREACHABLE: Final = frozenset(("unreachable", "timeout"))
 _NO_FACTS: Final = ModelFacts()
+
+
+#: The endpoints that pass through which llama.cpp has for a model, by its use.
+_PATHS_OF_USES: Final[Mapping[ModelUse, tuple[str, ...]]] = {
+    "answers": ("/v1/completions",),
+    "embeddings": ("/v1/embeddings",),
+    "reranking": ("/v1/rerank",),
+}
 
 
 def protocol_of(target: Target) -> BackendProtocol:
@@ -244,6 +252,8 @@ class Backend:
         """Set while Byway has unloaded its local model."""
         self.pid: int | None = None
         """The process that Byway runs for it."""
+        self.use: ModelUse | Literal[""] = ""
+        """What the local model is for; empty: not known yet, or no local model."""
         self._limit = ConcurrencyLimit(settings.max_concurrent, settings.max_queued)
         self._in_use: BoundedDict[str, None] = BoundedDict(_DESCRIBED)
         """Models that clients call. Each refresh describes them again."""
@@ -427,13 +437,18 @@ class Backend:
             for model in self.settings.names:
                 self.registry.set_window(model, window)
 
-    def attach(self, url: str, secret: str, window: int, pid: int | None) -> Upstream:
+    def attach(self, url: str, secret: str, window: int, pid: int | None, use: ModelUse) -> Upstream:
         """Send calls to the local process that listens at `url` from now on. Returns the new connections."""
         self.credential = credentials.static_credential(self.vendor, secret, {})
         self.upstream = Upstream(url, name=self.name, timeouts=self.timeouts, proxy="none")
+        self.use = use
         self.set_state("ready", window=window)
         self.pid = pid
         return self.upstream
+
+    def serves(self, path: str) -> bool:
+        """False when the local model cannot do what an endpoint is for."""
+        return not self.use or path in _PATHS_OF_USES[self.use]
 
     async def close(self) -> None:
         """Close the idle connections. Running answers keep theirs until they end."""

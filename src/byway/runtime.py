@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from byway.access.keys import Keyring, key_required
 from byway.backend import Backend, BackendState, UnloadedModel
+from byway.backends.protocol import ModelUse
 from byway.bounded import BoundedDict
 from byway.config import Config
 from byway.guardrails.rules import Guardrails, make_guardrails
@@ -195,7 +196,9 @@ class Runtime:
             await backend.refresh(now)
         self._forget_routes()
 
-    def attach_process(self, name: str, url: str, secret: str, window: int, pid: int | None = None) -> Upstream | None:
+    def attach_process(
+        self, name: str, url: str, secret: str, window: int, pid: int | None = None, use: ModelUse = "answers"
+    ) -> Upstream | None:
         """Send the requests of a backend to the local process that listens at `url`. Returns the connections to it.
 
         None: this config has no such backend.
@@ -203,7 +206,7 @@ class Runtime:
         backend = self.backends.get(name)
         if backend is None:
             return None
-        upstream = backend.attach(url, secret, window, pid)
+        upstream = backend.attach(url, secret, window, pid, use)
         self._forget_routes()
         self._start(backend.describe(backend.settings.names))
         return upstream
@@ -261,8 +264,9 @@ class Runtime:
     def _implied_aliases(self, served: Sequence[ServedModels]) -> Mapping[str, Sequence[str]]:
         """Without an alias every name leads to the models that Byway runs, or to the only model of other servers."""
         if all(backend.vendor.managed for backend in self.backends.values()):
-            names = (f"{backend.name}/{backend.settings.names[0]}" for backend in self.backends.values())
-            return {"default": tuple(names)}
+            backends = self.backends.values()
+            answering = [backend for backend in backends if backend.use in ("", "answers")] or backends
+            return {"default": tuple(f"{backend.name}/{backend.settings.names[0]}" for backend in answering)}
         return implied_aliases(served)
 
     def remembered_route(self, model: str) -> TargetRoute | None:

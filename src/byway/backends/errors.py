@@ -153,6 +153,15 @@ _BEFORE_LIMITS: Final = (
         (400, 404, 409, 422, 500, 503),
     ),
     _sign(
+        "no answers",
+        "no_endpoint",
+        "",
+        r"does not support (?:logits computation|chat|generate|completions|the chat completions api)\b",
+        "Backend {backend!r}: the requested model writes no answers (HTTP {status}: {text}). If it makes embeddings, request it "
+        "at /v1/embeddings. Choose another model here, or correct the alias.",
+        (400, 404, 422, 500, 501),
+    ),
+    _sign(
         "content filter",
         "invalid_request",
         "content_filter 1301 status_code:1026 status_code:1027 data_inspection_failed datainspectionfailed "

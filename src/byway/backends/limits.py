@@ -28,6 +28,9 @@ def _patterns(*texts: str) -> tuple[re.Pattern[str], ...]:
 _EXACT: Final = _patterns(
     # llama.cpp b11549
     r"request \({I} tokens\) exceeds the available context size \({L} tokens",
+    # its embeddings
+    r"input \({I} tokens\) is too large to process\..*current batch size: {L}",
+    r"input \({I} tokens\) is larger than the max context size \({L} tokens\)",
     # vLLM 0.10 and later
     r"is too large: {O}.*maximum context length is {L} tokens and your request has {I} input",
     r"passed {I} input tokens and requested {O} output tokens.*context length is only {L}",

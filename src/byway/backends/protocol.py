@@ -17,6 +17,9 @@ from byway.messages.pdf import PdfText
 from byway.messages.request import Request
 from byway.problems import Problem
 
+ModelUse = Literal["answers", "embeddings", "reranking"]
+"""What a model that Byway runs is for."""
+
 
 class Target(msgspec.Struct, frozen=True, gc=False):
     """A backend and one of its models, with what is known of the model."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 import struct
 from typing import Any, Final, NamedTuple
 
+from byway.backends.protocol import ModelUse
+
 #: Bytes of a header. Those of vocabularies with 256,000 entries have about 15 MB.
 HEADER_LIMIT: Final = 64 << 20
 #: The versions that llama.cpp b11549 reads.
@@ -33,6 +35,17 @@ _QUANTISATIONS: Final = {
     21: "Q2_K_S", 22: "IQ3_XS", 23: "IQ3_XXS", 24: "IQ1_S", 25: "IQ4_NL", 26: "IQ3_S", 27: "IQ3_M", 28: "IQ2_S",
     29: "IQ2_M", 30: "IQ4_XS", 31: "IQ1_M", 32: "BF16", 36: "TQ1_0", 37: "TQ2_0", 38: "MXFP4", 39: "NVFP4", 40: "Q1_0",
 }  # fmt: skip
+
+
+#: Architectures of models that only make embeddings, by the names of llama.cpp (src/llama-arch.cpp, seen 2026-11-30).
+_EMBEDDING_ARCHITECTURES: Final = frozenset(
+    "bert modern-bert neo-bert eurobert nomic-bert nomic-bert-moe jina-bert-v2 jina-bert-v3 gemma-embedding llama-embed "
+    "t5encoder".split()
+)
+#: `pooling_type` in the numbering of llama.cpp's enum llama_pooling_type (include/llama.h, seen 2026-11-30): an embedding is the
+#: mean, the first or the last token; or the output is the rank of a document.
+_MAKES_EMBEDDINGS: Final = (1, 2, 3)
+_RANKS: Final = 4
 
 
 class InvalidFile(ValueError):
@@ -62,11 +75,24 @@ class ModelHeader(NamedTuple):
     """It has a chat template."""
     cache: int | None = None
     """Bytes of memory for each token of context."""
+    pooling: int | None = None
+    """How the output of a text becomes one embedding, or a rank."""
 
     @property
     def loadable(self) -> bool:
         """True for a model, False for a file that belongs to one."""
         return self.kind in ("", "model")
+
+    @property
+    def use(self) -> ModelUse:
+        """What the model is for."""
+        if self.pooling == _RANKS:
+            return "reranking"
+        return (
+            "embeddings"
+            if self.pooling in _MAKES_EMBEDDINGS or self.architecture in _EMBEDDING_ARCHITECTURES
+            else "answers"
+        )
 
 
 def parse_header(data: bytes) -> ModelHeader:
@@ -107,6 +133,7 @@ def parse_header(data: bytes) -> ModelHeader:
         max(1, _whole(values, "split.count") or 1),
         bool(values.get("tokenizer.chat_template")),
         _cache(values, architecture),
+        _whole(values, f"{architecture}.pooling_type"),
     )
 
 

