@@ -140,8 +140,9 @@ def act(page: Page, backend: str, action: str) -> None:
     menu.get_by_label(f"{action} {backend}").click()
 
 
-def press(card: Locator, name: str) -> None:
-    """Press the button `name` of a card, and wait until what came of it has taken the card's place."""
+def press(card: Locator, name: str, *, first: bool = False) -> None:
+    """Press the button `name` of a card, and wait until what came of it has taken the card's place. `first`: of several."""
     card.evaluate("card => card.dataset.old = 'yes'")
-    card.get_by_role("button", name=name).click()
+    button = card.get_by_role("button", name=name)
+    (button.first if first else button).click()
     expect(card).not_to_have_attribute("data-old", "yes")

@@ -294,3 +294,34 @@ def test_a_change_that_cannot_be_recorded_is_made_with_a_warning(
     done = config_folder("config", "set", "local_only", "false")
     assert done.exit_code == 0 and "the change was made, but not recorded in the history" in done.stderr
     assert config_folder.text.endswith("local_only: false\n")
+
+
+def test_an_export_has_no_secret_and_its_import_changes_nothing(config_folder: ConfigFolder, tmp_path: Path) -> None:
+    literal = "sk-literal-in-the-file-0123456789"
+    config_folder.file.write_text(TEXT.replace("${WORK_KEY}", literal))
+    before = load(config_folder.text, {})
+    done = config_folder("config", "export")
+    assert literal not in done.output and "${BYWAY_OPENAI_API_KEY}" in done.stdout and "# asleep" in done.stdout
+    exported = config_folder.json("config", "export")
+    assert exported["variables"][0] == {"name": "BYWAY_OPENAI_API_KEY", "settings": ["backends.0.api_key"], "new": True}
+    target = tmp_path / "moved.yaml"
+    assert "It contains no secrets" in config_folder("config", "export", str(target)).stdout
+    assert config_folder("config", "export", str(target)).exit_code == 2, "an existing file is kept"
+    assert config_folder("config", "export", str(target), "--force").exit_code == 0
+    assert config_folder("config", "import", str(target), "--yes").exit_code == 0
+    assert load(config_folder.text, {}) == before
+
+
+def test_an_import_shows_its_changes_and_asks(config_folder: ConfigFolder, tmp_path: Path) -> None:
+    before, new = config_folder.text, tmp_path / "new.yaml"
+    new.write_text(before.replace("connect: 7s", "connect: 3s").replace("${WORK_KEY}", "${BYWAY_NO_SUCH_KEY}"))
+    done = config_folder("config", "import", str(new))
+    assert "+timeouts: {connect: 3s}" in done.stdout and "Not set here: BYWAY_NO_SUCH_KEY" in done.stderr
+    assert config_folder.text == before and "add --yes" in done.stderr
+    assert config_folder.json("config", "import", str(new), "--dry-run")["missing"] == ["BYWAY_NO_SUCH_KEY"]
+    done = config_folder("config", "import", "-", "--yes", stdin=new.read_text())
+    assert done.exit_code == 0 and config_folder.text == new.read_text() and "byway config rollback" in done.stderr
+    assert "Nothing to change" in config_folder("config", "import", str(new)).stdout
+    new.write_text("backends: 5\n")
+    done = config_folder("config", "import", str(new), "--yes")
+    assert done.exit_code == 2 and "new.yaml:1: error: backends" in done.stderr

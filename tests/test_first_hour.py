@@ -148,7 +148,7 @@ def test_step_1_the_api_page_shows_the_tcp_switch_and_the_port(pages: Pages) -> 
 
 
 def test_step_2_the_endpoint_card_shows_both_variables_with_a_key_that_is_not_empty(pages: Pages) -> None:
-    text = pages.get("/").text
+    text = pages.get("/claude").text
     assert "export ANTHROPIC_BASE_URL=http://127.0.0.1:38080/anthropic" in text
     # An empty key makes Claude Code send its own login.
     assert "export ANTHROPIC_API_KEY=byway-local" in text
@@ -193,5 +193,5 @@ def test_a_model_of_claude_that_has_no_target_is_named_with_its_alias(pages: Pag
     """`Model claude-haiku-4-5-20251001 not found`: the page names the alias to set."""
     pages.file.write_text(BACKEND + "model_aliases: {opus: box/qwen3}\n")
     asyncio.run(pages.reload())
-    text = pages.get("/trouble").text
+    text = pages.get("/trouble?run=1").text
     assert "claude-haiku-4-5-20251001" in text and "Set the haiku alias or the default alias" in text

@@ -69,6 +69,8 @@ PURE = (
             "backendchecks",
             "editing",
             "masking",
+            "hiding",
+            "exporting",
             "paths",
             "pricechecks",
             "promptchecks",

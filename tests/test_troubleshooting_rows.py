@@ -12,6 +12,12 @@ from byway.admin.requests import RequestLine
 from byway.admin.verify import Verdict
 from byway.clients import checks
 from byway.clients.checks import LiveCheck
+from byway.clients.fixes import FIXES, make_fix
+from byway.clients.issuereport import IssueFacts, issue_report
+from byway.clients.problemlist import ProblemList, ProblemRow, problem_list
+from byway.clients.report import Finding
+from byway.problems import Problem
+from byway.scrub import Scrubber
 
 #: What a user sees, and the check that explains it.
 ROWS = {
@@ -56,7 +62,7 @@ def test_row_connection_refused(api: Api) -> None:
     """Nothing listens at the address that clients are given."""
     check = run(api)["address"]
     assert (check.state, check.word) == ("bad", "refused")
-    assert "http://127.0.0.1:9" in check.finding and "API -> Status" in check.fix
+    assert "http://127.0.0.1:9" in check.finding and "under Keys" in check.fix
 
 
 def test_row_connection_refused_with_the_tcp_server_off(api: Api) -> None:
@@ -151,7 +157,102 @@ def test_row_zero_requests_counts_only_clients(api: Api) -> None:
 
 
 def test_a_config_file_that_does_not_exist_is_not_called_good(api: Api) -> None:
-    assert run(api)["config"].word == "good"
+    assert run(api)["config"].headline == "Config file: valid"
     api.file.unlink()
     check = run(api)["config"]
-    assert check.word == "defaults" and "does not exist" in check.finding
+    assert check.word == "not present" and "does not exist" in check.finding
+
+
+# ------------------------------------------------------------------------------------------------- the list, and its fixes
+
+
+def dead_backends(number: int) -> str:
+    lines = [f"  - {{name: dead-{at}, type: vllm, url: 'http://127.0.0.1:9', models: [m]}}" for at in range(number)]
+    return "\n".join(["backends:", *lines]) + "\n"
+
+
+def test_equal_causes_are_one_row_with_all_its_members(api: Api) -> None:
+    api.file.write_text(dead_backends(24))
+    asyncio.run(api.reload())
+    for backend in api.gateway.runtime.backends.values():
+        backend.state, backend.message = "failed", "Connection refused"
+    rows = problem_list(run(api).values()).problems
+    (row,) = [row for row in rows if row.repair == "check-backends"]
+    assert (row.state, row.headline, row.text) == ("bad", "24 backends do not answer", "Connection refused")
+    assert len(row.items) == 24 and row.items[3].title == "Backend dead-3 (vLLM)"
+
+
+def test_problems_come_first_and_headlines_are_true_in_every_state(api: Api) -> None:
+    api.file.write_text("backends: [{type: vllm, url: 'http://127.0.0.1:9', models: [m], api_key: '${NOT_SET_1}'}]\n")
+    asyncio.run(api.reload())
+    finding = Finding("model:x", "warning", "A finding", "Its text.", "Set it")
+    rows = problem_list(run(api).values(), [finding])
+    assert [row.state for row in rows.problems] == sorted(row.state for row in rows.problems)
+    headlines = {row.headline for row in rows.problems}
+    assert {"Config file: restart needed", "A finding"} <= headlines, headlines
+    assert all(row.state == "good" for row in rows.healthy) and rows.healthy
+    assert rows.counts[1] >= 2
+
+
+@pytest.mark.parametrize(
+    ("text", "check", "after"),
+    [
+        ("api_keys: {mode: permissive, api_keys: [{key: sk-1234567890, id: a}]}\n", "keys", "mode: permissive"),
+        ("server: {tcp: false}\n", "address", "tcp: false"),
+        ("backends: [{name: one, type: vllm, url: 'http://127.0.0.1:9', models: [a, b]}]\n", "small-model", ""),
+    ],
+)
+def test_a_check_offers_the_fix_that_byway_makes(api: Api, text: str, check: str, after: str) -> None:
+    api.file.write_text(text)
+    asyncio.run(api.reload())
+    if check == "address":
+        api.gateway.services.base = None
+    for backend in api.gateway.runtime.backends.values():
+        backend.state = "ready"
+    repair = run(api)[check].repair
+    assert repair in FIXES
+    done = asyncio.run(make_fix(api.gateway, repair, "the test"))
+    assert done.endswith(".")
+    assert not after or after not in api.file.read_text()
+    assert run(api)[check].repair == "" or check == "address"
+
+
+def test_a_fix_keeps_aliases_that_are_set(api: Api) -> None:
+    backend = "backends: [{name: one, type: vllm, url: 'http://127.0.0.1:9', models: [a, b]}]\n"
+    api.file.write_text(backend + "model_aliases: {opus: one/b}\n")
+    asyncio.run(api.reload())
+    for live in api.gateway.runtime.backends.values():
+        live.state = "ready"
+    asyncio.run(make_fix(api.gateway, "set-aliases", "the test"))
+    aliases = api.gateway.runtime.config.model_aliases
+    assert {name: list(targets) for name, targets in aliases.items()} == {"opus": ["one/b"], "default": ["one/a"]}
+
+
+def test_an_unknown_fix_and_an_unneeded_restart_change_nothing(api: Api) -> None:
+    with pytest.raises(Problem):
+        asyncio.run(make_fix(api.gateway, "format-disk", "the test"))
+
+
+def test_a_report_has_no_secrets_hosts_or_home(api: Api) -> None:
+    secret = "sk-real-0123456789abcdef"
+    rows = ProblemList(
+        (
+            ProblemRow(
+                "bad",
+                "Backend lab: failed",
+                f"http://lab.corp.example:8000/v1 and http://ada:pw@10.1.2.3 refused {secret}",
+            ),
+            ProblemRow(
+                "warn", "Config file: 1 warning", "/home/ada/byway.yaml and http://127.0.0.1:1, mail ada@corp.example"
+            ),
+        ),
+        (),
+        (),
+    )
+    facts = IssueFacts(
+        "1", "3.12", "Linux", "http", "valid", [("vLLM", "failed")], rows, ["error at lab.corp.example 10.1.2.3"]
+    )
+    text = issue_report(facts, Scrubber([secret]).scrub, "/home/ada")
+    for part in (secret, "corp.example:8000", "ada:pw", "10.1.2.3", "/home/ada", "ada@corp"):
+        assert part not in text, part
+    assert "http://127.0.0.1:1" in text and "~/byway.yaml" in text and "- Backends: vLLM failed" in text

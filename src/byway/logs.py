@@ -28,6 +28,9 @@ _LINE_LIMIT: Final = 8192
 QUEUE_LIMIT: Final = 1 << 20
 #: Lines that wait for their turn to be formatted. They are formatted every 50 ms.
 GATHER_LIMIT: Final = 20_000
+#: Lines that are kept in memory for the page and `byway log`, and their characters.
+RECENT_LINES: Final = 2_000
+RECENT_SIZE: Final = 2 << 20
 #: Seconds that the end of the process waits for the last lines.
 _LAST_SECONDS: Final = 1.0
 #: Control characters, and those that change the direction of text: a log line must not be able to draw on a terminal.
@@ -55,6 +58,62 @@ def _quoted(message: str) -> str:
 Fields = dict[str, Any] | msgspec.Struct
 
 
+class LogLine(msgspec.Struct, frozen=True):
+    """A line of the log."""
+
+    number: int
+    """Lines are numbered since the start of the process."""
+    at: float
+    """Seconds since the epoch."""
+    level: str
+    message: str
+    fields: dict[str, Any]
+
+
+class RecentLines:
+    """The newest lines, in memory. They are kept as they were gathered, so that a busy server pays for a batch, not a line."""
+
+    def __init__(self, lines: int = RECENT_LINES, size: int = RECENT_SIZE) -> None:
+        self.count = 0
+        """How many lines there were since the start."""
+        self._most_lines = lines
+        self._most_size = size
+        self._batches: deque[tuple[int, int, list[tuple[float, str, str, Fields]]]] = deque()
+        """The number of the first line, the characters, and the lines of each batch."""
+        self._lines = 0
+        self._size = 0
+
+    def add(self, lines: list[tuple[float, str, str, Fields]], size: int) -> None:
+        """Keep a batch that takes `size` characters as text."""
+        self._batches.append((self.count + 1, size, lines))
+        self.count += len(lines)
+        self._lines += len(lines)
+        self._size += size
+        while self._batches and (
+            self._size > self._most_size or self._lines - len(self._batches[0][2]) >= self._most_lines
+        ):
+            _, size, lines = self._batches.popleft()
+            self._size -= size
+            self._lines -= len(lines)
+
+    def after(self, number: int) -> Iterator[LogLine]:
+        """Yield the lines with a higher number, newest first. Safe in another thread."""
+        # A copy: the event loop adds batches meanwhile.
+        for first, _, lines in reversed(list(self._batches)):
+            for at in range(len(lines) - 1, -1, -1):
+                if first + at <= number:
+                    return
+                seconds, level, message, fields = lines[at]
+                values: dict[str, Any] = msgspec.to_builtins(fields, enc_hook=str)
+                yield LogLine(
+                    first + at, seconds, level, message, {name: _cut(value) for name, value in values.items()}
+                )
+
+
+def _cut(value: Any) -> Any:
+    return value[:_LINE_LIMIT] if isinstance(value, str) else value
+
+
 class LogWriter:
     """Formats lines and writes them to a stream. Lines are gathered for 50 ms while the event loop runs."""
 
@@ -66,6 +125,7 @@ class LogWriter:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._second = 0
         self._clock = ""
+        self.recent = RecentLines()
 
     def put(self, level: str, message: str, fields: Fields) -> None:
         """Add a line. A struct of fields costs a busy server less than a dictionary."""
@@ -95,7 +155,9 @@ class LogWriter:
         if self._lines:
             lines, self._lines = self._lines, []
             form = self._for_people if self._pretty else self._json
-            self._output.write("".join([form(*line)[:_LINE_LIMIT] + "\n" for line in lines]), len(lines), self._dropped)
+            texts = [form(*line) for line in lines]
+            self.recent.add(lines, sum(map(len, texts)))
+            self._output.write("".join([text[:_LINE_LIMIT] + "\n" for text in texts]), len(lines), self._dropped)
 
     def wait(self, seconds: float) -> None:
         """Wait until every line is written, at most `seconds`."""
@@ -204,6 +266,11 @@ def writer(level: int) -> LogWriter | None:
     if level < _state.level or (_state.filter is not None and not _state.filter(level)):
         return None
     return _state.writer
+
+
+def recent_lines() -> RecentLines:
+    """The newest lines of this process."""
+    return _state.writer.recent if _state.writer is not None else RecentLines()
 
 
 def log_exception(message: str, **fields: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 from urllib.parse import quote
 
@@ -26,9 +26,13 @@ _PLAIN_NAME: Final = re.compile(r"max_.*tokens|_tokens\b|keybinding|keymap|auths
 _LONGEST_NAME: Final = 200
 
 
+def _looks_like_key(text: str) -> bool:
+    """It has digits or is long. (As a lookahead in the pattern this would be quadratic.)"""
+    return len(text) >= 24 or _DIGIT.search(text) is not None
+
+
 def _hide(match: re.Match[str]) -> str:
-    """Hide what looks like a key: it has digits or is long. (As a lookahead in the pattern this would be quadratic.)"""
-    return "[secret]" if len(match[0]) >= 24 or _DIGIT.search(match[0]) else match[0]
+    return "[secret]" if _looks_like_key(match[0]) else match[0]
 
 
 def _forms(secret: str) -> tuple[str, ...]:
@@ -55,3 +59,9 @@ class Scrubber:
         if self._known is not None:
             text = self._known.sub("[secret]", text)
         return _LOOKS.sub(_hide, text)
+
+    def replace(self, text: str, make: Callable[[str], str]) -> str:
+        """`text` with every secret replaced by what `make` returns for it."""
+        if self._known is not None:
+            text = self._known.sub(lambda match: make(match[0]), text)
+        return _LOOKS.sub(lambda match: make(match[0]) if _looks_like_key(match[0]) else match[0], text)

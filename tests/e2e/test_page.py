@@ -331,7 +331,7 @@ def test_a_person_reads_what_went_wrong_and_a_program_parses_it(
     page: Page, browsing: Browsing, gateway: Gateway
 ) -> None:
     login(page, gateway)
-    for path in ("/nothing", "/api/versions/99999", "/requests/99999", "/claude/cards/none", "/api/cards/none"):
+    for path in ("/nothing", "/config/versions/99999", "/requests/99999", "/claude/cards/none", "/api/cards/none"):
         answer = page.goto(gateway.url + path)
         assert answer is not None and answer.status in (400, 404), path
         assert "content-security-policy" in answer.headers
@@ -383,7 +383,7 @@ def test_there_is_no_way_out_of_the_static_files(gateway: Gateway) -> None:
         if answer.status == 200:
             assert "javascript" in answer.headers["content-type"], tail
     for tail in ("1", "-1", "0", "²", "%C2%B2", "9" * 50, "1.0", "1/2", "x", "%00", "1%20"):
-        for path in ("/api/versions/", "/requests/", "/byway/config/versions/"):
+        for path in ("/config/versions/", "/requests/", "/byway/config/versions/"):
             answer = gateway.get(path + tail.replace("²", "%C2%B2"), {"cookie": cookie(gateway)})
             assert answer.status in (200, 400, 404), (path, tail, answer.status, answer.body[:200])
 

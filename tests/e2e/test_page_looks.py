@@ -60,7 +60,7 @@ def look(page: Page) -> list[str]:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(browsing: Browsing, gateway: Gateway, scheme: str) -> None:
     page = opened(browsing, gateway, "/", color_scheme=scheme)
-    for path in (*PATHS, "/device", "/requests/1", "/requests/2", "/api/versions/1", "/login", "/requests/0"):
+    for path in (*PATHS, "/device", "/requests/1", "/requests/2", "/config/versions/1", "/login", "/requests/0"):
         page.goto(gateway.url + path)
         assert look(page) == [], path
     # What comes of actions, good and bad.
@@ -136,7 +136,7 @@ def test_forms_work_by_keyboard_alone(browsing: Browsing, gateway: Gateway) -> N
 @pytest.mark.parametrize("width", [390, 820])
 def test_a_phone_needs_no_scrolling_sideways(browsing: Browsing, gateway: Gateway, width: int) -> None:
     page = opened(browsing, gateway, "/", viewport={"width": width, "height": 844})
-    for path in (*PATHS, "/requests/2", "/api/versions/1", "/login"):
+    for path in (*PATHS, "/requests/2", "/config/versions/1", "/login"):
         page.goto(gateway.url + path)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
         wide = page.evaluate(

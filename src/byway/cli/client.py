@@ -36,9 +36,9 @@ def not_running(folder: Path) -> str:
     return f"No Byway is running with the data folder {folder}. Start it: byway up"
 
 
-def needed_answer(folder: Path, method: str, path: str) -> dict[str, Any]:
-    """The answer of the running Byway over the owner's socket. Without a good one the command ends."""
-    answer = request(folder, method, path)
+def needed_answer(folder: Path, method: str, path: str, seconds: float = _TIMEOUT) -> dict[str, Any]:
+    """The answer of the running Byway over the owner's socket. Without a good one in `seconds` the command ends."""
+    answer = request(folder, method, path, seconds=seconds)
     if answer is None:
         raise Failure(not_running(folder))
     if answer.status != 200:

@@ -1,9 +1,9 @@
-"""`byway config`: read, change and check the settings, and go back to an earlier version."""
+"""`byway config`: read, change and check the settings, export and import them, and go back to an earlier version."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -241,10 +241,7 @@ def show(version: int, file: str | None, folder: str | None, as_json: bool) -> N
         print_json(shown)
         return
     click.echo(click.style(f"Version {shown.number}, {moment(shown.at)}, {shown.who}: {shown.why}", bold=True))
-    colours = {"+": "green", "-": "red"}
-    for line in shown.changes:
-        colour = colours.get(line[:1])
-        click.echo(click.style(line, fg=colour) if colour else click.style(line, dim=line.startswith("@@")))
+    print_diff(shown.changes)
 
 
 @command.command()
@@ -270,6 +267,112 @@ def rollback(version: int, file: str | None, folder: str | None, as_json: bool) 
     change.print_change(saved, source, data, f"{source.path} has the text of version {version}")
     if saved.is_changed and before is not None:
         note(f"To undo this: byway config rollback {before}")
+
+
+@command.command("export")
+@click.argument("output", required=False, type=click.Path(dir_okay=False))
+@click.option("--force", is_flag=True, help="Replace OUTPUT when it exists.")
+@CONFIG
+@DATA_DIR
+@JSON
+def export_command(output: str | None, force: bool, file: str | None, folder: str | None, as_json: bool) -> None:
+    """Print the config without secrets, or write it to OUTPUT.
+
+    Each secret in the file becomes a `${VARIABLE}`. A comment at the top lists the variables. Other comments are kept.
+    """
+    from pathlib import Path
+
+    from byway import platform
+    from byway.admin.configtext import export_config
+    from byway.cli import change
+
+    source, data = change.writable_source(file, folder), data_folder(folder)
+    if not source.path.exists():
+        raise Misuse(f"There is no config file at {source.path}.")
+    with change.open_config(source, data) as config_file:
+        export = export_config(config_file)
+    if output:
+        path = Path(output)
+        if path.exists() and not force:
+            raise Misuse(f"{path} exists. To replace it, add --force")
+        try:
+            platform.write_private(path, export.text.encode())
+        except OSError as error:
+            raise Failure(f"{path} cannot be written: {error.strerror or error}") from None
+    if as_json:
+        print_json(export)
+        return
+    if not output:
+        click.echo(export.text, nl=False)
+        return
+    click.echo(f"Exported to {output}. It contains no secrets.")
+    if export.variables:
+        print_table([("VARIABLE", "USED BY"), *((item.name, ", ".join(item.settings)) for item in export.variables)])
+
+
+@command.command("import")
+@click.argument("text", metavar="FILE", type=click.File("r", encoding="utf-8"))
+@click.option("--yes", is_flag=True, help="Import it without a question.")
+@click.option("--dry-run", is_flag=True, help="Show the changes only.")
+@CONFIG
+@DATA_DIR
+@JSON
+def import_command(text: TextIO, yes: bool, dry_run: bool, file: str | None, folder: str | None, as_json: bool) -> None:
+    """Replace the config by FILE after a check and a look at the changes. `-` reads stdin.
+
+    A secret in the present config stays where FILE has a variable that is not set here. The result is a new version, so an
+    import can be undone.
+    """
+    import secrets
+
+    from byway.admin.config import list_versions
+    from byway.admin.configtext import import_config, preview_import
+    from byway.cli import change
+    from byway.cli.clientchange import confirm
+
+    source, data = change.writable_source(file, folder), data_folder(folder)
+    try:
+        new = text.read()
+    except UnicodeDecodeError:
+        raise Misuse(f"{text.name} is not UTF-8 text.") from None
+    with change.open_config(source, data) as config_file:
+        source.vault.fetch(new)
+        preview = preview_import(config_file, new, secrets.token_bytes(32), source.vault)
+        if as_json and (dry_run or not preview.good):
+            print_json(preview)
+        elif not as_json:
+            for complaint in preview.complaints:
+                place = f"{text.name}:{complaint.line}: " if complaint.line else f"{text.name}: "
+                note(
+                    f"{place}{complaint.severity}: {f'{complaint.path}: ' if complaint.path else ''}{complaint.message}"
+                )
+            print_diff(preview.changes)
+        if not preview.good:
+            raise click.exceptions.Exit(Misuse.exit_code)
+        if not as_json:
+            if not preview.changes:
+                click.echo("Nothing to change.")
+                return
+            if preview.missing:
+                note(f"Not set here: {', '.join(preview.missing)}")
+        if dry_run or (not as_json and not confirm("Import this config?", yes=yes)):
+            return
+        before = next((info.number for info in list_versions(config_file) if info.current), None)
+        saved = import_config(config_file, new, change.author("byway config"), source.vault, preview.etag)
+    if as_json:
+        print_json(change.change_report(saved, source, data))
+        return
+    change.print_change(saved, source, data, f"{source.path} is replaced by {text.name}")
+    if saved.is_changed and before is not None:
+        note(f"To undo this: byway config rollback {before}")
+
+
+def print_diff(lines: Sequence[str]) -> None:
+    """Print the lines of a diff in colours."""
+    colours = {"+": "green", "-": "red"}
+    for line in lines:
+        colour = colours.get(line[:1])
+        click.echo(click.style(line, fg=colour) if colour else click.style(line, dim=line.startswith("@@")))
 
 
 # -------------------------------------------------------------------------------------------------------------------------

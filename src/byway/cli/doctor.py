@@ -24,13 +24,19 @@ from byway.clients import connect
 from byway.clients.diagnosis import examine, expected_endpoint, installed_version, restart_hosted, with_test_request
 from byway.clients.doctor import Diagnosis, requested_models
 from byway.clients.facts import GatewayFacts
+from byway.clients.fixes import FIXES
 from byway.clients.places import survey
+from byway.clients.problemlist import problem_list
 from byway.clients.report import DoctorReport, Finding
 from byway.display import moment
 from byway.endpoints.registry import EndpointError
 from byway.launch.finding import find_claude
 
 _COLOURS = {"problem": "red", "warning": "yellow", "note": None}
+#: Fixes that need a key also with --fix.
+_DISTURBING = ("restart", "require-keys")
+#: Seconds that a fix or a report may take: it waits for backends.
+_SECONDS = 60.0
 _STATES = {"good": "green", "warn": "yellow", "bad": "red"}
 
 
@@ -39,16 +45,24 @@ _STATES = {"good": "green", "warn": "yellow", "bad": "red"}
     "--endpoint", "name", metavar="NAME", help="The endpoint. [default: the one of this folder, else the active one]"
 )
 @click.option("--fix", is_flag=True, help="Make every fix without a question.")
+@click.option("--report", "for_issue", is_flag=True, help="Print a report for an issue: no secrets, prompts or hosts.")
 @click.option("--all", "everything", is_flag=True, help="Also list places without a value, and checks that are fine.")
 @DATA_DIR
 @JSON
-def command(name: str | None, fix: bool, everything: bool, folder: str | None, as_json: bool) -> None:
+def command(name: str | None, fix: bool, for_issue: bool, everything: bool, folder: str | None, as_json: bool) -> None:
     """Find what keeps Claude Code and editors from their endpoint. Each fix is shown as a diff and made after one key.
 
     Reads every place where the endpoint can be set, checks the running Byway, and lists the sessions. The exit code is 1
     when a problem remains.
     """
     data = data_folder(folder)
+    if for_issue:
+        answer = client.needed_answer(data, "GET", "/byway/doctor/report", _SECONDS)
+        if as_json:
+            print_json(answer)
+        else:
+            click.echo(answer["text"], nl=False)
+        return
     folders = user_folders(Path.cwd(), os.environ)
     ledger = Ledger(data)
     diagnosis = _diagnose(data, folders, name)
@@ -98,8 +112,8 @@ def _diagnose(data: Path, folders: UserFolders, name: str | None) -> Diagnosis:
 def _fix(
     ledger: Ledger, data: Path, folders: UserFolders, diagnosis: Diagnosis, name: str | None, *, yes: bool, quiet: bool
 ) -> bool:
-    """Offer the fix of each finding. Returns whether something was changed."""
-    changed = False
+    """Offer the fix of each finding and of each check. Returns whether something was changed."""
+    changed = _repair(data, diagnosis, yes=yes, quiet=quiet)
     for finding in diagnosis.report.findings:
         if not finding.fix:
             continue
@@ -130,6 +144,24 @@ def _fix(
     return changed
 
 
+def _repair(data: Path, diagnosis: Diagnosis, *, yes: bool, quiet: bool) -> bool:
+    """Offer the fixes that the running Byway makes itself. `yes` makes none that could stop a client that works."""
+    changed = False
+    rows = problem_list(diagnosis.report.checks).problems
+    for name, headline in {row.repair: row.headline for row in rows if row.repair}.items():
+        if yes and name in _DISTURBING:
+            continue
+        if not quiet:
+            click.echo(f"\n{click.style(headline, bold=True)}\n  {FIXES.get(name, name)}.")
+        if confirm("Do this now?", yes=yes):
+            path = f"/byway/doctor/fixes/{quote(name, safe='')}"
+            text = client.needed_answer(data, "POST", path, _SECONDS)["text"]
+            if not quiet:
+                click.echo(f"  {text}")
+            changed = True
+    return changed
+
+
 def _restart(data: Path, diagnosis: Diagnosis, finding: Finding, *, yes: bool, quiet: bool) -> bool:
     """Offer the restart of a client that a host owns. Returns whether it was requested."""
     if not quiet:
@@ -156,12 +188,15 @@ def _print(report: DoctorReport, *, everything: bool) -> None:
     if report.sessions:
         click.echo("\nSessions:")
         _print_sessions(report)
-    shown = [check for check in report.checks if everything or check.state in ("warn", "bad")]
-    if shown:
+    checks = problem_list(report.checks)
+    listed = [*checks.problems, *((*checks.notes, *checks.healthy) if everything else ())]
+    if listed:
         click.echo("\nChecks of Byway:")
-        for check in shown:
-            word = click.style(check.word, fg=_STATES.get(check.state))
-            click.echo(f"  {check.title}: {word}. {check.finding}{f' {check.fix}' if check.fix else ''}")
+        for row in listed:
+            headline = click.style(row.headline, fg=_STATES.get(row.state))
+            click.echo(f"  {headline}. {row.text}".rstrip() + (f" {row.advice}" if row.advice else ""))
+            for item in row.items:
+                click.echo(f"    {item.title}{f': {item.text}' if item.text else ''}")
     _print_verdict(report)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import re
 import statistics
 from typing import Final
 from urllib.parse import urlsplit
@@ -52,8 +53,18 @@ class LiveCheck(Struct, frozen=True, omit_defaults=True):
     """The page of that action."""
     symptoms: tuple[str, ...] = ()
     """What a user sees when this fails."""
+    repair: str = ""
+    """A fix that Byway makes itself: one of `clients.fixes`."""
+    plural: str = ""
+    """What several such checks are called together: `backends do not answer`."""
+
+    @property
+    def headline(self) -> str:
+        """The title with the state: `Config file: 2 warnings`."""
+        return f"{self.title}: {self.word}"
 
 
+_CONFIG_LINE: Final = re.compile(r"[^\n]*?:(\d{1,6}): ")
 #: A server tool has no `input_schema`; some gateways answer 422 to it.
 _TOOLS: Final = {
     "model": "m",
@@ -96,33 +107,41 @@ def _config(gateway: Gateway) -> LiveCheck:
             title,
             problem,
             "Correct these lines. The last valid config stays in force.",
-            "/api#history",
+            f"/config{_line(problem)}",
         )
     restart = static_changes(gateway.started_config, gateway.runtime.config)
     if restart:
         return LiveCheck(
             "config",
             "warn",
-            "restart",
+            "restart needed",
             title,
             f"Changed settings that need a restart: {', '.join(restart)}.",
             "Restart Byway.",
             "/api#server",
+            repair="restart",
         )
     warnings = gateway.runtime.config.warnings
     if warnings:
         return LiveCheck(
             "config",
             "warn",
-            "warnings",
+            count(len(warnings), "warning"),
             title,
             " ".join(f"{warning.path or 'The file'}: {warning.message}." for warning in warnings[:4]),
-            "`byway config check` shows them with their lines.",
+            "The editor shows them with their lines, and so does `byway config check`.",
+            f"/config#line-{warnings[0].line}" if warnings[0].line else "/config",
         )
     path = gateway.services.config_file.path
     if not path.exists():
-        return LiveCheck("config", "good", "defaults", title, f"{path} does not exist: the defaults apply.")
-    return LiveCheck("config", "good", "good", title, str(path))
+        return LiveCheck("config", "good", "not present", title, f"{path} does not exist: the defaults apply.")
+    return LiveCheck("config", "good", "valid", title, str(path))
+
+
+def _line(problem: str) -> str:
+    """The fragment that opens the editor at the line of the first error: `/a/byway.yaml:12: ...`."""
+    match = _CONFIG_LINE.match(problem)
+    return f"#line-{match[1]}" if match else ""
 
 
 def _usage(gateway: Gateway) -> LiveCheck:
@@ -218,6 +237,7 @@ async def _address(gateway: Gateway) -> LiveCheck:
             "Turn on the API over TCP.",
             "/api#server",
             symptoms,
+            repair="" if gateway.runtime.config.server.tcp else "enable-tcp",
         )
     url = urlsplit(base)
     try:
@@ -231,7 +251,7 @@ async def _address(gateway: Gateway) -> LiveCheck:
             "refused",
             title,
             f"No connection to {base}.",
-            "Restart Byway, and compare the port with API -> Status.",
+            "Restart Byway, and compare the port with that under Keys, Server.",
             "/api#server",
             symptoms,
         )
@@ -306,6 +326,7 @@ async def _answers(gateway: Gateway) -> LiveCheck:
         verdict.hint,
         "/claude#endpoint" if verdict.layer != "model" else "/claude#quick",
         symptoms,
+        repair=_alias_repair(gateway.runtime) if verdict.layer == "model" else "",
     )
 
 
@@ -331,6 +352,7 @@ def _names(gateway: Gateway) -> list[LiveCheck]:
                     f"Set the {slot} alias or the default alias under Model Aliases.",
                     "/claude#aliases",
                     symptoms,
+                    repair=_alias_repair(runtime),
                 )
             )
             continue
@@ -359,14 +381,41 @@ def _names(gateway: Gateway) -> list[LiveCheck]:
                 "No alias is set.",
                 "Quick Setup sets them all.",
                 "/claude#quick",
+                repair=_alias_repair(runtime),
             )
         )
     return rows
 
 
+def _alias_repair(runtime: Runtime) -> str:
+    """The fix that uses one model for every name; empty while no backend serves one, or `default` is set already."""
+    return "set-aliases" if "default" not in runtime.config.model_aliases and first_served(runtime) else ""
+
+
+def first_served(runtime: Runtime) -> str:
+    """The `backend/model` that `set-aliases` uses: one of a self-hosted backend before others; empty when none serves one."""
+    ready = [
+        backend for backend in runtime.backends.values() if backend.state in ("ready", "asleep") and backend.models
+    ]
+    ready.sort(key=lambda backend: not backend.self_hosted)
+    return next((f"{backend.name}/{model}" for backend in ready for model in backend.models or ()), "")
+
+
 def _backend_state(runtime: Runtime, name: str) -> tuple[str, str]:
     state = runtime.backends[name].state
     return BACKEND_STATES.get(state, ("warn", state))
+
+
+#: What several backends with one state are called together.
+_BACKENDS: Final = {
+    "failed": "backends do not answer",
+    "no model": "backends have no model",
+    "off": "backends are disabled",
+    "loading": "backends are loading",
+    "no answer yet": "backends have not answered yet",
+    "ready": "backends are ready",
+    "asleep": "backends are asleep",
+}
 
 
 def _backends(runtime: Runtime) -> list[LiveCheck]:
@@ -383,6 +432,7 @@ def _backends(runtime: Runtime) -> list[LiveCheck]:
         }.get(backend.state, "")
         if backend.state == "ready" and not models:
             state, word, fix = "warn", "no model", "Load a model on that server."
+        is_down = backend.state in ("failed", "unknown")
         rows.append(
             LiveCheck(
                 f"backend:{backend.name}",
@@ -393,6 +443,8 @@ def _backends(runtime: Runtime) -> list[LiveCheck]:
                 fix,
                 "/models" if fix else "",
                 ("no models loaded",),
+                repair="check-backends" if is_down or word == "no model" else "",
+                plural=_BACKENDS.get(word, f"backends: {word}"),
             )
         )
     return rows
@@ -495,6 +547,7 @@ def _keys(runtime: Runtime) -> LiveCheck:
             "Remove `mode` from the config.",
             "/api#keys",
             symptoms,
+            repair="require-keys",
         )
     if runtime.keyring.blocking:
         return LiveCheck(

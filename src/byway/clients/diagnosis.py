@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
+import os
+import platform as system
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
 
 import msgspec
 
+from byway import __version__, platform
+from byway.admin.log import read_log
 from byway.admin.verify import verify
-from byway.clientfiles.folders import UserFolders
+from byway.clientfiles.files import ClientFileError
+from byway.clientfiles.folders import UserFolders, user_folders
 from byway.clientfiles.ledger import Ledger
 from byway.clientfiles.variables import EXTRA_CAS
-from byway.clients.doctor import Diagnosis, client_request, diagnose, removed_at, request_finding
-from byway.clients.facts import GatewayFacts
+from byway.clients.checks import checks
+from byway.clients.doctor import Diagnosis, client_request, diagnose, removed_at, request_finding, requested_models
+from byway.clients.facts import GatewayFacts, gateway_facts
+from byway.clients.issuereport import IssueFacts, issue_report
 from byway.clients.places import Surroundings, survey
-from byway.clients.report import ClientVersion, ExpectedEndpoint, version_remark
+from byway.clients.problemlist import ProblemList, problem_list
+from byway.clients.report import ClientVersion, ExpectedEndpoint, Finding, version_remark
 from byway.clients.sessions import SessionInfo, list_sessions, local_sessions
 from byway.clients.signin import connected_sign_in
 from byway.clients.signinfindings import KnownSignIn
+from byway.config.validators import loopback
+from byway.display import count
 from byway.endpoints.clients import ClientRecord, is_stale, request_restart, running_clients
 from byway.endpoints.registry import BYWAY, EndpointError, Endpoints
+from byway.gateway import Gateway
+from byway.logs import recent_lines
+from byway.store import StoreError
 
 #: Findings that already explain why a request fails.
 _EXPLAINED: Final = frozenset(
@@ -95,6 +110,84 @@ def examine(
     known = KnownSignIn(receipt.key, receipt.base_url) if receipt else KnownSignIn()
     known = known._replace(starts_at_login=starts_at_login)
     return diagnose(surroundings, expected, facts, sessions, every, known, stale_hosted(data, expected))
+
+
+async def diagnose_machine(gateway: Gateway, *, run_checks: bool = False) -> Diagnosis:
+    """The diagnosis of the machine that runs Byway, for its page and API. Raises ClientFileError, EndpointError."""
+    data, folders = gateway.services.folder, own_folders()
+    surroundings = await asyncio.to_thread(lambda: survey(folders, process=False))
+    facts = await gateway_facts(gateway, requested_models(surroundings), run_checks=run_checks)
+    return await asyncio.to_thread(
+        lambda: examine(
+            data,
+            folders,
+            # The root has no `.byway` file: the active endpoint counts.
+            expected_endpoint(data, os.environ, Path(folders.home.anchor), facts),
+            facts,
+            surroundings,
+        )
+    )
+
+
+class MachineReport(NamedTuple):
+    """The problems of Byway and of clients on its machine, and a report about them for an issue."""
+
+    list: ProblemList
+    text: str
+    problem: str
+    """Why the settings of clients could not be read; empty when they were."""
+
+
+async def machine_report(gateway: Gateway) -> MachineReport:
+    """Run all checks."""
+    problem = ""
+    findings: tuple[Finding, ...] = ()
+    results = asyncio.create_task(checks(gateway))
+    try:
+        findings = (await diagnose_machine(gateway)).report.findings
+    except (ClientFileError, EndpointError, StoreError) as error:
+        problem = gateway.runtime.scrubber.scrub(str(error))
+    rows = problem_list(await results, findings)
+    home, hosts = str(platform.expand_user("~")), _hosts(gateway)
+    text = issue_report(_issue_facts(gateway, rows), gateway.runtime.scrubber.scrub, home, hosts)
+    return MachineReport(rows, text, problem)
+
+
+def _issue_facts(gateway: Gateway, rows: ProblemList) -> IssueFacts:
+    runtime, services = gateway.runtime, gateway.services
+    wide = any(not address.startswith("unix:") and not loopback(f"//{address}") for address in services.addresses)
+    required = "keys required" if runtime.keyring.blocking else "no key required"
+    scheme = "https" if gateway.certificate is not None else "http"
+    warnings = len(runtime.config.warnings)
+    state = "rejected, the last valid one is used" if gateway.config_problem else f"valid, {count(warnings, 'warning')}"
+    lines = read_log(recent_lines(), gateway.requests, level="warning", limit=20).lines
+    return IssueFacts(
+        __version__,
+        system.python_version(),
+        f"{system.system()} {system.machine()}",
+        f"{scheme} {'on the network' if wide else 'on this machine'}, {required}",
+        state,
+        [(backend.vendor.title, backend.state) for backend in runtime.backends.values()],
+        rows,
+        [f"{_utc(line.at)} {line.level} {line.message} {line.text}" for line in lines],
+    )
+
+
+def _hosts(gateway: Gateway) -> set[str]:
+    """The hosts that the config names, which errors repeat without a URL around them."""
+    config = gateway.runtime.config
+    urls = [backend.url or "" for backend in config.backends]
+    urls += [config.web_search.base_url or "", config.server.public_url or ""]
+    return {host for url in urls if (host := urlsplit(url).hostname)}
+
+
+def _utc(seconds: float) -> str:
+    return f"{datetime.datetime.fromtimestamp(seconds, datetime.UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def own_folders() -> UserFolders:
+    """The folders of the user that runs Byway, whose working folder is the home."""
+    return user_folders(platform.expand_user("~"), os.environ)
 
 
 def stale_hosted(data: Path, expected: ExpectedEndpoint) -> list[ClientRecord]:

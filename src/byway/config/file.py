@@ -163,7 +163,7 @@ class ConfigFile:
                 if not now.text and not self.path.exists():
                     raise OSError(
                         0,
-                        "it was deleted since it was loaded here; its versions are under Keys, History",
+                        "it was deleted since it was loaded here; its versions are on the page Config",
                         str(self.path),
                     )
                 conflicts = self._conflicts(edits, str(base), now)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from byway.config.editing import Edit, EditError, Path, Remove, edit, meaning, replace_scalars
 from byway.config.secretuses import SecretUse, secret_uses
+from byway.secrets.names import variables_in
 
 #: What stands in a version in place of a secret.
 MASK: Final = "SECRET-NOT-KEPT"
 #: User name and password of a URL.
-_USER: Final = re.compile(r"(?<=://)[^/]*(?=@)")
+URL_LOGIN: Final = re.compile(r"(?<=://)[^/]*(?=@)")
 
 
 class Masked(NamedTuple):
@@ -66,9 +67,25 @@ def restore_secrets(version: str, current: str) -> Restored:
     return Restored(edit(text, removals) if removals else text, tuple(missing))
 
 
+def keep_secrets(text: str, current: str, is_set: Callable[[str], bool]) -> str:
+    """Replace each secret of `text` whose variables are not set by the literal that `current` has there for the same server.
+
+    So a text that was exported from this file can be imported again without setting its variables.
+    """
+    tree, now = meaning(text), meaning(current) if current.strip() else {}
+    known = {_identity(now, use.path): use for use in secret_uses(now) if use.literal}
+    kept: dict[Path, str] = {}
+    for use in secret_uses(tree):
+        names = variables_in(use.text)
+        same = known.get(_identity(tree, use.path)) if names and not any(map(is_set, names)) else None
+        if same is not None and same.receiver == use.receiver:
+            kept[use.path] = same.text
+    return replace_scalars(text, kept) if kept else text
+
+
 def _masked(secret: str) -> str:
     """MASK for a secret; a URL keeps its host."""
-    return _USER.sub(MASK, secret) if _USER.search(secret) else MASK
+    return URL_LOGIN.sub(MASK, secret) if URL_LOGIN.search(secret) else MASK
 
 
 def _identity(tree: Any, path: Path) -> tuple[Any, ...]:

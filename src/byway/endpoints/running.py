@@ -36,8 +36,8 @@ class OwnerAnswer(NamedTuple):
 class _OwnerConnection(http.client.HTTPConnection):
     """A connection to the socket in a data folder."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__("localhost", timeout=_TIMEOUT)
+    def __init__(self, folder: Path, seconds: float = _TIMEOUT) -> None:
+        super().__init__("localhost", timeout=seconds)
         self._path = str(folder / SOCKET)
 
     def connect(self) -> None:
@@ -69,9 +69,9 @@ def is_running(folder: Path) -> bool:
         return False
 
 
-def request(folder: Path, method: str, path: str, body: Any = None) -> OwnerAnswer | None:
-    """Send a request to the Byway with this data folder, over the owner's socket; None without an answer."""
-    connection = _OwnerConnection(folder)
+def request(folder: Path, method: str, path: str, body: Any = None, seconds: float = _TIMEOUT) -> OwnerAnswer | None:
+    """Send a request to the Byway with this data folder, over the owner's socket; None without an answer in `seconds`."""
+    connection = _OwnerConnection(folder, seconds)
     content = None if body is None else json.dumps(body).encode()
     try:
         connection.request(method, path, content, {"content-type": "application/json"} if content else {})

@@ -1,4 +1,4 @@
-"""`/byway/config`: the settings in force, changes of the config file, its versions, and the way back."""
+"""`/byway/config`: the settings in force, changes of the config file, export and import, its versions, and the way back."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 
 from byway.admin import config as configs
 from byway.admin.config import ConfigChange, ConfigReport, ConfigView, SavedConfig, VersionChanges, VersionInfo
+from byway.admin.configtext import ConfigExport, ImportPreview, export_config, import_config, preview_import
 from byway.admin.errors import invalid
 from byway.config.editing import Append, Edit, Remove, Set, edit
 from byway.problems import Problem
@@ -113,6 +114,43 @@ async def rollback(context: RequestContext, body: RollbackRequest) -> ConfigChan
     return _report(context, await apply(context, lambda: configs.rollback_config(file, body.version, author, base)))
 
 
+async def export(context: RequestContext) -> ConfigExport:
+    """Return the file with a `${VARIABLE}` in place of each secret, and the variables that must be set where it is used."""
+    file = context.gateway.services.config_file
+    return await run(lambda: export_config(file))
+
+
+async def preview(context: RequestContext) -> ImportPreview:
+    """Check a YAML text that is to replace the file, and return what it would change. Nothing is written."""
+    text, services, started = _utf8(await read_body(context)), context.gateway.services, context.gateway.started_config
+
+    def look() -> ImportPreview:
+        services.vault.fetch(text)
+        return preview_import(services.config_file, text, text_key(context), services.vault, started)
+
+    return await run(look)
+
+
+async def import_text(context: RequestContext) -> ConfigChange:
+    """Replace the file by an exported text. Requires If-Match: the etag of the preview, or `*`.
+
+    Where the text has a variable that is not set, and the file has a secret for the same server, that secret stays.
+    """
+    text, services = _utf8(await read_body(context)), context.gateway.services
+    base, author = if_match(context, required=True), who(context)
+
+    def write() -> SavedConfig:
+        services.vault.fetch(text)
+        return import_config(services.config_file, text, author, services.vault, base)
+
+    return _report(context, await apply(context, write))
+
+
+def text_key(context: RequestContext) -> bytes:
+    """The key that hides the secrets of the config's text: see `config/hiding`."""
+    return context.gateway.services.login.derived_key("config text")
+
+
 def _report(context: RequestContext, saved: SavedConfig) -> ConfigChange:
     return saved.change(context.gateway.started_config)
 
@@ -131,6 +169,11 @@ ROUTES = (
     operation("POST", "/byway/config/check", check, request=ConfigEdits, response=ConfigReport, text=True),
     operation(
         "POST", "/byway/config/rollback", rollback, request=RollbackRequest, response=ConfigChange, if_match=True
+    ),
+    operation("GET", "/byway/config/export", export, response=ConfigExport),
+    operation("POST", "/byway/config/import/preview", preview, request=str, response=ImportPreview, text=True),
+    operation(
+        "POST", "/byway/config/import", import_text, request=str, response=ConfigChange, if_match=True, text=True
     ),
     operation("GET", "/byway/config/versions", versions, response=VersionList),
     operation("GET", "/byway/config/versions/{number}", version, response=VersionChanges),

@@ -50,7 +50,8 @@ from byway.routes.context import (
 from byway.routes.wrongpaths import dialect, wrong_path
 from byway.server import checks
 from byway.tracing.request import TracedRequest
-from byway.ui import account, api, claude, clients, device, login, overview, page, secrets, troubleshooting
+from byway.ui import account, api, claude, clients, device, log, login, overview, page, secrets, troubleshooting
+from byway.ui import config as config_pages
 from byway.ui import models as model_pages
 from byway.ui import requests as request_pages
 from byway.ui import usage as usage_pages
@@ -83,6 +84,8 @@ ROUTES: Final[tuple[Route, ...]] = (
     *model_pages.ROUTES,
     *api.ROUTES,
     *secrets.ROUTES,
+    *config_pages.ROUTES,
+    *log.ROUTES,
     *request_pages.ROUTES,
     *usage_pages.ROUTES,
     *clients.ROUTES,

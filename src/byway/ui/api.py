@@ -1,4 +1,4 @@
-"""The page Keys: listening addresses, clients' keys, accounts, limits, config history and audit log."""
+"""The page Keys: listening addresses, clients' keys, accounts, limits and audit log."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any, Final, NamedTuple, TypeVar
 import msgspec
 
 from byway.admin import accounts, keys, limits
-from byway.admin import config as configs
 from byway.admin.addresses import busy_address
 from byway.admin.logins import create_login_code
 from byway.config import static_changes, validators
@@ -26,14 +25,12 @@ from byway.ui.keycard import SCOPES, create_key, key_rows, revoke_key, rotate_ke
 from byway.ui.page import (
     Form,
     Outcome,
-    apply_change,
     base_config,
     config_etag,
     failure,
     is_htmx,
     parse_number,
     read_form,
-    redirect,
     save_edits,
     send_card,
     send_page,
@@ -105,7 +102,7 @@ async def _page(context: RequestContext, card: str = "", outcome: Outcome | None
         # Those of the accounts too.
         **await _keys(context),
         **await _limits(context),
-        **await _history(context),
+        **await _audit(context),
         **more,
     }
     await send_page(
@@ -113,7 +110,7 @@ async def _page(context: RequestContext, card: str = "", outcome: Outcome | None
         "api",
         "Keys",
         here="/api",
-        lead="Listening addresses, client keys, accounts, limits, and the history of the config.",
+        lead="Listening addresses, client keys, accounts, limits, and the audit log.",
         status=status_of(outcome),
         card=card,
         outcome=outcome,
@@ -127,7 +124,7 @@ async def _card(context: RequestContext, card: str, outcome: Outcome | None, **m
     if not is_htmx(context):
         await _page(context, card, outcome, **more)
         return
-    gather = {"server": _server, "keys": _keys, "accounts": _accounts, "limits": _limits, "history": _history}[card]
+    gather = {"server": _server, "keys": _keys, "accounts": _accounts, "limits": _limits, "audit": _audit}[card]
     data = {"plain": "", "made": None, **await gather(context), **more}
     await send_card(
         context,
@@ -144,11 +141,11 @@ async def _card(context: RequestContext, card: str, outcome: Outcome | None, **m
 
 #: For each changed card, the events that reload the cards that show the same data.
 _NEWS: Final = {
-    "server": "history-news",
-    "keys": "server-news, accounts-news, history-news",
-    "accounts": "keys-news, history-news",
-    "limits": "history-news",
-    "history": "server-news, keys-news, limits-news",
+    "server": "audit-news",
+    "keys": "server-news, accounts-news, audit-news",
+    "accounts": "keys-news, audit-news",
+    "limits": "audit-news",
+    "audit": "",
 }
 
 
@@ -209,12 +206,9 @@ async def _limits(context: RequestContext) -> dict[str, Any]:
     }
 
 
-async def _history(context: RequestContext) -> dict[str, Any]:
-    services = context.gateway.services
-    return {
-        "versions": await run(lambda: configs.list_versions(services.config_file)),
-        "audit": await run(lambda: services.store.audit_entries(50)),
-    }
+async def _audit(context: RequestContext) -> dict[str, Any]:
+    store = context.gateway.services.store
+    return {"audit": await run(lambda: store.audit_entries(50))}
 
 
 # -------------------------------------------------------------------------------------------------------------- actions
@@ -410,38 +404,6 @@ async def remove_limit(context: RequestContext) -> None:
     await _card(context, "limits", outcome)
 
 
-async def version(context: RequestContext) -> None:
-    """What one version of the config changed."""
-    wanted = parse_number(context.tail)
-    file, scrub = context.gateway.services.config_file, context.runtime.scrubber.scrub
-    version_info = await run(lambda: configs.version_changes(file, wanted, scrub))
-    await send_page(
-        context,
-        "version",
-        f"Version {wanted}",
-        here="/api",
-        version_info=version_info,
-        changes=version_info.changes,
-        etag=await config_etag(context),
-    )
-
-
-async def rollback(context: RequestContext) -> None:
-    """Roll back to a version."""
-    fields = await read_form(context)
-    wanted = parse_number(fields["version"])
-    services, author = context.gateway.services, who(context)
-    outcome = await apply_change(
-        context,
-        lambda: configs.rollback_config(services.config_file, wanted, author, fields["etag"] or None),
-        lambda _: Outcome("good", f"Rolled back to version {wanted}."),
-    )
-    if outcome.kind == "good" and not is_htmx(context):
-        await redirect(context, "/api")
-        return
-    await _card(context, "history", outcome)
-
-
 ROUTES = (
     Route("GET", "/api", index, "admin", "page"),
     Route("GET", "/api/cards/*", again, "admin", "page"),
@@ -457,6 +419,4 @@ ROUTES = (
     Route("POST", "/api/accounts/remove", remove_account, "admin", "page"),
     Route("POST", "/api/limits/add", add_limit, "admin", "page"),
     Route("POST", "/api/limits/remove", remove_limit, "admin", "page"),
-    Route("GET", "/api/versions/*", version, "admin", "page"),
-    Route("POST", "/api/rollback", rollback, "admin", "page"),
 )

@@ -8,21 +8,15 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
-from byway import platform
 from byway.admin import exports, keys, signins
 from byway.clientfiles.files import ClientFileError
-from byway.clientfiles.folders import UserFolders, user_folders
 from byway.clientfiles.ledger import Ledger
 from byway.clientfiles.targets import TARGETS, ClientValues
 from byway.clients import connect
 from byway.clients.connect import ConnectionState, PlannedChange, Prepared
-from byway.clients.diagnosis import examine, expected_endpoint, restart_hosted
-from byway.clients.doctor import Diagnosis, requested_models
-from byway.clients.facts import gateway_facts
-from byway.clients.places import survey
+from byway.clients.diagnosis import diagnose_machine, own_folders, restart_hosted
 from byway.clients.sessions import SessionInfo
 from byway.clients.signin import is_sign_in, sign_out
 from byway.display import count, moment
@@ -99,9 +93,9 @@ async def _data(context: RequestContext) -> dict[str, Any]:
 
 
 async def _read(context: RequestContext) -> dict[str, Any]:
-    diagnosis = await _diagnose(context)
+    diagnosis = await diagnose_machine(context.gateway)
     services = context.gateway.services
-    states = await asyncio.to_thread(lambda: connect.states(Ledger(services.folder), _folders()))
+    states = await asyncio.to_thread(lambda: connect.states(Ledger(services.folder), own_folders()))
     book = await asyncio.to_thread(lambda: _endpoints(context).book())
     rows = [_endpoint_row(endpoint, book.active, services.base) for endpoint in (Endpoint(BYWAY), *book.endpoints)]
     report = diagnosis.report
@@ -115,27 +109,6 @@ async def _read(context: RequestContext) -> dict[str, Any]:
         "places": [row for row in report.places if row.base_url or row.credential or row.model or row.problem],
         "expected": report.base_url,
     }
-
-
-async def _diagnose(context: RequestContext) -> Diagnosis:
-    data, folders = context.gateway.services.folder, _folders()
-    surroundings = await asyncio.to_thread(lambda: survey(folders, process=False))
-    facts = await gateway_facts(context.gateway, requested_models(surroundings), run_checks=False)
-    return await asyncio.to_thread(
-        lambda: examine(
-            data,
-            folders,
-            # The root has no `.byway` file: the active endpoint counts.
-            expected_endpoint(data, os.environ, Path(folders.home.anchor), facts),
-            facts,
-            surroundings,
-        )
-    )
-
-
-def _folders() -> UserFolders:
-    home = platform.expand_user("~")
-    return user_folders(home, os.environ)
 
 
 def _endpoints(context: RequestContext) -> Endpoints:
@@ -206,7 +179,7 @@ async def connect_program(context: RequestContext) -> None:
     async def prepare(ledger: Ledger, confirmed: bool) -> Prepared:
         values = await _values(context, ledger, confirmed=confirmed)
         used.append(values)
-        return await asyncio.to_thread(lambda: connect.prepare_connect(ledger, [target], _folders(), values))
+        return await asyncio.to_thread(lambda: connect.prepare_connect(ledger, [target], own_folders(), values))
 
     try:
         await _change(
@@ -236,7 +209,7 @@ async def disconnect_program(context: RequestContext) -> None:
 async def fix(context: RequestContext) -> None:
     """Show the fix of a finding, and make it once it is confirmed."""
     fields = await read_form(context)
-    diagnosis = await _diagnose(context)
+    diagnosis = await diagnose_machine(context.gateway)
     change = diagnosis.fixes.get(fields["id"])
     if change is None:
         await _page(context, Outcome("warn", "This finding does not exist any more."))
@@ -251,7 +224,7 @@ async def fix(context: RequestContext) -> None:
 async def restart(context: RequestContext) -> None:
     """Request the restart of a client that a host owns and that uses an old endpoint."""
     id = (await read_form(context))["id"]
-    diagnosis = await _diagnose(context)
+    diagnosis = await diagnose_machine(context.gateway)
     folder = context.gateway.services.folder
     try:
         is_requested = await asyncio.to_thread(lambda: restart_hosted(folder, diagnosis.expected, id))
@@ -299,7 +272,7 @@ def _plan(changes: tuple[PlannedChange, ...], action: str, name: str) -> dict[st
 
 async def _values(context: RequestContext, ledger: Ledger, *, confirmed: bool) -> ClientValues:
     """The values for the active endpoint. Creates a key when Byway requires one."""
-    endpoints, folders = _endpoints(context), _folders()
+    endpoints, folders = _endpoints(context), own_folders()
     book = await asyncio.to_thread(endpoints.book)
     if not book.active:
         raise EndpointError("Endpoints are off. Choose one first.")
@@ -332,7 +305,7 @@ async def _key(context: RequestContext, ledger: Ledger, *, confirmed: bool) -> t
 async def _sign_out(context: RequestContext, id: str, base_url: str) -> str:
     """Sign Claude Code out and end its sign-in. Returns what is left to do, to continue the outcome."""
     store, author = context.gateway.services.store, who(context)
-    is_out = await asyncio.to_thread(sign_out, _folders(), base_url)
+    is_out = await asyncio.to_thread(sign_out, own_folders(), base_url)
     try:
         await change_keys(context, lambda: signins.revoke_sign_in(store, id, author))
     except Problem as problem:

@@ -34,9 +34,10 @@ MENU: Final = (
             ("/clients", "Clients"),
             ("/api", "Keys"),
             ("/secrets", "Secrets"),
+            ("/config", "Config"),
         ),
     ),
-    MenuGroup("Help", (("/trouble", "Troubleshooting"),)),
+    MenuGroup("Help", (("/trouble", "Troubleshooting"), ("/log", "Log"))),
 )
 PAGES: Final = tuple(page for group in MENU for page in group.pages)
 #: The page of an account, and the other pages that show an account what belongs to it. The rest is for owners and viewers.

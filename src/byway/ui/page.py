@@ -22,11 +22,12 @@ from byway.config import Config, static_changes
 from byway.config.editing import Edit
 from byway.config.file import ConfigText
 from byway.display import duration, latency, size, window
+from byway.largebodies import off_loop
 from byway.problems import Problem
 from byway.roles import changes_all, sees_all
 from byway.routes.admin import apply, change_config, run
 from byway.routes.context import Header, RequestContext, Route
-from byway.routes.forms import read_fields
+from byway.routes.forms import read_at_most, read_fields
 from byway.ui.menu import SHARED_PAGES, menu
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ HERE: Final = Path(__file__).parent
 #: Bytes and fields of a submitted form.
 _FORM_LIMIT: Final = 64 << 10
 _MOST_FIELDS: Final = 500
+#: Bytes of a form with a whole file: escapes make a character three times as long.
+_TEXT_LIMIT: Final = 2 << 20
 #: No external and no inline content. https://developer.mozilla.org/docs/Web/HTTP/Headers/Content-Security-Policy (seen
 #: 2026-11-21).
 _SECURITY_HEADERS: Final[tuple[Header, ...]] = (
@@ -118,10 +121,26 @@ class Form(dict[str, str]):
         return ""
 
 
+_NO_FORM: Final = "The request is not a form of the settings page."
+
+
 async def read_form(context: RequestContext) -> Form:
     """Read a submitted form. Raises Problem when it is invalid."""
-    fields = await read_fields(context, _FORM_LIMIT, _MOST_FIELDS, "The request is not a form of the settings page.")
+    fields = await read_fields(context, _FORM_LIMIT, _MOST_FIELDS, _NO_FORM)
     return Form((name, value.strip()) for name, value in fields)
+
+
+async def read_text_form(context: RequestContext) -> Form:
+    """Read a form with a whole file, whose blanks stay. Raises Problem when it is invalid."""
+    body = await read_at_most(context, _TEXT_LIMIT, f"The form is too large; the limit is {_TEXT_LIMIT >> 20} MiB.")
+
+    def parse() -> Form:
+        try:
+            return Form(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS))
+        except ValueError:
+            raise Problem("invalid_request", _NO_FORM) from None
+
+    return await off_loop(len(body), parse)
 
 
 def parse_number(text: str) -> int:
