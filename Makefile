@@ -66,6 +66,7 @@ test: $(VENV)/.dev $(VENV)/.model ## every test that CI runs
 long: $(VENV)/.dev $(VENV)/.model ## tests that take minutes or need npm clients
 	@$(BIN)/python tests/older.py
 	@$(BIN)/python tests/npmagents.py long
+	@$(BIN)/python tests/pythonclients.py
 	@$(BIN)/python tests/long.py $(ARGS)
 
 contract: $(VENV)/.dev ## compare the gateway contract of a Claude Code program (CLAUDE=path, or newest) with Byway's
@@ -102,6 +103,7 @@ lock: $(VENV)/.dev
 	$(LOCK) $(SETTLED) --group otel -c requirements/runtime.txt -o requirements/otel.txt
 	$(LOCK) --group dev -c requirements/runtime.txt -c requirements/keychain.txt -c requirements/oidc.txt \
 		-c requirements/prices.txt -c requirements/s3.txt -c requirements/agent.txt -c requirements/otel.txt -o requirements/dev.txt
+	for list in tests/python/*.in; do $(LOCK) $$list -o $${list%.in}.txt; done
 
 clean: unlink
 	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis

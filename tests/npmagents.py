@@ -85,7 +85,12 @@ def program(agent: str) -> Path:
     if agent in ARCHIVES:
         return ARCHIVES[agent].folder / ARCHIVES[agent].program
     part, name = LOCKED[agent]
-    return _locked_folder(part) / "node_modules/.bin" / name
+    return packages(part) / ".bin" / name
+
+
+def packages(part: str) -> Path:
+    """The folder of the packages of a lock file, whether they have been fetched or not."""
+    return _locked_folder(part) / "node_modules"
 
 
 def search_path() -> str:
