@@ -7,10 +7,12 @@ each backend; `python -m bench steps COMMIT` shows the functions. Raise a limit 
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from pathlib import Path
 from typing import Any, Final, cast
 
+import codexrecordings
 import pytest
 from test_targets import Network, chat_answer, runtime
 
@@ -19,6 +21,8 @@ from bench.counted import InstructionCounter
 from byway.backends.openai import completions
 from byway.backends.protocol import Target
 from byway.backends.vendors import VENDORS
+from byway.fronts.responseevents import ResponseWriter
+from byway.fronts.responsetools import Names
 from byway.gateway import Gateway
 from byway.messages import sse
 from byway.messages.request import parse
@@ -43,6 +47,9 @@ _USAGE: Final = 350
 _EVERYTHING: Final = 1_170
 #: What metrics add to a request took 240 (2026-11-30).
 _METRICS: Final = 260
+#: A Responses request of 1 KB took 6,020, the second one of a turn of Codex 8,790 (2026-11-30).
+_RESPONSES: Final = 6_300
+_CODEX: Final = 9_200
 _CHUNK: Final = (
     b'data: {"id":"x","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"word "},'
     b'"finish_reason":null}]}\n\n'
@@ -80,17 +87,22 @@ def instructions(work: Any) -> int:
 
 
 def one_request(size: int, recorder: UsageRecorder | None = None, **sections: Any) -> int:
-    """The instructions of the application for a request of `size` bytes, without HTTP on either side."""
+    """The instructions of the application for a Messages request of `size` bytes, without HTTP on either side."""
+    return one_body(bodies.body(size, tokens=20, gap=0, stream=False), "/v1/messages", recorder, **sections)
+
+
+def one_body(body: bytes, path: str, recorder: UsageRecorder | None = None, **sections: Any) -> int:
+    """The same for a request with `body`."""
     at = runtime("mock", **sections)
     at.backends["mock"].upstream = cast(Any, Network((200, chat_answer({"prompt_tokens": 5, "completion_tokens": 1}))))
     if at.limiter is not None:
         at.limiter.trust_counts()
-    gateway, body = Gateway(at), bodies.body(size, tokens=20, gap=0, stream=False)
+    gateway = Gateway(at)
     gateway.usage = recorder
     app = App(gateway)
     headers = {b"host": b"127.0.0.1", b"content-length": b"%d" % len(body), b"x-api-key": b"bench"}
     headers[b"user-agent"] = b"claude-cli/2.1.3 (external, cli)"
-    scope = {"type": "http", "method": "POST", "path": "/v1/messages", "query_string": b"", "headers": headers}
+    scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": headers}
     client = Client(body)
 
     async def serve() -> None:
@@ -108,6 +120,14 @@ def test_a_small_request_takes_a_bounded_number_of_instructions() -> None:
 
 def test_a_main_turn_takes_a_bounded_number_of_instructions() -> None:
     assert one_request(60_000) <= _LARGE
+
+
+def test_a_responses_request_takes_a_bounded_number_of_instructions() -> None:
+    part = {"type": "input_text", "text": "x" * 900}
+    small = {"model": "claude-bench", "input": [{"role": "user", "content": [part]}], "store": False}
+    assert one_body(json.dumps(small).encode(), "/v1/responses") <= _RESPONSES
+    codex = {**codexrecordings.body("mcp_unknown_model 1"), "model": "claude-bench", "stream": False}
+    assert one_body(json.dumps(codex).encode(), "/v1/responses") <= _CODEX
 
 
 def test_keys_usage_prices_and_limits_add_a_bounded_number_of_instructions(tmp_path: Path) -> None:
@@ -128,6 +148,15 @@ def test_a_chunk_takes_a_bounded_number_of_instructions() -> None:
     for _ in range(3):
         reader.feed(_CHUNK)
     assert instructions(lambda: sse.encode(reader.feed(_CHUNK))) <= _CHUNK_LIMIT
+
+
+def test_a_chunk_for_a_responses_client_takes_no_more_instructions_than_for_others() -> None:
+    request = parse(bodies.body(1024, tokens=20, gap=0, stream=True), {}, "msg_1")
+    reader = completions.reader(request, Target("box", "m", VENDORS["generic"]))
+    writer = ResponseWriter("1", "m", 1, Names(), {})
+    for _ in range(3):
+        writer.encode(reader.feed(_CHUNK))
+    assert instructions(lambda: writer.encode(reader.feed(_CHUNK))) <= 1.2 * _CHUNK_LIMIT
 
 
 def test_the_functions_with_the_largest_difference_come_first() -> None:

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from byway.fronts.freeinput import FreeInput
-from byway.fronts.responsetools import SEARCH, Names
+from byway.fronts.responsetools import SEARCH, Names, defined_item
 from byway.messages import carriers
 from byway.messages.events import BlockDelta, InputDelta, Part, Passthrough, Ping, TextDelta, WholeAnswer
 from byway.messages.sse import Decoder
@@ -101,6 +101,8 @@ class ResponseWriter:
         self._stop = ""
         self._summary: list[str] = []
         self._decoder = Decoder()
+        self._is_whole = False
+        """Only the whole response is wanted: no event is written."""
 
     # ------------------------------------------------------------------------------------------------------- parts to events
 
@@ -133,6 +135,7 @@ class ResponseWriter:
 
     def whole(self, parts: Iterable[Part]) -> bytes:
         """The whole answer as JSON. Raises Problem for parts that do not make one."""
+        self._is_whole = True
         for part in parts:
             if type(part) is WholeAnswer:
                 if part.responses:
@@ -230,6 +233,8 @@ class ResponseWriter:
     # ----------------------------------------------------------------------------------------------------------------- events
 
     def _write(self, kind: str, **values: Any) -> bytes:
+        if self._is_whole:
+            return b""
         number = self._sequence
         self._sequence += 1
         data = _encode({"type": kind, "sequence_number": number, **values})
@@ -471,7 +476,7 @@ class ResponseWriter:
     def _close_defined(self, item: _OpenItem) -> bytes:
         """An item that only its whole input can make."""
         given = tool_input("".join(item.pieces))
-        item.item.update(_defined_item(item.defined, given), status="completed")
+        item.item.update(defined_item(item.defined, given), status="completed")
         self.output.append(item.item)
         added = {**item.item, "status": "in_progress"}
         return self._write("response.output_item.added", output_index=item.index, item=added)
@@ -629,37 +634,3 @@ _CLOSING: Final = {
     "custom_tool_call": ResponseWriter._close_custom,
     "defined": ResponseWriter._close_defined,
 }
-
-
-def _defined_item(kind: str, given: JsonObject) -> JsonObject:
-    """The item of a call whose form the client knows."""
-    match kind:
-        case "tool_search":
-            return {"type": "tool_search_call", "execution": "client", "arguments": given}
-        case "local_shell":
-            command = given.get("command")
-            parts = command if isinstance(command, list) else [command]
-            action: JsonObject = {
-                "type": "exec",
-                "command": [str(part) for part in parts if part is not None],
-                "env": given.get("env") if isinstance(given.get("env"), dict) else {},
-            }
-            for name, type in (("working_directory", str), ("timeout_ms", int)):
-                if isinstance(given.get(name), type):
-                    action[name] = given[name]
-            return {"type": "local_shell_call", "action": action}
-        case "shell":
-            commands = given.get("commands")
-            parts = commands if isinstance(commands, list) else [commands]
-            limits = {
-                name: given.get(name) if isinstance(given.get(name), int) else None
-                for name in ("timeout_ms", "max_output_length")
-            }
-            return {
-                "type": "shell_call",
-                "action": {"commands": [str(part) for part in parts if part is not None], **limits},
-            }
-    operation = {"type": str(given.get("type") or "update_file"), "path": str(given.get("path") or "")}
-    if operation["type"] != "delete_file":
-        operation["diff"] = str(given.get("diff") or "")
-    return {"type": "apply_patch_call", "operation": operation}

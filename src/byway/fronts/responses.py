@@ -18,7 +18,7 @@ from msgspec import Raw, Struct
 
 from byway.fronts.chat import ANY_OBJECT, DEFAULT, source
 from byway.fronts.formats import closed, is_free
-from byway.fronts.responsetools import Names, ToolTable
+from byway.fronts.responsetools import Names, ToolTable, tool_table
 from byway.messages import carriers, claudecode
 from byway.messages import request as messages
 from byway.messages.request import Content, Request
@@ -54,11 +54,11 @@ class Item(Struct):
 class ResponsesBody(Struct, kw_only=True):
     """The fields of `POST /v1/responses` that Byway reads."""
 
-    model: str = DEFAULT
+    model: str | None = None
     input: str | list[Item] | None = None
     instructions: Any = None
     stream: bool | None = None
-    tools: list[Raw] | None = None
+    tools: Raw = Raw()
     tool_choice: Any = None
     parallel_tool_calls: bool | None = None
     max_output_tokens: int | None = None
@@ -128,19 +128,21 @@ class Read(NamedTuple):
 def read(data: bytes, headers: Mapping[str, str], id: str) -> Read:
     """Decode a Responses request. Raises Problem `invalid_request`."""
     try:
-        body, given = _body.decode(data), _fields(data)
+        body = _body.decode(data)
     except Exception as error:
         raise messages.invalid(error, body="The request body") from None
     _refuse_unsupported(body)
     if not body.input and not isinstance(body.instructions, str):
         raise Problem("invalid_request", "input: a text or at least one item is required")
-    if "model" not in given:
+    if body.model is None:
         # The backend's own name replaces it.
-        data = b'{"model":"%b",%b' % (DEFAULT.encode(), data[data.index(b"{") + 1 :])
-    table = ToolTable()
+        body.model = DEFAULT
+        data = _encode({**_fields(data), "model": DEFAULT})
     untranslatable: Problem | None = None
     left_out: tuple[str, ...] = ()
+    table = ToolTable()
     try:
+        table = tool_table(body.tools)
         translated, left_out = _messages_body(body, table)
         request = messages.parse(_encode(translated), headers, id)
     except Problem as problem:
@@ -177,7 +179,6 @@ def _extended(body: ResponsesBody, table: ToolTable) -> bool:
 
 def _messages_body(body: ResponsesBody, table: ToolTable) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The body of the Messages request, and what was left out. Raises Problem for what it cannot express."""
-    table.declare(body.tools or (), "tools")
     conversation = _TurnList(table)
     if isinstance(body.instructions, str) and body.instructions.strip():
         conversation.system.append(body.instructions)

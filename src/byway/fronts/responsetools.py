@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 from msgspec import Raw, Struct
 
+from byway.bounded import BoundedDict
 from byway.problems import Problem
 
 Kind = Literal["function", "custom", "tool_search", "local_shell", "shell", "apply_patch"]
@@ -92,6 +93,12 @@ class Names:
         self._only: dict[str, str | None] = {}
         """The flat name of the only tool with a name, in any namespace; None: several have it."""
 
+    def copied(self) -> Names:
+        """The same names, to which others can be added."""
+        names = Names()
+        names._flat, names._origins, names._only = {**self._flat}, {**self._origins}, {**self._only}
+        return names
+
     def flat(self, kind: Kind, namespace: str, name: str) -> str:
         """The flat name of a tool: the same one in each request, and one that every backend accepts."""
         key = namespace, name
@@ -155,9 +162,16 @@ class ToolTable:
         self._searches = False
         """The client searches for tools itself: those that wait for a search are not offered before."""
 
-    def declare(self, tools: Iterable[Raw], path: str) -> None:
+    def copied(self) -> ToolTable:
+        """A table with the same tools, to which others can be added."""
+        table = ToolTable()
+        table.names = self.names.copied()
+        table.tools, table.left_out, table._known = [*self.tools], [*self.left_out], {*self._known}
+        table.extended, table._searches = self.extended, self._searches
+        return table
+
+    def declare(self, tools: list[Raw], path: str) -> None:
         """Add the tools of the request. Raises Problem for one whose shape is wrong."""
-        tools = list(tools)
         declared = [_decoded(raw, f"{path}.{at}") for at, raw in enumerate(tools)]
         for tool in declared:
             if tool.type == "tool_search" and tool.execution == "client":
@@ -296,6 +310,29 @@ class ToolTable:
         return self.names.find("", kind) if isinstance(kind, str) else None
 
 
+#: Clients send the same tools with each request.
+_tables: Final[BoundedDict[bytes, ToolTable]] = BoundedDict(16)
+_KEPT_BYTES: Final = 256 << 10
+_list: Final = msgspec.json.Decoder(list[Raw] | None).decode
+
+
+def tool_table(tools: Raw) -> ToolTable:
+    """The table of the tools of a request. Raises Problem for a list whose shape is wrong."""
+    # A copy, so that the cache keeps only the tools of a request alive.
+    data = bytes(tools) if len(tools) > _KEPT_BYTES else bytes(bytearray(tools))
+    known = _tables.get(data)
+    if known is None:
+        try:
+            declared = _list(data) if data else None
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise Problem("invalid_request", f"tools: {error}") from None
+        known = ToolTable()
+        known.declare(declared or [], "tools")
+        if len(data) <= _KEPT_BYTES:
+            _tables[data] = known
+    return known.copied()
+
+
 def _is_search(kind: Any) -> bool:
     return isinstance(kind, str) and kind.startswith(SEARCH)
 
@@ -347,3 +384,37 @@ def _schema(tool: _DeclaredTool, path: str) -> Raw:
     if not data.startswith(b"{"):
         raise Problem("invalid_request", f"{path}.parameters: Input should be an object")
     return tool.parameters
+
+
+def defined_item(kind: str, given: dict[str, Any]) -> dict[str, Any]:
+    """The item of a call whose form the client knows."""
+    match kind:
+        case "tool_search":
+            return {"type": "tool_search_call", "execution": "client", "arguments": given}
+        case "local_shell":
+            command = given.get("command")
+            parts = command if isinstance(command, list) else [command]
+            action: dict[str, Any] = {
+                "type": "exec",
+                "command": [str(part) for part in parts if part is not None],
+                "env": given.get("env") if isinstance(given.get("env"), dict) else {},
+            }
+            for name, type in (("working_directory", str), ("timeout_ms", int)):
+                if isinstance(given.get(name), type):
+                    action[name] = given[name]
+            return {"type": "local_shell_call", "action": action}
+        case "shell":
+            commands = given.get("commands")
+            parts = commands if isinstance(commands, list) else [commands]
+            limits = {
+                name: given.get(name) if isinstance(given.get(name), int) else None
+                for name in ("timeout_ms", "max_output_length")
+            }
+            return {
+                "type": "shell_call",
+                "action": {"commands": [str(part) for part in parts if part is not None], **limits},
+            }
+    operation = {"type": str(given.get("type") or "update_file"), "path": str(given.get("path") or "")}
+    if operation["type"] != "delete_file":
+        operation["diff"] = str(given.get("diff") or "")
+    return {"type": "apply_patch_call", "operation": operation}

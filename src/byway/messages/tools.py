@@ -40,15 +40,23 @@ class Tool(Wire):
 class ToolSet:
     """The declared tools of one request, or of all requests that declare the same ones."""
 
-    __slots__ = ("made", "plain")
+    __slots__ = ("made", "plain", "shared")
 
     def __init__(self, tools: list[Tool]) -> None:
         self.plain = all([tool.type in _ORDINARY and not tool.defer_loading for tool in tools])
         """All of them are offered to the model in every turn, and none needs anything from a server."""
+        self.shared = self.plain or all(
+            [
+                not tool.defer_loading and (tool.type in _ORDINARY or str(tool.type).startswith(_SEARCH))
+                for tool in tools
+            ]
+        )
+        """What backends make of them is the same in each request that declares them."""
         self.made: dict[Any, Any] = {}
-        """What backends have made of plain tools, by what it depends on besides them."""
+        """What backends have made of shared tools, by what it depends on besides them."""
 
 
+_SEARCH: Final = "web_search_"
 _ORDINARY: Final = (None, "custom")
 _NONE: Final = ToolSet([])
 #: Clients repeat their tools in each request: comparing them takes a tenth of what converting them does.
@@ -66,7 +74,7 @@ def tool_set(tools: list[Tool] | None) -> ToolSet:
     if known is not None and known[0] == tools:
         return known[1]
     made = ToolSet(tools)
-    if made.plain and sum(map(_size, tools)) <= _SHARED_BYTES:
+    if made.shared and sum(map(_size, tools)) <= _SHARED_BYTES:
         _shared[key] = [_copied(tool) for tool in tools], made
     return made
 

@@ -304,7 +304,7 @@ class _Exchange:
             )
         if request.content.params.tools and not protocol.NATIVE:
             tools = request.content.tool_set
-            if tools is not None and not tools.plain and (types := left_out(request)):
+            if tools is not None and not tools.plain and request.extra is None and (types := left_out(request)):
                 log(
                     "Server tools that this backend cannot run are left out",
                     types=" ".join(types),

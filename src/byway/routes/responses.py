@@ -96,7 +96,7 @@ def _writer(context: RequestContext, given: _Given) -> ResponseWriter:
     include = body.include if isinstance(body.include, list) else []
     return ResponseWriter(
         context.id,
-        body.model,
+        body.model or "",
         int(time.time()),
         given.read.names,
         {**_echo(body), "previous_response_id": given.previous or None, "store": bool(given.input)},
@@ -107,9 +107,8 @@ def _writer(context: RequestContext, given: _Given) -> ResponseWriter:
 
 def _echo(body: ResponsesBody) -> Mapping[str, Any]:
     """The fields of a request that its response repeats."""
-    tools = body.tools or []
     reasoning = body.reasoning if isinstance(body.reasoning, dict) else {}
-    repeated = sum(map(len, tools)) <= _REPEATED_TOOLS
+    repeated = len(body.tools) > 4 and len(body.tools) <= _REPEATED_TOOLS
     return {
         "instructions": body.instructions if isinstance(body.instructions, str) else None,
         "max_output_tokens": body.max_output_tokens,
@@ -120,8 +119,8 @@ def _echo(body: ResponsesBody) -> Mapping[str, Any]:
         "temperature": body.temperature,
         "text": body.text if isinstance(body.text, dict) and "format" in body.text else {"format": {"type": "text"}},
         "tool_choice": "auto" if body.tool_choice is None else body.tool_choice,
-        # Copies: they must not keep the body of the request in memory.
-        "tools": [tool.copy() for tool in tools] if repeated else [],
+        # A copy: it must not keep the body of the request in memory.
+        "tools": body.tools.copy() if repeated else [],
         "top_p": body.top_p,
         "truncation": "disabled",
         "user": None,

@@ -74,7 +74,7 @@ def argument_types(request: Request) -> tuple[ArgumentTypes, dict[str, str]]:
     known: tuple[ArgumentTypes, dict[str, str]] | None = tools.made.get("types")
     if known is None:
         known = _types_of(request.content.params.tools or ())
-        if tools.plain:
+        if tools.shared:
             tools.made["types"] = known
     return known
 

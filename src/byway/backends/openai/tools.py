@@ -64,7 +64,7 @@ def tool_list(request: Request, target: Target, budget: Budget) -> list[ChatTool
     """
     vendor, declared = target.vendor, declared_tools(request)
     use = vendor.schema, vendor.strict_tools, vendor.max_tools
-    shared = declared.plain and not request.loose
+    shared = not request.loose and (declared.plain or (declared.shared and _leaves_out_search(request)))
     if shared and (known := declared.made.get(use)) is not None:
         offered: list[ChatTool] = known
         return offered
@@ -98,6 +98,12 @@ def tool_list(request: Request, target: Target, budget: Budget) -> list[ChatTool
     if shared:
         declared.made[use] = offered
     return offered
+
+
+def _leaves_out_search(request: Request) -> bool:
+    """Return whether a search among other tools is left out, whatever else the request has."""
+    choice = request.params.tool_choice
+    return request.extra is not None and (choice is None or choice.name is None)
 
 
 def tools_over_limit(request: Request, vendor: Vendor) -> int:
