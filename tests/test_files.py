@@ -852,3 +852,29 @@ def test_a_quota_that_no_file_fits_in_is_warned_about() -> None:
     assert [(warning.path, "max_file_size" in warning.message) for warning in config.warnings] == [
         ("files.quota", True)
     ]
+
+
+@in_loop
+async def test_a_storage_that_does_not_answer_delays_a_stop_for_some_seconds_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "CLOSE_SECONDS", 0.2)
+    answered, called = threading.Event(), threading.Event()
+
+    def hang() -> str:
+        called.set()
+        answered.wait(60)
+        return "late"
+
+    async with opened(tmp_path) as files:
+        assert await files.call(lambda: "at once") == "at once"
+        calls = [asyncio.create_task(files.call(hang)) for _ in range(6)]
+        await asyncio.to_thread(called.wait, 60)
+    threads = [thread for thread in threading.enumerate() if thread.name.startswith("files-")]
+    assert any(thread.is_alive() for thread in threads) and all(thread.daemon for thread in threads)
+    with pytest.raises(RuntimeError, match="closed"):
+        await files.call(hang)
+    answered.set()
+    assert await asyncio.gather(*calls) == ["late"] * 6, "calls that still run keep their result"
+    for thread in threads:
+        thread.join(60)

@@ -471,3 +471,22 @@ def test_an_upload_of_500_mib_is_never_in_memory() -> None:
         connection.close()
         assert received == size
         assert max(peaks) - before < 48 << 20, [peak - before >> 20 for peak in peaks]
+
+
+def test_a_stop_does_not_wait_for_a_bucket_that_does_not_answer() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as bucket:
+        # It accepts connections and answers nothing. The client would wait for minutes.
+        url = f"http://127.0.0.1:{bucket.getsockname()[1]}"
+        access = {"access_key_id": "key", "secret_access_key": "secret-0123456789", "region": "local"}
+        files = {"storage": "s3", "s3": {"bucket": "b", "url": url, **access}}
+        with Gateway({"backends": [], "files": files, "timeouts": {"drain": 1}}) as gateway:
+            bucket.settimeout(60)
+            part = b'--x\r\ncontent-disposition: form-data; name="file"; filename="a.txt"\r\n\r\nhello\r\n--x--\r\n'
+            headers = {"content-type": "multipart/form-data; boundary=x", "anthropic-beta": BETA}
+            client = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=60)
+            client.request("POST", "/v1/files", part, headers)
+            with bucket.accept()[0] as waiting:
+                assert waiting.recv(1)
+                assert gateway.stop(60) == 0
+                assert "its requests are abandoned" in gateway.text
+            client.close()

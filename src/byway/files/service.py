@@ -9,11 +9,11 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final, ParamSpec, TypeVar
 
 from byway.config import FileSettings
 from byway.files.protocol import PIECE, FileStorage, StorageError, StorageReader, StorageWriter
+from byway.files.threads import StorageThreads
 from byway.files.types import BINARY, HEAD, media_type
 from byway.logs import log
 from byway.problems import Problem
@@ -31,6 +31,8 @@ MOST_OF_OWNER: Final = 16
 MOST_FILES: Final = 10_000
 #: Seconds between two removals of expired files.
 SWEEP_SECONDS: Final = 60.0
+#: Seconds that a stop waits for requests of the storage. One of S3 may take five minutes.
+CLOSE_SECONDS: Final = 5.0
 #: Seconds for which the record of an expired file is kept, so that its id gets a clear error.
 _REMEMBERED: Final = 7 * 86_400.0
 _FILENAME_LIMIT: Final = 255
@@ -53,7 +55,7 @@ class FileService:
         self._make_storage = storage
         self._storage: FileStorage | None = None
         self._lock = threading.Lock()
-        self._threads = ThreadPoolExecutor(4, thread_name_prefix="files")
+        self._threads = StorageThreads(4, "files")
         self._uploads: set[str] = set()
         """The ids of uploads in progress."""
         self._leftovers: set[str] = set()
@@ -73,8 +75,9 @@ class FileService:
             await asyncio.sleep(SWEEP_SECONDS)
 
     async def close(self) -> None:
-        """Wait for calls in progress, and close the database."""
-        await asyncio.to_thread(self._threads.shutdown, wait=True)
+        """Wait some seconds for calls in progress, and close the database."""
+        if not await asyncio.to_thread(self._threads.close, CLOSE_SECONDS):
+            log("The file storage does not answer; its requests are abandoned", logging.WARNING)
         self.records.close()
 
     async def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
