@@ -155,6 +155,34 @@ def test_tracing_is_disabled_by_default(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.parametrize(
+    ("text", "warnings"),
+    [
+        ("tracing: {headers: {authorization: '${NOPE}'}}", []),
+        (
+            "tracing: {enabled: true, headers: {authorization: '${NOPE}'}}",
+            ["tracing.headers.authorization: warning: NOPE is not set, so tracing is disabled. Set the variable"],
+        ),
+        (
+            "tracing: {enabled: true, endpoint: '${NOPE}'}",
+            ["tracing.endpoint: warning: NOPE is not set, so tracing is disabled. Set the variable"],
+        ),
+    ],
+)
+def test_a_variable_that_is_not_set_disables_tracing_and_nothing_else(
+    tmp_path: Path, text: str, warnings: list[str]
+) -> None:
+    config = load(text, {})
+    assert [str(warning) for warning in config.warnings] == warnings
+
+    async def run() -> None:
+        async with MeteredApp(tmp_path) as app:
+            await app.gateway.set_tracing(config.tracing)
+            assert app.gateway.tracer is None
+
+    asyncio.run(run())
+
+
 def test_missing_packages_are_reported_with_the_command_that_installs_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracingchecks, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"requirements/otel\.txt"):

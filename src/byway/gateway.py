@@ -82,7 +82,7 @@ class Gateway:
         """Counts for Prometheus; None while `metrics.enabled` is false."""
         self.set_metrics(runtime.config.metrics)
         self.tracer: RequestTracer | None = None
-        """Sends traces; None while `tracing.enabled` is false. `set_tracing` makes it."""
+        """Sends traces; None while tracing is disabled. `set_tracing` makes it."""
         self.history: MetricsHistory | None = None
         """The history of metrics; None without a data folder, and when its database cannot be opened."""
         self.history_problem = ""
@@ -172,7 +172,7 @@ class Gateway:
         if before is not None and settings == before.settings:
             return
         self.tracer = None
-        if settings.enabled:
+        if settings.enabled and not settings.missing:
             # Its packages are of the extra `otel` and slow to import.
             self.tracer = await asyncio.to_thread(_make_tracer, settings)
         if before is not None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import sqlite3
 import time
 from collections.abc import Iterator
 
 import pytest
-from gateway import Gateway
+from gateway import Gateway, config
+from scripted import Say, Scripted
 
 from byway.config.watch import SETTLE_SECONDS
 
@@ -75,6 +78,20 @@ def test_sighup_reloads_the_config_and_does_not_end_the_process(gateway: Gateway
     gateway.process.send_signal(signal.SIGHUP)
     gateway.wait(lambda: REJECTED in gateway.text, what="the file was rejected")
     assert accepts_key(gateway) and gateway.process.poll() is None
+
+
+def test_the_history_of_metrics_starts_with_the_reload_that_enables_metrics() -> None:
+    with Scripted(lambda request: Say("ok")) as server, Gateway(config(server)) as gateway:
+        database = gateway.home / "data/metrics.db"
+        assert not database.exists()
+        gateway.write(config(server, metrics={"enabled": True}))
+        gateway.wait(database.exists, what="the history is open")
+        body = {"model": "one/local", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
+        assert gateway.post(body).status == 200
+        gateway.process.terminate()
+        assert gateway.process.wait(60) == 0
+        with contextlib.closing(sqlite3.connect(database)) as opened:
+            assert opened.execute("SELECT COUNT(*) FROM points").fetchone() == (1,), "the last point is stored"
 
 
 def test_a_reload_records_an_edit_of_pushed_settings_in_the_audit_log(gateway: Gateway) -> None:

@@ -15,8 +15,11 @@ EXTRA_MISSING: Final = (
 
 
 def check_tracing(reader: ProblemSink, values: dict[str, Any], node: Node, path: str) -> None:
-    """Report that the packages for traces are missing."""
-    if values.get("enabled") and not _installed():
+    """Report that the packages for traces, or variables of the environment, are missing."""
+    if not values.get("enabled"):
+        return
+    reader.disabled(values, "tracing")
+    if not _installed():
         reader.error(f"{path}.enabled", node.line, EXTRA_MISSING)
 
 

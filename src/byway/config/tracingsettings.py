@@ -21,3 +21,6 @@ class TracingSettings(MaskedStruct, frozen=True, kw_only=True):
     sample_ratio: Annotated[
         float, Note("The share of requests that are traced when the client does not decide it.", minimum=0, maximum=1)
     ] = 1.0
+    missing: Annotated[
+        tuple[str, ...], Note("Environment variables that are not set: nothing is traced.", internal=True)
+    ] = ()

@@ -13,11 +13,11 @@ from byway.store.metrics import MetricsStore
 
 
 def open_history(gateway: Gateway, folder: Path) -> None:
-    """Open the history of metrics when metrics are enabled.
+    """Open the history of metrics when metrics are enabled and it is not open.
 
-    Without its database Byway starts without it, and the log has the reason.
+    Without its database Byway runs without it, and the log has the reason.
     """
-    if gateway.metrics is None:
+    if gateway.metrics is None or gateway.history is not None:
         return
     try:
         store = MetricsStore(folder)
@@ -25,6 +25,7 @@ def open_history(gateway: Gateway, folder: Path) -> None:
         gateway.history_problem = str(error)
         log("Byway runs without a history of metrics: its database cannot be opened", logging.ERROR, problem=str(error))
         return
+    gateway.history_problem = ""
     gateway.history = MetricsHistory(
         store, lambda: HistorySource(gateway.metrics, gateway.runtime.config.metrics.persistence)
     )

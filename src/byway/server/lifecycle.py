@@ -19,6 +19,7 @@ from byway.server import listeners as listening
 from byway.server.app import App
 from byway.server.connection import HttpServer
 from byway.server.encrypted import TlsListener
+from byway.server.history import open_history
 from byway.server.listeners import Listener
 from byway.server.models import MakeProcess, ModelProcesses
 from byway.store import StoreError
@@ -66,6 +67,7 @@ class Service:
         self._app = App(gateway, wide=any(listener.wide for listener in listeners))
         self._reloading = asyncio.Lock()
         self._reloads: set[asyncio.Task[None]] = set()
+        self._background: list[asyncio.Task[None]] = []
         self._source = source
         self._insecure = insecure
         self._key_sync = KeySync(gateway)
@@ -77,7 +79,7 @@ class Service:
         platform.on_hangup(loop, self._hangup)
         server = HttpServer(self._app, platform.connection_limit())
         self.gateway.count_connections = lambda: len(server.connections)
-        recorder, history = self.gateway.recorder, self.gateway.history
+        recorder = self.gateway.recorder
         if recorder is not None:
             recorder.start()
         await self.gateway.set_tracing(self.gateway.runtime.config.tracing)
@@ -94,14 +96,14 @@ class Service:
         files = self.gateway.file_service
         if self.gateway.batches is not None:
             self.gateway.batches.start()
-        background = [
+        self._background = [
             asyncio.create_task(work)
             for work in (
                 self._watch_config(),
                 self._watch_spending(),
                 self._key_sync.run(),
                 *((files.run(),) if files is not None else ()),
-                *((history.run(),) if history is not None else ()),
+                *((self.gateway.history.run(),) if self.gateway.history is not None else ()),
                 server.run_clock(),
                 self._watch_certificate(),
                 _announce(ready),
@@ -117,7 +119,7 @@ class Service:
             listening.close(self.listeners)
             await self._drain(server)
         finally:
-            tasks = [*background, *self.models.tasks]
+            tasks = [*self._background, *self._reloads, *self.models.tasks]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -130,8 +132,8 @@ class Service:
                 await asyncio.to_thread(recorder.stop)
             if files is not None:
                 await files.close()
-            if history is not None:
-                await history.close()
+            if self.gateway.history is not None:
+                await self.gateway.history.close()
             if self.gateway.response_store is not None:
                 await asyncio.to_thread(self.gateway.response_store.close)
             await self.gateway.set_telemetry(TelemetrySettings())
@@ -247,11 +249,21 @@ class Service:
         running = self.gateway.runtime.config
         if config != running:
             await self.gateway.reload(config)
+            await self._start_history()
             if config.logging != running.logging:
                 logs.start(config.logging.level, config.logging.format)
             self.models.update()
         self.gateway.config_problem = None
         await self._record_edits()
+
+    async def _start_history(self) -> None:
+        """Start the history of metrics when the reload has enabled metrics."""
+        gateway = self.gateway
+        if gateway.metrics is None or gateway.history is not None or gateway.admin is None:
+            return
+        await asyncio.to_thread(open_history, gateway, gateway.admin.folder)
+        if gateway.history is not None:
+            self._background.append(asyncio.create_task(gateway.history.run()))
 
     async def _record_edits(self) -> None:
         """Record an edit of the config file by hand in its history and the audit log. A failure stops nothing."""
