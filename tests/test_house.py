@@ -74,6 +74,7 @@ PURE = (
             "paths",
             "pricechecks",
             "promptchecks",
+            "targetchecks",
             "signinchecks",
             "signinsettings",
             "responsesettings",

@@ -15,7 +15,7 @@ from test_targets import Network
 from byway import config
 from byway.cli.configfile import find
 from byway.config.promptsettings import GlobalPromptSettings, PromptSettings
-from byway.config.reading import ConfigError
+from byway.config.reading import ConfigError, load
 from byway.fronts import chat
 from byway.gateway import Gateway
 from byway.messages import request as messages
@@ -186,3 +186,32 @@ def test_a_prompt_for_an_unknown_backend_is_a_warning() -> None:
     assert warnings("box") == []
     [warning] = warnings("bxo")
     assert "global_prompts.backends.bxo" in warning and "The backends are box" in warning
+
+
+BACKENDS = "backends:\n  - {name: gpu, type: vllm, url: 'http://127.0.0.1:1', models: [small, org/large]}\n"
+
+
+@pytest.mark.parametrize(
+    ("model", "warning"),
+    [
+        ("small", ""),
+        ("gpu/small", ""),
+        ("org/large", ""),
+        ("smal", "no backend lists the model 'smal'"),
+        ("gpu/smal", "backend 'gpu' does not list the model 'smal'"),
+        (
+            "gpus/small",
+            "no backend has the name 'gpus' or lists the model 'gpus/small'; did you mean gpu/small?",
+        ),
+    ],
+)
+def test_a_prompt_for_a_model_that_no_backend_serves_gets_a_warning(model: str, warning: str) -> None:
+    text = f"{BACKENDS}global_prompts:\n  models:\n    {model}: {{prompt: be kind}}\n"
+    warnings = load(text, {}).warnings
+    assert len(warnings) == bool(warning)
+    if warning:
+        assert (warnings[0].path, warnings[0].line) == (f"global_prompts.models.{model}", 5)
+        assert warnings[0].message == f"this prompt has no effect: {warning}"
+    other = "  - {name: open, type: vllm, url: 'http://127.0.0.1:2'}\n"
+    warnings = load(text.replace(BACKENDS, BACKENDS + other), {}).warnings
+    assert bool(warnings) == ("/" in model and bool(warning)), "a backend without a list may serve any name"

@@ -49,10 +49,10 @@ from byway.config.settings import (
 )
 from byway.config.signinchecks import check_pushed_settings
 from byway.config.signinsettings import PushedSettings
+from byway.config.targetchecks import check_targets
 from byway.config.telemetrysettings import TelemetrySettings
 from byway.config.tracingchecks import check_tracing
 from byway.config.tracingsettings import TracingSettings
-from byway.display import listing
 from byway.providers.registry import PROVIDERS
 from byway.scrub import Scrubber
 from byway.secrets.names import ENTRIES, ENTRY_OF_VARIABLE, expand, variables_in
@@ -133,8 +133,6 @@ _MAX_PROBLEMS: Final = 300
 #: How many unknown names are compared with the known ones for a hint, and how many of those: each comparison is slow.
 _MAX_HINTS: Final = 50
 _MAX_CANDIDATES: Final = 500
-#: How many names a message lists.
-_MAX_LISTED: Final = 20
 
 
 def _by_line(problems: Iterable[ConfigProblem]) -> tuple[ConfigProblem, ...]:
@@ -378,7 +376,7 @@ class _Reader:
         return None if missing else text
 
     def _unknown(self, name: str, known: Iterable[str], cls: type, path: str, line: int) -> None:
-        near = self._similar(name, tuple(known))
+        near = self.similar(name, tuple(known))
         if not near and issubclass(cls, MaskedStruct) and not _SETTING_NAME.fullmatch(name):
             # It may be a secret before a colon, so it is not shown.
             self.error(path, line, f"a key here is unknown; known keys are {', '.join(known)}")
@@ -386,7 +384,12 @@ class _Reader:
         hint = f"did you mean {near}?" if near else f"known keys are {', '.join(known)}"
         self.error(f"{path}.{shown_key(name)}".lstrip("."), line, f"unknown key; {hint}")
 
-    def _similar(self, name: str, known: Sequence[str], cutoff: float = 0.6) -> str:
+    @property
+    def is_full(self) -> bool:
+        """Are there as many problems as are reported?"""
+        return len(self.problems) >= _MAX_PROBLEMS
+
+    def similar(self, name: str, known: Sequence[str], cutoff: float = 0.6) -> str:
         """Return the known name that is most like `name`, or "". After _MAX_HINTS questions always "", to bound the work."""
         if self._hints_left <= 0:
             return ""
@@ -448,7 +451,7 @@ class _Reader:
             values["off"] = f"backends of type {written} are not implemented yet"
             self.warn(f"{path}.type", line, f"{written} is not implemented yet, so backend {name!r} is disabled")
         elif kind is None:
-            near = self._similar(wanted, tuple(VENDORS))
+            near = self.similar(wanted, tuple(VENDORS))
             hint = f" Did you mean {near}?" if near else ""
             message = f"{written!r} is not a type of backend.{hint} The types are {', '.join(VENDORS)}."
             self.error(f"{path}.type", line, message)
@@ -604,40 +607,9 @@ class _Reader:
         if "server" in values and values["server"].workers > 1:
             line = cast("dict[str, Node]", fields["server"].value)["workers"].line
             self.warn("server.workers", line, "more than one is not implemented yet; one process serves")
-        self._aliases(values, fields.get("model_aliases"))
+        check_targets(self, values, fields)
         check_limited_backends(self, values, fields.get("limits"))
         check_prompted_backends(self, values, fields.get("global_prompts"))
-
-    def _aliases(self, values: dict[str, Any], node: Node | None) -> None:
-        """Warn about targets that no backend serves. A backend without `models` may serve any name."""
-        if node is None or "backends" not in values:
-            return
-        backends: dict[str, BackendSettings] = {backend.name: backend for backend in values["backends"]}
-        open_ended = any(not backend.models for backend in backends.values())
-        models = {model for backend in backends.values() for model in backend.models}
-        served = {backend.name: frozenset(backend.models) for backend in backends.values()}
-        names = tuple(backends)
-        for alias, targets in values.get("model_aliases", {}).items():
-            for target in targets:
-                name, slash, model = target.partition("/")
-                pinned = backends.get(name) if slash else None
-                known = target in models or (pinned is not None and (not pinned.models or model in served[name]))
-                if known or len(self.problems) >= _MAX_PROBLEMS:
-                    continue
-                near = self._similar(name, names, 0.8) if slash and pinned is None else ""
-                if open_ended and not near and pinned is None:
-                    continue
-                if slash and pinned is None:
-                    hint = (
-                        f"did you mean {near}/{model}?" if near else f"the backends are {listing(names, _MAX_LISTED)}"
-                    )
-                    message = f"no backend has the name {name!r} or lists the model {target!r}; {hint}"
-                elif pinned is not None:
-                    message = f"backend {name!r} does not list the model {model!r}"
-                else:
-                    message = f"no backend lists the model {target!r}"
-                where = cast("dict[str, Node]", node.value)[alias]
-                self.warn(f"model_aliases.{alias}", where.line, message)
 
 
 _Check = Callable[[_Reader, dict[str, Any], Node, str], None]

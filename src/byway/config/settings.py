@@ -7,7 +7,7 @@ so its `config.yaml` works unchanged. Its settings that Byway does not implement
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Final, Literal, Protocol
 from urllib.parse import urlsplit
 
@@ -542,6 +542,9 @@ class ProblemSink(Protocol):
     def error(self, path: str, line: int, message: str) -> None: ...
     def warn(self, path: str, line: int, message: str) -> None: ...
     def disabled(self, values: dict[str, Any], what: str) -> None: ...
+    def similar(self, name: str, known: Sequence[str], cutoff: float = ...) -> str: ...
+    @property
+    def is_full(self) -> bool: ...
 
 
 #: The backend of a config that has none.
