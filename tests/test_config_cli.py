@@ -12,9 +12,11 @@ import pytest
 from click.testing import CliRunner
 from configfolder import SECRET, TEXT, ConfigFolder
 from configfolder import config_folder as config_folder
+from hypothesis import given
+from hypothesis import strategies as st
 
 from byway.cli.main import byway
-from byway.config import load
+from byway.config import load, validators
 from byway.store import Store, StoreError
 
 
@@ -39,6 +41,24 @@ def test_get_prints_one_setting(config_folder: ConfigFolder, path: str, says: st
     assert (done.exit_code, done.stderr) == (0, "")
     assert done.stdout.startswith(says + "\n")
     assert json.loads(config_folder("config", "get", path, "--json").stdout) is not SECRET
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [("6MiB", "6MiB"), ("10485760", "10MiB"), ("2GB", "2GB"), ("1536KiB", "1536KiB"), ("1234567", "1234567")],
+)
+def test_get_prints_sizes_as_they_are_written(config_folder: ConfigFolder, written: str, shown: str) -> None:
+    assert config_folder("config", "set", "files.max_file_size", written).exit_code == 0
+    assert config_folder("config", "get", "files.max_file_size").stdout == f"{shown}\n"
+    assert f"max_file_size: {shown}\n" in config_folder("config", "get").stdout.replace('"', "")
+    assert 'quota: "10GiB"  # default' in config_folder("config", "get", "files", "--all").stdout
+    number = config_folder.json("config", "get", "files.max_file_size")
+    assert isinstance(number, int), "for programs it is the number of bytes"
+
+
+@given(st.integers(0, 10**17))
+def test_the_text_of_a_size_is_read_as_the_same_size(count: int) -> None:
+    assert validators.size(str(validators.size_text(count))) == count
 
 
 def test_get_prints_the_settings_as_yaml(config_folder: ConfigFolder) -> None:

@@ -60,9 +60,9 @@ def get(path: str, everything: bool, file: str | None, folder: str | None, as_js
         raise Misuse(f"{paths.dotted(place.path)} is not set.")
     tree = editing.meaning(source.path.read_bytes().decode()) if source.there else None
     given = editing.value_at(tree, place.path)
-    shown = paths.table(place, given, everything=everything)
+    shown = paths.table(place, given, everything=everything, exact=as_json)
     if path and shown.values == {}:
-        shown = paths.table(place, given, everything=True)
+        shown = paths.table(place, given, everything=True, exact=as_json)
     if as_json:
         print_json(shown.values)
     elif isinstance(shown.values, str):

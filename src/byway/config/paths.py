@@ -19,6 +19,7 @@ from byway.config import document
 from byway.config.editing import Path, Value, flow, scalar
 from byway.config.notes import SECRET_NAME, Note, fields_of, masked, notes
 from byway.config.settings import BUILTIN_ONLY, BackendSettings, Config, ConfigProblem
+from byway.config.validators import size_text
 from byway.secrets.names import variables_in
 
 _PLAIN: Final = Note("")
@@ -251,59 +252,70 @@ class SettingTable(NamedTuple):
     remarks: Mapping[Path, str]
 
 
-def table(place: SettingLocation, given: Any, *, everything: bool) -> SettingTable:
-    """Return the settings at a location and below. `everything`: defaults too. `given`: what the file has there."""
-    remarks: dict[Path, str] = {}
-    return SettingTable(_shown(place, given, place.path, remarks, everything), remarks)
+class _Form(NamedTuple):
+    """How settings are shown."""
+
+    remarks: dict[Path, str]
+    """Gets the remarks."""
+    everything: bool
+    exact: bool
 
 
-def _shown(place: SettingLocation, given: Any, path: Path, remarks: dict[Path, str], everything: bool) -> Any:
+def table(place: SettingLocation, given: Any, *, everything: bool, exact: bool = False) -> SettingTable:
+    """Return the settings at a location and below. `everything`: defaults too. `given`: what the file has there.
+
+    `exact`: sizes are numbers of bytes.
+    """
+    form = _Form({}, everything, exact)
+    return SettingTable(_shown(place, given, place.path, form), form.remarks)
+
+
+def _shown(place: SettingLocation, given: Any, path: Path, form: _Form) -> Any:
     """The masked value; of a struct only the fields that are given or differ from their defaults."""
     value = place.value
     if isinstance(value, msgspec.Struct):
-        return _of_struct(value, given, path, remarks, everything)
+        return _of_struct(value, given, path, form)
     if isinstance(value, tuple) and value and isinstance(value[0], msgspec.Struct):
         return [
             _of_struct(
                 member,
                 given[index] if isinstance(given, list) and index < len(given) else None,
                 (*path, index),
-                remarks,
-                everything,
+                form,
             )
             for index, member in enumerate(value)
         ]
     if isinstance(value, Mapping) and value and all(isinstance(member, msgspec.Struct) for member in value.values()):
         own = given if isinstance(given, Mapping) else {}
-        return {
-            key: _of_struct(member, own.get(key), (*path, key), remarks, everything) for key, member in value.items()
-        }
+        return {key: _of_struct(member, own.get(key), (*path, key), form) for key, member in value.items()}
     if isinstance(given, str) and place.note.format == "secret" and (names := variables_in(given)):
-        remarks[path] = ", ".join(f"${{{name}}}" for name in sorted(names))
+        form.remarks[path] = ", ".join(f"${{{name}}}" for name in sorted(names))
     if place.note.format == "octal" and isinstance(value, int):
         return f"{value:04o}"
+    if place.note.format == "size" and isinstance(value, int) and not form.exact:
+        return size_text(value)
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return masked(value, place.note)
 
 
-def _of_struct(value: msgspec.Struct, given: Any, path: Path, remarks: dict[Path, str], everything: bool) -> Any:
+def _of_struct(value: msgspec.Struct, given: Any, path: Path, form: _Form) -> Any:
     shown = {}
     for name, (field, note) in _fields(type(value)).items():
         inner, here = getattr(value, field.name), (*path, name)
         own = given.get(name) if isinstance(given, dict) else None
         chosen = own is not None or inner != _default(field)
-        if not chosen and not (everything and note.implemented and _fits(value, name)):
+        if not chosen and not (form.everything and note.implemented and _fits(value, name)):
             continue
         place = SettingLocation(here, _bare(field.type), note, inner)
-        display = _shown(place, own, here, remarks, everything)
+        display = _shown(place, own, here, form)
         if note.format == "models":
             display = [_shown_model(value, name) for name in display]
-        if display == {} and not everything:
+        if display == {} and not form.everything:
             continue
         shown[name] = display
         if not chosen and not isinstance(inner, msgspec.Struct):
-            remarks[here] = "default"
+            form.remarks[here] = "default"
     return shown
 
 

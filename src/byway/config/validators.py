@@ -73,6 +73,16 @@ def size(text: str) -> int:
     return int(float(match[1]) * (1024 if match[3] else 1000) ** power)
 
 
+def size_text(count: int) -> str | int:
+    """Bytes in the form that `size` parses to exactly them: `500MiB`, `10GB`, else the number."""
+    for base, infix in ((1024, "i"), (1000, "")):
+        for power in (4, 3, 2, 1):
+            number, rest = divmod(count, base**power)
+            if not rest and 0 < number < 10**9:
+                return f"{number}{' KMGT'[power]}{infix}B"
+    return count
+
+
 def octal(text: str) -> int:
     """Parse permissions such as `0660`, `660` or `0o660`."""
     digits = re.fullmatch(r"(?:0o)?([0-7]{1,6})", text.strip())

@@ -258,12 +258,11 @@ class Service:
 
     async def _start_history(self) -> None:
         """Start the history of metrics when the reload has enabled metrics."""
-        gateway = self.gateway
-        if gateway.metrics is None or gateway.history is not None or gateway.admin is None:
+        if self.gateway.metrics is None or self.gateway.history is not None or self.gateway.admin is None:
             return
-        await asyncio.to_thread(open_history, gateway, gateway.admin.folder)
-        if gateway.history is not None:
-            self._background.append(asyncio.create_task(gateway.history.run()))
+        history = await asyncio.to_thread(open_history, self.gateway, self.gateway.admin.folder)
+        if history is not None:
+            self._background.append(asyncio.create_task(history.run()))
 
     async def _record_edits(self) -> None:
         """Record an edit of the config file by hand in its history and the audit log. A failure stops nothing."""
