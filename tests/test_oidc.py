@@ -360,7 +360,7 @@ def test_a_wrong_client_secret_is_named(provider: OidcProvider) -> None:
 
 def test_a_missing_extra_is_named(provider: OidcProvider, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "jwt", None)
-    with pytest.raises(OidcError, match=r"pip install 'byway\[oidc\]'"):
+    with pytest.raises(OidcError, match=r"pip install .*requirements/oidc\.txt"):
         Browser(provider).start()
 
 

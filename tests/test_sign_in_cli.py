@@ -182,6 +182,7 @@ def test_what_a_sign_in_needs_is_named(cli: Cli, client: Client, monkeypatch: py
     assert "Only Claude Code" in cli("connect", "vscode", "--sign-in").stderr
     assert "2.1.329" not in cli("connect", "--sign-in", "--endpoint", "nothing").stderr
     monkeypatch.setattr("byway.cli.gatewaylogin.find_claude", lambda environ: None)
-    assert "npm install" in cli("connect", "--sign-in").stderr
+    missing = cli("connect", "--sign-in").stderr
+    assert "npm install" in missing and "BYWAY_CLAUDE=" in missing and "byway claude" not in missing
     cli.answers.clear()
     assert "byway up" in cli("connect", "--sign-in").stderr

@@ -695,7 +695,8 @@ def test_the_command_shows_exports_and_replaces_the_authority(tmp_path: Path) ->
     assert json.loads(tls(tmp_path, "show", *config, "--json").stdout)["names"] == ["localhost"]
     before = trust_file(tmp_path).read_text()
     assert tls(tmp_path, "export", "--data-dir", str(tmp_path)).stdout == before and "PRIVATE" not in before
-    assert tls(tmp_path, "replace-ca", *config).exit_code != 0 and trust_file(tmp_path).read_text() == before
+    refused = tls(tmp_path, "replace-ca", *config)
+    assert refused.exit_code != 0 and "add --yes" in refused.stderr and trust_file(tmp_path).read_text() == before
     replaced = json.loads(tls(tmp_path, "replace-ca", "--yes", "--json", *config).stdout)
     assert replaced == {"trust": str(trust_file(tmp_path))}
     assert trust_file(tmp_path).read_text() != before

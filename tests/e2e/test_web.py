@@ -117,6 +117,6 @@ def test_missing_parser_package_is_named_with_the_command_that_installs_it(monke
     async def go() -> None:
         async with web_server({"/": response(b"<p>x</p>", "text/html")}) as server:
             error = await fetch_error(fetcher(timeout=20.0), f"{server.base}/")
-            assert (error.code, "pip install 'byway[web]'" in error.message) == ("unavailable", True)
+            assert (error.code, "requirements/web.txt" in error.message) == ("unavailable", True)
 
     asyncio.run(go())

@@ -43,7 +43,7 @@ _MAX_GROUPS: Final = 1_000
 DISCOVERY_PATH: Final = "/.well-known/openid-configuration"
 _EXTRA_MISSING: Final = (
     "Logins by OpenID Connect need the Python packages PyJWT and cryptography, which are not installed. "
-    "Install them with: pip install 'byway[oidc]'"
+    "Install them with: pip install --no-deps --require-hashes -r requirements/oidc.txt"
 )
 
 

@@ -74,6 +74,7 @@ def export(folder: str | None) -> None:
 def replace_ca(yes: bool, file: str | None, folder: str | None, as_json: bool) -> None:
     """Make a new local authority. Every client then has to trust it, and people who are signed in run /login again."""
     _need_cryptography()
+    from byway.cli.clientchange import confirm
     from byway.cli.configfile import find, read
     from byway.tls.authority import AuthorityError, make_authority
     from byway.tls.names import served_names
@@ -84,8 +85,9 @@ def replace_ca(yes: bool, file: str | None, folder: str | None, as_json: bool) -
     server = read(find(file, os.environ, folder)).server
     if not server.local_ca:
         raise Misuse("The config does not use the local authority: byway config set server.tls local")
-    if not yes:
-        click.confirm("Every client has to trust the new authority, and to sign in again. Replace it?", abort=True)
+    question = "Every client has to trust the new authority, and to sign in again. Replace it?"
+    if not confirm(question, yes=yes):
+        raise click.exceptions.Exit(Failure.exit_code)
     try:
         make_authority(data, served_names(server, ()).names, utc_now())
     except AuthorityError as error:

@@ -252,7 +252,7 @@ class SettingTable(NamedTuple):
     remarks: Mapping[Path, str]
 
 
-class _Form(NamedTuple):
+class _Display(NamedTuple):
     """How settings are shown."""
 
     remarks: dict[Path, str]
@@ -266,56 +266,56 @@ def table(place: SettingLocation, given: Any, *, everything: bool, exact: bool =
 
     `exact`: sizes are numbers of bytes.
     """
-    form = _Form({}, everything, exact)
-    return SettingTable(_shown(place, given, place.path, form), form.remarks)
+    how = _Display({}, everything, exact)
+    return SettingTable(_shown(place, given, place.path, how), how.remarks)
 
 
-def _shown(place: SettingLocation, given: Any, path: Path, form: _Form) -> Any:
+def _shown(place: SettingLocation, given: Any, path: Path, how: _Display) -> Any:
     """The masked value; of a struct only the fields that are given or differ from their defaults."""
     value = place.value
     if isinstance(value, msgspec.Struct):
-        return _of_struct(value, given, path, form)
+        return _of_struct(value, given, path, how)
     if isinstance(value, tuple) and value and isinstance(value[0], msgspec.Struct):
         return [
             _of_struct(
                 member,
                 given[index] if isinstance(given, list) and index < len(given) else None,
                 (*path, index),
-                form,
+                how,
             )
             for index, member in enumerate(value)
         ]
     if isinstance(value, Mapping) and value and all(isinstance(member, msgspec.Struct) for member in value.values()):
         own = given if isinstance(given, Mapping) else {}
-        return {key: _of_struct(member, own.get(key), (*path, key), form) for key, member in value.items()}
+        return {key: _of_struct(member, own.get(key), (*path, key), how) for key, member in value.items()}
     if isinstance(given, str) and place.note.format == "secret" and (names := variables_in(given)):
-        form.remarks[path] = ", ".join(f"${{{name}}}" for name in sorted(names))
+        how.remarks[path] = ", ".join(f"${{{name}}}" for name in sorted(names))
     if place.note.format == "octal" and isinstance(value, int):
         return f"{value:04o}"
-    if place.note.format == "size" and isinstance(value, int) and not form.exact:
+    if place.note.format == "size" and isinstance(value, int) and not how.exact:
         return size_text(value)
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return masked(value, place.note)
 
 
-def _of_struct(value: msgspec.Struct, given: Any, path: Path, form: _Form) -> Any:
+def _of_struct(value: msgspec.Struct, given: Any, path: Path, how: _Display) -> Any:
     shown = {}
     for name, (field, note) in _fields(type(value)).items():
         inner, here = getattr(value, field.name), (*path, name)
         own = given.get(name) if isinstance(given, dict) else None
         chosen = own is not None or inner != _default(field)
-        if not chosen and not (form.everything and note.implemented and _fits(value, name)):
+        if not chosen and not (how.everything and note.implemented and _fits(value, name)):
             continue
         place = SettingLocation(here, _bare(field.type), note, inner)
-        display = _shown(place, own, here, form)
+        display = _shown(place, own, here, how)
         if note.format == "models":
             display = [_shown_model(value, name) for name in display]
-        if display == {} and not form.everything:
+        if display == {} and not how.everything:
             continue
         shown[name] = display
         if not chosen and not isinstance(inner, msgspec.Struct):
-            form.remarks[here] = "default"
+            how.remarks[here] = "default"
     return shown
 
 

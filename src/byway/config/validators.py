@@ -75,12 +75,12 @@ def size(text: str) -> int:
 
 def size_text(count: int) -> str | int:
     """Bytes in the form that `size` parses to exactly them: `500MiB`, `10GB`, else the number."""
-    for base, infix in ((1024, "i"), (1000, "")):
-        for power in (4, 3, 2, 1):
-            number, rest = divmod(count, base**power)
-            if not rest and 0 < number < 10**9:
-                return f"{number}{' KMGT'[power]}{infix}B"
-    return count
+    units = [
+        (base**power, f"{' KMGT'[power]}{infix}B") for base, infix in ((1024, "i"), (1000, "")) for power in range(1, 5)
+    ]
+    exact = [(count // unit, name) for unit, name in units if count and count % unit == 0]
+    number, name = min(exact, default=(count, ""))
+    return f"{number}{name}" if name and number < 10**9 else count
 
 
 def octal(text: str) -> int:

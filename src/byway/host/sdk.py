@@ -29,8 +29,8 @@ from byway.host.events import (
 from byway.host.route import HostRoute
 
 INSTALL: Final = (
-    "The Claude Agent SDK is not installed. Install it: pip install --no-deps --require-hashes -r requirements/agent.txt, or "
-    "pip install 'byway[agent]'"
+    "The Claude Agent SDK is not installed. Install it: "
+    "pip install --no-deps --require-hashes -r requirements/agent.txt"
 )
 #: What Claude Code prints for a conversation that it does not have.
 _UNKNOWN: Final = "No conversation found"

@@ -15,7 +15,7 @@ INSTALL_HINT: Final = (
     "Claude Code is not installed, or is not on PATH. Install it with one of:\n"
     "  npm install -g @anthropic-ai/claude-code    (needs Node.js 22)\n"
     "  pip install claude-agent-sdk                (contains it, without Node.js)\n"
-    "Or name the program: BYWAY_CLAUDE=/path/to/claude byway claude"
+    "Or name the program by a variable: BYWAY_CLAUDE=/path/to/claude"
 )
 
 

@@ -82,7 +82,8 @@ class ParserPool:
         if parsed.missing:
             raise ParseError(
                 "missing",
-                f"The Python package {parsed.missing} is not installed. Install it with: pip install 'byway[web]'",
+                f"The Python package {parsed.missing} is not installed. Install it with: "
+                "pip install --no-deps --require-hashes -r requirements/web.txt",
             )
         if parsed.problem:
             raise ParseError("unreadable", parsed.problem)

@@ -24,7 +24,9 @@ from byway.prices.catalog import FORM, PriceData, ProviderPrices
 
 FILE: Final = "prices.json"
 #: Why there are no prices.
-_NOT_INSTALLED: Final = "genai-prices is not installed; install it: pip install 'byway[prices]'"
+_NOT_INSTALLED: Final = (
+    "genai-prices is not installed; install it: pip install --no-deps --require-hashes -r requirements/prices.txt"
+)
 _UNREADABLE: Final = "genai-prices cannot be read; the log of Byway has the reason"
 _TIME_LIMIT: Final = 20.0
 _SIZE_LIMIT: Final = 32 << 20

@@ -30,9 +30,7 @@ _FILE: Final[StorageKind] = "file"
 _NOWHERE: Final[StorageKind] = ""
 Answer = TypeVar("Answer")
 
-INSTALL_HINT: Final = (
-    "pip install --no-deps --require-hashes -r requirements/keychain.txt, or pip install 'byway[keychain]'"
-)
+INSTALL_HINT: Final = "pip install --no-deps --require-hashes -r requirements/keychain.txt"
 
 
 class VaultError(Exception):

@@ -13,8 +13,8 @@ FOLDER: Final = "tls"
 #: The certificate of the authority alone: the file that clients trust.
 TRUST_FILE: Final = "ca.pem"
 NO_CRYPTOGRAPHY: Final = (
-    "`server.tls` needs the Python package cryptography, which is not installed. Install the extra `tls`: "
-    "pip install 'byway[tls]'. Or remove `server.tls`."
+    "`server.tls` needs the Python package cryptography, which is not installed. Install it: "
+    "pip install --no-deps --require-hashes -r requirements/tls.txt. Or remove `server.tls`."
 )
 
 
