@@ -90,6 +90,6 @@ def test_a_period_is_chosen_and_errors_are_counted(page: Page, browsing: Browsin
         graph = page.get_by_role("img", name="Requests, ")
         expect(graph.locator("g")).to_have_count(42)
         expect(graph.locator("rect.series-bad")).to_have_count(1)
-        expect(page.get_by_label("Time to the first token")).to_contain_text("No answer with content")
+        expect(page.get_by_label("Time to the first token")).to_contain_text("No streamed answer")
         page.locator("#numbers").get_by_role("link", name="one/local").click()
         expect(page.get_by_role("heading", name="Usage", level=1)).to_be_visible()

@@ -50,7 +50,21 @@ from byway.routes.context import (
 from byway.routes.wrongpaths import dialect, wrong_path
 from byway.server import checks
 from byway.tracing.request import TracedRequest
-from byway.ui import account, api, claude, clients, device, log, login, overview, page, secrets, troubleshooting
+from byway.ui import (
+    account,
+    api,
+    claude,
+    clients,
+    device,
+    log,
+    login,
+    overview,
+    page,
+    palette,
+    secrets,
+    troubleshooting,
+    undo,
+)
 from byway.ui import config as config_pages
 from byway.ui import models as model_pages
 from byway.ui import requests as request_pages
@@ -76,6 +90,8 @@ ROUTES: Final[tuple[Route, ...]] = (
     *metrics.ROUTES,
     *openapi.ROUTES,
     *page.ROUTES,
+    *undo.ROUTES,
+    *palette.ROUTES,
     *login.ROUTES,
     *account.ROUTES,
     *device.ROUTES,

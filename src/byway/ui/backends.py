@@ -328,7 +328,8 @@ async def remove(context: RequestContext) -> CardView:
             hint += f" It was removed from the aliases {', '.join(removed[0].aliases)}."
         if removed[0].is_last:
             hint += " The config has no backend any more, so the built-in model is used."
-        outcome = outcome._replace(hint=hint.strip())
+        # The table has an Undo of its own.
+        outcome = outcome._replace(hint=hint.strip(), undo=None)
     return await _card(context, outcome, fields, await _version_before(context) if outcome.kind == "good" else None)
 
 

@@ -56,14 +56,27 @@ _SECURITY_HEADERS: Final[tuple[Header, ...]] = (
 )
 
 
+class Undo(NamedTuple):
+    """A change of the config that can be taken back while the file stays as it is."""
+
+    before: str
+    """The etag of the file before the change."""
+    after: str
+    """Its etag after the change."""
+
+
 class Outcome(NamedTuple):
-    """The outcome of an action: `kind` is good, warn or bad."""
+    """The outcome of an action: `kind` is good, warn or bad.
+
+    The page shows a good one at the top of the window, and a bad one in its card, where the input is.
+    """
 
     kind: str
     text: str
     hint: str = ""
     lines: tuple[str, ...] = ()
     conflicts: tuple[Any, ...] = ()
+    undo: Undo | None = None
 
 
 class Notice(NamedTuple):
@@ -224,6 +237,13 @@ async def send_problem(context: RequestContext, problem: Problem) -> None:
         )
 
 
+async def send_outcome(context: RequestContext, outcome: Outcome, event: str = "") -> None:
+    """Send an outcome that belongs to no card. `event`: what the page is told when it is a good one."""
+    message = _templates().get_template("parts.html").module.message(outcome)  # type: ignore[attr-defined]
+    events = [(b"hx-trigger", event.encode())] if event and outcome.kind != "bad" else []
+    await send_html(context, message, status_of(outcome), events)
+
+
 def is_browser(context: RequestContext) -> bool:
     """Does the request come from a browser that shows the response?"""
     return is_htmx(context) or b"text/html" in context.headers.get(b"accept", b"")
@@ -348,7 +368,9 @@ def saved_message(context: RequestContext, saved: SavedConfig, good: str = "Save
     change = saved.change(context.gateway.started_config)
     merged = "Other settings changed in the meantime; both changes were saved. " if change.merged else ""
     hint = f"Takes effect after a restart: {', '.join(change.restart)}." if change.restart else ""
-    return Outcome("good", f"{good}.", f"{merged}{hint}")
+    before = saved.before
+    undo = Undo(before.etag, saved.result.etag) if saved.is_changed and before.text else None
+    return Outcome("good", f"{good}.", f"{merged}{hint}", undo=undo)
 
 
 #: Names of settings in forms.

@@ -76,8 +76,9 @@ const isRefresh = ({ verb, triggeringEvent }) =>
     messages.replaceChildren(outcome);
   });
   document.addEventListener("htmx:afterRequest", (event) => {
-    const { xhr } = event.detail;
-    if (xhr.status && xhr.getResponseHeader("hx-retarget") !== "#messages") messages.replaceChildren();
+    const { xhr, target, requestConfig } = event.detail;
+    if (!xhr.status || target === messages || xhr.getResponseHeader("hx-retarget") === "#messages") return;
+    for (const message of [...messages.children]) if (requestConfig.verb !== "get" || message.matches(".bad")) message.remove();
   });
 })();
 
@@ -187,6 +188,58 @@ const isRefresh = ({ verb, triggeringEvent }) =>
   setTimeout(look, 250);
 })();
 
+// A message at the top of the window: the outcome of an action stays in its card, and is seen wherever the page is scrolled to.
+const showToast = (() => {
+  const seconds = 20;
+  const remove = (toast) => toast.remove();
+  const show = (toast) => {
+    if (!toast.matches("[data-toast]") || toast.closest(".near")) return false;
+    for (const other of document.querySelectorAll(".toast")) if (other !== toast) remove(other);
+    toast.classList.add("toast");
+    const close = Object.assign(document.createElement("button"), { type: "button", className: "close", textContent: "×" });
+    close.setAttribute("aria-label", "Close message");
+    close.addEventListener("click", () => remove(toast));
+    toast.append(close);
+    if (toast.matches(".good")) {
+      let timer = 0;
+      const wait = () => (timer = setTimeout(() => remove(toast), seconds * 1000));
+      toast.addEventListener("pointerenter", () => clearTimeout(timer));
+      toast.addEventListener("pointerleave", wait);
+      toast.addEventListener("focusin", () => clearTimeout(timer));
+      toast.addEventListener("focusout", wait);
+      wait();
+    }
+    return true;
+  };
+  // A refresh of the card must not take the message away.
+  document.addEventListener("htmx:beforeSwap", ({ detail }) => {
+    const toast = detail.target.querySelector?.(":scope .toast");
+    if (toast && isRefresh(detail.requestConfig)) document.getElementById("messages").replaceChildren(toast);
+  });
+  // Undo sends the etags before and after the change, and reloads the page's contents.
+  document.addEventListener("htmx:load", ({ target }) => {
+    for (const button of target.querySelectorAll("[data-undo][hidden]")) button.hidden = false;
+  });
+  document.addEventListener("click", ({ target }) => {
+    const button = target.closest("[data-undo]");
+    if (!button) return;
+    const [before, after] = button.dataset.undo.split(" ");
+    button.disabled = true;
+    htmx.ajax("post", `${document.body.dataset.root}/undo`, { target: "#messages", swap: "innerHTML", values: { before, after } });
+  });
+  document.addEventListener("config-undone", () => {
+    for (const toast of document.querySelectorAll("main .toast")) remove(toast);
+    htmx.ajax("get", location.pathname + location.search, {
+      target: "#main",
+      select: "#main",
+      swap: "outerHTML",
+      // Not a refresh: it also replaces what was typed.
+      event: new Event("undo"),
+    });
+  });
+  return show;
+})();
+
 // An action replaces its card: the focus returns to the control that started it, and its outcome is scrolled into view.
 (() => {
   let pressed = null;
@@ -230,7 +283,8 @@ const isRefresh = ({ verb, triggeringEvent }) =>
         outcome.focus({ preventScroll: true });
       }
     }
-    outcome?.scrollIntoView({ block: "nearest" });
+    const isToast = outcome && event.detail.requestConfig.verb !== "get" && showToast(outcome);
+    if (!isToast) outcome?.scrollIntoView({ block: "nearest" });
   });
   // What a refresh replaces keeps the focus, and stays open.
   let replaced = null;
@@ -250,7 +304,9 @@ const isRefresh = ({ verb, triggeringEvent }) =>
   });
   // Escape closes the panel that has the focus, else the last one that was opened.
   document.addEventListener("keydown", (event) => {
-    if (event.key !== "Escape" || event.defaultPrevented) return;
+    if (event.key !== "Escape" || event.defaultPrevented || document.querySelector("dialog[open]")) return;
+    const toast = document.querySelector(".toast");
+    if (toast && !document.activeElement?.closest(".panel")) return toast.remove();
     const close = document.activeElement?.closest(".panel")?.querySelector("[data-close]");
     (close ?? [...document.querySelectorAll(".panel [data-close]")].at(-1))?.click();
   });
