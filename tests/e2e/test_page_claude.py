@@ -68,6 +68,17 @@ def run(text: str, folder: Path) -> dict[str, str]:
     return dict(line.split("=", 1) for line in got.stdout.decode().split("\0") if line)
 
 
+def docker_arguments(text: str, folder: Path) -> list[str]:
+    """What `docker` is called with when `text` is pasted into bash."""
+    program = folder / "bin" / "docker"
+    program.parent.mkdir(exist_ok=True)
+    program.write_text("#!/bin/sh\nprintf '%s\\0' \"$@\"\n")
+    program.chmod(0o755)
+    environ = {"PATH": f"{program.parent}:/usr/bin:/bin"}
+    got = subprocess.run(["bash", "-c", text], env=environ, cwd=folder, capture_output=True, check=True)
+    return got.stdout.decode().split("\0")
+
+
 @pytest.mark.parametrize("key", [KEY, "it's$(id>pwned)`id>pwned`$&\\key"], ids=["usual", "odd"])
 def test_what_is_copied_works(browsing: Browsing, server: Scripted, tmp_path: Path, key: str) -> None:
     keys = {"api_keys": [{"id": "user", "key": key}]}
@@ -93,6 +104,14 @@ def test_what_is_copied_works(browsing: Browsing, server: Scripted, tmp_path: Pa
         quoted = {"fish": key.replace("\\", "\\\\").replace("'", "\\'"), "powershell": key.replace("'", "''")}
         for form, value in quoted.items():
             assert f"'{value}'" in copied(page, form)
+        # Editors and other places: the texts are what their programs read.
+        for form in ("vscode", "jetbrains", "zed", "desktop"):
+            assert key in json.loads(copied(page, form)).__repr__() or json.dumps(key)[1:-1] in copied(page, form)
+        arguments = docker_arguments(copied(page, "docker"), tmp_path)
+        assert f"ANTHROPIC_API_KEY={key}" in arguments
+        assert any(argument.startswith("ANTHROPIC_BASE_URL=http://host.docker.internal:") for argument in arguments)
+        assert "secrets.BYWAY_KEY" in copied(page, "actions") and key not in copied(page, "actions")
+        assert copied(page, "cmd").startswith(f'set "ANTHROPIC_BASE_URL={gateway.url}/anthropic"')
         # The key in a header, as for a Byway that forwards logins.
         header = [("ANTHROPIC_CUSTOM_HEADERS", exports.key_header(exports.YOUR_KEY))]
         for form, text in (("bash", f"{exports.bash(header)}\nclaude"), ("env", exports.dotenv(header))):
@@ -104,6 +123,19 @@ def test_what_is_copied_works(browsing: Browsing, server: Scripted, tmp_path: Pa
         page.locator("#endpoint dl").get_by_role("button", name="Copy").click()
         page.wait_for_function("navigator.clipboard.readText().then(text => text.endsWith('/anthropic'))")
         assert not (tmp_path / "pwned").exists()
+
+
+def test_the_settings_of_claude_code_are_written_after_a_look_at_the_change(page: Page, server: Scripted) -> None:
+    with Gateway(config(server)) as gateway:
+        login(page, gateway, "/claude")
+        page.get_by_role("button", name="Write it into ~/.claude/settings.json").click()
+        expect(page.get_by_role("heading", name="Confirm the change")).to_be_visible()
+        expect(page.locator("pre.diff")).to_contain_text("ANTHROPIC_BASE_URL")
+        file = gateway.home / ".claude" / "settings.json"
+        assert not file.exists()
+        page.get_by_role("button", name="Make this change").click()
+        expect(page.locator("#all .outcome")).to_contain_text("connected")
+        assert json.loads(file.read_text())["env"]["ANTHROPIC_BASE_URL"] == f"{gateway.url}/anthropic"
 
 
 HOSTILE = (

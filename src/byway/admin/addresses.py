@@ -1,4 +1,4 @@
-"""Whether Byway could listen at the addresses of a config after a restart."""
+"""Where Byway listens: from which machines it can be reached, and whether it could listen elsewhere after a restart."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import socket
 from collections.abc import Sequence
 
 from byway import platform
-from byway.config import listen
+from byway.config import listen, validators
 
 
 def busy_address(addresses: Sequence[str], own: Sequence[str]) -> str:
@@ -26,3 +26,8 @@ def busy_address(addresses: Sequence[str], own: Sequence[str]) -> str:
         except OSError as error:
             return f"{platform.listen_failure(error, host, port)}."
     return ""
+
+
+def listens_wide(addresses: Sequence[str]) -> bool:
+    """Can other machines reach Byway at one of these addresses, as `host:port` or `unix:path`?"""
+    return any(not address.startswith("unix:") and not validators.loopback(f"//{address}") for address in addresses)

@@ -231,6 +231,16 @@ def _lines(pairs: Pairs, kind: shell.Shell) -> str:
     return "\n".join(shell.render(name, value, kind) for name, value in pairs)
 
 
+def cmd(pairs: Pairs) -> str:
+    """For cmd.exe. The quotes around name and value keep `&`, `|`, `<`, `>` and `^` literal
+    (https://learn.microsoft.com/windows-server/administration/windows-commands/set_1, seen 2026-11-29)."""
+    # A line end or a quote would end the command.
+    return "\n".join(
+        f'set "{name}={"".join(char for char in value if char.isprintable() and char != chr(34))}"'
+        for name, value in pairs
+    )
+
+
 def dotenv(pairs: Pairs) -> str:
     """For a `.env` file. A value with special characters is quoted, so that a shell that reads the file runs nothing."""
     return "\n".join(f"{name}={_quoted(value)}" for name, value in pairs)
@@ -255,6 +265,7 @@ FORMS: Final = (
     ("bash", "bash, zsh", bash),
     ("fish", "fish", fish),
     ("powershell", "PowerShell", powershell),
+    ("cmd", "cmd.exe", cmd),
     ("env", ".env", dotenv),
     ("settings", "settings.json", settings),
 )

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from byway import __version__, platform
+from byway.admin.addresses import listens_wide
 from byway.admin.log import read_log
 from byway.admin.verify import verify
 from byway.clientfiles.files import ClientFileError
@@ -31,7 +32,6 @@ from byway.clients.report import ClientVersion, ExpectedEndpoint, Finding, versi
 from byway.clients.sessions import SessionInfo, list_sessions, local_sessions
 from byway.clients.signin import connected_sign_in
 from byway.clients.signinfindings import KnownSignIn
-from byway.config.validators import loopback
 from byway.display import count
 from byway.endpoints.clients import ClientRecord, is_stale, request_restart, running_clients
 from byway.endpoints.registry import BYWAY, EndpointError, Endpoints
@@ -155,7 +155,7 @@ async def machine_report(gateway: Gateway) -> MachineReport:
 
 def _issue_facts(gateway: Gateway, rows: ProblemList) -> IssueFacts:
     runtime, services = gateway.runtime, gateway.services
-    wide = any(not address.startswith("unix:") and not loopback(f"//{address}") for address in services.addresses)
+    wide = listens_wide(services.addresses)
     required = "keys required" if runtime.keyring.blocking else "no key required"
     scheme = "https" if gateway.certificate is not None else "http"
     warnings = len(runtime.config.warnings)

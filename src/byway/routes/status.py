@@ -9,6 +9,8 @@ from msgspec import Struct
 
 from byway import __version__
 from byway.admin import exports
+from byway.admin.addresses import listens_wide
+from byway.admin.setups import setup_texts
 from byway.admin.verify import Verdict, verify
 from byway.config import static_changes
 from byway.mcp.calls import ToolCounts
@@ -74,7 +76,7 @@ class ClaudeCodeExports(Struct, frozen=True):
     client_credential: bool
     """A backend gets the client's own credential, so that a client keeps its login, and sends Byway's key in `x-byway-key`."""
     forms: dict[str, str]
-    """The variables in the syntax of each shell."""
+    """The variables in the syntax of each shell, and as settings of editors, Docker and GitHub Actions."""
 
 
 class Restarting(Struct, frozen=True):
@@ -125,7 +127,9 @@ async def variables(context: RequestContext) -> ClaudeCodeExports:
         base, environ, trust = public_url(context), {}, ""
     setup = await exports.client_setup(context.runtime, base, environ, trust=trust)
     pairs = exports.variables(setup)
-    forms = {name: make(pairs) for name, _, make in exports.FORMS}
+    wide = listens_wide(context.gateway.services.addresses)
+    texts = setup_texts(pairs, listens_wide=wide, key_required=setup.key_required)
+    forms = {text.name: text.text for text in texts}
     return ClaudeCodeExports(
         dict(pairs),
         exports.launch(setup),

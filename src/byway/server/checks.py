@@ -17,6 +17,10 @@ from byway.problems import Problem
 from byway.routes.context import RequestContext
 
 _LOOPBACK_NAMES: Final = frozenset(("localhost", "127.0.0.1", "[::1]"))
+#: Names by which containers reach this machine. No other site can have one: `.internal` is reserved for private use
+#: (https://www.icann.org/en/board-activities-and-meetings/materials/approved-resolutions-special-meeting-of-the-icann-board-
+#: 29-07-2024-en, seen 2026-11-30).
+_CONTAINER_NAMES: Final = frozenset(("host.docker.internal", "host.containers.internal"))
 #: A name or an address in brackets, and an optional port.
 _HOST: Final = re.compile(r"(\[[0-9a-f:.%]+\]|[^\s\[\]:/@]+)(?::\d*)?")
 _TCP_OFF: Final = (
@@ -62,7 +66,7 @@ class HostNames:
         )
 
     def _accepts(self, name: str) -> bool:
-        if name in _LOOPBACK_NAMES or name.endswith(".localhost"):
+        if name in _LOOPBACK_NAMES or name in _CONTAINER_NAMES or name.endswith(".localhost"):
             return True
         return name in self._allowed or (self._wide and _is_address(name))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from byway.admin import exports, keys, limits
+from byway.admin.setups import setup_texts
 from byway.problems import Problem
 from byway.roles import PERMISSIONS
 from byway.routes.admin import who
@@ -74,7 +75,7 @@ async def _connect(context: RequestContext) -> dict[str, Any]:
     pairs = exports.variables(setup)
     return {
         "setup": setup,
-        "forms": [(name, word, make(pairs)) for name, word, make in exports.FORMS],
+        "setups": setup_texts(pairs, listens_wide=True, key_required=setup.key_required),
         "launch": exports.launch(setup),
     }
 

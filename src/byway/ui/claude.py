@@ -6,7 +6,9 @@ from typing import Any, Final, NamedTuple
 
 from byway.admin import aliases, exports
 from byway.admin import config as configs
+from byway.admin.addresses import listens_wide
 from byway.admin.aliases import AliasInfo
+from byway.admin.setups import setup_texts
 from byway.admin.verify import Verdict, verify
 from byway.display import BACKEND_STATES, clock, latency
 from byway.problems import Problem
@@ -184,7 +186,7 @@ async def _endpoint(context: RequestContext) -> dict[str, Any]:
         "repair": next(iter(choices(runtime)), None),
         "setup": setup,
         "pairs": pairs,
-        "forms": [(name, word, make(pairs)) for name, word, make in exports.FORMS],
+        "setups": setup_texts(pairs, listens_wide=listens_wide(services.addresses), key_required=setup.key_required),
         "launch": exports.launch(setup),
         "verdict": None,
         "model": "sonnet",

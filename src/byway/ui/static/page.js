@@ -15,12 +15,16 @@ const isRefresh = ({ verb, triggeringEvent }) =>
     fish: (key) => key.replaceAll(/[\\']/g, "\\$&"),
     powershell: (key) => key.replaceAll("'", "''"),
     env: (key) => (key.includes("'") ? JSON.stringify(key).replaceAll(/[$`]/g, "\\$&") : `'${key}'`),
-    settings: (key) => JSON.stringify(key).slice(1, -1),
+    cmd: (key) => key.replaceAll('"', ""),
+    docker: (key) => quoted.bash(key),
+    ...Object.fromEntries(
+      ["settings", "vscode", "jetbrains", "zed", "desktop"].map((name) => [name, (key) => JSON.stringify(key).slice(1, -1)]),
+    ),
   };
   const filled = (text, form) => {
     const key = typed();
     const quotedKey = /^[\w.\/:@+,-]*$/.test(key) ? key : (quoted[form] ?? String)(key);
-    const isWord = quotedKey !== key && (form === "bash" || form === "env");
+    const isWord = quotedKey !== key && ["bash", "env", "docker"].includes(form);
     return key
       ? text.replaceAll(/'([^'\n]*: )YOUR-KEY'|YOUR-KEY/g, (match, before = "") =>
           isWord ? quoted[form](before + key) : match.replace("YOUR-KEY", () => quotedKey))
