@@ -66,6 +66,11 @@ def envelope(problem: Problem, message: str) -> bytes:
     return _encode({"error": error})
 
 
+def plain(problem: Problem, message: str) -> bytes:
+    """The body of a failure for Codex, which shows that of a 400 as it is; empty where Codex reads the code of the failure."""
+    return message.encode() if problem.status == 400 and code_of(problem) != "context_length_exceeded" else b""
+
+
 def failure(problem: Problem, message: str) -> tuple[str, str]:
     """The message and the code of a failure in a stream."""
     code = code_of(problem)

@@ -41,6 +41,7 @@ _DECODED_STEP: Final = 32 << 10
 _encode: Final = msgspec.json.Encoder().encode
 Header = tuple[bytes, bytes]
 _JSON: Final[Header] = (b"content-type", b"application/json")
+_TEXT: Final[Header] = (b"content-type", b"text/plain; charset=utf-8")
 _CLOSE: Final[Header] = (b"connection", b"close")
 #: Of JSON-RPC.
 _INVALID_REQUEST: Final = -32600
@@ -218,9 +219,11 @@ class RequestContext:
             headers += [(b"access-control-allow-origin", self.origin), (b"vary", b"origin")]
         return headers
 
-    async def answer(self, body: bytes, status: int = 200, headers: Iterable[Header] = ()) -> None:
-        """Send a whole answer of JSON."""
-        headed = self._headed(status, [_JSON, (b"content-length", b"%d" % len(body)), *headers])
+    async def answer(
+        self, body: bytes, status: int = 200, headers: Iterable[Header] = (), kind: Header = _JSON
+    ) -> None:
+        """Send a whole answer, of JSON unless `kind` is another content type."""
+        headed = self._headed(status, [kind, (b"content-length", b"%d" % len(body)), *headers])
         if self.metered:
             self.settle()
         if self.scope["method"] == "HEAD":
@@ -262,22 +265,25 @@ class RequestContext:
     async def refuse(self, problem: Problem) -> None:
         """Send a Problem as an error in the route's envelope."""
         self.problem = problem
+        kind, body = _JSON, b""
         if self.route is not None and self.route.envelope == "responses":
             codex = responseerrors.is_codex(self.header(b"user-agent"), self.header(b"originator"))
             responseerrors.show(problem, codex=codex)
-        body = self._error_body(problem)
+            if codex and (text := responseerrors.plain(problem, client_message(problem, self.runtime))):
+                kind, body = _TEXT, text
+        body = body or self._error_body(problem)
         headers = [*retry_headers(problem), *problem.headers, (b"x-byway-problem", problem.kind.encode())]
         if self.record.backend:
             headers.append((b"x-byway-backend", latin(self.record.backend)))
         if b"host" not in self.headers:
             # The client is broken: its next request on this connection would be too.
-            await self.begin(problem.status, [*headers, _JSON, (b"content-length", b"%d" % len(body)), _CLOSE])
+            await self.begin(problem.status, [*headers, kind, (b"content-length", b"%d" % len(body)), _CLOSE])
             await self.send({"type": "http.response.body", "body": b"" if self.scope["method"] == "HEAD" else body})
             return
         if not (self.unread or problem.kind == "too_large") or self.record.backend:
-            await self.answer(body, problem.status, headers)
+            await self.answer(body, problem.status, headers, kind)
             return
-        headers += [_JSON, (b"content-length", b"%d" % len(body))]
+        headers += [kind, (b"content-length", b"%d" % len(body))]
         await self.begin(problem.status, [*headers, _CLOSE])
         await self.send({"type": "http.response.body", "body": body, "more_body": True})
         try:
