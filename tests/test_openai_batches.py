@@ -33,13 +33,13 @@ def jsonl(lines: Iterable[Any]) -> bytes:
     return b"".join((entry if isinstance(entry, bytes) else json.dumps(entry).encode()) + b"\n" for entry in lines)
 
 
-async def create(place: BatchPlace, content: bytes, key: str = "key-of-ann", **more: Any) -> Any:
+async def create(
+    place: BatchPlace, content: bytes, key: str = "key-of-ann", endpoint: Any = "/v1/chat/completions", **more: Any
+) -> Any:
     """Upload the input and create a batch."""
     client = place.openai(key)
     file = await client.files.create(file=("input.jsonl", content), purpose="batch")
-    return await client.batches.create(
-        input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h", **more
-    )
+    return await client.batches.create(input_file_id=file.id, endpoint=endpoint, completion_window="24h", **more)
 
 
 async def read(client: openai.AsyncOpenAI, id: str | None) -> dict[str, Any]:
@@ -79,6 +79,22 @@ def test_a_batch_of_a_file_writes_its_results_to_files(tmp_path: Path) -> None:
             assert not (await place.anthropic().messages.batches.list()).data
             store = place.worker.store
             await until(lambda: not store._database.count("SELECT count(*) FROM requests"))
+
+    asyncio.run(main())
+
+
+def test_a_batch_may_have_responses(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with batching(tmp_path) as place:
+            body = {"model": "gpt", "input": "a"}
+            row = {"custom_id": "a", "method": "POST", "url": "/v1/responses", "body": body}
+            batch = await create(place, jsonl([row]), endpoint="/v1/responses")
+            await place.ended(batch.id)
+            client = place.openai()
+            batch = await client.batches.retrieve(batch.id)
+            answer = (await read(client, batch.output_file_id))["a"]["response"]["body"]
+            assert answer["object"] == "response" and answer["store"] is False
+            assert answer["output"][0]["content"][0]["text"]
 
     asyncio.run(main())
 

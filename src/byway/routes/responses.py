@@ -71,6 +71,8 @@ async def _read(context: RequestContext, body: bytes, *, kept: bool = True) -> _
         types = " ".join(sorted(set(given.left_out)))[:300]
         log("Items or tools that only servers of OpenAI know are left out for other backends", types=types)
     context.session = _session(context, given.body)
+    # The answer to a request of a batch is in its output file.
+    kept = kept and "caller" not in context.scope
     stored = kept and context.gateway.responses is not None and given.body.store is not False
     if not stored or given.body.compacts:
         return _Given(given, previous, b"")
