@@ -95,9 +95,10 @@ class BatchPlace:
         http = httpx.AsyncClient(transport=httpx.ASGITransport(cast(Any, self.app)))
         return openai.AsyncOpenAI(base_url="http://127.0.0.1/v1", api_key=key, http_client=http, max_retries=0)
 
-    async def post(self, path: str, body: bytes, key: str = "key-of-ann") -> httpx.Response:
+    async def post(self, path: str, body: bytes, key: str = "key-of-ann", coding: str = "") -> httpx.Response:
+        headers = {"x-api-key": key, **({"content-encoding": coding} if coding else {})}
         async with httpx.AsyncClient(transport=httpx.ASGITransport(cast(Any, self.app))) as client:
-            return await client.post(f"http://127.0.0.1{path}", content=body, headers={"x-api-key": key})
+            return await client.post(f"http://127.0.0.1{path}", content=body, headers=headers)
 
     async def call(self, method: str, path: str, key: str) -> tuple[int, Any]:
         """Send a request without a body. Returns the status and the JSON of the answer."""

@@ -48,6 +48,18 @@ def run(work: Callable[[], Awaitable[object]]) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("coding", ["zstd", "gzip"])
+def test_a_compressed_batch_is_refused_with_what_is_accepted(tmp_path: Path, coding: str) -> None:
+    async def main() -> None:
+        async with batching(tmp_path) as place:
+            refused = await place.post("/v1/messages/batches", b"x", coding=coding)
+            assert refused.status_code == 415 and refused.headers["accept-encoding"] == "identity"
+            assert "Send the body uncompressed" in refused.json()["error"]["message"]
+            assert refused.headers["x-should-retry"] == "false"
+
+    run(main)
+
+
 @pytest.mark.parametrize("base", ["http://127.0.0.1", "http://127.0.0.1/anthropic"])
 def test_a_batch_is_created_answered_read_and_deleted(tmp_path: Path, base: str) -> None:
     async def main() -> None:

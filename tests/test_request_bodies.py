@@ -76,7 +76,7 @@ def test_a_compressed_count_is_answered() -> None:
     assert status == 200 and answer["input_tokens"] > 0
 
 
-@pytest.mark.parametrize("path", ["/v1/messages", "/v1/chat/completions"])
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/chat/completions", "/v1/responses", "/v1/embeddings"])
 @pytest.mark.parametrize(
     ("body", "coding", "status", "words"),
     [
@@ -85,7 +85,7 @@ def test_a_compressed_count_is_answered() -> None:
         (b"{}", "gzip", 400, "not valid gzip"),
         (zlib.compress(b"{}") + b"more", "deflate", 400, "not valid deflate: bytes after the end"),
         (b"{}", "br", 415, "'br' is not supported"),
-        (b"{}", "zstd", 415, "'zstd' is not supported"),
+        (b"{}", "zstd", 415, "'zstd' is not supported. Send the request body uncompressed, or compressed with gzip"),
         (b"{}", "gzip, gzip", 415, "'gzip, gzip' is not supported"),
     ],
 )

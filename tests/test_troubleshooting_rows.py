@@ -154,6 +154,10 @@ def test_row_zero_requests_counts_only_clients(api: Api) -> None:
     assert run(api)["clients"].word == "ok"
     api.gateway.requests.add(RequestLine("r", "POST", "/v1/messages", 404, 5), "no such model")
     assert "no such model" in run(api)["clients"].finding
+    for path in ("/metrics", "/byway/status", "/readyz"):
+        line = RequestLine(id="req_9", method="GET", path=path, status=401, ms=1.0, problem="authentication")
+        api.gateway.requests.add(line, "A key is required.")
+    assert "no such model" in run(api)["clients"].finding, "a scrape without a key is no request of a client"
 
 
 def test_a_config_file_that_does_not_exist_is_not_called_good(api: Api) -> None:

@@ -14,6 +14,8 @@ from byway.inspector.attempts import RequestTimes
 from byway.prices.price import NANO
 from byway.usage.names import agent_name
 
+#: Starts of the paths of monitoring and of the admin API.
+_NOT_OF_CLIENTS: Final = ("/metrics", "/livez", "/readyz", "/health", "/byway/")
 #: Requests that are kept.
 RECENT_LIMIT: Final = 500
 
@@ -271,8 +273,12 @@ class RecentRequests:
         return max((request.number for request in self._kept if request.line.account == account), default=0)
 
     def by_clients(self) -> list[RecentRequest]:
-        """The requests of clients, newest first, without Byway's own tests."""
-        return [request for request in self.newest() if not request.line.probe]
+        """The requests of clients, newest first, without Byway's own tests, monitoring and the admin API."""
+        return [
+            request
+            for request in self.newest()
+            if not request.line.probe and not request.line.path.startswith(_NOT_OF_CLIENTS)
+        ]
 
     def newest(self, limit: int = RECENT_LIMIT) -> list[RecentRequest]:
         """The last `limit` requests, newest first."""

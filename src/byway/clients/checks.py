@@ -262,7 +262,7 @@ async def _address(gateway: Gateway) -> LiveCheck:
 
 def _reached(gateway: Gateway) -> LiveCheck:
     title, symptoms = "Clients", ("the gateway receives zero requests",)
-    requests = [request for request in gateway.requests.newest() if not request.line.probe]
+    requests = gateway.requests.by_clients()
     if not requests:
         return LiveCheck(
             "clients",

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from byway.problems import Problem
-from byway.routes.context import BODY_LIMIT, RequestContext
+from byway.routes.context import BODY_LIMIT, RequestContext, only_uncompressed
 
 
 async def body_parts(context: RequestContext, limit: int, at_least: int = 256 << 10) -> AsyncIterator[bytes]:
@@ -15,7 +15,7 @@ async def body_parts(context: RequestContext, limit: int, at_least: int = 256 <<
     A client that disconnects before the end raises CancelledError.
     """
     if context.headers.get(b"content-encoding", b"identity").lower() != b"identity":
-        raise Problem("invalid_request", "content-encoding: not supported here. Send the body uncompressed.")
+        raise only_uncompressed("the body")
     if int(context.headers.get(b"content-length") or 0) > limit:
         raise _too_large(limit)
     total = size = 0

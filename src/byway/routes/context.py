@@ -349,6 +349,13 @@ def answerer(backend: str, model: str) -> tuple[Header, Header]:
     return (b"x-byway-backend", latin(backend)), (b"x-byway-model", latin(f"{backend}/{model}"))
 
 
+def only_uncompressed(what: str) -> Problem:
+    """The Problem of a compressed body where Byway reads none: `what` has to be sent uncompressed."""
+    problem = Problem("coding", f"content-encoding is not supported here. Send {what} uncompressed.")
+    problem.headers = ((b"accept-encoding", b"identity"),)
+    return problem
+
+
 def retry_headers(problem: Problem) -> list[Header]:
     """The headers that tell a client when, whether and how to retry."""
     headers: list[Header] = []
@@ -356,7 +363,7 @@ def retry_headers(problem: Problem) -> list[Header]:
         headers.append((b"retry-after", str(max(0, round(problem.retry_after))).encode()))
     if problem.retry is not None:
         headers.append((b"x-should-retry", b"true" if problem.retry else b"false"))
-    if problem.kind == "coding":
+    if problem.kind == "coding" and not any(name == b"accept-encoding" for name, _ in problem.headers):
         # RFC 7694: the codings that the server accepts.
         headers.append((b"accept-encoding", b"gzip, deflate"))
     return headers

@@ -21,7 +21,7 @@ from byway.files.multipart import FormField, FormFile, FormParser, incomplete
 from byway.files.resolve import RequestFormat, resolve_files
 from byway.files.service import FileService, Upload
 from byway.problems import Problem
-from byway.routes.context import BODY_LIMIT, Header, RequestContext, api, is_anthropic
+from byway.routes.context import BODY_LIMIT, Header, RequestContext, api, is_anthropic, only_uncompressed
 from byway.store.files import FileRecord
 
 #: Bytes of a form besides its file.
@@ -80,7 +80,7 @@ async def upload(context: RequestContext) -> None:
     files = file_service(context)
     anthropic = is_anthropic(context)
     if b"content-encoding" in context.headers:
-        raise Problem("coding", "A file must be uploaded without content-encoding. Send the form uncompressed.")
+        raise only_uncompressed("the form of a file")
     parser = FormParser(context.header(b"content-type"))
     async with aclosing(await files.begin(owner_of(context.caller), "file_" if anthropic else "file-")) as stored:
         stored.check(max(0, int(context.headers.get(b"content-length") or 0) - _FORM_LIMIT))
