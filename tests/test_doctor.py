@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -617,6 +618,22 @@ def test_what_is_wrong_with_a_sign_in_is_found(home: Home) -> None:
     assert home.findings(facts=SIGNED_IN_FACTS, sign_in=SIGN_IN)["sign-in-settings"].severity == "problem"
     home.user(forceLoginMethod="gateway", forceLoginGatewayUrl=URL)
     assert set(home.findings(facts=SIGNED_IN_FACTS, sign_in=SIGN_IN)) == {"sign-in-missing"}
+
+
+def test_a_sign_in_that_login_has_replaced_is_found(home: Home) -> None:
+    signed_in(home)
+    both = ("signin_abcdefgh", "signin_newer123")
+    facts = msgspec.structs.replace(SIGNED_IN_FACTS, sign_ins=both, sign_in="signin_newer123")
+    left = home.findings(facts=facts, sign_in=SIGN_IN)
+    assert set(left) == {"sign-in-left"} and left["sign-in-left"].severity == "warning"
+    assert "signin_newer123" in left["sign-in-left"].text and "signin_abcdefgh" in left["sign-in-left"].text
+    assert "byway connect --sign-in" in left["sign-in-left"].advice
+    ended = msgspec.structs.replace(facts, sign_ins=both[1:])
+    search = home.findings(facts=ended, sign_in=SIGN_IN)
+    assert set(search) == {"sign-in-search"}, "Claude Code works, and its web search does not"
+    same = msgspec.structs.replace(facts, sign_in="signin_abcdefgh")
+    assert not home.findings(facts=same, sign_in=SIGN_IN)
+    assert survey(home.folders).sign_in.digest == hashlib.sha256(b"x").hexdigest()
 
 
 def test_the_settings_of_another_gateway_are_left_alone(home: Home) -> None:

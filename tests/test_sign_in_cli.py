@@ -13,6 +13,7 @@ from test_connect_cli import cli as cli
 from test_connect_cli import verifier as verifier
 
 from byway.clientfiles.ledger import Ledger
+from byway.codes import text_digest
 from byway.endpoints import running
 from byway.endpoints.running import OwnerAnswer
 from byway.store import SignInTokens, Store
@@ -150,6 +151,41 @@ def test_a_sign_in_that_was_ended_is_replaced(cli: Cli, client: Client) -> None:
     assert done.exit_code == 0 and "nothing to change" not in done.stderr, done.output
     assert "enterpriseGateway" in json.loads(client.credentials.read_text())
     assert {receipt.key for receipt in Ledger(cli.data).read().files} == {client.id}
+
+
+def log_in_by_hand(client: Client) -> str:
+    """What /login does in Claude Code: a new sign-in, whose tokens replace the earlier ones. Returns its id."""
+    tokens = SignInTokens(text_digest("sk-byway-at-new"), 9e9, b"r-new", 9e9)
+    with Store(client.cli.data) as store:
+        id = store.add_sign_in("", "claude-code/2.1.329", "127.0.0.1", tokens).id
+    client.credentials.parent.mkdir(exist_ok=True)
+    client.credentials.write_text(json.dumps({"enterpriseGateway": {"url": URL, "jwt": "sk-byway-at-new"}}))
+    client.answers[f"/byway/sign-ins/{id}/mcp-token"] = OwnerAnswer(200, {"token": f"{SECRET}-new"})
+    return id
+
+
+@pytest.mark.parametrize("connected", [True, False])
+def test_a_sign_in_by_login_is_kept_and_the_earlier_one_ends(cli: Cli, client: Client, connected: bool) -> None:
+    if connected:
+        cli("connect", "--sign-in", "--yes")
+    earlier, id = client.id, log_in_by_hand(client)
+    shown = cli("connect", "--sign-in", "--dry-run")
+    assert '"Authorization"' in shown.stdout and id in shown.stdout and f"{SECRET}-new" not in shown.output
+    done = cli("connect", "--sign-in", "--yes")
+    assert done.exit_code == 0, done.output
+    assert (f"{earlier} has ended" in done.stderr) is connected
+    assert json.loads(client.credentials.read_text())["enterpriseGateway"]["jwt"] == "sk-byway-at-new"
+    server = json.loads(client.state.read_text())["mcpServers"]["byway"]
+    assert server["headers"] == {"Authorization": f"Bearer {SECRET}-new"}
+    assert json.loads(cli.settings.read_text())["forceLoginGatewayUrl"] == URL
+    with Store(cli.data) as store:
+        assert [sign_in.id for sign_in in store.sign_ins()] == [id]
+    assert {receipt.key for receipt in Ledger(cli.data).read().files} == {id}
+    assert "nothing to change" in cli("connect", "--sign-in", "-y").stderr
+    gone = cli("disconnect", "--yes")
+    assert gone.exit_code == 0 and not cli.settings.exists(), gone.output
+    with Store(cli.data) as store:
+        assert store.sign_ins() == []
 
 
 @pytest.mark.parametrize(

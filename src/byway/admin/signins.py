@@ -183,6 +183,16 @@ def list_sign_ins(store: StoreProtocol, account: str | None = None) -> list[Sign
     return [sign_in_info(sign_in) for sign_in in store.sign_ins(account)]
 
 
+def sign_in_of(store: StoreProtocol, digest: str) -> str:
+    """The id of the valid sign-in whose access token has this SHA-256, in hexadecimal digits; empty when there is none."""
+    valid = {sign_in.id for sign_in in store.sign_ins()}
+    for record in store.key_records():
+        known = (record.digest, record.old_digest)
+        if record.id in valid and any(value is not None and value.hex() == digest for value in known):
+            return record.id
+    return ""
+
+
 def revoke_sign_in(store: StoreProtocol, id: str, who: str, account: str | None = None) -> SignInInfo:
     """End a sign-in. Raises LookupError when there is none with this id, or with `account` when it belongs to another."""
     return sign_in_info(store.revoke_sign_in(id, who, account))

@@ -84,7 +84,7 @@ def command(name: str | None, fix: bool, for_issue: bool, everything: bool, fold
 def _diagnose(data: Path, folders: UserFolders, name: str | None) -> Diagnosis:
     surroundings = survey(folders)
     names = ",".join(quote(model, safe="") for model in requested_models(surroundings))
-    answer = client.get(data, f"/byway/doctor?models={names}")
+    answer = client.get(data, f"/byway/doctor?models={names}&sign_in={surroundings.sign_in.digest}")
     facts = msgspec.convert(answer, GatewayFacts) if answer is not None else None
     try:
         expected = expected_endpoint(

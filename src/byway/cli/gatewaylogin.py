@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,11 +11,13 @@ from urllib.parse import quote
 
 import click
 
+from byway.admin.signins import revoke_sign_in, sign_in_of
 from byway.cli import client
-from byway.cli.clientchange import confirm, explained, make, show
+from byway.cli.change import author, open_store
+from byway.cli.clientchange import confirm, explained, make, revoker, show
 from byway.cli.output import Failure, Misuse, note, print_json
 from byway.cli.service import is_installed
-from byway.clientfiles.folders import UserFolders, claude_logins
+from byway.clientfiles.folders import UserFolders, claude_logins, gateway_digest
 from byway.clientfiles.ledger import Ledger
 from byway.clientfiles.variables import BASE_URL, EXTRA_CAS
 from byway.clients import connect
@@ -25,6 +28,7 @@ from byway.clients.signin import (
     SignInValues,
     connected_sign_in,
     has_values,
+    is_sign_in,
     log_in,
     prepare_sign_in,
 )
@@ -57,6 +61,9 @@ def connect_by_sign_in(
     if program is None:
         raise Failure(INSTALL_HINT)
     ledger = Ledger(data)
+    if (own := _own_sign_in(data, ledger, folders, base_url, trust)) is not None:
+        _adopt(data, ledger, folders, own, dry_run=dry_run, yes=yes, as_json=as_json)
+        return
     current = _current(data, ledger, folders, base_url)
     if current is not None and has_values(folders, current):
         _report(data, base_url, (), False, as_json)
@@ -74,6 +81,53 @@ def connect_by_sign_in(
         return
     _sign_in(data, ledger, folders, values, program)
     _report(data, base_url, planned.shown, True, as_json)
+
+
+def _own_sign_in(data: Path, ledger: Ledger, folders: UserFolders, base_url: str, trust: str) -> SignInValues | None:
+    """The values of a valid sign-in that Claude Code has from a /login; None when Byway has made the one that it has."""
+    if not same_url(claude_logins(folders).gateway, base_url):
+        return None
+    with explained(), open_store(data) as store:
+        id = sign_in_of(store, gateway_digest(folders))
+        receipt = connected_sign_in(ledger.read(), folders)
+    if not id or (receipt is not None and receipt.key == id):
+        return None
+    token = ""
+    if not base_url.startswith("https:"):
+        try:
+            token = str(_request(data, "POST", f"/byway/sign-ins/{id}/mcp-token")["token"])
+        except SignInFailed as error:
+            raise Failure(str(error)) from None
+    return SignInValues(base_url, token, trust, id)
+
+
+def _adopt(
+    data: Path, ledger: Ledger, folders: UserFolders, values: SignInValues, *, dry_run: bool, yes: bool, as_json: bool
+) -> None:
+    """Add to a sign-in by /login what `--sign-in` adds, and end the earlier one that Byway has made."""
+    with explained():
+        planned = prepare_sign_in(ledger, folders, values)
+    if not as_json:
+        click.echo(f"Claude Code is signed in by /login, as {values.id}. That sign-in is kept; an earlier one ends.\n")
+        for change in planned.shown:
+            show(change)
+    if dry_run or not confirm("Make these changes?", yes=yes or as_json):
+        if as_json:
+            print_json({"changes": planned.shown, "changed": False})
+        return
+
+    def end(id: str) -> None:
+        if not is_sign_in(id):
+            revoker(data)(id)
+            return
+        # It may have ended by itself.
+        with contextlib.suppress(Misuse), open_store(data) as store:
+            revoke_sign_in(store, id, author("byway connect"))
+            note(f"The earlier sign-in {id} has ended.")
+
+    with explained():
+        connect.carry_out(ledger, planned, end)
+    _report(data, values.base_url, planned.shown, True, as_json)
 
 
 def _sign_in(data: Path, ledger: Ledger, folders: UserFolders, values: SignInValues, program: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 from byway import platform
 from byway.clientfiles import files, shell
 from byway.clientfiles.files import ClientFileError
+from byway.codes import text_digest
 
 System = Literal["linux", "macos", "windows"]
 
@@ -125,6 +126,16 @@ def claude_logins(folders: UserFolders) -> ClaudeLogins:
     gateway = credentials.get("enterpriseGateway")
     url = str(gateway.get("url") or "") if isinstance(gateway, dict) else ""
     return ClaudeLogins(bool(credentials.get("claudeAiOauth")), url)
+
+
+def gateway_digest(folders: UserFolders) -> str:
+    """The SHA-256 of the token with which Claude Code is signed in to a gateway, in hexadecimal digits.
+
+    Empty when it is not signed in, and on macOS, where the token is in the keychain.
+    """
+    gateway = (read_object(folders.claude / ".credentials.json") or {}).get("enterpriseGateway")
+    token = gateway.get("jwt") if isinstance(gateway, dict) else None
+    return text_digest(token).hex() if isinstance(token, str) and token else ""
 
 
 def read_object(path: Path) -> dict[str, Any] | None:

@@ -116,7 +116,9 @@ async def diagnose_machine(gateway: Gateway, *, run_checks: bool = False) -> Dia
     """The diagnosis of the machine that runs Byway, for its page and API. Raises ClientFileError, EndpointError."""
     data, folders = gateway.services.folder, own_folders()
     surroundings = await asyncio.to_thread(lambda: survey(folders, process=False))
-    facts = await gateway_facts(gateway, requested_models(surroundings), run_checks=run_checks)
+    facts = await gateway_facts(
+        gateway, requested_models(surroundings), sign_in=surroundings.sign_in.digest, run_checks=run_checks
+    )
     return await asyncio.to_thread(
         lambda: examine(
             data,

@@ -11,6 +11,7 @@ from msgspec import Struct
 from byway import __version__
 from byway.admin.exports import MAIN_MODEL
 from byway.admin.managedsettings import too_small_models
+from byway.admin.signins import sign_in_of
 from byway.clients.checks import LiveCheck, checks
 from byway.clients.sessions import ArrivedSession, arrived_sessions
 from byway.gateway import Gateway
@@ -56,12 +57,19 @@ class GatewayFacts(Struct, frozen=True):
     """Null while Byway serves http."""
     small_models: dict[str, int] = {}
     """Models whose window cannot hold a session of Claude Code, as `backend/model`, with the window in tokens."""
+    sign_in: str = ""
+    """The id of the valid sign-in with the access token that was asked about; empty when there is none."""
     main_model: str = ""
     """The `backend/model` of Claude Code's main model; empty where no backend serves it."""
 
 
-async def gateway_facts(gateway: Gateway, names: Sequence[str] = (), *, run_checks: bool = True) -> GatewayFacts:
-    """Collect the facts. `names` are model names that clients on this machine request. The checks send a test request."""
+async def gateway_facts(
+    gateway: Gateway, names: Sequence[str] = (), *, sign_in: str = "", run_checks: bool = True
+) -> GatewayFacts:
+    """Collect the facts. The checks send a test request.
+
+    `names` are model names that clients on this machine request, `sign_in` is the SHA-256 of Claude Code's access token.
+    """
     runtime = gateway.runtime
     base = gateway.services.base
     results = await checks(gateway) if run_checks else []
@@ -87,6 +95,7 @@ async def gateway_facts(gateway: Gateway, names: Sequence[str] = (), *, run_chec
         runtime.searcher.ready,
         _certificate(gateway),
         {f"{model.target.backend}/{model.target.model}": model.window or 0 for model in too_small_models(runtime)},
+        await asyncio.to_thread(sign_in_of, store, sign_in) if sign_in else "",
         _target(runtime, MAIN_MODEL),
     )
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from byway.clientfiles import files, jsonc, shell
 from byway.clientfiles.changes import FileFormat
 from byway.clientfiles.files import ClientFileError
-from byway.clientfiles.folders import UserFolders, claude_logins, read_object
+from byway.clientfiles.folders import UserFolders, claude_logins, gateway_digest, read_object
 from byway.clientfiles.jsonc import JsoncError, Member
 from byway.clientfiles.targets import VSCODE_VARIABLES
 from byway.clientfiles.variables import AUTH_TOKEN, BASE_URL, CREDENTIALS, EXTRA_CAS, MODEL_VARIABLES, PROVIDER_FLAGS
@@ -86,6 +86,8 @@ class SignInPlaces(NamedTuple):
     server_url: str = ""
     """The URL of the MCP server `byway`; empty when there is none."""
     server_token: str = ""
+    digest: str = ""
+    """The SHA-256 of its access token, in hexadecimal digits; empty when it is not known."""
     pinned: str = ""
     """The fingerprint of the certificate that Claude Code accepts from its gateway; empty when it is not known."""
 
@@ -151,7 +153,7 @@ def _sign_in_places(folders: UserFolders) -> SignInPlaces:
     headers = entry.get("headers")
     authorization = headers.get("Authorization") if isinstance(headers, dict) else ""
     token = str(authorization or "").removeprefix("Bearer ")
-    return SignInPlaces(str(url or ""), str(entry.get("url") or ""), token, _pinned(folders))
+    return SignInPlaces(str(url or ""), str(entry.get("url") or ""), token, gateway_digest(folders), _pinned(folders))
 
 
 def _pinned(folders: UserFolders) -> str:

@@ -90,19 +90,27 @@ def _state(
             "Claude Code is not signed in",
             "Its settings name this Byway, but it has no credentials for it: it shows `Not logged in`.",
         )
-    if is_in and known.id and known.id not in facts.sign_ins:
+    if is_in and known.id and known.id not in facts.sign_ins and not facts.sign_in:
         yield _finding(
             "sign-in-ended",
             "problem",
             "The sign-in of Claude Code has ended",
             f"{known.id} was revoked or has expired. Claude Code does not start, unless you have entered /login since.",
         )
+    elif is_in and facts.sign_in and known.id in facts.sign_ins and facts.sign_in != known.id:
+        yield _finding(
+            "sign-in-left",
+            "warning",
+            "An earlier sign-in of Claude Code is still valid",
+            f"It uses {facts.sign_in} since a /login. {known.id} is not used any more, except by the web search over http.",
+            "Use the new one for both, and end the earlier one: byway connect --sign-in",
+        )
     elif is_in and facts.web_search:
-        yield from _web_search(surroundings, expected, known)
+        yield from _web_search(surroundings, expected, facts.sign_in or known.id)
 
 
-def _web_search(surroundings: Surroundings, expected: ExpectedEndpoint, known: KnownSignIn) -> Iterator[Finding]:
-    """Over http Claude Code has the MCP server only when it is in its own file."""
+def _web_search(surroundings: Surroundings, expected: ExpectedEndpoint, sign_in: str) -> Iterator[Finding]:
+    """Over http Claude Code has the MCP server only when it is in its own file. `sign_in`: the present one, if known."""
     url, token = surroundings.sign_in.server_url, surroundings.sign_in.server_token
     if expected.url.startswith("https:"):
         return
@@ -114,12 +122,13 @@ def _web_search(surroundings: Surroundings, expected: ExpectedEndpoint, known: K
             "Its own WebSearch is off while it is signed in, and Byway's MCP server is not among its servers.",
             "Add it: byway connect --sign-in",
         )
-    elif known.id and token.startswith(MCP_PREFIX) and not token.startswith(f"{MCP_PREFIX}{known.id}"):
+    elif sign_in and token.startswith(MCP_PREFIX) and not token.startswith(f"{MCP_PREFIX}{sign_in}"):
         yield _finding(
             "sign-in-search",
             "warning",
             "The web search of Claude Code belongs to an earlier sign-in",
             "The token of Byway's MCP server in Claude Code's file has ended.",
+            "Replace it: byway connect --sign-in",
         )
 
 

@@ -14,8 +14,9 @@ from byway.routes.operation import Parameter, operation, query
 
 async def facts(context: RequestContext) -> GatewayFacts:
     """Run the live checks, and return the sessions that arrive and which of the models in `models` are served."""
-    names = [name.strip()[:200] for name in query(context).get("models", "").split(",")]
-    return await gateway_facts(context.gateway, [name for name in names if name])
+    fields = query(context)
+    names = [name.strip()[:200] for name in fields.get("models", "").split(",")]
+    return await gateway_facts(context.gateway, [name for name in names if name], sign_in=fields.get("sign_in", ""))
 
 
 class FixOutcome(Struct, frozen=True):
@@ -46,7 +47,10 @@ ROUTES = (
         "/byway/doctor",
         facts,
         response=GatewayFacts,
-        parameters=(Parameter("models", "Model names that clients request, separated by commas."),),
+        parameters=(
+            Parameter("models", "Model names that clients request, separated by commas."),
+            Parameter("sign_in", "The SHA-256 of an access token, in hexadecimal digits: which sign-in is it?"),
+        ),
     ),
     operation("POST", "/byway/doctor/fixes/{id}", fix, response=FixOutcome),
     operation("GET", "/byway/doctor/report", report, response=IssueReport),
