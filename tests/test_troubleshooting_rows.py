@@ -157,6 +157,7 @@ def test_row_zero_requests_counts_only_clients(api: Api) -> None:
     for path in ("/metrics", "/byway/status", "/readyz"):
         line = RequestLine(id="req_9", method="GET", path=path, status=401, ms=1.0, problem="authentication")
         api.gateway.requests.add(line, "A key is required.")
+    api.gateway.requests.add(RequestLine("r", "GET", "/anthropic/mcp", 405, 5, problem="method"), "Use POST.")
     assert "no such model" in run(api)["clients"].finding, "a scrape without a key is no request of a client"
 
 

@@ -172,6 +172,38 @@ def test_a_person_signs_in_by_login_and_works_through_a_restart_a_revocation_and
         assert "enterpriseGateway" not in (claude.credentials.read_text() if claude.credentials.exists() else "")
 
 
+def test_connect_keeps_a_sign_in_by_login_and_ends_the_one_that_it_replaced(tmp_path: Path, server: Scripted) -> None:
+    with Gateway(config(server)) as gateway:
+        claude = ClaudeOfPerson(tmp_path, gateway)
+
+        def byway(*arguments: str) -> str:
+            done = command(gateway, *arguments, **{**claude.environ, "BYWAY_CLAUDE": str(claude.path)})
+            assert done.returncode == 0, done
+            return done.stdout + done.stderr
+
+        def login() -> list[str]:
+            """Enter /login and leave: a client that runs writes the files that `connect` changes. Returns the sign-ins."""
+            with claude.terminal() as terminal:
+                log_in(terminal, approving(gateway))
+                terminal.wait("local · Cloud gateway")
+                run(terminal, "/exit")
+                terminal.end()
+            return sign_ins(gateway)
+
+        (first,) = login()
+        byway("connect", "--sign-in", "--yes")
+        assert sign_ins(gateway) == [first], "it is kept"
+        both = login()
+        assert len(both) == 2 and first in both, "the client revokes nothing at another /login (measured, 2.1.329)"
+        assert "An earlier sign-in of Claude Code is still valid" in byway("doctor")
+        assert f"{first} has ended" in byway("connect", "--sign-in", "--yes")
+        both.remove(first)
+        assert sign_ins(gateway) == both and "earlier sign-in" not in byway("doctor")
+        assert claude.ask("Say hello").text == "Hello from the model."
+        byway("disconnect", "--yes")
+        assert sign_ins(gateway) == []
+
+
 def refused(gateway: Gateway) -> int:
     """How many requests a budget has refused."""
     return [line.get("problem") for line in gateway.requests()].count("budget")

@@ -274,11 +274,7 @@ class RecentRequests:
 
     def by_clients(self) -> list[RecentRequest]:
         """The requests of clients, newest first, without Byway's own tests, monitoring and the admin API."""
-        return [
-            request
-            for request in self.newest()
-            if not request.line.probe and not request.line.path.startswith(_NOT_OF_CLIENTS)
-        ]
+        return [request for request in self.newest() if _is_of_client(request.line)]
 
     def newest(self, limit: int = RECENT_LIMIT) -> list[RecentRequest]:
         """The last `limit` requests, newest first."""
@@ -299,6 +295,12 @@ class RecentRequests:
             ),
             None,
         )
+
+
+def _is_of_client(line: RequestLine) -> bool:
+    # An MCP client offers a stream by GET, and expects the 405 of a server that needs none.
+    is_offer = line.method == "GET" and line.status == 405 and line.path.endswith("/mcp")
+    return not (line.probe or is_offer or line.path.startswith(_NOT_OF_CLIENTS))
 
 
 def entry(request: RecentRequest) -> RequestEntry:
