@@ -868,7 +868,7 @@ def test_the_command_prints_the_progress_of_batches(tmp_path: Path, monkeypatch:
 
     answer = asyncio.run(main())
 
-    def request(folder: Path, method: str, path: str) -> OwnerAnswer:
+    def request(folder: Path, method: str, path: str, seconds: float = 0) -> OwnerAnswer:
         sent.append((method, path))
         return OwnerAnswer(200, answer if method == "GET" else answer["batches"][0])
 
