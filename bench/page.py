@@ -1,5 +1,5 @@
 """`python -m bench page`: how soon the settings page is seen. First contentful paint in Chromium, on loopback, without its cache;
-and the time in which Byway itself answers."""
+and the time in which Byway itself answers. Medians; the fastest paint shows what a busy machine adds."""
 
 from __future__ import annotations
 
@@ -27,12 +27,13 @@ _TIMES = """async () => {
 
 
 def _loads(page: Page, url: str, rounds: int) -> dict[str, float]:
-    """Medians in milliseconds: until something is seen, and Byway's own part of it."""
+    """Medians in milliseconds: until something is seen, and Byway's own part of it; and the fastest paint."""
     times: list[dict[str, float]] = []
     for _ in range(rounds):
         page.goto(url)
         times.append(page.evaluate(_TIMES))
-    return {what: statistics.median(time[what] for time in times) for what in ("paint", "answer")}
+    medians = {what: statistics.median(time[what] for time in times) for what in ("paint", "answer")}
+    return {**medians, "fastest": min(time["paint"] for time in times)}
 
 
 def measure(rounds: int, chromium: str) -> dict[str, dict[str, float]]:
@@ -65,8 +66,10 @@ def main(arguments: list[str]) -> int:
     chromium = shutil.which("chromium")
     if chromium is None:
         raise SystemExit("chromium is not installed (Debian: apt install chromium)")
-    print(f"{'':<18}{'first paint':>14}{'answer':>12}   limit {LIMIT:g} ms")
+    print(f"{'':<18}{'first paint':>14}{'fastest':>12}{'answer':>12}   limit {LIMIT:g} ms")
     for name, middle in measure(rounds, chromium).items():
         verdict = "ok" if middle["paint"] <= LIMIT else "over"
-        print(f"{name:<18}{middle['paint']:>11.1f} ms{middle['answer']:>9.1f} ms   {verdict}")
+        print(
+            f"{name:<18}{middle['paint']:>11.1f} ms{middle['fastest']:>9.1f} ms{middle['answer']:>9.1f} ms   {verdict}"
+        )
     return 0
