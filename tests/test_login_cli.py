@@ -28,7 +28,7 @@ def test_logins_are_listed_newest_first(tmp_path: Path) -> None:
     assert "No browser is logged in" in run(tmp_path, "list").stderr
     log_in(tmp_path, "Firefox", "Chrome")
     head, first, second = run(tmp_path, "list").stdout.splitlines()
-    assert head.split() == ["ID", "ACCOUNT", "SINCE", "EXPIRES", "BROWSER"]
+    assert head.split() == ["ID", "ACCOUNT", "SINCE", "LAST", "SEEN", "EXPIRES", "BROWSER"]
     assert first.endswith("Firefox") and second.endswith("Chrome")
     logins = json.loads(run(tmp_path, "list", "--json").stdout)["logins"]
     assert [login["browser"] for login in logins] == ["Firefox", "Chrome"]

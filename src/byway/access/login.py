@@ -19,6 +19,8 @@ from byway.store import MAX_ALL_LOGINS, MAX_LOGINS, LoginRecord, StoredAccount
 #: Seconds for which a link can be opened, and for which a login lasts.
 LINK_SECONDS: Final = 900
 LOGIN_SECONDS: Final = 7 * 86_400
+#: The last request of a login is recorded to within so many seconds.
+SEEN_SECONDS: Final = 60.0
 COOKIE: Final = "byway_login"
 #: The file in the data folder with the key that signs links and cookies, and its size in bytes.
 KEY_FILE: Final = "login.key"
@@ -116,6 +118,10 @@ class Logins:
         """Tickets that were taken, the oldest first."""
         self._logins: dict[bytes, LoginRecord] = {}
         """By the digest of the cookie, the oldest first."""
+        self._seen: dict[str, float] = {}
+        """The last request of each login, to within SEEN_SECONDS, by its id."""
+        self._unsaved: set[str] = set()
+        """Logins whose last request the store does not have yet."""
         self._stored: set[str] = set()
         """Ids of the logins that the store has too."""
         for record in sorted(records, key=lambda record: record.created):
@@ -194,6 +200,9 @@ class Logins:
         record = self.check(cookie, now)
         if record is None:
             return None
+        if not 0 <= now - self._seen.get(record.id, record.seen) < SEEN_SECONDS:
+            self._seen[record.id] = now
+            self._unsaved.add(record.id)
         return self._callers[record.account] if record.account else PERSON
 
     def stored(self) -> frozenset[str]:
@@ -205,9 +214,15 @@ class Logins:
         self._stored.add(id)
 
     def current(self, now: float) -> list[LoginRecord]:
-        """The logins that are valid now, the newest first."""
+        """The logins that are valid now, with their last requests, the newest first."""
         self._prune(now)
-        return list(reversed(self._logins.values()))
+        seen = self._seen
+        return [record._replace(seen=seen.get(record.id, record.seen)) for record in reversed(self._logins.values())]
+
+    def take_unsaved(self) -> dict[str, float]:
+        """The last requests that the store does not have yet, by login; from now on it has them."""
+        unsaved, self._unsaved = self._unsaved, set()
+        return {id: self._seen[id] for id in unsaved if id in self._seen}
 
     def revoke(self, id: str) -> bool:
         """End the login `id`; False when there is none."""
@@ -221,11 +236,13 @@ class Logins:
         count = len(self._logins)
         self._logins.clear()
         self._stored.clear()
+        self._seen.clear()
         return count
 
     def _end(self, record: LoginRecord) -> None:
         del self._logins[record.digest]
         self._stored.discard(record.id)
+        self._seen.pop(record.id, None)
 
     def _prune(self, now: float) -> None:
         for record in [record for record in self._logins.values() if record.expires <= now]:

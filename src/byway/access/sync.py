@@ -152,8 +152,9 @@ class KeySync:
         return _Contents(stamp, store.key_records(), logins, store.accounts())
 
     async def write(self) -> None:
-        """Write to the store when keys were last used."""
+        """Write to the store when keys and logins were last used."""
         await self._write_repairs()
+        await self._write_logins()
         store, used = self._gateway.store, self._gateway.runtime.used
         if store is None or not used:
             return
@@ -168,6 +169,17 @@ class KeySync:
                 used.setdefault(id, at)
         else:
             self._succeeded("written")
+
+    async def _write_logins(self) -> None:
+        """Write to the store when browsers sent their last requests. A failure costs a minute of accuracy."""
+        store, admin = self._gateway.store, self._gateway.admin
+        times = admin.login.take_unsaved() if admin is not None else {}
+        if store is None or not times:
+            return
+        try:
+            await self._in_thread(lambda: store.record_logins_seen(times))
+        except StoreError as error:
+            self._failed("written", error)
 
     async def _write_repairs(self) -> None:
         """Write to the store what refusals have taught since the last write."""

@@ -41,6 +41,8 @@ class KeyInfo(Struct, frozen=True):
     """Names and patterns of the models that it may use; empty for every model."""
     old_expires_at: datetime.datetime | None = None
     """Until when the value from before the last rotation is accepted; null when it is not."""
+    created_by: str = ""
+    """Who created it, as in the audit log."""
 
     @property
     def is_active(self) -> bool:
@@ -194,4 +196,5 @@ def _info(key: StoredKey) -> KeyInfo:
         key.account,
         key.models,
         key.old_expires_at,
+        key.created_by,
     )

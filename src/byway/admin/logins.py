@@ -34,6 +34,8 @@ class LoginInfo(Struct, frozen=True):
     """As it describes itself."""
     account: str = ""
     """Whose login it is; empty for the owner of this Byway, who used a link of `byway page`."""
+    seen_at: datetime.datetime | None = None
+    """Its last request, to within a minute."""
 
 
 class LoginCode(Struct, frozen=True):
@@ -153,6 +155,11 @@ class PageLogins:
         await self._save(lambda: self._store.remove_login(id, who))
         return login_info(record)
 
+    def current_id(self, cookie: str) -> str:
+        """The id of the login of a cookie; empty when the cookie is not valid."""
+        record = self.registry.check(cookie, time.time())
+        return record.id if record is not None else ""
+
     async def revoke_all(self, who: str) -> int:
         """End every login; return how many there were."""
         count = self.registry.revoke_all()
@@ -188,4 +195,5 @@ def _check_failures(failures: FailureLimit, address: str) -> None:
 def login_info(record: LoginRecord) -> LoginInfo:
     """A login of the store as data."""
     created, expires = (datetime.datetime.fromtimestamp(at, datetime.UTC) for at in (record.created, record.expires))
-    return LoginInfo(record.id, created, expires, record.agent, record.account)
+    seen = datetime.datetime.fromtimestamp(record.seen, datetime.UTC) if record.seen else None
+    return LoginInfo(record.id, created, expires, record.agent, record.account, seen)

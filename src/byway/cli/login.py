@@ -30,10 +30,13 @@ def list_command(folder: str | None, as_json: bool) -> None:
         note("No browser is logged in. To log in: byway page")
     else:
         rows = [
-            (login.id, login.account or "-", moment(login.created_at), moment(login.expires_at), login.browser)
+            (
+                *(login.id, login.account or "-", moment(login.created_at), moment(login.seen_at) or "-"),
+                *(moment(login.expires_at), login.browser),
+            )
             for login in logins
         ]
-        print_table([("ID", "ACCOUNT", "SINCE", "EXPIRES", "BROWSER"), *rows])
+        print_table([("ID", "ACCOUNT", "SINCE", "LAST SEEN", "EXPIRES", "BROWSER"), *rows])
 
 
 @command.command()

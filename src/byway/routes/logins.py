@@ -1,11 +1,14 @@
-"""`/byway/logins`: browsers that are logged in to the settings page."""
+"""`/byway/logins`: browsers that are logged in to the settings page; `/byway/remote`: how other machines open it."""
 
 from __future__ import annotations
 
 from msgspec import Struct
 
+from byway.admin import remote
+from byway.admin.errors import invalid
 from byway.admin.logins import LoginInfo
-from byway.routes.admin import who
+from byway.admin.remote import LoginLink, RemoteAccess
+from byway.routes.admin import run, who
 from byway.routes.authorize import visible_account
 from byway.routes.context import RequestContext
 from byway.routes.operation import operation
@@ -38,7 +41,31 @@ async def revoke_all(context: RequestContext) -> RevokedLogins:
     return RevokedLogins(await context.gateway.services.logins.revoke_all(who(context)))
 
 
+class LoginLinkRequest(Struct, forbid_unknown_fields=True):
+    """Who a link logs in."""
+
+    account: str = ""
+    """Default: the owner of this Byway."""
+
+
+async def access(context: RequestContext) -> RemoteAccess:
+    """Return the URLs by which other machines reach this Byway, and whether they are encrypted."""
+    services, config = context.gateway.services, context.runtime.config
+    encrypted = context.gateway.certificate is not None
+    return await run(lambda: remote.remote_access(services, config, encrypted=encrypted))
+
+
+async def create_link(context: RequestContext, body: LoginLinkRequest) -> LoginLink:
+    """Create a link that logs a browser on another machine in, once, within 15 minutes."""
+    urls, services, author = (await access(context)).urls, context.gateway.services, who(context)
+    if not urls:
+        raise invalid("account", "other machines cannot reach this Byway: it listens on this machine only")
+    return await run(lambda: remote.create_login_link(services, urls[0], body.account, author))
+
+
 ROUTES = (
+    operation("GET", "/byway/remote", access, response=RemoteAccess),
+    operation("POST", "/byway/remote/links", create_link, request=LoginLinkRequest, response=LoginLink, status=201),
     operation("GET", "/byway/logins", show, response=LoginList, scope="account"),
     operation("DELETE", "/byway/logins", revoke_all, response=RevokedLogins),
     operation("DELETE", "/byway/logins/{id}", revoke, response=LoginInfo, scope="account"),

@@ -33,7 +33,7 @@ from byway.store.records import (
 from byway.store.signins import SIGN_IN_ID, SignInTable
 
 _KEY: Final = (
-    "SELECT keys.id, keys.name, hint, scopes, keys.made, ends, revoked, used, account, models, old_ends,"  # noqa: S608 - constants
+    "SELECT keys.id, keys.name, hint, scopes, keys.made, ends, revoked, used, account, models, old_ends, made_by,"  # noqa: S608 - constants
     f" {IS_DISABLED} FROM keys {WITH_ACCOUNT}"
 )
 _RECORDS: Final = key_record_query("keys", name="keys.name", scopes="scopes", models="models")
@@ -63,9 +63,12 @@ class KeyTable(SignInTable):
             if database.count("SELECT count(*) FROM keys WHERE revoked IS NULL") >= bounds.MAX_KEYS:
                 raise ValueError(f"There are {bounds.MAX_KEYS} keys already. Revoke keys that are not used any more.")
             database.run(
-                "INSERT INTO keys (id, name, hint, digest, scopes, made, ends, account, models)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (id, name, key[-4:], digest, " ".join(scopes), time.time(), expires, account, encoded_models(models)),
+                "INSERT INTO keys (id, name, hint, digest, scopes, made, ends, account, models, made_by)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    *(id, name, key[-4:], digest, " ".join(scopes), time.time(), expires, account),
+                    *(encoded_models(models), who[:200]),
+                ),
             )
             detail = [", ".join(scopes), _until(expires)]
             if account:
@@ -127,7 +130,7 @@ class KeyTable(SignInTable):
 
 
 def _stored_key(row: tuple) -> StoredKey:  # type: ignore[type-arg]
-    id, name, hint, scopes, created, expires, revoked, used, account, models, old_expires, disabled = row
+    id, name, hint, scopes, created, expires, revoked, used, account, models, old_expires, made_by, disabled = row
     return StoredKey(
         id,
         name,
@@ -141,6 +144,7 @@ def _stored_key(row: tuple) -> StoredKey:  # type: ignore[type-arg]
         decoded_models(models),
         moment(old_expires) if old_expires and old_expires > time.time() else None,
         bool(disabled),
+        made_by,
     )
 
 

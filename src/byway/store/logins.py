@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 from byway.store import bounds
 from byway.store.accounts import AccountTable
@@ -19,8 +20,8 @@ class LoginTable(AccountTable):
         database = self.database
         with database.change():
             database.run(
-                "INSERT OR REPLACE INTO logins (id, digest, created, expires, agent, account)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO logins (id, digest, created, expires, agent, account, seen)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
                 record,
             )
             database.run("DELETE FROM logins WHERE expires <= ?", (time.time(),))
@@ -29,10 +30,16 @@ class LoginTable(AccountTable):
 
     def logins(self) -> list[LoginRecord]:
         rows = self.database.rows(
-            "SELECT id, digest, created, expires, agent, account FROM logins WHERE expires > ? ORDER BY created DESC",
+            "SELECT id, digest, created, expires, agent, account, seen FROM logins WHERE expires > ?"
+            " ORDER BY created DESC",
             (time.time(),),
         )
         return [LoginRecord(*row) for row in rows]
+
+    def record_logins_seen(self, times: Mapping[str, float]) -> None:
+        with self.database.change():
+            for id, at in times.items():
+                self.database.run("UPDATE logins SET seen = max(seen, ?) WHERE id = ?", (at, id))
 
     def remove_login(self, id: str, who: str) -> bool:
         with self.database.change():

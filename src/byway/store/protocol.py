@@ -223,6 +223,9 @@ class StoreProtocol(Protocol):
     def logins(self) -> list[LoginRecord]:
         """The logins that have not expired, the newest first."""
 
+    def record_logins_seen(self, times: Mapping[str, float]) -> None:
+        """Record the last requests of logins: seconds since the epoch by id. Unknown ids are ignored."""
+
     def remove_login(self, id: str, who: str) -> bool:
         """End a login; False when there is none with this id. A running Byway notices within a second."""
 

@@ -105,6 +105,8 @@ class LoginRecord(NamedTuple):
     """The browser, as it describes itself."""
     account: str = ""
     """The account that it belongs to; "" for the owner of the data folder."""
+    seen: float = 0.0
+    """Its last request, to within a minute; 0 when there was none after the login."""
 
 
 class SignInTokens(NamedTuple):
@@ -153,6 +155,8 @@ class StoredKey(msgspec.Struct, frozen=True):
     """When the value from before the last rotation expires; None when it is not valid any more."""
     disabled: bool = False
     """Its account is disabled."""
+    created_by: str = ""
+    """Who created it; empty when that is not known any more."""
 
     @property
     def expired(self) -> bool:

@@ -66,4 +66,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE readiness (backend TEXT NOT NULL, model TEXT NOT NULL, at REAL NOT NULL, facts TEXT NOT NULL,"
         " result BLOB NOT NULL, PRIMARY KEY (backend, model))",
     ),
+    # `made_by`: who created a key; that of older keys is in the audit log, as far as it reaches. `seen`: the last request.
+    (
+        "ALTER TABLE logins ADD COLUMN seen REAL NOT NULL DEFAULT 0",
+        "ALTER TABLE keys ADD COLUMN made_by TEXT NOT NULL DEFAULT ''",
+        "UPDATE keys SET made_by = ifnull((SELECT who FROM audit WHERE what = 'key created'"
+        " AND substr(detail, 1, length(keys.id) + 1) = keys.id || ' ' LIMIT 1), '')",
+    ),
 )

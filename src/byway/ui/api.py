@@ -191,6 +191,7 @@ async def _accounts(context: RequestContext) -> dict[str, Any]:
         "accounts": listed[:_LISTED_ACCOUNTS],
         "more_accounts": max(0, len(listed) - _LISTED_ACCOUNTS),
         "roles": [(role, role) for role in ROLES],
+        "account_roles": {account.id: account.role for account in listed},
     }
 
 

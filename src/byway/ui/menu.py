@@ -34,6 +34,7 @@ MENU: Final = (
             ("/clients", "Clients"),
             ("/api", "Keys"),
             ("/secrets", "Secrets"),
+            ("/remote", "Remote access"),
             ("/config", "Config"),
         ),
     ),
