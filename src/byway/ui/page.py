@@ -18,6 +18,7 @@ import msgspec
 from byway import __version__
 from byway.access.keys import has_keys
 from byway.admin.config import CurrentConfig, SavedConfig
+from byway.admin.releases import VersionFile
 from byway.config import Config, static_changes
 from byway.config.editing import Edit
 from byway.config.file import ConfigText
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 HERE: Final = Path(__file__).parent
+INSTALLED: Final = VersionFile()
 #: Bytes and fields of a submitted form.
 _FORM_LIMIT: Final = 64 << 10
 _MOST_FIELDS: Final = 500
@@ -330,6 +332,10 @@ def notices(context: RequestContext) -> list[Notice]:
             f"Byway could not listen at the configured address, so it stays at {addresses}. {services.listen_problem}"
         )
         notices.append(Notice("bad", text, restart=True))
+    installed = INSTALLED.installed()
+    if installed != __version__:
+        text = f"Byway {installed} is installed. This process runs {__version__}: restart it to use the new version."
+        notices.append(Notice("warn", text, restart=True))
     restart = static_changes(context.gateway.started_config, context.runtime.config)
     if restart:
         notices.append(Notice("warn", f"Takes effect after a restart: {', '.join(restart)}.", restart=True))
