@@ -83,9 +83,14 @@ def test_saving_keeps_comments_and_hidden_secrets_and_can_be_undone(
     expect(outcome(page, "editor")).to_contain_text("Saved.")
     assert gateway.file.read_text() == before.replace("# mine", "# ours")
     expect(page.locator("#history").get_by_role("row", name="edited on the page")).to_be_visible()
-    press(page.locator("#editor"), "Undo")
-    expect(outcome(page, "editor")).to_contain_text("Restored version 1")
+    page.get_by_role("button", name="Undo").click()
+    expect(page.get_by_text("Undone.")).to_be_visible()
     assert gateway.file.read_text() == before
+    expect(area).to_have_value(re.compile("# mine"))
+    # The editor works as before.
+    area.fill(area.input_value() + "nonsense: 1\n")
+    expect(page.locator(".gutter .error")).to_have_text(["11"])
+    page.get_by_role("link", name="Reload").click()
 
 
 def test_tab_and_enter_indent_and_escape_leaves_the_editor(page: Page, area: Locator) -> None:

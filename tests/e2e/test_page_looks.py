@@ -60,7 +60,16 @@ def look(page: Page) -> list[str]:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(browsing: Browsing, gateway: Gateway, scheme: str) -> None:
     page = opened(browsing, gateway, "/", color_scheme=scheme)
-    for path in (*PATHS, "/device", "/requests/1", "/requests/2", "/config/versions/1", "/news", "/login", "/requests/0"):
+    for path in (
+        *PATHS,
+        "/device",
+        "/requests/1",
+        "/requests/2",
+        "/config/versions/1",
+        "/news",
+        "/login",
+        "/requests/0",
+    ):
         page.goto(gateway.url + path)
         assert look(page) == [], path
     # What comes of actions, good and bad.

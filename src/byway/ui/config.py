@@ -102,7 +102,6 @@ async def _editor(context: RequestContext) -> dict[str, Any]:
         "etag": editor.etag,
         "hidden": editor.hidden,
         "conflict": None,
-        "undo": None,
         **_checked(report),
     }
 
@@ -159,7 +158,6 @@ async def save(context: RequestContext) -> None:
     fields = await read_text_form(context)
     file, key, author = context.gateway.services.config_file, text_key(context), who(context)
     typed, base = fields["text"], fields["etag"]
-    before = await run(lambda: configs.list_versions(file, 1))
     try:
         saved = await apply(context, lambda: configtext.save_text(file, typed, key, author, base, "edited on the page"))
     except Problem as problem:
@@ -171,7 +169,7 @@ async def save(context: RequestContext) -> None:
         await _card(context, "editor", outcome, text=typed, etag=base, **_checked(report))
         return
     outcome = saved_message(context, saved) if saved.is_changed else Outcome("good", "Nothing to change.")
-    await _card(context, "editor", outcome, undo=before[0].number if saved.is_changed and before else None)
+    await _card(context, "editor", outcome)
 
 
 async def _report(context: RequestContext, typed: str) -> ConfigReport:
@@ -302,7 +300,7 @@ async def rollback(context: RequestContext) -> None:
         lambda: configs.rollback_config(services.config_file, wanted, author, fields["etag"] or None),
         lambda saved: saved_message(context, saved, f"Restored version {wanted}"),
     )
-    await _card(context, "editor" if fields["card"] == "editor" else "history", outcome)
+    await _card(context, "history", outcome)
 
 
 ROUTES = (

@@ -41,4 +41,4 @@ async def index(context: RequestContext) -> None:
     )
 
 
-ROUTES = (Route("GET", "/news", index, "account", "page"),)
+ROUTES = (Route("GET", "/news", index, "admin", "page"),)

@@ -206,6 +206,7 @@ async def send_page(
         "here": here,
         "menu": menu(caller),
         "caller": caller,
+        "sees_others": sees_others,
         # The shared pages change nothing: their forms choose what is shown.
         "readonly": is_viewer and here not in SHARED_PAGES,
         "explain_viewer": is_viewer and here not in SHARED_PAGES - {"/"},

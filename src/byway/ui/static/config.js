@@ -161,7 +161,8 @@
   document.addEventListener("htmx:load", ({ target }) => {
     const sheet = document.querySelector("[data-editor]");
     if (target.id === "config-problems") return sheet?.redraw();
-    if (target.id !== "editor") return;
+    // The card was replaced, or the whole page after an Undo.
+    if (!sheet || sheet.redraw) return;
     set(sheet);
     const area = sheet.querySelector("textarea");
     if (place) {

@@ -43,7 +43,8 @@
     show();
   });
   document.addEventListener("htmx:load", ({ target }) => {
-    if (target.id !== "log") return;
+    // The card was replaced, or the whole page after an Undo.
+    if (target.id !== "log" && !target.querySelector?.("#log")) return;
     follows = true;
     watch();
   });
