@@ -51,7 +51,7 @@ def test_a_member_logs_in_by_a_link_and_uses_a_key_of_its_own(browsing: Browsing
     page.goto(url)
     page.get_by_role("button", name="Log in").click()
     expect(page.get_by_role("heading", name="Overview", level=1)).to_be_visible()
-    assert menu(page) == ["Overview", "Requests", "Usage", "My keys"]
+    assert menu(page) == ["Overview", "Playground", "Requests", "Usage", "My keys"]
     expect(page.get_by_text("ada, member")).to_be_visible()
     page.get_by_role("link", name="My keys").click()
     page.get_by_label("Name").fill("laptop")

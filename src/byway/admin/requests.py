@@ -14,8 +14,8 @@ from byway.inspector.attempts import RequestTimes
 from byway.prices.price import NANO
 from byway.usage.names import agent_name
 
-#: Starts of the paths of monitoring and of the admin API.
-_NOT_OF_CLIENTS: Final = ("/metrics", "/livez", "/readyz", "/health", "/byway/")
+#: Starts of the paths of monitoring, of the admin API and of the page's own requests to models.
+_NOT_OF_CLIENTS: Final = ("/metrics", "/livez", "/readyz", "/health", "/byway/", "/playground/")
 #: Requests that are kept.
 RECENT_LIMIT: Final = 500
 
@@ -83,6 +83,11 @@ class RecentRequest(msgspec.Struct, frozen=True, gc=False):
     def agent(self) -> str:
         """The client program."""
         return agent_name(self.user_agent)
+
+    @property
+    def by_client(self) -> bool:
+        """Does it come from a client?"""
+        return _is_of_client(self.line)
 
     @property
     def failed(self) -> bool:
@@ -273,8 +278,8 @@ class RecentRequests:
         return max((request.number for request in self._kept if request.line.account == account), default=0)
 
     def by_clients(self) -> list[RecentRequest]:
-        """The requests of clients, newest first, without Byway's own tests, monitoring and the admin API."""
-        return [request for request in self.newest() if _is_of_client(request.line)]
+        """The requests of clients, newest first, without the page, Byway's own tests, monitoring and the admin API."""
+        return [request for request in self.newest() if request.by_client]
 
     def newest(self, limit: int = RECENT_LIMIT) -> list[RecentRequest]:
         """The last `limit` requests, newest first."""

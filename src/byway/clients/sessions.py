@@ -92,7 +92,7 @@ def arrived_sessions(recent: RecentRequests) -> list[ArrivedSession]:
     sessions: dict[str, ArrivedSession] = {}
     for request in recent.newest():
         line = request.line
-        if not line.session or line.probe:
+        if not line.session or not request.by_client:
             continue
         at = datetime.datetime.fromtimestamp(request.at, datetime.UTC)
         failed = bool(request.error)

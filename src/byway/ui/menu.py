@@ -24,6 +24,7 @@ MENU: Final = (
             ("/", "Overview"),
             ("/claude", "Claude Code"),
             ("/models", "Models"),
+            ("/playground", "Playground"),
             ("/requests", "Requests"),
             ("/usage", "Usage"),
         ),
@@ -43,7 +44,7 @@ MENU: Final = (
 PAGES: Final = tuple(page for group in MENU for page in group.pages)
 #: The page of an account, and the other pages that show an account what belongs to it. The rest is for owners and viewers.
 ACCOUNT_PAGE: Final = ("/account", "My keys")
-SHARED_PAGES: Final = frozenset(("/", "/requests", "/usage"))
+SHARED_PAGES: Final = frozenset(("/", "/playground", "/requests", "/usage"))
 
 
 def menu(caller: Caller) -> list[MenuGroup]:

@@ -209,7 +209,7 @@ async def send_page(
         "sees_others": sees_others,
         # The shared pages change nothing: their forms choose what is shown.
         "readonly": is_viewer and here not in SHARED_PAGES,
-        "explain_viewer": is_viewer and here not in SHARED_PAGES - {"/"},
+        "explain_viewer": is_viewer and here not in SHARED_PAGES - {"/", "/playground"},
         "root": context.runtime.config.server.root_path,
         "version": __version__,
         "gateway_status": gateway_status(context),
