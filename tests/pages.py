@@ -106,8 +106,13 @@ class Pages:
     async def _call(self, method: str, target: str, body: str, cookie: bool, more: dict[str, str]) -> Sent:
         messages: list[Any] = []
 
+        bodies = [body.encode()]
+
         async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": body.encode(), "more_body": False}
+            if not bodies:
+                # The browser stays connected.
+                await asyncio.Event().wait()
+            return {"type": "http.request", "body": bodies.pop(), "more_body": False}
 
         async def send(message: Any) -> None:
             messages.append(message)

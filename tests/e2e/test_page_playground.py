@@ -167,8 +167,8 @@ def test_a_loop_of_tool_calls_ends(server: Scripted, playground: Page) -> None:
 
 def test_an_image_is_sent(server: Scripted, playground: Page) -> None:
     server.play([Say("Red and blue.")])
-    image = {"name": "flag.png", "mimeType": "image/png", "buffer": base64.b64decode(picture())}
-    playground.locator("#file").set_input_files([image])  # type: ignore[list-item]
+    image: Any = {"name": "flag.png", "mimeType": "image/png", "buffer": base64.b64decode(picture())}
+    playground.locator("#file").set_input_files([image])
     expect(playground.get_by_role("button", name="Remove flag.png")).to_be_visible()
     send(playground, "What is this?")
     expect(done(playground)).to_contain_text("Red and blue.")
