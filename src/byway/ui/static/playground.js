@@ -159,12 +159,15 @@
   // ---------------------------------------------------------------------------------------------- what is shown
   // New content is followed until the person scrolls up.
   let following = true;
+  let followed = 0;
   talk.addEventListener("scroll", () => (following = talk.scrollHeight - talk.scrollTop - talk.clientHeight < 60));
-  new MutationObserver(() => following && (talk.scrollTop = talk.scrollHeight)).observe(talk, {
-    childList: true,
-    characterData: true,
-    subtree: true,
-  });
+  new MutationObserver(() => {
+    // The event of a scroll can come later than new content.
+    if (talk.scrollTop < followed - 4) following = false;
+    if (!following) return;
+    talk.scrollTop = talk.scrollHeight;
+    followed = talk.scrollTop;
+  }).observe(talk, { childList: true, characterData: true, subtree: true });
   const add = (element) => {
     start.hidden = true;
     talk.append(element);
@@ -456,6 +459,7 @@
     if (messages.length >= limits.messages) return fail("This conversation is too long. Start a new one.");
     session ||= `playground-${Math.random().toString(36).slice(2, 12)}`;
     following = true;
+    followed = 0;
     const conversation = messages;
     const content = images.map(({ type, data }) => ({ type: "image", source: { type: "base64", media_type: type, data } }));
     if (text) content.push({ type: "text", text });
@@ -504,6 +508,7 @@
     session = "";
     images = [];
     showImages();
+    followed = 0;
     talk.replaceChildren(start);
     start.hidden = false;
     by("message").focus();
