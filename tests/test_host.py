@@ -512,18 +512,22 @@ async def edited(
     monkeypatch: pytest.MonkeyPatch,
     answer: OnRequest,
     settings: AcpSettings = AcpSettings(),  # noqa: B008
+    noted: OnNotification = lambda method, params: None,
 ) -> AsyncIterator[tuple[RpcPeer, EditorBridge]]:
-    """An editor, and the bridge between it and an adapter that answers with `answer`."""
-    (to_agent, agent), (to_bridge, bridge_side) = pipes(), pipes()
+    """An editor, and the bridge between it and adapters that answer with `answer`. `noted` gets what the editor is told."""
+    to_bridge, bridge_side = pipes()
+    work: list[asyncio.Task[Any]] = []
 
     async def start(route: HostRoute, environ: Mapping[str, str]) -> Pipe:
+        to_agent, agent = pipes()
+        work.append(asyncio.create_task(agent.peer(answer).run()))
         return to_agent
 
     monkeypatch.setattr("byway.host.editor.start_adapter", start)
     bridge = EditorBridge(LaunchOptions(place.home, place.home), settings, place.environ, lambda text: None)
-    editor, adapter = to_bridge.peer(answer), agent.peer(answer)
+    editor = to_bridge.peer(answer, noted)
     serving = bridge.run(bridge_side.reader, to_bridge.reader.feed_data, to_bridge._drain)
-    work = [asyncio.create_task(part) for part in (editor.run(), adapter.run(), serving)]
+    work += [asyncio.create_task(part) for part in (editor.run(), serving)]
     try:
         yield editor, bridge
     finally:
@@ -584,6 +588,121 @@ def test_a_request_that_fails_as_soon_as_the_agent_has_the_prompt_is_explained(
             with pytest.raises(RpcFailure, match="rejected the key") as failure:
                 await editor.send("session/prompt", {"sessionId": "s-1", "prompt": []})
             assert failure.value.data["layer"] == "credential"
+
+    within(run())
+
+
+class Adapters:
+    """What the adapters of an editor answer: one after the other, each with the sessions that it knows."""
+
+    def __init__(self, offered: Mapping[str, Any]) -> None:
+        self.offered = offered
+        self.calls: list[tuple[str, Any]] = []
+        self.notices: list[str] = []
+        self.forgotten: set[str] = set()
+        self.opened = 0
+        self.working = asyncio.Event()
+        """A prompt is in progress."""
+
+    async def __call__(self, method: str, params: Any) -> Any:
+        self.calls.append((method, params))
+        match method:
+            case "initialize":
+                return {"agentCapabilities": self.offered}
+            case "session/new":
+                self.opened += 1
+                return {"sessionId": f"s-{self.opened}"}
+            case "session/resume" | "session/load" if params["sessionId"] in self.forgotten:
+                raise RpcFailure(INTERNAL_ERROR, "Resource not found.")
+            case "session/prompt" if params["prompt"] == ["hang"] and not self.working.is_set():
+                self.working.set()
+                await asyncio.Event().wait()
+        return {"stopReason": "end_turn"}
+
+    def noted(self, method: str, params: Any) -> None:
+        self.notices.append(f"{params['sessionId']}: {params['update']['content']['text']}")
+
+
+async def killed(bridge: EditorBridge) -> None:
+    """End the adapter."""
+    process, agent = bridge._process, bridge._agent
+    assert process is not None and agent is not None
+    await process.close()
+    await until(lambda: agent.closed)
+
+
+@pytest.mark.parametrize(
+    ("offered", "method"),
+    [({"sessionCapabilities": {"resume": {}}}, "session/resume"), ({"loadSession": True}, "session/load")],
+)
+def test_an_adapter_of_an_editor_that_has_ended_is_started_again_with_its_sessions(
+    place: Place, monkeypatch: pytest.MonkeyPatch, offered: Mapping[str, Any], method: str
+) -> None:
+    async def run() -> None:
+        adapters = Adapters(offered)
+        async with edited(place, monkeypatch, adapters, noted=adapters.noted) as (editor, bridge):
+            await editor.send("initialize", {"protocolVersion": 1})
+            for folder in ("/one", "/two"):
+                await editor.send("session/new", {"cwd": folder, "mcpServers": []})
+            await editor.send("session/set_mode", {"sessionId": "s-1", "modeId": "plan"})
+            running = editor.send("session/prompt", {"sessionId": "s-1", "prompt": ["hang"]})
+            await adapters.working.wait()
+            half = {"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": "half"}}
+            bridge._noted_by_agent("session/update", {"sessionId": "s-1", "update": half})
+            await killed(bridge)
+            with pytest.raises(RpcFailure, match=r"has ended\. The next prompt starts it again"):
+                await running
+            adapters.forgotten.add("s-2")
+            assert adapters.notices.pop() == "s-1: half"
+            adapters.calls.clear()
+            prompt = {"sessionId": "s-1", "prompt": []}
+            answers = await asyncio.gather(*(editor.send("session/prompt", prompt) for _ in range(2)))
+            assert answers == [{"stopReason": "end_turn"}] * 2
+            assert adapters.calls == [
+                ("initialize", {"protocolVersion": 1}),
+                (method, {"sessionId": "s-1", "cwd": "/one", "mcpServers": []}),
+                ("session/set_mode", {"sessionId": "s-1", "modeId": "plan"}),
+                (method, {"sessionId": "s-2", "cwd": "/two", "mcpServers": []}),
+                *[("session/prompt", prompt)] * 2,
+            ]
+            assert adapters.notices == [
+                "s-1: The ACP adapter had ended. It was started again, and this session continues.",
+                "s-2: The ACP adapter had ended, and this session cannot be continued: Resource not found. Start a new one.",
+            ]
+            assert [*bridge._sessions] == ["s-1"]
+
+    within(run())
+
+
+def test_a_prompt_of_which_nothing_was_shown_is_sent_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        adapters = Adapters({"sessionCapabilities": {"resume": {}}})
+        async with edited(place, monkeypatch, adapters) as (editor, bridge):
+            await editor.send("initialize", {})
+            await editor.send("session/new", {"cwd": "/"})
+            running = editor.send("session/prompt", {"sessionId": "s-1", "prompt": ["hang"]})
+            await adapters.working.wait()
+            await killed(bridge)
+            assert await running == {"stopReason": "end_turn"}
+            assert [call[0] for call in adapters.calls[3:]] == ["initialize", "session/resume", "session/prompt"]
+
+    within(run())
+
+
+def test_an_adapter_of_an_editor_that_ends_again_and_again_ends_the_connection(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> None:
+        adapters = Adapters({"sessionCapabilities": {"resume": {}}})
+        async with edited(place, monkeypatch, adapters) as (editor, bridge):
+            await editor.send("initialize", {})
+            await editor.send("session/new", {"cwd": "/"})
+            await killed(bridge)
+            for _ in range(3):
+                assert await editor.send("session/list", {}) == {"stopReason": "end_turn"}, "it was started again"
+                await killed(bridge)
+            await until(lambda: editor.closed or bridge._ended.is_set())
+            assert sum(call[0] == "initialize" for call in adapters.calls) == 4
 
     within(run())
 

@@ -169,6 +169,23 @@ def test_an_editor_follows_the_active_endpoint_and_gets_explained_errors(world: 
     within(run())
 
 
+def test_an_adapter_that_was_killed_is_started_again_with_the_session_of_the_editor(world: HostWorld) -> None:
+    async def run() -> None:
+        async with editing(world) as session:
+            await session.open()
+            await session.prompt("say hello")
+            pid = session.process.pid
+            for child in programs.process_tree([pid]):
+                if programs.parent_of(child) == pid:
+                    programs.end_process(child, force=True)
+            assert (await session.prompt("say hello")).stop_reason == "end_turn"
+            assert "Hello from A" in session.editor.text and "Hello from A" in str(world.a.turns[-1]["messages"])
+            notes = [update for update in session.editor.updates if update.session_update == "agent_thought_chunk"]
+            assert any("started again, and this session continues" in note.content.text for note in notes)
+
+    within(run())
+
+
 def test_the_settings_of_the_reference_router_apply(world: HostWorld) -> None:
     config = (
         "acp: {enabled: true, capabilities: {load_session: false, mcp: false}, default_model: qwen-a,"

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Final
 
 from byway.endpoints.advice import explain
-from byway.host.adapter import AcpProcess, chosen_option, start_adapter
+from byway.host.adapter import AcpProcess, chosen_option, resuming_method, start_adapter
 from byway.host.events import (
     AgentError,
     AgentEvent,
@@ -79,13 +79,8 @@ class AcpBacking:
 
     async def _resume(self, about: Any, session: str, place: Mapping[str, Any]) -> None:
         """Continue a conversation in the way that the agent offers. Raises ConversationLost."""
-        offered = about.get("agentCapabilities") or {}
-        if "resume" in (offered.get("sessionCapabilities") or {}):
-            method = "session/resume"
-        elif offered.get("loadSession"):
-            # It repeats the history as notifications: nothing reads them outside a turn.
-            method = "session/load"
-        else:
+        method = resuming_method(about)
+        if not method:
             raise ConversationLost("The ACP agent cannot resume a conversation.")
         try:
             await self._call(method, {"sessionId": session, **place})

@@ -88,6 +88,15 @@ def chosen_option(params: Mapping[str, Any], kind: str) -> dict[str, Any] | None
     return None
 
 
+def resuming_method(about: Any) -> str:
+    """The method by which an agent continues a conversation, by its answer to `initialize`; empty when it offers none."""
+    offered = (about.get("agentCapabilities") if isinstance(about, dict) else None) or {}
+    if "resume" in (offered.get("sessionCapabilities") or {}):
+        return "session/resume"
+    # It repeats the history as notifications.
+    return "session/load" if offered.get("loadSession") else ""
+
+
 def find_adapter(environ: Mapping[str, str]) -> list[str]:
     """The command of the adapter. Raises AgentError with what to install."""
     path = find_agent("acp_agent", "claude-agent-acp", environ)

@@ -75,6 +75,11 @@ class RpcPeer:
                 task.cancel()
             await asyncio.gather(*self._running, return_exceptions=True)
 
+    @property
+    def closed(self) -> bool:
+        """The other side has closed the connection."""
+        return self._closed
+
     def send(self, method: str, params: Any) -> asyncio.Future[Any]:
         """Send a request now; the future has its result, or raises RpcFailure."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
