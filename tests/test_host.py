@@ -29,7 +29,7 @@ from byway.endpoints.advice import explain
 from byway.endpoints.clients import request_restart, running_clients
 from byway.endpoints.registry import Endpoint, EndpointError, Endpoints
 from byway.host.acp import AcpBacking
-from byway.host.adapter import find_adapter
+from byway.host.adapter import bundled_claude, find_adapter
 from byway.host.editor import EditorBridge
 from byway.host.events import (
     AgentError,
@@ -782,6 +782,18 @@ def test_the_adapter_is_found_behind_the_batch_file_of_npm(tmp_path: Path) -> No
     module.parent.mkdir(parents=True)
     module.write_text("")
     assert find_adapter(environ) == [str(node), str(module)]
+
+
+def test_the_claude_that_npm_has_installed_with_the_adapter_is_found(tmp_path: Path) -> None:
+    script = tmp_path / "node_modules/@agentclientprotocol/claude-agent-acp/dist/index.js"
+    assert bundled_claude(script) is None
+    name = programs.program_file("claude")
+    for package in ("claude-agent-sdk", "claude-agent-sdk-linux-x64-musl", "claude-agent-sdk-linux-x64"):
+        program = tmp_path / "node_modules/@anthropic-ai" / package / name
+        program.parent.mkdir(parents=True)
+        program.write_text("")
+    assert bundled_claude(script) == program
+    assert bundled_claude(tmp_path / "bin/claude-agent-acp") is None
 
 
 def test_the_module_for_windows_quotes_the_program_and_its_arguments() -> None:

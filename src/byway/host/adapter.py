@@ -111,11 +111,21 @@ def find_adapter(environ: Mapping[str, str]) -> list[str]:
     return [str(node), str(script)] if node and script.suffix in (".js", ".mjs") else [str(path)]
 
 
+def bundled_claude(script: Path) -> Path | None:
+    """The Claude Code that npm has installed with the adapter, whose script is `script`; None when there is none."""
+    pattern = f"@anthropic-ai/claude-agent-sdk-*/{programs.program_file('claude')}"
+    for folder in script.parents:
+        if folder.name == "node_modules" and (files := list(folder.glob(pattern))):
+            # Where both are installed, musl is the alternative.
+            return min(files, key=lambda file: file.parent.name.endswith("-musl"))
+    return None
+
+
 async def start_adapter(route: HostRoute, environ: Mapping[str, str]) -> AcpProcess:
     """Start the adapter for a route. Raises AgentError."""
     command = find_adapter(environ)
     variables = dict(route.environment.environ)
-    claude = find_claude(environ)
+    claude = find_claude(environ) or bundled_claude(Path(command[-1]))
     ending, content = programs.forwarding_script(claude, ["--settings", str(route.file)]) if claude else ("", "")
     script = route.file.with_suffix(f".claude{ending}")
     if content:
