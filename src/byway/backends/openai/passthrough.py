@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -14,7 +15,7 @@ from byway.backends.protocol import FIRST, Attempt, Target
 from byway.call import Call, json_headers
 from byway.messages.events import Part, Passthrough, Usage, WholeAnswer
 from byway.messages.request import Request, renamed
-from byway.messages.sse import Decoder
+from byway.messages.sse import LF, Decoder
 from byway.problems import Problem
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -82,6 +83,8 @@ class PassthroughReader:
         self._sse = Decoder()
         self._reason = ""
         self._written = 0
+        self._named = ("", b"", b"")
+        """A model of the backend, its member `model` as bytes, and the member that replaces it."""
 
     @property
     def estimated(self) -> bool:
@@ -106,19 +109,32 @@ class PassthroughReader:
 
     def _frames(self, read: list[tuple[str, bytes]]) -> list[Part]:
         events: list[Part] = []
+        content: list[bytes] = []
+        """Chunks that arrived together, which stay together."""
         for _, data in read:
             if data == b"[DONE]":
                 self.finished = True
                 self._reason = self._reason or "stop"
-                events.append(self._done())
-                break
-            if data.strip():
+                frame: bytes | Passthrough | None = self._done()
+            elif data.strip():
                 frame = self._frame(data)
-                if frame is not None:
-                    events.append(frame)
+            else:
+                continue
+            if isinstance(frame, bytes):
+                content.append(frame)
+            elif frame is not None:
+                if content:
+                    events.append(_content(content))
+                    content = []
+                events.append(frame)
+            if self.finished:
+                break
+        if content:
+            events.append(_content(content))
         return events
 
-    def _read(self, data: bytes) -> PassthroughChunk:
+    def _decoded(self, data: bytes) -> PassthroughChunk:
+        """A chunk or a whole answer, whose usage is counted. Raises Problem."""
         try:
             chunk = _chunk(data)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -130,9 +146,6 @@ class PassthroughReader:
             raise errors.from_error(chunk.error, backend=self._target.backend, window=self._target.window)
         if chunk.usage is not None:
             self._counts.add_usage(chunk.usage)
-        for choice in chunk.choices or ():
-            if choice.finish_reason:
-                self._reason = str(choice.finish_reason)
         return chunk
 
     def _done(self) -> Passthrough:
@@ -142,23 +155,46 @@ class PassthroughReader:
     def _report(self) -> tuple[Usage, str]:
         return self._counts.total(self._written), _STOPS.get(self._reason, "end_turn")
 
-    def _frame(self, data: bytes) -> Passthrough | None:
-        chunk = self._read(data)
-        if not chunk.choices and not self._includes_usage:
-            # The client did not request the usage; the end of the stream reports it for the record.
-            return None
-        # Anything beside the role is content, also fields that only newer servers and clients know.
-        deltas = [choice.delta for choice in chunk.choices or () if choice.delta]
-        content = [value for delta in deltas for name, value in delta.items() if name != "role"]
-        self._written += sum(len(value) for value in content if isinstance(value, str))
-        ended = bool(self._reason)
+    def _frame(self, data: bytes) -> bytes | Passthrough | None:
+        """A chunk for the client: its data where it is content and nothing else; None where the client did not request it."""
+        chunk = self._decoded(data)
+        choices = chunk.choices
+        if not choices:
+            if not self._includes_usage:
+                # The usage: the end of the stream reports it for the record.
+                return None
+            choices = []
+        has_content = False
+        for choice in choices:
+            if choice.finish_reason:
+                self._reason = str(choice.finish_reason)
+            if choice.delta:
+                for name, value in choice.delta.items():
+                    # Anything beside the role is content, also fields that only newer servers and clients know.
+                    if value and name != "role":
+                        has_content = True
+                        if type(value) is str:
+                            self._written += len(value)
         if chunk.model != self._model and isinstance(chunk.model, str):
-            data = renamed(data, self._model, lambda changed: msgspec.json.decode(changed, type=ModelField).model)
-        # Several lines of data are joined by line ends, which JSON reads as spaces.
-        data = b"data: %b\n\n" % data.replace(b"\n", b" ")
-        if ended:
-            return Passthrough(data, "content", True, *self._report())
-        return Passthrough(data, "content" if any(content) else "start", True)
+            data = self._renamed(data, chunk.model)
+        if LF in data:
+            # Several lines of data are joined by line ends, which JSON reads as spaces.
+            data = data.replace(b"\n", b" ")
+        if self._reason:
+            return Passthrough(b"data: %b\n\n" % data, "content", True, *self._report())
+        return data if has_content else Passthrough(b"data: %b\n\n" % data, "start", True)
+
+    def _renamed(self, data: bytes, model: str) -> bytes:
+        """The chunk of `model` under the requested name. All chunks of a server write the name alike, so that it is searched
+        in the first one only."""
+        if model == self._named[0] and data.count(self._named[1]) == 1:
+            return data.replace(self._named[1], self._named[2])
+        changed = renamed(data, self._model, lambda changed: msgspec.json.decode(changed, type=ModelField).model)
+        for form in (b'"model":%b', b'"model": %b'):
+            old, new = form % _encode(model), form % _encode(self._model)
+            if data.count(old) == 1 and data.replace(old, new) == changed:
+                self._named = (model, old, new)
+        return changed
 
     def read_error(self, body: bytes) -> bool:
         """The client reads the error itself."""
@@ -176,7 +212,10 @@ class PassthroughReader:
         data = b"".join(self._whole)
         if data.lstrip()[:1] == b"<":
             raise web_page(self._target.backend)
-        chunk = self._read(data)
+        chunk = self._decoded(data)
+        for choice in chunk.choices or ():
+            if choice.finish_reason:
+                self._reason = str(choice.finish_reason)
         if not chunk.choices:
             problem = errors.from_success(data, backend=self._target.backend, window=self._target.window)
             if problem is not None:
@@ -188,6 +227,11 @@ class PassthroughReader:
         if self._streams:
             return [Passthrough(b"data: %b\n\ndata: [DONE]\n\n" % _streamed(data), "content", True, *self._report())]
         return [WholeAnswer(data, True, *self._report())]
+
+
+def _content(chunks: Sequence[bytes]) -> Passthrough:
+    """Chunks of content as events."""
+    return Passthrough(b"data: %b\n\n" % b"\n\ndata: ".join(chunks), "content", True)
 
 
 def _streamed(data: bytes) -> bytes:
