@@ -29,6 +29,7 @@ its own; `\*1000 text` repeats the rest of its line 1000 times.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 from dataclasses import dataclass, field
@@ -36,7 +37,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-CASES = Path(__file__).with_name("cases")
+#: Another folder for a run of some other cases, such as saved ones.
+CASES = Path(os.environ.get("BYWAY_TEST_CASES") or Path(__file__).with_name("cases"))
 SHORT = b'{"model":"sonnet","max_tokens":64,"stream":true,"messages":[{"role":"user","content":"Hi"}]}'
 
 _SECTION = re.compile(rb"^--- (\w+)[ \t]*(.*)$", re.MULTILINE)

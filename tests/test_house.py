@@ -41,7 +41,7 @@ PURE = (
     "byway.routing",
     "byway.limits",
     "byway.metrics",
-    "byway.inspector.attempts",
+    *(f"byway.inspector.{name}" for name in ("attempts", "casefile", "cleaning", "comparison", "curl")),
     "byway.tracing.request",
     *(
         f"byway.config.{name}"

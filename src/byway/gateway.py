@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from byway import runtime as runtimes
 from byway.admin.limits import load_spending
 from byway.admin.readiness import ReadinessTests
+from byway.admin.replay import Send
 from byway.admin.requests import RecentRequests
 from byway.admin.services import AdminServices
 from byway.admin.telemetry import FLUSH_SECONDS, TelemetryCollector, make_collector
@@ -24,6 +25,7 @@ from byway.config import (
 )
 from byway.files.service import FileService
 from byway.history import MetricsHistory
+from byway.inspector.recording import Recordings
 from byway.largebodies import LargeBodies
 from byway.limits.limiter import Limiter
 from byway.logs import log
@@ -78,6 +80,10 @@ class Gateway:
         self.started_config = runtime.config
         """The config at process start. Settings that differ from it may need a restart."""
         self.requests = RecentRequests()
+        self.recordings = Recordings()
+        """The accounts that record their requests, and what was recorded."""
+        self.replay: Send | None = None
+        """Sends a recorded request again; None where the application does not do that."""
         self.metrics: RequestMetrics | None = None
         """Counts for Prometheus; None while `metrics.enabled` is false."""
         self.set_metrics(runtime.config.metrics)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -36,8 +37,15 @@ def _hide(match: re.Match[str]) -> str:
 
 
 def _forms(secret: str) -> tuple[str, ...]:
-    """The forms in which a secret can appear in a text: plain, in a URL, in base64."""
-    return secret, quote(secret, safe=""), base64.b64encode(secret.encode()).decode().rstrip("=")
+    """The forms in which a secret can appear in a text: plain, in a URL, in base64, in JSON."""
+    in_base64 = base64.b64encode(secret.encode()).decode().rstrip("=")
+    return (
+        secret,
+        quote(secret, safe=""),
+        in_base64,
+        json.dumps(secret)[1:-1],
+        json.dumps(secret, ensure_ascii=False)[1:-1],
+    )
 
 
 def is_secret_name(name: str) -> bool:

@@ -193,6 +193,7 @@ class RequestRow(NamedTuple):
     error: str
     path: str
     tries: int
+    id: str
 
 
 def dollars(amount: float) -> str:
@@ -226,6 +227,7 @@ def row(request: RecentRequest) -> RequestRow:
         request.error or ("the client disconnected before the answer was complete" if line.status == 499 else ""),
         line.path,
         line.tries,
+        line.id,
     )
 
 

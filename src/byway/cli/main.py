@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "doctor": "Find what keeps clients from their endpoint, and fix it.",
     "verify": "Send a test request as Claude Code would, and explain a failure.",
     "requests": "Show the last requests of the running Byway.",
+    "record": "Record prompts and answers for the inspector.",
     "log": "Show the log of the running Byway, as it grows.",
     "usage": "Show requests, tokens and cost; export them.",
     "prices": "Show what models cost.",

@@ -108,6 +108,27 @@ def show(number: int, folder: str | None, as_json: bool) -> None:
         click.echo(printable(line))
 
 
+@command.command()
+@click.argument("number", type=click.IntRange(1))
+@click.option("--title", default="", help="What the case shows, as a sentence.")
+@DATA_DIR
+@JSON
+def case(number: int, title: str, folder: str | None, as_json: bool) -> None:
+    """Print a recorded request as a case file of Byway's tests, without credentials.
+
+    It contains the prompt. Redirect it to a file: byway requests case 12 > NAME.case
+    """
+    query = urlencode({"title": title})
+    made = client.needed_answer(data_folder(folder), "GET", f"/byway/requests/{number}/case?{query}")
+    if as_json:
+        print_json(made)
+        return
+    click.echo(made["content"], nl=False)
+    note(f"Its name is {made['name']}, its folder tests/cases/{made['folder']}.")
+    for text in made["notes"]:
+        note(printable(text))
+
+
 def _details(details: dict[str, Any]) -> Iterator[str]:
     """The lines of one request."""
     from byway.display import latency

@@ -233,6 +233,7 @@ async def _serve(
     from byway.server.batches import open_batches
     from byway.server.history import open_history
     from byway.server.probing import open_readiness
+    from byway.server.replaying import open_replay
     from byway.store import StoreError
     from byway.store.files import FileStore
     from byway.store.responses import ResponseStore
@@ -255,6 +256,7 @@ async def _serve(
     open_batches(gateway, folder)
     open_history(gateway, folder)
     open_readiness(gateway)
+    open_replay(gateway)
     service = lifecycle.Service(
         gateway,
         [*listeners, *((own,) if own else ())],

@@ -26,7 +26,7 @@ from byway.logs import log
 from byway.messages.events import BlockDelta, MessageDelta, Part, Passthrough, WholeAnswer, has_content
 from byway.messages.request import Request, declared_tools
 from byway.messages.stream import fold
-from byway.pipeline import forced, ownquota, servertools, targets, verdicts, warmup
+from byway.pipeline import forced, ownquota, recorded, servertools, targets, verdicts, warmup
 from byway.pipeline.compaction import compacted, compaction_request
 from byway.pipeline.reply import HeldReply, Record, Reply
 from byway.pipeline.resolve import resolve, unread_pdfs
@@ -321,7 +321,10 @@ class _Exchange:
         reader = protocol.reader(request, target, Attempt(guess.tokens, attempt.room, attempt.repairs))
         if backend.forwards_credential:
             call = with_client_credential(call, request.headers, target.backend)
-        answer = await backend.send(call)
+        recording = record.recording
+        answer = await (
+            backend.send(call) if recording is None else recorded.send(recording, backend, target, call, record.repairs)
+        )
         if record.sent is None:
             record.sent, record.connecting = answer.sent_at, answer.connecting
         if backend.keys is not None:

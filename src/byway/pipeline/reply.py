@@ -8,6 +8,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from byway.inspector.attempts import FailedAttempt
+from byway.inspector.recording import RecordedExchange
 from byway.limits.limiter import Admission
 from byway.messages.events import MessageStart, MessageUsage, Part, Started, Usage
 from byway.messages.request import Request
@@ -56,6 +57,8 @@ class Record(Struct, gc=False):
     """When the call of the last attempt was sent to the backend, by the monotonic clock."""
     connecting: float = 0.0
     """Seconds that the connection for that call took; 0 when an open one was used."""
+    recording: RecordedExchange | None = None
+    """Records the calls of this request; None when it is not recorded."""
     failed: tuple[FailedAttempt, ...] = ()
     """The attempts that have failed, at most MOST_ATTEMPTS."""
 

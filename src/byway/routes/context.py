@@ -113,6 +113,13 @@ class RequestContext:
         self.reserved = 0
         """Bytes that this request holds of the budget for large bodies."""
 
+    def tap(self, connect: Callable[[Receive, Send, Responder | None], Any]) -> None:
+        """Replace the connection by the one that `connect` makes of it: a Responder with `receive`."""
+        connection = connect(self.receive, self.send, self._responder)
+        if self._responder is not None:
+            self._responder = connection
+        self.receive, self.send = connection.receive, connection
+
     def header(self, name: bytes) -> str:
         return self.headers.get(name, b"").decode("latin-1")
 

@@ -49,6 +49,7 @@ from byway.routes.context import (
 )
 from byway.routes.wrongpaths import dialect, wrong_path
 from byway.server import checks
+from byway.server.recorder import serve_recorded
 from byway.tracing.request import TracedRequest
 from byway.ui import (
     account,
@@ -56,6 +57,7 @@ from byway.ui import (
     claude,
     clients,
     device,
+    inspector,
     log,
     login,
     news,
@@ -109,6 +111,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *news.ROUTES,
     *remote.ROUTES,
     *request_pages.ROUTES,
+    *inspector.ROUTES,
     *usage_pages.ROUTES,
     *clients.ROUTES,
     *troubleshooting.ROUTES,
@@ -155,7 +158,11 @@ class App:
         context = RequestContext(self.gateway, scope, headers, receive, send, ids.pop(), started)
         try:
             try:
-                await self._endpoint(context)(context)
+                endpoint = self._endpoint(context)
+                if self.gateway.recordings.active:
+                    await serve_recorded(context, endpoint, _refuse)
+                else:
+                    await endpoint(context)
             except Problem as problem:
                 if context.status:
                     raise

@@ -17,6 +17,7 @@ import msgspec
 
 from byway import __version__
 from byway.access.keys import has_keys
+from byway.admin import recording
 from byway.admin.config import CurrentConfig, SavedConfig
 from byway.admin.releases import VersionFile
 from byway.config import Config, static_changes
@@ -87,6 +88,8 @@ class Notice(NamedTuple):
     kind: str
     text: str
     restart: bool = False
+    action: tuple[str, str] | None = None
+    """The text of a button, and the path to which it posts."""
 
 
 class StatusSummary(NamedTuple):
@@ -213,7 +216,7 @@ async def send_page(
         "root": context.runtime.config.server.root_path,
         "version": __version__,
         "gateway_status": gateway_status(context),
-        "notices": notices(context) if sees_others else (),
+        "notices": [*_own_notices(context), *(notices(context) if sees_others else ())],
         "parts": _templates().get_template("parts.html").module,
         "outcome": None,
     }
@@ -314,6 +317,12 @@ def gateway_status(context: RequestContext) -> StatusSummary:
         if "loading" in states
         else StatusSummary("bad", "No backend", summary)
     )
+
+
+def _own_notices(context: RequestContext) -> list[Notice]:
+    """The notices about what belongs to the caller."""
+    state = recording.state(context.gateway.recordings, context.caller.account)
+    return [Notice("warn", state.notice, action=("Stop recording", "/requests/recording/stop"))] if state.active else []
 
 
 def notices(context: RequestContext) -> list[Notice]:

@@ -13,3 +13,12 @@
     document.querySelector(`[data-row][href="${opener}"]`)?.focus();
   });
 })();
+
+// Equal lines of a comparison are folded until their button is pressed.
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-unfold]");
+  if (!button) return;
+  const lines = button.closest("tbody").nextElementSibling;
+  lines.hidden = !lines.hidden;
+  button.setAttribute("aria-expanded", String(!lines.hidden));
+});
