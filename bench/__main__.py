@@ -122,7 +122,7 @@ def profile(programs: peers.Programs, pace: runs.Pace, wanted: list[str]) -> str
 
 def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments[:1] in (["prefix"], ["search"], ["page"], ["pairs"], ["steps"], ["team"], ["fronts"]):
+    if arguments[:1] in (["prefix"], ["search"], ["page"], ["pictures"], ["pairs"], ["steps"], ["team"], ["fronts"]):
         # These measure with the servers and the started Byway of the tests.
         sys.path[:0] = [str(peers.HERE.parent / "tests"), str(peers.HERE.parent / "src")]
         return int(importlib.import_module(f"bench.{arguments[0]}").main(arguments[1:]))
@@ -131,7 +131,8 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m bench",
         description=__doc__,
         epilog="python -m bench prefix: prompt prefixes that servers reuse; python -m bench search: cost of a search turn; "
-        "python -m bench page: load time of the settings page; python -m bench pairs COMMIT: compare with an older commit; "
+        "python -m bench page: load time of the settings page; python -m bench pictures: its pictures for the docs; "
+        "python -m bench pairs COMMIT: compare with an older commit; "
         "python -m bench steps: instructions of each function; python -m bench team: the cost of usage, prices and limits; "
         "python -m bench fronts: the other APIs beside Messages",
     )

@@ -51,8 +51,9 @@ def test_a_chart_without_values_is_none() -> None:
 def test_a_line_has_gaps_and_a_lonely_value_is_a_dot() -> None:
     chart = line_chart("Wait", list("abcdef"), (Series("p50", "series-1", [1, 2, None, 2, None, 1]),), "{:g} ms".format)
     assert chart is not None
-    (path,) = chart.paths
-    assert len(re.findall("M", path.d)) == 3 and path.d.count("L") == 1 and path.d.count("h0.01") == 2
+    line, dots = chart.paths
+    assert (line.style, dots.style) == ("series-1", "series-1 dot")
+    assert line.d.count("M") == 1 and line.d.count("L") == 1 and len(re.findall(r"M[\d. ]+h0\.01", dots.d)) == 2
     assert chart.columns[2].text == "c" and chart.columns[0].text == "a\np50: 1 ms"
     assert "p50 up to 2 ms" in chart.about
 

@@ -370,7 +370,7 @@ def test_the_page_shows_totals_a_chart_and_a_table(pages: Pages) -> None:
     sent = pages.get("/usage")
     for text in ("Cost $3.25+", "Requests 5 1 failed", "1 request has no cost", "large 2", "$3.00", "unknown"):
         assert text in sent.text, text
-    assert sent.html.count("<g>") == 4 and "Highest: $1.75, 2026-11-29." in sent.html
+    assert sent.html.count("<g>") == 4 and "most at 2026-11-29 with $1.75." in sent.html
     assert not re.search(r"\sstyle=|<script(?! src)", sent.html)
     assert "series-1" in sent.html
 

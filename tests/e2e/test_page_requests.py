@@ -105,10 +105,11 @@ def test_usage_is_charted_listed_by_account_and_narrowed_to_one(page: Page, serv
     with gateway:
         login(page, gateway, "/usage")
         expect(page.locator(".figures")).to_contain_text("$3.00+")
-        expect(page.locator(".chart g")).to_have_count(1)
-        expect(page.locator(".chart rect")).to_have_count(2)
+        expect(page.locator(".plot g")).to_have_count(1)
+        bars = page.locator(".plot rect:not(.hit)")
+        expect(bars).to_have_count(2)
         # The parts stand on each other, the largest one below.
-        large, small = (page.locator(".chart rect").nth(number).bounding_box() for number in (0, 1))
+        large, small = (bars.nth(number).bounding_box() for number in (0, 1))
         assert large is not None and small is not None
         assert abs(large["y"] - small["y"] - small["height"]) < 1 and large["height"] > small["height"] * 1.9
         page.locator("select[name=by]").select_option("account")

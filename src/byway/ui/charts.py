@@ -84,7 +84,8 @@ def bar_chart(
 ) -> Chart | None:
     """Bars, with the values of the series on top of each other; None when all are zero.
 
-    `text` formats a value. `marks`: shorter labels for the axis, "" for columns that need none.
+    `text` formats a value. `marks`: shorter labels for the axis, "" for columns that need none. A column without a label is
+    room without a bar.
     """
     totals = [sum(values) for values in zip(*(_numbers(item) for item in series), strict=True)]
     highest = max(totals, default=0.0)
@@ -94,7 +95,9 @@ def bar_chart(
     most, room = step * count, WIDTH / len(labels)
     columns = []
     for number, label in enumerate(labels):
-        base, bars = HEIGHT, []
+        if not label:
+            continue
+        base, bars = HEIGHT, list[Shape]()
         for item in series:
             value = item.values[number]
             if not value:
@@ -113,9 +116,8 @@ def bar_chart(
         columns.append(_column(number, room, label, series, text, bars))
     peak = max(range(len(totals)), key=totals.__getitem__)
     total = sum(totals)
-    about = (
-        f"{title}, {labels[0]} to {labels[-1]}: {text(total)} in total, most at {labels[peak]} with {text(highest)}."
-    )
+    last = next(label for label in reversed(labels) if label)
+    about = f"{title}, {labels[0]} to {last}: {text(total)} in total, most at {labels[peak]} with {text(highest)}."
     return Chart(title, about, *_axis(step, count, text), tuple(columns), (), _marks(marks or labels), _legend(series))
 
 
@@ -129,7 +131,7 @@ def line_chart(
     step, count = steps(highest)
     most, room = step * count, WIDTH / len(labels)
     columns = tuple(_column(number, room, label, series, text, ()) for number, label in enumerate(labels))
-    paths = tuple(Path(item.style, _line(item.values, room, most)) for item in series)
+    paths = tuple(path for item in series for path in _paths(item, room, most) if path.d)
     tops = ", ".join(
         f"{item.name} up to {text(max(known))}"
         for item in series
@@ -162,23 +164,26 @@ def _column(
     return Column(f"{number * room:.1f}", f"{room:.1f}", "\n".join(lines), tuple(bars))
 
 
-def _line(values: Sequence[float | None], room: float, most: float) -> str:
-    """The path of a line. A value between two gaps is a dot: a line without a length, with a round end."""
-    parts: list[str] = []
+def _paths(series: Series, room: float, most: float) -> tuple[Path, Path]:
+    """The path of a line, and that of its dots: a value between two gaps is a line without a length, with round ends."""
+    line: list[str] = []
+    dots: list[str] = []
     is_drawing = False
-    for number, value in enumerate(values):
+    for number, value in enumerate(series.values):
         if value is None:
             is_drawing = False
             continue
-        x, y = (number + 0.5) * room, HEIGHT - value / most * HEIGHT
-        alone = not is_drawing and (number + 1 == len(values) or values[number + 1] is None)
-        parts.append(f"{'L' if is_drawing else 'M'}{x:.1f} {y:.2f}{'h0.01' if alone else ''}")
+        place = f"{(number + 0.5) * room:.1f} {HEIGHT - value / most * HEIGHT:.2f}"
+        if not is_drawing and (number + 1 == len(series.values) or series.values[number + 1] is None):
+            dots.append(f"M{place}h0.01")
+            continue
+        line.append(f"{'L' if is_drawing else 'M'}{place}")
         is_drawing = True
-    return "".join(parts)
+    return Path(series.style, "".join(line)), Path(f"{series.style} dot", "".join(dots))
 
 
 def _axis(step: float, count: int, text: Callable[[float], str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    ticks = tuple(text(step * (count - number)) for number in range(count + 1))
+    ticks = (*(text(step * (count - number)) for number in range(count)), "0")
     lines = tuple(f"{HEIGHT * number / count:.2f}" for number in range(count + 1))
     return ticks, lines
 

@@ -11,6 +11,7 @@ from byway.admin.usagereport import (
     BY,
     CHART_NAMES,
     FILTERS,
+    OTHERS,
     Measure,
     UsageReport,
     UsageRow,
@@ -22,13 +23,12 @@ from byway.display import latency
 from byway.problems import Problem
 from byway.routes.admin import run
 from byway.routes.context import RequestContext, Route
+from byway.ui.charts import Chart, Series, bar_chart
 from byway.ui.page import Form, Outcome, failure, query_fields, send_page
 
-#: Columns of the chart, and its size in units of the SVG.
+#: Columns of the chart.
 _MOST_COLUMNS: Final = 92
-_WIDTH: Final = 1000.0
-_HEIGHT: Final = 200.0
-_GAP: Final = 0.2
+_FEWEST_COLUMNS: Final = 7
 #: Rows of the table.
 _ROWS: Final = 100
 _PERIODS: Final = (
@@ -41,37 +41,6 @@ _PERIODS: Final = (
 _MEASURES: Final[dict[Measure, str]] = {"cost": "Cost", "tokens": "Tokens", "requests": "Requests"}
 #: What the page lists usage by; an organization is rare, and stays in the API.
 _BY: Final = tuple((name, name.capitalize()) for name in BY if name != "organization")
-
-
-class ChartPart(NamedTuple):
-    """A rectangle of the chart."""
-
-    style: str
-    x: str
-    y: str
-    width: str
-    height: str
-
-
-class DrawnColumn(NamedTuple):
-    """One hour or day of the chart: its rectangles, and its values as text."""
-
-    text: str
-    parts: tuple[ChartPart, ...]
-
-
-class Drawing(NamedTuple):
-    """The chart as the template draws it."""
-
-    columns: tuple[DrawnColumn, ...]
-    first: str
-    last: str
-    most: str
-    """The value of the highest column."""
-    about: str
-    """The chart in words."""
-    others: bool
-    """Some rows are added up as `other`."""
 
 
 class TableRow(NamedTuple):
@@ -130,6 +99,7 @@ async def index(context: RequestContext) -> None:
         unknown=chart.unknown_costs(report.total),
         sees_all=own.account is None,
         drawing=_draw(report, measure, now),
+        has_others=any(bar.name == OTHERS for bar in report.bars),
         rows=[_row(row, report, number, fields) for number, row in enumerate(report.rows)],
         more=report.more,
         export=urlencode({name: fields[name] for name in ("since", "until", *FILTERS) if fields[name]}),
@@ -187,40 +157,29 @@ def _details(name: str, by: str, fields: Form) -> str:
     return urlencode({**kept, **chosen, "by": "day" if by in ("model", "target", "session") else "model"})
 
 
-def _draw(report: UsageReport, measure: Measure, now: float) -> Drawing | None:
+def _draw(report: UsageReport, measure: Measure, now: float) -> Chart | None:
     """The chart; None when it would be empty."""
     columns = chart.chart_columns(report, measure, now, _MOST_COLUMNS)
-    most = max((column.total for column in columns), default=0.0)
-    if most <= 0:
-        return None
-    styles = {row.name: _style(number) for number, row in enumerate(report.rows[:CHART_NAMES])}
     # One column alone would be as wide as the chart.
-    room = _WIDTH / max(len(columns), 7)
-    drawn = [_draw_column(column, number * room, room, most, styles, measure) for number, column in enumerate(columns)]
-    highest = max(columns, key=lambda column: column.total)
-    value = chart.measured(most, measure)
-    period = f"{_MEASURES[measure]} per {report.every}, from {columns[0].label} to {columns[-1].label}"
-    about = f"{period}. Highest: {value}, {highest.label}."
-    others = any(part.style == "series-other" for column in drawn for part in column.parts)
-    last = columns[-1].label if len(columns) > 1 else ""
-    return Drawing(tuple(drawn), columns[0].label, last, value, about, others)
-
-
-def _draw_column(
-    column: chart.ChartColumn, x: float, room: float, most: float, styles: dict[str, str], measure: Measure
-) -> DrawnColumn:
-    parts: list[ChartPart] = []
-    base = _HEIGHT
-    lines = [f"{column.label}: {chart.measured(column.total, measure)}"]
-    for name, value in column.parts:
-        height = value / most * _HEIGHT
-        base -= height
+    empty = [chart.ChartColumn("", 0.0, ())] * max(0, _FEWEST_COLUMNS - len(columns))
+    columns = [*columns, *empty] if columns else []
+    values = [dict(column.parts) for column in columns]
+    names = dict.fromkeys(name for column in values for name in column)
+    styles = {row.name: _style(number) for number, row in enumerate(report.rows[:CHART_NAMES])}
+    series = [
         # Bars of a report without names have the first colour.
-        style = styles.get(name, "series-1" if not name else "series-other")
-        parts.append(ChartPart(style, f"{x:.1f}", f"{base:.2f}", f"{room * (1 - _GAP):.1f}", f"{height:.2f}"))
-        if name:
-            lines.append(f"{name}: {chart.measured(value, measure)}")
-    return DrawnColumn("\n".join(lines), tuple(parts))
+        Series(
+            name, styles.get(name, "series-1" if not name else "series-other"), [parts.get(name) for parts in values]
+        )
+        for name in names
+    ]
+    title = f"{_MEASURES[measure]} per {report.every}"
+    labels = [column.label for column in columns]
+    # `2026-11-30` and `11-30 12:00` are too long for the axis.
+    marks = [label[5:10] if report.every == "day" else label[6:11] for label in labels]
+    drawn = bar_chart(title, labels, series, lambda value: chart.measured(value, measure), marks)
+    # The table has the same colours.
+    return drawn._replace(legend=()) if drawn else None
 
 
 ROUTES = (Route("GET", "/usage", index, "account", "page"),)
