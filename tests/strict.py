@@ -14,7 +14,8 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 #: What the Messages API lets a client send back as the id of a tool call.
 TOOL_ID: Final = re.compile(r"[A-Za-z0-9_-]+")
-_OPENAI_MODEL: Final = {"object": "model", "created": int, "owned_by": str}
+#: The fields of OpenAI's list, and `description`, which Claude Code shows.
+_OPENAI_MODEL: Final = {"object": "model", "created": int, "owned_by": str, "description": str}
 
 
 class Ping(BaseModel):

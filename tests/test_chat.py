@@ -390,3 +390,49 @@ def test_a_chat_completion_without_a_model_is_for_the_alias_default() -> None:
     assert request.model == "default" and json.loads(request.chat)["model"] == "default"
     call = completions.request(request, Target("box", "local", VENDORS["generic"]))
     assert json.loads(call.body) == {"model": "local", "messages": [{"role": "user", "content": "x"}]}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"model": "m", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 5},
+        {"messages": [{"role": "user", "content": "hi"}], "stream": True, "stream_options": {"include_usage": True}},
+        {"model": "m", "messages": [{"role": "user", "content": "ü"}], "functions": [{"name": "f"}]},
+        {
+            "model": "m",
+            "messages": [{"role": "user", "content": [{"type": "input_audio"}]}],
+            "max_completion_tokens": 7,
+        },
+    ],
+)
+def test_the_outline_is_what_the_whole_request_has(body: dict[str, Any]) -> None:
+    data = json.dumps(body).encode()
+    request, outline = chat.outline(data, {}, "msg_x")
+    whole, fields = chat.read(data, {}, "msg_x")
+    assert (request.model, request.stream, request.chat) == (whole.model, whole.stream, whole.chat)
+    assert request.params.max_tokens == whole.params.max_tokens or whole.untranslatable is not None
+    assert outline == (fields.counted, fields.functions is not None)
+    assert request.content.translation is not None
+    translated = request.content.translation()
+    assert (translated.body, translated.extra) == (whole.body, whole.extra)
+    target = Target("box", "local", VENDORS["generic"])
+    assert completions.request(request, target) == completions.request(whole, target)
+    request.content.release()
+    assert request.content.translation is None and not request.chat
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"messages": []}',
+        b'{"messages": "x"}',
+        b'{"messages": [{"role": "user", "content": "\xff"}]}',
+    ],
+)
+def test_the_outline_rejects_what_no_backend_can_read(body: bytes) -> None:
+    with pytest.raises(Problem) as raised:
+        chat.outline(body, {}, "msg_x")
+    assert raised.value.kind == "invalid_request"

@@ -130,6 +130,14 @@ def test_a_responses_request_takes_a_bounded_number_of_instructions() -> None:
     assert one_body(json.dumps(codex).encode(), "/v1/responses") <= _CODEX
 
 
+def test_a_chat_completion_that_passes_through_takes_less_than_a_translated_request() -> None:
+    """It is translated only for a backend with another API."""
+    for size in (1024, 60_000):
+        request = parse(bodies.body(size, tokens=20, gap=0, stream=False), {}, "msg_1")
+        body = completions.request(request, Target("mock", "local", VENDORS["generic"])).body
+        assert one_body(body, "/v1/chat/completions") < one_request(size)
+
+
 def test_keys_usage_prices_and_limits_add_a_bounded_number_of_instructions(tmp_path: Path) -> None:
     off = one_request(1024)
     usage = one_request(1024, UsageRecorder(tmp_path, UsageStore(tmp_path), StoreError))

@@ -158,6 +158,20 @@ def test_a_download_runs_nothing_in_a_browser(stage: Stage) -> None:
     stage.alice.files.delete(file.id)
 
 
+def test_a_purpose_is_kept_whatever_header_has_the_key(stage: Stage) -> None:
+    """curl with the form of OpenAI's API and `x-api-key`."""
+    field = b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
+    file = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.jsonl"\r\n\r\n{}\r\n--b--\r\n'
+    headers = {"x-api-key": KEYS[0]["key"], "content-type": "multipart/form-data; boundary=b"}
+    answer = stage.gateway.ask("POST", "/v1/files", field + file, headers)
+    assert (answer.status, answer.json["object"], answer.json["purpose"]) == (200, "file", "batch")
+    assert answer.json["expires_at"] is not None
+    official = stage.gateway.ask("POST", "/v1/files", field + file, {**headers, "anthropic-version": "2023-06-01"})
+    assert (official.status, official.json["type"]) == (200, "file")
+    for id in (answer.json["id"], official.json["id"]):
+        stage.openai.files.delete(id)
+
+
 def test_uploads_that_are_wrong_get_a_clear_error(stage: Stage) -> None:
     client = stage.alice
     with pytest.raises(anthropic.BadRequestError, match="declared as image/png"):

@@ -283,6 +283,9 @@ _PARAMETERS: Final = tuple(
 def problem(status: int, headers: Mapping[str, str], body: bytes, target: Target) -> Problem:
     """Return the Problem of a response to a call to `target` that is not a success. The same for every protocol."""
     problem = from_response(status, headers, body, backend=target.backend, window=target.window)
+    if "parameter" in problem.facts and target.vendor.clamps_max_tokens:
+        # After the words and the token that the client looks for. A message of Anthropic stays as it is.
+        problem.message += f" (refused by backend {target.backend!r})"
     if problem.kind == "refused" and target.vendor.twin:
         problem.message += (
             f" A key of the vendor's other region, at {target.vendor.twin} by default, does not work here."

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from byway.fronts.formats import closed, is_free
 from byway.messages import claudecode
@@ -99,11 +99,74 @@ class Chat(Struct, kw_only=True):
         return bool(self.stream_options and self.stream_options.include_usage)
 
 
+class _Outline(Struct):
+    """The fields that a chat completion needs on its way to a backend that has the same API."""
+
+    messages: list[Raw]
+    model: str | UnsetType = UNSET
+    stream: bool | None = None
+    stream_options: _Options | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    functions: Raw = Raw()
+
+
+class ChatOutline(NamedTuple):
+    """What the answer to a chat completion depends on."""
+
+    counted: bool
+    """The client wants the usage at the end of a stream."""
+    functions: bool
+    """It has the older form of tools."""
+
+
+_outline: Final = msgspec.json.Decoder(_Outline)
 _chat: Final = msgspec.json.Decoder(Chat)
 _raw_fields: Final = msgspec.json.Decoder(dict[str, Raw])
 _KNOWN: Final = frozenset(Chat.__struct_fields__)
 #: Ids of calls in the older form, which has none.
 _CALL_ID: Final = "call_function_{}"
+
+
+def outline(body: bytes, headers: Mapping[str, str], id: str) -> tuple[Request, ChatOutline]:
+    """Read a chat completion as far as a backend with the same API needs it: others get `content.translation`.
+
+    Raises Problem `invalid_request`.
+    """
+    try:
+        fields = _outline.decode(body)
+        if not body.isascii():
+            # The decoder has checked the structure of the messages only.
+            body.decode()
+    except Exception as error:
+        raise messages.invalid(error, body="The request body") from None
+    if not fields.messages:
+        raise Problem("invalid_request", "messages: at least one message is required")
+    model = fields.model
+    if isinstance(model, UnsetType):
+        model = DEFAULT
+        body = _with_default(body)
+    most = fields.max_completion_tokens if fields.max_tokens is None else fields.max_tokens
+    stream = bool(fields.stream)
+    counted = bool(fields.stream_options and fields.stream_options.include_usage)
+    params = messages.Params(model=model, max_tokens=UNSET if most is None else most, stream=stream)
+    content = Content(
+        body,
+        params,
+        [],
+        body,
+        {},
+        documents=False,
+        translation=lambda: read(body, headers, id)[0],
+        includes_usage=counted,
+    )
+    request = Request(id, model, stream, len(body), headers, content)
+    return request, ChatOutline(counted, bytes(fields.functions) not in (b"", b"null"))
+
+
+def _with_default(body: bytes) -> bytes:
+    """The body with the model `default`. The backend's own name replaces it."""
+    return b'{"model":"%b",%b' % (DEFAULT.encode(), body[body.index(b"{") + 1 :])
 
 
 def read(body: bytes, headers: Mapping[str, str], id: str) -> tuple[Request, Chat]:
@@ -115,8 +178,7 @@ def read(body: bytes, headers: Mapping[str, str], id: str) -> tuple[Request, Cha
     if not chat.messages:
         raise Problem("invalid_request", "messages: at least one message is required")
     if "model" not in given:
-        # The backend's own name replaces it.
-        body = b'{"model":"%b",%b' % (DEFAULT.encode(), body[body.index(b"{") + 1 :])
+        body = _with_default(body)
     untranslatable: Problem | None = None
     try:
         request = messages.parse(_encode(_messages_body(chat)), headers, id)

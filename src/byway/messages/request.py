@@ -176,12 +176,16 @@ class Content(Struct):
     """The body of the Responses request that this one stands for."""
     extended: bool = False
     """That request has tools or items that only servers of OpenAI know."""
+    translation: Callable[[], Request] | None = None
+    """Makes the Messages request of a chat completion, where no backend has needed it yet; None: this is it."""
+    includes_usage: bool | None = None
+    """The client of a chat completion wants the usage of a stream; None: not read yet."""
 
     def release(self) -> None:
         """Free the body and everything that was decoded from it."""
         self.body = self.chat = self.responses = b""
         self.params = Params(model=self.params.model)
-        self.turns = self.tool_set = self.call_ids = None
+        self.turns = self.tool_set = self.call_ids = self.translation = None
 
 
 class Request(Struct, frozen=True):

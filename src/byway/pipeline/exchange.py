@@ -163,7 +163,7 @@ class _Exchange:
         """Return whether a request may go by another API: where the config leaves it open, and once in each direction."""
         if backend.settings.protocol != "auto" or BY_CHAT in self._attempt.repairs or backend.protocol.NATIVE:
             return False
-        return repair == BY_CHAT or self._request.untranslatable is None
+        return repair == BY_CHAT or self._translated().untranslatable is None
 
     def _learn(self, backend: Backend, target: Target) -> None:
         """Remember the repairs with which the backend has accepted the call."""
@@ -198,9 +198,17 @@ class _Exchange:
         known = [record.repair for record in learned if repairs.known(record.repair)]
         if self._request.chat:
             known = [repair for repair in known if not repair.startswith(_NOT_FOR_CHAT)]
-            if self._request.untranslatable is not None and BY_RESPONSES in known:
+            if BY_RESPONSES in known and self._translated().untranslatable is not None:
                 known.remove(BY_RESPONSES)
         return Attempt(repairs=tuple(known))
+
+    def _translated(self) -> Request:
+        """The Messages request of a chat completion: a backend needs it that has another API."""
+        request = self._request
+        if (translation := request.content.translation) is not None:
+            self._request = translation()
+            request.content.release()
+        return self._request
 
     async def attempt(self, backend: Backend, target: Target) -> bool:
         request, reply, config = self._request, self._reply, self._runtime.config
@@ -213,6 +221,8 @@ class _Exchange:
         if admission is not None and admission.for_targets:
             admission.enter(target.backend, target.model, time.monotonic(), time.time())
         if self._attempt is not FIRST or not self._runtime.learned.is_empty():
+            if request.size > LARGE and request.content.translation is not None:
+                request = await off_loop(request.size, self._translated)
             self._choose_attempt(backend, target)
         reply.aim(target.backend, target.model)
         if self._runtime.prompts is not None:
@@ -222,6 +232,9 @@ class _Exchange:
             target = replace(target, vendor=backend.vendor if request.content.chat else backend.by_responses)
         if self._attempt.repairs:
             target = _without_media(backend.repaired(target, self._attempt.repairs), self._attempt.repairs)
+        if request.content.translation is not None and not protocol_of(target).passes(request, target):
+            request = await off_loop(request.size, self._translated)
+            params = request.content.params
         if request.content.responses:
             self._passes = protocol_of(target).passes(request, target)
         if request.content.documents and (files := unread_pdfs(request, target)):
@@ -338,6 +351,9 @@ class _Exchange:
                 body = await answer.body(_ERROR_LIMIT)
                 if not reader.read_error(body):
                     if answer.status in _REFUSING:
+                        if request.content.translation is not None:
+                            # A repair may need it.
+                            await off_loop(request.size, self._translated)
                         self._refused = _Refused(call.body, body[:_REFUSAL_LIMIT])
                     problem = protocol.problem(answer.status, answer.headers, body, target)
                     if backend.forwards_credential:

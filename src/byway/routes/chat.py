@@ -18,23 +18,32 @@ async def create(context: RequestContext) -> None:
     """Answer a chat completion, as a stream if it sets `stream`."""
     body = await context.body()
     headers = forwarded(None, None, context.headers.get(b"user-agent"))
-    request, fields = await off_loop(len(body), chat.read, body, headers, f"msg_{context.id}")
+    request, outline = await off_loop(len(body), chat.outline, body, headers, f"msg_{context.id}")
     # The Messages API has no parts with the id of a file: a chat completion with one cannot be translated as it is.
-    if request.untranslatable is not None and MARK in body:
+    if MARK in body and (await _translated(request)).untranslatable is not None:
         resolved = await with_files(context, body, CHAT)
         if resolved is not body:
             body = resolved
-            request, fields = await off_loop(len(body), chat.read, body, headers, f"msg_{context.id}")
+            request, outline = await off_loop(len(body), chat.outline, body, headers, f"msg_{context.id}")
         del resolved
-    functions = fields.functions is not None
+    search = context.runtime.config.web_search
+    if search.inject != "off" or search.always or context.runtime.prompts is not None:
+        # Byway itself takes part in the conversation.
+        request = await _translated(request)
     reply = (
-        _ChatStreamReply(context, request, counted=fields.counted, functions=functions)
+        _ChatStreamReply(context, request, counted=outline.counted, functions=outline.functions)
         if request.stream
-        else _ChatWholeReply(context, functions=functions)
+        else _ChatWholeReply(context, functions=outline.functions)
     )
-    # They hold the prompt, which is freed when its answer begins.
-    del body, fields
+    # It holds the prompt, which is freed when its answer begins.
+    del body
     await serve(context, request, reply)
+
+
+async def _translated(request: Request) -> Request:
+    """The request with its Messages request."""
+    translation = request.content.translation
+    return request if translation is None else await off_loop(request.size, translation)
 
 
 class _ChatWholeReply(WholeReply):

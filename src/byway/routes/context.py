@@ -321,13 +321,13 @@ def is_anthropic(context: RequestContext) -> bool:
 
     Claude Code's upload has OpenAI's field `purpose`, so the form does not tell.
     """
+    return b"x-api-key" in context.headers or is_surely_anthropic(context)
+
+
+def is_surely_anthropic(context: RequestContext) -> bool:
+    """Has the client sent what only clients of Anthropic's API send? A key for Byway may be in `x-api-key` of any client."""
     headers = context.headers
-    return (
-        b"anthropic-version" in headers
-        or b"anthropic-beta" in headers
-        or b"x-api-key" in headers
-        or context.path.startswith("/anthropic")
-    )
+    return b"anthropic-version" in headers or b"anthropic-beta" in headers or context.path.startswith("/anthropic")
 
 
 def broken() -> Problem:

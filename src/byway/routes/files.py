@@ -21,7 +21,15 @@ from byway.files.multipart import FormField, FormFile, FormParser, incomplete
 from byway.files.resolve import RequestFormat, resolve_files
 from byway.files.service import FileService, Upload
 from byway.problems import Problem
-from byway.routes.context import BODY_LIMIT, Header, RequestContext, api, is_anthropic, only_uncompressed
+from byway.routes.context import (
+    BODY_LIMIT,
+    Header,
+    RequestContext,
+    api,
+    is_anthropic,
+    is_surely_anthropic,
+    only_uncompressed,
+)
 from byway.store.files import FileRecord
 
 #: Bytes of a form besides its file.
@@ -86,6 +94,9 @@ async def upload(context: RequestContext) -> None:
         stored.check(max(0, int(context.headers.get(b"content-length") or 0) - _FORM_LIMIT))
         fields = await _receive(context, parser, stored)
         purpose = ""
+        if fields.get("purpose") in _PURPOSES and not is_surely_anthropic(context):
+            # curl with the field of OpenAI's API, and `x-api-key`.
+            anthropic = False
         if anthropic:
             expires_in = _span(fields, "expires_in_seconds", _ANTHROPIC_SPAN)
         else:

@@ -63,9 +63,9 @@ def _entry(name: str, title: str, owner: str, facts: ModelFacts) -> dict[str, An
         "max_tokens": facts.max_output,
         "capabilities": None,
     }
-    if facts.description:
-        # Claude Code's picker shows it.
-        entry["description"] = facts.description
+    # Claude Code's picker shows its first 100 characters.
+    window = "" if facts.window is None else f", {facts.window:,} tokens of context"
+    entry["description"] = facts.description or f"{title}{window}"
     return entry
 
 

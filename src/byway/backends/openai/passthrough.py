@@ -50,6 +50,7 @@ class PassthroughChunk(Struct):
     error: Any = None
 
 
+_model_field: Final = msgspec.json.Decoder(ModelField).decode
 _stream_fields: Final = msgspec.json.Decoder(StreamFields).decode
 _chunk: Final = msgspec.json.Decoder(PassthroughChunk).decode
 _STOPS: Final = {"length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
@@ -58,13 +59,25 @@ _STOPS: Final = {"length": "max_tokens", "tool_calls": "tool_use", "content_filt
 def request(request: Request, target: Target) -> Call:
     """The call with the client's body. A stream always includes its usage, for the statistics; `PassthroughReader` removes it
     where the client did not request it."""
-    body = renamed(request.chat, target.model, lambda data: msgspec.json.decode(data, type=ModelField).model)
-    options = _stream_fields(body)
-    if request.stream and not options.includes_usage:
+    body = renamed(request.chat, target.model, _model_of)
+    if request.stream and not _includes_usage(request):
+        options = _stream_fields(body)
         fields = _fields(body)
         fields["stream_options"] = Raw(_encode({**(options.stream_options or {}), "include_usage": True}))
         body = _encode(fields)
     return Call("POST", "/v1/chat/completions", json_headers(request.headers.get("user-agent")), body)
+
+
+def _model_of(data: bytes) -> str:
+    return _model_field(data).model
+
+
+def _includes_usage(request: Request) -> bool:
+    """The client wants the usage at the end of a stream."""
+    content = request.content
+    if content.includes_usage is None:
+        content.includes_usage = _stream_fields(content.chat).includes_usage
+    return content.includes_usage
 
 
 class PassthroughReader:
@@ -75,7 +88,7 @@ class PassthroughReader:
         self._model = request.model
         self._target = target
         self._streams = request.stream
-        self._includes_usage = _stream_fields(request.chat).includes_usage
+        self._includes_usage = request.stream and _includes_usage(request)
         self._counts = TokenCounts(attempt.estimate or request.estimate)
         self._whole: list[bytes] | None = None if request.stream else []
         self._begun = False
