@@ -115,4 +115,5 @@ def test_each_error_of_a_model_server_has_its_own_result(
     server.play(lambda request: scripted.openai_error(status, text, "server_error"))
     result = verified(gateway)
     assert (result.good, result.summary, result.backend) == (False, summary, "one")
+    assert result.fix or summary == "Byway could not parse the request"
     assert advice in result.hint and text[:20].strip() in result.message

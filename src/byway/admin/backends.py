@@ -16,6 +16,7 @@ from byway.admin.config import CurrentConfig, is_builtin_implied
 from byway.admin.errors import invalid
 from byway.backend import Backend
 from byway.backends.vendors import VENDORS
+from byway.call import Call
 from byway.config import BackendSettings, Config, TimeoutSettings
 from byway.config.backendchecks import better_type, needs_protocol
 from byway.config.editing import Append, Edit, Remove, Set, edit
@@ -101,6 +102,10 @@ def find_kinds(query: str) -> list[BackendKind]:
         for kind in KINDS.values()
         if all(word in f"{kind.name} {kind.title} {kind.url} {kind.secret}".lower() for word in words)
     ]
+
+
+#: Characters of a model's name.
+_LONGEST_MODEL: Final = 500
 
 
 class ModelInfo(Struct, frozen=True):
@@ -282,6 +287,23 @@ async def check_backends(runtime: Runtime) -> list[BackendInfo]:
         with contextlib.suppress(Problem):
             await runtime.probe(name)
     return await list_backends(runtime)
+
+
+async def load_model(runtime: Runtime, name: str, model: str) -> BackendInfo:
+    """Load a model in the server of a backend, wait until it is loaded, and return the backend. Raises Problem."""
+    backend = find_backend(runtime, name)
+    path = backend.vendor.load_path
+    if not path:
+        raise Problem(
+            "invalid_request",
+            f"Byway cannot load a model in {backend.vendor.title}: load it in that program. A model that Byway runs itself is "
+            "loaded under Models -> Local.",
+        )
+    if not model or len(model) > _LONGEST_MODEL:
+        raise invalid("model", "give the name of a model that the backend lists")
+    body = msgspec.json.encode({"model": model})
+    await backend.fetch(Call("POST", path, (("content-type", "application/json"),), body))
+    return await check_backend(runtime, name)
 
 
 # ------------------------------------------------------------------------------------------------------------ changes

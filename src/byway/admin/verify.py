@@ -26,6 +26,7 @@ LIMIT: Final = 5.0
 _BODY_LIMIT: Final = 1 << 20
 
 Layer = Literal["", "address", "credential", "model", "server"]
+Fix = Literal["", "another model", "load the model", "verify again", "keys", "secrets"]
 
 
 class Verdict(Struct, frozen=True):
@@ -47,6 +48,8 @@ class Verdict(Struct, frozen=True):
     backend: str = ""
     """The backend that answered, or that failed."""
     ms: float = 0
+    fix: Fix = ""
+    """What the page offers as a button: an action, or the page where the fix is."""
 
 
 async def verify(
@@ -94,7 +97,8 @@ async def verify(
     finally:
         await upstream.close()
     ms = round((time.monotonic() - started) * 1000, 1)
-    return msgspec.structs.replace(verdict, requested=model, ms=ms)
+    fix = _FIXES.get(verdict.summary, "verify again" if verdict.summary.startswith("Request timed out") else "")
+    return msgspec.structs.replace(verdict, requested=model, ms=ms, fix=fix)
 
 
 def _timed_out(limit: float) -> Verdict:
@@ -172,6 +176,21 @@ _KINDS: Final[Mapping[int, str]] = {
     503: "loading",
     504: "timeout",
     529: "overloaded",
+}
+#: What the page offers for each result, by its summary.
+_FIXES: Final[Mapping[str, Fix]] = {
+    "Authentication failed": "keys",
+    "Key lacks a scope": "keys",
+    "No model is loaded": "load the model",
+    "Model not found": "another model",
+    "Account without credit": "another model",
+    "Backend denied access": "another model",
+    "Backend failed": "another model",
+    "Backend not responding": "another model",
+    "Rate limit reached": "verify again",
+    "Backend is busy": "verify again",
+    "The model is loading": "verify again",
+    "Backend rejected the API key": "secrets",
 }
 _NOT_LOADED: Final = re.compile(r"\blms load\b|load the model there|no models? (?:is |are )?loaded", re.IGNORECASE)
 _OUT_OF_MEMORY: Final = re.compile(r"out of memory|\bOOM\b|failed to allocate", re.IGNORECASE)

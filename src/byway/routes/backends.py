@@ -127,6 +127,17 @@ async def check(context: RequestContext) -> BackendInfo:
     return await backends.check_backend(context.runtime, context.tail)
 
 
+class ModelToLoad(Struct, frozen=True, forbid_unknown_fields=True):
+    """The model to load."""
+
+    model: str
+
+
+async def load(context: RequestContext, body: ModelToLoad) -> BackendInfo:
+    """Load a model in the server of a backend (LM Studio), and return when it is loaded."""
+    return await backends.load_model(context.runtime, context.tail, body.model.strip())
+
+
 async def check_all(context: RequestContext) -> BackendList:
     """Check now whether all backends answer."""
     return BackendList(tuple(await backends.check_backends(context.runtime)))
@@ -147,6 +158,7 @@ ROUTES = (
     operation("PATCH", "/byway/backends/{name}", update, request=BackendUpdate, response=ConfigChange, if_match=True),
     operation("DELETE", "/byway/backends/{name}", remove, response=RemovedBackend, if_match=True),
     operation("POST", "/byway/backends/{name}/check", check, response=BackendInfo),
+    operation("POST", "/byway/backends/{name}/load", load, request=ModelToLoad, response=BackendInfo),
     operation("POST", "/byway/backend-checks", check_all, response=BackendList),
     operation("POST", "/byway/backend-tests", test, request=NewBackend, response=BackendTest),
     operation("GET", "/byway/backend-types", types, response=BackendTypes),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
-from byway.admin import aliases, exports
+from byway.admin import aliases, backends, exports
 from byway.admin import config as configs
 from byway.admin.addresses import listens_wide
 from byway.admin.aliases import AliasInfo
@@ -22,6 +22,7 @@ from byway.ui.page import (
     apply_change,
     base_config,
     config_etag,
+    failure,
     is_htmx,
     parse_number,
     query_fields,
@@ -48,6 +49,14 @@ class ModelChoice(NamedTuple):
     value: str
     """`backend/model`."""
     word: str
+
+
+class Loadable(NamedTuple):
+    """A model that its server can be told to load."""
+
+    backend: str
+    title: str
+    model: str
 
 
 class AliasRow(NamedTuple):
@@ -189,6 +198,7 @@ async def _endpoint(context: RequestContext) -> dict[str, Any]:
         "setups": setup_texts(pairs, listens_wide=listens_wide(services.addresses), key_required=setup.key_required),
         "launch": exports.launch(setup),
         "verdict": None,
+        "loadable": None,
         "model": "sonnet",
     }
 
@@ -236,7 +246,22 @@ async def _aliases(context: RequestContext) -> dict[str, Any]:
 
 async def check(context: RequestContext) -> None:
     """Verify: send one real request for one token through the listener, with the typed key."""
+    await _verified(context, await read_form(context))
+
+
+async def load_model(context: RequestContext) -> None:
+    """Load a model in the server of its backend, and verify again."""
     fields = await read_form(context)
+    outcome = None
+    try:
+        await backends.load_model(context.runtime, fields["backend"], fields["target"])
+    except Problem as problem:
+        outcome = failure(context, problem)
+    await _verified(context, fields, outcome)
+
+
+async def _verified(context: RequestContext, fields: Form, outcome: Outcome | None = None) -> None:
+    """Send the card Endpoint with the result of a verification."""
     base = context.gateway.services.base
     model = fields["model"] or "sonnet"
     if base is None:
@@ -246,8 +271,26 @@ async def check(context: RequestContext) -> None:
     else:
         key = fields["key"] or ("" if context.runtime.keyring.blocking else exports.ANY_KEY)
         verdict = await verify(f"{base}/anthropic", key, model, extra_cas=context.gateway.services.extra_cas)
-    failed = {} if verdict.good else {"answers": ("bad", verdict.summary)}
-    await _card(context, "endpoint", None, verdict=verdict, model=model, **failed)
+    failed = {} if verdict.good else {"answers": ("bad", verdict.summary), **_repairs(context.runtime, verdict, model)}
+    await _card(context, "endpoint", outcome, verdict=verdict, model=model, **failed)
+
+
+def _repairs(runtime: Runtime, verdict: Verdict, name: str) -> dict[str, Any]:
+    """What the card offers after a failed verification: another model, and a model to load."""
+    served = choices(runtime)
+    others = [choice for choice in served if not verdict.backend or choice.value.partition("/")[0] != verdict.backend]
+    loadable = None
+    live = runtime.backends.get(verdict.backend)
+    if verdict.fix == "load the model" and live is not None and live.vendor.load_path:
+        try:
+            targets = runtime.resolve(name).targets
+        except Problem:
+            targets = ()
+        model = next((target.model for target in targets if target.backend == live.name), "")
+        loadable = Loadable(live.name, live.vendor.title, model) if model else None
+    if verdict.layer == "model" and verdict.fix != "load the model":
+        others = served
+    return {"repair": next(iter(others), None), "loadable": loadable}
 
 
 async def apply(context: RequestContext) -> None:
@@ -372,6 +415,7 @@ async def test(context: RequestContext) -> None:
 ROUTES = (
     Route("GET", "/claude", index, "admin", "page"),
     Route("POST", "/claude/verify", check, "admin", "page"),
+    Route("POST", "/claude/load", load_model, "admin", "page"),
     Route("POST", "/claude/quick", apply, "admin", "page"),
     Route("GET", "/claude/verdict", quick_verdict, "admin", "page"),
     Route("POST", "/claude/undo", undo, "admin", "page"),

@@ -15,9 +15,11 @@ VENDOR: Final = Vendor(
     schema="grammar",
     choices="words",
     description_pages=("GET /api/v0/models",),
+    load_path="/api/v1/models/load",
 )
 """
 - https://lmstudio.ai/docs/developer/rest/endpoints (seen 2026-11-21): a page that describes each model.
+- https://lmstudio.ai/docs/developer/rest/load (seen 2026-11-30): loads a model and answers when it is loaded, from 0.4.0 on.
 - https://github.com/can1357/oh-my-pi (second-hand, seen 2026-11-29): a tool choice is a word; a named tool is refused.
 - https://lmstudio.ai/docs/developer/anthropic-compat (second-hand, seen 2026-11-29): the Messages API at the same address,
   without `count_tokens`.

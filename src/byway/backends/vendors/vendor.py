@@ -172,6 +172,8 @@ class Vendor(msgspec.Struct, frozen=True):
     """It may leave tool calls in the text, in the form of the model's template."""
     description_pages: tuple[str, ...] = ()
     """The pages that describe a model, the best one first. The body of a POST is `{"model": name}`."""
+    load_path: str = ""
+    """The path that loads a model into memory. The body of the POST is `{"model": name}`."""
     count_path: str = ""
     """The path that counts the tokens of a chat request."""
     schema: Literal["open", "grammar", "openai", "plain", "moonshot"] = "open"
