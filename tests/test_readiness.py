@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 import scripted
+from growth import assert_linear
 from probed import Script, strong, weak
 from scripted import Say, Scripted, Tool
 
-from byway.admin.probes import PROBES, Facts, ProbeResult, long_text, long_tokens
+from byway.admin.probes import PROBES, Facts, Probe, ProbeAnswer, ProbeResult, judge, long_text, long_tokens
 from byway.admin.readiness import Readiness, ReadinessTests
 from byway.admin.suitability import Measured, conclude
 from byway.config import load
@@ -299,3 +300,27 @@ def test_a_cloud_without_a_cache_is_as_good() -> None:
     failed = ProbeResult("prefix_reuse", "Prefix reuse", "failed", "not reused", "x")
     assert conclude(results(prefix_reuse=failed), Measured(self_hosted=False)).verdict == "good for agent work"
     assert conclude(results(prefix_reuse=failed), Measured()).verdict == "usable with limits"
+
+
+def test_an_answer_without_an_end_is_cut(tmp_path: Path) -> None:
+    endless = Say(["word " * 20_000] * 100)
+    result = run(weak(tool_call=endless), tmp_path)
+    shown = next(probe for probe in result.results if probe.name == "tool_call")
+    assert (shown.state, shown.cause) == ("failed", "invalid answer") and "4 MiB" in shown.reason
+    assert result.verdict == "chat only"
+
+
+@pytest.mark.parametrize("probe", PROBES, ids=lambda probe: probe.name)
+def test_the_work_on_an_answer_grows_linearly(probe: Probe) -> None:
+    def make(size: int) -> ProbeAnswer:
+        content = (
+            {"type": "thinking", "thinking": "hm " * size},
+            {"type": "text", "text": "get_weather { ready " * size},
+            {"type": "tool_use", "id": "a", "name": "get_time", "input": {"zone": "x" * size}},
+        )
+        return ProbeAnswer(200, content=content, stop="end_turn")
+
+    def run(answer: ProbeAnswer) -> None:
+        judge(probe, answer, Facts(answers={"long_prompt": answer, "tool_call": answer, "plain": answer}))
+
+    assert_linear(make, run)

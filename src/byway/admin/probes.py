@@ -152,13 +152,15 @@ def _failed(cause: str, reason: str) -> Judgement:
     return Judgement("failed", cause, reason)
 
 
+#: Characters of a text that are looked at for its start.
+_EXAMINED: Final = 2_000
 #: What Byway adds to a refusal for Claude Code.
 _TOKEN: Final = re.compile(r" \(capability_rejected: [\w:-]{1,80}\)")
 
 
 def quoted(text: str) -> str:
     """The start of a text, on one line."""
-    line = " ".join(_TOKEN.sub("", text).split())
+    line = " ".join(_TOKEN.sub("", text[:_EXAMINED]).split())
     return f"{line[:_QUOTED]}…" if len(line) > _QUOTED else line
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -21,6 +22,7 @@ from byway.logs import log
 from byway.messages.events import Passthrough
 from byway.messages.sse import Decoder
 from byway.messages.stream import fold
+from byway.pipeline.watch import ClientGone
 from byway.problems import Problem
 from byway.routes.context import Endpoint, RequestContext
 from byway.routes.messages import PROBE
@@ -39,6 +41,8 @@ _HEADERS: Final = {
     PROBE: b"readiness",
 }
 _STREAM: Final = b"text/event-stream"
+#: Bytes of an answer: a probe allows 2,048 tokens.
+_ANSWER_BYTES: Final = 4 << 20
 
 
 def open_readiness(gateway: Gateway) -> None:
@@ -49,6 +53,24 @@ def open_readiness(gateway: Gateway) -> None:
         gateway.readiness = ReadinessTests(gateway.store, lambda: gateway.runtime, ProbeApp(gateway).ask)
     except StoreError as error:
         log("Byway runs without readiness tests: their results cannot be read", logging.ERROR, problem=str(error))
+
+
+class _ProbeExchange(InternalExchange):
+    """The request of a probe and its response, which is cut when it is far longer than the probe allows."""
+
+    __slots__ = ("_received", "too_long")
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__(body)
+        self._received = 0
+        self.too_long = False
+
+    async def __call__(self, message: Mapping[str, Any]) -> None:
+        self._received += len(message.get("body", b""))
+        if self._received > _ANSWER_BYTES:
+            self.too_long = True
+            raise ClientGone
+        await super().__call__(message)
 
 
 class _Content(Struct):
@@ -84,7 +106,7 @@ class ProbeApp(App):
 
     async def ask(self, body: bytes, counts: bool, seconds: float) -> ProbeAnswer:
         """Send a request, a token count or one that is answered as a stream, and wait for its whole answer."""
-        exchange = InternalExchange(body)
+        exchange = _ProbeExchange(body)
         contexts: list[RequestContext] = []
         path = "/v1/messages/count_tokens" if counts else "/v1/messages"
         scope = internal_scope(path, body, _HEADERS, _PROBER, contexts=contexts)
@@ -97,7 +119,9 @@ class ProbeApp(App):
             if not task.done():
                 task.cancel()
         ms = round((time.monotonic() - started) * 1000, 1)
-        if not exchange.status:
+        if exchange.too_long:
+            answer = ProbeAnswer(0, f"the answer is over {_ANSWER_BYTES >> 20} MiB and did not end", "broken")
+        elif not exchange.status:
             message = f"no complete answer within {seconds:g} s" if not task.done() else "the answer was interrupted"
             answer = ProbeAnswer(0, message, "timeout")
         elif counts:
