@@ -411,6 +411,8 @@ def test_a_replay_asks_before_a_prompt_goes_to_a_cloud(page: Page, server: Scrip
             assert len(cloud.requests) == 1 and cloud.requests[0].json["messages"][-1]["content"] == "Its content."
             assert KEY not in cloud.requests[0].body.decode()
             expect(rows(page)).to_have_count(3)
+            # The list tells which answers came from a cloud.
+            expect(page.locator("#table td[data-name=Target]").filter(has_text="cloud")).to_have_count(1)
             drawer.get_by_role("link", name="Open the new request").click()
             expect(page.locator(".attempts")).to_contain_text("sky/big")
             # A model that does not exist.

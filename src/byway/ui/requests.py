@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 from urllib.parse import urlencode
 
 from byway.admin import recording
-from byway.admin.requests import EVERY, by_session, filter_choices, row, sums
+from byway.admin.requests import EVERY, RecentRequest, by_session, filter_choices, row, sums
 from byway.roles import changes_all, changes_own
 from byway.routes.authorize import visible_account
 from byway.routes.context import RequestContext, Route
@@ -44,11 +45,22 @@ def _data(context: RequestContext, form: Form) -> dict[str, Any]:
         "count": recent.newest_number(account),
         "until": until,
         "is_filtered": chosen != EVERY,
+        "clouds": _clouds(context, requests),
         "recorded": context.gateway.recordings.ids(context.caller.account),
         "query": urlencode(fields),
         "query_with": lambda **more: urlencode({**fields, **more}),
         "query_without": lambda name: urlencode({key: value for key, value in fields.items() if key != name}),
     }
+
+
+def _clouds(context: RequestContext, requests: Iterable[RecentRequest]) -> frozenset[int]:
+    """The numbers of the requests that a cloud has answered."""
+    backends = context.runtime.backends
+    return frozenset(
+        request.number
+        for request in requests
+        if (backend := backends.get(request.line.backend)) is not None and not backend.runs_here(request.line.model)
+    )
 
 
 async def index(context: RequestContext) -> None:
