@@ -26,7 +26,7 @@ _COMMENT: Final = re.compile(r"(?:^|(?<=[ \t]))#[^\n]*", re.MULTILINE)
 #: Comments that are examined one by one, when one of them turned out to be part of a value.
 _MOST_COMMENTS: Final = 50
 _NAMES: Final = "(?:api_?key|key|token|secret|password|authorization)"
-_LINE: Final = re.compile(rf"""(?i)^([\s#-]*["']?\w*{_NAMES}["']?[ \t]*:[ \t]*)(\S.*)$""", re.MULTILINE)
+_LINE: Final = re.compile(rf"""(?i)^([ \t#-]*["']?\w*{_NAMES}["']?[ \t]*:[ \t]*)(\S.*)$""", re.MULTILINE)
 _INLINE: Final = re.compile(rf"""(?i)(\b\w*{_NAMES}["']?[ \t]*[:=][ \t]*["']?)([^,}}\s"'][^,}}\n"']*)""")
 _PASSWORD: Final = re.compile(r"(://[^/\s:@]*:)([^/\s@]+)(?=@)")
 #: The words after which a hidden value ends in a comment: `# key: abc  old one`.

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 HERE: Final = Path(__file__).parent
 INSTALLED: Final = VersionFile()
+#: Characters of an error that a notice shows.
+_NOTICE_LENGTH: Final = 180
 #: Bytes and fields of a submitted form.
 _FORM_LIMIT: Final = 64 << 10
 _MOST_FIELDS: Final = 500
@@ -90,6 +92,8 @@ class Notice(NamedTuple):
     restart: bool = False
     action: tuple[str, str] | None = None
     """The text of a button, and the path to which it posts."""
+    page: str = ""
+    """The page where a person fixes it."""
 
 
 class StatusSummary(NamedTuple):
@@ -329,12 +333,11 @@ def notices(context: RequestContext) -> list[Notice]:
     """The notices that every page shows."""
     notices = []
     if context.gateway.config_problem:
-        notices.append(
-            Notice(
-                "bad",
-                f"The config file is invalid; the last valid one stays in force. {context.gateway.config_problem}",
-            )
-        )
+        errors = context.gateway.config_problem.splitlines()
+        more = f" {len(errors) - 1} more." if len(errors) > 1 else ""
+        first = errors[0] if len(errors[0]) <= _NOTICE_LENGTH else f"{errors[0][:_NOTICE_LENGTH]}…"
+        text = f"The config file is invalid; the last valid one stays in force. {first}{more}"
+        notices.append(Notice("bad", text, page="/config"))
     services = context.gateway.admin
     if services is not None and services.listen_problem:
         addresses = ", ".join(address for address in services.addresses if not address.startswith("unix:"))
