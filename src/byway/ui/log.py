@@ -29,6 +29,8 @@ class LogRow(NamedTuple):
     clock: str
     """In UTC, with milliseconds."""
     trace: str
+    kind: str
+    """The level, or `failed` for a request that the client got an error for."""
     fields: tuple[tuple[str, str], ...]
 
 
@@ -73,7 +75,9 @@ def _row(entry: LogEntry) -> LogRow:
     moment = time.gmtime(entry.at)
     clock = f"{time.strftime('%H:%M:%S', moment)}.{int(entry.at * 1000) % 1000:03d}"
     fields = tuple((name, str(value)) for name, value in entry.fields.items() if name != "trace")
-    return LogRow(entry, time.strftime("%Y-%m-%d", moment), clock, str(entry.fields.get("trace", "")), fields)
+    status = entry.fields.get("status")
+    kind = "failed" if entry.level == "info" and isinstance(status, int) and status >= 400 else entry.level
+    return LogRow(entry, time.strftime("%Y-%m-%d", moment), clock, str(entry.fields.get("trace", "")), kind, fields)
 
 
 ROUTES = (Route("GET", "/log", index, "admin", "page"), Route("GET", "/log/more", more, "admin", "page"))
