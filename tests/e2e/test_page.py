@@ -412,8 +412,8 @@ def test_everything_works_behind_a_prefix(page: Page, browsing: Browsing) -> Non
         page.goto(f"{gateway.url}/gate/requests")
         page.locator("#table [data-row]").first.click()
         expect(page.get_by_text("ended at")).to_be_visible()
-        page.goto(f"{gateway.url}/gate/api")
-        page.get_by_role("link", name="1", exact=True).click()
+        page.goto(f"{gateway.url}/gate/config")
+        page.get_by_role("link", name="Show the changes of version 1").click()
         page.get_by_role("button", name="Log out").click()
         expect(page.get_by_text("This page needs a login")).to_be_visible()
         assert not outside, outside
