@@ -256,7 +256,11 @@ def test_a_viewer_sees_every_page_and_changes_nothing(team: Team) -> None:
     for path in ("/", "/requests", "/usage"):
         page = team.get(path)
         assert page.status == 200 and "<fieldset" not in page.html, "its forms choose what is shown"
-    for path in ("/claude", "/models", "/api", "/secrets", "/trouble"):
+    for path in ("/trouble?run=1", "/log", "/news"):
+        page = team.get(path)
+        main = page.html.partition("<main")[2].partition("</main>")[0]
+        assert page.status == 200 and "<fieldset" not in main and 'method="post"' not in main, path
+    for path in ("/claude", "/models", "/api", "/secrets", "/config", "/remote"):
         page = team.get(path)
         assert page.status == 200 and "you see everything and change nothing" in page.text, path
         main = page.html.partition("<main")[2]

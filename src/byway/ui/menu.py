@@ -45,6 +45,8 @@ PAGES: Final = tuple(page for group in MENU for page in group.pages)
 #: The page of an account, and the other pages that show an account what belongs to it. The rest is for owners and viewers.
 ACCOUNT_PAGE: Final = ("/account", "My keys")
 SHARED_PAGES: Final = frozenset(("/", "/playground", "/requests", "/usage"))
+#: Pages of owners and viewers whose forms change nothing, or are left out for a viewer.
+READING_PAGES: Final = frozenset(("/trouble", "/log", "/news"))
 
 
 def menu(caller: Caller) -> list[MenuGroup]:

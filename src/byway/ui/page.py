@@ -30,7 +30,7 @@ from byway.roles import changes_all, sees_all
 from byway.routes.admin import apply, change_config, run
 from byway.routes.context import Header, RequestContext, Route
 from byway.routes.forms import read_at_most, read_fields
-from byway.ui.menu import SHARED_PAGES, menu
+from byway.ui.menu import READING_PAGES, SHARED_PAGES, menu
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -215,7 +215,7 @@ async def send_page(
         "caller": caller,
         "sees_others": sees_others,
         # The shared pages change nothing: their forms choose what is shown.
-        "readonly": is_viewer and here not in SHARED_PAGES,
+        "readonly": is_viewer and here not in SHARED_PAGES | READING_PAGES,
         "explain_viewer": is_viewer and here not in SHARED_PAGES - {"/", "/playground"},
         "root": context.runtime.config.server.root_path,
         "version": __version__,

@@ -9,6 +9,7 @@ from byway.clients.diagnosis import machine_report
 from byway.clients.fixes import FIXES, make_fix
 from byway.display import count
 from byway.problems import Problem
+from byway.roles import changes_all
 from byway.routes.admin import who
 from byway.routes.context import RequestContext, Route
 from byway.ui.menu import PAGES
@@ -56,6 +57,7 @@ async def _data(context: RequestContext) -> dict[str, Any]:
         "healthy": count(len(report.list.healthy), "check"),
         "unreadable": report.problem,
         "report": report.text,
+        "may_change": changes_all(context.caller.role, context.caller.scopes),
         "labels": {**FIXES, "set-aliases": f"Use {first_served(context.runtime)} for all names"},
         "page_titles": {path: f"Open {title}" for path, title in titles.items()},
     }
