@@ -215,7 +215,7 @@ def test_the_menu_and_the_first_page_follow_the_role(team: Team) -> None:
         assert nav is not None
         return [Sent(0, {}, link).text for link in re.findall(r"<a[^>]*>.*?</a>", nav[0])]
 
-    assert menu("ada", "/") == ["Overview", "Requests", "Usage", "My keys"]
+    assert menu("ada", "/") == ["Overview", "Playground", "Requests", "Usage", "My keys"]
     assert {"Claude Code", "Models", "Secrets"} <= set(menu("owner", "/"))
     assert menu("vera", "/") == menu("owner", "/")
     assert "ada, member" in team.as_account("ada").get("/account").text
