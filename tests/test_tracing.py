@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from metered import MeteredApp, chat_answer, failure
+from metered import MESSAGES, MeteredApp, chat_answer, failure
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from byway.config import ConfigError, load, tracingchecks
@@ -65,7 +65,9 @@ def attributes(span: Any) -> dict[str, Any]:
     }
 
 
-async def trace(folder: Path, url: str, *replies: Any, headers: dict[str, str] | None = None) -> list[int]:
+async def trace(
+    folder: Path, url: str, *replies: Any, headers: dict[str, str] | None = None, path: str = MESSAGES
+) -> list[int]:
     """Send a request for each reply with tracing on, then stop the tracer; return the statuses."""
     tracing = {"enabled": True, "endpoint": url, "headers": {"x-token": "hidden-secret"}}
     async with MeteredApp(folder, tracing=tracing) as app:
@@ -73,7 +75,7 @@ async def trace(folder: Path, url: str, *replies: Any, headers: dict[str, str] |
         assert app.gateway.tracer is not None
         app.answers(*replies)
         try:
-            return [(await app.request(headers=headers))[0] for _ in replies]
+            return [(await app.request(headers=headers, path=path))[0] for _ in replies]
         finally:
             await asyncio.to_thread(app.gateway.tracer.stop)
 
@@ -89,6 +91,19 @@ def test_a_request_has_a_span_with_its_model_and_tokens(tmp_path: Path, collecto
     assert "error.type" not in values and span.end_time_unix_nano >= span.start_time_unix_nano
     assert collector.headers == ["hidden-secret"]
     assert "hidden-secret" not in str(span) and "Hello." not in str(span)
+
+
+@pytest.mark.parametrize(
+    ("path", "operation"),
+    [("/v1/embeddings", "embeddings"), ("/v1/completions", "text_completion"), ("/v1/chat/completions", "chat")],
+)
+def test_the_span_of_another_endpoint_names_its_operation(
+    path: str, operation: str, tmp_path: Path, collector: Collector
+) -> None:
+    assert asyncio.run(trace(tmp_path, collector.url, chat_answer(), path=path)) == [200]
+    (span,) = collector.spans
+    assert span.name == f"{operation} claude-opus-4"
+    assert attributes(span)["gen_ai.operation.name"] == operation
 
 
 def test_a_failed_request_has_a_span_with_its_error(tmp_path: Path, collector: Collector) -> None:

@@ -6,6 +6,7 @@ import base64
 import json
 import struct
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +16,7 @@ from gateway import Gateway, config
 from scripted import Asked, End, Gate, Reply, Scripted, json_reply, openai_error, page, sse
 
 from byway.backends.openai.endpoints import ENDPOINTS
+from byway.platform import resident_memory
 
 VECTOR = [0.25, -1.5, 3.0]
 USAGE = {"prompt_tokens": 7, "total_tokens": 7}
@@ -190,6 +192,26 @@ def test_a_form_without_a_model_gets_the_one_of_default(first: Scripted, gateway
     assert first.last.body == b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nlocal\r\n' + form
 
 
+def test_an_upload_is_in_memory_once(first: Scripted, gateway: Gateway) -> None:
+    size, gate = 30 << 20, Gate()
+    first.play([Reply(steps=(gate, b'{"text": "x"}'), chunked=True)])
+    gateway.get("/v1/models")
+    before = resident_memory(gateway.process.pid)
+    if before is None:
+        pytest.skip("this system does not tell the memory of a process")
+    head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+    body = head + bytes(size) + b"\r\n--b--\r\n"
+    kind = {"content-type": "multipart/form-data; boundary=b"}
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(gateway.ask, "POST", "/v1/audio/transcriptions", body, kind)
+        first.wait_for(1)
+        held = resident_memory(gateway.process.pid)
+        gate.set()
+        assert answer.result().json == {"text": "x"}
+    assert held is not None
+    assert held - before < 1.6 * size, f"{(held - before) >> 20} MiB"
+
+
 def test_an_upload_is_sent_again_to_the_second_backend(first: Scripted, second: Scripted, gateway: Gateway) -> None:
     first.play([openai_error(402, "no credit", "billing_error")])
     second.play([json_reply(200, {"text": "second"})])
@@ -258,6 +280,23 @@ def test_every_endpoint_replaces_the_model(endpoint: str, first: Scripted, gatew
     answer = gateway.ask("POST", endpoint, b'{"a": {"model": "x"}, "model": "m"}')
     assert answer.status == 200 and answer.headers["x-byway-model"] == "one/local"
     assert first.last.path == endpoint and first.last.body == b'{"a": {"model": "x"}, "model": "local"}'
+
+
+def test_a_batch_of_embeddings(first: Scripted, gateway: Gateway) -> None:
+    first.play(embeddings)
+    rows = [
+        {"custom_id": id, "method": "POST", "url": "/v1/embeddings", "body": {"model": "m", "input": id}} for id in "ab"
+    ]
+    content = "\n".join(map(json.dumps, rows)).encode()
+    with client(gateway) as api:
+        file = api.files.create(file=("lines.jsonl", content), purpose="batch")
+        id = api.batches.create(input_file_id=file.id, endpoint="/v1/embeddings", completion_window="24h").id
+        gateway.wait(lambda: api.batches.retrieve(id).status == "completed", what="the batch is completed")
+        output = api.batches.retrieve(id).output_file_id
+        assert output is not None
+        answers = [json.loads(line) for line in api.files.content(output).text.splitlines()]
+    assert sorted(answer["custom_id"] for answer in answers) == ["a", "b"]
+    assert answers[0]["response"]["body"]["data"][0]["embedding"] == VECTOR
 
 
 def test_invalid_bodies_name_the_fault(gateway: Gateway) -> None:

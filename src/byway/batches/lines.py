@@ -16,7 +16,7 @@ from byway.batches.batch import REQUEST_LIMIT, BatchResult, NewRequest, Rest, St
 MOST_LINES: Final = 50_000
 INPUT_LIMIT: Final = 200 << 20
 #: The paths that the requests of a batch may have.
-ENDPOINTS: Final = ("/v1/chat/completions", "/v1/responses")
+ENDPOINTS: Final = ("/v1/chat/completions", "/v1/responses", "/v1/embeddings", "/v1/completions", "/v1/moderations")
 _MOST_ERRORS: Final = 50
 _ID_LIMIT: Final = 512
 _REASONS: Final = {

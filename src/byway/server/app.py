@@ -120,6 +120,21 @@ ROUTES: Final[tuple[Route, ...]] = (
 _ROUTINE_ENDS: Final = ("z", "/oauth/token", "/mcp", "/metrics", "/v1/logs", "/v1/traces")
 #: Scopes of the routes of APIs for models.
 _API_SCOPES: Final = frozenset(("read", "write", "files"))
+#: Operations of the OpenTelemetry conventions for other endpoints than those for answers, by the end of the path
+#: (https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans, seen 2026-11-30). From
+#: `image_generation` on they are words of Byway.
+_OPERATIONS: Final = {
+    "embeddings": "embeddings",
+    "embed": "embeddings",
+    "generations": "image_generation",
+    "edits": "image_edit",
+    "variations": "image_variation",
+    "speech": "speech",
+    "transcriptions": "transcription",
+    "translations": "translation",
+    "rerank": "rerank",
+    "moderations": "moderation",
+}
 #: Characters of an error that the list of last requests keeps.
 _ERROR_LIMIT: Final = 1000
 #: Bytes of `User-Agent` that it keeps.
@@ -314,8 +329,11 @@ class App:
 def _traced(context: RequestContext, line: RequestLine, seconds: float) -> TracedRequest:
     """What the span of a request to a model contains: never the prompt, the answer or a secret."""
     backend = context.runtime.backends.get(line.backend)
+    operation = _OPERATIONS.get(line.path.rpartition("/")[2], "chat")
+    if line.path.endswith("/v1/completions"):
+        operation = "text_completion"
     attributes: dict[str, str | int] = {
-        "gen_ai.operation.name": "chat",
+        "gen_ai.operation.name": operation,
         "gen_ai.provider.name": "" if backend is None else backend.settings.type,
         "gen_ai.request.model": line.requested[:200],
         "gen_ai.response.model": line.model,
@@ -332,7 +350,7 @@ def _traced(context: RequestContext, line: RequestLine, seconds: float) -> Trace
         attributes["gen_ai.usage.input_tokens"] = line.input_tokens + (line.cached_tokens or 0)
         attributes["gen_ai.usage.output_tokens"] = line.output_tokens or 0
     error = line.problem or ("cancelled" if line.status == 499 else "")
-    name = f"chat {line.requested[:200]}"
+    name = f"{operation} {line.requested[:200]}"
     return TracedRequest(attributes, name, seconds, error, context.headers.get(b"traceparent", b""))
 
 
