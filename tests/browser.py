@@ -140,6 +140,22 @@ def act(page: Page, backend: str, action: str) -> None:
     menu.get_by_label(f"{action} {backend}").click()
 
 
+def alias_field(page: Page, alias: str) -> Locator:
+    """The form field of an alias, which the list of its targets keeps in step."""
+    return page.get_by_label(f"Targets of {alias}", exact=True).locator("xpath=ancestor::*[@data-targets]/input[1]")
+
+
+def set_targets(page: Page, alias: str, *targets: str) -> None:
+    """Give an alias these targets, by the buttons and the search field of its row."""
+    box = page.get_by_label(f"Targets of {alias}", exact=True)
+    place = box.locator("xpath=ancestor::*[@data-targets]")
+    while place.locator(".chip").count():
+        place.locator("[data-remove]").last.click()
+    for target in targets:
+        box.fill(target)
+        box.press("Enter")
+
+
 def press(card: Locator, name: str, *, first: bool = False) -> None:
     """Press the button `name` of a card, and wait until what came of it has taken the card's place. `first`: of several."""
     card.evaluate("card => card.dataset.old = 'yes'")

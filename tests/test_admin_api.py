@@ -556,3 +556,19 @@ def test_accounts_are_managed_on_the_page(api: Api) -> None:
     assert "ada is removed." in change("remove", "id=ada")
     assert api("GET", "/byway/accounts").body == {"accounts": []}
     assert "Accounts</h2>" in api("GET", "/api/cards/accounts", accept="text/html", hx_request="true").body
+
+
+def test_targets_are_searched_by_words_and_bounded(api: Api) -> None:
+    every = api("GET", "/byway/targets").body
+    assert every["total"] == every["shown"] > 0
+    first = every["groups"][0]
+    assert set(first) == {"backend", "title", "state", "self_hosted", "targets"}
+    target = first["targets"][0]
+    assert target["target"] == f"{first['backend']}/{target['model']}"
+    matches = api("GET", f"/byway/targets?q={first['backend'].upper()}+{target['model'][-3:]}").body
+    assert target["target"] in [choice["target"] for group in matches["groups"] for choice in group["targets"]]
+    assert api("GET", "/byway/targets?q=no+such+model").body == {"groups": [], "total": 0, "shown": 0}
+    assert api("GET", "/byway/targets?limit=1").body["shown"] == 1
+    for limit in ("0", "501", "x", "-1", "9" * 40):
+        refused = api("GET", f"/byway/targets?limit={limit}")
+        assert (refused.status, refused.body["error"]["field"]) == (400, "limit"), limit

@@ -56,7 +56,8 @@ def request(pages: Pages, error: str = "", **fields: Any) -> None:
 def row(pages: Pages, alias: str) -> str:
     """The text of the state of an alias."""
     rest = pages.get("/claude").html.partition(f'aria-label="Targets of {alias}"')[2]
-    return Sent(0, {}, f"<{rest.partition('</tr>')[0]}").text
+    cells = rest.partition('<td class="do">')[0]
+    return Sent(0, {}, f"<{cells}").text
 
 
 # --- aliases ------------------------------------------------------------------------------------------------------------

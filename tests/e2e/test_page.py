@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from urllib.parse import urlencode
 
 import pytest
-from browser import Browsing, another, login, press
+from browser import Browsing, alias_field, another, login, press, set_targets
 from e2e.conftest import ASK
 from gateway import Answer, Gateway, config
 from playwright.sync_api import Page, expect
@@ -341,11 +341,11 @@ def test_a_person_reads_what_went_wrong_and_a_program_parses_it(
         assert gateway.get(path, {"cookie": cookie(gateway)}).json["error"]["message"], path
     # What is refused while a page is open stands on it, and its card stays.
     page.goto(f"{gateway.url}/claude")
-    page.get_by_label("Targets of haiku").evaluate("field => { field.value = 'x'.repeat(70000); }")
+    alias_field(page, "haiku").evaluate("field => { field.value = 'x'.repeat(70000); }")
     page.locator("#aliases").get_by_role("button", name="Save").click()
     expect(page.locator("#messages")).to_contain_text("64 KiB")
     expect(page.get_by_label("Targets of opus")).to_be_visible()
-    page.get_by_label("Targets of haiku").fill("")
+    alias_field(page, "haiku").evaluate("field => { field.value = ''; }")
     press(page.locator("#aliases"), "Save")
     expect(page.locator("#messages")).to_be_empty()
 
@@ -481,13 +481,13 @@ def test_names_that_mean_something_elsewhere_are_only_names(page: Page, gateway:
     ]
     for name in names:
         page.get_by_label("Name or pattern of a new alias").fill(name)
-        page.get_by_label("Targets of the new alias").fill("one/local")
+        set_targets(page, "the new alias", "one/local")
         page.locator("#aliases").get_by_role("button", name="Save").click()
-        expect(page.get_by_label(f"Targets of {name}", exact=True)).to_have_value("one/local")
+        expect(alias_field(page, name)).to_have_value("one/local")
     page.reload()
     assert page.evaluate("document.images.length") == 0
     for name in names:
-        page.get_by_label(f"Targets of {name}", exact=True).fill("")
+        set_targets(page, name)
     page.locator("#aliases").get_by_role("button", name="Save").click()
     expect(page.locator("#aliases").get_by_text("Saved.")).to_be_visible()
     for name in names:
@@ -524,17 +524,17 @@ def test_a_full_disk_is_shown_and_nothing_is_half_written(page: Page, server: Sc
         login(page, gateway, "/claude")
         before = gateway.file.read_bytes()
         resource.prlimit(gateway.process.pid, resource.RLIMIT_FSIZE, (16, resource.RLIM_INFINITY))
-        page.get_by_label("Targets of haiku").fill("one/local")
+        set_targets(page, "haiku", "one/local")
         press(page.locator("#aliases"), "Save")
         expect(page.locator("#aliases > .outcome.bad")).to_be_visible()
         # What was typed is still there.
-        expect(page.get_by_label("Targets of haiku")).to_have_value("one/local")
+        expect(alias_field(page, "haiku")).to_have_value("one/local")
         assert gateway.file.read_bytes() == before
         assert gateway.post(ASK).status == 200
         for path in ("/requests", "/trouble", "/", "/claude"):
             assert (answer := page.goto(gateway.url + path)) is not None and answer.status == 200, path
         resource.prlimit(gateway.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        page.get_by_label("Targets of haiku").fill("one/local")
+        set_targets(page, "haiku", "one/local")
         press(page.locator("#aliases"), "Save")
         expect(page.locator("#aliases > .outcome")).to_contain_text("Saved")
         assert not [

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from browser import PATIENCE, Browsing, login, press
+from browser import PATIENCE, Browsing, alias_field, login, press, set_targets
 from e2e.conftest import ASK
 from gateway import Gateway, config
 from playwright.sync_api import Locator, Page, Route, expect
@@ -231,7 +231,7 @@ def test_the_restart_button_brings_it_back_with_everything(page: Page, browsing:
         login(page, gateway, "/api")
         key = create(page, "Kept")
         page.goto(gateway.url + "/gate/claude")
-        page.get_by_label("Targets of haiku").fill("one/local")
+        set_targets(page, "haiku", "one/local")
         press(card(page, "aliases"), "Save")
         page.goto(gateway.url + "/gate/api")
         card(page, "server").get_by_label("Allow external access").check()
@@ -245,7 +245,7 @@ def test_the_restart_button_brings_it_back_with_everything(page: Page, browsing:
         expect(page.get_by_role("row", name="Kept")).to_be_visible()
         assert asks(gateway, key) == 200 and gateway.post(ASK).status == 401
         page.goto(gateway.url + "/gate/claude")
-        expect(page.get_by_label("Targets of haiku")).to_have_value("one/local")
+        expect(alias_field(page, "haiku")).to_have_value("one/local")
 
 
 def test_another_port_is_where_the_page_goes(page: Page, browsing: Browsing, server: Scripted) -> None:
@@ -270,7 +270,7 @@ def test_a_process_that_is_killed_comes_back_with_everything(page: Page, browsin
         login(page, first, "/api")
         key = create(page, "Kept")
         page.goto(f"{first.url}/claude")
-        page.get_by_label("Targets of opus").fill("one/local")
+        set_targets(page, "opus", "one/local")
         press(card(page, "aliases"), "Save")
         # A card may be loading when the process dies.
         browsing.allowed = ["ERR_CONNECTION", "ERR_EMPTY", "sendError", "afterRequest"]
@@ -281,6 +281,6 @@ def test_a_process_that_is_killed_comes_back_with_everything(page: Page, browsin
             expect(page.get_by_role("row", name="Kept")).to_be_visible()
             assert asks(again, key) == 200
             page.goto(f"{again.url}/claude")
-            expect(page.get_by_label("Targets of opus")).to_have_value("one/local")
+            expect(alias_field(page, "opus")).to_have_value("one/local")
     finally:
         first.discard()

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser import Browsing, login, press
+from browser import Browsing, alias_field, login, press, set_targets
 from e2e.conftest import ASK
 from gateway import Gateway, config
 from playwright.sync_api import Locator, Page, expect
@@ -167,7 +167,7 @@ def test_hostile_names_of_models_are_only_names(browsing: Browsing, tmp_path: Pa
                 press(card(page, "quick"), "Apply")
                 expect(message(page, "quick")).to_contain_text("Verified")
                 page.goto(f"{gateway.url}/claude")
-                expect(page.get_by_label("Targets of haiku")).to_have_value(f"one/{name}")
+                expect(alias_field(page, "haiku")).to_have_value(f"one/{name}")
                 got = run(copied(page, "bash"), tmp_path)
                 assert got["ANTHROPIC_BASE_URL"] == f"{gateway.url}/anthropic"
                 assert json.loads(copied(page, "settings"))["env"]
@@ -262,7 +262,7 @@ def test_quick_setup_from_nothing_to_verified(page: Page) -> None:
         expect(message(page, "quick")).to_contain_text(re.compile("Verified|timed out"))
         page.reload()
         for slot in ("haiku", "sonnet", "opus", "fable", "default"):
-            expect(page.get_by_label(f"Targets of {slot}")).not_to_have_value("")
+            expect(alias_field(page, slot)).not_to_have_value("")
         for _ in range(10):
             expect(verify(page)).to_contain_text(re.compile("Connected|timed out"))
             if "Connected" in message(page, "endpoint").inner_text():
@@ -291,7 +291,7 @@ def test_quick_setup_and_back(page: Page, server: Scripted) -> None:
         press(card(page, "quick"), "Apply")
         expect(message(page, "quick")).to_contain_text("Verified: other answered")
         # The other cards show it too, without a reload.
-        expect(page.get_by_label("Targets of haiku")).to_have_value("one/other")
+        expect(alias_field(page, "haiku")).to_have_value("one/other")
         expect(card(page, "endpoint").locator("header")).to_contain_text("other")
         after = gateway.file.read_text()
         assert "# mine" in after and "# here" in after and "gpt-*" in after and "one/other" in after
@@ -330,11 +330,11 @@ def save(page: Page) -> Locator:
 def test_aliases_are_saved_tried_and_taken_out(page: Page, server: Scripted) -> None:
     with Gateway(config(server)) as gateway:
         login(page, gateway, "/claude")
-        page.get_by_label("Targets of haiku").fill("one/local")
+        set_targets(page, "haiku", "one/local")
         page.get_by_label("Name or pattern of a new alias").fill("gpt-*")
-        page.get_by_label("Targets of the new alias").fill("one/away, one/local")
+        set_targets(page, "the new alias", "one/away, one/local")
         expect(save(page)).to_contain_text("Saved")
-        expect(page.get_by_label("Targets of gpt-*")).to_have_value("one/away, one/local")
+        expect(alias_field(page, "gpt-*")).to_have_value("one/away, one/local")
         # What a name would do, while it is typed.
         page.get_by_label("Model name that a client sends").press_sequentially("gpt-9", delay=10)
         expect(page.locator("#resolved")).to_contain_text("one/local")
@@ -343,14 +343,14 @@ def test_aliases_are_saved_tried_and_taken_out(page: Page, server: Scripted) -> 
         page.get_by_role("button", name="Resolve").click()
         expect(page.locator("#resolved")).to_contain_text("by its model name")
         assert gateway.post({**ASK, "model": "gpt-9"}).status == 200
-        page.get_by_label("Targets of gpt-*").fill("")
-        page.get_by_label("Targets of default").fill("")
+        set_targets(page, "gpt-*")
+        set_targets(page, "default")
         expect(save(page)).to_contain_text("Saved")
         expect(page.get_by_label("Targets of gpt-*")).to_have_count(0)
         page.get_by_label("Model name that a client sends").fill("gpt-9")
         expect(page.locator("#resolved")).to_contain_text("404")
         page.get_by_label("Name or pattern of a new alias").fill("a[")
-        page.get_by_label("Targets of the new alias").fill("two/three/four")
+        set_targets(page, "the new alias", "two/three/four")
         save(page)
         page.reload()
         assert gateway.get("/livez").status == 200
@@ -360,19 +360,19 @@ def test_two_browsers_edit_at_once(page: Page, browsing: Browsing, server: Scrip
     with Gateway(config(server)) as gateway:
         login(page, gateway, "/claude")
         other = login(browsing.page(), gateway, "/claude")
-        page.get_by_label("Targets of haiku").fill("one/local")
+        set_targets(page, "haiku", "one/local")
         expect(save(page)).to_contain_text("Saved")
         # Elsewhere: both are kept.
-        other.get_by_label("Targets of opus").fill("one/local")
+        set_targets(other, "opus", "one/local")
         expect(save(other)).to_contain_text("both changes were saved")
         kept = gateway.file.read_text()
         assert "haiku" in kept and "opus" in kept
         # In the same place: 412, and both values are shown.
         page.reload()
         other.reload()
-        page.get_by_label("Targets of sonnet").fill("one/first")
+        set_targets(page, "sonnet", "one/first")
         expect(save(page)).to_contain_text("Saved")
-        other.get_by_label("Targets of sonnet").fill("one/second")
+        set_targets(other, "sonnet", "one/second")
         with other.expect_response("**/claude/aliases") as answered:
             card(other, "aliases").get_by_role("button", name="Save").click()
         assert answered.value.status == 412
@@ -384,6 +384,6 @@ def test_two_browsers_edit_at_once(page: Page, browsing: Browsing, server: Scrip
         kept = gateway.file.read_text()
         assert "one/first" in kept and "one/second" not in kept
         # The typed text can be sent again, now knowingly.
-        other.get_by_label("Targets of sonnet").fill("one/second")
+        set_targets(other, "sonnet", "one/second")
         expect(save(other)).to_contain_text("Saved")
         assert "one/second" in gateway.file.read_text()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from browser import Browsing, login, press
+from browser import Browsing, alias_field, login, press
 from gateway import Gateway, config
 from playwright.sync_api import Page, expect
 from scripted import Say, Scripted
@@ -75,7 +75,7 @@ def test_a_saved_change_is_seen_wherever_the_page_is_and_can_be_undone(page: Pag
     assert "one/first" in gateway.file.read_text()
     toast.get_by_role("button", name="Undo").click()
     expect(page.locator("#messages")).to_contain_text("Undone.")
-    expect(page.get_by_label("Targets of haiku")).to_have_value("")
+    expect(alias_field(page, "haiku")).to_have_value("")
     assert "one/first" not in gateway.file.read_text()
     page.get_by_role("button", name="Close message").click()
     expect(page.locator(".toast")).to_have_count(0)

@@ -64,6 +64,58 @@ class NameResolution(Struct, frozen=True):
     """In the order in which they are tried."""
 
 
+class TargetChoice(Struct, frozen=True):
+    """A model that an alias can have as its target."""
+
+    target: str
+    """`backend/model`."""
+    model: str
+    window: int | None
+    """Context window in tokens. Null: unknown."""
+
+
+class TargetGroup(Struct, frozen=True):
+    """The targets of one backend."""
+
+    backend: str
+    title: str
+    state: str
+    self_hosted: bool
+    targets: tuple[TargetChoice, ...]
+
+
+class TargetMatches(Struct, frozen=True):
+    """The targets that match a search, by backend; ready backends first."""
+
+    groups: tuple[TargetGroup, ...]
+    total: int
+    """How many match."""
+    shown: int
+    """How many of them `groups` has."""
+
+
+def find_targets(runtime: Runtime, query: str, limit: int) -> TargetMatches:
+    """The models of all backends whose backend, type and name contain every word of `query`; at most `limit` of them."""
+    words = query.lower().split()[:10]
+    groups, total, left = [], 0, limit
+    for live in sorted(runtime.backends.values(), key=lambda live: live.state not in ("ready", "asleep")):
+        if live.state == "off":
+            continue
+        prefix, suffix = f"{live.name.lower()}/", f" {live.vendor.title.lower()}"
+        models = [
+            model
+            for model in live.models or ()
+            if not words or all(word in f"{prefix}{model.lower()}{suffix}" for word in words)
+        ]
+        total += len(models)
+        if not (shown := models[:left]):
+            continue
+        left -= len(shown)
+        targets = tuple(TargetChoice(f"{live.name}/{model}", model, live.registry.get(model).window) for model in shown)
+        groups.append(TargetGroup(live.name, live.vendor.title, live.state, live.self_hosted, targets))
+    return TargetMatches(tuple(groups), total, limit - left)
+
+
 def list_aliases(runtime: Runtime, answered: Answered = ()) -> list[AliasInfo]:
     """Claude Code's slots and `default`, then every other alias."""
     names = [*SLOTS, *(name for name in runtime.aliases if name not in SLOTS)]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec import Struct
 
 from byway.admin import aliases
-from byway.admin.aliases import AliasInfo, NameResolution
+from byway.admin.aliases import AliasInfo, NameResolution, TargetMatches
 from byway.admin.config import ConfigChange
 from byway.admin.errors import invalid
 from byway.routes.admin import change_config, if_match
 from byway.routes.context import RequestContext
 from byway.routes.operation import Parameter, operation, query
+
+#: Targets of one answer.
+_MOST_TARGETS: Final = 500
 
 
 class AliasList(Struct, frozen=True):
@@ -63,6 +68,15 @@ async def resolve(context: RequestContext) -> NameResolution:
     return aliases.resolve_name(context.runtime, name, context.gateway.requests.answered())
 
 
+async def targets(context: RequestContext) -> TargetMatches:
+    """Search the targets that an alias can have."""
+    parameters = query(context)
+    limit = parameters.get("limit", "50")
+    if not limit.isascii() or not limit.isdigit() or not 0 < int(limit[:9]) <= _MOST_TARGETS:
+        raise invalid("limit", f"give a number from 1 to {_MOST_TARGETS}")
+    return aliases.find_targets(context.runtime, parameters.get("q", "")[:200], int(limit))
+
+
 ROUTES = (
     operation("GET", "/byway/aliases", show, response=AliasList),
     operation("PUT", "/byway/aliases/{name}", change, request=AliasTargets, response=ConfigChange, if_match=True),
@@ -73,5 +87,15 @@ ROUTES = (
         resolve,
         response=NameResolution,
         parameters=(Parameter("name", "The model name that a client would send."),),
+    ),
+    operation(
+        "GET",
+        "/byway/targets",
+        targets,
+        response=TargetMatches,
+        parameters=(
+            Parameter("q", "Words that the backend, its type or the model contains."),
+            Parameter("limit", f"At most so many targets: 50 by default, {_MOST_TARGETS} at most.", int),
+        ),
     ),
 )

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from byway.admin import aliases, backends, exports
 from byway.admin import config as configs
 from byway.admin.addresses import listens_wide
-from byway.admin.aliases import AliasInfo
 from byway.admin.setups import setup_texts
 from byway.admin.verify import Verdict, verify
-from byway.display import BACKEND_STATES, clock, latency
+from byway.display import BACKEND_STATES, latency
 from byway.problems import Problem
 from byway.routes.admin import run, who
 from byway.routes.context import RequestContext, Route
 from byway.runtime import Runtime
+from byway.ui import aliases as alias_card
 from byway.ui import readiness, websearch
 from byway.ui.page import (
     Form,
@@ -34,13 +35,6 @@ from byway.ui.page import (
 )
 
 QUICK: Final = "Quick Setup"
-_USES: Final = {
-    "haiku": "small calls: titles, page summaries, searches",
-    "sonnet": "main model of many setups, subagents",
-    "opus": "Claude Code's default main model",
-    "fable": "largest model, on request",
-    "default": "every other name",
-}
 
 
 class ModelChoice(NamedTuple):
@@ -59,21 +53,6 @@ class Loadable(NamedTuple):
     model: str
 
 
-class AliasRow(NamedTuple):
-    """A row of the table of aliases."""
-
-    name: str
-    use: str
-    targets: str
-    """As in the config, separated by commas."""
-    current: str
-    """The targets in effect, or `none`."""
-    state: str
-    word: str
-    used: str = ""
-    """When a client used it last."""
-
-
 def choices(runtime: Runtime) -> list[ModelChoice]:
     """Every model that a backend serves now, ready backends first."""
     models = [
@@ -90,34 +69,6 @@ def choices(runtime: Runtime) -> list[ModelChoice]:
 
 def _window(facts: Any) -> str:
     return f", {facts.window // 1024:,}k window" if facts is not None and facts.window else ""
-
-
-def alias_rows(context: RequestContext) -> list[AliasRow]:
-    """The fixed aliases, then the others of the config: what is set, whether it works, and when it was used last."""
-    recent = context.gateway.requests
-    answered, used = recent.answered(), recent.alias_uses()
-    return [
-        _row(alias)._replace(used=clock(used[alias.name]) if alias.name in used else "")
-        for alias in aliases.list_aliases(context.runtime, answered)
-    ]
-
-
-def _row(alias: AliasInfo) -> AliasRow:
-    is_pattern = any(mark in alias.name for mark in "*?[")
-    use = _USES.get(alias.name, "a pattern" if is_pattern else "exact name")
-    targets = ", ".join(alias.targets)
-    if not alias.resolved:
-        state, word = ("bad", "no backend serves it") if targets else ("none", "not set")
-        return AliasRow(alias.name, use, targets, "none", state, word)
-    state, word = BACKEND_STATES[alias.state]
-    shown = " then ".join(target.name for target in alias.resolved)
-    if not targets and alias.alias:
-        return AliasRow(alias.name, use, "", shown, state, f"by {alias.alias}" if state == "good" else word)
-    if alias.state == aliases.NOT_SERVED and alias.alias:
-        state, word = "warn", f"not served, so {alias.alias} answers"
-    elif alias.unserved and state == "good":
-        state, word = "warn", f"{', '.join(alias.unserved)} not served"
-    return AliasRow(alias.name, use, targets, shown, state, word)
 
 
 def target_state(context: RequestContext, backend: str, model: str) -> tuple[str, str]:
@@ -233,9 +184,9 @@ async def quick_verdict(context: RequestContext) -> None:
 
 async def _aliases(context: RequestContext) -> dict[str, Any]:
     return {
-        "rows": alias_rows(context),
+        "rows": alias_card.alias_rows(context),
         "choices": choices(context.runtime),
-        "another": ("", ""),
+        "new_rows": [alias_card.NewAlias("", "", "")],
         "name": "",
         "resolved": None,
     }
@@ -350,31 +301,29 @@ async def _applied(context: RequestContext, outcome: Outcome) -> None:
 async def alias(context: RequestContext) -> None:
     """Save the aliases of the table; an empty field removes the alias."""
     fields = await read_form(context)
-    typed = {
-        field.removeprefix("alias:"): _targets(value) for field, value in fields.items() if field.startswith("alias:")
-    }
-    if fields["name"] and fields["targets"]:
-        typed[fields["name"]] = _targets(fields["targets"])
+    await _save_aliases(context, fields, alias_card.typed_aliases(fields))
+
+
+async def remove_alias(context: RequestContext) -> None:
+    """Remove one alias, and save what else was changed in the table."""
+    fields = await read_form(context)
+    name = fields["remove"]
+    await _save_aliases(context, fields, alias_card.typed_aliases(fields) | {name: ()}, name)
+
+
+async def _save_aliases(
+    context: RequestContext, fields: Form, typed: Mapping[str, tuple[str, ...]], removed: str = ""
+) -> None:
     edits = aliases.changed_aliases(await base_config(context, fields["etag"]), typed)
-    outcome = await save_edits(context, edits, "model aliases", fields["etag"])
+    why, good = (f"alias {removed} removed", f"Alias `{removed}` removed") if removed else ("model aliases", "Saved")
+    outcome = await save_edits(context, edits, why, fields["etag"], good)
     context.runtime = context.gateway.runtime
-    await _card(
-        context, "aliases", outcome, **(await _typed(context, fields, outcome) if outcome.kind == "bad" else {})
-    )
-
-
-async def _typed(context: RequestContext, fields: Form, outcome: Outcome) -> dict[str, Any]:
-    """The table with the typed values, so that a failed save loses nothing. Conflicting rows have the other user's value."""
-    theirs = {str(conflict["path"]).removeprefix("model_aliases.") for conflict in outcome.conflicts}
-    table = [
-        row if row.name in theirs else row._replace(targets=fields.get(f"alias:{row.name}", row.targets))
-        for row in alias_rows(context)
-    ]
-    return {"rows": table, "another": (fields["name"], fields["targets"])}
-
-
-def _targets(text: str) -> tuple[str, ...]:
-    return tuple(target for part in text.split(",") if (target := part.strip()))
+    if outcome.kind == "bad":
+        await _card(context, "aliases", outcome, **alias_card.typed_rows(context, fields, outcome))
+        return
+    if removed:
+        outcome = outcome._replace(hint=f"{alias_card.removed_text(context, removed)} {outcome.hint}".strip())
+    await _card(context, "aliases", outcome)
 
 
 async def resolve(context: RequestContext) -> None:
@@ -420,6 +369,8 @@ ROUTES = (
     Route("GET", "/claude/verdict", quick_verdict, "admin", "page"),
     Route("POST", "/claude/undo", undo, "admin", "page"),
     Route("POST", "/claude/aliases", alias, "admin", "page"),
+    Route("POST", "/claude/aliases/remove", remove_alias, "admin", "page"),
+    Route("GET", "/claude/targets", alias_card.find, "admin", "page"),
     Route("GET", "/claude/resolve", resolve, "admin", "page"),
     Route("GET", "/claude/cards/*", again, "admin", "page"),
     Route("POST", "/claude/search", search, "admin", "page"),
