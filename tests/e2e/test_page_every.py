@@ -17,7 +17,7 @@ from scripted import Say, Scripted, openai_error
 from byway.ui.menu import MENU, PAGES
 
 #: Pages that the menu does not list.
-MORE = ("/models/local", "/models/download", "/models/add", "/device", "/news", "/palette")
+MORE = ("/models/local", "/models/download", "/models/add", "/models/readiness", "/device", "/news", "/palette")
 PATHS = (*(path for path, _ in PAGES), *MORE)
 #: Bytes of a page with all that belongs to it.
 LARGEST = 250_000

@@ -6,6 +6,7 @@ Without JavaScript it is a page of its own.
 from __future__ import annotations
 
 from typing import Final, NamedTuple
+from urllib.parse import urlencode
 
 from byway.admin.aliases import SLOTS
 from byway.roles import changes_all
@@ -55,6 +56,10 @@ CARDS: Final = (
     PaletteItem("Sessions", "/clients#sessions", "Clients"),
     PaletteItem("Conflicts of settings", "/clients#conflicts", "Clients"),
     PaletteItem("Signed-in clients", "/device#sign-ins", "Sign-in"),
+    PaletteItem("Connect another machine", "/remote#connect", "Remote access"),
+    PaletteItem("Logins of browsers", "/remote#logins", "Remote access"),
+    PaletteItem("Readiness of models", "/models/readiness", "Models"),
+    PaletteItem("What is new", "/news"),
 )
 #: Cards of the page of an account.
 OWN_CARDS: Final = (
@@ -88,7 +93,9 @@ def groups(context: RequestContext) -> list[PaletteGroup]:
         return [PaletteGroup("Pages", pages), PaletteGroup("Cards", own), PaletteGroup("Actions", (_LOG_OUT,))]
     runtime = context.runtime
     models = tuple(
-        PaletteItem(f"{backend.name}/{model}", "/models", backend.vendor.title)
+        PaletteItem(
+            f"{backend.name}/{model}", f"/playground?{urlencode({'model': f'{backend.name}/{model}'})}", "talk to it"
+        )
         for backend in runtime.backends.values()
         for model in backend.models or ()
     )
