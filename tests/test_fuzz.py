@@ -105,7 +105,8 @@ def chats() -> list[dict[str, Any]]:
 def responses() -> list[dict[str, Any]]:
     """Requests of Codex to the Responses API, and one with what it does not send."""
     image = {"type": "input_image", "image_url": "data:image/png;base64,aGk=", "detail": "auto"}
-    file = {"type": "input_file", "filename": "a.txt", "file_data": "data:text/plain;base64,aGk="}
+    # No data: damaged, it would be a PDF, which is read in a process of its own.
+    file = {"type": "input_file", "filename": "a.pdf", "file_url": "https://a.org/a.pdf"}
     thinking = {"type": "reasoning", "summary": [], "encrypted_content": carriers.pack_thinking("", "sig")}
     shell = {"type": "shell_call", "call_id": "s", "action": {"commands": ["ls"]}}
     shell_output = {"stdout": "a", "stderr": "", "outcome": {"type": "exit", "exit_code": 0}}

@@ -47,7 +47,7 @@ _USAGE: Final = 350
 _EVERYTHING: Final = 1_170
 #: What metrics add to a request took 240 (2026-11-30).
 _METRICS: Final = 260
-#: A Responses request of 1 KB took 6,020, the second one of a turn of Codex 8,790 (2026-11-30).
+#: A Responses request of 1 KB took 5,600, the second one of a turn of Codex 8,100 (2026-11-30).
 _RESPONSES: Final = 6_300
 _CODEX: Final = 9_200
 _CHUNK: Final = (

@@ -6,7 +6,7 @@ others the deltas (measured with Codex 0.171.0, `openai` 3.57.0 and opencode 1.1
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -71,8 +71,8 @@ class ResponseWriter:
         """`id`: hex digits. `echo`: fields of the request that a response repeats. `compacts`: the answer is one compaction
         item. `sources`: searches list their addresses."""
         self.id = f"resp_{id}"
-        self.reasoning = 0
-        """The output tokens that were reasoning."""
+        self.count_reasoning: Callable[[], int] = int
+        """Returns the output tokens that were reasoning."""
         self.response: JsonObject | None = None
         """The whole response, when it is complete."""
         self._raw = b""
@@ -528,7 +528,7 @@ class ResponseWriter:
             "input_tokens": prompt,
             "input_tokens_details": {"cached_tokens": cached, "cache_write_tokens": stored},
             "output_tokens": output,
-            "output_tokens_details": {"reasoning_tokens": min(self.reasoning, output)},
+            "output_tokens_details": {"reasoning_tokens": min(self.count_reasoning(), output)},
             "total_tokens": prompt + output,
         }
 

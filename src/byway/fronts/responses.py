@@ -9,28 +9,39 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import Annotated, Any, Final, NamedTuple, NoReturn
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Meta, Raw, Struct
 
 from byway.fronts.chat import ANY_OBJECT, DEFAULT, source
 from byway.fronts.formats import closed, is_free
-from byway.fronts.responsetools import Names, ToolTable, tool_table
+from byway.fronts.responsetools import Names, ToolTable, tool_fields, tool_table
 from byway.messages import carriers, claudecode
 from byway.messages import request as messages
-from byway.messages.request import Content, Request
+from byway.messages.blocks import (
+    Base64Source,
+    Document,
+    InlineImage,
+    RedactedThinking,
+    Text,
+    TextSource,
+    Thinking,
+    ToolResult,
+    ToolUse,
+    UrlSource,
+)
+from byway.messages.request import Format, OutputConfig, Request, Thought, Turn
 from byway.messages.stream import tool_input
 from byway.problems import Problem
 
 _encode: Final = msgspec.json.Encoder().encode
-_decode: Final = msgspec.json.Decoder().decode
 _fields: Final = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
-class Item(Struct):
+class Item(Struct, gc=False):
     """An item of the input, leniently decoded: none may break a turn."""
 
     type: str | None = None
@@ -51,10 +62,10 @@ class Item(Struct):
     status: Any = None
 
 
-class ResponsesBody(Struct, kw_only=True):
+class ResponsesBody(Struct, kw_only=True, gc=False):
     """The fields of `POST /v1/responses` that Byway reads."""
 
-    model: str | None = None
+    model: Annotated[str, Meta(min_length=1, max_length=512)] | None = None
     input: str | list[Item] | None = None
     instructions: Any = None
     stream: bool | None = None
@@ -62,8 +73,8 @@ class ResponsesBody(Struct, kw_only=True):
     tool_choice: Any = None
     parallel_tool_calls: bool | None = None
     max_output_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     reasoning: Any = None
     text: Any = None
     include: Any = None
@@ -94,9 +105,8 @@ _NO_OUTPUT: Final = "(no output)"
 _NO_RESULT: Final = "(The call was interrupted: there is no result.)"
 _CONTINUE: Final = "Continue."
 _EFFORTS: Final = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "max"}
-_CALLS: Final = frozenset(
-    ("function_call", "custom_tool_call", "tool_search_call", "local_shell_call", "shell_call", "apply_patch_call")
-)
+_OTHER_CALLS: Final = ("custom_tool_call", "tool_search_call", "local_shell_call", "shell_call", "apply_patch_call")
+_PLAIN_OUTPUTS: Final = frozenset(("function_call_output", "custom_tool_call_output", "local_shell_call_output"))
 _OUTPUTS: Final = frozenset(
     (
         "function_call_output",
@@ -108,7 +118,7 @@ _OUTPUTS: Final = frozenset(
     )
 )
 #: Items that bring no text for the model: what a server has run is repeated in the answer, or cannot be run here.
-_SILENT: Final = frozenset(("web_search_call", "additional_tools", "configuration_update", "compaction_trigger"))
+_SILENT: Final = frozenset(("web_search_call", "configuration_update", "compaction_trigger"))
 _PLAIN: Final = frozenset((None, "message", "function_call", "function_call_output", "reasoning"))
 _VALID_ID: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
 _CACHED: Final = {"type": "ephemeral"}
@@ -138,23 +148,19 @@ def read(data: bytes, headers: Mapping[str, str], id: str) -> Read:
         # The backend's own name replaces it.
         body.model = DEFAULT
         data = _encode({**_fields(data), "model": DEFAULT})
-    untranslatable: Problem | None = None
     left_out: tuple[str, ...] = ()
     table = ToolTable()
     try:
         table = tool_table(body.tools)
-        translated, left_out = _messages_body(body, table)
-        request = messages.parse(_encode(translated), headers, id)
+        request, left_out = _translated(body, table, headers, id, len(data))
     except Problem as problem:
         # A backend with the Responses API may know more of the format than Byway does.
-        untranslatable = problem
         least = {"model": body.model, "stream": bool(body.stream), "messages": [{"role": "user", "content": "-"}]}
         # Without a tool choice Byway could search for this text instead of the client's.
         request = messages.parse(_encode({**least, "tool_choice": {"type": "none"}}), headers, id)
-    content = Content(
-        request.body, request.params, request.content.turns, extra={}, responses=data, extended=_extended(body, table)
-    )
-    request = msgspec.structs.replace(request, size=len(data), content=content, untranslatable=untranslatable)
+        request = msgspec.structs.replace(request, size=len(data), untranslatable=problem)
+    content = request.content
+    content.extra, content.responses, content.extended = {}, data, _extended(body, table)
     return Read(request, body, table.names, left_out)
 
 
@@ -171,76 +177,119 @@ def _refuse_unsupported(body: ResponsesBody) -> None:
 def _extended(body: ResponsesBody, table: ToolTable) -> bool:
     """Return whether the request has tools or items beside messages, functions and reasoning."""
     items = body.input if isinstance(body.input, list) else ()
-    return table.extended or any([item.type not in _PLAIN for item in items])
+    return table.extended or not _PLAIN.issuperset([item.type for item in items])
 
 
 # ------------------------------------------------------------------------------------------------------------------ request
 
 
-def _messages_body(body: ResponsesBody, table: ToolTable) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The body of the Messages request, and what was left out. Raises Problem for what it cannot express."""
+def _translated(
+    body: ResponsesBody, table: ToolTable, headers: Mapping[str, str], id: str, size: int
+) -> tuple[Request, tuple[str, ...]]:
+    """The Messages request, and what was left out. Raises Problem for what it cannot express."""
     conversation = _TurnList(table)
     if isinstance(body.instructions, str) and body.instructions.strip():
         conversation.system.append(body.instructions)
-    given = body.input
-    if isinstance(given, str):
-        conversation.add_text(given)
+    if isinstance(body.input, str):
+        conversation.add_text(body.input)
     else:
-        conversation.add(given or [])
+        conversation.add(body.input or [])
     compacts = body.compacts
     turns = conversation.finish(COMPACTION_PROMPT if compacts else "")
     form = body.text.get("format") if isinstance(body.text, dict) and not compacts else None
     schema = _schema(form) if isinstance(form, dict) else None
-    if is_free(schema):
+    if schema is not None and is_free(schema):
         conversation.system.append(ANY_OBJECT)
-    made: dict[str, Any] = {"model": body.model, "stream": bool(body.stream)}
-    if conversation.system:
-        made["system"] = [{"type": "text", "text": text} for text in conversation.system]
-        # Servers of Anthropic read the prompt again at the full price, unless these marks say what the next request repeats.
-        made["system"][-1]["cache_control"] = _CACHED
-    made["messages"] = turns
-    last = turns[-1]["content"][-1]
-    if last["type"] in ("text", "tool_result", "image", "document"):
-        last["cache_control"] = _CACHED
-    choice: Any = "none" if compacts else body.tool_choice
-    tools, chosen = table.choose(choice, body.parallel_tool_calls)
+    tools, choice = table.choose("none" if compacts else body.tool_choice, body.parallel_tool_calls)
     if not tools and table.left_out and not compacts:
         _wrong("tools", f"only servers of OpenAI run {', '.join(sorted(set(table.left_out)))[:200]}")
+    params: dict[str, Any] = {"model": body.model, "stream": bool(body.stream)}
     if tools:
-        made["tools"] = tools
-        if chosen is not None:
-            made["tool_choice"] = chosen
+        params["tools"] = tools
+        if choice is not None:
+            params["tool_choice"] = choice
     if body.max_output_tokens is not None:
-        made["max_tokens"] = max(1, body.max_output_tokens)
-    made.update(_thinking(body, schema, compacts=compacts))
-    return made, (*table.left_out, *conversation.left_out)
+        params["max_tokens"] = max(1, body.max_output_tokens)
+    _add_reasoning(params, body, schema, compacts=compacts)
+    system = [Text(text) for text in conversation.system]
+
+    def encode() -> bytes:
+        return _encode(_body_fields(params, system, turns))
+
+    request = messages.build(id, headers, size, turns, system, encode, documents=conversation.documents, **params)
+    return request, (*table.left_out, *conversation.left_out)
 
 
-def _thinking(body: ResponsesBody, schema: dict[str, Any] | None, *, compacts: bool) -> dict[str, Any]:
-    """The settings of reasoning, sampling and format."""
-    made: dict[str, Any] = {}
-    config: dict[str, Any] = {}
+def _add_reasoning(
+    params: dict[str, Any], body: ResponsesBody, schema: dict[str, Any] | None, *, compacts: bool
+) -> None:
+    """Add the settings of reasoning, sampling and format."""
     reasoning = body.reasoning if isinstance(body.reasoning, dict) else None
     effort = reasoning.get("effort") if reasoning is not None else None
+    wanted = None
     if effort == "none" or compacts:
-        made["thinking"] = {"type": "disabled"}
+        params["thinking"] = Thought("disabled")
     elif reasoning is not None:
         shown = reasoning.get("summary") or reasoning.get("generate_summary")
-        made["thinking"] = {"type": "adaptive", "display": "summarized" if shown else "omitted"}
-        if isinstance(effort, str) and effort in _EFFORTS:
-            config["effort"] = _EFFORTS[effort]
-    if "thinking" not in made or made["thinking"]["type"] == "disabled":
+        params["thinking"] = Thought("adaptive", display="summarized" if shown else "omitted")
+        wanted = _EFFORTS.get(effort) if isinstance(effort, str) else None
+    if "thinking" not in params or params["thinking"].type == "disabled":
         # Models of Anthropic refuse these together with thinking.
         if body.temperature is not None:
             # The range of Responses is 0 to 2, that of the Messages API 0 to 1.
-            made["temperature"] = min(body.temperature, 1.0)
+            params["temperature"] = min(body.temperature, 1.0)
         if body.top_p is not None:
-            made["top_p"] = body.top_p
+            params["top_p"] = body.top_p
+    form = None
     if schema is not None and not is_free(schema):
-        config["format"] = {"type": "json_schema", "schema": closed(schema)}
-    if config:
-        made["output_config"] = config
+        form = Format("json_schema", Raw(_encode(closed(schema))))
+    if wanted is not None or form is not None:
+        params["output_config"] = OutputConfig(wanted, form)
+
+
+def _body_fields(params: dict[str, Any], system: list[Text], turns: list[Turn]) -> dict[str, Any]:
+    """The body of the Messages request, for a backend that gets it as it is.
+
+    Servers of Anthropic read the prompt again at the full price, unless marks say what the next request repeats.
+    """
+    made: dict[str, Any] = {"model": params["model"], "stream": params["stream"]}
+    if system:
+        made["system"] = [*system[:-1], {"type": "text", "text": system[-1].text, "cache_control": _CACHED}]
+    sent: list[dict[str, Any]] = [
+        {"role": turn.role, "content": [_fields_of(block) for block in turn.blocks]} for turn in turns
+    ]
+    last = sent[-1]["content"][-1]
+    fields = last if isinstance(last, dict) else {"type": "text", "text": last.text} if type(last) is Text else None
+    if fields is not None:
+        sent[-1]["content"][-1] = {**fields, "cache_control": _CACHED}
+    made["messages"] = sent
+    for name, value in params.items():
+        match value:
+            case list():
+                made[name] = list(map(tool_fields, value))
+            case Struct():
+                made[name] = {
+                    field: part for field in value.__struct_fields__ if (part := getattr(value, field)) is not None
+                }
+            case _:
+                made[name] = value
     return made
+
+
+def _fields_of(block: Any) -> Any:
+    """A block as JSON of the Messages API, without fields that are null."""
+    match block:
+        case ToolResult(id, content):
+            shown = content if isinstance(content, str) else [_fields_of(part) for part in content or ()]
+            return {"type": "tool_result", "tool_use_id": id, "content": shown}
+        case InlineImage(source):
+            return {"type": "image", "source": source}
+        case Document(source, title):
+            given: Any = source
+            if type(source) is TextSource:
+                given = {"type": "text", "media_type": "text/plain", "data": source.data}
+            return {"type": "document", "source": given, **({"title": title} if title else {})}
+    return block
 
 
 def _schema(form: dict[str, Any]) -> dict[str, Any] | None:
@@ -260,14 +309,20 @@ class _TurnList:
     def __init__(self, table: ToolTable) -> None:
         self.system: list[str] = []
         self.left_out: list[str] = []
+        self.documents = False
+        """There are documents in it."""
         self._table = table
-        self._turns: list[dict[str, Any]] = []
-        self._assistant: list[dict[str, Any]] = []
-        self._user: list[dict[str, Any]] = []
+        self._names = table.names
+        self._turns: list[Turn] = []
+        self._assistant: list[Any] = []
+        self._user: list[Any] = []
         self._items: list[Item] = []
-        self._outputs: dict[str, deque[int]] = {}
-        """The places of the outputs by the ids of their calls."""
+        self._at = 0
+        """The place of the current item."""
+        self._outputs: dict[str, deque[int]] | None = None
+        """The places of the outputs by the ids of their calls; None: not collected yet."""
         self._used: set[int] = set()
+        """The places of outputs that stand before their place."""
         self._calls: list[tuple[str, str]] = []
         """The calls of the assistant's turn: the client's id, and the id in the Messages request."""
         self._ids: dict[str, int] = {}
@@ -275,61 +330,46 @@ class _TurnList:
 
     def add_text(self, text: str) -> None:
         if text.strip():
-            self._user.append({"type": "text", "text": text})
+            self._user.append(Text(text))
 
     def add(self, items: list[Item]) -> None:
         """Add the items of the input."""
         self._items = items
         for at, item in enumerate(items):
-            if item.type in _OUTPUTS and isinstance(id := item.call_id or item.id, str):
-                self._outputs.setdefault(id, deque()).append(at)
-            elif item.type == "additional_tools" and isinstance(item.tools, list):
-                self._table.load([Raw(_encode(tool)) for tool in item.tools], f"input.{at}.tools")
-        for at, item in enumerate(items):
-            self._add(item, at)
+            self._at = at
+            add = _ADD.get(item.type)
+            if add is not None:
+                add(self, item)
+            elif item.type not in _SILENT and (item.type is not None or item.role is not None):
+                self.left_out.append(str(item.type)[:64])
+        self._at = len(items)
 
-    def finish(self, prompt: str) -> list[dict[str, Any]]:
+    def finish(self, prompt: str) -> list[Turn]:
         """The turns. They end with one of the user: a model continues an assistant's turn, or its server refuses that."""
         self._end_assistant()
         if prompt:
-            self._user.append({"type": "text", "text": prompt})
+            self._user.append(Text(prompt))
         if not self._user and not self._turns:
             # The instructions are all there is.
-            self._user.append({"type": "text", "text": self.system.pop() if len(self.system) > 1 else _CONTINUE})
+            self._user.append(Text(self.system.pop() if len(self.system) > 1 else _CONTINUE))
         elif not self._user:
-            self._user.append({"type": "text", "text": _CONTINUE})
+            self._user.append(Text(_CONTINUE))
         self._end_user()
         return self._turns
 
-    def _add(self, item: Item, at: int) -> None:
-        kind = item.type
-        if kind == "message" or (kind is None and item.role is not None):
-            self._add_message(item, f"input.{at}")
-        elif kind in _CALLS:
-            self._add_call(item)
-        elif kind in _OUTPUTS:
-            self._add_output(item, at)
-        elif kind == "reasoning":
-            self._add_reasoning(item)
-        elif kind == "compaction" or kind == "compaction_summary":
-            summary = carriers.unpack_summary(item.encrypted_content)
-            self._say_user(_UNREADABLE if summary is None else _SUMMARIZED.format(summary))
-        elif kind not in _SILENT:
-            self.left_out.append(str(kind)[:64])
-
-    def _add_message(self, item: Item, path: str) -> None:
+    def _add_message(self, item: Item) -> None:
         match item.role:
             case "user":
-                blocks = content_blocks(item.content, f"{path}.content")
+                blocks = self._blocks(item.content, "content")
                 if blocks:
                     self._end_assistant()
                     self._user += blocks
             case "assistant":
-                text = "".join(_texts(item.content))
-                if text.strip():
-                    self._assistant.append({"type": "text", "text": text})
+                text = _text(item.content, "")
+                if text and not text.isspace():
+                    self._assistant.append(Text(text))
             case "system" | "developer":
-                text = "\n\n".join(_texts(item.content))
+                text = _text(item.content, "\n\n")
                 if not text.strip():
                     return
                 if self._turns or self._assistant or self._user:
@@ -337,127 +377,200 @@ class _TurnList:
                 else:
                     self.system.append(text)
             case _:
-                _wrong(f"{path}.role", "Input should be 'user', 'assistant', 'system' or 'developer'")
+                _wrong(f"input.{self._at}.role", "Input should be 'user', 'assistant', 'system' or 'developer'")
+
+    def _add_tools(self, item: Item) -> None:
+        if isinstance(item.tools, list):
+            self._table.load([Raw(_encode(tool)) for tool in item.tools], f"input.{self._at}.tools")
+
+    def _add_compaction(self, item: Item) -> None:
+        summary = carriers.unpack_summary(item.encrypted_content)
+        self._say_user(_UNREADABLE if summary is None else _SUMMARIZED.format(summary))
 
     def _say_user(self, text: str) -> None:
         self._end_assistant()
-        self._user.append({"type": "text", "text": text})
+        self._user.append(Text(text))
 
-    def _add_call(self, item: Item) -> None:
+    def _add_function_call(self, item: Item) -> None:
+        name = item.name if isinstance(item.name, str) and item.name else "function"
+        namespace = item.namespace if isinstance(item.namespace, str) else ""
+        self._call(item, self._names.flat("function", namespace, name), _arguments(item.arguments))
+
+    def _add_other_call(self, item: Item) -> None:
+        flat = self._names.flat
+        match item.type:
+            case "custom_tool_call":
+                name = item.name if isinstance(item.name, str) and item.name else "custom"
+                namespace = item.namespace if isinstance(item.namespace, str) else ""
+                text = item.input if isinstance(item.input, str) else ""
+                self._call(item, flat("custom", namespace, name), Raw(_encode({"input": text})))
+            case "tool_search_call":
+                self._call(item, flat("tool_search", "", "tool_search"), _arguments(item.arguments))
+            case "local_shell_call":
+                self._call(item, flat("local_shell", "", "local_shell"), _without(item.action, "type"))
+            case "shell_call":
+                self._call(item, flat("shell", "", "shell"), _without(item.action, ""))
+            case "apply_patch_call":
+                self._call(item, flat("apply_patch", "", "apply_patch"), _without(item.operation, ""))
+
+    def _call(self, item: Item, name: str, given: Raw) -> None:
         id = item.call_id or item.id
         if not isinstance(id, str) or not id:
             self.left_out.append(f"{item.type} without call_id")
             return
-        names = self._table.names
-        name = item.name if isinstance(item.name, str) and item.name else ""
-        namespace = item.namespace if isinstance(item.namespace, str) else ""
-        given: Any
-        match item.type:
-            case "custom_tool_call":
-                flat = names.flat("custom", namespace, name or "custom")
-                given = {"input": item.input if isinstance(item.input, str) else ""}
-            case "tool_search_call":
-                flat = names.flat("tool_search", "", "tool_search")
-                given = item.arguments if isinstance(item.arguments, dict) else _arguments(item.arguments)
-            case "local_shell_call":
-                flat = names.flat("local_shell", "", "local_shell")
-                given = _without(item.action, "type")
-            case "shell_call":
-                flat = names.flat("shell", "", "shell")
-                given = _without(item.action, "")
-            case "apply_patch_call":
-                flat = names.flat("apply_patch", "", "apply_patch")
-                given = _without(item.operation, "")
-            case _:
-                flat = names.flat("function", namespace, name or "function")
-                given = item.arguments if isinstance(item.arguments, dict) else _arguments(item.arguments)
-        own = self._unique(id)
-        self._calls.append((id, own))
-        self._assistant.append({"type": "tool_use", "id": own, "name": flat, "input": given})
-
-    def _unique(self, id: str) -> str:
-        """The id of a call in the form that every server of the Messages API accepts. Some models repeat an id."""
         count = self._ids[id] = self._ids.get(id, 0) + 1
-        valid = (
-            id
-            if _VALID_ID.match(id)
-            else f"call_{blake2b(id.encode('utf-8', 'surrogatepass'), digest_size=8).hexdigest()}"
-        )
-        return valid if count == 1 else f"{valid[:56]}_{count}"
+        own = id
+        if count > 1 or not _VALID_ID.match(id):
+            own = _other_id(id, count)
+        self._calls.append((id, own))
+        self._assistant.append(ToolUse(own, name, given))
 
-    def _add_output(self, item: Item, at: int) -> None:
+    def _add_output(self, item: Item) -> None:
         self._end_assistant()
-        if at in self._used:
+        if self._at in self._used:
             return
         # It answers no call of this conversation.
-        content = self._result(item, at)
-        text = [{"type": "text", "text": content}] if isinstance(content, str) else content
-        self._user += [{"type": "text", "text": f"Result of the tool call {str(item.call_id)[:100]}:"}, *text]
+        content = self._result(item, self._at)
+        text = [Text(content)] if isinstance(content, str) else content
+        self._user += [Text(f"Result of the tool call {str(item.call_id)[:100]}:"), *text]
 
-    def _result(self, item: Item, at: int) -> str | list[dict[str, Any]]:
+    def _result(self, item: Item, at: int) -> str | list[Any]:
         """The content of a tool result."""
-        match item.type:
-            case "tool_search_output":
-                tools = item.tools if isinstance(item.tools, list) else []
-                before = len(self._table.tools)
-                self._table.load([Raw(_encode(tool)) for tool in tools], f"input.{at}.tools")
-                new = [tool["name"] for tool in self._table.tools[before:]]
-                return f"These tools can be called now: {', '.join(new)}" if new else "No further tool was found."
-            case "shell_call_output":
-                return _shell_output(item.output)
-            case "apply_patch_call_output":
-                text = item.output if isinstance(item.output, str) else ""
-                return text or ("Failed." if item.status == "failed" else "Done.")
-        if isinstance(item.output, list):
-            return content_blocks(item.output, f"input.{at}.output") or _NO_OUTPUT
-        if isinstance(item.output, str):
-            return item.output or _NO_OUTPUT
-        return _NO_OUTPUT if item.output is None else _encode(item.output).decode()
+        output = item.output
+        if item.type in _PLAIN_OUTPUTS:
+            if isinstance(output, str):
+                return output or _NO_OUTPUT
+            if isinstance(output, list):
+                before, self._at = self._at, at
+                blocks = self._blocks(output, "output")
+                self._at = before
+                return blocks or _NO_OUTPUT
+            return _NO_OUTPUT if output is None else _encode(output).decode()
+        if item.type == "shell_call_output":
+            return _shell_output(output)
+        if item.type == "apply_patch_call_output":
+            return (output if isinstance(output, str) else "") or ("Failed." if item.status == "failed" else "Done.")
+        tools = item.tools if isinstance(item.tools, list) else []
+        before = len(self._table.tools)
+        self._table.load([Raw(_encode(tool)) for tool in tools], f"input.{at}.tools")
+        new = [tool.name for tool in self._table.tools[before:]]
+        return f"These tools can be called now: {', '.join(new)}" if new else "No further tool was found."
 
     def _add_reasoning(self, item: Item) -> None:
-        block = carriers.unpack(item.encrypted_content, "".join(_texts(item.summary)))
-        if block is not None:
+        block = carriers.unpack(item.encrypted_content, _text(item.summary, ""))
+        if block is None:
             # Reasoning of other servers is of no use to this one.
-            self._assistant.append(block)
+            return
+        if block["type"] == "thinking":
+            self._assistant.append(Thinking(block["thinking"], block["signature"]))
+        else:
+            self._assistant.append(RedactedThinking(block["data"]))
+
+    def _blocks(self, content: Any, field: str) -> list[Any]:
+        """The blocks of a content: a text, or a list of parts. Empty texts, which servers refuse, are left out."""
+        if isinstance(content, str):
+            return [Text(content)] if content.strip() else []
+        if content is None:
+            return []
+        if not isinstance(content, list):
+            _wrong(f"input.{self._at}.{field}", "Input should be a string or a list of parts")
+        blocks: list[Any] = []
+        for at, part in enumerate(content):
+            if isinstance(part, dict) and part.get("type") == "input_text":
+                text = part.get("text")
+                if isinstance(text, str) and text and not text.isspace():
+                    blocks.append(Text(text))
+            elif (block := _block(part, f"input.{self._at}.{field}.{at}")) is not None:
+                self.documents = self.documents or type(block) is Document
+                blocks.append(block)
+        return blocks
 
     def _end_assistant(self) -> None:
         """End the assistant's turn. The results of its calls begin the user's."""
         blocks = self._assistant
-        while blocks and blocks[-1]["type"] in ("thinking", "redacted_thinking"):
+        if not blocks:
+            return
+        while blocks and type(blocks[-1]) in (Thinking, RedactedThinking):
             # A turn must not end with thinking: the answer was cut after it.
             blocks.pop()
         if not blocks:
             return
         self._end_user()
-        self._turns.append({"role": "assistant", "content": blocks})
+        self._turns.append(Turn("assistant", blocks))
         self._assistant = []
-        calls, self._calls = self._calls, []
-        for id, own in calls:
-            places = self._outputs.get(id)
-            content: str | list[dict[str, Any]] = _NO_RESULT
-            if places:
-                place = places.popleft()
-                self._used.add(place)
-                content = self._result(self._items[place], place)
-            self._user.append({"type": "tool_result", "tool_use_id": own, "content": content})
+        if self._calls:
+            calls, self._calls = self._calls, []
+            following = self._at
+            for id, own in calls:
+                place = self._place_of_output(id, following)
+                content: str | list[Any] = _NO_RESULT
+                if place is not None:
+                    self._used.add(place)
+                    content = self._result(self._items[place], place)
+                    following = place + 1
+                self._user.append(ToolResult(own, content))
+
+    def _place_of_output(self, id: str, at: int) -> int | None:
+        """The place of a call's output: nearly always that at which the last one ended."""
+        items = self._items
+        if self._outputs is None:
+            if at < len(items) and (item := items[at]).type in _OUTPUTS and (item.call_id or item.id) == id:
+                return at
+            self._outputs = {}
+            for place, item in enumerate(items):
+                name = item.call_id or item.id
+                if item.type in _OUTPUTS and isinstance(name, str) and place not in self._used:
+                    self._outputs.setdefault(name, deque()).append(place)
+        places = self._outputs.get(id)
+        while places and places[0] in self._used:
+            places.popleft()
+        return places.popleft() if places else None
 
     def _end_user(self) -> None:
         if self._user:
-            self._turns.append({"role": "user", "content": self._user})
+            self._turns.append(Turn("user", self._user))
             self._user = []
 
 
-def _arguments(text: Any) -> Any:
+_ADD: Final[dict[str | None, Callable[[_TurnList, Item], None]]] = {
+    None: _TurnList._add_message,
+    "message": _TurnList._add_message,
+    "function_call": _TurnList._add_function_call,
+    "reasoning": _TurnList._add_reasoning,
+    "additional_tools": _TurnList._add_tools,
+    "compaction": _TurnList._add_compaction,
+    "compaction_summary": _TurnList._add_compaction,
+    **dict.fromkeys(_OUTPUTS, _TurnList._add_output),
+    **dict.fromkeys(_OTHER_CALLS, _TurnList._add_other_call),
+}
+
+
+def _other_id(id: str, count: int) -> str:
+    """The id of a call in the form that every server of the Messages API accepts. Some models repeat an id."""
+    valid = id
+    if not _VALID_ID.match(id):
+        valid = f"call_{blake2b(id.encode('utf-8', 'surrogatepass'), digest_size=8).hexdigest()}"
+    return valid if count == 1 else f"{valid[:56]}_{count}"
+
+
+def _arguments(given: Any) -> Raw:
     """The input of a call from its JSON text, in exactly the words of the model where it is a JSON object."""
-    if not isinstance(text, str):
-        return {}
-    given = tool_input(text)
-    return Raw(text.encode()) if given and "__unparsedToolInput" not in given else given
+    if not isinstance(given, str):
+        return Raw(_encode(given)) if isinstance(given, dict) else _NO_INPUT
+    data = given.encode()
+    try:
+        _fields(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return Raw(_encode(tool_input(given)))
+    return Raw(data)
 
 
-def _without(value: Any, name: str) -> dict[str, Any]:
+_NO_INPUT: Final = Raw(b"{}")
+
+
+def _without(value: Any, name: str) -> Raw:
     fields = value if isinstance(value, dict) else {}
-    return {field: part for field, part in fields.items() if field != name and part is not None}
+    return Raw(_encode({field: part for field, part in fields.items() if field != name and part is not None}))
 
 
 def _shell_output(output: Any) -> str:
@@ -475,36 +588,25 @@ def _shell_output(output: Any) -> str:
     return "\n".join(texts) or _NO_OUTPUT
 
 
-def _texts(content: Any) -> list[str]:
-    """The texts of a content."""
+def _text(content: Any, between: str) -> str:
+    """The text of a content."""
     if isinstance(content, str):
-        return [content]
+        return content
+    if not isinstance(content, list):
+        return ""
+    if len(content) == 1 and type(part := content[0]) is dict and part.get("type") == "output_text":
+        return text if isinstance(text := part.get("text"), str) else ""
     texts = []
-    for part in content if isinstance(content, list) else ():
+    for part in content:
         if isinstance(part, dict) and part.get("type") in _TEXT_PARTS:
             text = part.get("refusal") if part["type"] == "refusal" else part.get("text")
             if isinstance(text, str):
                 texts.append(text)
-    return texts
+    return texts[0] if len(texts) == 1 else between.join(texts)
 
 
-def content_blocks(content: Any, path: str) -> list[dict[str, Any]]:
-    """The blocks of a content: a text, or a list of parts. Empty texts, which servers refuse, are left out."""
-    if isinstance(content, str):
-        return [{"type": "text", "text": content}] if content.strip() else []
-    if content is None:
-        return []
-    if not isinstance(content, list):
-        _wrong(path, "Input should be a string or a list of parts")
-    blocks = []
-    for at, part in enumerate(content):
-        block = _block(part, f"{path}.{at}")
-        if block is not None:
-            blocks.append(block)
-    return blocks
-
-
-def _block(part: Any, path: str) -> dict[str, Any] | None:
+def _block(part: Any, path: str) -> Text | InlineImage | Document | None:
+    """A part of a content as a block; None for one without content."""
     kind = part.get("type") if isinstance(part, dict) else None
     match kind:
         case "input_image" | "computer_screenshot":
@@ -514,41 +616,46 @@ def _block(part: Any, path: str) -> dict[str, Any] | None:
                 url = url.get("url")
             if not isinstance(url, str):
                 _wrong(f"{path}.image_url", "Field required: a URL, or the image as a data URL")
-            return {"type": "image", "source": source(url)}
+            return InlineImage(_source(url))
         case "input_file":
             return _file(part, path)
         case _ if kind in _TEXT_PARTS:
             text = part.get("refusal") if kind == "refusal" else part.get("text")
-            return {"type": "text", "text": text} if isinstance(text, str) and text.strip() else None
+            return Text(text) if isinstance(text, str) and text.strip() else None
         case "input_audio" | "input_video":
             _wrong(f"{path}.type", f"{kind!r} is not supported by the Messages API; use text, images or files")
     return None
 
 
-def _file(part: dict[str, Any], path: str) -> dict[str, Any]:
+def _source(url: str, kind: str = "") -> Base64Source | UrlSource:
+    made = source(url, kind)
+    return UrlSource(made["url"]) if made["type"] == "url" else Base64Source(made["media_type"], made["data"])
+
+
+def _file(part: dict[str, Any], path: str) -> InlineImage | Document:
     data, url, name = part.get("file_data"), part.get("file_url"), part.get("filename")
-    titled = {"title": name} if isinstance(name, str) and name else {}
+    title = name if isinstance(name, str) and name else None
     if isinstance(data, str):
-        made = source(data, "application/pdf")
-        media = made.get("media_type", "")
-        if media.startswith("image/"):
-            return {"type": "image", "source": made}
-        if media.startswith("text/") or media == "application/json":
-            return {"type": "document", "source": _text_source(made["data"], path), **titled}
-        return {"type": "document", "source": made, **titled}
+        made = _source(data, "application/pdf")
+        if type(made) is Base64Source:
+            if made.media_type.startswith("image/"):
+                return InlineImage(made)
+            if made.media_type.startswith("text/") or made.media_type == "application/json":
+                return Document(_text_source(made.data, path), title)
+        return Document(made, title)
     if isinstance(url, str):
-        return {"type": "document", "source": {"type": "url", "url": url}, **titled}
+        return Document(UrlSource(url), title)
     return _wrong(
         f"{path}.file_data", "Field required: the file as a data URL, `file_url`, or `file_id` of an uploaded file"
     )
 
 
-def _text_source(data: str, path: str) -> dict[str, Any]:
+def _text_source(data: str, path: str) -> TextSource:
     try:
         text = msgspec.json.decode(_encode(data), type=bytes).decode("utf-8", "replace")
     except msgspec.MsgspecError:
         _wrong(f"{path}.file_data", "Input should be base64")
-    return {"type": "text", "media_type": "text/plain", "data": text}
+    return TextSource(text)
 
 
 def _wrong(path: str, message: str) -> NoReturn:

@@ -16,6 +16,8 @@ import msgspec
 from msgspec import Raw, Struct
 
 from byway.bounded import BoundedDict
+from byway.messages.request import ToolChoice
+from byway.messages.tools import Tool
 from byway.problems import Problem
 
 Kind = Literal["function", "custom", "tool_search", "local_shell", "shell", "apply_patch"]
@@ -153,7 +155,7 @@ class ToolTable:
 
     def __init__(self) -> None:
         self.names = Names()
-        self.tools: list[dict[str, Any]] = []
+        self.tools: list[Tool] = []
         self.left_out: list[str] = []
         """The types of tools that have no counterpart in the Messages API."""
         self.extended = False
@@ -219,7 +221,9 @@ class ToolTable:
             if ("", kind) not in self._known:
                 self._known.add(("", kind))
                 flat = self.names.flat(kind, "", kind)
-                self.tools.append({"name": flat, "description": defined.description, "input_schema": defined.schema})
+                self.tools.append(
+                    Tool(flat, description=Raw(_encode(defined.description)), input_schema=defined.schema)
+                )
         elif _is_search(kind):
             self._add_search(tool)
         else:
@@ -232,12 +236,12 @@ class ToolTable:
             # A search may find a tool that an earlier one has found.
             return
         self._known.add((namespace, name))
-        made: dict[str, Any] = {"name": self.names.flat(kind, namespace, name)}
+        schema = _FREE_INPUT if tool is None else _schema(tool, path)
+        made = Tool(self.names.flat(kind, namespace, name), input_schema=schema)
         if len(description) and bytes(description) != b"null":
-            made["description"] = description
-        made["input_schema"] = _FREE_INPUT if tool is None else _schema(tool, path)
+            made.description = description
         if tool is not None and tool.strict is True:
-            made["strict"] = True
+            made.strict = True
         self.tools.append(made)
 
     def _add_search(self, tool: _DeclaredTool) -> None:
@@ -248,12 +252,12 @@ class ToolTable:
         if ("", "\0search") in self._known:
             return
         self._known.add(("", "\0search"))
-        made: dict[str, Any] = {"type": _SEARCH_TYPE, "name": SEARCH}
+        made = Tool(SEARCH, _SEARCH_TYPE)
         filters = tool.filters if isinstance(tool.filters, dict) else {}
         for field in ("allowed_domains", "blocked_domains"):
             domains = filters.get(field)
             if isinstance(domains, list) and domains:
-                made[field] = [str(domain) for domain in domains]
+                setattr(made, field, [str(domain) for domain in domains])
                 break
         place = tool.user_location if isinstance(tool.user_location, dict) else {}
         known = {
@@ -262,41 +266,42 @@ class ToolTable:
             if isinstance(place.get(field), str)
         }
         if known:
-            made["user_location"] = {"type": "approximate", **known}
+            made.user_location = Raw(_encode({"type": "approximate", **known}))
         self.tools.append(made)
 
-    def choose(self, choice: Any, parallel: Any) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+    def choose(self, choice: Any, parallel: Any) -> tuple[list[Tool], ToolChoice | None]:
         """The tools that may be called, and the tool choice in the Messages format. Raises Problem for an unknown form."""
         tools = self.tools
-        made: dict[str, Any]
+        if choice in (None, "auto") and parallel is not False:
+            return tools, None
         kind = choice.get("type") if isinstance(choice, dict) else choice
         match kind:
             case None | "auto" | "none" | "required":
-                made = {"type": {"none": "none", "required": "any"}.get(str(kind), "auto")}
+                made = ToolChoice("none" if kind == "none" else "any" if kind == "required" else "auto")
             case "allowed_tools":
                 allowed = choice.get("tools")
                 names = {self._chosen(entry) for entry in allowed} if isinstance(allowed, list) else set()
-                tools = [tool for tool in tools if tool["name"] in names]
-                made = {"type": "any" if choice.get("mode") == "required" else "auto"}
+                tools = [tool for tool in tools if tool.name in names]
+                made = ToolChoice("any" if choice.get("mode") == "required" else "auto")
             case _ if isinstance(choice, dict):
                 name = self._chosen(choice)
-                if not any(tool["name"] == name for tool in tools):
+                if not any(tool.name == name for tool in tools):
                     raise Problem(
                         "invalid_request",
                         f"tool_choice: {_encode(choice).decode()[:200]} names no tool that this request has and the Messages "
                         "API can express.",
                     )
-                made = {"type": "tool", "name": name}
+                made = ToolChoice("tool", name)
             case _:
                 raise Problem(
                     "invalid_request",
                     "tool_choice: Input should be 'auto', 'none', 'required', or an object that names tools",
                 )
-        if made["type"] == "any" and not tools:
+        if made.type == "any" and not tools:
             raise Problem("invalid_request", "tool_choice: no tool of this request can be called")
-        if parallel is False and made["type"] != "none":
-            made["disable_parallel_tool_use"] = True
-        return tools, made if tools and made != {"type": "auto"} else None
+        if parallel is False and made.type != "none":
+            made.disable_parallel_tool_use = True
+        return tools, made if tools and made != ToolChoice("auto") else None
 
     def _chosen(self, entry: Any) -> str | None:
         """The flat name of the tool that a choice names."""
@@ -331,6 +336,16 @@ def tool_table(tools: Raw) -> ToolTable:
         if len(data) <= _KEPT_BYTES:
             _tables[data] = known
     return known.copied()
+
+
+def tool_fields(tool: Tool) -> dict[str, Any]:
+    """A tool as JSON of the Messages API."""
+    return {name: value for name in _FIELDS if (value := getattr(tool, name)) is not None and value != Raw()}
+
+
+_FIELDS: Final = (
+    "type", "name", "description", "input_schema", "strict", "allowed_domains", "blocked_domains", "user_location",
+)  # fmt: skip
 
 
 def _is_search(kind: Any) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping
 from itertools import chain, islice
-from typing import Annotated, Final, Literal, NoReturn
+from typing import Annotated, Any, Final, Literal, NoReturn
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
@@ -180,10 +180,13 @@ class Content(Struct):
     """Makes the Messages request of a chat completion, where no backend has needed it yet; None: this is it."""
     includes_usage: bool | None = None
     """The client of a chat completion wants the usage of a stream; None: not read yet."""
+    encode: Callable[[], bytes] | None = None
+    """Makes the body of a request that a front has translated."""
 
     def release(self) -> None:
         """Free the body and everything that was decoded from it."""
         self.body = self.chat = self.responses = b""
+        self.encode = None
         self.params = Params(model=self.params.model)
         self.turns = self.tool_set = self.call_ids = self.translation = None
 
@@ -220,8 +223,11 @@ class Request(Struct, frozen=True):
 
     @property
     def body(self) -> bytes:
-        """The Messages request as it came."""
-        return self.content.body
+        """The Messages request as it came. That of a translated one is made when a backend needs it."""
+        content = self.content
+        if content.encode is not None:
+            content.body, content.encode = content.encode(), None
+        return content.body
 
     @property
     def params(self) -> Params:
@@ -282,8 +288,8 @@ class Request(Struct, frozen=True):
         if self.untranslatable is not None:
             raise self.untranslatable
         if model == self.model:
-            return self.content.body
-        return renamed(self.content.body, model, lambda data: _model_name.decode(data).model)
+            return self.body
+        return renamed(self.body, model, lambda data: _model_name.decode(data).model)
 
     def followed(self, turns: list[Turn], params: Params, *, stream: bool | None = None) -> Request:
         """The request for another model turn of the same exchange. It has no body that could pass through unchanged."""
@@ -377,6 +383,23 @@ def parse(body: bytes, headers: Mapping[str, str], id: str) -> Request:
     loose = turns is None
     content = Content(body, params, turns, documents=loose)
     return Request(id, params.model, bool(params.stream), size, headers, content, loose)
+
+
+def build(
+    id: str,
+    headers: Mapping[str, str],
+    size: int,
+    turns: list[Turn],
+    system: list[Text],
+    encode: Callable[[], bytes],
+    *,
+    documents: bool,
+    **params: Any,
+) -> Request:
+    """A request that a front has translated. `encode` makes its body, which few backends need."""
+    typed = _Typed(messages=turns, system=system or None, **params)  # type: ignore[arg-type]
+    content = Content(b"", typed, turns, documents=documents, encode=encode)
+    return Request(id, typed.model, bool(typed.stream), size, headers, content)
 
 
 def invalid(error: Exception, path: str = "", body: str = "This part of the request") -> Problem:

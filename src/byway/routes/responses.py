@@ -48,9 +48,13 @@ async def create(context: RequestContext) -> None:
     given = await _read(context, await context.body())
     request = given.read.request
     writer = _writer(context, given)
-    reply = (
-        _ResponseStream(context, request, writer, given) if request.stream else _WholeResponse(context, writer, given)
-    )
+    reply: WholeReply | StreamReply
+    if not request.stream:
+        reply = _WholeResponse(context, writer, given)
+    elif given.input:
+        reply = _StoredStream(context, request, writer, given)
+    else:
+        reply = _ResponseStream(context, request, writer)
     # It holds the prompt, which is freed when its answer begins.
     del given
     await serve(context, request, reply)
@@ -96,7 +100,7 @@ def _session(context: RequestContext, body: ResponsesBody) -> str:
 def _writer(context: RequestContext, given: _Given) -> ResponseWriter:
     body = given.read.body
     include = body.include if isinstance(body.include, list) else []
-    return ResponseWriter(
+    writer = ResponseWriter(
         context.id,
         body.model or "",
         int(time.time()),
@@ -105,6 +109,9 @@ def _writer(context: RequestContext, given: _Given) -> ResponseWriter:
         compacts=body.compacts,
         sources="web_search_call.action.sources" in include,
     )
+    record = context.record
+    writer.count_reasoning = lambda: record.reasoning
+    return writer
 
 
 def _echo(body: ResponsesBody) -> Mapping[str, Any]:
@@ -138,7 +145,6 @@ class _WholeResponse(WholeReply):
         self._previous, self._input = given.previous, given.input
 
     async def finish(self) -> None:
-        self._writer.reasoning = self._context.record.reasoning
         answer = self._writer.whole(self._parts)
         if self._input:
             await keep(self._context, self._writer.final_id(), self._previous, self._input, answer)
@@ -146,19 +152,27 @@ class _WholeResponse(WholeReply):
 
 
 class _ResponseStream(StreamReply):
-    def __init__(self, context: RequestContext, request: Request, writer: ResponseWriter, given: _Given) -> None:
+    def __init__(self, context: RequestContext, request: Request, writer: ResponseWriter) -> None:
         super().__init__(context, request)
         self._writer = writer
         self._encode = writer.encode
+
+    def _failure(self, problem: Problem) -> bytes:
+        message, code = responseerrors.failure(problem, client_message(problem, self._context.runtime))
+        return self._writer.fail(message, code)
+
+
+class _StoredStream(_ResponseStream):
+    """A stream whose response is stored before the client has its end: the next request may continue it at once."""
+
+    def __init__(self, context: RequestContext, request: Request, writer: ResponseWriter, given: _Given) -> None:
+        super().__init__(context, request, writer)
         self._previous, self._input = given.previous, given.input
         self._final_parts: list[Part] = []
-        """The end of an answer that is stored before its client has it: the next request may continue it at once."""
 
     async def send(self, parts: Sequence[Part]) -> None:
-        self._writer.reasoning = self._context.record.reasoning
-        if self._input:
-            self._final_parts += [part for part in parts if ends(part)]
-            parts = [part for part in parts if not ends(part)]
+        self._final_parts += [part for part in parts if ends(part)]
+        parts = [part for part in parts if not ends(part)]
         if parts:
             await super().send(parts)
 
@@ -171,10 +185,6 @@ class _ResponseStream(StreamReply):
             self._encode = lambda _: data
             await super().send(parts)
         await super().finish()
-
-    def _failure(self, problem: Problem) -> bytes:
-        message, code = responseerrors.failure(problem, client_message(problem, self._context.runtime))
-        return self._writer.fail(message, code)
 
 
 async def compact(context: RequestContext) -> None:
