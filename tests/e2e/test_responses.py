@@ -153,7 +153,9 @@ def test_bytes_pass_through_to_openai_with_only_the_name_of_the_model_changed() 
                 responsesfake.encode(responsesfake.stream(*OUTPUT)).decode().replace('"gpt-5.6-terra"', '"default"')
             )
             assert answer.body.decode() == expected
-        whole = gateway.post({"model": "default", "input": "hi"}, "/v1/responses")
+        body = {"model": "default", "input": "hi", "previous_response_id": None}
+        whole = gateway.post(body, "/v1/responses")
+        assert server.last.json == body | {"model": "local"}
         assert whole.json == json.loads(responsesfake.whole(*OUTPUT)) | {"model": "default"}
         gateway.wait(lambda: len(gateway.requests("/v1/responses")) == 4, what="it logs the requests")
         line = gateway.requests("/v1/responses")[-1]
@@ -253,6 +255,17 @@ def test_a_conversation_continues_by_the_id_of_its_last_response() -> None:
         assert refused.value.code == "previous_response_not_found"
 
 
+def test_a_reference_to_an_item_is_replaced_by_the_item() -> None:
+    with stage(lambda request: Say("Hello.", thinking="Hm.")) as (client, server, _):
+        first = client.responses.create(model="x", input="one")
+        references = [{"type": "item_reference", "id": item.id} for item in first.output]
+        other = {"type": "item_reference", "id": "msg_of_another_server"}
+        items = [{"role": "user", "content": "one"}, *references, other, {"role": "user", "content": "two"}]
+        client.responses.create(model="x", input=items)
+        assert [message["role"] for message in server.last.json["messages"]] == ["user", "assistant", "user"]
+        assert server.last.json["messages"][1]["content"] == "Hello."
+
+
 def test_stored_responses_survive_a_kill_and_belong_to_their_key() -> None:
     keys = {"mode": "blocking", "api_keys": [{"name": name, "key": f"bw-{name}-{'0' * 20}"} for name in ("ann", "bob")]}
     with Scripted(lambda request: Say("Hello.")) as server, Gateway(config(server, api_keys=keys)) as gateway:
@@ -327,6 +340,9 @@ def test_input_tokens_are_counted() -> None:
         openai.OpenAI(base_url=f"{gateway.url}/v1", api_key="dummy") as client,
     ):
         assert client.responses.input_tokens.count(model="x", input="hi").input_tokens == 42
+        given: Any = {"stream": True, "temperature": 0.5, "max_output_tokens": 9}
+        assert client.responses.input_tokens.count(model="x", input="hi", extra_body=given).input_tokens == 42
+        assert set(server.others[-1].json) == {"model", "messages"}
 
 
 # -------------------------------- searches that Byway runs

@@ -203,7 +203,9 @@ def _translated(
     tools, choice = table.choose("none" if compacts else body.tool_choice, body.parallel_tool_calls)
     if not tools and table.left_out and not compacts:
         _wrong("tools", f"only servers of OpenAI run {', '.join(sorted(set(table.left_out)))[:200]}")
-    params: dict[str, Any] = {"model": body.model, "stream": bool(body.stream)}
+    params: dict[str, Any] = {"model": body.model}
+    if body.stream:
+        params["stream"] = True
     if tools:
         params["tools"] = tools
         if choice is not None:
@@ -252,7 +254,7 @@ def _body_fields(params: dict[str, Any], system: list[Text], turns: list[Turn]) 
 
     Servers of Anthropic read the prompt again at the full price, unless marks say what the next request repeats.
     """
-    made: dict[str, Any] = {"model": params["model"], "stream": params["stream"]}
+    made: dict[str, Any] = {"model": params["model"]}
     if system:
         made["system"] = [*system[:-1], {"type": "text", "text": system[-1].text, "cache_control": _CACHED}]
     sent: list[dict[str, Any]] = [

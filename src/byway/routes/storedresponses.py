@@ -71,14 +71,15 @@ async def continued(context: RequestContext, body: bytes) -> tuple[bytes, str]:
         return body, ""
     try:
         fields = await off_loop(len(body), _fields, body)
-        previous = _decode(fields.get("previous_response_id", Raw(b"null")))
+        named = _decode(fields.get("previous_response_id", Raw(b"null")))
         given = own_items(fields.get("input"))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         # Its parser reports what is wrong.
         return body, ""
     store, owner = context.gateway.responses, owner_of(context.caller)
     items: list[Raw] = []
-    if isinstance(previous, str) and previous:
+    previous = named if isinstance(named, str) else ""
+    if previous:
         if store is None:
             raise Problem(
                 "invalid_request",
@@ -91,16 +92,18 @@ async def continued(context: RequestContext, body: bytes) -> tuple[bytes, str]:
             raise _not_stored(previous)
         for record in records:
             items += [*_items(record.input), *_items(_output_only(record.response).output)]
+    resolved = given
     if store is not None and any([_REFERENCE in bytes(item) for item in given]):
-        given = await _resolved(store, owner, given)
-    if not items and not previous:
-        fields["input"] = Raw(_encode(given))
-        return _encode(fields), ""
-    fields.pop("previous_response_id")
+        resolved = await _resolved(store, owner, given)
+    if not previous and resolved is given:
+        return body, ""
+    given = resolved
+    if previous:
+        del fields["previous_response_id"]
     fields["input"] = Raw(_encode([*items, *given]))
     size = sum(map(len, fields.values()))
     await context.reserve(size)
-    return await off_loop(size, _encode, fields), previous if isinstance(previous, str) else ""
+    return await off_loop(size, _encode, fields), previous
 
 
 async def _resolved(store: ResponseStore, owner: str, items: list[Raw]) -> list[Raw]:
@@ -118,7 +121,7 @@ async def _resolved(store: ResponseStore, owner: str, items: list[Raw]) -> list[
                 outputs[response] = {} if record is None else _by_id(record)
             raw = outputs.get(response, {}).get(str(id), raw)
         resolved.append(raw)
-    return resolved
+    return resolved if outputs else items
 
 
 def _by_id(record: StoredResponse) -> dict[str, Raw]:
