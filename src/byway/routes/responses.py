@@ -179,6 +179,8 @@ class _StoredStream(_ResponseStream):
     async def finish(self) -> None:
         if self._final_parts:
             parts, self._final_parts = self._final_parts, []
+            # No ping may come between: the end is numbered now.
+            self.close()
             data = self._writer.encode(parts)
             if response := self._writer.final():
                 await keep(self._context, self._writer.final_id(), self._previous, self._input, response)
