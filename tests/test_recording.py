@@ -287,7 +287,7 @@ def everything(value: Any) -> str:
     return str(value)
 
 
-def one_request(body: dict[str, Any], **headers: str) -> tuple[RecordedExchange, int]:
+def one_request(body: dict[str, Any], path: str = "/v1/messages", **headers: str) -> tuple[RecordedExchange, int]:
     """A recorded request through the application, at a backend with a secret."""
     backend = {"name": "one", "type": "generic", "url": "http://127.0.0.1:9", "models": ["local"], "api_key": SECRET}
     at = Runtime(loaded({"backends": [backend], "model_aliases": {"default": "one/local"}}))
@@ -311,7 +311,7 @@ def one_request(body: dict[str, Any], **headers: str) -> tuple[RecordedExchange,
 
     given = {"host": "127.0.0.1", "x-api-key": KEY, "authorization": f"Bearer {KEY}", "cookie": f"a={KEY}", **headers}
     scope = {
-        "type": "http", "method": "POST", "path": "/v1/messages", "query_string": b"", "client": None,
+        "type": "http", "method": "POST", "path": path, "query_string": b"", "client": None,
         "server": ("127.0.0.1", 80), "headers": {name.encode(): value.encode() for name, value in given.items()},
     }  # fmt: skip
 
@@ -333,6 +333,18 @@ def test_a_recorded_request_contains_both_sides_and_no_credential() -> None:
     assert "My key" in exchange.calls[1].body.data.decode() and exchange.calls[1].path == "/v1/chat/completions"
     assert "Your key is" in exchange.calls[1].answer.data.decode()
     assert "Your key is" in exchange.response.data.decode()
+
+
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/api/embed", "/v1/completions", "/v1/rerank"])
+def test_a_request_that_passes_through_is_recorded(path: str) -> None:
+    exchange, status = one_request({"model": "m", "input": f"My key: {KEY}"}, path)
+    assert [call.status for call in exchange.calls] == [503, 200]
+    assert "My key" in exchange.calls[1].body.data.decode()
+    assert "Your key is" in exchange.calls[1].answer.data.decode()
+    # The answer has no embeddings to translate for Ollama.
+    assert status == exchange.status == (502 if path == "/api/embed" else 200)
+    shown = everything(exchange)
+    assert KEY not in shown and SECRET not in shown
 
 
 def test_a_request_that_is_refused_is_recorded_too() -> None:

@@ -13,6 +13,7 @@ from byway.backends.openai.framing import web_page
 from byway.backends.protocol import Target
 from byway.largebodies import off_loop
 from byway.messages.events import Passthrough, WholeAnswer
+from byway.pipeline import recorded
 from byway.pipeline.reply import Record, Reply
 from byway.problems import Problem
 from byway.runtime import Runtime
@@ -74,7 +75,10 @@ class PassthroughCall:
         self._reply.aim(target.backend, target.model)
         size = len(request.body) if request.model_at is None else 0
         call = await off_loop(size, request.call, path, target.model, self._user_agent)
-        answer = await backend.send(call)
+        recording = record.recording
+        answer = await (
+            backend.send(call) if recording is None else recorded.send(recording, backend, target, call, ())
+        )
         del call
         if record.sent is None:
             record.sent, record.connecting = answer.sent_at, answer.connecting

@@ -17,7 +17,10 @@ from byway.routes.messages import SESSION
 from byway.scrub import Scrubber
 
 #: The ends of the paths of requests that are recorded.
-_RECORDED: Final = ("/messages", "/chat/completions", "/responses")
+_RECORDED: Final = (
+    *("/messages", "/responses", "/completions", "/embeddings", "/rerank", "/moderations"),
+    *("/api/chat", "/api/generate", "/api/embed"),
+)
 #: The headers that name a conversation.
 _SESSIONS: Final = (SESSION, b"session-id", b"session_id", b"thread-id")
 
