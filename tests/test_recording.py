@@ -450,6 +450,8 @@ def test_a_member_records_and_deletes_its_own_requests_only(team: Team) -> None:
     team.as_account("grace")
     assert team.api("GET", f"/byway/requests/{number}/recording")[0] == 200
     team.as_account("vera")
+    shown = team.get(f"/requests/{number}?part=request").text
+    assert "Only the account of a request can record it" in shown and "Record this session" not in shown
     assert team.api("POST", "/byway/recording", {"minutes": 5})[0] == 403
     assert "Record prompts" not in team.get("/requests").html
 

@@ -19,6 +19,7 @@ from byway.inspector.casefile import TITLE_LIMIT, default_title
 from byway.inspector.comparison import LineGroup, compare, count_marks, groups
 from byway.inspector.recording import RecordedBody, RecordedCall, RecordedEvent, RecordedExchange
 from byway.problems import Problem
+from byway.roles import changes_all, changes_own
 from byway.routes.admin import who
 from byway.routes.context import RequestContext, Route, public_url
 from byway.routes.recording import recorded_exchange
@@ -196,7 +197,7 @@ async def _data(context: RequestContext, request: RecentRequest, form: Form) -> 
         "parts_of_request": PARTS,
         "exchange": exchange,
         "recording": recording.state(context.gateway.recordings, context.caller.account),
-        "minutes": MINUTES,
+        "may_record": _may_record(context, request),
     }
     if part == "request":
         data |= await asyncio.to_thread(_comparison, exchange, parse_number(form["call"]) or 0)
@@ -207,6 +208,14 @@ async def _data(context: RequestContext, request: RecentRequest, form: Form) -> 
     else:
         data |= _overview(request)
     return data
+
+
+def _may_record(context: RequestContext, request: RecentRequest) -> bool:
+    """May the caller record requests like this one: those of its own account?"""
+    caller = context.caller
+    return request.line.account == caller.account and (
+        changes_all(caller.role, caller.scopes) or changes_own(caller.role)
+    )
 
 
 #: The lengths of a recording that the page offers.
