@@ -98,12 +98,14 @@ def test_without_a_running_byway_the_command_says_so(tmp_path: Path) -> None:
 def test_the_built_in_model_is_for_chat_only() -> None:
     """SmolLM2-135M answers, follows instructions badly, and has no template for tools."""
     pytest.importorskip("xllamacpp", reason="xllamacpp is not installed")
-    with Gateway(model=True) as running:
+    # A small window, because the long prompt fills most of it.
+    settings = {"backends": [{"name": "one", "type": "builtin", "window": 3072, "threads": 2}]}
+    with Gateway(settings, model=True) as running:
         running.wait(lambda: running.get("/readyz").json["backends"][0]["state"] == "ready", what="the model is loaded")
         result = json.loads(byway(running, "probe", "sonnet", "--json", limit=REAL).stdout)
     states = {probe["name"]: probe["state"] for probe in result["results"]}
     assert result["verdict"] == "chat only", result
-    assert result["window"] == 8192 and any("window" in reason for reason in result["reasons"])
+    assert result["window"] == 3072 and any("window" in reason for reason in result["reasons"])
     assert states["image"] == "not supported" and states["tool_call"] == "failed"
     # llama.cpp itself keeps what a schema or a forced tool requires, counts tokens and keeps prompts.
     assert states["json_schema"] == states["forced_tool"] == states["token_count"] == "passed", result
