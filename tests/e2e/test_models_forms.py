@@ -68,7 +68,8 @@ def test_nothing_that_is_sent_breaks_it(gateway: Gateway, route: tuple[str, str]
         else:
             headers["content-type"] = "application/x-www-form-urlencoded"
             answer = gateway.ask(method, path, sent.encode(), headers)
-        assert answer.status in (200, 412, 422), answer.body
+        # 404: the row of a model without a result.
+        assert answer.status in (200, 404, 412, 422), answer.body
         assert any(tag in answer.body for tag in (b"<div", b"<section", b"<p ", b"<tr")), answer.body
     if path not in ("/models/remove", "/models/use"):
         assert gateway.file.read_text() == before
