@@ -21,7 +21,14 @@ needs_weights = pytest.mark.skipif(not WEIGHTS, reason="BYWAY_TEST_CODER_GGUF do
 @contextlib.contextmanager
 def small_model(environ: Mapping[str, str] | None = None, **sections: Any) -> Iterator[Gateway]:
     """A Byway whose model `coder` is the small one, with a window of 32,768 tokens."""
-    options = {"path": WEIGHTS, "model": "coder", "secret": "sesame", "window": 32768, "threads": os.cpu_count() or 1}
+    options = {
+        "path": WEIGHTS,
+        "model": "coder",
+        "use": "answers",
+        "secret": "sesame",
+        "window": 32768,
+        "threads": os.cpu_count() or 1,
+    }
     command = [sys.executable, "-m", "byway.local.worker"]
     variables = {**os.environ, "PYTHONPATH": str(SOURCE)}
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=variables) as server:
