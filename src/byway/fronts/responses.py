@@ -91,6 +91,21 @@ class ResponsesBody(Struct, kw_only=True, gc=False):
         """The client wants a summary of the conversation as the only item."""
         return isinstance(self.input, list) and bool(self.input) and self.input[-1].type == "compaction_trigger"
 
+    @property
+    def refers(self) -> bool:
+        """It refers to a stored response, to items of one, or to files of Byway."""
+        if self.previous_response_id is not None:
+            return True
+        for item in self.input if isinstance(self.input, list) else ():
+            if item.type == "item_reference":
+                return True
+            for parts in (item.content, item.output):
+                if type(parts) is list:
+                    for part in parts:
+                        if type(part) is dict and "file_id" in part:
+                            return True
+        return False
+
 
 _body: Final = msgspec.json.Decoder(ResponsesBody)
 #: The answer has to be one compaction item: the model is requested to write it.
@@ -135,12 +150,18 @@ class Read(NamedTuple):
     """The types of items and tools that the Messages API cannot express."""
 
 
-def read(data: bytes, headers: Mapping[str, str], id: str) -> Read:
+def decode(data: bytes) -> ResponsesBody:
     """Decode a Responses request. Raises Problem `invalid_request`."""
     try:
-        body = _body.decode(data)
+        return _body.decode(data)
     except Exception as error:
         raise messages.invalid(error, body="The request body") from None
+
+
+def read(data: bytes, headers: Mapping[str, str], id: str, body: ResponsesBody | None = None) -> Read:
+    """Translate a Responses request. `body`: the decoded `data`. Raises Problem `invalid_request`."""
+    if body is None:
+        body = decode(data)
     _refuse_unsupported(body)
     if not body.input and not isinstance(body.instructions, str):
         raise Problem("invalid_request", "input: a text or at least one item is required")

@@ -12,7 +12,7 @@ from msgspec import Raw
 from byway.files.resolve import MARK, RESPONSES
 from byway.fronts import responseerrors
 from byway.fronts.responseevents import ResponseWriter
-from byway.fronts.responses import Read, ResponsesBody, read
+from byway.fronts.responses import Read, ResponsesBody, decode, read
 from byway.largebodies import off_loop
 from byway.logs import log
 from byway.messages.events import Part, ends
@@ -65,12 +65,16 @@ async def _read(context: RequestContext, body: bytes, *, kept: bool = True) -> _
 
     `kept`: its response may be stored. Raises Problem.
     """
-    own = body
-    body, previous = await continued(context, body)
+    own, previous = body, ""
     headers = forwarded(None, None, context.headers.get(b"user-agent"))
-    if MARK in body:
-        body = await with_files(context, body, RESPONSES)
-    given = await off_loop(len(body), read, body, headers, f"msg_{context.id}")
+    decoded = await off_loop(len(body), decode, body)
+    # References are looked for in the decoded body: a search in its bytes takes as long as decoding them.
+    if decoded.refers:
+        body, previous = await continued(context, body)
+        if MARK in body:
+            body = await with_files(context, body, RESPONSES)
+        decoded = await off_loop(len(body), decode, body)
+    given = await off_loop(len(body), read, body, headers, f"msg_{context.id}", decoded)
     if given.left_out:
         types = " ".join(sorted(set(given.left_out)))[:300]
         log("Items or tools that only servers of OpenAI know are left out for other backends", types=types)
