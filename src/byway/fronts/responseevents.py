@@ -15,7 +15,17 @@ from msgspec import Raw, Struct
 from byway.fronts.freeinput import FreeInput
 from byway.fronts.responsetools import SEARCH, Names, defined_item
 from byway.messages import carriers
-from byway.messages.events import BlockDelta, InputDelta, Part, Passthrough, Ping, TextDelta, WholeAnswer
+from byway.messages.events import (
+    BlockDelta,
+    BlockStop,
+    InputDelta,
+    MessageStop,
+    Part,
+    Passthrough,
+    Ping,
+    TextDelta,
+    WholeAnswer,
+)
 from byway.messages.sse import Decoder
 from byway.messages.stream import fields, tool_input, unfold
 from byway.problems import Problem
@@ -108,42 +118,40 @@ class ResponseWriter:
 
     def encode(self, parts: Iterable[Part]) -> bytes:
         """The events of `parts`. Raises Problem for events that are not those of the Messages API."""
-        encoded: list[bytes] = []
-        for part in parts:
-            kind = type(part)
-            if kind is BlockDelta and not self._compacts:
-                delta = part.delta  # type: ignore[union-attr]
-                if type(delta) is TextDelta:
-                    encoded.append(self._text(delta.text))
-                    continue
-                if type(delta) is InputDelta:
-                    encoded.append(self._input(delta.partial_json))
-                    continue
-            if kind is Ping:
-                encoded.append(self._keepalive())
-            elif kind is Passthrough and part.responses:  # type: ignore[union-attr]
-                encoded.append(self._pass(part))  # type: ignore[arg-type]
-            else:
-                encoded.append(self._convert(part))
-        return b"".join(encoded)
-
-    def _convert(self, part: Part) -> bytes:
         try:
-            return b"".join(map(self._event, fields(part, self._decoder)))
+            return b"".join([self._convert(part) for part in parts])
         except _READING:
             raise Problem("broken", "The backend sent an event that is not part of the Messages API.") from None
+
+    def _convert(self, part: Part) -> bytes:
+        kind = type(part)
+        # The most frequent ones first, and without a dict for each.
+        if kind is BlockDelta and not self._compacts:
+            delta = part.delta  # type: ignore[union-attr]
+            if type(delta) is TextDelta:
+                return self._text(delta.text)
+            if type(delta) is InputDelta:
+                return self._input(delta.partial_json)
+        if kind is BlockStop:
+            return self._end_block()
+        if kind is MessageStop:
+            return self._finish()
+        if kind is Ping:
+            return self._keepalive()
+        if kind is Passthrough and part.responses:  # type: ignore[union-attr]
+            return self._pass(part)  # type: ignore[arg-type]
+        return b"".join([self._event(event) for event in fields(part, self._decoder)])
 
     def whole(self, parts: Iterable[Part]) -> bytes:
         """The whole answer as JSON. Raises Problem for parts that do not make one."""
         self._is_whole = True
-        for part in parts:
-            if type(part) is WholeAnswer:
-                if part.responses:
-                    self._raw = part.data
-                    return part.data
-                self.encode(unfold(part.data))
-            else:
-                self.encode([part])
+        parts = list(parts)
+        if len(parts) == 1 and type(parts[0]) is WholeAnswer:
+            if parts[0].responses:
+                self._raw = parts[0].data
+                return parts[0].data
+            parts = unfold(parts[0].data)
+        self.encode(parts)
         if self.response is None:
             raise Problem("broken", "The backend's answer has no end.")
         if self.response["status"] == "failed":
@@ -312,12 +320,17 @@ class ResponseWriter:
         if item is None or item.kind != "message":
             written = self._open("message", {"type": "message", "role": "assistant", "content": []})
             item = self._current("message")
+            if self._is_whole:
+                item.pieces.append(text)
+                return b""
             place = {"item_id": item.id, "output_index": item.index, "content_index": 0}
             part = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
             written += self._write("response.content_part.added", **place, part=part)
             data = _encode({"type": "response.output_text.delta", **place, "logprobs": []})[:-1]
             item.head = b'event: response.output_text.delta\ndata: %b,"sequence_number":' % data
         item.pieces.append(text)
+        if self._is_whole:
+            return b""
         number = self._sequence
         self._sequence += 1
         return b'%b%b%d,"delta":%b}\n\n' % (written, item.head, number, _encode(text))
@@ -383,6 +396,8 @@ class ResponseWriter:
             data = _encode({"type": "response.reasoning_summary_text.delta", **place})[:-1]
             item.head = b'event: response.reasoning_summary_text.delta\ndata: %b,"sequence_number":' % data
         item.pieces.append(text)
+        if self._is_whole:
+            return b""
         number = self._sequence
         self._sequence += 1
         return b'%b%b%d,"delta":%b}\n\n' % (written, item.head, number, _encode(text))
