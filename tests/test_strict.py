@@ -32,6 +32,7 @@ MODEL: dict[str, Any] = {
     "object": "model",
     "created": 0,
     "owned_by": "box",
+    "description": "qwen at box",
 }
 ERROR: dict[str, Any] = {"type": "error", "error": {"type": "api_error", "message": "no"}, "request_id": "req_1"}
 

@@ -104,6 +104,7 @@ CATALOGUE: Final = (
         "good",
         "Apache-2.0",
         "A general model with tools; for code take Qwen3-Coder.",
+        confirmed=False,
     ),
     CatalogueEntry(
         "qwen3-14b",
@@ -116,6 +117,7 @@ CATALOGUE: Final = (
         "good",
         "Apache-2.0",
         "Small agent tasks. The window is short for Claude Code.",
+        confirmed=False,
     ),
     CatalogueEntry(
         "qwen3-8b",
@@ -128,6 +130,7 @@ CATALOGUE: Final = (
         "fair",
         "Apache-2.0",
         "Small calls of Claude Code, such as titles and summaries; simple tools.",
+        confirmed=False,
     ),
     CatalogueEntry(
         "qwen3-4b",
@@ -152,6 +155,7 @@ CATALOGUE: Final = (
         "weak",
         "Apache-2.0",
         "Writes and explains code in a chat. It often writes tool calls as text.",
+        confirmed=False,
     ),
     CatalogueEntry(
         "qwen2.5-coder-7b",
@@ -164,6 +168,7 @@ CATALOGUE: Final = (
         "weak",
         "Apache-2.0",
         "Code in a chat on a small machine; not for agents.",
+        confirmed=False,
     ),
     CatalogueEntry(
         "gemma-3-12b",
@@ -188,6 +193,7 @@ CATALOGUE: Final = (
         "weak",
         "Apache-2.0",
         "Runs everywhere, for a first try; not for work.",
+        confirmed=False,
     ),
 )
 """

@@ -98,7 +98,7 @@ class Vendor(msgspec.Struct, frozen=True):
     group: Literal["cloud", "gateway", "inference", "local"] = "local"
     """The page of the documentation that describes it, and its group in the gallery of the settings page."""
     signup: str = ""
-    """Where its API keys are created; for a server, how it is installed. Second-hand, seen 2026-11-30."""
+    """Where its API keys are created; for a server, how it is installed. From general knowledge: not looked up."""
     protocol: ProtocolName = "openai"
     url: str | None = None
     """The address when the config gives none; None: the config must."""
