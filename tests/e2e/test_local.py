@@ -146,7 +146,14 @@ def test_the_process_of_a_model_ends_when_its_stdin_closes(installed: Path) -> N
     with process:
         assert process.stdin is not None
         assert process.stdout is not None
-        options = {"path": str(installed), "model": "tiny", "window": 512, "threads": 1, "secret": "s"}
+        options = {
+            "path": str(installed),
+            "model": "tiny",
+            "use": "answers",
+            "window": 512,
+            "threads": 1,
+            "secret": "s",
+        }
         process.stdin.write(json.dumps(options).encode() + b"\n")
         process.stdin.flush()
         reports = json.loads(process.stdout.readline())

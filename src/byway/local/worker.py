@@ -41,11 +41,12 @@ def main() -> None:
     if options.get("gpu_layers") is not None:
         params.n_gpu_layers = options["gpu_layers"]
     params.cache_ram_mib = 256
-    if options["use"] != "answers":
+    use = options.get("use", "answers")
+    if use != "answers":
         params.embedding = True
         # A text is computed at once, so that this limits its length too.
         params.n_batch = params.n_ubatch = options["window"]
-    if options["use"] == "reranking":
+    if use == "reranking":
         params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_RANK
     params.verbosity = 1
     # No allowed origin: no web page may read an answer.
