@@ -804,3 +804,13 @@ def test_a_long_free_form_input_in_small_pieces_takes_linear_time() -> None:
         free.finish()
 
     assert_linear(lambda size: ['{"input": "', *(["\\", "n", "x"] * size), '"}'], feed, 500)
+
+
+@pytest.mark.parametrize("body", [b'{"m\xc0del":"x","input":"hi"}', b'{"model":"x","input":"hi","\xc0":1}'])
+def test_a_name_that_is_no_text_is_rejected_or_ignored(body: bytes) -> None:
+    try:
+        given = responses.read(body, {}, "msg_x")
+        for vendor in ("openai", "vllm"):
+            responses_backend.request(given.request, Target("box", "local", VENDORS[vendor].by("responses")))
+    except Problem as problem:
+        assert problem.kind == "invalid_request"

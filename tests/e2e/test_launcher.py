@@ -297,7 +297,8 @@ def test_byway_is_started_for_a_client_and_stops_after_the_last_one(home: Home) 
 
         assert not has_stopped()
         home.wait(has_stopped)
-        assert "no client has used this Byway" in (home.data / "launch.log").read_text()
+        # The log is written by a thread, until the process has ended.
+        home.wait(lambda: "no client has used this Byway" in (home.data / "launch.log").read_text())
 
 
 def test_a_byway_that_cannot_start_shows_its_error(home: Home) -> None:

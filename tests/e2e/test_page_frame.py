@@ -134,6 +134,7 @@ def test_ctrl_k_goes_anywhere_by_keyboard_alone(page: Page, gateway: Gateway) ->
     page.keyboard.press("Enter")
     page.wait_for_url("**/claude#aliases")
     page.keyboard.press("Control+k")
+    expect(dialog.get_by_role("searchbox")).to_be_focused()
     page.keyboard.type("one/lo")
     page.keyboard.press("ArrowDown")
     expect(dialog.get_by_role("region", name="Models").get_by_role("link", name="one/local")).to_be_focused()

@@ -158,6 +158,14 @@ def decode(data: bytes) -> ResponsesBody:
         raise messages.invalid(error, body="The request body") from None
 
 
+def raw_fields(data: bytes) -> dict[str, Raw]:
+    """The fields of a Responses request. Raises Problem `invalid_request`, for names that are no text too."""
+    try:
+        return _fields(data)
+    except Exception as error:
+        raise messages.invalid(error, body="The request body") from None
+
+
 def read(data: bytes, headers: Mapping[str, str], id: str, body: ResponsesBody | None = None) -> Read:
     """Translate a Responses request. `body`: the decoded `data`. Raises Problem `invalid_request`."""
     if body is None:
@@ -168,7 +176,7 @@ def read(data: bytes, headers: Mapping[str, str], id: str, body: ResponsesBody |
     if body.model is None:
         # The backend's own name replaces it.
         body.model = DEFAULT
-        data = _encode({**_fields(data), "model": DEFAULT})
+        data = _encode({**raw_fields(data), "model": DEFAULT})
     left_out: tuple[str, ...] = ()
     table = ToolTable()
     try:

@@ -12,7 +12,7 @@ from msgspec import Raw
 from byway.files.resolve import MARK, RESPONSES
 from byway.fronts import responseerrors
 from byway.fronts.responseevents import ResponseWriter
-from byway.fronts.responses import Read, ResponsesBody, decode, read
+from byway.fronts.responses import Read, ResponsesBody, decode, raw_fields, read
 from byway.largebodies import off_loop
 from byway.logs import log
 from byway.messages.events import Part, ends
@@ -89,7 +89,7 @@ async def _read(context: RequestContext, body: bytes, *, kept: bool = True) -> _
 
 def _own_input(body: bytes) -> bytes:
     """The items of a request's own input."""
-    return _encode(own_items(_fields(body).get("input")))
+    return _encode(own_items(raw_fields(body).get("input")))
 
 
 def _session(context: RequestContext, body: ResponsesBody) -> str:

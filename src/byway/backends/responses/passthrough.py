@@ -64,7 +64,15 @@ _passing_item: Final = msgspec.json.Decoder(_PassingItem).decode
 
 
 def request(request: Request, target: Target) -> Call:
-    """The call with the client's body. What Byway has put into it for another backend is removed."""
+    """The call with the client's body. What Byway has put into it for another backend is removed. Raises Problem."""
+    try:
+        return _request(request, target)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        # A name that is no text, for example: the parts that Byway reads do not contain it.
+        raise Problem("invalid_request", f"The request body is not a Responses request: {error}") from None
+
+
+def _request(request: Request, target: Target) -> Call:
     body = renamed(
         request.content.responses, target.model, lambda data: msgspec.json.decode(data, type=_ModelOnly).model
     )
