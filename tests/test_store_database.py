@@ -10,7 +10,7 @@ import sqlite3
 import stat
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -265,3 +265,25 @@ def test_a_full_disk_is_an_error_and_the_account_is_not_half_there(tmp_path: Pat
         store.disable_account("ada", "ann")
         assert [record.id for record in store.key_records() if record.usable] == []
         assert made.id in {record.id for record in store.key_records()}
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 127, 128, 129, 300])
+def test_any_number_of_rows_is_inserted_by_few_statements(
+    store: Store, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, statements = store.database, []
+    run = file.run
+
+    def counted_run(statement: str, values: Sequence[object] = ()) -> int:
+        statements.append(statement)
+        return run(statement, values)
+
+    monkeypatch.setattr(file, "run", counted_run)
+    rows = [(number, f"n{number}") for number in range(count)]
+    with file.change():
+        run("CREATE TABLE numbers (number INTEGER PRIMARY KEY, name TEXT)")
+        assert file.insert_rows("INSERT OR IGNORE INTO numbers", rows) == count
+        # One per 128 rows, and one for each power of two of the rest.
+        assert len(statements) <= count // 128 + 7
+        assert file.insert_rows("INSERT OR IGNORE INTO numbers", [*rows, (count, "new")]) == 1
+    assert file.rows("SELECT * FROM numbers ORDER BY number") == [*rows, (count, "new")]

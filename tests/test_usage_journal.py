@@ -6,7 +6,7 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +209,23 @@ def test_a_record_that_is_written_during_a_move_is_moved_by_the_next(
     ids = parts.append(1)
     parts.writer.flush()
     assert parts.ids() == ids
+
+
+def test_a_move_does_not_follow_a_journal_that_grows(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    add, moved = parts.store.add, []
+
+    def busy_add(journal: str, start: int, end: int, records: Sequence[UsageRecord]) -> int:
+        moved.append(len(records))
+        if len(moved) < 10:
+            parts.append()
+        return add(journal, start, end, records)
+
+    monkeypatch.setattr(parts.store, "add", busy_add)
+    parts.append(40)
+    parts.writer.flush()
+    assert moved == [40]
+    parts.writer.flush()
+    assert moved == [40, 1]
 
 
 def test_records_wait_while_the_database_is_full(parts: Parts) -> None:

@@ -92,7 +92,7 @@ _SCHEMA: Final = Schema(
     DURABLE,
 )
 _READ_ONLY: Final = _SCHEMA._replace(settings=("trusted_schema = OFF", "query_only = ON"))
-_ADD_RECORD: Final = f"INSERT OR IGNORE INTO records VALUES ({', '.join('?' * 15)})"
+_ADD_RECORDS: Final = "INSERT OR IGNORE INTO records"
 _PAGE_OF_RECORDS: Final = (
     "SELECT at, id, series, session, requested, status, input_tokens, cached_tokens, cache_write_tokens, output_tokens,"
     " reasoning_tokens, estimated, cost, latency_ms, first_ms FROM records WHERE at >= ? AND at < ? ORDER BY at LIMIT ?"
@@ -216,7 +216,7 @@ class UsageStore:
             if record.first_ms is not None:
                 first_hours[hour, series, bucket_of(record.first_ms)] += 1
         sessions = {key: list(map(sum, zip(*group, strict=True))) for key, group in parts.items()}
-        if database.run_many(_ADD_RECORD, list(rows.values())) != len(rows):
+        if database.insert_rows(_ADD_RECORDS, list(rows.values())) != len(rows):
             _add_later(database, rows)
         hours: dict[tuple[int, int], list[int]] = {}
         days: dict[tuple[int, int], list[int]] = {}
@@ -438,7 +438,7 @@ def _add_later(database: Database, rows: dict[int, tuple[Any, ...]]) -> None:
             # Ever further away, so that a clock that stands still costs little.
             spread *= 2
             at += 1 + secrets.randbelow(spread)
-            if database.run(_ADD_RECORD, (at, id, *values)):
+            if database.insert_rows(_ADD_RECORDS, [(at, id, *values)]):
                 break
 
 

@@ -219,12 +219,16 @@ class UsageWriter:
 
 
 def _moves(file: JournalFile, database: UsageDatabase, position: int) -> Iterator[int]:
-    """Move the lines of a file from `position`, a part at a time. Yields the positions."""
+    """Move the lines of a file from `position`, a part at a time. Yields the positions.
+
+    Lines that are appended meanwhile are left to the next call: following them would make a transaction of every few
+    records, each with its own wait for the disk.
+    """
     with file.path.open("rb") as lines:
         while True:
             yield position
             lines.seek(position)
-            data = lines.read(_CHUNK)
+            data = lines.read(min(_CHUNK, max(0, file.size - position)))
             end = data.rfind(b"\n") + 1
             if not end:
                 if not data or (not file.complete and len(data) < _CHUNK):
