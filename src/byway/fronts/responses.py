@@ -114,7 +114,6 @@ COMPACTION_PROMPT: Final = (
     "their reasons, facts, commands and file names that are needed later, what is done, and the next step. Write only the "
     "summary, and call no tool."
 )
-_SUMMARIZED: Final = "This is a summary of the conversation so far, which it replaces:\n\n{}"
 _UNREADABLE: Final = "[The earlier part of this conversation was compacted by another server and cannot be read here.]"
 _NO_OUTPUT: Final = "(no output)"
 _NO_RESULT: Final = "(The call was interrupted: there is no result.)"
@@ -416,7 +415,7 @@ class _TurnList:
 
     def _add_compaction(self, item: Item) -> None:
         summary = carriers.unpack_summary(item.encrypted_content)
-        self._say_user(_UNREADABLE if summary is None else _SUMMARIZED.format(summary))
+        self._say_user(_UNREADABLE if summary is None else summary)
 
     def _say_user(self, text: str) -> None:
         self._end_assistant()
@@ -488,7 +487,7 @@ class _TurnList:
         return f"These tools can be called now: {', '.join(new)}" if new else "No further tool was found."
 
     def _add_reasoning(self, item: Item) -> None:
-        block = carriers.unpack(item.encrypted_content, _text(item.summary, ""))
+        block = carriers.unpack(item.encrypted_content, item.summary)
         if block is None:
             # Reasoning of other servers is of no use to this one.
             return

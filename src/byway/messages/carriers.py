@@ -18,6 +18,7 @@ _REDACTED: Final = f"{MARK}redacted."
 _SUMMARY: Final = f"{MARK}summary."
 #: Characters of a summary: a longer one is no summary.
 _LONGEST_SUMMARY: Final = 1 << 20
+_SUMMARIZED: Final = "This is a summary of the conversation so far, which it replaces:\n\n{}"
 
 
 def is_ours(encrypted: Any) -> bool:
@@ -35,8 +36,11 @@ def pack_redacted(data: str) -> str:
     return _REDACTED + data
 
 
-def unpack(encrypted: Any, thinking: str) -> dict[str, Any] | None:
-    """The block of the Messages API that a carrier stands for; None for a foreign one, or with a text that has changed."""
+def unpack(encrypted: Any, summary: Any) -> dict[str, Any] | None:
+    """The block of the Messages API that a carrier stands for; None for a foreign one, or with a text that has changed.
+
+    `summary` is that of the item: it has the text.
+    """
     if not is_ours(encrypted):
         return None
     if encrypted.startswith(_REDACTED):
@@ -44,6 +48,7 @@ def unpack(encrypted: Any, thinking: str) -> dict[str, Any] | None:
     if not encrypted.startswith(_THINKING):
         return None
     digest, _, signature = encrypted[len(_THINKING) :].partition(".")
+    thinking = _summary_text(summary)
     if digest != _digest(thinking):
         return None
     return {"type": "thinking", "thinking": thinking, "signature": signature}
@@ -55,14 +60,23 @@ def pack_summary(text: str) -> str:
 
 
 def unpack_summary(encrypted: Any) -> str | None:
-    """The summary in a carrier; None for a carrier of another server, or a damaged one."""
+    """The summary in a carrier, as a message for the model; None for a carrier of another server, or a damaged one."""
     if not isinstance(encrypted, str) or not encrypted.startswith(_SUMMARY):
         return None
     try:
         data = base64.urlsafe_b64decode(encrypted[len(_SUMMARY) :])
-        return zlib.decompressobj().decompress(data, _LONGEST_SUMMARY).decode("utf-8", "replace")
+        text = zlib.decompressobj().decompress(data, _LONGEST_SUMMARY).decode("utf-8", "replace")
     except (binascii.Error, ValueError, zlib.error):
         return None
+    return _SUMMARIZED.format(text)
+
+
+def _summary_text(summary: Any) -> str:
+    """The text of the field `summary`: one part where Byway has written it."""
+    if isinstance(summary, str):
+        return summary
+    parts = summary if isinstance(summary, list) else []
+    return "".join([part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str)])
 
 
 def _digest(text: str) -> str:

@@ -9,8 +9,9 @@ from msgspec import Raw, Struct
 
 from byway.backends import errors
 from byway.backends.openai.framing import cut_short, web_page
-from byway.backends.openai.usage import ReportedUsage, TokenCounts
+from byway.backends.openai.usage import TokenCounts
 from byway.backends.protocol import FIRST, Attempt, Target
+from byway.backends.responses.answer import add_usage, decode_response, failure, incomplete_reason
 from byway.backends.responses.conversation import reasoning_item, returned
 from byway.call import Call, json_headers
 from byway.messages import carriers
@@ -31,7 +32,6 @@ _STARTS: Final = frozenset(("response.created", "response.in_progress", "respons
 _PINGS: Final = frozenset(("keepalive", "ping", "response.ping"))
 #: Fields of Codex that only servers of OpenAI accept.
 _OPENAI_ONLY: Final = ("client_metadata",)
-_SUMMARIZED: Final = "This is a summary of the conversation so far, which it replaces:\n\n{}"
 
 
 def passes(request: Request, target: Target) -> bool:
@@ -54,6 +54,19 @@ class _ResponseModel(Struct):
     response: _ModelOnly
 
 
+_model_only: Final = msgspec.json.Decoder(_ModelOnly).decode
+_response_model: Final = msgspec.json.Decoder(_ResponseModel).decode
+
+
+def _model_of(data: bytes) -> str:
+    """The name of the model in a request or a response."""
+    return _model_only(data).model
+
+
+def _model_of_event(data: bytes) -> str:
+    return _response_model(data).response.model
+
+
 class _PassingItem(Struct):
     type: Any = None
     summary: Any = None
@@ -73,9 +86,7 @@ def request(request: Request, target: Target) -> Call:
 
 
 def _request(request: Request, target: Target) -> Call:
-    body = renamed(
-        request.content.responses, target.model, lambda data: msgspec.json.decode(data, type=_ModelOnly).model
-    )
+    body = renamed(request.content.responses, target.model, _model_of)
     foreign = not target.vendor.responses_extras and any(f'"{name}"'.encode() in body for name in _OPENAI_ONLY)
     if foreign or _OURS in body:
         fields = _fields(body)
@@ -99,7 +110,7 @@ def _own_items(input: Raw, target: Target) -> list[Any]:
         if not carriers.is_ours(item.encrypted_content):
             items.append(raw)
         elif (summary := carriers.unpack_summary(item.encrypted_content)) is not None:
-            content = [{"type": "input_text", "text": _SUMMARIZED.format(summary)}]
+            content = [{"type": "input_text", "text": summary}]
             items.append({"type": "message", "role": "user", "content": content})
         elif (own := _own_reasoning(item, target)) is not None:
             items.append(own)
@@ -108,9 +119,7 @@ def _own_items(input: Raw, target: Target) -> list[Any]:
 
 def _own_reasoning(item: _PassingItem, target: Target) -> Any:
     """The item of reasoning that this backend has sent in an answer that did not pass through; None for any other."""
-    parts = item.summary if isinstance(item.summary, list) else []
-    text = "".join([part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str)])
-    block = carriers.unpack(item.encrypted_content, text)
+    block = carriers.unpack(item.encrypted_content, item.summary)
     if block is None or block["type"] != "thinking":
         return None
     reasoning = returned(Thinking(block["thinking"], block["signature"]), target)
@@ -126,7 +135,6 @@ class _PassingEvent(Struct):
 
 
 _event: Final = msgspec.json.Decoder(_PassingEvent).decode
-_response: Final = msgspec.json.Decoder(AnyResponse).decode
 
 
 class PassingReader:
@@ -206,44 +214,29 @@ class PassingReader:
     def _end(self, raw: Raw) -> None:
         """Read the response that ends the answer. Raises Problem for one that has failed."""
         try:
-            response = _response(raw) if raw else AnyResponse()
+            response = decode_response(raw) if raw else AnyResponse()
         except _DECODING:
             raise self._broken() from None
         self._note(response)
         self.finished = True
 
     def _note(self, response: AnyResponse) -> None:
-        usage = response.usage
-        if isinstance(usage, dict):
-            self._counts.add_usage(
-                ReportedUsage(
-                    prompt_tokens=usage.get("input_tokens"),
-                    completion_tokens=usage.get("output_tokens"),
-                    total_tokens=usage.get("total_tokens"),
-                    prompt_tokens_details=usage.get("input_tokens_details"),
-                    completion_tokens_details=usage.get("output_tokens_details"),
-                )
-            )
+        add_usage(self._counts, response)
         if response.status in ("failed", "cancelled") or response.error:
-            error = response.error or f"It ended its answer as {response.status} without a reason."
-            raise errors.from_error(error, backend=self._target.backend, window=self._target.window)
+            raise failure(response, response.status, self._target)
         self._stop = "end_turn"
         if response.status == "incomplete":
-            details = response.incomplete_details
-            reason = details.get("reason") if isinstance(details, dict) else ""
-            self._stop = "refusal" if reason == "content_filter" else "max_tokens"
+            self._stop = "refusal" if incomplete_reason(response) == "content_filter" else "max_tokens"
         elif b'"function_call"' in bytes(response.output) or b'"custom_tool_call"' in bytes(response.output):
             self._stop = "tool_use"
 
     def _renamed(self, data: bytes) -> bytes:
         """The event with the client's name of the model."""
         try:
-            if msgspec.json.decode(data, type=_ResponseModel).response.model in ("", self._model):
+            if _model_of_event(data) in ("", self._model):
                 return data
-            changed = renamed(
-                data, self._model, lambda changed: msgspec.json.decode(changed, type=_ResponseModel).response.model
-            )
-            if msgspec.json.decode(changed, type=_ResponseModel).response.model == self._model:
+            changed = renamed(data, self._model, _model_of_event)
+            if _model_of_event(changed) == self._model:
                 return changed
             values = _decode(data)
             values["response"]["model"] = self._model
@@ -277,14 +270,14 @@ class PassingReader:
         if data.lstrip()[:1] == b"<":
             raise web_page(self._target.backend)
         try:
-            response = _response(data)
+            response = decode_response(data)
         except _DECODING:
             raise cut_short(self._target.backend) from None
         if response.object != "response" and not response.output:
             problem = errors.from_success(data, backend=self._target.backend, window=self._target.window)
             raise problem or self._broken()
         self._note(response)
-        data = renamed(data, self._model, lambda changed: msgspec.json.decode(changed, type=_ModelOnly).model)
+        data = renamed(data, self._model, _model_of)
         self._written = len(data)
         return [*self._streamed(data, response)] if self._streams else [self._complete(data)]
 

@@ -16,8 +16,9 @@ from byway.backends.openai.chunks import joined_halves, text_of
 from byway.backends.openai.framing import FramedReader, broken, cut_short
 from byway.backends.openai.stops import StoppingWriter, split_stops
 from byway.backends.openai.toolcalls import FunctionDelta, ToolCallDelta, ToolCalls, callable_tools
-from byway.backends.openai.usage import ReportedUsage, TokenCounts
+from byway.backends.openai.usage import TokenCounts
 from byway.backends.protocol import FIRST, Attempt, Target
+from byway.backends.responses.answer import add_usage, decode_response, failure, incomplete_reason
 from byway.messages.events import Event, Stop, Usage
 from byway.messages.request import Request
 from byway.messages.stream import Writer
@@ -51,7 +52,6 @@ _ITEMS_MOST: Final = 10_000
 _event: Final = msgspec.json.Decoder(AnyEvent).decode
 _item: Final = msgspec.json.Decoder(AnyItem).decode
 _items: Final = msgspec.json.Decoder(list[AnyItem]).decode
-_response: Final = msgspec.json.Decoder(AnyResponse).decode
 _DECODING: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 #: The event that a whole answer, which has only a status, stands for.
 _END_OF: Final = {"completed": COMPLETED, "incomplete": INCOMPLETE, "failed": FAILED, "cancelled": CANCELLED}
@@ -137,7 +137,7 @@ class ResponsesReader(FramedReader):
         if not self._is_complete(whole):
             return
         try:
-            response = _response(whole)
+            response = decode_response(whole)
         except _DECODING:
             raise self._reported(whole) or self._broken("is not JSON, or only its beginning") from None
         event = _END_OF.get(response.status) if isinstance(response.status, str) else None
@@ -226,7 +226,7 @@ class ResponsesReader(FramedReader):
 
     def _decoded_response(self, data: msgspec.Raw) -> AnyResponse:
         try:
-            return _response(data) if data else AnyResponse()
+            return decode_response(data) if data else AnyResponse()
         except _DECODING:
             raise self._broken("ends with a response that cannot be read") from None
 
@@ -422,16 +422,13 @@ class ResponsesReader(FramedReader):
 
     def _end_with(self, kind: str, response: AnyResponse) -> bool:
         """Read the event that ends the answer. Returns True."""
-        if isinstance(response.usage, dict):
-            self._count(response.usage)
+        add_usage(self._counts, response)
         if kind in (FAILED, CANCELLED):
-            error = response.error or f"It ended its answer as {kind.partition('.')[2]} without a reason."
-            raise errors.from_error(error, backend=self._backend, window=self._target.window)
+            raise failure(response, kind.partition(".")[2], self._target)
         if not self._items and response.output:
             self._read_output(response.output)
         if kind == INCOMPLETE:
-            details = response.incomplete_details
-            self._reason = str(details.get("reason") or "") if isinstance(details, dict) else ""
+            self._reason = incomplete_reason(response)
         self._finish()
         return True
 
@@ -443,17 +440,6 @@ class ResponsesReader(FramedReader):
             raise self._broken("has an output that cannot be read") from None
         for place, item in enumerate(items):
             self._read_item(item, None, AnyEvent(output_index=place))
-
-    def _count(self, usage: dict[str, Any]) -> None:
-        self._counts.add_usage(
-            ReportedUsage(
-                prompt_tokens=usage.get("input_tokens"),
-                completion_tokens=usage.get("output_tokens"),
-                total_tokens=usage.get("total_tokens"),
-                prompt_tokens_details=usage.get("input_tokens_details"),
-                completion_tokens_details=usage.get("output_tokens_details"),
-            )
-        )
 
     def spent(self, size: int) -> Usage:
         return self._counts.total(self._length)
