@@ -223,6 +223,37 @@ class Database:
             raise StoreError(f"{self.path} {reason}") from None
 
 
+class LazyDatabase:
+    """The base of a store whose database file is created when it is first needed. Any thread may use it.
+
+    The first use opens the file, and so does the next use after a failure to open it.
+    """
+
+    def __init__(self, path: Path, schema: Schema) -> None:
+        self.path = path
+        self._schema = schema
+        self._lock = threading.Lock()
+        self._opened: Database | None = None
+
+    def close(self) -> None:
+        """Close the database. The next use opens it again."""
+        with self._lock:
+            if self._opened is not None:
+                self._opened.close()
+                self._opened = None
+
+    def exists(self) -> bool:
+        """Whether there is a database."""
+        return self.path.exists()
+
+    @property
+    def _database(self) -> Database:
+        with self._lock:
+            if self._opened is None:
+                self._opened = Database(self.path, self._schema)
+            return self._opened
+
+
 class Table:
     """Some tables of a database: the base of the parts of a store."""
 

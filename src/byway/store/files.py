@@ -6,14 +6,13 @@ The file is not that of the keys: damage to it closes no access.
 from __future__ import annotations
 
 import secrets
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
 
-from byway.store.database import Database, Schema
+from byway.store.database import Database, LazyDatabase, Schema
 
 FILES_DATABASE: Final = "files.db"
 _SCHEMA: Final = Schema(
@@ -71,35 +70,14 @@ class FileTotals(Struct, frozen=True):
     bytes: int = 0
 
 
-class FileStore:
+class FileStore(LazyDatabase):
     """The records of uploaded files in a data folder. Any thread may use it, and other processes at the same time.
 
-    The database is opened by the first call, and again by the next call after a failure to open it. Every method raises
-    StoreError while it cannot be used.
+    The first upload creates the database. Every method raises StoreError while it cannot be used.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / FILES_DATABASE
-        self._lock = threading.Lock()
-        self._opened: Database | None = None
-
-    def close(self) -> None:
-        """Close the database. The next call opens it again."""
-        with self._lock:
-            if self._opened is not None:
-                self._opened.close()
-                self._opened = None
-
-    def exists(self) -> bool:
-        """Whether there is a database: the first upload creates it."""
-        return self.path.exists()
-
-    @property
-    def _database(self) -> Database:
-        with self._lock:
-            if self._opened is None:
-                self._opened = Database(self.path, _SCHEMA)
-            return self._opened
+        super().__init__(folder / FILES_DATABASE, _SCHEMA)
 
     def folder(self) -> str:
         """The name below which the storage keeps the bytes: random, so that a new database never removes files of another."""

@@ -6,14 +6,13 @@ previous one, so that a conversation takes as much space as its text.
 
 from __future__ import annotations
 
-import threading
 import zlib
 from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
 
-from byway.store.database import Database, Schema
+from byway.store.database import Database, LazyDatabase, Schema
 
 RESPONSES_DATABASE: Final = "responses.db"
 _SCHEMA: Final = Schema(
@@ -58,30 +57,14 @@ class StoredResponse(Struct, frozen=True):
     response: bytes
 
 
-class ResponseStore:
+class ResponseStore(LazyDatabase):
     """The stored responses of a data folder. Any thread may use it. Every method raises StoreError while it cannot be used.
 
     The database is created by the first response that is stored.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / RESPONSES_DATABASE
-        self._lock = threading.Lock()
-        self._opened: Database | None = None
-
-    def close(self) -> None:
-        """Close the database. The next call opens it again."""
-        with self._lock:
-            if self._opened is not None:
-                self._opened.close()
-                self._opened = None
-
-    @property
-    def _database(self) -> Database:
-        with self._lock:
-            if self._opened is None:
-                self._opened = Database(self.path, _SCHEMA)
-            return self._opened
+        super().__init__(folder / RESPONSES_DATABASE, _SCHEMA)
 
     def add(self, record: StoredResponse, quota: int, keep_seconds: float) -> bool:
         """Store a response, and remove what is too old or does not fit any more. False: it is too large itself."""
@@ -113,7 +96,7 @@ class ResponseStore:
 
     def get(self, owner: str, id: str) -> StoredResponse | None:
         """A response of an owner; None when there is none."""
-        if not self.path.exists():
+        if not self.exists():
             return None
         row = self._database.row(
             "SELECT id, owner, created, previous, input, response FROM responses WHERE id = ? AND owner = ?",
@@ -141,7 +124,7 @@ class ResponseStore:
 
     def remove(self, owner: str, id: str) -> bool:
         """Remove a response. Returns whether there was one."""
-        if not self.path.exists():
+        if not self.exists():
             return False
         database = self._database
         with database.change():
@@ -154,7 +137,7 @@ class ResponseStore:
 
     def clear(self) -> int:
         """Remove all responses. Returns how many there were."""
-        if not self.path.exists():
+        if not self.exists():
             return 0
         database = self._database
         with database.change():
@@ -164,7 +147,7 @@ class ResponseStore:
 
     def used(self, owner: str) -> tuple[int, int]:
         """Bytes and number of an owner's responses."""
-        return self._used(self._database, owner) if self.path.exists() else (0, 0)
+        return self._used(self._database, owner) if self.exists() else (0, 0)
 
     def _expire(self, database: Database, before: float) -> None:
         rows = database.rows("SELECT number, owner, size FROM responses WHERE created < ? LIMIT ?", (before, _STEP))
