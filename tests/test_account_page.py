@@ -22,7 +22,7 @@ from byway.admin.requests import RequestLine
 from byway.cli.client import page_url
 from byway.limits.limiter import RequestNames
 from byway.routes.context import Route
-from byway.server.app import ROUTES
+from byway.server.routes import ROUTES
 from byway.usage.record import UsageRecord
 
 CONFIG = (

@@ -21,8 +21,9 @@ from byway.config.file import ConfigFile
 from byway.gateway import Gateway
 from byway.routes import openapi
 from byway.runtime import Runtime
-from byway.server.app import ROUTES, App
+from byway.server.app import App
 from byway.server.probing import open_readiness
+from byway.server.routes import ROUTES
 from byway.store import Store
 
 ADMIN = "sk-byway-admin-0123456789abcdef"

@@ -10,7 +10,8 @@ from byway.gateway import Gateway
 from byway.routes import health
 from byway.routes.context import PREFIXES
 from byway.runtime import Runtime
-from byway.server.app import ROUTES, App
+from byway.server.app import FIRST_ROUTES, App
+from byway.server.routes import ROUTES
 
 CONFIG = """
 server: {allowed_hosts: [gateway.example], allowed_origins: ["https://chat.example"]}
@@ -295,3 +296,26 @@ def test_a_key_needs_the_scope_of_what_it_asks_for(scopes, method, path, lacks):
         text = json.loads(body)["error"]
         assert (status, text["type"]) == (403, "permission_error")
         assert f"`{lacks}`" in text["message"] and "ann" in text["message"] and scopes.strip("[]") in text["message"]
+
+
+def test_the_routes_that_are_loaded_at_start_are_routes_as_all_others():
+    assert FIRST_ROUTES and all(route in ROUTES for route in FIRST_ROUTES)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/login", 200), ("POST", "/livez", 405), ("GET", "/nope", 404), ("POST", "/v1/embeddings", 401)],
+)
+def test_a_request_that_no_loaded_route_answers_loads_the_others(locked, method, path, status):
+    key = [("x-api-key", "sk-byway-0123456789abcdef")] if status in (404, 405) else []
+    assert ask(locked)[0] == 200
+    assert not locked.is_complete
+    assert ask(locked, method, path, key)[0] == status
+    assert locked.is_complete
+
+
+def test_requests_that_load_the_routes_at_the_same_time_are_all_answered(app):
+    async def both():
+        return await asyncio.gather(*(asyncio.to_thread(ask, app, "GET", path) for path in ("/login", "/static/none")))
+
+    assert [status for status, *_ in asyncio.run(both())] == [200, 404]

@@ -21,7 +21,8 @@ from byway.gateway import Gateway
 from byway.roles import PERMISSIONS, ROLES
 from byway.routes.context import RequestContext, Route, Scope
 from byway.runtime import Runtime
-from byway.server.app import ROUTES, App
+from byway.server.app import App
+from byway.server.routes import ROUTES
 from byway.store import Store
 
 KEYS = {scope: f"sk-byway-{scope}-0123456789abcdef" for scope in ("read", "write", "files", "admin")}
@@ -98,6 +99,7 @@ class Walk:
         store.disable_account("gone", "test")
         asyncio.run(self.sync.read())
         self.app = App(gateway)
+        asyncio.run(self.app.load())
 
         async def endpoint(context: RequestContext) -> None:
             await context.answer(b'{"reached": true}')

@@ -16,7 +16,7 @@ from pages import Pages, Sent
 
 from byway.access.sync import KeySync
 from byway.admin.logins import create_login_code
-from byway.server.app import ROUTES
+from byway.server.routes import ROUTES
 from byway.signin.device import CODE_SECONDS, MAX_WAITING, DeviceCodes, DeviceRequest
 from byway.signin.tokens import ACCESS_SECONDS, REFRESH_SECONDS, USER_CODE, new_tokens
 from byway.store import Store, StoreError

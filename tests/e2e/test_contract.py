@@ -10,7 +10,7 @@ from older import missing
 
 from byway import problems
 from byway.backends import capabilities
-from byway.server.app import ROUTES
+from byway.server.routes import ROUTES
 from byway.signin.contract import ERRORS, NAMES, PATHS, REFUSALS, SAFE_VARIABLES, SECTIONS
 
 

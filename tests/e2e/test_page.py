@@ -22,7 +22,7 @@ from playwright.sync_api import Page, expect
 from scripted import Say, Scripted
 
 from byway.access.login import COOKIE, LINK_SECONDS, LOGIN_SECONDS, Logins
-from byway.server.app import ROUTES
+from byway.server.routes import ROUTES
 from byway.ui import menu as ui_menu
 from byway.ui import page as ui
 

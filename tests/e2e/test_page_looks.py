@@ -13,7 +13,7 @@ from gateway import Gateway, config
 from playwright.sync_api import Page, expect
 from scripted import Say, Scripted, openai_error
 
-from byway.server.app import ROUTES
+from byway.server.routes import ROUTES
 from byway.ui.menu import PAGES
 
 CLOSED = {route[:2] for route in ROUTES if route.scope in ("admin", "account")}

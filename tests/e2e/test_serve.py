@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -219,3 +220,24 @@ def test_the_built_in_model_starts_and_stops_with_the_config() -> None:
         gateway.write(config(server))
         gateway.wait(lambda: not Path(f"/proc/{process}").exists() if sys.platform == "linux" else True)
         assert list(backends()) == ["one"]
+
+
+#: Code that answers rare requests, or that a config with one server has no use for.
+RARE = ("byway.ui", "byway.routes.openapi", "byway.routes.responses", "byway.clients", "byway.launch", "byway.host")
+
+
+def test_an_idle_byway_has_not_loaded_the_code_of_rare_requests() -> None:
+    with (
+        Scripted([Say("hello")]) as server,
+        Gateway(config(server), environ={"PYTHONPROFILEIMPORTTIME": "1"}) as gateway,
+    ):
+
+        def loaded() -> set[str]:
+            return set(re.findall(r"\| +(byway[\w.]*)$", gateway.text, re.MULTILINE))
+
+        gateway.wait(lambda: "Ready." in gateway.lines)
+        assert gateway.post(ASK).status == 200
+        assert "byway.routes.messages" in loaded()
+        assert not [name for name in loaded() if name.startswith(RARE)]
+        assert gateway.get("/login").status == 200
+        gateway.wait(lambda: {"byway.ui.page", "byway.routes.openapi"} <= loaded())

@@ -330,6 +330,16 @@ def is_surely_anthropic(context: RequestContext) -> bool:
     return b"anthropic-version" in headers or b"anthropic-beta" in headers or context.path.startswith("/anthropic")
 
 
+def is_htmx(context: RequestContext) -> bool:
+    """Is it a request of htmx, which replaces a part of the page?"""
+    return context.header(b"hx-request") == "true"
+
+
+def is_browser(context: RequestContext) -> bool:
+    """Does the request come from a browser that shows the response?"""
+    return is_htmx(context) or b"text/html" in context.headers.get(b"accept", b"")
+
+
 def broken() -> Problem:
     """The Problem for an unexpected exception in Byway itself."""
     return Problem(

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import time
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 from urllib.parse import unquote
 
@@ -16,26 +17,7 @@ from byway.logs import log_exception, writer
 from byway.metrics.counts import OTHER, RequestMetrics
 from byway.pipeline.watch import ClientGone
 from byway.problems import Problem
-from byway.routes import (
-    chat,
-    files,
-    health,
-    managed,
-    mcp,
-    messagebatches,
-    messages,
-    metrics,
-    models,
-    oauth,
-    ollama,
-    openaibatches,
-    openapi,
-    passthrough,
-    responses,
-    storedresponses,
-    telemetry,
-    tokens,
-)
+from byway.routes import chat, health, messages, models, tokens
 from byway.routes.authorize import OWNER, identify, login_caller_of, require
 from byway.routes.context import (
     AsgiScope,
@@ -45,76 +27,21 @@ from byway.routes.context import (
     Route,
     Send,
     broken,
+    is_browser,
     preflight,
 )
 from byway.routes.wrongpaths import dialect, wrong_path
 from byway.server import checks
 from byway.server.recorder import serve_recorded
 from byway.tracing.request import TracedRequest
-from byway.ui import (
-    account,
-    api,
-    claude,
-    clients,
-    device,
-    inspector,
-    log,
-    login,
-    news,
-    overview,
-    page,
-    palette,
-    playground,
-    remote,
-    secrets,
-    troubleshooting,
-    undo,
-)
-from byway.ui import config as config_pages
-from byway.ui import models as model_pages
-from byway.ui import requests as request_pages
-from byway.ui import usage as usage_pages
 
-ROUTES: Final[tuple[Route, ...]] = (
+#: The routes whose code is loaded at start: those of most requests, and what a supervisor polls.
+FIRST_ROUTES: Final[tuple[Route, ...]] = (
     *messages.ROUTES,
-    *messagebatches.ROUTES,
-    *openaibatches.ROUTES,
     *chat.ROUTES,
-    *responses.ROUTES,
-    *passthrough.ROUTES,
-    *storedresponses.ROUTES,
-    *ollama.ROUTES,
     *tokens.ROUTES,
-    *files.ROUTES,
     *models.ROUTES,
     *health.ROUTES,
-    *oauth.ROUTES,
-    *managed.ROUTES,
-    *telemetry.ROUTES,
-    *mcp.ROUTES,
-    *metrics.ROUTES,
-    *openapi.ROUTES,
-    *page.ROUTES,
-    *undo.ROUTES,
-    *palette.ROUTES,
-    *login.ROUTES,
-    *account.ROUTES,
-    *device.ROUTES,
-    *overview.ROUTES,
-    *claude.ROUTES,
-    *model_pages.ROUTES,
-    *playground.ROUTES,
-    *api.ROUTES,
-    *secrets.ROUTES,
-    *config_pages.ROUTES,
-    *log.ROUTES,
-    *news.ROUTES,
-    *remote.ROUTES,
-    *request_pages.ROUTES,
-    *inspector.ROUTES,
-    *usage_pages.ROUTES,
-    *clients.ROUTES,
-    *troubleshooting.ROUTES,
 )
 #: Ends of the paths of routine requests: health checks, polls for a token, telemetry, messages of MCP other than tool calls.
 _ROUTINE_ENDS: Final = ("z", "/oauth/token", "/mcp", "/metrics", "/v1/logs", "/v1/traces")
@@ -154,12 +81,25 @@ class App:
         """Routes whose path ends in `*`, by the part before it."""
         self._templates: dict[tuple[str, ...], dict[str, Route]] = {}
         """Routes whose path has a segment in braces, by their segments."""
-        for route in ROUTES:
+        self._add(FIRST_ROUTES)
+        self.is_complete = False
+        """All routes are loaded, not only the first ones."""
+
+    def _add(self, routes: Iterable[Route]) -> None:
+        for route in routes:
             if "{" in route.path:
                 self._templates.setdefault(tuple(route.path.split("/")), {})[route.method] = route
                 continue
             paths = self._below if route.path.endswith("*") else self._paths
             paths.setdefault(route.path.removesuffix("*"), {})[route.method] = route
+
+    async def load(self) -> None:
+        """Load the code of all other routes, in a thread: it takes some tenths of a second. They match in the order of ROUTES."""
+        routes = await asyncio.to_thread(_all_routes)
+        for table in (self._paths, self._below, self._templates):
+            table.clear()
+        self._add(routes)
+        self.is_complete = True
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -173,6 +113,8 @@ class App:
         context = RequestContext(self.gateway, scope, headers, receive, send, ids.pop(), started)
         try:
             try:
+                if not self.is_complete and scope["method"] not in self._paths.get(context.path, ()):
+                    await self.load()
                 endpoint = self._endpoint(context)
                 if self.gateway.recordings.active:
                     await serve_recorded(context, endpoint, _refuse)
@@ -371,19 +313,22 @@ def _count(counts: RequestMetrics, line: RequestLine, endpoint: str) -> None:
 
 async def _refuse(context: RequestContext, problem: Problem) -> None:
     """Answer with a Problem: as a page to a browser, in the route's envelope to a program."""
-    route = context.route
-    if route is not None and route.envelope == "page" and problem.kind == "authentication":
-        if context.path == "/models" and not page.is_browser(context):
-            # The base URL of an OpenAI client lacks `/v1`.
-            context.dialect, context.route = "chat", None
-            message = "This path is a page of people. The list of models is at GET /v1/models: add /v1 to the base URL."
-            await context.refuse(Problem("authentication", message))
-            return
-        await login.closed(context)
-    elif page.is_browser(context):
-        await page.send_problem(context, problem)
+    if is_browser(context) or (context.route is not None and context.route.envelope == "page"):
+        await (await asyncio.to_thread(_page_refusal))(context, problem)
     else:
         await context.refuse(problem)
+
+
+def _page_refusal() -> Callable[[RequestContext, Problem], Awaitable[None]]:
+    from byway.ui.refusal import refuse
+
+    return refuse
+
+
+def _all_routes() -> tuple[Route, ...]:
+    from byway.server.routes import ROUTES
+
+    return ROUTES
 
 
 def _milliseconds(seconds: float) -> float:

@@ -9,12 +9,11 @@ from byway.admin.setups import setup_texts
 from byway.problems import Problem
 from byway.roles import PERMISSIONS
 from byway.routes.admin import who
-from byway.routes.context import RequestContext, Route, public_url
+from byway.routes.context import RequestContext, Route, is_htmx, public_url
 from byway.ui.keycard import SCOPES, create_key, key_rows, revoke_key, rotate_key
 from byway.ui.page import (
     Outcome,
     failure,
-    is_htmx,
     read_form,
     send_card,
     send_page,

@@ -19,7 +19,7 @@ from byway.display import count
 from byway.problems import Problem
 from byway.roles import ROLES
 from byway.routes.admin import change_keys, run, who
-from byway.routes.context import RequestContext, Route, public_url
+from byway.routes.context import RequestContext, Route, is_htmx, public_url
 from byway.store import StoreProtocol
 from byway.ui.keycard import SCOPES, create_key, key_rows, revoke_key, rotate_key
 from byway.ui.page import (
@@ -28,7 +28,6 @@ from byway.ui.page import (
     base_config,
     config_etag,
     failure,
-    is_htmx,
     parse_number,
     read_form,
     save_edits,

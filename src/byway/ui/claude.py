@@ -13,7 +13,7 @@ from byway.admin.verify import Verdict, verify
 from byway.display import BACKEND_STATES, latency
 from byway.problems import Problem
 from byway.routes.admin import run, who
-from byway.routes.context import RequestContext, Route
+from byway.routes.context import RequestContext, Route, is_htmx
 from byway.runtime import Runtime
 from byway.ui import aliases as alias_card
 from byway.ui import readiness, websearch
@@ -24,7 +24,6 @@ from byway.ui.page import (
     base_config,
     config_etag,
     failure,
-    is_htmx,
     parse_number,
     query_fields,
     read_form,

@@ -23,8 +23,8 @@ from byway.display import count, moment
 from byway.endpoints.registry import BYWAY, Endpoint, EndpointError, Endpoints
 from byway.problems import Problem
 from byway.routes.admin import change_keys, who
-from byway.routes.context import RequestContext, Route
-from byway.ui.page import Outcome, is_htmx, read_form, send_card, send_page, status_of
+from byway.routes.context import RequestContext, Route, is_htmx
+from byway.ui.page import Outcome, read_form, send_card, send_page, status_of
 
 T = TypeVar("T")
 #: Targets that depend on a working folder, which the server has none of.

@@ -14,14 +14,13 @@ from byway.display import count
 from byway.problems import Problem
 from byway.routes.admin import apply, run, who
 from byway.routes.config import text_key
-from byway.routes.context import Header, RequestContext, Route
+from byway.routes.context import Header, RequestContext, Route, is_htmx
 from byway.ui.page import (
     Form,
     Outcome,
     apply_change,
     config_etag,
     failure,
-    is_htmx,
     parse_number,
     read_form,
     read_text_form,

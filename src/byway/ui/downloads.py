@@ -13,9 +13,9 @@ from byway.display import machine_memory_text
 from byway.local.downloads import BackgroundDownload, Downloads
 from byway.problems import Problem
 from byway.routes.admin import run
-from byway.routes.context import RequestContext, Route
+from byway.routes.context import RequestContext, Route, is_htmx
 from byway.ui.cards import CardRoute, CardView, card_view
-from byway.ui.page import Form, Outcome, failure, is_htmx, query_fields, read_form, send_card
+from byway.ui.page import Form, Outcome, failure, query_fields, read_form, send_card
 
 
 class CatalogueView(NamedTuple):

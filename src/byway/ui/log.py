@@ -7,9 +7,9 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 
 from byway.admin.log import LEVELS, LogEntry, LogLevel
-from byway.routes.context import RequestContext, Route
+from byway.routes.context import RequestContext, Route, is_htmx
 from byway.routes.log import log_page
-from byway.ui.page import Form, is_htmx, parse_number, query_fields, send_card, send_page
+from byway.ui.page import Form, parse_number, query_fields, send_card, send_page
 
 #: Lines that the page shows at first, and that arrive at once.
 _SHOWN: Final = 300

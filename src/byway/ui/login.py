@@ -13,11 +13,19 @@ from byway.limits.rules import counted_address
 from byway.logs import log
 from byway.problems import Problem
 from byway.routes.authorize import cookie_value, login_caller_of
-from byway.routes.context import Header, RequestContext, Route, client_address, is_https, is_loopback_host, public_url
+from byway.routes.context import (
+    Header,
+    RequestContext,
+    Route,
+    client_address,
+    is_htmx,
+    is_https,
+    is_loopback_host,
+    public_url,
+)
 from byway.signin.tokens import USER_CODE
 from byway.ui.page import (
     Outcome,
-    is_htmx,
     query_fields,
     read_form,
     redirect,

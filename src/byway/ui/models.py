@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, NamedTuple
 
-from byway.routes.context import Endpoint, RequestContext, Route
+from byway.routes.context import Endpoint, RequestContext, Route, is_htmx
 from byway.ui import adding, backends, downloads, loading, local, readiness
 from byway.ui.cards import CardRoute, CardView, card_view
-from byway.ui.page import is_htmx, query_fields, send_card, send_page, status_of
+from byway.ui.page import query_fields, send_card, send_page, status_of
 
 
 class Tab(NamedTuple):

@@ -28,7 +28,7 @@ from byway.largebodies import off_loop
 from byway.problems import Problem
 from byway.roles import changes_all, sees_all
 from byway.routes.admin import apply, change_config, run
-from byway.routes.context import Header, RequestContext, Route
+from byway.routes.context import Header, RequestContext, Route, is_htmx
 from byway.routes.forms import read_at_most, read_fields
 from byway.ui.menu import READING_PAGES, SHARED_PAGES, menu
 
@@ -195,11 +195,6 @@ def query_fields(context: RequestContext) -> Form:
         return Form()
 
 
-def is_htmx(context: RequestContext) -> bool:
-    """Is it a request of htmx, which replaces a part of the page?"""
-    return context.header(b"hx-request") == "true"
-
-
 async def send_page(
     context: RequestContext, template: str, title: str, *, here: str, lead: str = "", status: int = 200, **data: Any
 ) -> None:
@@ -252,11 +247,6 @@ async def send_outcome(context: RequestContext, outcome: Outcome, event: str = "
     message = _templates().get_template("parts.html").module.message(outcome)  # type: ignore[attr-defined]
     events = [(b"hx-trigger", event.encode())] if event and outcome.kind != "bad" else []
     await send_html(context, message, status_of(outcome), events)
-
-
-def is_browser(context: RequestContext) -> bool:
-    """Does the request come from a browser that shows the response?"""
-    return is_htmx(context) or b"text/html" in context.headers.get(b"accept", b"")
 
 
 async def send_card(

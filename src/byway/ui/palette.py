@@ -11,9 +11,9 @@ from urllib.parse import urlencode
 from byway.admin.aliases import SLOTS
 from byway.roles import changes_all
 from byway.routes.authorize import visible_account
-from byway.routes.context import RequestContext, Route
+from byway.routes.context import RequestContext, Route, is_htmx
 from byway.ui.menu import menu
-from byway.ui.page import is_htmx, send_card, send_page
+from byway.ui.page import send_card, send_page
 
 #: Models that are listed.
 _MOST_MODELS: Final = 300

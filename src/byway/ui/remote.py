@@ -11,8 +11,8 @@ from byway.display import count
 from byway.problems import Problem
 from byway.routes.admin import run, who
 from byway.routes.authorize import cookie_value
-from byway.routes.context import RequestContext, Route
-from byway.ui.page import Outcome, failure, is_htmx, read_form, redirect, send_card, send_page, status_of
+from byway.routes.context import RequestContext, Route, is_htmx
+from byway.ui.page import Outcome, failure, read_form, redirect, send_card, send_page, status_of
 from byway.ui.qr import qr_path
 
 #: Accounts that the form offers.

@@ -8,9 +8,9 @@ from byway.admin import secrets
 from byway.admin.secrets import SecretChange
 from byway.problems import Problem
 from byway.routes.admin import apply, run, who
-from byway.routes.context import RequestContext, Route
+from byway.routes.context import RequestContext, Route, is_htmx
 from byway.secrets.names import ENTRIES
-from byway.ui.page import Outcome, config_text, failure, is_htmx, read_form, send_card, send_page, status_of
+from byway.ui.page import Outcome, config_text, failure, read_form, send_card, send_page, status_of
 
 
 async def _data(context: RequestContext) -> dict[str, Any]:

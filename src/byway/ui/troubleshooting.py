@@ -11,9 +11,9 @@ from byway.display import count
 from byway.problems import Problem
 from byway.roles import changes_all
 from byway.routes.admin import who
-from byway.routes.context import RequestContext, Route
+from byway.routes.context import RequestContext, Route, is_htmx
 from byway.ui.menu import PAGES
-from byway.ui.page import Outcome, failure, is_htmx, query_fields, read_form, send_card, send_page, status_of
+from byway.ui.page import Outcome, failure, query_fields, read_form, send_card, send_page, status_of
 
 
 async def index(context: RequestContext) -> None:
