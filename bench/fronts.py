@@ -22,14 +22,14 @@ from bench.bodies import MODEL, body
 LIMITS: Final = {"chat": 1.0, "responses": 1.2}
 #: Differences that are noise.
 _NOISE: Final = 0.03
-_TOKENS: Final = 20
-_STREAMED_TOKENS: Final = 200
+TOKENS: Final = 20
+STREAMED_TOKENS: Final = 200
 #: Rows: bytes of the Messages request, tokens of the answer, streamed, and requests of a round.
 ROWS: Final = {
-    "1 KB": (1024, _TOKENS, False, 1500),
-    "60 KB": (60_000, _TOKENS, False, 500),
-    "1 KB, 200 chunks at once": (1024, _STREAMED_TOKENS, True, 200),
-    "60 KB, 200 chunks at once": (60_000, _STREAMED_TOKENS, True, 200),
+    "1 KB": (1024, TOKENS, False, 1500),
+    "60 KB": (60_000, TOKENS, False, 500),
+    "1 KB, 200 chunks at once": (1024, STREAMED_TOKENS, True, 200),
+    "60 KB, 200 chunks at once": (60_000, STREAMED_TOKENS, True, 200),
 }
 
 
@@ -118,7 +118,8 @@ FORMS: Final[dict[str, tuple[str, Callable[[dict[str, Any]], dict[str, Any]]]]] 
 }
 
 
-def _message(api: str, size: int, tokens: int, *, stream: bool) -> bytes:
+def message(api: str, size: int, tokens: int, *, stream: bool) -> bytes:
+    """The HTTP request of one conversation by an API. `size`: bytes of its Messages request."""
     path, form = FORMS[api]
     request = form(json.loads(body(size, tokens=tokens, gap=0, stream=stream)))
     content = json.dumps(request, ensure_ascii=False, separators=(",", ":")).encode()
@@ -126,7 +127,7 @@ def _message(api: str, size: int, tokens: int, *, stream: bool) -> bytes:
     return head.encode() + content
 
 
-def _send(port: int, message: bytes, requests: int) -> None:
+def send(port: int, message: bytes, requests: int) -> None:
     """Send a request so many times over one connection. Raises Unusable when an answer is no 200."""
     with socket.create_connection(("127.0.0.1", port), 60) as connection:
         data = b""
@@ -151,7 +152,7 @@ def _send(port: int, message: bytes, requests: int) -> None:
 
 def measure(rounds: int) -> Iterator[tuple[str, dict[str, float]]]:
     """Microseconds of CPU of a request by each API, for each row."""
-    models = [MODEL.format(tokens=tokens, gap=0).removeprefix("claude-") for tokens in (_TOKENS, _STREAMED_TOKENS)]
+    models = [MODEL.format(tokens=tokens, gap=0).removeprefix("claude-") for tokens in (TOKENS, STREAMED_TOKENS)]
     with tempfile.TemporaryDirectory(prefix="byway-fronts-") as folder:
         programs = peers.Programs(Path(folder))
         with (
@@ -161,13 +162,13 @@ def measure(rounds: int) -> Iterator[tuple[str, dict[str, float]]]:
             assert peer.pid
             for row, (size, tokens, stream, requests) in ROWS.items():
                 best: dict[str, float] = {}
-                messages = {api: _message(api, size, tokens, stream=stream) for api in FORMS}
-                for message in messages.values():
-                    _send(peer.port, message, 20)
+                messages = {api: message(api, size, tokens, stream=stream) for api in FORMS}
+                for data in messages.values():
+                    send(peer.port, data, 20)
                 for _ in range(rounds):
-                    for api, message in messages.items():
+                    for api, data in messages.items():
                         before = meter.cpu(peer.pid)
-                        _send(peer.port, message, requests)
+                        send(peer.port, data, requests)
                         cost = (meter.cpu(peer.pid) - before) / requests
                         best[api] = min(cost, best.get(api, cost))
                 yield row, best

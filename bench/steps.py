@@ -15,11 +15,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from bench import pairs, peers, runs
+from bench import fronts, pairs, peers, runs
 from bench.runs import Work
 
 Steps = dict[str, float]
@@ -30,18 +31,27 @@ _RUNS: Final = 3
 _SHORT, _LONG, _STREAMS = 20, 170, 4
 #: Milliseconds between two chunks of a stream, so that each is handled on its own: a counted Byway is slow.
 _GAP: Final = 40
-ROWS: Final = ("1k", "60k", "400k", "chunk")
+_SIZES: Final = {"1k": 1024, "60k": 60_000, "400k": 400_000}
+#: The same conversations by each API: size, tokens, and whether the answer streams. The tokens of a stream come at once.
+_FRONTS: Final = {
+    f"{api}-{size}{form}": (api, _SIZES[size], tokens, stream)
+    for api in fronts.FORMS
+    for size in ("1k", "60k")
+    for form, tokens, stream in (("", fronts.TOKENS, False), ("-stream", fronts.STREAMED_TOKENS, True))
+}
+ROWS: Final = (*_SIZES, "chunk", *_FRONTS)
 
 
 def _models() -> list[str]:
-    return peers.models_of([(20, 0), (_SHORT, _GAP), (_LONG, _GAP)])
+    return peers.models_of([(20, 0), (fronts.STREAMED_TOKENS, 0), (_SHORT, _GAP), (_LONG, _GAP)])
 
 
-def _counted(programs: peers.Programs, peer: peers.Peer, report: Path, job: Work, requests: int) -> Counter[str]:
+def _counted(peer: peers.Peer, report: Path, send: Callable[[], object]) -> Counter[str]:
+    """The instructions of each function while `send` sends its requests."""
     assert peer.pid
     report.unlink(missing_ok=True)
     os.kill(peer.pid, signal.SIGUSR2)
-    runs.load(programs, peer, job, requests)
+    send()
     os.kill(peer.pid, signal.SIGUSR2)
     deadline = time.monotonic() + 10
     while not report.exists():
@@ -55,15 +65,20 @@ def _row(programs: peers.Programs, peer: peers.Peer, report: Path, name: str) ->
     if name == "chunk":
         # What the longer streams cost beyond the shorter ones is the cost of chunks alone.
         short, long = (
-            _counted(programs, peer, report, Work(1024, tokens, gap=_GAP, connections=_STREAMS, ramp=10_000), _STREAMS)
-            for tokens in (_SHORT, _LONG)
+            _counted(peer, report, partial(runs.load, programs, peer, job, _STREAMS))
+            for job in (Work(1024, tokens, gap=_GAP, connections=_STREAMS, ramp=10_000) for tokens in (_SHORT, _LONG))
         )
         chunks = _STREAMS * (_LONG - _SHORT)
         return {function: (long[function] - short[function]) / chunks for function in long}
-    job = Work({"1k": 1024, "60k": 60_000, "400k": 400_000}[name], 20, stream=False, connections=1)
-    runs.load(programs, peer, job, 20)
+    send: Callable[[int], object]
+    if name in _FRONTS:
+        api, size, tokens, stream = _FRONTS[name]
+        send = partial(fronts.send, peer.port, fronts.message(api, size, tokens, stream=stream))
+    else:
+        send = partial(runs.load, programs, peer, Work(_SIZES[name], 20, stream=False, connections=1))
+    send(20)
     # Byway also does things by the clock; the fewest instructions are those of a run with the least of them.
-    steps = min((_counted(programs, peer, report, job, REQUESTS) for _ in range(_RUNS)), key=Counter.total)
+    steps = min((_counted(peer, report, partial(send, REQUESTS)) for _ in range(_RUNS)), key=Counter.total)
     return {function: count / REQUESTS for function, count in steps.items()}
 
 
