@@ -92,6 +92,15 @@ def test_usage_is_requested_beside_the_clients_own_stream_options() -> None:
     assert sent["stream_options"] == {"include_obfuscation": False, "include_usage": True} and sent["model"] == "local"
 
 
+@pytest.mark.parametrize("given", [{}, {"stream_options": None}, {"stream_options": {}}])
+def test_usage_is_requested_once_whatever_the_client_has_sent_of_it(given: dict[str, Any]) -> None:
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True, **given})
+    request, _ = chat.outline(b" " + body.encode(), {}, "msg_x")
+    sent = passthrough.request(request, TARGET).body
+    assert json.loads(sent)["stream_options"] == {"include_usage": True} and sent.count(b"stream_options") == 1
+    assert json.loads(sent)["model"] == "local" and json.loads(sent)["messages"][0]["content"] == "hi"
+
+
 @pytest.mark.parametrize(
     "choice",
     [{"message": "no"}, {"message": {"tool_calls": 5}}, {"message": {"tool_calls": ["x"]}}, {"message": None}, {}],

@@ -105,7 +105,7 @@ class _Outline(Struct):
     messages: list[Raw]
     model: str | UnsetType = UNSET
     stream: bool | None = None
-    stream_options: _Options | None = None
+    stream_options: _Options | UnsetType | None = UNSET
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
     functions: Raw = Raw()
@@ -159,6 +159,7 @@ def outline(body: bytes, headers: Mapping[str, str], id: str) -> tuple[Request, 
         documents=False,
         translation=lambda: read(body, headers, id)[0],
         includes_usage=counted,
+        stream_options=fields.stream_options is not UNSET,
     )
     request = Request(id, model, stream, len(body), headers, content)
     return request, ChatOutline(counted, bytes(fields.functions) not in (b"", b"null"))
@@ -166,7 +167,7 @@ def outline(body: bytes, headers: Mapping[str, str], id: str) -> tuple[Request, 
 
 def _with_default(body: bytes) -> bytes:
     """The body with the model `default`. The backend's own name replaces it."""
-    return b'{"model":"%b",%b' % (DEFAULT.encode(), body[body.index(b"{") + 1 :])
+    return messages.extended(body, b'"model":"%b"' % DEFAULT.encode())
 
 
 def read(body: bytes, headers: Mapping[str, str], id: str) -> tuple[Request, Chat]:

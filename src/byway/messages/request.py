@@ -180,6 +180,8 @@ class Content(Struct):
     """Makes the Messages request of a chat completion, where no backend has needed it yet; None: this is it."""
     includes_usage: bool | None = None
     """The client of a chat completion wants the usage of a stream; None: not read yet."""
+    stream_options: bool = True
+    """The chat completion may have the field `stream_options`."""
     encode: Callable[[], bytes] | None = None
     """Makes the body of a request that a front has translated."""
 
@@ -356,6 +358,11 @@ def renamed(data: bytes, model: str, read: Callable[[bytes], str]) -> bytes:
             _encode({**msgspec.json.decode(fields["message"], type=dict[str, Raw]), "model": model})
         )
     return _encode(fields)
+
+
+def extended(data: bytes, member: bytes) -> bytes:
+    """Return the JSON object `data`, which is not empty, with one more member at its beginning."""
+    return b"{%b,%b" % (member, data[data.index(b"{") + 1 :])
 
 
 def parse(body: bytes, headers: Mapping[str, str], id: str) -> Request:

@@ -14,7 +14,7 @@ from byway.backends.openai.usage import NotAnObject, ReportedUsage, TokenCounts
 from byway.backends.protocol import FIRST, Attempt, Target
 from byway.call import Call, json_headers
 from byway.messages.events import Part, Passthrough, Usage, WholeAnswer
-from byway.messages.request import Request, renamed
+from byway.messages.request import Request, extended, renamed
 from byway.messages.sse import LF, Decoder
 from byway.problems import Problem
 
@@ -60,7 +60,9 @@ def request(request: Request, target: Target) -> Call:
     """The call with the client's body. A stream always includes its usage, for the statistics; `PassthroughReader` removes it
     where the client did not request it."""
     body = renamed(request.chat, target.model, _model_of)
-    if request.stream and not _includes_usage(request):
+    if request.stream and not request.content.stream_options:
+        body = extended(body, b'"stream_options":{"include_usage":true}')
+    elif request.stream and not _includes_usage(request):
         options = _stream_fields(body)
         fields = _fields(body)
         fields["stream_options"] = Raw(_encode({**(options.stream_options or {}), "include_usage": True}))
