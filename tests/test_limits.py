@@ -15,7 +15,8 @@ from byway.config import Config, ConfigError, load
 from byway.limits.bucket import Bucket, Rate, per_minute, per_second
 from byway.limits.budgets import Spending, period_bounds
 from byway.limits.counters import SHARED, CountTable
-from byway.limits.limiter import Admission, CostRow, Limiter, RequestNames
+from byway.limits.limiter import CostRow, Limiter, RequestNames
+from byway.limits.plan import Admission
 from byway.limits.rules import Rule, browser_address, counted_address, make_rules
 from byway.prices.price import NANO
 from byway.problems import Problem
@@ -334,6 +335,25 @@ def test_every_limit_holds_under_any_order_of_events(steps: list[tuple[str, str,
             assert len(since) <= 10, "one full bucket and one minute of refilling"
 
 
+def test_a_refused_request_starts_no_refill() -> None:
+    limits = limiter({"for": "key", "requests_per_minute": 10}, {"for": "global", "concurrency": 1})
+    running = limits.admit(RequestNames(key="b"), 0, NOON)
+    assert refusal(limits, 0, key="a").message.startswith("Limit reached for all requests together: 1 request at once.")
+    running.settle(0, 0, 0, 1, NOON)
+
+    def answered(number: int, now: float) -> int:
+        passed = 0
+        for _ in range(number):
+            with contextlib.suppress(Problem):
+                limits.admit(RequestNames(key="a"), now, NOON + now).settle(0, 0, 0, now, NOON + now)
+                passed += 1
+        return passed
+
+    assert [answered(20, now) for now in (5, 7, 12)] == [10, 0, 1], (
+        "a tenth of 10 follows 6 seconds after the first use"
+    )
+
+
 def test_the_limit_that_takes_longest_names_the_wait() -> None:
     limits = limiter(
         {"for": "global", "requests_per_minute": 60},
@@ -583,7 +603,7 @@ def test_invented_models_and_addresses_leave_the_limiter_small() -> None:
         names = RequestNames(requested=f"x-{number}", address=f"10.0.{number % 250}.{number // 250}")
         with contextlib.suppress(Problem):
             limits.admit(names, 0, NOON).enter("box", f"m-{number % 7}", 0, NOON)
-    assert len(limits._plans) <= 4096
+    assert len(limits.plans) <= 4096
     assert all(len(table.used()) <= 301 for table in limits.tables)
 
 
@@ -628,6 +648,19 @@ def test_a_reload_keeps_the_counts_of_limits_that_stay_or_change_their_amount() 
         ("limits.1", "a", 3.0),
         ("limits.2", "all", 1.0),
     ]
+
+
+def test_a_request_that_runs_during_a_reload_ends_in_the_budget_that_reserved_its_cost() -> None:
+    first = limiter({"for": "account", "budget": 5})
+    names = RequestNames(account="ada")
+    admission = first.admit(names, 0, NOON, cost=2 * NANO)
+    second = limiter({"for": "account", "budget": 6}, before=first)
+    assert refusal(second, account="ada", cost=5 * NANO).kind == "limit", "the running request may cost 2 dollars"
+    admission.settle(0, 0, NANO, 1, NOON)
+    assert [use.used for use in second.uses(1, NOON)] == [1.0]
+    second.admit(names, 2, NOON, cost=NANO)
+    assert refusal(second, 2, account="ada", cost=5 * NANO).kind == "limit"
+    second.admit(names, 2, NOON, cost=4 * NANO)
 
 
 # --------------------------------------------------------------------------------------------------------------- config

@@ -21,6 +21,7 @@ from byway.config import Config
 from byway.guardrails.rules import Guardrails, make_guardrails
 from byway.learned import LearnedRepairs
 from byway.limits.limiter import Limiter, make_limiter
+from byway.limits.meter import Meter
 from byway.logs import log
 from byway.parsing.cache import PdfCache
 from byway.prices.source import PriceSource
@@ -125,6 +126,8 @@ class Runtime:
         self._table: RoutingTable | None = None
         self._routes: BoundedDict[str, TargetRoute] = BoundedDict(_REMEMBERED_ROUTES)
         """Routes with one target: they hold until a backend serves other models."""
+        self.meters: BoundedDict[str, Meter] = BoundedDict(_REMEMBERED_ROUTES)
+        """By what the tokens and the cost of requests are estimated, by the model name."""
         self._logged: BoundedDict[str, None] = BoundedDict(_REMEMBERED_ROUTES)
         """Names with several targets whose alias was logged since the routes were remembered."""
         self._refreshing: asyncio.Task[None] | None = None
@@ -323,6 +326,7 @@ class Runtime:
         """The backends may serve other models now."""
         self._table = None
         self._routes.clear()
+        self.meters.clear()
         self._logged.clear()
 
 

@@ -27,7 +27,7 @@ OWN_HEADER: Final = b"x-byway-key"
 KEY_PREFIX: Final = codes.KEY_PREFIX.encode()
 
 
-class Caller(Struct, frozen=True):
+class Caller(Struct, frozen=True, cache_hash=True):
     """The client of a request: the id of its key, or "" when it sent no valid key and none is required."""
 
     key: str = ""

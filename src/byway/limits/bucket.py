@@ -34,7 +34,10 @@ def per_second(limit: float, burst: int) -> Rate:
 
 
 class Bucket:
-    """A token bucket. Its level is below zero when more was used than expected; then it fills up first."""
+    """A token bucket. Its level is below zero when more was used than expected; then it fills up first.
+
+    Before `due`, its level is `held`, which may be changed. Later `refill` comes first.
+    """
 
     __slots__ = ("_at", "capacity", "due", "held", "rate", "seconds_each")
 
@@ -67,21 +70,20 @@ class Bucket:
         steps = max(1, math.ceil((missing - _ROUNDING) / (rate.per_second * rate.step)))
         return max(_ROUNDING, self._at + steps * rate.step - now)
 
-    def start_refill(self) -> None:
-        """Refill it from the time of the last other call on, if something was taken from `held`."""
-        if self.held < self.capacity:
+    def refill(self, now: float, amount: float) -> None:
+        """Refill what is due, before `amount` is taken. From now on it refills, unless it stays full."""
+        self.level(now)
+        if now >= self.due and (amount or self.held < self.capacity):
             self.due = self._at + self.rate.step
 
     def correct(self, amount: float, now: float) -> None:
         """Take `amount` now, or return it when it is negative."""
         if now >= self.due:
-            self.level(now)
+            self.refill(now, amount)
         self.held -= amount
         if self.held >= self.capacity:
             self.held = self.capacity
             self.due = -math.inf
-        elif now >= self.due:
-            self.start_refill()
 
     def change(self, rate: Rate, now: float) -> None:
         """Use another rate. What was taken stays taken."""

@@ -37,12 +37,14 @@ class Spending:
     The sums of some earlier periods are kept: a clock that is set to another period and back loses nothing.
     """
 
-    __slots__ = ("_earlier", "_period", "budget", "end", "reserved", "spent", "start")
+    __slots__ = ("_earlier", "_period", "budget", "end", "loaded", "reserved", "spent", "start")
 
     def __init__(self, period: Period, now: float) -> None:
         self._period = period
         self._earlier: BoundedDict[int, int] = BoundedDict(_KEPT)
         self.budget = 0
+        self.loaded = False
+        """`spent` contains what was spent before the start of the process. Until then requests are refused."""
         self.spent = 0
         self.reserved = 0
         """The estimated cost of running requests."""

@@ -92,8 +92,19 @@ class CountTable:
         self.forget: Callable[[], None] = _forget_nothing
         """Called when counts are removed: nothing may use them any more."""
         self._shared: Counts | None = None
-        self.loaded = rule.budget is None
+        self._loaded = rule.budget is None
+
+    @property
+    def loaded(self) -> bool:
         """Its spending contains that of earlier runs. Until then requests with a budget are refused."""
+        return self._loaded
+
+    @loaded.setter
+    def loaded(self, loaded: bool) -> None:
+        self._loaded = loaded
+        for counts in self.used():
+            if counts.spending is not None:
+                counts.spending.loaded = loaded
 
     def change(self, rule: Rule, now: float, at: float) -> None:
         """Follow another rule for the same names, with what was counted so far."""
@@ -117,9 +128,15 @@ class CountTable:
             return counts
         if len(self._by_name) >= self._most and not self._make_room(now, at):
             if self._shared is None:
-                self._shared = Counts(self.rule, SHARED, now, at)
+                self._shared = self._make(SHARED, now, at)
             return self._shared
-        counts = self._by_name[name] = Counts(self.rule, name, now, at)
+        counts = self._by_name[name] = self._make(name, now, at)
+        return counts
+
+    def _make(self, name: str, now: float, at: float) -> Counts:
+        counts = Counts(self.rule, name, now, at)
+        if counts.spending is not None:
+            counts.spending.loaded = self._loaded
         return counts
 
     def find(self, name: str) -> Counts | None:

@@ -1,7 +1,6 @@
-"""Limiter: checks a request against every limit that applies to it, and counts it in all of them or in none.
+"""Limiter: finds the limits that apply to a request, its plan, which then checks and counts it (`byway.limits.plan`).
 
-`now` is of the monotonic clock, `at` in seconds since the epoch. Nothing is awaited between the check and the count, so that
-parallel requests never pass a limit together.
+`now` is of the monotonic clock, `at` in seconds since the epoch.
 """
 
 from __future__ import annotations
@@ -9,21 +8,16 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final, NamedTuple, Protocol
-
-import msgspec
 
 from byway.bounded import BoundedDict
 from byway.config.settings import Config
-from byway.limits import refusals
-from byway.limits.bucket import Bucket
 from byway.limits.budgets import period_bounds
 from byway.limits.counters import SHARED, UNITS, Counts, CountTable
+from byway.limits.plan import Admission, Plan
 from byway.limits.rules import Rule, address_name, contains, make_rules, networks, parse_address
 from byway.prices.price import NANO
-from byway.problems import Problem
-from byway.usage.record import MOST_COST, MOST_TOKENS
 
 #: Texts of addresses whose meaning is remembered.
 _REMEMBERED: Final = 4096
@@ -31,7 +25,7 @@ _REMEMBERED: Final = 4096
 _LONGEST_FORWARDED: Final = 1024
 #: The counts of one rule that `uses` lists.
 _LISTED: Final = 100
-#: Plans of callers that are remembered.
+#: Plans that are remembered.
 _PLANS: Final = 4096
 #: Seconds by which the time must be set, so that spending is read again.
 _CLOCK_JUMP: Final = 60.0
@@ -158,7 +152,7 @@ class Limiter:
         for table in self.tables:
             if table.rule.subject in ("backend", "model"):
                 (self._backends if table.rule.subject == "backend" else self._models).add(table)
-        self.for_targets = any(table.rule.subject in ("backend", "model") for table in self.tables)
+        self._has_target_limits = any(table.rule.subject in ("backend", "model") for table in self.tables)
         self._bypass = frozenset(hashlib.sha256(key.encode()).digest() for key in section.bypass_keys)
         self._whitelist = networks(section.whitelist)
         self._proxies = networks(config.server.trusted_proxies)
@@ -166,18 +160,19 @@ class Limiter:
         self._limits_addresses = any(table.rule.subject == "address" for table in self.tables)
         self.is_loaded = all(table.loaded for table in self.tables)
         """What was spent before is known. While it is not, requests with a budget are refused."""
-        self._plans: BoundedDict[Hashable, Plan] = BoundedDict(_PLANS)
+        self.plans: BoundedDict[Hashable, Plan] = BoundedDict(_PLANS)
+        """The plans of callers, of other names of requests, and of attempts at targets."""
         for table in self.tables:
-            table.forget = self._plans.clear
+            table.forget = self.plans.clear
         self.has_exceptions = bool(self._bypass or self._whitelist)
         """Some clients are left out by `rate_limiting`."""
-        self._counts_requested = any(index.position == _REQUESTED for index in self._indexes)
+        self.counts_requested = any(index.position == _REQUESTED for index in self._indexes)
+        """A limit counts requests by the model name that they send, or by its alias."""
         self.needs_tokens = self.uses_tokens or self.has_budgets
+        """The tokens and the cost of a request are estimated."""
         self.by_caller = not self.has_exceptions and all(index.position < _ADDRESS for index in self._indexes)
         """The caller alone decides which limits apply to a request, before its target is known."""
         self.client_address = lru_cache(_REMEMBERED)(self._client_address)
-        self.needs_route = self.needs_tokens or self._counts_requested
-        """The route of a request must be known when it is admitted: for its alias, its tokens or its price."""
 
     def _make_indexes(self) -> tuple[_Index, ...]:
         """The tables of each subject that is known when a request arrives, in the order of RequestNames."""
@@ -245,79 +240,41 @@ class Limiter:
 
         `skip`: `rate_limiting` does not apply.
         """
-        if not self._counts_requested:
+        if not self.counts_requested:
             names = names._replace(requested="", alias="")
         key = (*names, skip)
-        plan = self._plans.get(key)
-        if plan is None:
-            plan = self._make_plan(key, names, now, at, skip=skip)
-        self.count(plan.counts, tokens, cost, now, at)
-        return Admission(self, plan, tokens, cost, self.for_targets)
+        plan = self.plans.get(key) or self._make_plan(key, names, now, at, skip=skip)
+        return plan.admit(tokens, cost, now, at)
 
-    def admit_caller(self, caller: LimitedCaller, now: float, at: float, tokens: int, cost: int) -> Admission:
-        """Count a request as `admit` does, with limits that depend on nothing but the caller. Raises Problem."""
-        plan = self._plans.get(caller)
-        if plan is None:
-            names = RequestNames(caller.key, caller.account, caller.group, caller.organization)
-            plan = self._make_plan(caller, names, now, at, skip=False)
-        self.count(plan.counts, tokens, cost, now, at)
-        return Admission(self, plan, tokens, cost, self.for_targets)
+    def plan_of_caller(self, caller: LimitedCaller, now: float, at: float) -> Plan:
+        """The plan of a request whose limits depend on nothing but the caller. `plans` has it then."""
+        names = RequestNames(caller.key, caller.account, caller.group, caller.organization)
+        return self._make_plan(caller, names, now, at, skip=False)
 
     def _make_plan(self, key: Hashable, names: RequestNames, now: float, at: float, *, skip: bool) -> Plan:
         """The plan of a request, which is remembered under `key`."""
         pairs = [(table, name) for table, name in self._tables_of(names) if not (skip and table.rule.skippable)]
-        counts = [table.get(name, now, at) for table, name in pairs]
-        models = [table for table, _ in pairs if table.rule.subject == "model"]
-        plan = Plan(counts, models, skip)
-        if not any(each.name == SHARED for each in counts):
-            # Later the name may have room for counts of its own.
-            self._plans[key] = plan
+        models = tuple(table for table, _ in pairs if table.rule.subject == "model")
+        target_plan = partial(self._target_plan, models, skip) if self._has_target_limits else None
+        return self._remembered(key, Plan([table.get(name, now, at) for table, name in pairs], target_plan))
+
+    def _target_plan(
+        self, models: tuple[CountTable, ...], skip: bool, backend: str, model: str, now: float, at: float
+    ) -> Plan:
+        """The plan of an attempt at a target, for a request that is counted in the tables `models` by the name that it sent."""
+        key = models, skip, backend, model
+        plan = self.plans.get(key)
+        if plan is None:
+            pairs = self.target_tables(backend, model, models)
+            counts = [table.get(name, now, at) for table, name in pairs if not (skip and table.rule.skippable)]
+            plan = self._remembered(key, Plan(counts))
         return plan
 
-    def count(self, all_counts: Sequence[Counts], tokens: int, cost: int, now: float, at: float) -> None:
-        """Check limits and count a request of `tokens` input tokens in all of them. Raises Problem, and counts it in none."""
-        # What the bucket of each of UNITS must hold. Nothing is taken for the answer before its tokens are known.
-        wanted, counted = (1, tokens, tokens, 1), (1, tokens, tokens, 0)
-        fits = self.is_loaded
-        for counts in all_counts:
-            if counts.running >= counts.most_running:
-                fits = False
-            spending = counts.spending
-            if spending is not None:
-                if not spending.start <= at < spending.end:
-                    spending.turn(at)
-                if spending.spent + spending.reserved + cost >= spending.budget:
-                    fits = False
-            for kind, bucket in counts.buckets:
-                if now >= bucket.due:
-                    bucket.level(now)
-                if bucket.held < wanted[kind] and bucket.lacks(wanted[kind]):
-                    fits = False
-        if not fits:
-            self._refuse(all_counts, wanted, cost, now, at)
-        for counts in all_counts:
-            counts.running += 1
-            spending = counts.spending
-            if spending is not None:
-                spending.reserved += cost
-            for kind, bucket in counts.buckets:
-                bucket.held -= counted[kind]
-                if bucket.due <= now:
-                    bucket.start_refill()
-
-    def _refuse(
-        self, all_counts: Sequence[Counts], wanted: tuple[int, int, int, int], cost: int, now: float, at: float
-    ) -> None:
-        """Raise the Problem of the limit that refuses the request for the longest time, if one does."""
-        unloaded = [table.rule for table in self.tables if not table.loaded]
-        worst: Problem | None = None
-        for counts in all_counts:
-            loaded = not any(rule is counts.rule for rule in unloaded)
-            problem = _refusal(counts, loaded, wanted, cost, now, at)
-            if problem is not None and (worst is None or _severity(problem) > _severity(worst)):
-                worst = problem
-        if worst is not None:
-            raise worst
+    def _remembered(self, key: Hashable, plan: Plan) -> Plan:
+        """The plan, which is remembered unless a name shares its counts: it may have room for counts of its own later."""
+        if not any(each.name == SHARED for each in plan.counts):
+            self.plans[key] = plan
+        return plan
 
     def _tables_of(self, names: RequestNames) -> list[tuple[CountTable, str]]:
         """The tables that count a request, each with the name of the counts."""
@@ -469,162 +426,6 @@ def make_limiter(config: Config, now: float, at: float, before: Limiter | None =
 #: Places in RequestNames.
 _ADDRESS: Final = RequestNames._fields.index("address")
 _REQUESTED: Final = RequestNames._fields.index("requested")
-
-
-class Plan:
-    """The counts of all limits that apply to a request."""
-
-    __slots__ = ("budgets", "counts", "models", "skip", "units")
-
-    def __init__(self, counts: list[Counts], models: list[CountTable], skip: bool) -> None:
-        self.counts = counts
-        self.models = models
-        """The tables of models that count the request by the name that it sent."""
-        self.skip = skip
-        self.units = refusals.by_unit(counts)
-        self.budgets = [each.spending for each in counts if each.spending is not None]
-
-
-class Admission(msgspec.Struct, eq=False, gc=False):
-    """A request that was admitted. It is counted until `settle`."""
-
-    _limiter: Limiter
-    _plan: Plan
-    _tokens: int
-    _cost: int
-    for_targets: bool
-    """Limits of backends and models apply to each attempt: `enter`."""
-    _at_target: Sequence[Counts] = ()
-    _settled: bool = False
-
-    def enter(self, backend: str, model: str, now: float, at: float) -> None:
-        """Count an attempt at a target in the limits of its backend and model. Raises Problem."""
-        self.leave(now)
-        counts = self._counts_of(backend, model, now, at)
-        self._limiter.count(counts, self._tokens, self._cost, now, at)
-        self._at_target = counts
-
-    def leave(self, now: float) -> None:
-        """End a failed attempt at a target: its tokens are available again."""
-        if self._at_target:
-            _settle(self._at_target, self._tokens, self._cost, 0, 0, 0, now, 0.0)
-            self._at_target = ()
-
-    def settle(
-        self,
-        input_tokens: int,
-        output_tokens: int,
-        cost: int,
-        now: float,
-        at: float,
-        others: Sequence[tuple[str, str, int, int, int]] = (),
-    ) -> None:
-        """End the request with what it has really used. `input_tokens` has no tokens that were read from a cache.
-
-        A backend may report any number: a negative one would give back what others have used.
-
-        `others`: backend and model of failed attempts and of Byway's own requests for this one, and what they have used.
-        Ends only once: later calls change nothing.
-        """
-        if self._settled:
-            return
-        self._settled = True
-        # The numbers joined bit by bit are negative when one of them is, and at least as large as each of them.
-        if not 0 <= input_tokens | output_tokens | cost <= MOST_TOKENS:
-            input_tokens, output_tokens, cost = _limited(input_tokens, output_tokens, cost)
-        if self._at_target:
-            _settle(self._at_target, self._tokens, self._cost, input_tokens, output_tokens, cost, now, at)
-        for backend, model, *reported in others:
-            more_input, more_output, more_cost = _limited(*reported)
-            input_tokens += more_input
-            output_tokens += more_output
-            cost += more_cost
-            counts = self._counts_of(backend, model, now, at)
-            for each in counts:
-                each.running += 1
-            _settle(counts, 0, 0, more_input, more_output, more_cost, now, at)
-        _settle(self._plan.counts, self._tokens, self._cost, input_tokens, output_tokens, cost, now, at)
-
-    def _counts_of(self, backend: str, model: str, now: float, at: float) -> list[Counts]:
-        """The counts of the limits of a target, without those that count the request by the name that it sent."""
-        plan = self._plan
-        pairs = self._limiter.target_tables(backend, model, plan.models)
-        return [table.get(name, now, at) for table, name in pairs if not (plan.skip and table.rule.skippable)]
-
-    def header_lines(self, at: float) -> bytes:
-        """The lines of the headers about what is left of the limits of the request, right after it was admitted."""
-        plan = self._plan
-        lines = refusals.rate_lines(plan.units, at)
-        return lines + refusals.budget_lines(plan.budgets) if plan.budgets else lines
-
-
-def _limited(input_tokens: int, output_tokens: int, cost: int) -> tuple[int, int, int]:
-    """The numbers, or the nearest ones that can be counted."""
-    return (
-        max(0, min(input_tokens, MOST_TOKENS)),
-        max(0, min(output_tokens, MOST_TOKENS)),
-        max(0, min(cost, MOST_COST)),
-    )
-
-
-def _settle(
-    all_counts: Sequence[Counts],
-    tokens: int,
-    reserved: int,
-    input_tokens: int,
-    output_tokens: int,
-    cost: int,
-    now: float,
-    at: float,
-) -> None:
-    """Replace the estimates of a request, `tokens` and `reserved`, by what it has used. A `cost` counts in the period of `at`."""
-    differences = (0, input_tokens + output_tokens - tokens, input_tokens - tokens, output_tokens)
-    for counts in all_counts:
-        counts.running -= 1
-        spending = counts.spending
-        if spending is not None:
-            spending.reserved -= reserved
-            if cost:
-                if not spending.start <= at < spending.end:
-                    spending.turn(at)
-                spending.spent += cost
-        for kind, bucket in counts.token_buckets:
-            if difference := differences[kind]:
-                bucket.correct(difference, now)
-
-
-def _refusal(
-    counts: Counts, loaded: bool, wanted: tuple[int, int, int, int], cost: int, now: float, at: float
-) -> Problem | None:
-    """The Problem of the limit that refuses the request; None when there is room."""
-    rule, spending = counts.rule, counts.spending
-    if spending is not None and rule.budget is not None:
-        if not loaded:
-            return refusals.unreadable()
-        spending.turn(at)
-        if spending.spent >= rule.budget:
-            return refusals.over_budget(counts, spending, at)
-        if not spending.has_room(cost):
-            return refusals.running_use_budget(counts, spending, now, at)
-    if rule.concurrency is not None and counts.running >= rule.concurrency:
-        return refusals.too_many_running(counts, now, at)
-    longest, what = 0.0, ""
-    for kind, bucket in counts.buckets:
-        if (wait := bucket.wait(wanted[kind], now)) > longest:
-            longest, what = wait, _amount(bucket, UNITS[kind])
-    return refusals.too_many(counts, what, longest, now, at) if what else None
-
-
-def _severity(problem: Problem) -> tuple[bool, float]:
-    return problem.kind == "budget", problem.retry_after or 0.0
-
-
-def _amount(bucket: Bucket, unit: str) -> str:
-    """What a bucket allows: `60 requests per minute`."""
-    rate = bucket.rate
-    if rate.step:
-        return f"{rate.limit} {unit.removesuffix('s') if rate.limit == 1 else unit} per minute"
-    return f"{rate.per_second:g} {unit} per second, {rate.capacity:g} at once"
 
 
 def _tables(rules: Iterable[Rule], before: Limiter | None, now: float, at: float) -> tuple[CountTable, ...]:

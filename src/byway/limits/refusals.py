@@ -52,7 +52,7 @@ def too_many(counts: Counts, amount: str, wait: float, now: float, at: float) ->
     )
     for _, bucket in counts.buckets:
         bucket.level(now)
-    problem.headers = header_pairs(rate_lines(by_unit((counts,)), at))
+    problem.headers = header_pairs(quota_lines(by_unit((counts,)), (), at))
     return problem
 
 
@@ -110,7 +110,7 @@ def described(counts: Counts) -> str:
 def _form(unit: bytes) -> bytes:
     """The lines about a unit, with places for the limit, what is left of it, and the time at which all of it is."""
     prefix = b"anthropic-ratelimit-" + unit
-    return b"".join(b"%b-%b\r\n" % (prefix, line) for line in (b"limit: %b", b"remaining: %d", b"reset: %b"))
+    return b"".join(b"%b-%b\r\n" % (prefix, line) for line in (b"limit: %d", b"remaining: %%d", b"reset: %%b"))
 
 
 #: The lines about each of UNITS.
@@ -120,13 +120,11 @@ _FORMS: Final = tuple(map(_form, (b"requests", b"tokens", b"input-tokens", b"out
 class UnitBuckets(NamedTuple):
     """The buckets of all limits of a request that count the same."""
 
-    form: bytes
-    """The lines about them."""
     bucket: Bucket
-    limit: bytes
-    """The limit of `bucket` as text."""
+    form: bytes
+    """The lines about it, with places for what is left of its limit, and the time at which all of it is."""
     others: tuple[tuple[Bucket, bytes], ...]
-    """Further buckets, each with its limit."""
+    """Further buckets, each with its lines."""
 
 
 def by_unit(all_counts: Sequence[Counts]) -> tuple[UnitBuckets, ...]:
@@ -134,25 +132,31 @@ def by_unit(all_counts: Sequence[Counts]) -> tuple[UnitBuckets, ...]:
     units: dict[int, list[tuple[Bucket, bytes]]] = {}
     for counts in all_counts:
         for kind, bucket in counts.buckets:
-            units.setdefault(kind, []).append((bucket, b"%d" % bucket.rate.limit))
-    return tuple(UnitBuckets(_FORMS[kind], *pairs[0], tuple(pairs[1:])) for kind, pairs in sorted(units.items()))
+            units.setdefault(kind, []).append((bucket, _FORMS[kind] % bucket.rate.limit))
+    return tuple(UnitBuckets(*pairs[0], tuple(pairs[1:])) for _, pairs in sorted(units.items()))
 
 
 # Each admitted request gets a dozen headers. As lines they take half the time of as many pairs of name and value.
 
 
-def rate_lines(units: tuple[UnitBuckets, ...], at: float) -> bytes:
-    """What is left of the limits per minute, when they were last used: of several of a unit, that with the least left."""
+def quota_lines(units: tuple[UnitBuckets, ...], budgets: tuple[Spending, ...], at: float) -> bytes:
+    """What is left of the limits per minute and of the budgets of a request that has just been counted in them.
+
+    Of several limits of a unit, it is that with the least left; of several budgets, that which is nearest to its end.
+    """
     lines = b""
     after = at + 1
-    for form, bucket, limit, others in units:
+    for bucket, form, others in units:
         left = bucket.held
         if others:
-            for other, its_limit in others:
+            for other, its_form in others:
                 if other.held < left:
-                    bucket, limit, left = other, its_limit, other.held
+                    bucket, form, left = other, its_form, other.held
         full_at = _rfc3339(int(after + (bucket.capacity - left) * bucket.seconds_each))
-        lines += form % (limit, left if left > 0 else 0, full_at)
+        lines += form % (left if left > 0 else 0, full_at)
+    if budgets:
+        nearest = budgets[0] if len(budgets) == 1 else max(budgets, key=_share)
+        lines += _budget_lines(nearest.end, 1000 * nearest.spent // nearest.budget)
     return lines
 
 
@@ -167,23 +171,15 @@ def _rfc3339(second: int) -> bytes:
     return f"{datetime.datetime.fromtimestamp(second, datetime.UTC):%Y-%m-%dT%H:%M:%SZ}".encode()
 
 
-def budget_lines(budgets: Sequence[Spending]) -> bytes:
-    """The use of the budget that is nearest to its end; none without a budget."""
-    nearest = budgets[0]
-    highest = nearest.spent / nearest.budget
-    if len(budgets) > 1:
-        for spending in budgets:
-            if (share := spending.spent / spending.budget) > highest:
-                highest, nearest = share, spending
-    if highest < _WARNED:
-        # Requests with about the same share of one budget have the same lines.
-        return _share_lines(nearest.end, int(highest * 1000) / 1000)
-    return _share_lines(nearest.end, highest)
+def _share(spending: Spending) -> float:
+    """The share of a budget that is used."""
+    return spending.spent / spending.budget
 
 
-@lru_cache(256)
-def _share_lines(end: int, share: float) -> bytes:
-    """The lines about a budget of which `share` is used."""
+@lru_cache(1024)
+def _budget_lines(end: int, used: int) -> bytes:
+    """The lines about a budget of which so many thousandths are used."""
+    share = used / 1000
     status = b"allowed" if share < _WARNED else b"allowed_warning"
     # The client shows the budget as used up from 1 on, which it is not while requests are admitted.
     shown = min(share, _MOST_SHOWN)

@@ -218,7 +218,7 @@ class _Exchange:
             self._record.end_failed_attempt(*self._tried)
         self._tried = target.backend, target.model
         admission = self._record.admission
-        if admission is not None and admission.for_targets:
+        if admission is not None and admission.plan.target_plan is not None:
             admission.enter(target.backend, target.model, time.monotonic(), time.time())
         if self._attempt is not FIRST or not self._runtime.learned.is_empty():
             if request.size > LARGE and request.content.translation is not None:

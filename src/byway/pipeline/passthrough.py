@@ -70,7 +70,7 @@ class PassthroughCall:
         if not path or not backend.serves(endpoint.path):
             raise endpoints.missing(endpoint, target)
         admission = record.admission
-        if admission is not None and admission.for_targets:
+        if admission is not None and admission.plan.target_plan is not None:
             admission.enter(target.backend, target.model, time.monotonic(), time.time())
         self._reply.aim(target.backend, target.model)
         size = len(request.body) if request.model_at is None else 0

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from byway.inspector.attempts import FailedAttempt
 from byway.inspector.recording import RecordedExchange
-from byway.limits.limiter import Admission
+from byway.limits.plan import Admission
 from byway.messages.events import MessageStart, MessageUsage, Part, Started, Usage
 from byway.messages.request import Request
 

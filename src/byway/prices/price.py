@@ -13,8 +13,8 @@ import msgspec
 from byway.messages.events import BilledUsage, Usage
 
 NANO: Final = 1_000_000_000
-_MILLION: Final = 1_000_000
-_HALF: Final = _MILLION // 2
+MILLION: Final = 1_000_000
+HALF_MILLION: Final = MILLION // 2
 
 
 class Rates(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -63,14 +63,6 @@ class Price(msgspec.Struct, frozen=True, array_like=True, gc=False):
 FREE: Final = Price(Rates(0, 0, 0, 0, 0))
 
 
-def untiered_cost(rates: Rates, usage: Usage) -> int:
-    """Return what `cost_of` does for a price without tiers, and a usage that is no BilledUsage."""
-    total = rates.input * usage.input_tokens + rates.output * usage.output_tokens
-    if usage.cache_read_input_tokens or usage.cache_creation_input_tokens:
-        total += rates.cached * usage.cache_read_input_tokens + rates.cache_write * usage.cache_creation_input_tokens
-    return (total + _HALF) // _MILLION
-
-
 def cost_of(price: Price | None, usage: Usage) -> int | None:
     """Return the cost of an answer in nano-dollars, rounded to the nearest one; None when the price is unknown."""
     if price is None or price is FREE:
@@ -85,7 +77,7 @@ def cost_of(price: Price | None, usage: Usage) -> int | None:
                 break
     if type(usage) is BilledUsage:
         written_1h = min(usage.cache_write_1h_tokens, written)
-        total = price.search * usage.web_searches * _MILLION
+        total = price.search * usage.web_searches * MILLION
         if usage.fast and price.fast is not None:
             rates = price.fast
     total += (
@@ -95,4 +87,4 @@ def cost_of(price: Price | None, usage: Usage) -> int | None:
         + rates.cache_write_1h * written_1h
         + rates.output * usage.output_tokens
     )
-    return (total + _HALF) // _MILLION
+    return (total + HALF_MILLION) // MILLION

@@ -15,7 +15,7 @@ from byway.bounded import BoundedDict
 from byway.config import PriceSettings
 from byway.messages.events import BilledUsage, Usage
 from byway.prices.catalog import PricedModel, current_price, find_model
-from byway.prices.price import FREE, NANO, Price, PriceTier, Rates, cost_of, untiered_cost
+from byway.prices.price import FREE, HALF_MILLION, MILLION, NANO, Price, PriceTier, Rates, cost_of
 from byway.prices.source import PriceSource
 
 #: Models whose price is remembered. A client can invent names: `backend/NAME` leads to any of them.
@@ -79,9 +79,16 @@ class PriceTable:
         known = self._known.get((backend, model))
         if known is None or now >= known.until:
             known = self.find(backend, model, now)
-        if known.untiered is not None and type(usage) is not BilledUsage:
-            return untiered_cost(known.untiered, usage)
-        return cost_of(known.price, usage)
+        rates = known.untiered
+        if rates is None or type(usage) is BilledUsage:
+            return cost_of(known.price, usage)
+        # As `cost_of`, without what only other prices and usages need.
+        total = rates.input * usage.input_tokens + rates.output * usage.output_tokens
+        if usage.cache_read_input_tokens or usage.cache_creation_input_tokens:
+            total += (
+                rates.cached * usage.cache_read_input_tokens + rates.cache_write * usage.cache_creation_input_tokens
+            )
+        return (total + HALF_MILLION) // MILLION
 
     def estimate(self, backend: str, model: str, input_tokens: int, output_tokens: int, now: float) -> int:
         """About what a request may cost, in nano-dollars; 0 when the price is unknown."""
@@ -91,7 +98,7 @@ class PriceTable:
         if known.price is None:
             return 0
         rates = known.price.rates
-        return (rates.input * input_tokens + rates.output * output_tokens) // 1_000_000
+        return (rates.input * input_tokens + rates.output * output_tokens) // MILLION
 
     def find(self, backend: str, model: str, now: float | None = None) -> FoundPrice:
         """The price of a model now, or at `now` in seconds since the epoch."""

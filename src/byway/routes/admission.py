@@ -9,7 +9,10 @@ from typing import Final
 from byway.access.keys import OWN_HEADER
 from byway.backends.openai.endpoints import PassedRequest
 from byway.limits.limiter import Limiter, RequestNames
+from byway.limits.meter import Meter
+from byway.limits.refusals import quota_lines
 from byway.messages.request import Request
+from byway.prices.price import FREE, MILLION
 from byway.problems import Problem
 from byway.routes.context import RequestContext
 from byway.routing.route import TargetRoute, without_suffix
@@ -30,26 +33,24 @@ def admit(context: RequestContext, request: Request | PassedRequest, limiter: Li
     record.requested = model
     now, at = time.monotonic(), time.time()
     tokens = cost = 0
-    route = None
-    if limiter.needs_route:
-        route = runtime.remembered_route(model) or _route(runtime, model)
-        if limiter.needs_tokens and route is not None:
-            target = route.targets[0]
+    if limiter.needs_tokens:
+        meter = runtime.meters.get(model)
+        if meter is None or at >= meter.until:
+            meter = _find_meter(runtime, model, at)
+        if meter is not None:
             if isinstance(request, PassedRequest):
-                tokens, most = request.tokens, request.most
+                tokens, answer = request.tokens, request.most
             else:
-                tokens = runtime.backends[target.backend].counter.prompt_tokens(request, target.model)
-                most = request.params.max_tokens or _ANSWER
-            if limiter.has_budgets:
-                answer = most
-                if answer > _ANSWER:
-                    answer = _ANSWER
-                cost = runtime.prices.estimate(target.backend, target.model, tokens, answer, at)
+                tokens = meter.counter.prompt_tokens(request, meter.model)
+                answer = request.content.params.max_tokens or _ANSWER
+            if answer > _ANSWER:
+                answer = _ANSWER
+            cost = (meter.input * tokens + meter.output * answer) // MILLION
     if limiter.by_caller:
-        admission = limiter.admit_caller(caller, now, at, tokens, cost)
+        plan = limiter.plans.get(caller) or limiter.plan_of_caller(caller, now, at)
+        admission = plan.admit(tokens, cost, now, at)
     else:
         address = limiter.address(context.scope, context.headers)
-        alias = "" if route is None else route.alias
         names = RequestNames(
             caller.key,
             caller.account,
@@ -57,12 +58,13 @@ def admit(context: RequestContext, request: Request | PassedRequest, limiter: Li
             caller.organization,
             address,
             without_suffix(model)[:_LONGEST_NAME],
-            alias,
+            _alias(runtime, model) if limiter.counts_requested else "",
         )
         skip = limiter.has_exceptions and limiter.skips(address, _sent_keys(context.headers))
         admission = limiter.admit(names, now, at, tokens=tokens, cost=cost, skip=skip)
+        plan = admission.plan
     record.admission = admission
-    record.quota = admission.header_lines(at)
+    record.quota = quota_lines(plan.units, plan.budgets, at)
 
 
 def admit_tool(context: RequestContext, limiter: Limiter) -> None:
@@ -71,6 +73,25 @@ def admit_tool(context: RequestContext, limiter: Limiter) -> None:
     names = RequestNames(caller.key, caller.account, caller.group, caller.organization, address)
     skip = limiter.has_exceptions and limiter.skips(address, _sent_keys(context.headers))
     context.record.admission = limiter.admit(names, time.monotonic(), time.time(), skip=skip)
+
+
+def _find_meter(runtime: Runtime, model: str, at: float) -> Meter | None:
+    """The meter of a model name, which is remembered; None for an unknown one."""
+    route = _route(runtime, model)
+    if route is None:
+        return None
+    target = route.targets[0]
+    priced = runtime.prices.find(target.backend, target.model, at)
+    rates = FREE.rates if priced.price is None else priced.price.rates
+    counter = runtime.backends[target.backend].counter
+    meter = runtime.meters[model] = Meter(counter, target.model, rates.input, rates.output, priced.until)
+    return meter
+
+
+def _alias(runtime: Runtime, model: str) -> str:
+    """The alias that a model name stands for; "" for none, and for an unknown name."""
+    route = runtime.remembered_route(model) or _route(runtime, model)
+    return "" if route is None else route.alias
 
 
 def _route(runtime: Runtime, model: str) -> TargetRoute | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Final, Protocol
 
 from byway.access.keys import Caller
+from byway.limits.plan import Admission
 from byway.messages.events import TOKENS, Usage
 from byway.pipeline.reply import Record
 from byway.prices.table import PriceTable
@@ -56,14 +57,10 @@ def settle(request: MeteredRequest, recorder: UsageRecorder | None, prices: Pric
     finally:
         # Whatever fails before: a request that is never settled would count as running until a restart.
         if admission is not None:
-            admission.settle(
-                usage.input_tokens + usage.cache_creation_input_tokens,
-                usage.output_tokens,
-                cost or 0,
-                now,
-                at,
-                _used_by_others(record.others, prices, at) if record.others else (),
-            )
+            input_tokens = usage.input_tokens + usage.cache_creation_input_tokens
+            admission.settle(input_tokens, usage.output_tokens, cost or 0, now, at)
+            if record.others:
+                _count_others(admission, record.others, prices, at, now)
 
 
 def _add_others(recorder: UsageRecorder, request: MeteredRequest, prices: PriceTable, at: float, now: float) -> None:
@@ -128,14 +125,12 @@ def priced(record: Record, prices: PriceTable, now: float) -> tuple[Usage, int |
     return usage, prices.cost(record.backend, record.model, usage, now)
 
 
-def _used_by_others(others: Iterable[Record], prices: PriceTable, at: float) -> list[tuple[str, str, int, int, int]]:
-    """Backend and model of each, with its tokens of input and output and its cost. An unknown cost counts as zero."""
-    used = []
+def _count_others(admission: Admission, others: Iterable[Record], prices: PriceTable, at: float, now: float) -> None:
+    """Count Byway's own requests for a request and its failed attempts in its limits. An unknown cost counts as zero."""
     for other in others:
         usage, cost = priced(other, prices, at)
         input_tokens = usage.input_tokens + usage.cache_creation_input_tokens
-        used.append((other.backend, other.model, input_tokens, usage.output_tokens, cost or 0))
-    return used
+        admission.add(other.backend, other.model, input_tokens, usage.output_tokens, cost or 0, now, at)
 
 
 def _turns(record: Record, prices: PriceTable, now: float) -> tuple[Usage, int | None]:
