@@ -17,7 +17,7 @@ from byway.usage import journal as journals
 from byway.usage import writer as writers
 from byway.usage.journal import FOLDER_NAME, UsageJournal
 from byway.usage.names import AgentSet, NameSet
-from byway.usage.record import UsageRecord, from_line, to_line
+from byway.usage.record import UsageRecord, from_line, to_lines
 from byway.usage.writer import Retention, UsageWriter
 
 
@@ -35,7 +35,7 @@ class Parts:
         records = [record(self.count + number) for number in range(count)]
         self.count += count
         for each in records:
-            self.journal.append(to_line(each))
+            self.journal.append(to_lines([each]))
         return [each.id for each in records]
 
     def ids(self) -> list[str]:
@@ -61,16 +61,16 @@ def test_a_line_holds_every_field() -> None:
     full = UsageRecord(
         "req_1", 1.5, "o", "a", "g", "k", "s", "c", "t", "r", "al", "b", "m", 529, 1, 2, 3, 4, 5, True, 6, 7.5, 8.5
     )
-    assert from_line(to_line(full).rstrip()) == full
-    assert to_line(full).count(b"\n") == 1
+    assert from_line(to_lines([full]).rstrip()) == full
+    assert to_lines([full]).count(b"\n") == 1
     text = UsageRecord("req_1", 1.5, tag="a\nb\u2028\x00")
-    assert to_line(text).count(b"\n") == 1
-    assert from_line(to_line(text)) == text
+    assert to_lines([text]).count(b"\n") == 1
+    assert from_line(to_lines([text])) == text
 
 
 def test_a_line_of_an_older_or_newer_version_is_read() -> None:
     assert from_line(b'["req_1",5.0,"o","a"]') == UsageRecord("req_1", 5.0, "o", "a")
-    line = to_line(UsageRecord("req_1", 5.0)).rstrip(b"]\n") + b',"new field"]\n'
+    line = to_lines([UsageRecord("req_1", 5.0)]).rstrip(b"]\n") + b',"new field"]\n'
     assert from_line(line) == UsageRecord("req_1", 5.0)
 
 
@@ -120,9 +120,9 @@ def test_records_of_a_process_that_was_killed_are_moved_at_the_next_start(tmp_pa
 
 def test_a_torn_last_line_is_skipped_and_the_lines_before_it_count(tmp_path: Path) -> None:
     (tmp_path / FOLDER_NAME).mkdir()
-    line = to_line(record(1))
-    (tmp_path / FOLDER_NAME / "1.jsonl").write_bytes(line + to_line(record(2))[:40])
-    (tmp_path / FOLDER_NAME / "2.jsonl").write_bytes(to_line(record(3)) + b"damaged\n" + to_line(record(4)))
+    line = to_lines([record(1)])
+    (tmp_path / FOLDER_NAME / "1.jsonl").write_bytes(line + to_lines([record(2)])[:40])
+    (tmp_path / FOLDER_NAME / "2.jsonl").write_bytes(to_lines([record(3)]) + b"damaged\n" + to_lines([record(4)]))
     parts = Parts(tmp_path)
     parts.writer.flush()
     assert parts.ids() == [record(number).id for number in (1, 3, 4)]
@@ -133,7 +133,7 @@ def test_a_torn_last_line_is_skipped_and_the_lines_before_it_count(tmp_path: Pat
 def test_a_file_without_any_line_end_does_not_stop_the_writer(tmp_path: Path) -> None:
     (tmp_path / FOLDER_NAME).mkdir()
     (tmp_path / FOLDER_NAME / "1.jsonl").write_bytes(b"x" * 200_000)
-    (tmp_path / FOLDER_NAME / "2.jsonl").write_bytes(to_line(record(3)))
+    (tmp_path / FOLDER_NAME / "2.jsonl").write_bytes(to_lines([record(3)]))
     parts = Parts(tmp_path)
     parts.writer.flush()
     assert parts.ids() == [record(3).id]
@@ -174,7 +174,7 @@ def test_a_query_of_another_process_contains_the_records_of_a_running_byway(part
 
 
 def test_a_query_of_another_process_leaves_a_line_that_is_being_written(parts: Parts, tmp_path: Path) -> None:
-    line = to_line(record(1))
+    line = to_lines([record(1)])
     os.write(parts.journal._file or 0, line[:30])
     other = UsageStore(tmp_path)
     assert other.sums()[0].requests == 0
@@ -456,26 +456,26 @@ def test_threads_that_append_during_flushes_lose_nothing(parts: Parts, monkeypat
 
 def test_a_tag_is_short_printable_and_one_of_a_limited_number() -> None:
     tags = NameSet(3)
-    assert tags.name(b"") == ""
-    assert tags.name(" team-ä\x00 ".encode()) == "team-ä"
-    assert tags.name(b"x" * 1_000) == "x" * 64
-    assert [tags.name(b"late"), tags.name(b"x" * 1_000), tags.name(b"")] == ["(other)", "x" * 64, ""]
+    assert tags[b""] == ""
+    assert tags[" team-ä\x00 ".encode()] == "team-ä"
+    assert tags[b"x" * 1_000] == "x" * 64
+    assert [tags[b"late"], tags[b"x" * 1_000], tags[b""]] == ["(other)", "x" * 64, ""]
 
 
 @pytest.mark.parametrize("kind", [NameSet, AgentSet])
 def test_a_long_header_is_remembered_in_part(kind: type[NameSet]) -> None:
     names = kind(3)
     for number in range(3):
-        names.name(b"%d" % number + b"x" * 60_000)
-    assert sum(map(len, names._names)) <= 3 * 1024
+        names[b"%d" % number + b"x" * 60_000]
+    assert sum(map(len, names)) <= 3 * 1024
 
 
 def test_an_agent_is_the_client_without_its_version() -> None:
     agents = AgentSet(3)
-    assert agents.name(b"claude-cli/2.1.329 (external, cli)") == "claude-cli"
-    assert agents.name(b"claude-cli/2.1.330 (external, sdk-cli)") == "claude-cli"
-    assert agents.name(b"") == agents.name(b"(odd)") == ""
-    assert [agents.name(b"%d/1" % number) for number in range(4)] == ["0", "(other)", "(other)", "(other)"]
+    assert agents[b"claude-cli/2.1.329 (external, cli)"] == "claude-cli"
+    assert agents[b"claude-cli/2.1.330 (external, sdk-cli)"] == "claude-cli"
+    assert agents[b""] == agents[b"(odd)"] == ""
+    assert [agents[b"%d/1" % number] for number in range(4)] == ["0", "(other)", "(other)", "(other)"]
     for number in range(1_000):
-        assert agents.name(b"claude-cli/%d" % number) == "claude-cli"
-    assert len(agents._names) <= 12
+        assert agents[b"claude-cli/%d" % number] == "claude-cli"
+    assert len(agents) <= 12

@@ -94,7 +94,7 @@ def _add(
             caller.group,
             caller.key,
             request.session[_SESSION],
-            recorder.agents.name(headers[b"user-agent"]) if b"user-agent" in headers else "",
+            recorder.agents[headers.get(b"user-agent", b"")],
             recorder.tag(headers) if recorder.tag_header else "",
             record.requested[_NAME],
             record.alias[_NAME],

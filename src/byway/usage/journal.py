@@ -47,10 +47,10 @@ class UsageJournal:
         """Why the journal cannot be written; empty while it can."""
         self.lost = 0
         """Records that were dropped because the journal was full, or could not be written for too long."""
-        self.appended = 0
-        """A number that grows with each record."""
+        self._finished = 0
+        """Bytes of the files of this process that are complete."""
         self._most_bytes = most_bytes
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._file: int | None = None
         self._name = ""
         self._size = 0
@@ -61,34 +61,36 @@ class UsageJournal:
         self.files()
 
     def append(self, line: bytes) -> None:
-        """Append a line. Keep it in memory when it cannot be written."""
+        """Append a line. Keep it in memory when it cannot be written now; drop it when the journal is full."""
         with self._lock:
-            if not self._write(line):
-                if len(self._waiting) >= MOST_WAITING:
-                    self._waiting.popleft()
-                    self.lost += 1
-                self._waiting.append(line)
-            # After the line is written: a writer that has read the number finds all these lines.
-            self.appended += 1
+            if self._size >= self._room:
+                self.lost += 1
+            elif self.problem or self._file is None:
+                self._keep(line)
+            else:
+                try:
+                    written = os.write(self._file, line)
+                except OSError as error:
+                    self.problem = error.strerror or str(error)
+                    self._keep(line)
+                else:
+                    self._size += written
+                    if written != len(line):
+                        # The rest of the line will not follow: the next line goes to a new file.
+                        self.problem = "the disk is full"
+                        self._keep(line)
 
-    def _write(self, line: bytes) -> bool:
-        """Write a line, or drop it when the journal is full. Returns False when it cannot be written now."""
-        if self._size >= self._room:
+    def _keep(self, line: bytes) -> None:
+        """Keep a line in memory until it can be written."""
+        if len(self._waiting) >= MOST_WAITING:
+            self._waiting.popleft()
             self.lost += 1
-            return True
-        if self.problem or self._file is None:
-            return False
-        try:
-            written = os.write(self._file, line)
-        except OSError as error:
-            self.problem = error.strerror or str(error)
-            return False
-        self._size += written
-        if written == len(line):
-            return True
-        # The rest of the line will not follow: the next line goes to a new file.
-        self.problem = "the disk is full"
-        return False
+        self._waiting.append(line)
+
+    @property
+    def appended(self) -> int:
+        """A number that grows with each record. A writer that has read it finds all lines that are written."""
+        return self._finished + self._size + len(self._waiting)
 
     @property
     def waiting(self) -> int:
@@ -99,12 +101,14 @@ class UsageJournal:
         """Write the lines that wait in memory to a new file, if there are any. The writer calls it."""
         if self.problem and not self._start_file():
             return
-        while self._waiting:
+        for _ in range(len(self._waiting)):
             # The lock is given back after each line, so that a request waits for no more than one.
             with self._lock:
-                if not self._waiting or not self._write(self._waiting[0]):
+                self.append(self._waiting.popleft())
+                if self.problem:
+                    # The line waits again, before the others.
+                    self._waiting.rotate(1)
                     return
-                self._waiting.popleft()
 
     def rotate(self) -> None:
         """Start a new file when the present one is large. The writer calls it."""
@@ -122,6 +126,7 @@ class UsageJournal:
             return False
         with self._lock:
             old, self._file = self._file, file
+            self._finished += self._size
             self._name, self._size, self.problem = name, 0, ""
         if old is not None:
             os.close(old)

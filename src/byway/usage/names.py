@@ -14,28 +14,24 @@ _LONGEST_HEADER: Final = 1024
 _AGENT: Final = re.compile(r"[A-Za-z0-9._-]{1,32}")
 
 
-class NameSet:
-    """The names that one header has had. A new name beyond `most` becomes `(other)`."""
+class NameSet(dict[bytes, str]):
+    """The names that the values of one header stand for. A new name beyond `most` becomes `(other)`."""
 
     def __init__(self, most: int) -> None:
+        super().__init__()
         self._most = most
-        self._names: dict[bytes, str] = {}
 
-    def name(self, header: bytes) -> str:
-        """The name for the value of a header; an empty header has none."""
-        name = self._names.get(header)
-        if name is None:
-            header = header[:_LONGEST_HEADER]
-            name = self._names.get(header)
-            if name is None:
-                name = self._add(header)
-        return name
+    def __missing__(self, header: bytes) -> str:
+        """The name of a header that is not remembered; an empty header has none."""
+        header = header[:_LONGEST_HEADER]
+        name = self.get(header)
+        return self._add(header) if name is None else name
 
     def _add(self, header: bytes) -> str:
         name = self._read(header)
-        if len(self._names) >= self._most:
+        if len(self) >= self._most:
             return OTHER if name else ""
-        self._names[header] = name
+        self[header] = name
         return name
 
     def _read(self, header: bytes) -> str:
@@ -56,9 +52,9 @@ class AgentSet(NameSet):
             return OTHER if name else ""
         self._agents.add(name)
         # Each version of a client has a header of its own: the cache starts again when it is full.
-        if len(self._names) >= 4 * self._most:
-            self._names.clear()
-        self._names[header] = name
+        if len(self) >= 4 * self._most:
+            self.clear()
+        self[header] = name
         return name
 
     def _read(self, header: bytes) -> str:

@@ -56,13 +56,9 @@ class UsageRecord(msgspec.Struct, array_like=True, gc=False):
     """Milliseconds to the first content; None without content."""
 
 
-_encode: Final = msgspec.json.Encoder().encode
+to_lines: Final = msgspec.json.Encoder().encode_lines
+"""The records as lines of the journal."""
 _decoder: Final = msgspec.json.Decoder(UsageRecord)
-
-
-def to_line(record: UsageRecord) -> bytes:
-    """The record as a line of the journal."""
-    return _encode(record) + b"\n"
 
 
 def from_line(line: bytes) -> UsageRecord | None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from byway.usage.journal import UsageJournal
 from byway.usage.names import AgentSet, NameSet
-from byway.usage.record import UsageRecord, to_line
+from byway.usage.record import UsageRecord, to_lines
 from byway.usage.writer import Retention, UsageDatabase, UsageStatus, UsageWriter
 
 #: Different tags and client programs of one process. Further ones are counted as `(other)`.
@@ -40,7 +40,7 @@ class UsageRecorder:
 
     def add(self, record: UsageRecord) -> None:
         """Record a request. The operating system has the record when this returns."""
-        self._journal.append(to_line(record))
+        self._journal.append(to_lines((record,)))
 
     def flush(self) -> None:
         """Move all records to the database, so that queries contain them."""
@@ -53,4 +53,4 @@ class UsageRecorder:
 
     def tag(self, headers: Mapping[bytes, bytes]) -> str:
         """The tag of a request with these headers."""
-        return self._tags.name(headers[self.tag_header]) if self.tag_header in headers else ""
+        return self._tags[headers[self.tag_header]] if self.tag_header in headers else ""
