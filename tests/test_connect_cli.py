@@ -194,7 +194,8 @@ def test_doctor_finds_a_conflict_and_fixes_it(cli: Cli) -> None:
     cli.settings.write_text(cli.settings.read_text().replace(URL, "http://127.0.0.1:9999/anthropic"))
     first = cli("doctor")
     assert first.exit_code == 1 and "uses another base URL" in first.stdout
-    assert "127.0.0.1:9999" in first.stdout and "--yes" not in first.stdout
+    assert "127.0.0.1:9999" in first.stdout
+    assert "add --fix" in first.stderr and "--yes" not in first.output
     report = json.loads(cli("doctor", "--json").stdout)
     assert [finding["id"] for finding in report["findings"]] == ["address"] and report["running"]
     fixed = cli("doctor", "--fix")
@@ -207,7 +208,7 @@ def test_doctor_creates_a_key_only_for_a_change_that_is_made(cli: Cli, monkeypat
     assert "Nothing was changed" in cli("doctor").stderr
     with Store(cli.data) as store:
         assert not store.keys(), "without a terminal the change cannot be confirmed"
-    monkeypatch.setattr("byway.cli.doctor.confirm", lambda question, *, yes: False)
+    monkeypatch.setattr("byway.cli.doctor.confirm", lambda question, **options: False)
     monkeypatch.setattr("byway.platform.is_terminal", lambda stream: True)
     cli("doctor")
     with Store(cli.data) as store:
@@ -224,6 +225,22 @@ def test_doctor_sends_a_request_as_claude_code_would(cli: Cli, verifier: Verifie
     done = cli("doctor")
     assert done.exit_code == 1
     assert "Authentication failed" in done.stdout and "Use a valid key." in done.stdout
+
+
+@pytest.mark.parametrize(("repair", "advice"), [("enable-tcp", "add --fix"), ("require-keys", "in a terminal")])
+def test_doctor_names_what_makes_a_fix_where_it_cannot_ask(cli: Cli, repair: str, advice: str) -> None:
+    cli("connect", "-y")
+    check = {
+        "id": "x",
+        "word": "wrong",
+        "title": "X",
+        "state": "bad",
+        "finding": "It is wrong.",
+        "fix": "Mend it.",
+        "repair": repair,
+    }
+    cli.answers["/byway/doctor"]["checks"] = [check]
+    assert advice in cli("doctor").stderr
 
 
 def test_doctor_sends_no_credential_to_another_address(cli: Cli, verifier: Verifier) -> None:

@@ -38,12 +38,18 @@ def show(change: PlannedChange) -> None:
         note(f"Note: {remark}")
 
 
-def confirm(question: str, *, yes: bool) -> bool:
-    """Whether the user presses `y`. Without a terminal only `yes` confirms."""
+def confirm(question: str, *, yes: bool, option: str = "--yes") -> bool:
+    """Whether the user presses `y`. Without a terminal only `yes` confirms.
+
+    `option` sets `yes`; empty: no option does.
+    """
     if yes:
         return True
     if not platform.is_terminal(sys.stdin):
-        note("Nothing was changed. To change it without a question, add --yes.")
+        advice = (
+            f"To change it without a question, add {option}." if option else "To change it, run this in a terminal."
+        )
+        note(f"Nothing was changed. {advice}")
         return False
     click.echo(f"{question} [y/N] ", nl=False, err=True)
     char = click.getchar()

@@ -33,7 +33,8 @@ from byway.endpoints.registry import EndpointError
 from byway.launch.finding import find_claude
 
 _COLOURS = {"problem": "red", "warning": "yellow", "note": None}
-#: Fixes that need a key also with --fix.
+_OPTION = "--fix"
+#: Fixes that need a key also with that option.
 _DISTURBING = ("restart", "require-keys")
 #: Seconds that a fix or a report may take: it waits for backends.
 _SECONDS = 60.0
@@ -44,7 +45,7 @@ _STATES = {"good": "green", "warn": "yellow", "bad": "red"}
 @click.option(
     "--endpoint", "name", metavar="NAME", help="The endpoint. [default: the one of this folder, else the active one]"
 )
-@click.option("--fix", is_flag=True, help="Make every fix without a question.")
+@click.option(_OPTION, is_flag=True, help="Make every fix without a question.")
 @click.option("--report", "for_issue", is_flag=True, help="Print a report for an issue: no secrets, prompts or hosts.")
 @click.option("--all", "everything", is_flag=True, help="Also list places without a value, and checks that are fine.")
 @DATA_DIR
@@ -138,7 +139,7 @@ def _fix(
                 click.echo(f"\n{click.style(finding.title, bold=True)}\n  {finding.fix}:")
                 for planned in prepared.shown:
                     show(planned)
-            if confirm("Make this change?", yes=yes):
+            if confirm("Make this change?", yes=yes, option=_OPTION):
                 make(ledger, prepared, data, "fix")
                 changed = True
     return changed
@@ -153,7 +154,7 @@ def _repair(data: Path, diagnosis: Diagnosis, *, yes: bool, quiet: bool) -> bool
             continue
         if not quiet:
             click.echo(f"\n{click.style(headline, bold=True)}\n  {FIXES.get(name, name)}.")
-        if confirm("Do this now?", yes=yes):
+        if confirm("Do this now?", yes=yes, option="" if name in _DISTURBING else _OPTION):
             path = f"/byway/doctor/fixes/{quote(name, safe='')}"
             text = client.needed_answer(data, "POST", path, _SECONDS)["text"]
             if not quiet:
@@ -166,7 +167,7 @@ def _restart(data: Path, diagnosis: Diagnosis, finding: Finding, *, yes: bool, q
     """Offer the restart of a client that a host owns. Returns whether it was requested."""
     if not quiet:
         click.echo(f"\n{click.style(finding.title, bold=True)}\n  {finding.fix}.")
-    if not confirm("Restart it?", yes=yes):
+    if not confirm("Restart it?", yes=yes, option=_OPTION):
         return False
     try:
         return restart_hosted(data, diagnosis.expected, finding.restarts)
