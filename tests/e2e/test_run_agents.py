@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import npmagents
 import pytest
-from gateway import SOURCE, Gateway, config
+from agentrun import AgentHome, agent_requests
+from gateway import Gateway, config
 from scripted import Asked, Say, Scripted, Tool
 
 #: Arguments with which an agent works without questions.
@@ -55,18 +53,22 @@ class Model:
 
 
 @pytest.fixture
-def model(tmp_path: Path) -> Model:
-    (tmp_path / "work").mkdir()
-    (tmp_path / "work/in.txt").write_text("text of the file")
-    return Model(tmp_path / "work")
+def home(tmp_path: Path) -> AgentHome:
+    made = AgentHome(tmp_path)
+    (made.work / "in.txt").write_text("text of the file")
+    return made
 
 
 @pytest.fixture
-def gateway(tmp_path: Path, model: Model) -> Iterator[Gateway]:
-    keys = {"mode": "blocking", "api_keys": [{"key": "byway-key-of-the-owner-0123456789", "id": "owner"}]}
+def model(home: AgentHome) -> Model:
+    return Model(home.work)
+
+
+@pytest.fixture
+def gateway(home: AgentHome, model: Model) -> Iterator[Gateway]:
     with Scripted() as backend:
         backend.play(model)
-        with Gateway(config(backend, api_keys=keys), environ={"BYWAY_HOME": str(tmp_path / "data")}) as gateway:
+        with home.gateway(config(backend)) as gateway:
             yield gateway
 
 
@@ -75,45 +77,18 @@ def gateway(tmp_path: Path, model: Model) -> Iterator[Gateway]:
     "agent", [pytest.param(agent, marks=[] if agent in IN_CI else [pytest.mark.long]) for agent in AGENTS]
 )
 def test_an_agent_runs_its_tools_through_byway_with_a_key_of_its_own(
-    agent: str, tmp_path: Path, model: Model, gateway: Gateway
+    agent: str, home: AgentHome, model: Model, gateway: Gateway
 ) -> None:
     program = npmagents.program(agent)
     if not program.exists():
         pytest.skip(npmagents.missing() or f"{agent} is not fetched: {npmagents.__doc__}")
-    environ = {
-        "PATH": npmagents.search_path(),
-        "HOME": str(tmp_path),
-        "BYWAY_HOME": str(tmp_path / "data"),
-        f"BYWAY_{agent.upper()}": str(program),
-        "PYTHONPATH": str(SOURCE),
-        "PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring",
-        "TERM": "dumb",
-        # Credentials for other places stay here.
-        "ANTHROPIC_API_KEY": "sk-ant-real",
-        "OPENAI_API_KEY": "sk-real",
-    }
-    process = subprocess.Popen(
-        [sys.executable, "-m", "byway", "run", agent, *AGENTS[agent], "Read in.txt and write out.txt."],
-        env=environ,
-        cwd=model.folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        output, _ = process.communicate(timeout=240)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, 9)
-            process.wait()
-    assert process.returncode == 0 and "All done" in output, output
-    assert "text of the file" in model.results[0] and (model.folder / "out.txt").read_text() == "written"
-    keys = {line.get("key") for line in gateway.requests() if not line.get("probe")}
-    assert len(keys) == 1 and None not in keys and "owner" not in keys
-    assert not list((tmp_path / "data/clients").iterdir())
+    command = (*AGENTS[agent], "Read in.txt and write out.txt.")
+    ran = home.run(agent, program, *command, environ={"PATH": npmagents.search_path()}, timeout=240)
+    assert ran.code == 0 and "All done" in ran.output, ran
+    assert "text of the file" in model.results[0] and (home.work / "out.txt").read_text() == "written"
+    assert agent_requests(gateway)
+    assert not list((home.data / "clients").iterdir())
     from byway.store import Store
 
-    with Store(tmp_path / "data") as store:
+    with Store(home.data) as store:
         assert [bool(key.revoked_at) for key in store.keys()] == [True]
