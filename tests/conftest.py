@@ -150,8 +150,6 @@ def pytest_unconfigure() -> None:
 
 _outward: list[str] = []
 _started: list[str] = []
-#: Audit events of a new process.
-_PROCESS_EVENTS = frozenset(("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn"))
 
 
 def _local(host: object) -> bool:
@@ -166,34 +164,56 @@ def _local(host: object) -> bool:
     return (mapped or address).is_loopback or address.is_unspecified
 
 
-def _watch(event: str, arguments: tuple[Any, ...]) -> None:
-    """Refuse connections to other machines and note new processes, in any thread."""
-    if event in ("socket.connect", "socket.sendto"):
-        address = arguments[1]
-        if isinstance(address, tuple) and not _local(address[0]):
-            _outward.append(f"a connection to {address[0]}:{address[1]}")
-            raise ConnectionRefusedError(f"a test may not reach {address[0]}")
-    elif event == "socket.getaddrinfo" and not _local(arguments[0]):
+def _refuse_connection(arguments: tuple[Any, ...]) -> None:
+    address = arguments[1]
+    if isinstance(address, tuple) and not _local(address[0]):
+        _outward.append(f"a connection to {address[0]}:{address[1]}")
+        raise ConnectionRefusedError(f"a test may not reach {address[0]}")
+
+
+def _refuse_lookup(arguments: tuple[Any, ...]) -> None:
+    if not _local(arguments[0]):
         try:
             ipaddress.ip_address(arguments[0])
         except ValueError:
             _outward.append(f"a look-up of {arguments[0]}")
             raise ConnectionRefusedError(f"a test may not look up {arguments[0]}") from None
-    elif event in _PROCESS_EVENTS:
-        _started.append(str(arguments[0]) if arguments else event)
 
 
-@pytest.fixture(autouse=True)
-def contained(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fail a test that tried to reach another machine, even when its code suppressed the error.
+#: What is done at an audit event. Python has dozens of other events for each test, so they cost one look-up.
+_WATCHED: dict[str, Callable[[tuple[Any, ...]], None]] = {
+    "socket.connect": _refuse_connection,
+    "socket.sendto": _refuse_connection,
+    "socket.getaddrinfo": _refuse_lookup,
+} | {
+    event: lambda arguments, event=event: _started.append(str(arguments[0]) if arguments else event)  # type: ignore[misc]
+    for event in ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn")
+}
 
-    Fail a test outside `tests/e2e` that started a process too.
-    """
+
+def _watch(event: str, arguments: tuple[Any, ...]) -> None:
+    """Refuse connections to other machines and note new processes, in any thread."""
+    if event in _WATCHED:
+        _WATCHED[event](arguments)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
     _outward.clear()
     _started.clear()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """Fail a test that tried to reach another machine, even when its code suppressed the error.
+
+    Fail a test outside `tests/e2e` that started a process too. These are hooks, because a fixture costs each of 12,000 tests
+    as much as a short test takes.
+    """
     yield
     assert not _outward, f"this test tried to leave the machine: {', '.join(dict.fromkeys(_outward))}"
-    assert not _started or request.path.is_relative_to(E2E), (
+    assert not _started or item.path.is_relative_to(E2E), (
         f"this test started a process, so it belongs in tests/e2e: {', '.join(_started)}"
     )
 
