@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, Final, NamedTuple
 
 from byway.backends import capabilities, limits
@@ -549,6 +548,9 @@ def _date(text: str) -> float | None:
     """Seconds since 1970 of an HTTP date or an ISO date."""
     if not text or len(text) > 64:
         return None
+    # Few backends send such a header, and the package is large.
+    from email.utils import parsedate_to_datetime
+
     for read in (parsedate_to_datetime, datetime.fromisoformat):
         try:
             moment = read(text)

@@ -10,7 +10,8 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from byway.cli.output import Failure, Misuse, printable
-from byway.endpoints.running import ADDRESS, SOCKET, address, delete, get, request
+from byway.endpoints.datafolder import ADDRESS, SOCKET
+from byway.endpoints.running import address, delete, get, request
 from byway.tls.trust import extra_cas
 
 __all__ = [

@@ -16,16 +16,17 @@ from typing import TYPE_CHECKING, Final, TypedDict
 import click
 
 from byway import __version__, logs, platform
-from byway.cli.client import ADDRESS, SOCKET
 from byway.cli.configfile import ConfigSource, find, ignored_file, read, warnings
 from byway.cli.options import CONFIG, DATA_DIR, data_folder
 from byway.cli.output import Failure, note
 from byway.display import count, elapsed
+from byway.endpoints.datafolder import ADDRESS, SOCKET
 
 if TYPE_CHECKING:
     from byway.admin.services import AdminServices
     from byway.cli.welcome import StartReport
     from byway.config import Config, ServerSettings
+    from byway.gateway import Gateway
     from byway.runtime import Runtime
     from byway.server.lifecycle import Service
     from byway.server.listeners import Listener

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import re
+from collections.abc import Iterable
 from typing import Any, Final
 
 from byway.config.document import Node
@@ -20,9 +20,18 @@ def choice(text: str, allowed: tuple[str, ...], written: object) -> str:
     for member in allowed:
         if plain == member.lower():
             return member
-    near = difflib.get_close_matches(plain[:40], allowed, 1)
-    hint = f" Did you mean {near[0]}?" if near else ""
+    near = nearest(plain[:40], allowed)
+    hint = f" Did you mean {near}?" if near else ""
     raise ValueError(f"{str(written)[:40]!r} is not one of {', '.join(allowed)}.{hint}")
+
+
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """The known name that is most like `name`, or ""."""
+    # Only a mistake in a config needs it, so it is not loaded at start.
+    import difflib
+
+    near = difflib.get_close_matches(name, list(known), 1, cutoff)
+    return near[0] if near else ""
 
 
 def got(node: Node, note: Note) -> str:

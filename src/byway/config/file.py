@@ -4,7 +4,6 @@ kept in versions. `config/editing` changes the text. A running Byway notices the
 from __future__ import annotations
 
 import contextlib
-import difflib
 import errno
 import re
 import stat
@@ -194,6 +193,9 @@ class ConfigFile:
 
         Secrets are hidden; `scrub` hides others that are known. Raises LookupError.
         """
+        # It is used only here, so it is not loaded at start.
+        import difflib
+
         new = self.version(number).text
         before = next((version.number for version in self.versions() if version.number < number), None)
         old = self.version(before).text if before is not None else ""

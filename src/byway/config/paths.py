@@ -6,7 +6,6 @@ Also parses typed values, tells which of them are secrets, and displays settings
 from __future__ import annotations
 
 import datetime
-import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from types import UnionType
@@ -17,6 +16,7 @@ import msgspec
 
 from byway.config import document
 from byway.config.editing import Path, Value, flow, scalar
+from byway.config.expected import nearest
 from byway.config.notes import SECRET_NAME, Note, fields_of, masked, notes
 from byway.config.settings import BUILTIN_ONLY, BackendSettings, Config, ConfigProblem
 from byway.config.validators import size_text
@@ -97,8 +97,8 @@ def _resolve(at: SettingLocation, rest: str) -> SettingLocation:
 def _field(at: SettingLocation, name: str, rest: str) -> SettingLocation:
     fields = _fields(_struct(at.kind))
     if name not in fields:
-        near = difflib.get_close_matches(name[:60], fields, 1)
-        hint = f"Did you mean {dotted((*at.path, near[0]))}?" if near else f"The settings are {', '.join(fields)}."
+        near = nearest(name[:60], fields)
+        hint = f"Did you mean {dotted((*at.path, near))}?" if near else f"The settings are {', '.join(fields)}."
         raise PathError(f"There is no setting {dotted((*at.path, name))}. {hint}")
     field, note = fields[name]
     value = getattr(at.value, field.name) if isinstance(at.value, msgspec.Struct) else None

@@ -5,7 +5,6 @@ The types in `settings` say what each value may be; the checks here say which va
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import UnionType
@@ -17,7 +16,7 @@ from byway.backends.vendors import VENDORS
 from byway.config import document, validators
 from byway.config.backendchecks import client_credential_problems, detected_type, key_warning, plain_type
 from byway.config.document import Node, shown_key
-from byway.config.expected import NUMBER, choice, expected, got
+from byway.config.expected import NUMBER, choice, expected, got, nearest
 from byway.config.filechecks import check_files
 from byway.config.filesettings import FileSettings, S3Settings
 from byway.config.guardrailchecks import check_guardrails, check_rule
@@ -394,8 +393,7 @@ class _Reader:
         if self._hints_left <= 0:
             return ""
         self._hints_left -= 1
-        near = difflib.get_close_matches(name[:60], known[:_MAX_CANDIDATES], 1, cutoff)
-        return near[0] if near else ""
+        return nearest(name[:60], known[:_MAX_CANDIDATES], cutoff)
 
     def disabled(self, values: dict[str, Any], what: str) -> None:
         """Record and report the variables that are not set for the struct being read."""

@@ -9,13 +9,10 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from byway import platform
+from byway.endpoints.datafolder import ADDRESS, SOCKET
 
 #: The URL of a Byway with the default settings.
 USUAL_URL: Final = "http://127.0.0.1:38080"
-#: The file in the data folder that contains the URL of the running Byway.
-ADDRESS: Final = "address"
-#: The unix socket in the data folder. Only the owner of the folder can open it, so it requires no login.
-SOCKET: Final = "byway.sock"
 _TIMEOUT: Final = 5.0
 _ANSWER_LIMIT: Final = 16 << 20
 

@@ -9,7 +9,7 @@ import base64
 import binascii
 import re
 from collections import deque
-from statistics import median
+from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -273,7 +273,14 @@ class _Ratios:
     def learn(self, ratio: float) -> None:
         self.learned += 1
         self.kept.append(min(max(ratio, _LEAST), _MOST))
-        self.factor = median(self.kept)
+        self.factor = _median(self.kept)
+
+
+def _median(values: Iterable[float]) -> float:
+    """The median. The module `statistics` takes a quarter of a megabyte."""
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
 class _Model:

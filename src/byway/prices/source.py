@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.metadata
 import logging
 import os
 import sys
@@ -34,6 +33,9 @@ _SIZE_LIMIT: Final = 32 << 20
 
 def installed_version() -> str:
     """The version of genai-prices; empty when it is not installed."""
+    # It loads a dozen other modules, and only backends of vendors need it.
+    import importlib.metadata
+
     try:
         return importlib.metadata.version("genai-prices")
     except importlib.metadata.PackageNotFoundError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Sequence
 from typing import Any, Final, Literal, NamedTuple, Protocol
@@ -185,6 +184,9 @@ def _plain(value: Any, limit: int) -> str:
     """A text on one line, without markup and entities, cut at `limit` characters."""
     if not isinstance(value, str):
         return ""
+    # Its table of entities is large, and only results of a search need it.
+    import html
+
     # Services that cut text by UTF-16 send half of an emoji, which cannot be encoded.
     text = value[: 8 * limit].encode("utf-8", "replace").decode()
     text = _INVISIBLE.sub("", html.unescape(_MARKUP.sub("", text)))

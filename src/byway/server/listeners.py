@@ -111,7 +111,9 @@ def _narrowed(address: str, port: int) -> str:
 
 def _resolve(host: str, port: int) -> list[tuple[socket.AddressFamily, str]]:
     try:
-        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        # Python loads its tables of international names for a text, for bytes it does not.
+        name = host.encode() if host.isascii() else host
+        addresses = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
         raise ListenError(
             f"Cannot resolve {host!r} in `server.bind_address` ({error.strerror}). "
