@@ -325,4 +325,4 @@ def test_a_deployment_is_called_like_the_model_that_it_stands_for() -> None:
 def test_a_deployment_is_called_by_responses_where_its_model_needs_that() -> None:
     text = "backends: [{type: azure, url: 'https://r.openai.azure.com', models: [{id: team, like: gpt-5.6}]}]"
     backend = Backend(config.load(text, {}).backends[0], TimeoutSettings(), 1)
-    assert protocol_of(backend.registry.target("team")) is PROTOCOLS["responses"]
+    assert protocol_of(backend.registry.target("team")) is PROTOCOLS["responses"]()

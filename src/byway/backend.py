@@ -10,16 +10,14 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from byway.backends import anthropic
 from byway.backends.itemrepairs import BY_CHAT, BY_RESPONSES
 from byway.backends.limits import SMALLEST_WINDOW
-from byway.backends.openai import completions
 from byway.backends.protocol import Attempt, BackendProtocol, ModelFacts, ModelUse, Target
-from byway.backends.responses import responses
 from byway.backends.vendors import VENDORS, ProtocolName, Vendor, api_root, known_model
 from byway.bounded import BoundedDict
 from byway.call import Call
@@ -36,10 +34,33 @@ from byway.upstream.client import Answer, Upstream
 from byway.upstream.concurrency import ConcurrencyLimit, QueueFull
 from byway.upstream.keypool import KeyPool
 
-PROTOCOLS: Final[Mapping[ProtocolName, BackendProtocol]] = {
-    "openai": completions,
-    "responses": responses,
-    "anthropic": anthropic,
+
+@cache
+def _openai() -> BackendProtocol:
+    from byway.backends.openai import completions
+
+    return completions
+
+
+@cache
+def _responses() -> BackendProtocol:
+    from byway.backends.responses import responses
+
+    return responses
+
+
+@cache
+def _anthropic() -> BackendProtocol:
+    from byway.backends import anthropic
+
+    return anthropic
+
+
+#: The modules of the protocols. Each is loaded by the first backend that needs it.
+PROTOCOLS: Final[Mapping[ProtocolName, Callable[[], BackendProtocol]]] = {
+    "openai": _openai,
+    "responses": _responses,
+    "anthropic": _anthropic,
 }
 BackendState = Literal["unknown", "loading", "ready", "asleep", "failed", "off"]
 
@@ -75,7 +96,7 @@ _PATHS_OF_USES: Final[Mapping[ModelUse, tuple[str, ...]]] = {
 
 def protocol_of(target: Target) -> BackendProtocol:
     """Return the protocol by which `target` is called."""
-    return PROTOCOLS[target.vendor.protocol]
+    return PROTOCOLS[target.vendor.protocol]()
 
 
 class UnloadedModel(NamedTuple):
@@ -215,7 +236,7 @@ class Backend:
         self.name = settings.name
         row = VENDORS[settings.type]
         self.vendor = row.by(settings.protocol)
-        self.protocol = PROTOCOLS[self.vendor.protocol]
+        self.protocol = PROTOCOLS[self.vendor.protocol]()
         """The protocol of its lists, and of a call to no particular model. That of a call is `protocol_of(target)`."""
         self._other_apis = {BY_CHAT: self.vendor.by("chat"), BY_RESPONSES: self.vendor.by("responses")}
         """The row for each repair that calls another API."""
@@ -266,7 +287,7 @@ class Backend:
                 self._lists = _Lists(
                     self._new_upstream(url, row, 1),
                     self._credentials(row),
-                    PROTOCOLS[row.protocol],
+                    PROTOCOLS[row.protocol](),
                 )
 
     def _credentials(self, vendor: Vendor) -> tuple[credentials.StaticCredential, ...]:

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from byway import runtime as runtimes
-from byway.admin.limits import load_spending
-from byway.admin.readiness import ReadinessTests
-from byway.admin.replay import Send
 from byway.admin.requests import RecentRequests
-from byway.admin.services import AdminServices
-from byway.admin.telemetry import FLUSH_SECONDS, TelemetryCollector, make_collector
-from byway.batches.worker import BatchWorker
 from byway.config import (
     Config,
     FileSettings,
@@ -23,13 +18,9 @@ from byway.config import (
     TracingSettings,
     UsageSettings,
 )
-from byway.files.service import FileService
-from byway.history import MetricsHistory
 from byway.inspector.recording import Recordings
 from byway.largebodies import LargeBodies
-from byway.limits.limiter import Limiter
 from byway.logs import log
-from byway.mcp.calls import McpCalls
 from byway.metrics.counts import RequestMetrics
 from byway.pipeline.guarding import BlockedAnswers
 from byway.pipeline.watch import Exchanges
@@ -37,14 +28,23 @@ from byway.problems import Problem
 from byway.runtime import Runtime
 from byway.signin.telemetry import ForwardingCounts
 from byway.store import StoreError, StoreProtocol
-from byway.store.responses import ResponseStore
 from byway.usage.recorder import UsageRecorder
 from byway.usage.writer import Retention
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    # Their packages are optional.
+    # Parts that an idle Byway does not need, or whose packages are optional. Their code is loaded with their first use.
+    from byway.admin.readiness import ReadinessTests
+    from byway.admin.replay import Send
+    from byway.admin.services import AdminServices
+    from byway.admin.telemetry import TelemetryCollector
+    from byway.batches.worker import BatchWorker
+    from byway.files.service import FileService
+    from byway.history import MetricsHistory
+    from byway.limits.limiter import Limiter
+    from byway.mcp.calls import McpCalls
+    from byway.store.responses import ResponseStore
     from byway.tls.serving import ServedCertificate
     from byway.tracing.tracer import RequestTracer
 
@@ -73,6 +73,8 @@ class Gateway:
         """Answers the requests of batches; None without a data folder, and when their database cannot be opened."""
         self.batches_problem = ""
         """Why the database of batches cannot be opened."""
+        self.open_parts: Callable[[], None] | None = None
+        """Opens what only requests beyond the first routes use. The application calls it once, when it has loaded their code."""
         self.readiness: ReadinessTests | None = None
         """Tests models; None without a data folder."""
         self.certificate: ServedCertificate | None = None
@@ -96,11 +98,10 @@ class Gateway:
         self.count_connections: Callable[[], int] = int
         """Returns the number of open connections of clients. The server sets it."""
         self.forwarding = ForwardingCounts()
-        self.collector: TelemetryCollector | None = make_collector(runtime.config.telemetry, self.forwarding)
+        self.collector: TelemetryCollector | None = None
         """Gets the telemetry of clients; None while it is only counted."""
+        self.collector = self._collector_of(runtime.config.telemetry)
         self.exchanges = Exchanges()
-        self.mcp_calls = McpCalls()
-        """Calls of the MCP server's tools."""
         self.large_bodies = LargeBodies()
         self.blocked_answers = BlockedAnswers()
         """Conversations whose answers a guardrail has blocked."""
@@ -108,6 +109,13 @@ class Gateway:
         """Why the config file was rejected; None while it is valid."""
         self.draining = False
         """Byway is stopping: new requests are refused with 503 and `/readyz` reports it."""
+
+    @cached_property
+    def mcp_calls(self) -> McpCalls:
+        """Calls of the MCP server's tools."""
+        from byway.mcp.calls import McpCalls
+
+        return McpCalls()
 
     @property
     def services(self) -> AdminServices:
@@ -168,9 +176,19 @@ class Gateway:
 
     async def set_telemetry(self, settings: TelemetrySettings) -> None:
         """Apply the settings of telemetry."""
-        before, self.collector = self.collector, make_collector(settings, self.forwarding, self.collector)
+        before, self.collector = self.collector, self._collector_of(settings)
         if before is not None and before is not self.collector:
-            await before.close(FLUSH_SECONDS)
+            await before.close()
+
+    def _collector_of(self, settings: TelemetrySettings) -> TelemetryCollector | None:
+        """The collector of these settings, which may be the present one; None without one."""
+        if self.collector is not None and self.collector.settings == settings:
+            return self.collector
+        if not settings.forward or settings.missing:
+            return None
+        from byway.admin.telemetry import TelemetryCollector
+
+        return TelemetryCollector(settings, self.forwarding)
 
     async def set_tracing(self, settings: TracingSettings) -> None:
         """Apply the settings of traces. What waits is still sent to the earlier collector."""
@@ -187,6 +205,8 @@ class Gateway:
     async def load_spending(self, limiter: Limiter | None) -> None:
         """Read what was spent before, if a budget needs it."""
         if limiter is not None and limiter.has_budgets:
+            from byway.admin.limits import load_spending
+
             await load_spending(limiter, self.usage, None if self.store is None else self.store.usage)
 
     async def reload(self, config: Config) -> None:

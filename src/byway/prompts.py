@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Raw
 
 from byway.config.promptsettings import GlobalPromptSettings, MergeStrategy, PromptSettings
-from byway.fronts import chat, responses
+from byway.fronts import chat
 from byway.messages import request as messages
 from byway.messages.request import Request
 
@@ -41,6 +41,9 @@ class GlobalPrompts:
             fields["messages"] = Raw(_encode(self._merge_messages(_decode(fields["messages"]), prompt)))
             return chat.read(_encode(fields), request.headers, request.id)[0]
         if request.content.responses:
+            # Its route has loaded it.
+            from byway.fronts import responses
+
             fields = _fields(request.content.responses)
             self._merge_instructions(fields, prompt)
             return responses.read(_encode(fields), request.headers, request.id).request

@@ -63,7 +63,7 @@ class TelemetryCollector:
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._run())
 
-    async def close(self, within: float) -> None:
+    async def close(self, within: float = FLUSH_SECONDS) -> None:
         """Send what waits for at most `within` seconds, then drop the rest and close the connections."""
         if self._task is not None:
             await asyncio.wait((self._task,), timeout=within)
@@ -123,12 +123,3 @@ class TelemetryCollector:
                 reason=reason,
                 dropped=self._counts.dropped,
             )
-
-
-def make_collector(
-    settings: TelemetrySettings, counts: ForwardingCounts, before: TelemetryCollector | None = None
-) -> TelemetryCollector | None:
-    """The collector of these settings; `before` when they are the same, None without one."""
-    if before is not None and before.settings == settings:
-        return before
-    return TelemetryCollector(settings, counts) if settings.forward and not settings.missing else None

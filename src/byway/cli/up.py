@@ -233,8 +233,6 @@ async def _serve(
     from byway.server import lifecycle
     from byway.server.batches import open_batches
     from byway.server.history import open_history
-    from byway.server.probing import open_readiness
-    from byway.server.replaying import open_replay
     from byway.store import StoreError
     from byway.store.files import FileStore
     from byway.store.responses import ResponseStore
@@ -256,8 +254,7 @@ async def _serve(
     await gateway.set_responses(config.responses)
     open_batches(gateway, folder)
     open_history(gateway, folder)
-    open_readiness(gateway)
-    open_replay(gateway)
+    gateway.open_parts = partial(_open_parts, gateway)
     service = lifecycle.Service(
         gateway,
         [*listeners, *((own,) if own else ())],
@@ -303,6 +300,12 @@ async def _serve(
             task.cancel()
         await services.downloads.stop()
     return service.restarting
+
+
+def _open_parts(gateway: Gateway) -> None:
+    from byway.server.parts import open_parts
+
+    open_parts(gateway)
 
 
 _STYLES: Final[dict[str, dict[str, bool | str]]] = {

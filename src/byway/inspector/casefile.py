@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -60,7 +60,10 @@ def default_title(exchange: RecordedExchange) -> str:
 
 
 def case_file(
-    exchange: RecordedExchange, title: str, version: str, protocols: Mapping[ProtocolName, BackendProtocol]
+    exchange: RecordedExchange,
+    title: str,
+    version: str,
+    protocols: Mapping[ProtocolName, Callable[[], BackendProtocol]],
 ) -> CaseFile:
     """The case of a recorded request. Raises Problem `invalid_request` when it cannot be written as a case."""
     title = " ".join(title.split())[:TITLE_LIMIT]
@@ -70,7 +73,7 @@ def case_file(
             "invalid_request", "title: use a sentence that states what the case shows", facts={"field": "title"}
         )
     call = _answered_call(exchange)
-    protocol = protocols[call.protocol]
+    protocol = protocols[call.protocol]()
     body = _anonymous(exchange.request.data)
     headers = {name: value for name, value in exchange.headers if name in _CLIENT_HEADERS}
     target = _target(call)

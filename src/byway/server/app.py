@@ -100,6 +100,9 @@ class App:
             table.clear()
         self._add(routes)
         self.is_complete = True
+        open_parts, self.gateway.open_parts = self.gateway.open_parts, None
+        if open_parts is not None:
+            open_parts()
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
