@@ -9,6 +9,10 @@ WORKERS ?= 2
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
+# A folder in memory for the files of `make unit`, if there is one with a GB free: on a disk, each change of each test's
+# database waits until it is written.
+MEMORY = $(shell [ -w /dev/shm ] && [ "$$(df -Pk /dev/shm | awk 'END { print $$4 }')" -gt 1000000 ] && echo /dev/shm)
+
 BIN := $(VENV)/bin
 # Where `make link` puts the command byway: https://specifications.freedesktop.org/basedir-spec (seen 2026-11-29).
 LINKS ?= $(HOME)/.local/bin
@@ -56,7 +60,7 @@ unlink: ## remove that command again
 	@if [ "$$(readlink "$(LINKS)/byway" 2>/dev/null)" = "$(abspath $(BIN)/byway)" ]; then rm "$(LINKS)/byway"; fi
 
 unit: $(VENV)/.dev ## tests that run in one process
-	@BYWAY_TEST_EXAMPLES=0.125 $(BIN)/python -m pytest -q -n $(WORKERS) --ignore tests/e2e $(ARGS)
+	@$(MEMORY:%=TMPDIR=%) BYWAY_TEST_EXAMPLES=0.125 $(BIN)/python -m pytest -q -n $(WORKERS) --ignore tests/e2e $(ARGS)
 
 test: $(VENV)/.dev $(VENV)/.model ## every test that CI runs
 	@$(BIN)/python tests/axe.py
