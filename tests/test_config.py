@@ -26,6 +26,7 @@ from byway.config import (
     ServerSettings,
     TimeoutSettings,
     TlsSettings,
+    document,
     listen,
     load,
     load_keys,
@@ -287,6 +288,7 @@ GROWING = {
 @pytest.mark.parametrize("name", GROWING)
 def test_time_to_load_grows_linearly(name):
     def run(text):
+        document.read.cache_clear()
         with contextlib.suppress(ConfigError):
             load(text, {"KEY": "x"})
 

@@ -11,6 +11,7 @@ import pytest
 from growth import assert_linear
 from pages import Pages
 
+from byway.config import document
 from byway.config.editing import EditError
 from byway.config.exporting import without_secrets
 from byway.config.hiding import hide_secrets, reveal_secrets
@@ -102,6 +103,7 @@ def test_hiding_and_exporting_cost_linear_time(line: str) -> None:
         return "a: 1\n" + line * size
 
     def work(text: str) -> None:
+        document.read.cache_clear()
         hidden = hide_secrets(text, b"k" * 32)
         with contextlib.suppress(EditError):
             reveal_secrets(hidden.text, hidden)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -30,7 +31,7 @@ MAX_VALUES: Final = 20_000
 """How many values a config may have, including those that aliases repeat."""
 
 
-class Node(msgspec.Struct):
+class Node(msgspec.Struct, frozen=True):
     """A value and the line where it starts. `plain`: text without quotes, which can be a number, true or null."""
 
     line: int
@@ -52,15 +53,20 @@ class YamlError(Exception):
         self.problem = ConfigProblem(path, line, message)
 
 
-def read(text: str) -> tuple[Node | None, list[ConfigProblem]]:
-    """Return the tree of a YAML text, or None for an empty one, and problems with keys. Raises YamlError."""
+# A change of a config reads the text before and after it several times each, and parsing takes most of its time.
+@lru_cache(4)
+def read(text: str) -> tuple[Node | None, tuple[ConfigProblem, ...]]:
+    """Return the tree of a YAML text, or None for an empty one, and problems with keys. Raises YamlError.
+
+    Callers share the tree, so they must not change it.
+    """
     if len(text) > MAX_CHARACTERS:
         raise YamlError(None, f"the file is longer than {MAX_CHARACTERS >> 10} KiB")
     if surrogate := re.search("[\ud800-\udfff]", text):
         raise YamlError(text.count("\n", 0, surrogate.start()) + 1, "the text is not UTF-8")
     composer = _Composer(text)
     try:
-        return composer.document(), composer.problems
+        return composer.document(), tuple(composer.problems)
     except MarkedYAMLError as error:
         ended = error.context_mark and error.problem_mark and error.problem_mark.index >= len(text.rstrip())
         mark = error.context_mark if ended else error.problem_mark or error.context_mark
