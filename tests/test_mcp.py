@@ -11,8 +11,6 @@ from typing import Any, NamedTuple
 
 import httpx2
 import pytest
-from mcp.client.client import Client
-from mcp.client.streamable_http import streamable_http_client
 from pages import HOST, Pages
 from providers import KEY, FakeProviders, ProviderRequest, ProviderResponse
 from waiting import until
@@ -492,6 +490,10 @@ def test_the_mcp_token_ends_with_the_account(wire: Wire) -> None:
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 def test_the_official_client_searches(wire: Wire, mode: Any) -> None:
     token = wire.sign_in()
+
+    # Here, because each process that runs tests would import it for half a second.
+    from mcp.client.client import Client
+    from mcp.client.streamable_http import streamable_http_client
 
     async def act() -> None:
         transport = httpx2.ASGITransport(app=wire.app, client=("127.0.0.1", 5555))

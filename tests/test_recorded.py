@@ -6,7 +6,7 @@ import json
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from papers import with_pdfs
@@ -22,13 +22,21 @@ NAMES = sorted(path.stem for path in FOLDER.glob("*.json") if not path.stem.star
 CHAT = [vendor for vendor in VENDORS.values() if vendor.protocol == "openai"]
 
 
+class Recorded(NamedTuple):
+    """The body of a request, and what the user and the assistant say in it."""
+
+    data: bytes
+    spoken: list[str]
+
+
 @cache
-def bodies(name: str) -> list[dict[str, Any]]:
-    return [value["body"] for value in json.loads((FOLDER / f"{name}.json").read_text())["requests"]]
+def requests(name: str) -> list[Recorded]:
+    bodies = [value["body"] for value in json.loads((FOLDER / f"{name}.json").read_text())["requests"]]
+    return [Recorded(json.dumps(body).encode(), spoken_texts(body)) for body in bodies]
 
 
-def sent(body: dict[str, Any], target: Target) -> dict[str, Any]:
-    received = parse(json.dumps(body).encode(), {}, "msg_1")
+def sent(data: bytes, target: Target) -> dict[str, Any]:
+    received = parse(data, {}, "msg_1")
     parsed: dict[str, Any] = json.loads(request(received, with_pdfs(received, target)).body)
     return parsed
 
@@ -55,10 +63,10 @@ def spoken_texts(body: dict[str, Any]) -> list[str]:
 def test_the_rules_of_chat_hold(vendor: Any, vision: bool) -> None:
     translated = 0
     for name in NAMES:
-        for body in bodies(name):
+        for data, spoken in requests(name):
             target = Target("here", "some-model", vendor, vision=vision)
             try:
-                out = sent(body, target)
+                out = sent(data, target)
             except Problem as problem:
                 assert problem.kind == "invalid_request", name
                 refused = problem.message.split(":")[0]
@@ -77,7 +85,7 @@ def test_the_rules_of_chat_hold(vendor: Any, vision: bool) -> None:
                     assert not waiting, f"{name}: a call has no result right behind it"
                     waiting = [call["id"] for call in message.get("tool_calls", ())]
             everything = "\n".join(text for message in messages for text in texts(message.get("content")))
-            assert [text for text in spoken_texts(body) if text not in everything] == [], name
+            assert [text for text in spoken if text not in everything] == [], name
             assert not any(len(word) > 5000 for word in everything.split()), f"{name}: base64 as text"
             parts = [
                 part for message in messages if isinstance(message.get("content"), list) for part in message["content"]
@@ -89,8 +97,8 @@ def test_the_rules_of_chat_hold(vendor: Any, vision: bool) -> None:
 
 def test_images_and_files_arrive() -> None:
     kinds: set[str] = set()
-    for body in bodies("read_media"):
-        for message in sent(body, Target("here", "gpt-5", VENDORS["openai"]))["messages"]:
+    for data, _ in requests("read_media"):
+        for message in sent(data, Target("here", "gpt-5", VENDORS["openai"]))["messages"]:
             if isinstance(message.get("content"), list):
                 kinds |= {part["type"] for part in message.get("content")}
     assert kinds == {"text", "image_url", "file"}
