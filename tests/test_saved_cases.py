@@ -15,6 +15,7 @@ from growth import assert_linear
 from byway.admin.inspection import case, curl
 from byway.admin.requests import RecentRequest, RequestLine
 from byway.backend import PROTOCOLS
+from byway.inspector import recording
 from byway.inspector.casefile import case_file, case_name
 from byway.inspector.comparison import compare, count_marks, groups
 from byway.inspector.recording import RecordedEvent, RecordedExchange, Recording, Recordings
@@ -163,11 +164,14 @@ def test_a_cut_answer_is_saved_with_its_problem(tmp_path: Path) -> None:
         ({"body": b"[1]"}, "valid JSON object"),
         ({"body": b"{"}, "valid JSON object"),
         ({"status": 0}, "did not answer"),
-        ({"answer": b"x" * (5 << 20)}, "first 4 MiB"),
-        ({"body": b"{" + b" " * (5 << 20)}, "first 4 MiB"),
+        ({"answer": b"x" * (1 << 20) + b"x"}, "first 1 MiB"),
+        ({"body": b"{" + b" " * (1 << 20)}, "first 1 MiB"),
     ],
 )
-def test_what_a_case_cannot_express_is_refused_with_the_reason(change: dict[str, Any], why: str) -> None:
+def test_what_a_case_cannot_express_is_refused_with_the_reason(
+    change: dict[str, Any], why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording, "BODY_LIMIT", 1 << 20)
     with pytest.raises(Problem, match=why):
         case_file(recorded(**change), TITLE, "1.0", PROTOCOLS)
 
