@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Final
+from typing import Final, Protocol
 
 from byway.backends.openai.endpoints import PassedRequest
 from byway.files.resolve import MARK, MESSAGES
@@ -98,15 +98,31 @@ async def create(context: RequestContext) -> None:
     await serve(context, request, StreamReply(context, request) if request.stream else WholeReply(context))
 
 
-async def serve(context: RequestContext, request: Request, reply: StreamReply | WholeReply) -> None:
+def serve(context: RequestContext, request: Request, reply: StreamReply | WholeReply) -> Awaitable[None]:
     """Answer `request` through `reply`. Every failure reaches the client as an error."""
     admit_request(context, request)
+    guardrails = context.runtime.guardrails
+    if guardrails is None:
+        answer = exchange.answer(context.runtime, request, reply, context.record, context.session)
+    else:
+        answer = _answer_guarded(context, request, reply, guardrails)
+    return deliver(context, reply, answer)
+
+
+class ClientReply(Protocol):
+    """A reply whose end, failures and pings reach the client."""
+
+    def finish(self) -> Awaitable[None]: ...
+    async def fail(self, problem: Problem) -> None: ...
+    def beat(self, now: float) -> None: ...
+    def close(self) -> None: ...
+
+
+async def deliver(context: RequestContext, reply: ClientReply, answer: Awaitable[None]) -> None:
+    """Await `answer`, which writes to `reply`. Every failure reaches the client as an error."""
     try:
         with context.gateway.exchanges.watch(context.receive, reply.beat):
-            if context.runtime.guardrails is None:
-                await exchange.answer(context.runtime, request, reply, context.record, context.session)
-            else:
-                await _answer_guarded(context, request, reply, context.runtime.guardrails)
+            await answer
             await reply.finish()
     except Problem as problem:
         await reply.fail(problem)

@@ -14,17 +14,15 @@ from byway.backends.openai.endpoints import DEFAULT, ENDPOINTS, OpenAIEndpoint, 
 from byway.files.multipart import form_field, form_parts
 from byway.fronts.chat import envelope
 from byway.largebodies import off_loop
-from byway.logs import log_exception
 from byway.messages.events import Part, Passthrough, WholeAnswer
 from byway.pipeline import targets
 from byway.pipeline.guarding import GuardedReply, check_fields
 from byway.pipeline.passthrough import PassthroughCall
 from byway.pipeline.reply import Reply
-from byway.pipeline.watch import ClientGone
 from byway.problems import Problem
 from byway.routes.bodystream import read_upload
-from byway.routes.context import Endpoint, Header, RequestContext, Route, answerer, api, broken, client_message, latin
-from byway.routes.messages import admit_request
+from byway.routes.context import Endpoint, Header, RequestContext, Route, answerer, api, client_message, latin
+from byway.routes.messages import admit_request, deliver
 
 #: Headers of the backend that belong to the answer itself.
 _PASSED: Final = ("content-type", "content-disposition")
@@ -82,19 +80,7 @@ async def _serve(context: RequestContext, endpoint: OpenAIEndpoint) -> None:
     request = await _read(context, endpoint)
     admit_request(context, request)
     reply = _PassthroughReply(context, streams=request.streams)
-    try:
-        with context.gateway.exchanges.watch(context.receive, reply.beat):
-            await _answer(context, endpoint, request, reply)
-            await reply.finish()
-    except Problem as problem:
-        await reply.fail(problem)
-    except ClientGone:
-        raise
-    except Exception:
-        log_exception("Internal error on a request. Please report this bug.", id=f"req_{context.id}")
-        await reply.fail(broken())
-    finally:
-        reply.close()
+    await deliver(context, reply, _answer(context, endpoint, request, reply))
 
 
 async def _answer(
