@@ -9,13 +9,13 @@ from byway.admin.setups import setup_texts
 from byway.problems import Problem
 from byway.roles import PERMISSIONS
 from byway.routes.admin import who
-from byway.routes.context import RequestContext, Route, is_htmx, public_url
+from byway.routes.context import RequestContext, Route, public_url
 from byway.ui.keycard import SCOPES, create_key, key_rows, revoke_key, rotate_key
 from byway.ui.page import (
     Outcome,
     failure,
     read_form,
-    send_card,
+    send_changed,
     send_page,
     status_of,
 )
@@ -41,24 +41,17 @@ async def _page(context: RequestContext, card: str = "", outcome: Outcome | None
         card=card,
         outcome=outcome,
         **{
-            "plain": "",
-            "made": None,
             **await _connect(context),
             **rows,
             **_limits(context, rows),
-            **_logins(context),
+            **await _logins(context),
             **more,
         },
     )
 
 
 async def _card(context: RequestContext, card: str, outcome: Outcome | None, **more: Any) -> None:
-    context.runtime = context.gateway.runtime
-    if not is_htmx(context):
-        await _page(context, card, outcome, **more)
-        return
-    data = {"plain": "", "made": None, **(await _keys(context) if card == "keys" else _logins(context)), **more}
-    await send_card(context, "account", card, status_of(outcome), card=card, outcome=outcome, **data)
+    await send_changed(context, _page, "account", card, outcome, {"keys": _keys, "logins": _logins}[card], **more)
 
 
 def _own_account(context: RequestContext) -> str:
@@ -94,7 +87,7 @@ def _limits(context: RequestContext, rows: dict[str, Any]) -> dict[str, Any]:
     return {"limits": listed[:_LISTED_LIMITS], "more_limits": max(0, len(listed) - _LISTED_LIMITS)}
 
 
-def _logins(context: RequestContext) -> dict[str, Any]:
+async def _logins(context: RequestContext) -> dict[str, Any]:
     return {"logins": context.gateway.services.logins.current(_own_account(context))}
 
 

@@ -19,7 +19,7 @@ from byway.display import count
 from byway.problems import Problem
 from byway.roles import ROLES
 from byway.routes.admin import change_keys, run, who
-from byway.routes.context import RequestContext, Route, is_htmx, public_url
+from byway.routes.context import RequestContext, Route, public_url
 from byway.store import StoreProtocol
 from byway.ui.keycard import SCOPES, create_key, key_rows, revoke_key, rotate_key
 from byway.ui.page import (
@@ -31,7 +31,7 @@ from byway.ui.page import (
     parse_number,
     read_form,
     save_edits,
-    send_card,
+    send_changed,
     send_page,
     status_of,
 )
@@ -95,8 +95,6 @@ async def index(context: RequestContext) -> None:
 
 async def _page(context: RequestContext, card: str = "", outcome: Outcome | None = None, **more: Any) -> None:
     data = {
-        "plain": "",
-        "made": None,
         **await _server(context),
         # Those of the accounts too.
         **await _keys(context),
@@ -113,29 +111,13 @@ async def _page(context: RequestContext, card: str = "", outcome: Outcome | None
         status=status_of(outcome),
         card=card,
         outcome=outcome,
-        etag=await config_etag(context),
         **data,
     )
 
 
 async def _card(context: RequestContext, card: str, outcome: Outcome | None, **more: Any) -> None:
-    context.runtime = context.gateway.runtime
-    if not is_htmx(context):
-        await _page(context, card, outcome, **more)
-        return
-    gather = {"server": _server, "keys": _keys, "accounts": _accounts, "limits": _limits, "audit": _audit}[card]
-    data = {"plain": "", "made": None, **await gather(context), **more}
-    await send_card(
-        context,
-        "api",
-        card,
-        status_of(outcome),
-        _NEWS[card],
-        card=card,
-        outcome=outcome,
-        etag=await config_etag(context),
-        **data,
-    )
+    read = {"server": _server, "keys": _keys, "accounts": _accounts, "limits": _limits, "audit": _audit}[card]
+    await send_changed(context, _page, "api", card, outcome, read, _NEWS[card], **more)
 
 
 #: For each changed card, the events that reload the cards that show the same data.
@@ -169,6 +151,7 @@ async def _server(context: RequestContext) -> dict[str, Any]:
         "pinned": context.gateway.services.pinned,
         "closed": context.runtime.keyring.blocking,
         "restart": static_changes(context.gateway.started_config, config),
+        "etag": await config_etag(context),
     }
 
 
@@ -203,6 +186,7 @@ async def _limits(context: RequestContext) -> dict[str, Any]:
         "unpriced": limits.unpriced_warning(limits.unpriced_targets(runtime)),
         "subjects": SUBJECTS,
         "amounts": [(name, words) for name, (words, _, _) in AMOUNTS.items()],
+        "etag": await config_etag(context),
     }
 
 

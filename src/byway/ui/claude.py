@@ -29,6 +29,7 @@ from byway.ui.page import (
     read_form,
     save_edits,
     send_card,
+    send_changed,
     send_page,
     status_of,
 )
@@ -85,6 +86,7 @@ async def index(context: RequestContext) -> None:
 
 async def _page(context: RequestContext, card: str = "", outcome: Outcome | None = None, **more: Any) -> None:
     data = {
+        "etag": await config_etag(context),
         **await _endpoint(context),
         **await _quick(context),
         **await _aliases(context),
@@ -100,29 +102,14 @@ async def _page(context: RequestContext, card: str = "", outcome: Outcome | None
         status=status_of(outcome),
         card=card,
         outcome=outcome,
-        etag=await config_etag(context),
         **data,
     )
 
 
 async def _card(context: RequestContext, card: str, outcome: Outcome | None, **more: Any) -> None:
-    """Send one card with the outcome; the whole page to a browser without JavaScript."""
-    if not is_htmx(context):
-        await _page(context, card, outcome, **more)
-        return
-    gather = {"endpoint": _endpoint, "quick": _quick, "aliases": _aliases, "search": websearch.card_data}[card]
-    data = {**await gather(context), **more}
-    await send_card(
-        context,
-        "claude",
-        card,
-        status_of(outcome),
-        _NEWS.get(card, ""),
-        card=card,
-        outcome=outcome,
-        etag=await config_etag(context),
-        **data,
-    )
+    read = {"endpoint": _endpoint, "quick": _quick, "aliases": _aliases, "search": websearch.card_data}[card]
+    more = {"etag": await config_etag(context), **more}
+    await send_changed(context, _page, "claude", card, outcome, read, _NEWS.get(card, ""), **more)
 
 
 #: For each changed card, the events that reload the cards that show the same data.

@@ -26,6 +26,7 @@ from byway.ui.page import (
     read_text_form,
     saved_message,
     send_card,
+    send_changed,
     send_page,
     status_of,
 )
@@ -63,16 +64,9 @@ async def _page(context: RequestContext, card: str = "", outcome: Outcome | None
 
 
 async def _card(context: RequestContext, card: str, outcome: Outcome | None, **more: Any) -> None:
-    context.runtime = context.gateway.runtime
-    if not is_htmx(context):
-        await _page(context, card, outcome, **more)
-        return
-    gather = {"editor": _editor, "transfer": _transfer, "history": _history}[card]
-    data = {**await gather(context), **more}
+    read = {"editor": _editor, "transfer": _transfer, "history": _history}[card]
     changed = outcome is not None and outcome.kind != "bad"
-    await send_card(
-        context, "config", card, status_of(outcome), _NEWS[card] if changed else "", card=card, outcome=outcome, **data
-    )
+    await send_changed(context, _page, "config", card, outcome, read, _NEWS[card] if changed else "", **more)
 
 
 async def again(context: RequestContext) -> None:

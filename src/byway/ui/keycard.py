@@ -31,13 +31,15 @@ class SendCard(Protocol):
 
 
 async def key_rows(context: RequestContext, account: str | None = None) -> dict[str, Any]:
-    """The keys that the card lists; with `account` only those of that account."""
+    """The keys that the card lists, without the value of a new one; with `account` only those of that account."""
     store = context.gateway.services.store
     stored = await run(lambda: keys.list_keys(store, account))
     return {
         "keys": [key for key in stored if key.state in ("active", "disabled")],
         "dead": [key for key in stored if key.state in ("revoked", "expired")][:_LISTED_DEAD],
         "configured": keys.configured_keys(context.runtime.config, account),
+        "plain": "",
+        "made": None,
     }
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import mimetypes
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
@@ -267,6 +267,28 @@ async def send_card(
     # After the swap: the events then reach the body, also when another response has removed the form of this one.
     events = [(b"hx-trigger-after-swap", news.encode())] if changes else []
     await send_html(context, "".join(loaded.blocks[block](variables)), status, [*headers, *events])
+
+
+async def send_changed(
+    context: RequestContext,
+    send_whole: Callable[..., Awaitable[None]],
+    template: str,
+    card: str,
+    outcome: Outcome | None,
+    read: Callable[[RequestContext], Awaitable[dict[str, Any]]],
+    news: str = "",
+    **more: Any,
+) -> None:
+    """Send the card of an action with its outcome; the whole page to a browser without JavaScript.
+
+    `read` returns what the card shows, `more` replaces or adds to it. `send_whole` sends the page.
+    """
+    context.runtime = context.gateway.runtime
+    if not is_htmx(context):
+        await send_whole(context, card, outcome, **more)
+        return
+    data = {**await read(context), **more}
+    await send_card(context, template, card, status_of(outcome), news, card=card, outcome=outcome, **data)
 
 
 async def send_html(context: RequestContext, html: str, status: int = 200, headers: list[Header] | None = None) -> None:

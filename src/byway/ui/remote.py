@@ -11,8 +11,8 @@ from byway.display import count
 from byway.problems import Problem
 from byway.routes.admin import run, who
 from byway.routes.authorize import cookie_value
-from byway.routes.context import RequestContext, Route, is_htmx
-from byway.ui.page import Outcome, failure, read_form, redirect, send_card, send_page, status_of
+from byway.routes.context import RequestContext, Route
+from byway.ui.page import Outcome, failure, read_form, redirect, send_changed, send_page, status_of
 from byway.ui.qr import qr_path
 
 #: Accounts that the form offers.
@@ -53,11 +53,8 @@ async def _page(context: RequestContext, card: str = "", outcome: Outcome | None
 
 
 async def _card(context: RequestContext, card: str, outcome: Outcome | None, **more: Any) -> None:
-    if not is_htmx(context):
-        await _page(context, card, outcome, **more)
-        return
-    data = {**(await _connect(context) if card == "connect" else await _logins(context)), **more}
-    await send_card(context, "remote", card, status_of(outcome), card=card, outcome=outcome, **data)
+    read = {"connect": _connect, "logins": _logins}[card]
+    await send_changed(context, _page, "remote", card, outcome, read, **more)
 
 
 async def _access(context: RequestContext) -> RemoteAccess:
