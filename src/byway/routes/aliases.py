@@ -12,7 +12,7 @@ from byway.admin.config import ConfigChange
 from byway.admin.errors import invalid
 from byway.routes.admin import change_config, if_match
 from byway.routes.context import RequestContext
-from byway.routes.operation import Parameter, operation, query
+from byway.routes.operation import Parameter, number, operation, query
 
 #: Targets of one answer.
 _MOST_TARGETS: Final = 500
@@ -71,10 +71,8 @@ async def resolve(context: RequestContext) -> NameResolution:
 async def targets(context: RequestContext) -> TargetMatches:
     """Search the targets that an alias can have."""
     parameters = query(context)
-    limit = parameters.get("limit", "50")
-    if not limit.isascii() or not limit.isdigit() or not 0 < int(limit[:9]) <= _MOST_TARGETS:
-        raise invalid("limit", f"give a number from 1 to {_MOST_TARGETS}")
-    return aliases.find_targets(context.runtime, parameters.get("q", "")[:200], int(limit))
+    limit = number(parameters.get("limit", "50"), "limit", _MOST_TARGETS, 1)
+    return aliases.find_targets(context.runtime, parameters.get("q", "")[:200], limit)
 
 
 ROUTES = (

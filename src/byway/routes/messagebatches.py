@@ -121,9 +121,7 @@ async def listed(context: RequestContext) -> None:
     """List the caller's batches, the newest first."""
     worker, owner = context.gateway.batch_worker, owner_of(context.caller)
     fields = query(context)
-    limit = number(fields.get("limit", "20"), "limit", _MOST_LISTED)
-    if not limit:
-        raise invalid("limit", f"a whole number from 1 to {_MOST_LISTED:,}")
+    limit = number(fields.get("limit", "20"), "limit", _MOST_LISTED, 1)
     if "after_id" in fields and "before_id" in fields:
         raise invalid("before_id", "send either before_id or after_id")
 

@@ -115,9 +115,7 @@ async def listed(context: RequestContext) -> None:
     """List the caller's batches, the newest first."""
     worker, owner = context.gateway.batch_worker, owner_of(context.caller)
     fields = query(context)
-    limit = number(fields.get("limit", "20"), "limit", _MOST_LISTED)
-    if not limit:
-        raise invalid("limit", f"a whole number from 1 to {_MOST_LISTED}")
+    limit = number(fields.get("limit", "20"), "limit", _MOST_LISTED, 1)
 
     def read() -> tuple[list[StoredBatch], bool]:
         after = worker.store.get(fields["after"], owner, "openai").number if "after" in fields else None

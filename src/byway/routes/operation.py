@@ -113,8 +113,8 @@ def query(context: RequestContext) -> dict[str, str]:
     return dict(pairs)
 
 
-def number(text: str, field: str, most: int = 999_999_999_999_999) -> int:
+def number(text: str, field: str, most: int = 999_999_999_999_999, least: int = 0) -> int:
     """A whole number of a query or a path. Raises Problem."""
-    if not text.isascii() or not text.isdigit() or len(text) > 18 or int(text) > most:
-        raise invalid(field, f"a whole number from 0 to {most:,}")
+    if not text.isascii() or not text.isdigit() or len(text) > 18 or not least <= int(text) <= most:
+        raise invalid(field, f"a whole number from {least} to {most:,}")
     return int(text)
