@@ -21,6 +21,7 @@ from byway.clientfiles.folders import UserFolders, claude_logins, gateway_digest
 from byway.clientfiles.ledger import Ledger
 from byway.clientfiles.variables import BASE_URL, EXTRA_CAS
 from byway.clients import connect
+from byway.clients.connect import Prepared
 from byway.clients.signin import (
     NEW_TOKEN,
     TARGET,
@@ -71,16 +72,24 @@ def connect_by_sign_in(
     values = SignInValues(base_url, "" if base_url.startswith("https:") else NEW_TOKEN, trust)
     with explained():
         planned = prepare_sign_in(ledger, folders, values)
-    if not as_json:
-        click.echo(f"{_ABOUT}\n")
-        for change in planned.shown:
-            show(change)
-    if dry_run or not confirm("Make these changes and sign in?", yes=yes or as_json):
-        if as_json:
-            print_json({"changes": planned.shown, "changed": False})
+    question = "Make these changes and sign in?"
+    if not _is_confirmed(planned, _ABOUT, question, dry_run=dry_run, yes=yes, as_json=as_json):
         return
     _sign_in(data, ledger, folders, values, program)
     _report(data, base_url, planned.shown, True, as_json)
+
+
+def _is_confirmed(planned: Prepared, about: str, question: str, *, dry_run: bool, yes: bool, as_json: bool) -> bool:
+    """Show the planned changes and ask for one key."""
+    if not as_json:
+        click.echo(f"{about}\n")
+        for change in planned.shown:
+            show(change)
+    if not dry_run and confirm(question, yes=yes or as_json):
+        return True
+    if as_json:
+        print_json({"changes": planned.shown, "changed": False})
+    return False
 
 
 def _own_sign_in(data: Path, ledger: Ledger, folders: UserFolders, base_url: str, trust: str) -> SignInValues | None:
@@ -107,13 +116,8 @@ def _adopt(
     """Add to a sign-in by /login what `--sign-in` adds, and end the earlier one that Byway has made."""
     with explained():
         planned = prepare_sign_in(ledger, folders, values)
-    if not as_json:
-        click.echo(f"Claude Code is signed in by /login, as {values.id}. That sign-in is kept; an earlier one ends.\n")
-        for change in planned.shown:
-            show(change)
-    if dry_run or not confirm("Make these changes?", yes=yes or as_json):
-        if as_json:
-            print_json({"changes": planned.shown, "changed": False})
+    about = f"Claude Code is signed in by /login, as {values.id}. That sign-in is kept; an earlier one ends."
+    if not _is_confirmed(planned, about, "Make these changes?", dry_run=dry_run, yes=yes, as_json=as_json):
         return
 
     def end(id: str) -> None:
