@@ -182,7 +182,7 @@ def test_a_removed_backend_is_restored_by_undo_with_its_aliases(pages: Pages) ->
     assert "Backend box removed" in answer.text and "box" not in pages.file.read_text()
     # The answer stands above the table, where a long list does not hide it.
     assert answer.html.index('class="near"') < answer.html.index("<table")
-    restored = pages.post("/models/undo", answer.form("/models/undo"))
+    restored = pages.post("/undo", answer.form("/undo"))
     assert restored.status == 200 and pages.file.read_text() == before
 
 
@@ -221,5 +221,5 @@ def test_undo_does_not_overwrite_a_later_change(pages: Pages) -> None:
     pages.get("/api")
     answer = pages.post("/models/remove", {"name": "box"})
     pages.file.write_text(pages.file.read_text() + "local_only: true\n")
-    refused = pages.post("/models/undo", answer.form("/models/undo"))
+    refused = pages.post("/undo", answer.form("/undo"))
     assert refused.status >= 400 and "local_only: true" in pages.file.read_text()

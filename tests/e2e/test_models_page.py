@@ -211,6 +211,8 @@ def test_without_javascript_the_forms_work_too(browsing: Browsing, server: Scrip
         expect(page.locator("#backends-table")).to_contain_text("ollama is ready")
         act(page, "ollama", "Remove")
         page.get_by_role("button", name="Undo").click()
+        expect(page.get_by_text("Undone.")).to_be_visible()
+        page.get_by_role("link", name="Models", exact=True).click()
         expect(row(page, "ollama")).to_be_visible()
 
 

@@ -11,7 +11,6 @@ from msgspec import UNSET, UnsetType
 
 from byway import platform
 from byway.admin import backends as services
-from byway.admin import config as configs
 from byway.admin.backends import BackendInfo, BackendRemoval, BackendUpdate, ModelSpec
 from byway.admin.config import CurrentConfig
 from byway.admin.repairs import forget_repairs, list_repairs
@@ -19,16 +18,13 @@ from byway.backends.vendors import VENDORS
 from byway.config.editing import Edit
 from byway.display import BACKEND_STATES, count, latency, window
 from byway.problems import Problem
-from byway.routes.admin import read_current, run, who
+from byway.routes.admin import read_current
 from byway.routes.context import RequestContext, Route
 from byway.ui.cards import CardRoute, CardView, card_view
 from byway.ui.page import (
     Form,
     Outcome,
-    apply_change,
-    config_etag,
     failure,
-    parse_number,
     query_fields,
     read_form,
     save_edits,
@@ -100,15 +96,6 @@ class BackendRow(NamedTuple):
     better_title: str = ""
 
 
-class UndoRemoval(NamedTuple):
-    """What Undo restores after a removal."""
-
-    version: int
-    """The version of the config before it."""
-    etag: str
-    """The config after it: a later change is not overwritten."""
-
-
 class BackendTable(NamedTuple):
     """The card's table."""
 
@@ -123,7 +110,6 @@ class BackendTable(NamedTuple):
     every: int
     """Seconds until the page loads the table again; 0 when nothing is loading."""
     spare: int | None
-    undo: UndoRemoval | None = None
 
 
 class BackendEditor(NamedTuple):
@@ -234,12 +220,9 @@ async def rows(context: RequestContext) -> None:
     await send_card(context, "backends", "table", table=await table(context), outcome=None, card="")
 
 
-async def _card(
-    context: RequestContext, outcome: Outcome | None, fields: Form, undo: UndoRemoval | None = None
-) -> CardView:
+async def _card(context: RequestContext, outcome: Outcome | None, fields: Form) -> CardView:
     context.runtime = context.gateway.runtime
-    shown = (await table(context, fields))._replace(undo=undo)
-    return card_view("backends", "table", "backends", outcome, table=shown)
+    return card_view("backends", "table", "backends", outcome, table=await table(context, fields))
 
 
 # ------------------------------------------------------------------------------------------------------------- actions
@@ -328,30 +311,7 @@ async def remove(context: RequestContext) -> CardView:
             hint += f" It was removed from the aliases {', '.join(removed[0].aliases)}."
         if removed[0].is_last:
             hint += " The config has no backend any more, so the built-in model is used."
-        # The table has an Undo of its own.
-        outcome = outcome._replace(hint=hint.strip(), undo=None)
-    return await _card(context, outcome, fields, await _version_before(context) if outcome.kind == "good" else None)
-
-
-async def _version_before(context: RequestContext) -> UndoRemoval | None:
-    """The version of the config before the change that was just saved."""
-    try:
-        versions = await run(lambda: configs.list_versions(context.gateway.services.config_file, 2))
-    except Problem:
-        return None
-    return UndoRemoval(versions[1].number, await config_etag(context)) if len(versions) > 1 else None
-
-
-async def undo(context: RequestContext) -> CardView:
-    """Restore a removed backend, with its aliases."""
-    fields = await read_form(context)
-    version = parse_number(fields["version"])
-    file, author = context.gateway.services.config_file, who(context)
-    outcome = await apply_change(
-        context,
-        lambda: configs.rollback_config(file, version, author, fields["etag"] or None),
-        lambda _: Outcome("good", "The backend is in the config again."),
-    )
+        outcome = outcome._replace(hint=hint.strip())
     return await _card(context, outcome, fields)
 
 
@@ -477,7 +437,6 @@ CARDS = (
     CardRoute("POST", "/models/forget", forget),
     CardRoute("POST", "/models/type", set_type),
     CardRoute("POST", "/models/remove", remove),
-    CardRoute("POST", "/models/undo", undo),
     CardRoute("GET", "/models/edit", edit),
     CardRoute("POST", "/models/edit", save),
 )

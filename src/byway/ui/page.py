@@ -68,6 +68,8 @@ class Undo(NamedTuple):
     """The etag of the file before the change."""
     after: str
     """Its etag after the change."""
+    url: str
+    """Where the page sends both."""
 
 
 class Outcome(NamedTuple):
@@ -245,7 +247,8 @@ async def send_problem(context: RequestContext, problem: Problem) -> None:
 async def send_outcome(context: RequestContext, outcome: Outcome, event: str = "") -> None:
     """Send an outcome that belongs to no card. `event`: what the page is told when it is a good one."""
     message = _templates().get_template("parts.html").module.message(outcome)  # type: ignore[attr-defined]
-    events = [(b"hx-trigger", event.encode())] if event and outcome.kind != "bad" else []
+    # After the message is shown: the event may make the page load its contents again.
+    events = [(b"hx-trigger-after-settle", event.encode())] if event and outcome.kind != "bad" else []
     await send_html(context, message, status_of(outcome), events)
 
 
@@ -400,7 +403,8 @@ def saved_message(context: RequestContext, saved: SavedConfig, good: str = "Save
     merged = "Other settings changed in the meantime; both changes were saved. " if change.merged else ""
     hint = f"Takes effect after a restart: {', '.join(change.restart)}." if change.restart else ""
     before = saved.before
-    undo = Undo(before.etag, saved.result.etag) if saved.is_changed and before.text else None
+    url = f"{context.runtime.config.server.root_path}/undo"
+    undo = Undo(before.etag, saved.result.etag, url) if saved.is_changed and before.text else None
     return Outcome("good", f"{good}.", f"{merged}{hint}", undo=undo)
 
 

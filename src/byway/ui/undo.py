@@ -6,8 +6,8 @@ from byway.admin import config as configs
 from byway.admin.config import SavedConfig
 from byway.admin.errors import invalid
 from byway.routes.admin import who
-from byway.routes.context import RequestContext, Route
-from byway.ui.page import Outcome, apply_change, read_form, send_outcome
+from byway.routes.context import RequestContext, Route, is_htmx
+from byway.ui.page import Outcome, apply_change, read_form, send_outcome, send_page, status_of
 
 
 async def undo(context: RequestContext) -> None:
@@ -25,7 +25,10 @@ async def undo(context: RequestContext) -> None:
     outcome = await apply_change(
         context, restore, lambda saved: Outcome("good", "Undone.", "The config is as it was before.")
     )
-    await send_outcome(context, outcome, "config-undone")
+    if is_htmx(context):
+        await send_outcome(context, outcome, "config-undone")
+    else:
+        await send_page(context, "refused", "Undo", here="", status=status_of(outcome), outcome=outcome)
 
 
 ROUTES = (Route("POST", "/undo", undo, "admin", "page"),)

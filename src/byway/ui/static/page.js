@@ -220,17 +220,7 @@ const showToast = (() => {
     const toast = detail.target.querySelector?.(":scope .toast");
     if (toast && isRefresh(detail.requestConfig)) document.getElementById("messages").replaceChildren(toast);
   });
-  // Undo sends the etags before and after the change, and reloads the page's contents.
-  document.addEventListener("htmx:load", ({ target }) => {
-    for (const button of target.querySelectorAll("[data-undo][hidden]")) button.hidden = false;
-  });
-  document.addEventListener("click", ({ target }) => {
-    const button = target.closest("[data-undo]");
-    if (!button) return;
-    const [before, after] = button.dataset.undo.split(" ");
-    button.disabled = true;
-    htmx.ajax("post", `${document.body.dataset.root}/undo`, { target: "#messages", swap: "innerHTML", values: { before, after } });
-  });
+  // Undo reloads the page's contents.
   document.addEventListener("config-undone", () => {
     for (const toast of document.querySelectorAll("main .toast")) remove(toast);
     htmx.ajax("get", location.pathname + location.search, {
