@@ -108,6 +108,7 @@ PURE = (
     "byway.prices.price",
     "byway.prices.catalog",
     "byway.call",
+    "byway.wordings",
     "byway.files.types",
     "byway.files.multipart",
     "byway.web.provenance",
@@ -193,7 +194,7 @@ LAYERS = (
     "learned usage metrics",
     "largebodies",
     "providers programs roles",
-    "platform problems domains logs bounded codes scopes display call scrub proxies",
+    "platform problems domains logs bounded codes scopes display call scrub proxies wordings",
     "urls",
 )
 #: Names that do not say what a variable holds.
@@ -222,6 +223,7 @@ BOUNDED = {
     "byway.backends.openai.toolformats._cache": "cleared at its limit",
     "byway.backends.openai.tools._converted": "cleared at its limit",
     "byway.backends.responses.request._flat_tools": "cleared at its limit",
+    "byway.wordings._WORDINGS": "one entry for each pattern in the code",
     "byway.backends.openai.toolparser._pattern": "one entry for each set of marks in the code",
 }
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from byway.wordings import Wording
+
 IMAGE: Final = "image_block"
 DOCUMENT: Final = "document_block"
 #: Words of a refusal, before or after the name of what is refused.
@@ -29,14 +31,14 @@ def _named(name: str) -> str:
 
 
 #: Anthropic's own wordings, which the client knows.
-_OWN: Final = re.compile(
+_OWN: Final = Wording(
     r"extra inputs are not permitted|input should be 'user' or 'assistant'|is not supported on this model|prompt is too long"
     r"|exceed context limit|signature in thinking|anthropic-beta",
     re.IGNORECASE,
 )
 #: In the client's order: the first class that matches counts.
 _CLASSES: Final = tuple(
-    (name, re.compile(pattern, re.IGNORECASE))
+    (name, Wording(pattern, re.IGNORECASE))
     for name, pattern in (
         (
             "mid_conv_system",

@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import msgspec
 
+from byway.wordings import Wording
+
 #: Levels and members that are looked at. Real errors have three levels.
 _MAX_DEPTH: Final = 8
 _MAX_MEMBERS: Final = 4
@@ -46,8 +48,8 @@ _CODE_FIELDS: Final = (
 )
 _NUMBER_FIELDS: Final = ("n_prompt_tokens", "n_ctx")
 #: A sentence has a blank in it, or is Chinese. These have one and mean nothing.
-_SENTENCE: Final = re.compile(r"\s|[\u3000-\u9fff]")
-_GENERIC: Final = re.compile(
+_SENTENCE: Final = Wording(r"\s|[\u3000-\u9fff]")
+_GENERIC: Final = Wording(
     r"(?:error[: ]*)?(?:http )?(?:status )?(?:code[: ]*)?\d{3}(?: [a-z ]{0,30})?(?:\(no body\))?"
     r"|(?:the )?(?:upstream |provider |api |model |server |internal |unknown |backend )*(?:provider |request )?"
     r"(?:returned (?:an )?error|request failed|server error|api error|error|failed|error occurred)"
@@ -56,12 +58,12 @@ _GENERIC: Final = re.compile(
     r"|internal server error|no body|something went wrong|an error occurred|openai_error|bad response status code \d+"
 )
 #: Prefixes and suffixes that gateways add.
-_PREFIX: Final = re.compile(
+_PREFIX: Final = Wording(
     r"(?:litellm\.\w+: (?:\w+Exception - )?|Error code: \d{3} - |Error: |data: ?|event: ?error\s+data: ?)+"
 )
-_REQUEST_ID: Final = re.compile(r"\s*\(?\brequest[ _]id: ?[\w-]+\)?\s*$", re.IGNORECASE)
-_PAGE: Final = re.compile(r"<!doctype html|<html", re.IGNORECASE)
-_XML_MESSAGE: Final = re.compile(r"<(message|code)>\s*([^<]{1,2000})<", re.IGNORECASE)
+_REQUEST_ID: Final = Wording(r"\s*\(?\brequest[ _]id: ?[\w-]+\)?\s*$", re.IGNORECASE)
+_PAGE: Final = Wording(r"<!doctype html|<html", re.IGNORECASE)
+_XML_MESSAGE: Final = Wording(r"<(message|code)>\s*([^<]{1,2000})<", re.IGNORECASE)
 
 
 class ErrorBody:
@@ -158,8 +160,8 @@ class ErrorBody:
             self.status = number
 
     def _read_text(self, text: str, depth: int) -> None:
-        text = _PREFIX.sub("", text[:_MAX_NESTED].strip(), count=1).strip()
-        if _PAGE.match(text):
+        text = _PREFIX.compiled.sub("", text[:_MAX_NESTED].strip(), count=1).strip()
+        if _PAGE.compiled.match(text):
             self.is_page = True
             return
         opening, closing = ("[", "]") if text.startswith("[") else ("{", "}")
@@ -171,7 +173,7 @@ class ErrorBody:
                 self.read(inner, depth + 1)
                 if any(map(_is_sentence, self.texts[before:])):
                     return
-        text = _REQUEST_ID.sub("", text)
+        text = _REQUEST_ID.compiled.sub("", text)
         if any(letter.isalnum() for letter in text):
             self.texts.append(text)
 
@@ -181,7 +183,7 @@ def parse(body: bytes) -> ErrorBody:
     error = ErrorBody()
     text = body[: 4 * _MAX_NESTED].decode(errors="replace").lstrip("\ufeff \t\r\n")
     if text.startswith("<"):
-        matches = [] if _PAGE.match(text) else _XML_MESSAGE.findall(text)
+        matches = [] if _PAGE.compiled.match(text) else _XML_MESSAGE.compiled.findall(text)
         error.is_page = not matches
         for name, words in matches[:_MAX_MEMBERS]:
             if name.lower() == "code":

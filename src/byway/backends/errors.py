@@ -16,6 +16,7 @@ from byway.backends.envelopes import ErrorBody, decode, failure_in_success, from
 from byway.backends.protocol import Target
 from byway.problems import LONGEST_WAIT, Kind, Problem
 from byway.scrub import Scrubber
+from byway.wordings import Wording
 
 #: Some servers repeat the key that they reject, or the headers of a proxy.
 _scrub: Final = Scrubber().scrub
@@ -85,7 +86,7 @@ class _Sign(NamedTuple):
     cause: str
     kind: Kind
     codes: frozenset[str]
-    pattern: re.Pattern[str]
+    pattern: Wording
     advice: str
     """The message: `{backend}`, `{text}` and `{status}` are filled in."""
     statuses: frozenset[int] = frozenset()
@@ -93,7 +94,7 @@ class _Sign(NamedTuple):
 
 
 def _sign(cause: str, kind: Kind, codes: str, pattern: str, advice: str, statuses: tuple[int, ...] = ()) -> _Sign:
-    return _Sign(cause, kind, _codes(codes), re.compile(pattern, re.IGNORECASE), advice, frozenset(statuses))
+    return _Sign(cause, kind, _codes(codes), Wording(pattern, re.IGNORECASE), advice, frozenset(statuses))
 
 
 #: A key is not the reason where the provider names money, a plan, a country or a client: these come first.
@@ -264,7 +265,7 @@ _AFTER_LIMITS: Final = (
 )
 #: How an error names the field of the request that the server refuses.
 _PARAMETERS: Final = tuple(
-    re.compile(pattern, re.IGNORECASE)
+    Wording(pattern, re.IGNORECASE)
     for pattern in (
         r"unsupported (?:parameter|value|field|argument)s?(?:\(s\))?: ?[`'\"]*([\w.\[\]]+)",
         r"un(?:known|recognized|expected) (?:name|parameter|field|key|property|argument|request argument|keyword argument)s?"
@@ -477,8 +478,8 @@ def _by_status(
 
 
 _MAX_WAIT: Final = 86_400.0
-_DURATION: Final = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
-_IN_WORDS: Final = re.compile(
+_DURATION: Final = Wording(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
+_IN_WORDS: Final = Wording(
     r"(?:try again|retry|available again|reset\w*|wait)(?: \w+)? (?:in|after|for) (?:about )?"
     r"(\d+(?:\.\d+)?) ?(milliseconds?|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|h)\b"
     r"|(?:try again|retry) in ((?:\d+[hm])+\d+(?:\.\d+)?s)",

@@ -14,6 +14,7 @@ from msgspec import Raw
 
 from byway.backends.openai.schema import in_words
 from byway.backends.vendors import ALL_EFFORTS
+from byway.wordings import Wording
 
 #: The change to the other API, and reasoning that this request alone goes without.
 BY_RESPONSES: Final = "protocol responses"
@@ -31,9 +32,9 @@ Fields = dict[str, Raw]
 _encode: Final = msgspec.json.Encoder().encode
 
 
-def compiled(text: str) -> re.Pattern[str]:
+def any_case(text: str) -> Wording:
     """Return the pattern of a wording, in upper or lower case and over several lines."""
-    return re.compile(text, re.IGNORECASE | re.DOTALL)
+    return Wording(text, re.IGNORECASE | re.DOTALL)
 
 
 def nearest_effort(effort: Any, listed: str) -> str:
@@ -70,7 +71,7 @@ def _form(match: re.Match[str], sent: Fields) -> str:
 
 
 _ITEM_TABLE: Final = tuple(
-    (compiled(pattern), maker)
+    (any_case(pattern), maker)
     for pattern, maker in (
         # A gateway that repeats the words of chat completions, or that has only them.
         (r"function tools with reasoning_effort|only supported in .{0,4}v1/chat", lambda match, sent: BY_CHAT),
@@ -94,9 +95,9 @@ _ITEM_TABLE: Final = tuple(
         (r"text\.format|json_schema|structured output", _form),
     )
 )
-_NAMES_RESPONSES: Final = compiled(r"\bv1/responses\b|\bresponses (?:api|endpoint)\b")
+_NAMES_RESPONSES: Final = any_case(r"\bv1/responses\b|\bresponses (?:api|endpoint)\b")
 #: What servers say of a path that they do not have. A refusal that names a model is about that model.
-_NO_PATH: Final = compiled(
+_NO_PATH: Final = any_case(
     r"not found|invalid url|no such (?:route|path|endpoint)|cannot post|unknown (?:url|path|route|endpoint)"
     r"|not implemented|method not allowed|no route"
 )

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
+from byway.wordings import Wording
+
 #: Characters of a text that are searched. The patterns would take minutes for the longest text that a server can send.
 SEARCHED: Final = 1000
 #: A smaller number in a refusal is hardly a window, and must not be remembered as one.
@@ -17,10 +19,10 @@ SMALLEST_WINDOW: Final = 1024
 _LARGEST: Final = 1 << 53
 
 
-def _patterns(*texts: str) -> tuple[re.Pattern[str], ...]:
-    """Compile patterns in which `{I}` and its like stand for a number."""
+def _patterns(*texts: str) -> tuple[Wording, ...]:
+    """Patterns in which `{I}` and its like stand for a number."""
     return tuple(
-        re.compile(re.sub(r"\{([ILOTDM])\}", r"(?P<\1>\\d[\\d,_]{0,20})", text), re.IGNORECASE | re.DOTALL)
+        Wording(re.sub(r"\{([ILOTDM])\}", r"(?P<\1>\\d[\\d,_]{0,20})", text), re.IGNORECASE | re.DOTALL)
         for text in texts
     )
 
@@ -103,7 +105,7 @@ _SIMILAR: Final = _patterns(
     r" ?\(?{I}(?: tokens?)?\)? (?:is |must be |should be |should not )?(?:exceeds?|(?:greater|longer|larger|less) than)"
     r"(?: or equal to)? (?:the )?(?:model'?s? )?(?:max|limit|context|window)[^.\d]{0,40}{L}",
 )
-_WITHOUT_NUMBERS: Final = re.compile(
+_WITHOUT_NUMBERS: Final = Wording(
     # OpenAI and many, llama.cpp, Copilot, Qianfan
     r"context_length_exceeded|exceed_context_size|prompt_tokens_exceeded|tokens_too_long|characters_too_long"
     # OpenAI Responses, MiniMax, Moonshot, GLM, Groq, Bedrock, Ollama, LM Studio, NIM
@@ -125,12 +127,12 @@ _OVERFLOW_CODES: Final = frozenset(
     ("1261", "tokens_too_long", "characters_too_long", "model_max_prompt_tokens_exceeded")
 )
 #: Limits of tokens in a time, and of bytes, in words like those above.
-_NOT_OVERFLOW: Final = re.compile(
+_NOT_OVERFLOW: Final = Wording(
     r"tokens? per (?:second|minute|hour|day|min)\b|\btp[md]\b|too many tokens, please wait|rate limit|total message size",
     re.IGNORECASE,
 )
 #: Anthropic's own words. They go to the client unchanged, because its retries depend on them.
-_ANTHROPIC: Final = re.compile(
+_ANTHROPIC: Final = Wording(
     r"(?:prompt is too long|input length and `max_tokens` exceed context limit)"
     r"(?:: (?P<I>\d{1,15}) (?:tokens|\+ (?P<O>\d{1,15})) > (?P<L>\d{1,15}))?"
 )
@@ -213,7 +215,7 @@ def output_limit(text: str) -> int | None:
     return None
 
 
-def _from_patterns(patterns: tuple[re.Pattern[str], ...], text: str) -> Overflow | None:
+def _from_patterns(patterns: tuple[Wording, ...], text: str) -> Overflow | None:
     for pattern in patterns:
         match = pattern.search(text)
         if match is None:

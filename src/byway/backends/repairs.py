@@ -15,9 +15,9 @@ from msgspec import Raw
 
 from byway.backends.envelopes import parse
 from byway.backends.itemrepairs import (
+    any_case,
     change_item_format,
     change_items,
-    compiled,
     find_item_repair,
     join_instructions,
     nearest_effort,
@@ -27,6 +27,7 @@ from byway.backends.itemrepairs import (
 from byway.backends.openai.schema import in_words, plain_schema
 from byway.backends.openai.toolids import in_form
 from byway.backends.vendors import ALL_EFFORTS
+from byway.wordings import Wording
 
 #: Fields that a call may lack: hints of the client, and additions of Byway. No forced tool, format or stop sequence.
 OPTIONAL: Final = frozenset(
@@ -73,7 +74,7 @@ def refusal(body: bytes) -> Refusal:
 # --------------------------------------------------------------------------------------------------------------- table
 
 #: The most stop sequences, not the most characters of one.
-_STOP_LIMIT: Final = re.compile(
+_STOP_LIMIT: Final = Wording(
     r"(?:at most|no more than|up to|maximum(?: (?:length|number|of|is))*|limit(?: of| is)?)[ :=]{1,3}(\d{1,3})\b"
     r"(?! ?(?:byte|char|token))",
     re.IGNORECASE,
@@ -161,8 +162,8 @@ def _choice(match: re.Match[str], sent: Mapping[str, Raw]) -> str:
 
 
 #: The first row whose pattern matches and whose field was sent gives the repair.
-_TABLE: Final[tuple[tuple[re.Pattern[str], Maker], ...]] = tuple(
-    (compiled(pattern), maker)
+_TABLE: Final[tuple[tuple[Wording, Maker], ...]] = tuple(
+    (any_case(pattern), maker)
     for pattern, maker in (
         # OpenAI: "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
         (r"max_tokens.{0,120}max_completion_tokens|max_completion_tokens.{0,120}max_tokens", _swap),
@@ -296,7 +297,7 @@ _TABLE: Final[tuple[tuple[re.Pattern[str], Maker], ...]] = tuple(
     )
 )
 #: Words that make a named field a refusal of it: a field alone may be named for its value.
-_REFUSED: Final = compiled(
+_REFUSED: Final = any_case(
     r"unsupported|not support|unknown|unrecognized|extra inputs|not permitted|not allowed|unexpected|invalid|deprecated"
     r"|at most|too long|too many"
 )

@@ -23,6 +23,7 @@ from byway.server.history import open_history
 from byway.server.listeners import Listener
 from byway.server.models import MakeProcess, ModelProcesses
 from byway.store import StoreError
+from byway.wordings import compile_wordings
 
 #: Seconds between two checks of the config file. A change is read once the file has stayed the same between two checks.
 CHECK_SECONDS: Final = 0.25
@@ -106,7 +107,7 @@ class Service:
                 *((self.gateway.history.run(),) if self.gateway.history is not None else ()),
                 server.run_clock(),
                 self._watch_certificate(),
-                _announce(ready),
+                _finish_start(ready),
             )
         ]
         try:
@@ -278,9 +279,11 @@ class Service:
         self.gateway.config_problem = problem
 
 
-async def _announce(ready: Callable[[], Awaitable[None]]) -> None:
+async def _finish_start(ready: Callable[[], Awaitable[None]]) -> None:
     """Run `ready`, which prints the start screen. Its failure must not stop the service."""
     try:
         await ready()
     except OSError as error:
         log("Cannot print the start screen", logging.WARNING, problem=str(error))
+    # Otherwise the first refusal of a backend would block the event loop for it.
+    await asyncio.to_thread(compile_wordings)

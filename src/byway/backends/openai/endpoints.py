@@ -27,6 +27,7 @@ from byway.messages import request as messages
 from byway.messages.events import Usage
 from byway.messages.request import renamed
 from byway.problems import Problem
+from byway.wordings import Wording
 
 
 class OpenAIEndpoint(NamedTuple):
@@ -153,12 +154,12 @@ def missing(endpoint: OpenAIEndpoint, target: Target, why: str = "", status: int
 
 
 #: How servers name a path that they do not have, and a model that cannot do what the path is for.
-_NO_PATH: Final = re.compile(
+_NO_PATH: Final = Wording(
     r"^(?:file )?not found\.?$|page not found|method not allowed|unexpected endpoint|invalid url|unknown (?:url|route|path"
     r"|endpoint|request url)|no (?:such )?(?:route|endpoint|handler)|cannot post|not implemented|does not exist on this server",
     re.IGNORECASE,
 )
-_NO_ABILITY: Final = re.compile(
+_NO_ABILITY: Final = Wording(
     r"\b(?:does not|doesn't|do not|cannot|not) support(?:ed)? (?:the )?(?:\w+ ){0,2}"
     r"(?:embedding|completion|rerank|scor|pooling|image|audio|speech|transcri|translat|moderation)"
     r"|not an? (?:embedding|rerank|image|audio|speech|completion)\w* model|start it with `?--(?:embedding|rerank)"
