@@ -68,7 +68,7 @@ class Pages:
         self.gateway = Gateway(Runtime(self.check(text)), self.store)
         self.restarts = 0
         file = ConfigFile(self.file, self.check, self.store, folder)
-        self.services = AdminServices(folder, file, self.store, reload=self.reload, restart=self._restart)
+        self.services = AdminServices(folder, lambda: file, self.store, reload=self.reload, restart=self._restart)
         self.gateway.admin = self.services
         self.services.base = f"http://{HOST}"
         self.services.addresses = (HOST,)

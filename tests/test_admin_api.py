@@ -72,7 +72,7 @@ class Api:
         self.gateway = Gateway(Runtime(self.check(CONFIG)), self.store)
         self.restarts = 0
         file = ConfigFile(self.file, self.check, self.store, folder)
-        self.gateway.admin = AdminServices(folder, file, self.store, reload=self.reload, restart=self.restart)
+        self.gateway.admin = AdminServices(folder, lambda: file, self.store, reload=self.reload, restart=self.restart)
         self.gateway.admin.base = "http://127.0.0.1:9"
         open_readiness(self.gateway)
         self.app = App(self.gateway)

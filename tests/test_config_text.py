@@ -9,9 +9,9 @@ import pytest
 
 from byway.admin import configtext
 from byway.config import ConfigError, load
-from byway.config.editing import meaning
+from byway.config.editing import ConfigChanged, meaning
 from byway.config.exporting import without_secrets
-from byway.config.file import ConfigChanged, ConfigFile
+from byway.config.file import ConfigFile
 from byway.config.hiding import PREFIX, hide_secrets, reveal_secrets
 from byway.store import Store
 

@@ -11,8 +11,8 @@ import pytest
 
 from byway import platform
 from byway.config import Config, ConfigError, load
-from byway.config.editing import Append, EditError, Remove, Set
-from byway.config.file import ConfigChanged, ConfigFile, EditConflict
+from byway.config.editing import Append, ConfigChanged, EditConflict, EditError, Remove, Set
+from byway.config.file import ConfigFile
 from byway.store import Store
 
 TEXT = "# mine\nmodel_aliases:\n  haiku: a/one   # small\n  opus: a/two\nbackends:\n  - {name: a, type: vllm, url: 'http://127.0.0.1:1'}\n"

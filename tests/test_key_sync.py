@@ -76,7 +76,7 @@ def services(folder: Path, store: Store) -> AdminServices:
     async def reload() -> None: ...
 
     file = ConfigFile(folder / "byway.yaml", lambda text: Config(), store, folder)
-    return AdminServices(folder, file, store, reload=reload, restart=lambda: None)
+    return AdminServices(folder, lambda: file, store, reload=reload, restart=lambda: None)
 
 
 def enter(admin: AdminServices, agent: str = "") -> str:

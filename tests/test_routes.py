@@ -90,7 +90,7 @@ class Walk:
         async def reload() -> None: ...
 
         file = ConfigFile(folder / "byway.yaml", lambda text: load(text, {}), store, folder)
-        self.services = gateway.admin = AdminServices(folder, file, store, reload=reload, restart=lambda: None)
+        self.services = gateway.admin = AdminServices(folder, lambda: file, store, reload=reload, restart=lambda: None)
         gateway.admin.socket = str(folder / "byway.sock")
         self.cookies = {role: self.login(role) for role in (*ROLES, "gone")}
         self.cookies[""] = self.login("")

@@ -362,7 +362,7 @@ def test_concurrent_pages_wait_for_a_locked_keychain_once(
     folder.mkdir()
     with Store(folder) as store:
         filing = ConfigFile(folder / "byway.yaml", lambda text: load(text, {}), store, folder)
-        services = AdminServices(folder, filing, store, reload=asyncio.Event().wait, restart=lambda: None)  # type: ignore[arg-type]
+        services = AdminServices(folder, lambda: filing, store, reload=asyncio.Event().wait, restart=lambda: None)  # type: ignore[arg-type]
         waits = keychain_waits(monkeypatch)
         for _ in range(5):
             assert not any(statu.where for statu in services.vault.status()) and services.vault.problems

@@ -144,3 +144,9 @@ def _normalized(text: str) -> str:
         return character if character in _UNRESERVED else match[0].upper()
 
     return quote(_ESCAPE.sub(unescaped, text), safe=_SAFE)
+
+
+def is_loopback(url: Url) -> bool:
+    """Is it an address of this machine, without a name server?"""
+    number = url.number
+    return number.is_loopback if number is not None else url.host == "localhost" or url.host.endswith(".localhost")

@@ -120,15 +120,9 @@ def load_library() -> None:
 def provider_url(text: str, *, local: bool = False) -> Url:
     """Parse a URL of a provider: https, and with `local` also http on this machine. Raises ValueError."""
     url = urls.parse(text)
-    if url.scheme != "https" and not (local and is_loopback(url)):
+    if url.scheme != "https" and not (local and urls.is_loopback(url)):
         raise ValueError("must start with https://, because it decides who may log in")
     return url
-
-
-def is_loopback(url: Url) -> bool:
-    """Is it an address of this machine, without a name server?"""
-    number = url.number
-    return number.is_loopback if number is not None else url.host == "localhost" or url.host.endswith(".localhost")
 
 
 def read_metadata(body: bytes, issuer: str) -> ProviderMetadata:
@@ -144,7 +138,7 @@ def read_metadata(body: bytes, issuer: str) -> ProviderMetadata:
             f"The identity provider calls itself {metadata.issuer[:200]!r}, but `oidc.issuer` is {issuer!r}. Both must be "
             "the same, with or without a slash at the end."
         )
-    local = is_loopback(urls.parse(issuer))
+    local = urls.is_loopback(urls.parse(issuer))
     for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
         try:
             provider_url(getattr(metadata, name), local=local)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from byway.admin.config import CurrentConfig
 from byway.admin.errors import invalid
 from byway.config import Config
 from byway.config.editing import Edit, Remove, Set
@@ -15,6 +14,10 @@ from byway.problems import Problem
 from byway.routing import route as routing
 from byway.runtime import Runtime
 from byway.secrets.names import literal
+
+if TYPE_CHECKING:
+    # The start screen lists the aliases, and it edits none.
+    from byway.admin.config import CurrentConfig
 
 #: Aliases that Claude Code's own model names use, and the one for every other name.
 SLOTS: Final = (*routing.SLOTS, "default")

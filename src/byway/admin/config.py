@@ -11,8 +11,8 @@ from msgspec import Struct
 
 from byway.admin.errors import invalid
 from byway.config import Config, ConfigError, ConfigProblem, static_changes
-from byway.config.editing import Edit, meaning, value_at
-from byway.config.file import ConfigChanged, ConfigFile, SaveResult
+from byway.config.editing import ConfigChanged, Edit, meaning, value_at
+from byway.config.file import ConfigFile, SaveResult
 from byway.config.notes import masked
 from byway.config.paths import new_warnings
 from byway.config.settings import BUILTIN

@@ -11,9 +11,9 @@ from msgspec import Struct
 from byway.admin.config import ConfigComplaint, ConfigReport, SavedConfig, check_config, complaints, read_current
 from byway.config import Config, ConfigError, static_changes
 from byway.config.document import MAX_CHARACTERS
-from byway.config.editing import EditError
+from byway.config.editing import ConfigChanged, EditError
 from byway.config.exporting import ExportedText, without_header, without_secrets
-from byway.config.file import ConfigChanged, ConfigFile
+from byway.config.file import ConfigFile
 from byway.config.hiding import PREFIX, HiddenText, hide_secrets, reveal_secrets
 from byway.config.masking import keep_secrets
 from byway.config.settings import ConfigProblem

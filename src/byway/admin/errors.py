@@ -10,8 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from byway.config import ConfigError
-from byway.config.editing import EditError
-from byway.config.file import ConfigChanged
+from byway.config.editing import ConfigChanged, EditError
 from byway.problems import Problem
 from byway.secrets.vault import InvalidSecret, KeychainUnavailable, VaultError
 from byway.store import StoreError

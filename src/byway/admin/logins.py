@@ -8,20 +8,23 @@ import logging
 import secrets
 import time
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from byway.access.keys import Caller
 from byway.access.login import CODE_BYTES, LINK_SECONDS, LOGIN_CODE, FailureLimit, Logins, code_digest
-from byway.access.oidc import OidcError, suggested_account
 from byway.access.signingkey import load_signing_key
 from byway.admin.errors import run, too_many
-from byway.admin.oidc import OidcLogin
 from byway.config import OidcSettings
 from byway.logs import log
 from byway.problems import Problem
 from byway.store import LoginRecord, StoredAccount, StoreError, StoreProtocol
+
+if TYPE_CHECKING:
+    from byway.admin.oidc import OidcLogin
 
 
 class LoginInfo(Struct, frozen=True):
@@ -61,9 +64,15 @@ class PageLogins:
         """`folder` is the data folder, which contains the key that signs links and cookies."""
         self._store = store
         self.registry = Logins(load_signing_key(folder), time.time(), store.logins(), store.accounts())
-        self.oidc = OidcLogin(self.registry)
         self._failures = FailureLimit()
         self._provider_failures = FailureLimit()
+
+    @cached_property
+    def oidc(self) -> OidcLogin:
+        """Logins by an identity provider."""
+        from byway.admin.oidc import OidcLogin
+
+        return OidcLogin(self.registry)
 
     @property
     def cookie_name(self) -> str:
@@ -110,6 +119,8 @@ class PageLogins:
         `query` is that with which the provider sent the browser back; `ticket` and `redirect` are those of `OidcLogin.start`.
         Raises OidcError, or Problem when the account is disabled or too many logins from the address have failed.
         """
+        from byway.access.oidc import OidcError, suggested_account
+
         _check_failures(self._provider_failures, address)
         try:
             identity, role = await self.oidc.finish(settings, redirect, ticket, query)

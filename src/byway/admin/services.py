@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from byway.access.login import Logins
 from byway.admin.addresses import busy_address
 from byway.admin.logins import PageLogins
-from byway.admin.signins import SignIns
 from byway.config import Config
-from byway.config.file import ConfigFile
-from byway.local.downloads import Downloads
 from byway.secrets.vault import Vault
 from byway.store import StoreProtocol
 from byway.tls.trust import extra_cas
+
+if TYPE_CHECKING:
+    # Their code is loaded with their first use.
+    from byway.admin.signins import SignIns
+    from byway.config.file import ConfigFile
+    from byway.local.downloads import Downloads
 
 #: Seconds that a person has to unlock the keychain.
 _UNLOCK_SECONDS = 60
@@ -28,7 +33,7 @@ class AdminServices:
     def __init__(
         self,
         folder: Path,
-        config_file: ConfigFile,
+        make_config_file: Callable[[], ConfigFile],
         store: StoreProtocol,
         *,
         reload: Callable[[], Awaitable[None]],
@@ -36,13 +41,11 @@ class AdminServices:
     ) -> None:
         """`folder` is the data folder. `reload` loads the config file as it is now; `restart` restarts the process."""
         self.folder = folder
-        self.config_file = config_file
+        self._make_config_file = make_config_file
         self.store = store
         self.reload = reload
         self.restart = restart
         self.logins = PageLogins(folder, store)
-        self.sign_ins = SignIns(store)
-        self.downloads = Downloads(folder)
         self.vault = Vault(folder, os.environ)
         """For reading. Its calls block, with a locked keychain for a few seconds: reloads use the same few threads."""
         self.gpus: asyncio.Task[tuple[str, ...]] | None = None
@@ -59,6 +62,30 @@ class AdminServices:
         """The file with the authority of Byway's certificate, which clients on this machine trust; empty when none is needed."""
         self.socket = ""
         """The path of the owner's unix socket in the data folder; empty when there is none."""
+
+    @cached_property
+    def config_file(self) -> ConfigFile:
+        """Edits of the config file, and its history."""
+        return self._make_config_file()
+
+    @cached_property
+    def sign_ins(self) -> SignIns:
+        """The sign-ins of clients."""
+        from byway.admin.signins import SignIns
+
+        return SignIns(self.store)
+
+    @cached_property
+    def downloads(self) -> Downloads:
+        """The downloads of models."""
+        from byway.local.downloads import Downloads
+
+        return Downloads(self.folder)
+
+    async def stop(self) -> None:
+        """Stop the downloads. The next start lists them, and they can be resumed."""
+        if "downloads" in vars(self):
+            await self.downloads.stop()
 
     @property
     def extra_cas(self) -> tuple[str, ...]:

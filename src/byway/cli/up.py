@@ -25,8 +25,10 @@ from byway.endpoints.datafolder import ADDRESS, SOCKET
 if TYPE_CHECKING:
     from byway.admin.services import AdminServices
     from byway.cli.welcome import StartReport
-    from byway.config import Config, ServerSettings
+    from byway.config import BackendSettings, Config, ServerSettings
+    from byway.config.file import ConfigFile
     from byway.gateway import Gateway
+    from byway.local.supervisor import ModelProcess
     from byway.runtime import Runtime
     from byway.server.lifecycle import Service
     from byway.server.listeners import Listener
@@ -223,11 +225,9 @@ async def _serve(
     `pinned`: the command line sets the address. `listen_problem`: why Byway listens at its previous addresses.
     """
     from byway.admin.services import AdminServices
-    from byway.config.file import ConfigFile
     from byway.files.service import FileService
     from byway.files.storage import file_storage
     from byway.gateway import Gateway
-    from byway.local.supervisor import ModelProcess, process_options
     from byway.prices.source import PriceSource
     from byway.runtime import Runtime
     from byway.server import lifecycle
@@ -260,13 +260,12 @@ async def _serve(
         [*listeners, *((own,) if own else ())],
         source,
         insecure=insecure,
-        make_process=None
-        if no_model
-        else lambda settings, tell: ModelProcess(settings.names[0], folder, tell, process_options(settings)),
+        make_process=None if no_model else partial(_model_process, folder),
     )
 
-    config_file = ConfigFile(source.path, source.check, store, folder)
-    services = gateway.admin = AdminServices(folder, config_file, store, reload=service.reload, restart=service.restart)
+    services = gateway.admin = AdminServices(
+        folder, partial(_config_file, source, store, folder), store, reload=service.reload, restart=service.restart
+    )
     tcp = _tcp(listeners)
     services.base = _base(tcp, config.server) if tcp else None
     services.trust = str((certificate and certificate.trust_file) or "")
@@ -298,8 +297,20 @@ async def _serve(
     finally:
         for task in background:
             task.cancel()
-        await services.downloads.stop()
+        await services.stop()
     return service.restarting
+
+
+def _config_file(source: ConfigSource, store: Store, folder: Path) -> ConfigFile:
+    from byway.config.file import ConfigFile
+
+    return ConfigFile(source.path, source.check, store, folder)
+
+
+def _model_process(folder: Path, settings: BackendSettings, tell: Callable[[ModelProcess], None]) -> ModelProcess:
+    from byway.local.supervisor import ModelProcess, process_options
+
+    return ModelProcess(settings.names[0], folder, tell, process_options(settings))
 
 
 def _open_parts(gateway: Gateway) -> None:

@@ -55,6 +55,26 @@ class EditError(Exception):
         self.problem = ConfigProblem(".".join(map(str, path)), line, message)
 
 
+class EditConflict(NamedTuple):
+    """A setting that was changed since the author of an edit read it, with both values for a person."""
+
+    path: str
+    theirs: str
+    mine: str
+
+
+class ConfigChanged(Exception):
+    """The file changed since the author read it: the conflicting settings, and the file's etag now."""
+
+    def __init__(self, etag: str, conflicts: Sequence[EditConflict] = ()) -> None:
+        paths = ", ".join(conflict.path for conflict in conflicts)
+        super().__init__(
+            f"The config was changed since it was loaded here{f' ({paths})' if paths else ''}. Reload it, then try again."
+        )
+        self.etag = etag
+        self.conflicts = tuple(conflicts)
+
+
 def edit(text: str, edits: Sequence[Edit]) -> str:
     """Return `text` after all of `edits`, in order. Raises EditError, also for text that is not YAML."""
     if len(edits) > 1 and len(edits) * len(text) > _MAX_WORK:

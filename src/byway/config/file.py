@@ -15,7 +15,18 @@ import msgspec
 
 from byway import platform
 from byway.access.keys import weakened_access
-from byway.config.editing import Append, Edit, EditError, Remove, Set, edit, meaning, value_at
+from byway.config.editing import (
+    Append,
+    ConfigChanged,
+    Edit,
+    EditConflict,
+    EditError,
+    Remove,
+    Set,
+    edit,
+    meaning,
+    value_at,
+)
 from byway.config.editing import Path as SettingPath
 from byway.config.masking import MASK, Masked, Restored, mask_secrets, restore_secrets
 from byway.config.notes import SECRET_NAME
@@ -41,26 +52,6 @@ class ConfigText(NamedTuple):
 
     text: str
     etag: str
-
-
-class EditConflict(NamedTuple):
-    """A setting that was changed since the author of an edit read it, with both values for a person."""
-
-    path: str
-    theirs: str
-    mine: str
-
-
-class ConfigChanged(Exception):
-    """The file changed since the author read it: the conflicting settings, and the file's etag now."""
-
-    def __init__(self, etag: str, conflicts: Sequence[EditConflict] = ()) -> None:
-        paths = ", ".join(conflict.path for conflict in conflicts)
-        super().__init__(
-            f"The config was changed since it was loaded here{f' ({paths})' if paths else ''}. Reload it, then try again."
-        )
-        self.etag = etag
-        self.conflicts = tuple(conflicts)
 
 
 class SaveResult(NamedTuple):

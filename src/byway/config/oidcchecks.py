@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from byway import urls
-from byway.access.oidc import is_loopback, provider_url
 from byway.config.document import Node
 from byway.config.settings import ProblemSink
 
@@ -21,6 +20,9 @@ def check_oidc(reader: ProblemSink, values: dict[str, Any], node: Node, path: st
 
 def oidc_problems(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the invalid settings of the section, each with a message for a person."""
+    # Few configs have the section.
+    from byway.access.oidc import provider_url
+
     issuer, url = values.get("issuer", ""), values.get("url", "")
     if not issuer:
         yield "issuer", "required: the issuer of your identity provider, such as https://login.example.org"
@@ -36,7 +38,7 @@ def oidc_problems(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if url:
         try:
             own = urls.parse(url)
-            if own.scheme != "https" and not is_loopback(own):
+            if own.scheme != "https" and not urls.is_loopback(own):
                 yield (
                     "url",
                     "the URL must start with https://, except on this machine: http does not encrypt the login",

@@ -8,8 +8,6 @@ from typing import Any, cast
 from byway.config.document import Node
 from byway.config.settings import ProblemSink
 from byway.display import listing
-from byway.signin.contract import is_variable
-from byway.signin.settings import read_settings, unsafe_names
 
 _UNSAFE = (
     "{} can run code on the clients that get these settings, or make the model do so, and Claude Code asks each person before it "
@@ -19,6 +17,10 @@ _UNSAFE = (
 
 def check_pushed_settings(reader: ProblemSink, values: dict[str, Any], node: Node, path: str) -> None:
     """Report an entry for no one and settings that are no JSON, and warn about settings outside the safe list."""
+    # Few configs have the section.
+    from byway.signin.contract import is_variable
+    from byway.signin.settings import read_settings, unsafe_names
+
     fields = cast("dict[str, Node]", node.value)
     subject, name = values.get("subject", "everyone"), values.get("name", "")
     if subject != "everyone" and not name:
@@ -53,6 +55,8 @@ def unsafe_pushes(tree: Any) -> Iterator[tuple[int, str]]:
 
 
 def _is_unsafe(entry: Mapping[str, Any]) -> bool:
+    from byway.signin.settings import read_settings, unsafe_names
+
     text = entry.get("json")
     try:
         settings = read_settings(text) if isinstance(text, str) and text else {}

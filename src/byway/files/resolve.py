@@ -16,11 +16,10 @@ from msgspec import Raw
 from byway.files.service import FileService, size_text
 from byway.files.types import IMAGES, PDF, is_text, text_of
 from byway.largebodies import off_loop
+from byway.messages.blocks import FILE_MARK
 from byway.problems import Problem
 from byway.store.files import FileRecord
 
-#: A body without it has no reference to a file.
-MARK: Final = b'"file_id"'
 #: Different files of one request, and references to them.
 MOST_FILES_OF_A_REQUEST: Final = 100
 MOST_REFERENCES: Final = 500
@@ -120,7 +119,7 @@ def _take_apart(body: bytes, form: RequestFormat) -> _OpenedBody | None:
         fields = _fields.decode(body)
         messages = _messages.decode(fields.get(form.field, Raw(b"[]")))
         for index, raw in enumerate(messages):
-            if MARK not in bytes(raw):
+            if FILE_MARK not in bytes(raw):
                 continue
             message = decoded[index] = _any(raw)
             for name in form.lists if isinstance(message, dict) else ():

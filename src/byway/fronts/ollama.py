@@ -375,11 +375,6 @@ class AnswerLines:
         }
 
 
-def envelope(message: str) -> bytes:
-    """An error in Ollama's form."""
-    return _encode({"error": message})
-
-
 # --------------------------------------------------------------------------------------------------------------- embeddings
 
 

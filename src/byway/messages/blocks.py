@@ -110,6 +110,8 @@ FilelessBlock = _Plain | InlineImage
 Block = _Plain | Image | Document
 Content = str | list[Block] | None
 
+#: A body without it has no reference to an uploaded file.
+FILE_MARK: Final = b'"file_id"'
 KNOWN: Final = frozenset(
     "text image document tool_use tool_result tool_reference search_result thinking redacted_thinking".split()
 )

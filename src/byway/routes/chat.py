@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 
-from byway.files.resolve import CHAT, MARK
 from byway.fronts import chat
 from byway.largebodies import off_loop
+from byway.messages.blocks import FILE_MARK
 from byway.messages.request import Request
 from byway.problems import Problem
 from byway.routes.context import RequestContext, api, client_message
-from byway.routes.files import with_files
 from byway.routes.messages import StreamReply, WholeReply, forwarded, serve
 
 
@@ -20,7 +19,10 @@ async def create(context: RequestContext) -> None:
     headers = forwarded(None, None, context.headers.get(b"user-agent"))
     request, outline = await off_loop(len(body), chat.outline, body, headers, f"msg_{context.id}")
     # The Messages API has no parts with the id of a file: a chat completion with one cannot be translated as it is.
-    if MARK in body and (await _translated(request)).untranslatable is not None:
+    if FILE_MARK in body and (await _translated(request)).untranslatable is not None:
+        from byway.files.resolve import CHAT
+        from byway.routes.files import with_files
+
         resolved = await with_files(context, body, CHAT)
         if resolved is not body:
             body = resolved

@@ -11,10 +11,8 @@ import msgspec
 
 from byway import urls
 from byway.access.keys import ANONYMOUS
-from byway.access.oidc import is_loopback
 from byway.fronts import responseerrors
 from byway.fronts.chat import envelope as chat_envelope
-from byway.fronts.ollama import envelope as ollama_envelope
 from byway.gateway import Gateway
 from byway.largebodies import LARGE
 from byway.limits.refusals import header_pairs
@@ -258,7 +256,7 @@ class RequestContext:
         if kind == "responses":
             return responseerrors.envelope(problem, client_message(problem, self.runtime))
         if kind == "ollama":
-            return ollama_envelope(client_message(problem, self.runtime))
+            return ollama_envelope(problem, self.runtime)
         if kind == "gemini":
             return gemini_envelope(problem, self.runtime)
         if kind == "oauth":
@@ -476,7 +474,7 @@ def _is_forwarded_https(context: RequestContext) -> bool:
 def is_loopback_host(context: RequestContext) -> bool:
     """Does the browser reach Byway by an address of this machine?"""
     try:
-        return is_loopback(urls.parse(f"http://{context.header(b'host')}/"))
+        return urls.is_loopback(urls.parse(f"http://{context.header(b'host')}/"))
     except ValueError:
         return False
 
@@ -517,6 +515,11 @@ def gemini_envelope(problem: Problem, runtime: Runtime) -> bytes:
         problem.status, "INVALID_ARGUMENT"
     )
     return _encode({"error": {"code": problem.status, "message": client_message(problem, runtime), "status": status}})
+
+
+def ollama_envelope(problem: Problem, runtime: Runtime) -> bytes:
+    """The error body of Ollama's API."""
+    return _encode({"error": client_message(problem, runtime)})
 
 
 def oauth_envelope(problem: Problem, runtime: Runtime) -> bytes:

@@ -9,12 +9,12 @@ from functools import lru_cache
 from typing import Final, Protocol
 
 from byway.backends.openai.endpoints import PassedRequest
-from byway.files.resolve import MARK, MESSAGES
 from byway.guardrails.rules import Guardrails
 from byway.largebodies import LARGE, off_loop
 from byway.logs import log_exception
 from byway.messages import claudecode, sse, stream
 from byway.messages import request as messages
+from byway.messages.blocks import FILE_MARK
 from byway.messages.events import Part, Ping, has_content, starts
 from byway.messages.request import Request
 from byway.pipeline import exchange, warmup
@@ -25,7 +25,6 @@ from byway.problems import Problem
 from byway.roles import DEFAULT_ORGANIZATION
 from byway.routes.admission import admit
 from byway.routes.context import Header, RequestContext, answerer, api, broken, error_event, latin
-from byway.routes.files import with_files
 from byway.upstream.credentials import CLIENT_HEADERS, CLIENT_KIND
 
 _STREAM: Final = (
@@ -54,7 +53,10 @@ async def read(context: RequestContext) -> Request:
     else:
         request = await off_loop(len(body), messages.parse, body, headers, id)
     # A reference to a file makes a request loose. In all others none is looked for: that would take as long as parsing them.
-    if request.loose and MARK in body:
+    if request.loose and FILE_MARK in body:
+        from byway.files.resolve import MESSAGES
+        from byway.routes.files import with_files
+
         resolved = await with_files(context, body, MESSAGES)
         if resolved is not body:
             request = await off_loop(len(resolved), messages.parse, resolved, headers, id)

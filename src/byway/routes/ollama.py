@@ -23,7 +23,7 @@ from byway.pipeline import targets
 from byway.pipeline.guarding import check_fields
 from byway.pipeline.passthrough import PassthroughCall
 from byway.problems import Problem
-from byway.routes.context import RequestContext, Route, answerer, client_message
+from byway.routes.context import RequestContext, Route, answerer, ollama_envelope
 from byway.routes.forms import read_at_most
 from byway.routes.messages import StreamReply, WholeReply, admit_request, forwarded, serve
 from byway.routes.models import listing
@@ -118,7 +118,7 @@ class _LineStream(StreamReply):
         self._encode = lines.encode
 
     def _failure(self, problem: Problem) -> bytes:
-        return ollama.envelope(client_message(problem, self._context.runtime)) + b"\n"
+        return ollama_envelope(problem, self._context.runtime) + b"\n"
 
 
 # --------------------------------------------------------------------------------------------------------------- embeddings

@@ -9,12 +9,13 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from msgspec import Raw
 
-from byway.files.resolve import MARK, RESPONSES
+from byway.files.resolve import RESPONSES
 from byway.fronts import responseerrors
 from byway.fronts.responseevents import ResponseWriter
 from byway.fronts.responses import Read, ResponsesBody, decode, raw_fields, read
 from byway.largebodies import off_loop
 from byway.logs import log
+from byway.messages.blocks import FILE_MARK
 from byway.messages.events import Part, ends
 from byway.messages.request import Request
 from byway.problems import Problem
@@ -71,7 +72,7 @@ async def _read(context: RequestContext, body: bytes, *, kept: bool = True) -> _
     # References are looked for in the decoded body: a search in its bytes takes as long as decoding them.
     if decoded.refers:
         body, previous = await continued(context, body)
-        if MARK in body:
+        if FILE_MARK in body:
             body = await with_files(context, body, RESPONSES)
         decoded = await off_loop(len(body), decode, body)
     given = await off_loop(len(body), read, body, headers, f"msg_{context.id}", decoded)

@@ -91,6 +91,8 @@ class ModelProcesses:
             for name in configured:
                 self._gateway.runtime.set_process_state(name, "off", "Byway was started with --no-model.")
             return
+        if not configured and not self._models:
+            return
         from byway.local.supervisor import process_options
 
         for name, model in list(self._models.items()):
