@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
+from loops import Loop
+
 from byway.admin.services import AdminServices
 from byway.config import Config, load
 from byway.config.file import ConfigFile
@@ -75,7 +77,8 @@ class Pages:
         self.services.vault = self.vault
         open_readiness(self.gateway)
         self.app = App(self.gateway)
-        cookie = asyncio.run(self.services.logins.enter(self.services.logins.link()))
+        self._loop = Loop()
+        cookie = self._loop.run(self.services.logins.enter(self.services.logins.link()))
         self.cookie = f"{self.services.logins.cookie_name}={cookie}"
 
     def check(self, text: str) -> Config:
@@ -101,7 +104,7 @@ class Pages:
         self, method: str, target: str, body: str = "", headers: dict[str, str] | None = None, *, cookie: bool = True
     ) -> Sent:
         """Send a request as a browser does."""
-        return asyncio.run(self._call(method, target, body, cookie, headers or {}))
+        return self._loop.run(self._call(method, target, body, cookie, headers or {}))
 
     async def _call(self, method: str, target: str, body: str, cookie: bool, more: dict[str, str]) -> Sent:
         messages: list[Any] = []

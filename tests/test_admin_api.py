@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import pytest
+from loops import Loop
 from models import gguf
 from ports import free_port
 
@@ -76,6 +77,7 @@ class Api:
         self.gateway.admin.base = "http://127.0.0.1:9"
         open_readiness(self.gateway)
         self.app = App(self.gateway)
+        self._loop = Loop()
 
     def check(self, text: str) -> Config:
         return load(text, self.environ)
@@ -87,7 +89,7 @@ class Api:
         self.restarts += 1
 
     def __call__(self, method: str, target: str, body: Any = None, key: str = ADMIN, **headers: str) -> Answer:
-        return asyncio.run(self.call(method, target, body, key, **headers))
+        return self._loop.run(self.call(method, target, body, key, **headers))
 
     async def call(self, method: str, target: str, body: Any = None, key: str = ADMIN, **headers: str) -> Answer:
         data = body.encode() if isinstance(body, str) else b"" if body is None else json.dumps(body).encode()

@@ -7,10 +7,11 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import pytest
+from loops import Loop
 
 from byway.access.sync import KeySync
 from byway.admin.logins import create_login_code
@@ -70,8 +71,8 @@ def expected(kind: Kind, route: Route) -> int:
 class Walk:
     """One Byway whose endpoints all answer 200, and every kind of caller."""
 
-    def __init__(self, folder: Any, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(self, folder: Any) -> None:
+        self._loop = Loop()
         store = self.store = Store(folder)
         self.keys: dict[str, str] = {}
         for role in ROLES:
@@ -176,16 +177,14 @@ class Walk:
             "server": (socket, None) if kind.socket else ("127.0.0.1", 38080),
             "client": None if kind.socket else ("127.0.0.1", 5555),
         }
-        self._loop.run_until_complete(self.app(scope, receive, collect))
+        self._loop.run(self.app(scope, receive, collect))
         status: int = messages[0]["status"]
         return status, b"".join(message.get("body", b"") for message in messages[1:])
 
 
 @pytest.fixture(scope="module")
-def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
-    # An event loop for each of the 10,000 requests would take longer than the requests.
-    with asyncio.Runner() as runner:
-        yield Walk(tmp_path_factory.mktemp("data"), runner.get_loop())
+def walk(tmp_path_factory: pytest.TempPathFactory) -> Walk:
+    return Walk(tmp_path_factory.mktemp("data"))
 
 
 def test_every_route_answers_every_kind_of_caller_by_the_scope_it_declares(walk: Walk) -> None:

@@ -6,13 +6,13 @@ rate limits are tested for the Messages APIs of vendors too.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from functools import cache
 from typing import Any, cast
 
 import pytest
 from loaded import loaded
+from loops import Loop
 from strict import check_message
 from vendors.messages import MESSAGES_FAKES, MessagesFake, StrictMessagesServer
 from vendors.rows import FAKES
@@ -26,6 +26,7 @@ from byway.pipeline.reply import HeldReply, Record
 from byway.problems import Problem
 from byway.runtime import Runtime
 
+LOOP = Loop()
 Message = dict[str, Any]
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 REMINDER = {"type": "text", "text": "<system-reminder>The list is empty.</system-reminder>"}
@@ -73,7 +74,7 @@ def send(at: Runtime, messages: list[Message], **fields: Any) -> Message:
     body = {"model": "sonnet", "max_tokens": 32_000, "system": "Be brief.", "messages": messages, **fields}
     request = parse(json.dumps(body).encode(), {}, "msg_1")
     held = HeldReply()
-    asyncio.run(exchange.answer(at, request, held, Record()))
+    LOOP.run(exchange.answer(at, request, held, Record()))
     answer: Message = json.loads(fold(held.parts))
     check_message(answer)
     return answer
