@@ -237,12 +237,7 @@ def source(path: Path) -> str:
 
 @cache
 def tree(path: Path) -> ast.Module:
-    # All trees stay: garbage collection would look at every node again and again.
-    gc.disable()
-    try:
-        return ast.parse(source(path))
-    finally:
-        gc.enable()
+    return ast.parse(source(path))
 
 
 @cache
@@ -262,11 +257,13 @@ def nodes(path: Path) -> list[ast.AST]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _forget_trees() -> Iterator[None]:
-    """Tests of other modules that follow in this process collect garbage, which would look at every node again."""
+def _uncollected() -> Iterator[None]:
+    """All trees stay until the last of these tests: garbage collection would look at every node again and again."""
+    gc.disable()
     yield
     tree.cache_clear()
     nodes.cache_clear()
+    gc.enable()
 
 
 @cache
