@@ -30,6 +30,7 @@ from byway.routes.context import (
     is_surely_anthropic,
     only_uncompressed,
 )
+from byway.routes.listing import list_page, page_limit
 from byway.store.files import FileRecord
 
 #: Bytes of a form besides its file.
@@ -214,7 +215,7 @@ def _encode_page(page: dict[str, Any], anthropic: bool) -> bytes:
 
 async def _anthropic_page(files: FileService, owner: str, query: Mapping[str, list[str]]) -> dict[str, Any]:
     """The list in both of its forms: with `page` and `next_page`, and with `after_id` and `before_id` as before 2026."""
-    limit = _limit(query, 20, 1_000)
+    limit = page_limit(query, 20, 1_000)
     ids = query.get("ids[]") or query.get("ids")
     if ids:
         if len(set(ids)) > _MOST_IDS or "page" in query:
@@ -235,10 +236,7 @@ async def _anthropic_page(files: FileService, owner: str, query: Mapping[str, li
             after = (await files.record(owner, after_id[0])).number
         records, more = await files.page(owner, limit, after=after)
     return {
-        "data": records,
-        "has_more": more,
-        "first_id": records[0].id if records else None,
-        "last_id": records[-1].id if records else None,
+        **list_page(records, [record.id for record in records], has_more=more),
         "next_page": f"page_{records[-1].number}" if more and "before_id" not in query else None,
     }
 
@@ -256,7 +254,7 @@ async def _known(files: FileService, owner: str, ids: list[str]) -> list[FileRec
 
 
 async def _openai_page(files: FileService, owner: str, query: Mapping[str, list[str]]) -> dict[str, Any]:
-    limit = _limit(query, 10_000, 10_000)
+    limit = page_limit(query, 10_000, 10_000)
     order = query.get("order", ["desc"])[0]
     if order not in ("asc", "desc"):
         raise Problem("invalid_request", "order: Input should be 'asc' or 'desc'")
@@ -265,20 +263,7 @@ async def _openai_page(files: FileService, owner: str, query: Mapping[str, list[
         after = (await files.record(owner, after_id[0])).number
     purpose = query.get("purpose", [None])[0]
     records, more = await files.page(owner, limit, after=after, ascending=order == "asc", purpose=purpose)
-    return {
-        "object": "list",
-        "data": records,
-        "has_more": more,
-        "first_id": records[0].id if records else None,
-        "last_id": records[-1].id if records else None,
-    }
-
-
-def _limit(query: Mapping[str, list[str]], default: int, most: int) -> int:
-    text = query.get("limit", [str(default)])[0]
-    if not re.fullmatch(r"\d{1,6}", text, re.ASCII) or not 1 <= int(text) <= most:
-        raise Problem("invalid_request", f"limit: Input should be a number from 1 to {most}")
-    return int(text)
+    return {"object": "list", **list_page(records, [record.id for record in records], has_more=more)}
 
 
 def _cursor(text: str) -> int:

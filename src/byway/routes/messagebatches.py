@@ -25,6 +25,7 @@ from byway.routes.authorize import OWNER
 from byway.routes.bodystream import body_parts
 from byway.routes.context import RequestContext, api, public_url
 from byway.routes.files import owner_of
+from byway.routes.listing import list_page
 from byway.routes.operation import number, query
 from byway.store import StoreError
 
@@ -134,12 +135,7 @@ async def listed(context: RequestContext) -> None:
         return worker.store.page(owner, "messages", limit, **edges)
 
     batches, has_more = await stored(read)
-    page = {
-        "data": [_shown(context, batch) for batch in batches],
-        "has_more": has_more,
-        "first_id": batches[0].id if batches else None,
-        "last_id": batches[-1].id if batches else None,
-    }
+    page = list_page([_shown(context, batch) for batch in batches], [batch.id for batch in batches], has_more=has_more)
     await context.answer(_encode(page))
 
 

@@ -11,6 +11,7 @@ import msgspec
 from byway.backends.protocol import ModelFacts
 from byway.problems import Problem
 from byway.routes.context import RequestContext, api
+from byway.routes.listing import list_page, page_limit
 from byway.routing.permission import is_permitted, permitted_targets
 from byway.routing.route import CLAUDE_PREFIX
 from byway.runtime import Runtime
@@ -74,26 +75,18 @@ async def index(context: RequestContext) -> None:
     await context.runtime.refresh(2.0)
     query = parse_qs(context.scope["query_string"].decode("latin-1"))
     models = listing(context.runtime, context.caller.models)
-    limit = query.get("limit", ["1000"])[0]
-    if not limit.isascii() or not limit.isdigit() or len(limit) > 6 or not 1 <= int(limit) <= _PAGE_LIMIT:
-        raise Problem("invalid_request", f"limit: Input should be a number from 1 to {_PAGE_LIMIT}")
+    limit = page_limit(query, _PAGE_LIMIT, _PAGE_LIMIT)
     ids = [model["id"] for model in models]
     page, more = models, False
     if after := query.get("after_id"):
         page = models[_position(ids, after[0], "after_id") + 1 :]
     if before := query.get("before_id"):
         ahead = models[: _position(ids, before[0], "before_id")]
-        page, more = ahead[-int(limit) :], len(ahead) > int(limit)
+        page, more = ahead[-limit:], len(ahead) > limit
     else:
-        page, more = page[: int(limit)], len(page) > int(limit)
-    body = {
-        "object": "list",
-        "data": page,
-        "has_more": more,
-        "first_id": page[0]["id"] if page else None,
-        "last_id": page[-1]["id"] if page else None,
-    }
-    await context.answer(msgspec.json.encode(body))
+        page, more = page[:limit], len(page) > limit
+    body = list_page(page, [model["id"] for model in page], has_more=more)
+    await context.answer(msgspec.json.encode({"object": "list", **body}))
 
 
 def _position(ids: list[str], id: str, name: str) -> int:

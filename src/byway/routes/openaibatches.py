@@ -19,6 +19,7 @@ from byway.batches.worker import BatchWorker
 from byway.files.service import FileService
 from byway.routes.context import RequestContext, api
 from byway.routes.files import file_service, owner_of
+from byway.routes.listing import list_page
 from byway.routes.messagebatches import create_batch, stored
 from byway.routes.operation import decode, number, query, read_body
 from byway.store.files import FileRecord
@@ -122,14 +123,8 @@ async def listed(context: RequestContext) -> None:
         return worker.store.page(owner, "openai", limit, after=after)
 
     batches, has_more = await stored(read)
-    page = {
-        "object": "list",
-        "data": [_shown(batch) for batch in batches],
-        "first_id": batches[0].id if batches else None,
-        "last_id": batches[-1].id if batches else None,
-        "has_more": has_more,
-    }
-    await context.answer(_encode(page))
+    page = list_page([_shown(batch) for batch in batches], [batch.id for batch in batches], has_more=has_more)
+    await context.answer(_encode({"object": "list", **page}))
 
 
 async def retrieve(context: RequestContext) -> None:

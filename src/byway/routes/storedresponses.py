@@ -17,6 +17,7 @@ from byway.logs import log
 from byway.problems import Problem
 from byway.routes.context import RequestContext, api
 from byway.routes.files import owner_of
+from byway.routes.listing import list_page
 from byway.routes.operation import query
 from byway.store.database import StoreError
 from byway.store.responses import ResponseStore, StoredResponse
@@ -208,17 +209,8 @@ async def list_items(context: RequestContext) -> None:
     except ValueError:
         raise Problem("invalid_request", "limit: Input should be a number from 1 to 100") from None
     page = items[:limit]
-    await context.answer(
-        _encode(
-            {
-                "object": "list",
-                "data": page,
-                "first_id": page[0].get("id") if page else None,
-                "last_id": page[-1].get("id") if page else None,
-                "has_more": len(items) > limit,
-            }
-        )
-    )
+    body = list_page(page, [item.get("id") for item in page], has_more=len(items) > limit)
+    await context.answer(_encode({"object": "list", **body}))
 
 
 def _prefix(item: dict[str, Any]) -> str:
