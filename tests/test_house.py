@@ -195,7 +195,7 @@ LAYERS = (
     "largebodies",
     "providers programs roles",
     "platform problems domains logs bounded codes scopes display call scrub proxies wordings",
-    "urls",
+    "urls decoding",
 )
 #: Names that do not say what a variable holds.
 VAGUE_NAMES = frozenset("one found said told asked heard".split())

@@ -20,6 +20,7 @@ from msgspec import Struct
 from byway import urls
 from byway.call import Call
 from byway.codes import base64url
+from byway.decoding import DECODE_ERRORS
 from byway.roles import Role
 from byway.urls import Url
 
@@ -129,7 +130,7 @@ def read_metadata(body: bytes, issuer: str) -> ProviderMetadata:
     """Parse a provider's metadata. Raises OidcError when it is malformed or that of another issuer."""
     try:
         metadata = msgspec.json.decode(body, type=ProviderMetadata)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         raise OidcError(
             f"The identity provider's metadata at {issuer.rstrip('/')}{DISCOVERY_PATH} cannot be read. Check `oidc.issuer`."
         ) from None
@@ -227,7 +228,7 @@ def read_id_token(status: int, body: bytes) -> str:
     """The ID token in the answer of a token endpoint. Raises OidcError."""
     try:
         answer = msgspec.json.decode(body, type=_TokenAnswer)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         raise OidcError(f"The identity provider's answer (HTTP {status}) cannot be read. Log in again.") from None
     if answer.error == "invalid_client":
         raise OidcError(
@@ -258,7 +259,7 @@ class SigningKeys:
         """Replace the keys by those in a JWKS document. Raises OidcError; the keys stay as they are then."""
         try:
             document = msgspec.json.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except DECODE_ERRORS:
             document = None
         entries = document.get("keys") if isinstance(document, dict) else None
         if not isinstance(entries, list):

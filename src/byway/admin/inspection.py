@@ -10,6 +10,7 @@ from msgspec import Struct
 from byway import __version__
 from byway.admin.requests import RecentRequest, RequestEntry, entry
 from byway.backend import PROTOCOLS
+from byway.decoding import DECODE_ERRORS
 from byway.inspector.attempts import AttemptEntry, Phase, attempts, phases
 from byway.inspector.casefile import CaseFile, case_file, default_title
 from byway.inspector.curl import curl_command
@@ -66,7 +67,7 @@ def replay_body(exchange: RecordedExchange, model: str) -> bytes:
         raise Problem("invalid_request", f"This request cannot be replayed. {exchange.request.note}".strip())
     try:
         fields = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         raise Problem("invalid_request", "This request cannot be replayed: its body is not valid JSON.") from None
     fields["model"] = msgspec.Raw(msgspec.json.encode(model))
     return msgspec.json.encode(fields)

@@ -16,6 +16,8 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 from msgspec import Struct
 
+from byway.decoding import DECODE_ERRORS
+
 State = Literal["passed", "failed", "not supported", "not run"]
 Block = Mapping[str, Any]
 
@@ -339,7 +341,7 @@ def _judge_schema(answer: ProbeAnswer, facts: Facts) -> Judgement:
     text = answer.text.strip()
     try:
         value = msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
+    except (UnicodeError, *DECODE_ERRORS):
         if answer.stop == "max_tokens":
             return _failed("too long", "the JSON did not end within its tokens")
         return _failed("invalid JSON", f"no valid JSON: {quoted(text)}" if text else "answered nothing")

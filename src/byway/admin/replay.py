@@ -11,6 +11,7 @@ from msgspec import Struct
 from byway.access.keys import Caller
 from byway.admin.inspection import clouds, replay_body, was_self_hosted
 from byway.admin.requests import RecentRequests
+from byway.decoding import DECODE_ERRORS
 from byway.inspector.recording import RecordedExchange, events_of
 from byway.problems import Problem
 from byway.runtime import Runtime
@@ -91,7 +92,7 @@ def answer_text(body: bytes) -> str:
 def _value(data: bytes) -> dict[str, Any] | None:
     try:
         value = _decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         return None
     return value if isinstance(value, dict) else None
 

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from byway.call import Call
 from byway.config import TimeoutSettings
+from byway.decoding import DECODE_ERRORS
 from byway.problems import Problem
 from byway.upstream.client import Upstream
 
@@ -152,7 +153,7 @@ class _MessageOrError(Struct):
 def _read(status: int, headers: Mapping[str, str], content: bytes, base: str) -> Verdict:
     try:
         answer = msgspec.json.decode(content, type=_MessageOrError)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         return _not_byway(base)
     backend = headers.get("x-byway-backend", "")
     if status == 200 and answer.type == "message":

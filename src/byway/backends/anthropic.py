@@ -12,6 +12,7 @@ from byway.backends.compatible import adapt_request
 from byway.backends.openai.usage import token_count
 from byway.backends.protocol import FIRST, Attempt, ModelFacts, Target
 from byway.call import Call
+from byway.decoding import DECODE_ERRORS
 from byway.messages import signature
 from byway.messages.events import TOKENS, BilledUsage, Part, Passthrough, Usage, WholeAnswer
 from byway.messages.request import Request, renamed
@@ -80,7 +81,7 @@ def _without_ours(body: bytes) -> bytes:
         history = msgspec.json.decode(body, type=_History)
         turns = msgspec.json.decode(history.messages, type=list[Raw])
         kept = [_without_our_thinking(turn) for turn in turns]
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         return body
     remaining = [turn for turn in kept if turn]
     if not remaining:
@@ -267,11 +268,11 @@ class AnthropicReader:
         _, data = events[0]
         try:
             event = _decode_event(data)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except DECODE_ERRORS:
             try:
                 data = _with_valid_usage(data)
                 event = _decode_event(data)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            except DECODE_ERRORS:
                 self._fail(Problem("broken", f"Backend {self._backend!r} sent an event that is not JSON."))
                 return None
             frame = _event_frame(event.type, data)
@@ -375,11 +376,11 @@ class AnthropicReader:
             )
         try:
             answer = _decode_event(data)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except DECODE_ERRORS:
             try:
                 data = _with_valid_usage(data)
                 answer = _decode_event(data)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            except DECODE_ERRORS:
                 raise self._reported(data) or Problem(
                     "broken", f"The answer of backend {self._backend!r} was cut, or is not JSON."
                 ) from None
@@ -453,7 +454,7 @@ def _is_whole(rest: bytes) -> bool:
     events = decoder.feed(rest) or decoder.close()
     try:
         return bool(events) and isinstance(msgspec.json.decode(events[0][1]), dict)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         return False
 
 
@@ -500,7 +501,7 @@ def read_count(body: bytes) -> int:
     """Return the `input_tokens` of `count_tokens`; raises Problem `broken` for another body."""
     try:
         return msgspec.json.decode(body, type=_TokenCount).input_tokens
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         raise Problem("broken", "The backend's token count cannot be read.") from None
 
 

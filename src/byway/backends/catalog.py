@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from byway.backends.protocol import ModelFacts
 from byway.call import Call
+from byway.decoding import DECODE_ERRORS
 from byway.problems import Problem
 
 _LARGEST: Final = 1 << 31
@@ -127,7 +128,7 @@ def next_page(first: Call, body: bytes) -> Call | None:
     """Return the call for the page after `body`; None at the end. `first` is the call for the first page."""
     try:
         page = _decode_page(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         return None
     if page.has_more is True and isinstance(page.last_id, str):
         # Anthropic: `after_id`. OpenAI: `after`. A server ignores the other one.
@@ -144,7 +145,7 @@ def next_page(first: Call, body: bytes) -> Call | None:
 def _members(body: bytes) -> list[Any]:
     try:
         value = _decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         value = None
     if isinstance(value, dict):
         for name in ("data", "models", "result", "publisherModels"):

@@ -10,6 +10,7 @@ from msgspec import Raw
 from byway.backends.openai.thinking import effort_word, rule_of, thinks
 from byway.backends.protocol import Target
 from byway.backends.vendors import ThinkingRule
+from byway.decoding import DECODE_ERRORS
 from byway.messages import claudecode, signature
 from byway.messages.blocks import Text, Thinking, ToolUse
 from byway.messages.request import Request, Turn
@@ -40,7 +41,7 @@ def adapt_request(body: bytes, request: Request, target: Target) -> bytes:
         if not vendor.system_turns and any(turn.role == "system" for turn in request.turns):
             fields["messages"] = Raw(_encode(_without_system(_objects(fields["messages"]), request.turns)))
         return _encode(fields)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         return body
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from byway.decoding import DECODE_ERRORS
 from byway.wordings import Wording
 
 #: Levels and members that are looked at. Real errors have three levels.
@@ -233,7 +234,7 @@ def decode(text: str | bytes) -> Any:
     """Return the JSON value of a text, or the Python literal that the SDKs of OpenAI print; None when it is neither."""
     try:
         return msgspec.json.decode(text)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+    except (UnicodeError, *DECODE_ERRORS):
         pass
     if isinstance(text, str) and text.startswith(("{'", "[{'")):
         try:

@@ -27,6 +27,7 @@ from byway.backends.itemrepairs import (
 from byway.backends.openai.schema import in_words, plain_schema
 from byway.backends.openai.toolids import in_form
 from byway.backends.vendors import ALL_EFFORTS
+from byway.decoding import DECODE_ERRORS
 from byway.wordings import Wording
 
 #: Fields that a call may lack: hints of the client, and additions of Byway. No forced tool, format or stop sequence.
@@ -310,7 +311,7 @@ def find(refused: Refusal, sent: bytes, *, other_api: bool = True) -> NamedRepai
     """
     try:
         fields = _fields(sent)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         return None
     if (named := find_item_repair(refused.text, fields, other_api=other_api)) is not None:
         return NamedRepair(named[0], named[1][:_QUOTED])

@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from byway.batches.batch import REQUEST_LIMIT, BatchResult, NewRequest, Rest, StoredBatch
+from byway.decoding import DECODE_ERRORS
 
 #: Requests of a batch, and bytes of its input file.
 MOST_LINES: Final = 50_000
@@ -110,7 +111,7 @@ class BatchLines:
         except msgspec.ValidationError as error:
             self._error("missing_required_parameter", f"The line is no request: {error}")
             return
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except DECODE_ERRORS as error:
             self._error("invalid_json_line", f"The line is not valid JSON: {error}")
             return
         body = bytes(item.body)

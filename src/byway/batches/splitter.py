@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from byway.batches.batch import CUSTOM_ID, MOST_REQUESTS, REQUEST_LIMIT, NewRequest
+from byway.decoding import DECODE_ERRORS
 
 #: Bytes that are scanned at once: a search in them never holds other threads up for long.
 _STEP: Final = 64 << 10
@@ -103,7 +104,7 @@ class BatchBodySplitter:
         if text is not None:
             try:
                 self._name = _decode_text(text)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            except DECODE_ERRORS as error:
                 raise InvalidBatch(f"The body is not valid JSON: {error}") from None
             self._expects = self._colon
 
@@ -239,7 +240,7 @@ def _item(text: bytes, number: int) -> NewRequest:
     """One element of `requests`. Raises InvalidBatch that names the wrong field."""
     try:
         item = _decode_item(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except DECODE_ERRORS as error:
         raise InvalidBatch(f"requests.{number}: {error}") from None
     if not CUSTOM_ID.fullmatch(item.custom_id):
         raise InvalidBatch(

@@ -18,6 +18,7 @@ from msgspec import Struct
 from byway import platform
 from byway.clientfiles.changes import FileFormat, KeyReceipt
 from byway.clientfiles.files import ClientFileError
+from byway.decoding import DECODE_ERRORS
 
 FILE: Final = "client-changes.json"
 _LOCK: Final = "client-changes.lock"
@@ -115,7 +116,7 @@ class Ledger:
             raise ClientFileError(str(error)) from None
         except OSError as error:
             raise ClientFileError(f"Cannot read {self.path}: {error.strerror}.") from None
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except DECODE_ERRORS as error:
             raise ClientFileError(
                 f"{self.path} is damaged ({error}). It contains what `byway disconnect` restores: restore it from a "
                 "backup, or move it away and change the client's settings by hand."

@@ -18,6 +18,7 @@ from byway import platform, programs
 from byway.admin.requests import RecentRequests
 from byway.clientfiles.variables import BASE_URL
 from byway.clients.places import Surroundings
+from byway.decoding import DECODE_ERRORS
 from byway.endpoints.address import same_url, shown_url
 from byway.endpoints.clients import ClientRecord, is_stale
 
@@ -128,7 +129,7 @@ def _record(path: Path) -> dict[str, Any] | None:
         if path.stat().st_size > _FILE_SIZE:
             return None
         record = msgspec.json.decode(path.read_bytes())
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except (OSError, *DECODE_ERRORS):
         return None
     if isinstance(record, dict) and isinstance(record.get("pid"), int) and isinstance(record.get("sessionId"), str):
         return record

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from byway import platform
+from byway.decoding import DECODE_ERRORS
 
 _FOLDER: Final = "clients"
 #: The program of a client that a host of Byway owns.
@@ -175,7 +176,7 @@ def _read(path: Path) -> tuple[ClientRecord | None, bool]:
         content = os.read(descriptor, _LONGEST)
         is_locked = not platform.try_lock(descriptor)
         return msgspec.json.decode(content, type=ClientRecord), is_locked
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+    except (OSError, *DECODE_ERRORS):
         # It may be written just now.
         return None, True
     finally:

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from byway import platform
+from byway.decoding import DECODE_ERRORS
 from byway.endpoints.address import AddressCheck, check_address
 from byway.endpoints.folder import NAME, FolderFile, find_folder_file
 from byway.secrets.names import ENDPOINT_PREFIX
@@ -113,7 +114,7 @@ class Endpoints:
             raise EndpointError(str(error)) from None
         except OSError as error:
             raise EndpointError(f"Cannot read {self._path}: {error.strerror}.") from None
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except DECODE_ERRORS as error:
             raise EndpointError(
                 f"{self._path} is damaged ({error}). Correct it, or move it away and add the endpoints again."
             ) from None

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from msgspec import Raw
 
+from byway.decoding import DECODE_ERRORS
 from byway.files.service import FileService, size_text
 from byway.files.types import IMAGES, PDF, is_text, text_of
 from byway.largebodies import off_loop
@@ -128,7 +129,7 @@ def _take_apart(body: bytes, form: RequestFormat) -> _OpenedBody | None:
                         if len(references) == MOST_REFERENCES:
                             raise _too_many()
                         references.append(reference)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         return None
     return _OpenedBody(fields, messages, decoded, references)
 

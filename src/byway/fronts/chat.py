@@ -18,7 +18,7 @@ from byway.messages import claudecode
 from byway.messages import request as messages
 from byway.messages.events import Part, Passthrough, Ping, WholeAnswer
 from byway.messages.request import Content, Request
-from byway.messages.stream import fields, fold, tool_input
+from byway.messages.stream import EVENT_ERRORS, fields, fold, tool_input
 from byway.problems import Problem
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -520,7 +520,7 @@ class Chunks:
     def _chunks(self, part: Part) -> bytes:
         try:
             return b"".join(map(self._event, fields(part)))
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, LookupError, TypeError, AttributeError):
+        except EVENT_ERRORS:
             raise Problem("broken", "The backend sent an event that is not part of the Messages API.") from None
 
     def _event(self, event: dict[str, Any]) -> bytes:

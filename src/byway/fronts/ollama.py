@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 import msgspec
 from msgspec import Struct
 
+from byway.decoding import DECODE_ERRORS
 from byway.fronts.chat import ANY_OBJECT
 from byway.fronts.formats import closed, is_free
 from byway.messages import claudecode
@@ -20,7 +21,7 @@ from byway.messages import request as messages
 from byway.messages.events import Part, Ping
 from byway.messages.request import Content, Request
 from byway.messages.sse import Decoder
-from byway.messages.stream import fields, fold, tool_input
+from byway.messages.stream import EVENT_ERRORS, fields, fold, tool_input
 from byway.problems import Problem
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -285,7 +286,7 @@ class AnswerLines:
                 continue
             try:
                 lines += map(self._line, fields(part, self._decoder))
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, LookupError, TypeError, AttributeError):
+            except EVENT_ERRORS:
                 raise Problem("broken", "The backend sent an event that is not part of the Messages API.") from None
         return b"".join(lines)
 
@@ -427,7 +428,7 @@ def embedded(answer: bytes, given: EmbedBody, elapsed: float) -> bytes:
     """The answer of `/v1/embeddings` in Ollama's form; raises Problem `broken`."""
     try:
         read = _vectors.decode(answer)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except DECODE_ERRORS:
         raise Problem("broken", "The backend sent something that is no list of embeddings.") from None
     vectors = [vector.embedding for vector in sorted(read.data, key=lambda vector: vector.index)]
     if given.input is None:

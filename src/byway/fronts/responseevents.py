@@ -27,7 +27,7 @@ from byway.messages.events import (
     WholeAnswer,
 )
 from byway.messages.sse import Decoder
-from byway.messages.stream import fields, tool_input, unfold
+from byway.messages.stream import EVENT_ERRORS, fields, tool_input, unfold
 from byway.problems import Problem
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -35,7 +35,6 @@ _decode: Final = msgspec.json.Decoder().decode
 _REFUSED: Final = "The model has refused to answer this request."
 #: Results of searches of one answer whose addresses are looked for in its text.
 _MOST_SOURCES: Final = 100
-_READING: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, LookupError, TypeError, AttributeError)
 
 JsonObject = dict[str, Any]
 
@@ -120,7 +119,7 @@ class ResponseWriter:
         """The events of `parts`. Raises Problem for events that are not those of the Messages API."""
         try:
             return b"".join([self._convert(part) for part in parts])
-        except _READING:
+        except EVENT_ERRORS:
             raise Problem("broken", "The backend sent an event that is not part of the Messages API.") from None
 
     def _convert(self, part: Part) -> bytes:

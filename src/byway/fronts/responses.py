@@ -16,6 +16,7 @@ from typing import Annotated, Any, Final, NamedTuple, NoReturn
 import msgspec
 from msgspec import Meta, Raw, Struct
 
+from byway.decoding import DECODE_ERRORS
 from byway.fronts.chat import ANY_OBJECT, DEFAULT, source
 from byway.fronts.formats import closed, is_free
 from byway.fronts.responsetools import Names, ToolTable, tool_fields, tool_table
@@ -590,7 +591,7 @@ def _arguments(given: Any) -> Raw:
     data = given.encode()
     try:
         _fields(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         return Raw(_encode(tool_input(given)))
     return Raw(data)
 

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from byway.bounded import BoundedDict
+from byway.decoding import DECODE_ERRORS
 from byway.messages.request import ToolChoice
 from byway.messages.tools import Tool
 from byway.problems import Problem
@@ -329,7 +330,7 @@ def tool_table(tools: Raw) -> ToolTable:
     if known is None:
         try:
             declared = _list(data) if data else None
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        except DECODE_ERRORS as error:
             raise Problem("invalid_request", f"tools: {error}") from None
         known = ToolTable()
         known.declare(declared or [], "tools")
@@ -355,7 +356,7 @@ def _is_search(kind: Any) -> bool:
 def _decoded(raw: Raw, path: str) -> _DeclaredTool:
     try:
         return _declared.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except DECODE_ERRORS as error:
         raise Problem("invalid_request", f"{path}: {error}") from None
 
 
@@ -369,7 +370,7 @@ def _text(raw: Raw) -> str:
     """The text of a field; empty for anything else."""
     try:
         value = _decode(raw) if len(raw) else ""
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         return ""
     return value if isinstance(value, str) else ""
 

@@ -15,6 +15,7 @@ import msgspec
 
 from byway.backends.protocol import BackendProtocol, Target
 from byway.backends.vendors import VENDORS, ProtocolName
+from byway.decoding import DECODE_ERRORS
 from byway.inspector.recording import RecordedCall, RecordedExchange
 from byway.messages import request as messages
 from byway.messages import sse
@@ -133,7 +134,7 @@ def _anonymous(body: bytes) -> bytes:
         # The other fields keep their bytes: the call has some of them as they came.
         fields = _fields(body)
         metadata = _decode(fields["metadata"]) if "metadata" in fields else None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         raise _no_case("its body is not a valid JSON object") from None
     if isinstance(metadata, dict) and "user_id" in metadata:
         fields["metadata"] = msgspec.Raw(msgspec.json.encode({**metadata, "user_id": _ANONYMOUS}))
@@ -161,7 +162,7 @@ def _notes(call: RecordedCall, made: bytes) -> list[str]:
         return notes
     try:
         sent, again = _decode(call.body.data), _decode(made)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         return notes
     if isinstance(sent, dict) and isinstance(again, dict) and sent != again:
         names = [name for name in {**sent, **again} if sent.get(name) != again.get(name) and name != "metadata"]

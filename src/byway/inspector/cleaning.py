@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from byway.decoding import DECODE_ERRORS
 from byway.scrub import Scrubber
 
 #: Characters that are scrubbed at once: a few milliseconds.
@@ -87,7 +88,7 @@ def has_cut_secret(events: Iterable[bytes], scrubber: Scrubber) -> bool:
     for data in events:
         try:
             value = _decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except DECODE_ERRORS:
             continue
         if isinstance(value, dict):
             _collect(value, "", joined, 0)

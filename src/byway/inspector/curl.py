@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from byway.decoding import DECODE_ERRORS
 from byway.inspector.cleaning import HIDDEN
 
 #: Headers of the client that the command repeats. curl sets the others.
@@ -22,7 +23,7 @@ def curl_command(url: str, headers: Iterable[tuple[str, str]], body: bytes) -> s
     try:
         # One line, so that no line of it can end the body.
         text = msgspec.json.encode(msgspec.json.decode(body)).decode()
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         text = " ".join(body.decode("utf-8", "replace").splitlines())
     kept = [("x-api-key", PLACEHOLDER), ("content-type", "application/json")]
     given = {name: value for name, value in headers if name in _REPEATED and value != HIDDEN}

@@ -25,6 +25,7 @@ from byway import platform
 from byway.access.keys import OWN_HEADER, REFUSAL
 from byway.call import Call
 from byway.config import TimeoutSettings
+from byway.decoding import DECODE_ERRORS
 from byway.endpoints.advice import Advice, explain
 from byway.endpoints.registry import BYWAY
 from byway.launch.target import LaunchTarget
@@ -371,7 +372,7 @@ def _with_model(body: bytes, target: RelayTarget) -> bytes:
     try:
         members = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
         name = msgspec.json.decode(members["model"], type=str)
-    except (msgspec.MsgspecError, KeyError, UnicodeDecodeError):
+    except (KeyError, *DECODE_ERRORS):
         return body
     model = target.model(name)
     if model == name:

@@ -12,6 +12,7 @@ import msgspec
 from byway.backends.vendors import VENDORS
 from byway.call import Call
 from byway.config import TimeoutSettings
+from byway.decoding import DECODE_ERRORS
 from byway.problems import Problem
 from byway.upstream.client import Upstream
 
@@ -129,7 +130,7 @@ async def _discover(vendor: str, url: str, limit: float) -> DiscoveredServer | N
             answer.close()
         try:
             return _ServerReply(answer.status, answer.headers, msgspec.json.decode(body))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except DECODE_ERRORS:
             return _ServerReply(answer.status, answer.headers, None)
 
     try:

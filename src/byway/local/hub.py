@@ -15,6 +15,7 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from byway import urls
+from byway.decoding import DECODE_ERRORS
 from byway.local import library
 
 #: The quantisations to use by default, best first: a compromise of size and quality.
@@ -80,7 +81,7 @@ def select_files(repo: Repository, listing: bytes, hub: str) -> list[RemoteFile]
     """The wanted files of a repository by its listing: all parts of one model. Raises NoSuchModel."""
     try:
         entries: Any = msgspec.json.decode(listing)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         raise NoSuchModel("The hub's list of files cannot be read.") from None
     files = {path: entry for path, entry in _files(entries if isinstance(entries, list) else ())}
     models = [path for path in files if library.is_model_file(path.rpartition("/")[2])]

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 
 from byway import __version__
+from byway.decoding import DECODE_ERRORS
 
 #: Revisions that begin with `initialize`, the oldest first.
 VERSIONS: Final = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
@@ -88,7 +89,7 @@ def read(body: bytes, version: str) -> McpBody:
     """The messages in a body. Raises McpError for a body that cannot be answered message by message."""
     try:
         content = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         raise McpError(PARSE_ERROR, "The body is not valid JSON.") from None
     if not isinstance(content, list):
         message = _message(content)

@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from byway.decoding import DECODE_ERRORS
 from byway.messages.blocks import Block, Text, ToolReference, ToolResult, Unknown
 from byway.messages.request import Request, Turn
 from byway.messages.tools import Tool
@@ -287,7 +288,7 @@ def _found_tools(block: Unknown) -> list[str]:
     """The tools that an official tool search has found; none when it failed."""
     try:
         return [reference.tool_name for reference in _search.decode(block.raw).content.tool_references]
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         return []
 
 
@@ -300,7 +301,7 @@ def _changes(block: Unknown) -> list[_Change]:
         if block.kind == "compaction":
             return _summary.decode(block.raw).tool_changes or []
         return [_change.decode(block.raw)]
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         return []
 
 

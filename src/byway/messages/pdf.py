@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from byway.decoding import DECODE_ERRORS
 from byway.messages.blocks import Base64Source, Block, ContentSource, Document, Text, ToolResult, ToolUse, Unknown
 from byway.messages.request import Turn
 
@@ -68,7 +69,7 @@ def _pdfs_in_json(raw: bytes) -> Iterable[str]:
         return
     try:
         values: list[Any] = [msgspec.json.decode(raw)]
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         # Translation reports it, with the path of the block.
         return
     while values:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw, Struct
 
+from byway.decoding import DECODE_ERRORS
 from byway.messages import claudecode
 from byway.messages.blocks import Block, Text, ToolUse
 from byway.messages.request import Params, Request, unopened
@@ -125,7 +126,7 @@ def _facts(request: Request) -> str:
         if safeguard.type == KIND and unopened(safeguard.classifier_context, "safeguards"):
             try:
                 context = msgspec.json.decode(safeguard.classifier_context, type=dict[str, Any])
-            except (msgspec.MsgspecError, RecursionError):
+            except DECODE_ERRORS:
                 return ""
             facts = {name: context[name] for name in _SHOWN_FACTS if context.get(name)}
             return _encode(facts).decode()[:_FACTS]
@@ -181,7 +182,7 @@ def verdict(message: bytes) -> dict[str, Any] | None:
         text = "".join([block.text for block in blocks if block.type == "text"])
         # Some models write a Markdown fence around their answer.
         answer = msgspec.json.decode(text[text.find("{") : text.rfind("}") + 1], type=_ClassifierAnswer)
-    except (msgspec.MsgspecError, RecursionError):
+    except DECODE_ERRORS:
         return None
     if answer.verdict == "allow":
         return {"type": "evaluated", "outcome": "not_flagged"}

@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET
 
+from byway.decoding import DECODE_ERRORS
 from byway.messages.events import (
     TOKENS,
     BlockDelta,
@@ -313,6 +314,10 @@ def _filled(
     return block
 
 
+#: What code that reads these fields raises for an event that is not part of the Messages API.
+EVENT_ERRORS: Final = (LookupError, TypeError, AttributeError, *DECODE_ERRORS)
+
+
 def fields(part: Part, decoder: Decoder | None = None) -> list[dict[str, Any]]:
     """The JSON objects of the events in a part of a stream. A `decoder` keeps an event that ends in a later part."""
     if type(part) is Passthrough:
@@ -328,7 +333,7 @@ def tool_input(text: str) -> dict[str, Any]:
         return {}
     try:
         value = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):
+    except DECODE_ERRORS:
         value = None
     return value if isinstance(value, dict) else {"__unparsedToolInput": {"raw": text, "len": len(text)}}
 

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from msgspec import Raw, Struct
 
+from byway.decoding import DECODE_ERRORS
 from byway.messages.request import Request
 from byway.problems import Problem
 
@@ -194,7 +195,7 @@ def weigh(body: bytes, tools: bool = True) -> Weight:
                 message.pop("tool_calls", None)
         media = _texts("", [sent.system, *sent.messages], texts)
         around = _ANSWER + _AROUND_MESSAGE * len(sent.messages)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         return Weight(text_tokens(body), 0)
     text = text_tokens("\n".join(texts).encode(errors="replace"))
     if not sent.system and b'"role":"system"' not in body:

@@ -14,6 +14,7 @@ from msgspec import Raw, Struct
 from byway.backends.openai import definedtools
 from byway.backends.openai.schema import Budget, adapt
 from byway.backends.protocol import Target
+from byway.decoding import DECODE_ERRORS
 from byway.messages import claudecode
 from byway.messages.events import BlockDelta, BlockStart, Event, MessageDelta, Part, Stop, TextDelta, ToolStart, Usage
 from byway.messages.request import Format, OutputConfig, Request, Turn, unopened
@@ -107,7 +108,7 @@ class ForcedChoice:
         text = "".join(part.delta.text for part in parts if type(part) is BlockDelta and type(part.delta) is TextDelta)
         try:
             call = _json_call.decode(text)
-        except (msgspec.MsgspecError, RecursionError):
+        except DECODE_ERRORS:
             return None
         if call.name not in self._names:
             return None

@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from byway.bounded import BoundedDict
+from byway.decoding import DECODE_ERRORS
 from byway.guardrails.escapes import JsonEscapes
 from byway.guardrails.output import OutputScanner
 from byway.guardrails.patterns import LONGEST_MATCH
@@ -294,7 +295,7 @@ def _event_text(event: tuple[str, bytes | str], escapes: JsonEscapes) -> str:
 def _decoded(data: bytes | str) -> Any:
     try:
         return _decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         return None
 
 

@@ -14,6 +14,7 @@ from byway.backend import Backend
 from byway.backends.openai.endpoints import EMBEDDINGS, read_json
 from byway.backends.protocol import Target
 from byway.backends.vendors.vendor import thinking_rule
+from byway.decoding import DECODE_ERRORS
 from byway.fronts import ollama
 from byway.fronts.ollama import AnswerLines
 from byway.largebodies import off_loop
@@ -221,7 +222,7 @@ async def show(context: RequestContext) -> None:
     body = await read_at_most(context, _NAME_LIMIT, "The request is too large. It names one model.")
     try:
         named = _named.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except DECODE_ERRORS:
         raise Problem("invalid_request", "The request body is not valid JSON with a `model`.") from None
     name = _model_name(context.runtime, named.model or named.name)
     if not name:

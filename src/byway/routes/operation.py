@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from byway.admin.errors import invalid
+from byway.decoding import DECODE_ERRORS
 from byway.problems import Problem
 from byway.routes.context import Header, RequestContext, Route, Scope
 
@@ -100,7 +101,7 @@ def decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
             field = f"{field}.{name[1]}" if field else name[1]
             text = "is missing" if "missing" in text else "is unknown"
         raise invalid(field or "body", f"{text[:1].lower()}{text[1:]}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except DECODE_ERRORS as error:
         raise invalid("body", f"not valid JSON: {error}") from None
 
 

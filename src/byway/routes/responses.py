@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from msgspec import Raw
 
+from byway.decoding import DECODE_ERRORS
 from byway.files.resolve import RESPONSES
 from byway.fronts import responseerrors
 from byway.fronts.responseevents import ResponseWriter
@@ -200,7 +201,7 @@ async def compact(context: RequestContext) -> None:
     try:
         fields = _fields(body)
         items = own_items(fields.get("input"))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except DECODE_ERRORS as error:
         raise Problem("invalid_request", f"The request body is not a Responses request: {error}") from None
     fields["input"] = Raw(_encode([*items, _TRIGGER]))
     fields["store"], fields["stream"] = Raw(b"false"), Raw(b"false")
@@ -238,7 +239,7 @@ def _counted_part(body: bytes) -> bytes:
     """A request without those fields; the body itself when it is no JSON object, which its parser reports."""
     try:
         fields = _fields(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         return body
     for name in _UNCOUNTED:
         fields.pop(name.decode().strip('"'), None)

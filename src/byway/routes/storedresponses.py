@@ -12,6 +12,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 import msgspec
 from msgspec import Raw
 
+from byway.decoding import DECODE_ERRORS
 from byway.largebodies import off_loop
 from byway.logs import log
 from byway.problems import Problem
@@ -74,7 +75,7 @@ async def continued(context: RequestContext, body: bytes) -> tuple[bytes, str]:
         fields = await off_loop(len(body), _fields, body)
         named = _decode(fields.get("previous_response_id", Raw(b"null")))
         given = own_items(fields.get("input"))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         # Its parser reports what is wrong.
         return body, ""
     store, owner = context.gateway.responses, owner_of(context.caller)

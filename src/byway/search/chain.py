@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from byway import urls
 from byway.config import SearchProviderSettings, TimeoutSettings, WebSearchSettings
+from byway.decoding import DECODE_ERRORS
 from byway.domains import DomainFilter
 from byway.logs import log
 from byway.problems import Problem
@@ -239,7 +240,7 @@ def _json(body: bytes) -> Any:
     """Decoded JSON; None for anything else."""
     try:
         return msgspec.json.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         pass
     try:
         # Python's decoder accepts half surrogates: services that cut text by UTF-16 send them.

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec import Struct
 
+from byway.decoding import DECODE_ERRORS
 from byway.largebodies import off_loop
 from byway.messages.tools import Tool
 from byway.parsing.job import ParseJob
@@ -68,7 +69,7 @@ def texts_of(tool: Tool) -> list[str]:
 def _decoded(raw: msgspec.Raw, type: Any) -> Any:
     try:
         return msgspec.json.decode(raw, type=type) if len(raw) else None
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         # Another backend may accept what is not readable here.
         return None
 

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeVar
 import msgspec
 
 from byway import platform
+from byway.decoding import DECODE_ERRORS
 from byway.secrets.names import ENDPOINT_PREFIX, ENTRIES, ENTRY_OF_VARIABLE, SecretEntry, mask, variables_in
 
 #: The name under which the keychain lists the secrets of Byway.
@@ -276,7 +277,7 @@ class Vault(Mapping[str, str]):
             raise SecretsFileError(f"{error}. Its secrets are not used until then.") from None
         except OSError as error:
             raise SecretsFileError(f"{self._path} cannot be read: {error.strerror}.") from None
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except DECODE_ERRORS:
             raise SecretsFileError(
                 f"{self._path} is damaged. Move it away, then set its secrets again: byway secret set ENTRY"
             ) from None

@@ -16,6 +16,7 @@ from byway.batches.batch import BatchApi, BatchOutcome, BatchRequest, Rest, Stor
 from byway.batches.outputs import store_outputs
 from byway.batches.store import BatchStore
 from byway.batches.worker import BatchLimits, BatchWorker
+from byway.decoding import DECODE_ERRORS
 from byway.gateway import Gateway
 from byway.logs import log
 from byway.problems import Problem
@@ -122,7 +123,7 @@ def _unsupported(body: bytes, api: BatchApi) -> Problem | None:
     """Why a request cannot be in a batch. A body that is no such request is rejected by its route."""
     try:
         request = _decode_unsupported(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         return None
     if request.stream:
         return Problem("invalid_request", "stream: not supported in a batch. Leave it out.")

@@ -17,6 +17,7 @@ from msgspec import Struct
 from byway.access.keys import Caller
 from byway.admin.probes import ProbeAnswer
 from byway.admin.readiness import ReadinessTests
+from byway.decoding import DECODE_ERRORS
 from byway.gateway import Gateway
 from byway.logs import log
 from byway.messages.events import Passthrough
@@ -167,7 +168,7 @@ def _answer(exchange: InternalExchange) -> ProbeAnswer:
                     return ProbeAnswer(exchange.status, _message(data), "upstream")
             message = fold([Passthrough(message, "content")])
         content = msgspec.json.decode(message, type=_Content)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError, Problem) as error:
+    except (UnicodeError, Problem, *DECODE_ERRORS) as error:
         text = error.message if isinstance(error, Problem) else str(error)
         return ProbeAnswer(exchange.status, text, "broken")
     return ProbeAnswer(exchange.status, content=content.content, stop=content.stop_reason or "")
@@ -193,6 +194,6 @@ def _message(body: bytes) -> str:
     """The message of an error."""
     try:
         error = msgspec.json.decode(body, type=_Failure).error
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+    except (UnicodeError, *DECODE_ERRORS):
         error = None
     return (error.message if error is not None else "") or "the answer is an error without a message"

@@ -14,6 +14,7 @@ from byway.admin.recording import MOST_MINUTES
 from byway.admin.replay import replay
 from byway.admin.requests import RecentRequest, row
 from byway.backends.repairs import describe
+from byway.decoding import DECODE_ERRORS
 from byway.display import latency, size
 from byway.inspector.casefile import TITLE_LIMIT, default_title
 from byway.inspector.comparison import LineGroup, compare, count_marks, groups
@@ -287,7 +288,7 @@ def _json(body: RecordedBody) -> Any:
         return None
     try:
         return _decode(body.data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         return None
 
 
@@ -339,7 +340,7 @@ def _piece(data: str) -> tuple[str | None, str]:
     """The place of a piece in an answer, and its text; None for an event that adds no piece."""
     try:
         event = _decode(data)
-    except (msgspec.DecodeError, RecursionError):
+    except DECODE_ERRORS:
         return None, ""
     if not isinstance(event, dict):
         return None, ""

@@ -7,6 +7,8 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
+from byway.decoding import DECODE_ERRORS
+
 #: The most tokens and nano-dollars of one record: sums of millions of records stay within 63 bits.
 MOST_TOKENS: Final = 10**9
 MOST_COST: Final = 10**15
@@ -65,7 +67,7 @@ def from_line(line: bytes) -> UsageRecord | None:
     """The record of a line without its end; None when the line is damaged."""
     try:
         return _decoder.decode(line)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except DECODE_ERRORS:
         return None
 
 
@@ -73,7 +75,7 @@ def from_lines(lines: bytes) -> tuple[list[UsageRecord], int]:
     """The records of lines of the journal, and how many lines are damaged."""
     try:
         return _decoder.decode_lines(lines), 0
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except DECODE_ERRORS:
         # One is damaged: each is decoded by itself.
         records = [from_line(line) for line in lines.split(b"\n") if line]
     whole = [record for record in records if record is not None]

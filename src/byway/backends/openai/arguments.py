@@ -9,6 +9,8 @@ from typing import Any, Final
 
 import msgspec
 
+from byway.decoding import DECODE_ERRORS
+
 #: What opens or closes something in JSON, and a backslash, which hides the next character (perhaps in the next piece).
 _STRUCTURE: Final = re.compile(r'\\.|["{}\[\]\\]', re.DOTALL)
 #: The same with what may need a repair: raw control characters, and a comma before a closing bracket.
@@ -81,7 +83,7 @@ def decode_json(text: str) -> Any:
     """The value of a JSON text; None for text that is not JSON."""
     try:
         return msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+    except (UnicodeEncodeError, *DECODE_ERRORS):
         return None
 
 

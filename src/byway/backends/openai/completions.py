@@ -20,6 +20,7 @@ from byway.backends.openai.request import request as _request
 from byway.backends.openai.stops import StoppingReader, split_stops
 from byway.backends.protocol import FIRST, AnswerReader, Attempt, Target
 from byway.call import Call
+from byway.decoding import DECODE_ERRORS
 from byway.messages.request import Request
 from byway.problems import Problem
 
@@ -88,7 +89,7 @@ def read_count(body: bytes) -> int:
     """Return the number of tokens; raises Problem `broken` for another body."""
     try:
         count = msgspec.json.decode(body, type=_ChatTokenCount)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         count = _ChatTokenCount()
     tokens = count.count if count.input_tokens is None else count.input_tokens
     if tokens is None or not 0 <= tokens < 1 << 53:

@@ -15,6 +15,7 @@ from msgspec import Struct
 from byway.backends.catalog import ListedModel, capabilities_of, facts_of, next_page, tokens
 from byway.backends.protocol import ModelFacts, Target
 from byway.call import Call
+from byway.decoding import DECODE_ERRORS
 
 _JSON: Final = (("content-type", "application/json"),)
 #: The window in a Modelfile, in the text of Ollama's `parameters`.
@@ -64,7 +65,7 @@ def read_description(body: bytes, target: Target) -> ModelFacts:
     """Return what such a page reports of the model; a body that cannot be read reports nothing."""
     try:
         page = _decode_page(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         return ModelFacts()
     for model in (*page.data, *page.models):
         name = model.model if isinstance(model.model, str) else ""

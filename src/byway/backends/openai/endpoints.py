@@ -23,6 +23,7 @@ from byway.backends.openai.usage import ReportedUsage, TokenCounts
 from byway.backends.protocol import Target
 from byway.backends.vendors import Vendor
 from byway.call import Call
+from byway.decoding import DECODE_ERRORS
 from byway.messages import request as messages
 from byway.messages.events import Usage
 from byway.messages.request import renamed
@@ -224,7 +225,7 @@ class UsageScan:
         for match in _USAGE.finditer(bytes(self._head + self._tail)):
             try:
                 usage = _reported(match[1])
-            except (msgspec.MsgspecError, UnicodeDecodeError):
+            except DECODE_ERRORS:
                 continue
             if not (usage.prompt_tokens or usage.input_tokens):
                 usage = msgspec.structs.replace(usage, prompt_tokens=usage.total_tokens)

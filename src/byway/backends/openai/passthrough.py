@@ -13,6 +13,7 @@ from byway.backends.openai.framing import cut_short, web_page
 from byway.backends.openai.usage import NotAnObject, ReportedUsage, TokenCounts
 from byway.backends.protocol import FIRST, Attempt, Target
 from byway.call import Call, json_headers
+from byway.decoding import DECODE_ERRORS
 from byway.messages.events import Part, Passthrough, Usage, WholeAnswer
 from byway.messages.request import Request, extended, renamed
 from byway.messages.sse import LF, Decoder
@@ -152,7 +153,7 @@ class PassthroughReader:
         """A chunk or a whole answer, whose usage is counted. Raises Problem."""
         try:
             chunk = _chunk(data)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except DECODE_ERRORS:
             raise Problem(
                 "broken",
                 f"Backend {self._target.backend!r} sent something that is not a chat completion, or only its beginning.",

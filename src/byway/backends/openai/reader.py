@@ -29,6 +29,7 @@ from byway.backends.openai.toolformats import OPENING_FORMATS
 from byway.backends.openai.toolparser import ToolCallParser
 from byway.backends.openai.usage import TokenCounts
 from byway.backends.protocol import FIRST, Attempt, Target
+from byway.decoding import DECODE_ERRORS
 from byway.messages.events import Event, Stop, Usage
 from byway.messages.request import Request
 from byway.messages.stream import Writer
@@ -335,7 +336,7 @@ class ChatReader(FramedReader):
         """Read one chunk. Returns whether it has finished the answer."""
         try:
             chunk = decode_chunk(data)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except DECODE_ERRORS:
             if data.startswith(_BYTE_ORDER_MARK):
                 return self._read(data.removeprefix(_BYTE_ORDER_MARK), name)
             chunk = self._repaired_chunk(data, name)
@@ -388,7 +389,7 @@ class ChatReader(FramedReader):
         joined, self._half = joined_halves(data, self._half)
         try:
             return decode_chunk(joined)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except DECODE_ERRORS:
             raise self._reported(data) or Problem(
                 "broken",
                 f"Backend {self._target.backend!r} sent something that is not a chat completion, or only its beginning.",

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec import Raw, Struct
 
+from byway.decoding import DECODE_ERRORS
 from byway.problems import Problem
 
 Dialect = Literal["open", "grammar", "openai", "plain", "moonshot"]
@@ -145,7 +146,7 @@ def allows_strict(schema: bytes) -> bool:
     try:
         root = _decode(schema)
         return isinstance(root, dict) and root.get("type") == "object" and "anyOf" not in root and _is_closed(root)
-    except (msgspec.MsgspecError, RecursionError):
+    except DECODE_ERRORS:
         return False
 
 

@@ -17,6 +17,7 @@ from msgspec import Raw, Struct
 from byway.backends.openai.arguments import JsonTracker, decode_json, repaired
 from byway.backends.openai.toolnames import offered_name
 from byway.backends.openai.tools import wire_name
+from byway.decoding import DECODE_ERRORS
 from byway.messages import claudecode
 from byway.messages.request import Request, declared_tools
 from byway.messages.tools import Tool
@@ -100,7 +101,7 @@ def _types_of(tools: Iterable[Tool]) -> tuple[ArgumentTypes, dict[str, str]]:
 def _property_types(schema: bytes) -> dict[str, str]:
     try:
         properties = _schema.decode(schema).properties
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         return {}
     types = {name: _property_type(schema) for name, schema in properties.items()}
     return {name: kind for name, kind in types.items() if kind != "string"}

@@ -14,6 +14,7 @@ from byway.backends.protocol import FIRST, Attempt, Target
 from byway.backends.responses.answer import add_usage, decode_response, failure, incomplete_reason
 from byway.backends.responses.conversation import reasoning_item, returned
 from byway.call import Call, json_headers
+from byway.decoding import DECODE_ERRORS
 from byway.messages import carriers
 from byway.messages.blocks import Thinking
 from byway.messages.events import Part, Passthrough, Usage, WholeAnswer
@@ -27,7 +28,6 @@ _decode: Final = msgspec.json.Decoder().decode
 _fields: Final = msgspec.json.Decoder(dict[str, Raw]).decode
 _items: Final = msgspec.json.Decoder(list[Raw]).decode
 _OURS: Final = f'"{carriers.MARK}'.encode()
-_DECODING: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _STARTS: Final = frozenset(("response.created", "response.in_progress", "response.queued"))
 _PINGS: Final = frozenset(("keepalive", "ping", "response.ping"))
 #: Fields of Codex that only servers of OpenAI accept.
@@ -80,7 +80,7 @@ def request(request: Request, target: Target) -> Call:
     """The call with the client's body. What Byway has put into it for another backend is removed. Raises Problem."""
     try:
         return _request(request, target)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except DECODE_ERRORS as error:
         # A name that is no text, for example: the parts that Byway reads do not contain it.
         raise Problem("invalid_request", f"The request body is not a Responses request: {error}") from None
 
@@ -187,7 +187,7 @@ class PassingReader:
     def _part(self, name: str, data: bytes) -> Part | None:
         try:
             event = _event(data)
-        except _DECODING:
+        except DECODE_ERRORS:
             raise self._broken() from None
         kind = event.type if isinstance(event.type, str) and event.type else name
         if not kind:
@@ -215,7 +215,7 @@ class PassingReader:
         """Read the response that ends the answer. Raises Problem for one that has failed."""
         try:
             response = decode_response(raw) if raw else AnyResponse()
-        except _DECODING:
+        except DECODE_ERRORS:
             raise self._broken() from None
         self._note(response)
         self.finished = True
@@ -241,7 +241,7 @@ class PassingReader:
             values = _decode(data)
             values["response"]["model"] = self._model
             return _encode(values)
-        except _DECODING:
+        except DECODE_ERRORS:
             return data
 
     def _report(self) -> tuple[Usage, str]:
@@ -271,7 +271,7 @@ class PassingReader:
             raise web_page(self._target.backend)
         try:
             response = decode_response(data)
-        except _DECODING:
+        except DECODE_ERRORS:
             raise cut_short(self._target.backend) from None
         if response.object != "response" and not response.output:
             problem = errors.from_success(data, backend=self._target.backend, window=self._target.window)

@@ -19,6 +19,7 @@ from byway.backends.openai.toolcalls import FunctionDelta, ToolCallDelta, ToolCa
 from byway.backends.openai.usage import TokenCounts
 from byway.backends.protocol import FIRST, Attempt, Target
 from byway.backends.responses.answer import add_usage, decode_response, failure, incomplete_reason
+from byway.decoding import DECODE_ERRORS
 from byway.messages.events import Event, Stop, Usage
 from byway.messages.request import Request
 from byway.messages.stream import Writer
@@ -52,7 +53,6 @@ _ITEMS_MOST: Final = 10_000
 _event: Final = msgspec.json.Decoder(AnyEvent).decode
 _item: Final = msgspec.json.Decoder(AnyItem).decode
 _items: Final = msgspec.json.Decoder(list[AnyItem]).decode
-_DECODING: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 #: The event that a whole answer, which has only a status, stands for.
 _END_OF: Final = {"completed": COMPLETED, "incomplete": INCOMPLETE, "failed": FAILED, "cancelled": CANCELLED}
 _REASONS: Final = {"max_output_tokens": "max_tokens", "max_tokens": "max_tokens", "content_filter": "refusal"}
@@ -138,7 +138,7 @@ class ResponsesReader(FramedReader):
             return
         try:
             response = decode_response(whole)
-        except _DECODING:
+        except DECODE_ERRORS:
             raise self._reported(whole) or self._broken("is not JSON, or only its beginning") from None
         event = _END_OF.get(response.status) if isinstance(response.status, str) else None
         if event is None and not response.output:
@@ -159,7 +159,7 @@ class ResponsesReader(FramedReader):
         """Read one event. Returns whether it has finished the answer."""
         try:
             event = _event(data)
-        except _DECODING:
+        except DECODE_ERRORS:
             event = self._repaired(data, name)
         kind = event.type if isinstance(event.type, str) and event.type else name
         if kind == TEXT_DELTA:
@@ -203,7 +203,7 @@ class ResponsesReader(FramedReader):
         joined, self._half = joined_halves(data, self._half)
         try:
             return _event(joined)
-        except _DECODING:
+        except DECODE_ERRORS:
             raise self._reported(data) or self._broken(
                 "contains something that is not an event of the Responses API, or only its beginning"
             ) from None
@@ -227,7 +227,7 @@ class ResponsesReader(FramedReader):
     def _decoded_response(self, data: msgspec.Raw) -> AnyResponse:
         try:
             return decode_response(data) if data else AnyResponse()
-        except _DECODING:
+        except DECODE_ERRORS:
             raise self._broken("ends with a response that cannot be read") from None
 
     def _item_of(self, event: AnyEvent, kind: str) -> OpenItem:
@@ -256,7 +256,7 @@ class ResponsesReader(FramedReader):
     def _decoded_item(self, event: AnyEvent) -> AnyItem:
         try:
             return _item(event.item) if event.item else AnyItem()
-        except _DECODING:
+        except DECODE_ERRORS:
             raise self._broken("contains an item that cannot be read") from None
 
     def _open(self, event: AnyEvent) -> None:
@@ -436,7 +436,7 @@ class ResponsesReader(FramedReader):
         """Read the items of a response that came without their own events."""
         try:
             items = _items(output)
-        except _DECODING:
+        except DECODE_ERRORS:
             raise self._broken("has an output that cannot be read") from None
         for place, item in enumerate(items):
             self._read_item(item, None, AnyEvent(output_index=place))
