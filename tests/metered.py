@@ -99,7 +99,7 @@ class MeteredApp:
     def kept(self) -> list[UsageRecord]:
         """A list of the records that are made from now on. They do not go to the disk."""
         made: list[UsageRecord] = []
-        self.recorder.add = made.append  # type: ignore[assignment,method-assign]
+        self.recorder.add = made.append
         return made
 
     def records(self) -> list[UsageRecord]:

@@ -35,7 +35,7 @@ class Parts:
         records = [record(self.count + number) for number in range(count)]
         self.count += count
         for each in records:
-            self.journal.append(to_lines([each]))
+            self.journal.append(each)
         return [each.id for each in records]
 
     def ids(self) -> list[str]:

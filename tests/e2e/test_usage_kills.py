@@ -31,7 +31,7 @@ import itertools, os, sys, time
 from pathlib import Path
 from byway.store import StoreError, UsageStore
 from byway.usage import journal, writer
-from byway.usage.record import UsageRecord, to_lines
+from byway.usage.record import UsageRecord
 journal.FILE_BYTES = 5_000
 writer.INTERVAL = 0.002
 
@@ -40,7 +40,7 @@ def run(folder, name):
     writer.UsageWriter(records, UsageStore(folder), StoreError, lambda: writer.Retention(90, 700)).start()
     for number in itertools.count():
         id = f"req_{name}-{number}"
-        records.append(to_lines([UsageRecord(id, time.time(), key="key_a", input_tokens=1)]))
+        records.append(UsageRecord(id, time.time(), key="key_a", input_tokens=1))
         os.write(1, id.encode() + b"\\n")
         if number % 50 == 49:
             time.sleep(0.001)

@@ -82,8 +82,12 @@ class Bucket:
             self.refill(now, amount)
         self.held -= amount
         if self.held >= self.capacity:
-            self.held = self.capacity
-            self.due = -math.inf
+            self.fill()
+
+    def fill(self) -> None:
+        """Make it full: it refills from its next use on."""
+        self.held = self.capacity
+        self.due = -math.inf
 
     def change(self, rate: Rate, now: float) -> None:
         """Use another rate. What was taken stays taken."""

@@ -17,7 +17,7 @@ MOST_NAMES: Final = 10_000
 _CANDIDATES: Final = 8
 #: What buckets count, by their place.
 UNITS: Final = ("requests", "tokens", "input tokens", "output tokens")
-_REQUESTS: Final = UNITS.index("requests")
+REQUESTS, TOKENS, INPUT_TOKENS, OUTPUT_TOKENS = range(len(UNITS))
 #: The name of the counts that are shared.
 SHARED: Final = "(other names)"
 
@@ -25,7 +25,7 @@ SHARED: Final = "(other names)"
 class Counts:
     """The state of one limit for one name."""
 
-    __slots__ = ("buckets", "most_running", "name", "rule", "running", "spending", "token_buckets")
+    __slots__ = ("buckets", "most_running", "name", "rule", "running", "spending")
 
     def __init__(self, rule: Rule, name: str, now: float, at: float) -> None:
         """`now` is of the monotonic clock, `at` in seconds since the epoch."""
@@ -48,8 +48,6 @@ class Counts:
         self.most_running = math.inf if rule.concurrency is None else rule.concurrency
         rates = enumerate((rule.requests, rule.tokens, rule.input_tokens, rule.output_tokens))
         self.buckets = tuple((kind, _bucket(known.get(kind), rate, now)) for kind, rate in rates if rate is not None)
-        self.token_buckets = tuple((kind, bucket) for kind, bucket in self.buckets if kind != _REQUESTS)
-        """The buckets that are corrected when it is known what a request has used."""
         if rule.budget is None:
             self.spending = None
         else:

@@ -240,11 +240,14 @@ class Limiter:
 
         `skip`: `rate_limiting` does not apply.
         """
+        return self.plan(names, now, at, skip=skip).admit(tokens, cost, now, at)
+
+    def plan(self, names: RequestNames, now: float, at: float, *, skip: bool) -> Plan:
+        """The plan of a request with these names."""
         if not self.counts_requested:
             names = names._replace(requested="", alias="")
         key = (*names, skip)
-        plan = self.plans.get(key) or self._make_plan(key, names, now, at, skip=skip)
-        return plan.admit(tokens, cost, now, at)
+        return self.plans.get(key) or self._make_plan(key, names, now, at, skip=skip)
 
     def plan_of_caller(self, caller: LimitedCaller, now: float, at: float) -> Plan:
         """The plan of a request whose limits depend on nothing but the caller. `plans` has it then."""

@@ -13,7 +13,7 @@ import msgspec
 
 from byway.limits import refusals
 from byway.limits.bucket import Bucket
-from byway.limits.counters import UNITS, Counts
+from byway.limits.counters import INPUT_TOKENS, OUTPUT_TOKENS, REQUESTS, TOKENS, UNITS, Counts
 from byway.problems import Problem
 from byway.usage.record import MOST_COST, MOST_TOKENS
 
@@ -27,15 +27,22 @@ class TargetPlan(Protocol):
 class Plan:
     """The counts of all limits that apply to a request, or to an attempt at a target."""
 
-    __slots__ = ("_buckets", "_token_buckets", "budgets", "counts", "target_plan", "units")
+    __slots__ = (
+        "_answer_buckets", "_prompt_buckets", "_request_buckets", "budgets", "counts", "headers", "target_plan",
+        "token_buckets",
+    )  # fmt: skip
 
     def __init__(self, counts: Sequence[Counts], target_plan: TargetPlan | None = None) -> None:
         self.counts = counts
         # A reload may change what a rule limits. A running request ends in what it was counted in.
         self.budgets = tuple(each.spending for each in counts if each.spending is not None)
-        self._buckets = tuple(pair for each in counts for pair in each.buckets)
-        self._token_buckets = tuple(pair for each in counts for pair in each.token_buckets)
-        self.units = refusals.by_unit(counts)
+        buckets = [pair for each in counts for pair in each.buckets]
+        self._request_buckets = tuple(bucket for kind, bucket in buckets if kind == REQUESTS)
+        self._prompt_buckets = tuple(bucket for kind, bucket in buckets if kind in (TOKENS, INPUT_TOKENS))
+        self._answer_buckets = tuple(bucket for kind, bucket in buckets if kind == OUTPUT_TOKENS)
+        self.token_buckets = tuple(pair for pair in buckets if pair[0] != REQUESTS)
+        """The buckets that are corrected when it is known what a request has used, each with its place in UNITS."""
+        self.headers = refusals.QuotaHeaders(counts, self.budgets)
         self.target_plan = target_plan
         """Limits of backends and models apply to each attempt: `Admission.enter`. None: there are none."""
 
@@ -45,12 +52,10 @@ class Plan:
         return Admission(self, tokens, cost)
 
     def count(self, tokens: int, cost: int, now: float, at: float) -> None:
-        """Count a request in all limits. Raises Problem when one of them refuses it, and counts it in none.
+        """Count a request as `admit` does, which `Admission.settle` ends. When a limit refuses it, it is counted in none.
 
         Each limit is checked and counted in one step. A request that may not fit is taken back afterwards.
         """
-        # What the bucket of each of UNITS must hold. Nothing is taken for the answer before its tokens are known.
-        wanted, taken = (1, tokens, tokens, 1), (1, tokens, tokens, 0)
         fits = True
         for counts in self.counts:
             if counts.running >= counts.most_running:
@@ -62,82 +67,75 @@ class Plan:
             if spending.spent + spending.reserved + cost >= spending.budget or not spending.loaded:
                 fits = False
             spending.reserved += cost
-        for kind, bucket in self._buckets:
+        for bucket in self._request_buckets:
             if now >= bucket.due:
-                bucket.refill(now, taken[kind])
-            if bucket.held < wanted[kind] and bucket.lacks(wanted[kind]):
+                bucket.refill(now, 1)
+            if bucket.held < 1 and bucket.lacks(1):
                 fits = False
-            bucket.held -= taken[kind]
+            bucket.held -= 1
+        for bucket in self._prompt_buckets:
+            if now >= bucket.due:
+                bucket.refill(now, tokens)
+            if bucket.held < tokens and bucket.lacks(tokens):
+                fits = False
+            bucket.held -= tokens
+        for bucket in self._answer_buckets:
+            # Nothing is taken for the answer before its tokens are known.
+            if now >= bucket.due:
+                bucket.refill(now, 0)
+            if bucket.held < 1 and bucket.lacks(1):
+                fits = False
         if not fits:
-            self._change(-1, taken, cost, now)
-            self._check(wanted, cost, now, at)
-            self._change(1, taken, cost, now)
+            self._change(-1, tokens, cost, now)
+            self._check(tokens, cost, now, at)
+            self._change(1, tokens, cost, now)
 
-    def _change(self, sign: int, taken: tuple[int, int, int, int], cost: int, now: float) -> None:
+    def _change(self, sign: int, tokens: int, cost: int, now: float) -> None:
         """Count a request, or take it back when `sign` is negative."""
         for counts in self.counts:
             counts.running += sign
         for spending in self.budgets:
             spending.reserved += sign * cost
-        for kind, bucket in self._buckets:
-            bucket.correct(sign * taken[kind], now)
+        for bucket in self._request_buckets:
+            bucket.correct(sign, now)
+        for bucket in self._prompt_buckets:
+            bucket.correct(sign * tokens, now)
 
-    def _check(self, wanted: tuple[int, int, int, int], cost: int, now: float, at: float) -> None:
+    def _check(self, tokens: int, cost: int, now: float, at: float) -> None:
         """Raise the Problem of the limit that refuses the request for the longest time, if one does."""
-        problems = [_refusal(counts, wanted, cost, now, at) for counts in self.counts]
+        problems = [_refusal(counts, tokens, cost, now, at) for counts in self.counts]
         refusing = [problem for problem in problems if problem is not None]
         if refusing:
             raise max(refusing, key=_severity)
 
-    def settle(
-        self, tokens: int, reserved: int, input_tokens: int, output_tokens: int, cost: int, now: float, at: float
-    ) -> None:
-        """End a request: replace its estimates, `tokens` and `reserved`, by what it has used.
-
-        A `cost` counts in the period of `at`.
-        """
-        for counts in self.counts:
-            counts.running -= 1
-        for spending in self.budgets:
-            spending.reserved -= reserved
-            if cost:
-                if at >= spending.end or at < spending.start:
-                    spending.turn(at)
-                spending.spent += cost
-        # Of each of UNITS.
-        differences = (0, input_tokens + output_tokens - tokens, input_tokens - tokens, output_tokens)
-        for kind, bucket in self._token_buckets:
-            if difference := differences[kind]:
-                bucket.correct(difference, now)
-
 
 class Admission(msgspec.Struct, eq=False, gc=False):
-    """A request that was admitted. It is counted until `settle`."""
+    """A request that was admitted, or an attempt at a target. It is counted in its plan until `settle`."""
 
     plan: Plan
     _tokens: int
     _cost: int
-    _at_target: Plan | None = None
+    _at_target: Admission | None = None
+    """The attempt at a target that is counted now."""
     _settled: bool = False
 
     def enter(self, backend: str, model: str, now: float, at: float) -> None:
         """Count an attempt at a target in the limits of its backend and model. Raises Problem."""
         self.leave(now)
         if self.plan.target_plan is not None:
-            plan = self.plan.target_plan(backend, model, now, at)
-            plan.count(self._tokens, self._cost, now, at)
-            self._at_target = plan
+            self._at_target = self.plan.target_plan(backend, model, now, at).admit(self._tokens, self._cost, now, at)
 
     def leave(self, now: float) -> None:
         """End a failed attempt at a target: its tokens are available again."""
         if self._at_target is not None:
-            self._at_target.settle(self._tokens, self._cost, 0, 0, 0, now, 0.0)
+            self._at_target.settle(0, 0, 0, now, 0.0)
             self._at_target = None
 
     def settle(self, input_tokens: int, output_tokens: int, cost: int, now: float, at: float) -> None:
-        """End the request with what it has really used. `input_tokens` has no tokens that were read from a cache.
+        """End the request: replace its estimates by what it has really used. A `cost` counts in the period of `at`.
 
-        A backend may report any number: a negative one would give back what others have used.
+        `input_tokens` has no tokens that were read from a cache. A backend may report any number: a negative one would give
+        back what others have used.
 
         Ends only once: later calls change nothing.
         """
@@ -148,21 +146,39 @@ class Admission(msgspec.Struct, eq=False, gc=False):
         if not 0 <= input_tokens | output_tokens | cost <= MOST_TOKENS:
             input_tokens, output_tokens, cost = _limited(input_tokens, output_tokens, cost)
         if self._at_target is not None:
-            self._at_target.settle(self._tokens, self._cost, input_tokens, output_tokens, cost, now, at)
-        self.plan.settle(self._tokens, self._cost, input_tokens, output_tokens, cost, now, at)
+            self._at_target.settle(input_tokens, output_tokens, cost, now, at)
+        plan = self.plan
+        tokens = self._tokens
+        for counts in plan.counts:
+            counts.running -= 1
+        for spending in plan.budgets:
+            spending.reserved -= self._cost
+            if cost:
+                if at >= spending.end or at < spending.start:
+                    spending.turn(at)
+                spending.spent += cost
+        # What each of UNITS has used beyond the estimate.
+        more = (0, input_tokens + output_tokens - tokens, input_tokens - tokens, output_tokens)
+        for kind, bucket in plan.token_buckets:
+            if amount := more[kind]:
+                # As `bucket.correct`.
+                if now >= bucket.due:
+                    bucket.refill(now, amount)
+                bucket.held -= amount
+                if bucket.held >= bucket.capacity:
+                    bucket.fill()
 
     def add(
         self, backend: str, model: str, input_tokens: int, output_tokens: int, cost: int, now: float, at: float
     ) -> None:
         """Count what else the request has used: a failed attempt at a target, or a request of Byway's own for it."""
-        input_tokens, output_tokens, cost = _limited(input_tokens, output_tokens, cost)
         plans = [self.plan]
         if self.plan.target_plan is not None:
             plans.append(self.plan.target_plan(backend, model, now, at))
         for plan in plans:
             for counts in plan.counts:
                 counts.running += 1
-            plan.settle(0, 0, input_tokens, output_tokens, cost, now, at)
+            Admission(plan, 0, 0).settle(input_tokens, output_tokens, cost, now, at)
 
 
 def _limited(input_tokens: int, output_tokens: int, cost: int) -> tuple[int, int, int]:
@@ -174,7 +190,7 @@ def _limited(input_tokens: int, output_tokens: int, cost: int) -> tuple[int, int
     )
 
 
-def _refusal(counts: Counts, wanted: tuple[int, int, int, int], cost: int, now: float, at: float) -> Problem | None:
+def _refusal(counts: Counts, tokens: int, cost: int, now: float, at: float) -> Problem | None:
     """The Problem of the limit that refuses the request; None when there is room."""
     rule, spending = counts.rule, counts.spending
     if spending is not None and rule.budget is not None:
@@ -188,6 +204,8 @@ def _refusal(counts: Counts, wanted: tuple[int, int, int, int], cost: int, now: 
     if rule.concurrency is not None and counts.running >= rule.concurrency:
         return refusals.too_many_running(counts, now, at)
     longest, what = 0.0, ""
+    # What the bucket of each of UNITS must hold.
+    wanted = (1, tokens, tokens, 1)
     for kind, bucket in counts.buckets:
         if (wait := bucket.wait(wanted[kind], now)) > longest:
             longest, what = wait, _amount(bucket, UNITS[kind])

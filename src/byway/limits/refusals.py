@@ -52,7 +52,7 @@ def too_many(counts: Counts, amount: str, wait: float, now: float, at: float) ->
     )
     for _, bucket in counts.buckets:
         bucket.level(now)
-    problem.headers = header_pairs(quota_lines(by_unit((counts,)), (), at))
+    problem.headers = header_pairs(QuotaHeaders((counts,)).lines(at))
     return problem
 
 
@@ -117,7 +117,7 @@ def _form(unit: bytes) -> bytes:
 _FORMS: Final = tuple(map(_form, (b"requests", b"tokens", b"input-tokens", b"output-tokens")))
 
 
-class UnitBuckets(NamedTuple):
+class _UnitBuckets(NamedTuple):
     """The buckets of all limits of a request that count the same."""
 
     bucket: Bucket
@@ -127,37 +127,43 @@ class UnitBuckets(NamedTuple):
     """Further buckets, each with its lines."""
 
 
-def by_unit(all_counts: Sequence[Counts]) -> tuple[UnitBuckets, ...]:
-    """The buckets of all limits of a request, by what they count."""
-    units: dict[int, list[tuple[Bucket, bytes]]] = {}
-    for counts in all_counts:
-        for kind, bucket in counts.buckets:
-            units.setdefault(kind, []).append((bucket, _FORMS[kind] % bucket.rate.limit))
-    return tuple(UnitBuckets(*pairs[0], tuple(pairs[1:])) for _, pairs in sorted(units.items()))
-
-
 # Each admitted request gets a dozen headers. As lines they take half the time of as many pairs of name and value.
 
 
-def quota_lines(units: tuple[UnitBuckets, ...], budgets: tuple[Spending, ...], at: float) -> bytes:
-    """What is left of the limits per minute and of the budgets of a request that has just been counted in them.
+class QuotaHeaders:
+    """The headers about what is left of limits per minute and of budgets.
 
     Of several limits of a unit, it is that with the least left; of several budgets, that which is nearest to its end.
     """
-    lines = b""
-    after = at + 1
-    for bucket, form, others in units:
-        left = bucket.held
-        if others:
-            for other, its_form in others:
-                if other.held < left:
-                    bucket, form, left = other, its_form, other.held
-        full_at = _rfc3339(int(after + (bucket.capacity - left) * bucket.seconds_each))
-        lines += form % (left if left > 0 else 0, full_at)
-    if budgets:
-        nearest = budgets[0] if len(budgets) == 1 else max(budgets, key=_share)
-        lines += _budget_lines(nearest.end, 1000 * nearest.spent // nearest.budget)
-    return lines
+
+    __slots__ = ("_budget", "_other_budgets", "_units")
+
+    def __init__(self, all_counts: Sequence[Counts], budgets: Sequence[Spending] = ()) -> None:
+        units: dict[int, list[tuple[Bucket, bytes]]] = {}
+        for counts in all_counts:
+            for kind, bucket in counts.buckets:
+                units.setdefault(kind, []).append((bucket, _FORMS[kind] % bucket.rate.limit))
+        self._units = tuple(_UnitBuckets(*pairs[0], tuple(pairs[1:])) for _, pairs in sorted(units.items()))
+        self._budget, self._other_budgets = budgets[0] if budgets else None, tuple(budgets[1:])
+
+    def lines(self, at: float) -> bytes:
+        """The lines of the headers, right after a request was counted."""
+        lines = b""
+        after = at + 1
+        for bucket, form, others in self._units:
+            left = bucket.held
+            if others:
+                for other, its_form in others:
+                    if other.held < left:
+                        bucket, form, left = other, its_form, other.held
+            full_at = _rfc3339(int(after + (bucket.capacity - left) * bucket.seconds_each))
+            lines += form % (left if left > 0 else 0, full_at)
+        budget = self._budget
+        if budget is None:
+            return lines
+        if self._other_budgets:
+            budget = max((budget, *self._other_budgets), key=_share)
+        return lines + _budget_lines(budget.end, 1000 * budget.spent // budget.budget)
 
 
 def header_pairs(lines: bytes) -> tuple[Header, ...]:

@@ -4,34 +4,56 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Final
 
 from byway.access.keys import OWN_HEADER
 from byway.backends.openai.endpoints import PassedRequest
 from byway.limits.limiter import Limiter, RequestNames
 from byway.limits.meter import Meter
-from byway.limits.refusals import quota_lines
+from byway.limits.plan import Admission
 from byway.messages.request import Request
 from byway.prices.price import FREE, MILLION
 from byway.problems import Problem
-from byway.routes.context import RequestContext
+from byway.roles import DEFAULT_ORGANIZATION
+from byway.routes.context import RequestContext, latin
 from byway.routing.route import TargetRoute, without_suffix
 from byway.runtime import Runtime
 
+#: Byway sends this header when it tests its own endpoint. Such a request is marked in the log and in the list of requests.
+PROBE: Final = b"x-byway-probe"
+#: Claude Code's id of the conversation.
+SESSION: Final = b"x-claude-code-session-id"
 #: Characters of a requested model name that limits compare and remember. Routing knows no longer name.
 _LONGEST_NAME: Final = 1000
 #: Tokens of an answer that a budget reserves for a request, at most.
 _ANSWER: Final = 4096
 
 
-def admit(context: RequestContext, request: Request | PassedRequest, limiter: Limiter) -> None:
-    """Count the request in every limit that applies to it. Raises Problem when one of them refuses it.
+def admit(context: RequestContext, request: Request | PassedRequest) -> None:
+    """Note what the record of a request needs, and count it in every limit that applies to it. `context.settle` ends it.
 
-    `context.settle` ends it.
+    Raises Problem when a limit refuses it.
     """
-    record, caller, runtime, model = context.record, context.caller, context.runtime, request.model
-    record.requested = model
-    now, at = time.monotonic(), time.time()
+    caller = context.caller
+    if SESSION in context.headers:
+        context.session = context.header(SESSION)
+    if PROBE in context.headers:
+        context.record.probe = True
+    if caller.models:
+        context.record.models = caller.models
+    if caller.organization != DEFAULT_ORGANIZATION:
+        context.record.quota = _organization_line(caller.organization)
+    runtime = context.runtime
+    limiter = runtime.limiter
+    if limiter is None:
+        context.metered = context.gateway.usage is not None
+        return
+    context.metered = True
+    record = context.record
+    model = record.requested = request.model
+    now = time.monotonic()
+    at = time.time()
     tokens = cost = 0
     if limiter.needs_tokens:
         meter = runtime.meters.get(model)
@@ -48,31 +70,34 @@ def admit(context: RequestContext, request: Request | PassedRequest, limiter: Li
             cost = (meter.input * tokens + meter.output * answer) // MILLION
     if limiter.by_caller:
         plan = limiter.plans.get(caller) or limiter.plan_of_caller(caller, now, at)
-        admission = plan.admit(tokens, cost, now, at)
     else:
-        address = limiter.address(context.scope, context.headers)
-        names = RequestNames(
-            caller.key,
-            caller.account,
-            caller.group,
-            caller.organization,
-            address,
-            without_suffix(model)[:_LONGEST_NAME],
-            _alias(runtime, model) if limiter.counts_requested else "",
-        )
-        skip = limiter.has_exceptions and limiter.skips(address, _sent_keys(context.headers))
-        admission = limiter.admit(names, now, at, tokens=tokens, cost=cost, skip=skip)
-        plan = admission.plan
-    record.admission = admission
-    record.quota = quota_lines(plan.units, plan.budgets, at)
+        alias = _alias(runtime, model) if limiter.counts_requested else ""
+        names, skip = _names(context, limiter, without_suffix(model)[:_LONGEST_NAME], alias)
+        plan = limiter.plan(names, now, at, skip=skip)
+    plan.count(tokens, cost, now, at)
+    record.admission = Admission(plan, tokens, cost)
+    record.quota += plan.headers.lines(at)
 
 
 def admit_tool(context: RequestContext, limiter: Limiter) -> None:
     """Count the call of a tool of Byway as a request without a model. Raises Problem when a limit refuses it."""
-    caller, address = context.caller, limiter.address(context.scope, context.headers)
-    names = RequestNames(caller.key, caller.account, caller.group, caller.organization, address)
-    skip = limiter.has_exceptions and limiter.skips(address, _sent_keys(context.headers))
+    names, skip = _names(context, limiter)
     context.record.admission = limiter.admit(names, time.monotonic(), time.time(), skip=skip)
+
+
+def _names(
+    context: RequestContext, limiter: Limiter, requested: str = "", alias: str = ""
+) -> tuple[RequestNames, bool]:
+    """The names under which limits count a request, and whether `rate_limiting` leaves out its client."""
+    caller, address = context.caller, limiter.address(context.scope, context.headers)
+    names = RequestNames(caller.key, caller.account, caller.group, caller.organization, address, requested, alias)
+    return names, limiter.has_exceptions and limiter.skips(address, _sent_keys(context.headers))
+
+
+@lru_cache(256)
+def _organization_line(name: str) -> bytes:
+    """The line of the header that names the organization of the caller."""
+    return b"anthropic-organization-id: %b\r\n" % latin(name)
 
 
 def _find_meter(runtime: Runtime, model: str, at: float) -> Meter | None:

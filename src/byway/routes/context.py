@@ -80,6 +80,7 @@ class RequestContext:
     """The endpoint reads the body itself, and has not read all of it: a refusal reads on for a moment."""
     session = ""
     """Claude Code's id of the conversation, from `x-claude-code-session-id`."""
+    settle = settle
 
     def __init__(
         self,
@@ -238,15 +239,6 @@ class RequestContext:
             return
         await self.send({"type": "http.response.start", "status": status, "headers": headed})
         await self.send({"type": "http.response.body", "body": body})
-
-    def settle(self) -> None:
-        """Record the usage of a metered request and count it in its limits, once.
-
-        It happens before the last bytes of the response leave, so that a process that is killed has the record of each
-        answered request, and the next request of the client sees what is left.
-        """
-        self.metered = False
-        settle(self, self.gateway.usage, self.runtime.prices)
 
     def _error_body(self, problem: Problem) -> bytes:
         """The error in the envelope of the route; an unknown path gets that of the client's API."""

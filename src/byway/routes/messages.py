@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final, Protocol
 
-from byway.backends.openai.endpoints import PassedRequest
 from byway.guardrails.rules import Guardrails
 from byway.largebodies import LARGE, off_loop
 from byway.logs import log_exception
@@ -22,9 +21,8 @@ from byway.pipeline.guarding import guard
 from byway.pipeline.reply import opening
 from byway.pipeline.watch import ClientGone
 from byway.problems import Problem
-from byway.roles import DEFAULT_ORGANIZATION
 from byway.routes.admission import admit
-from byway.routes.context import Header, RequestContext, answerer, api, broken, error_event, latin
+from byway.routes.context import Header, RequestContext, answerer, api, broken, error_event
 from byway.upstream.credentials import CLIENT_HEADERS, CLIENT_KIND
 
 _STREAM: Final = (
@@ -34,10 +32,6 @@ _STREAM: Final = (
 )
 #: Seconds that a ping is sent before it is due, because `beat` is called every 50 ms.
 _EARLY: Final = 0.2
-#: Byway sends this header when it tests its own endpoint. Such a request is marked in the log and in the list of requests.
-PROBE: Final = b"x-byway-probe"
-#: Claude Code's id of the conversation.
-SESSION: Final = b"x-claude-code-session-id"
 
 
 async def read(context: RequestContext) -> Request:
@@ -102,7 +96,7 @@ async def create(context: RequestContext) -> None:
 
 def serve(context: RequestContext, request: Request, reply: StreamReply | WholeReply) -> Awaitable[None]:
     """Answer `request` through `reply`. Every failure reaches the client as an error."""
-    admit_request(context, request)
+    admit(context, request)
     guardrails = context.runtime.guardrails
     if guardrails is None:
         answer = exchange.answer(context.runtime, request, reply, context.record, context.session)
@@ -135,22 +129,6 @@ async def deliver(context: RequestContext, reply: ClientReply, answer: Awaitable
         await reply.fail(broken())
     finally:
         reply.close()
-
-
-def admit_request(context: RequestContext, request: Request | PassedRequest) -> None:
-    """Note what the record of a request needs, and check its limits. Raises Problem when one of them refuses it."""
-    if SESSION in context.headers:
-        context.session = context.header(SESSION)
-    if PROBE in context.headers:
-        context.record.probe = True
-    if context.caller.models:
-        context.record.models = context.caller.models
-    context.metered = context.gateway.usage is not None
-    if context.runtime.limiter is not None:
-        context.metered = True
-        admit(context, request, context.runtime.limiter)
-    if context.caller.organization != DEFAULT_ORGANIZATION:
-        context.record.quota += b"anthropic-organization-id: %b\r\n" % latin(context.caller.organization)
 
 
 async def _answer_guarded(

@@ -24,9 +24,10 @@ from byway.pipeline import targets
 from byway.pipeline.guarding import check_fields
 from byway.pipeline.passthrough import PassthroughCall
 from byway.problems import Problem
+from byway.routes.admission import admit
 from byway.routes.context import RequestContext, Route, answerer, ollama_envelope
 from byway.routes.forms import read_at_most
-from byway.routes.messages import StreamReply, WholeReply, admit_request, forwarded, serve
+from byway.routes.messages import StreamReply, WholeReply, forwarded, serve
 from byway.routes.models import listing
 from byway.routing.permission import permitted_targets
 from byway.routing.route import CLAUDE_PREFIX
@@ -133,7 +134,7 @@ async def embed(context: RequestContext) -> None:
     model = _model_name(runtime, given.model)
     body = await off_loop(len(body), ollama.embeddings_body, given, model)
     request = await off_loop(len(body), read_json, body, EMBEDDINGS)
-    admit_request(context, request)
+    admit(context, request)
     if runtime.guardrails is not None:
         await check_fields(runtime.guardrails, body, model, record)
     held = _HeldBytes()

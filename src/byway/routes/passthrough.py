@@ -20,9 +20,10 @@ from byway.pipeline.guarding import GuardedReply, check_fields
 from byway.pipeline.passthrough import PassthroughCall
 from byway.pipeline.reply import Reply
 from byway.problems import Problem
+from byway.routes.admission import admit
 from byway.routes.bodystream import read_upload
 from byway.routes.context import Endpoint, Header, RequestContext, Route, answerer, api, client_message, latin
-from byway.routes.messages import admit_request, deliver
+from byway.routes.messages import deliver
 
 #: Headers of the backend that belong to the answer itself.
 _PASSED: Final = ("content-type", "content-disposition")
@@ -78,7 +79,7 @@ def _endpoint(endpoint: OpenAIEndpoint) -> Endpoint:
 async def _serve(context: RequestContext, endpoint: OpenAIEndpoint) -> None:
     """Pass a request through. Every failure reaches the client as an error in the form of the OpenAI API."""
     request = await _read(context, endpoint)
-    admit_request(context, request)
+    admit(context, request)
     reply = _PassthroughReply(context, streams=request.streams)
     await deliver(context, reply, _answer(context, endpoint, request, reply))
 

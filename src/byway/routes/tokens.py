@@ -11,8 +11,9 @@ from byway.pipeline import targets
 from byway.pipeline.guarding import check
 from byway.pipeline.resolve import resolve, unread_pdfs
 from byway.problems import Problem
+from byway.routes.admission import SESSION
 from byway.routes.context import Header, RequestContext, api, latin
-from byway.routes.messages import SESSION, read
+from byway.routes.messages import read
 from byway.runtime import Runtime
 
 

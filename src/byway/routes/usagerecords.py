@@ -21,6 +21,16 @@ _NAME: Final = slice(200)
 _NOTHING: Final = Usage()
 
 
+class _Gateway(Protocol):
+    @property
+    def usage(self) -> UsageRecorder | None: ...
+
+
+class _Runtime(Protocol):
+    @property
+    def prices(self) -> PriceTable: ...
+
+
 class MeteredRequest(Protocol):
     """The request whose usage is recorded: `byway.routes.context.RequestContext`."""
 
@@ -32,13 +42,27 @@ class MeteredRequest(Protocol):
     headers: dict[bytes, bytes]
     problem: Problem | None
     record: Record
+    metered: bool
+
+    @property
+    def gateway(self) -> _Gateway: ...
+    @property
+    def runtime(self) -> _Runtime: ...
 
 
-def settle(request: MeteredRequest, recorder: UsageRecorder | None, prices: PriceTable) -> None:
-    """Record what a request has used, and replace its estimates in its limits by it."""
+def settle(request: MeteredRequest) -> None:
+    """Record what a metered request has used, and replace its estimates in its limits by it, once.
+
+    It happens before the last bytes of the response leave, so that a process that is killed has the record of each
+    answered request, and the next request of the client sees what is left.
+    """
+    request.metered = False
     record = request.record
     admission = record.admission
-    at, now = time.time(), time.monotonic()
+    recorder = request.gateway.usage
+    prices = request.runtime.prices
+    at = time.time()
+    now = time.monotonic()
     usage, cost = _NOTHING, None
     try:
         if record.usage is None or record.turns or record.summed:
@@ -51,7 +75,7 @@ def settle(request: MeteredRequest, recorder: UsageRecorder | None, prices: Pric
         if recorder is not None and record.requested and (not record.probe or request.caller.key or admission):
             problem = request.problem
             status = (request.status if problem is None else problem.status) or 499
-            _add(recorder, request, record, usage, cost, "", status, at, now)
+            _add(recorder, request, f"req_{request.id}", record, usage, cost, status, at, now)
             if record.others:
                 _add_others(recorder, request, prices, at, now)
     finally:
@@ -70,32 +94,34 @@ def _add_others(recorder: UsageRecorder, request: MeteredRequest, prices: PriceT
         main = request.record.cost
         request.record.cost = None if main is None or cost is None else main + cost
         # The answer of an attempt that failed has no stop reason.
-        _add(recorder, request, other, usage, cost, f"-{number}", 200 if other.stop_reason else 502, at, now)
+        status = 200 if other.stop_reason else 502
+        _add(recorder, request, f"req_{request.id}-{number}", other, usage, cost, status, at, now)
 
 
 def _add(
     recorder: UsageRecorder,
     request: MeteredRequest,
+    id: str,
     record: Record,
     usage: Usage,
     cost: int | None,
-    suffix: str,
     status: int,
     at: float,
     now: float,
 ) -> None:
-    caller, headers, first = request.caller, request.headers, record.first
+    caller = request.caller
+    first = record.first
     recorder.add(
         UsageRecord(
-            f"req_{request.id}{suffix}",
+            id,
             at,
             caller.organization,
             caller.account,
             caller.group,
             caller.key,
             request.session[_SESSION],
-            recorder.agents[headers.get(b"user-agent", b"")],
-            recorder.tag(headers) if recorder.tag_header else "",
+            recorder.agents[request.headers.get(b"user-agent", b"")],
+            recorder.tag(request.headers) if recorder.tag_header else "",
             record.requested[_NAME],
             record.alias[_NAME],
             record.backend,

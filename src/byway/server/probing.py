@@ -25,8 +25,8 @@ from byway.messages.sse import Decoder
 from byway.messages.stream import fold
 from byway.pipeline.watch import ClientGone
 from byway.problems import Problem
+from byway.routes.admission import PROBE
 from byway.routes.context import Endpoint, RequestContext
-from byway.routes.messages import PROBE
 from byway.routes.usagerecords import priced
 from byway.scopes import SCOPES
 from byway.server.app import App

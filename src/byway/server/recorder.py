@@ -12,8 +12,8 @@ from byway.inspector.recording import RecordedExchange, header_texts
 from byway.largebodies import LARGE, off_loop
 from byway.logs import log
 from byway.problems import Problem
+from byway.routes.admission import SESSION
 from byway.routes.context import Endpoint, Header, Receive, RequestContext, Responder, Send
-from byway.routes.messages import SESSION
 from byway.scrub import Scrubber
 
 #: The ends of the paths of requests that are recorded.

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from byway import platform
+from byway.usage.record import UsageRecord, to_lines
 
 FOLDER_NAME: Final = "usage-journal"
 _SUFFIX: Final = ".jsonl"
@@ -23,7 +24,7 @@ _SUFFIX: Final = ".jsonl"
 MOST_BYTES: Final = 64 << 20
 #: Bytes after which a new file is started, so that the old one can be removed.
 FILE_BYTES: Final = 1 << 20
-#: Lines that wait in memory while no file can be written.
+#: Records that wait in memory while no file can be written.
 MOST_WAITING: Final = 10_000
 
 
@@ -56,36 +57,40 @@ class UsageJournal:
         self._size = 0
         self._room = most_bytes
         """Bytes that the present file may have: the rest is in complete files."""
-        self._waiting: deque[bytes] = deque()
+        self._waiting: deque[UsageRecord] = deque()
         self._start_file()
         self.files()
 
-    def append(self, line: bytes) -> None:
-        """Append a line. Keep it in memory when it cannot be written now; drop it when the journal is full."""
+    def append(self, record: UsageRecord) -> None:
+        """Append a record. The operating system has it when this returns.
+
+        It stays in memory when it cannot be written now, and is dropped when the journal is full.
+        """
+        line = to_lines((record,))
         with self._lock:
             if self._size >= self._room:
                 self.lost += 1
             elif self.problem or self._file is None:
-                self._keep(line)
+                self._keep(record)
             else:
                 try:
                     written = os.write(self._file, line)
                 except OSError as error:
                     self.problem = error.strerror or str(error)
-                    self._keep(line)
+                    self._keep(record)
                 else:
                     self._size += written
                     if written != len(line):
                         # The rest of the line will not follow: the next line goes to a new file.
                         self.problem = "the disk is full"
-                        self._keep(line)
+                        self._keep(record)
 
-    def _keep(self, line: bytes) -> None:
-        """Keep a line in memory until it can be written."""
+    def _keep(self, record: UsageRecord) -> None:
+        """Keep a record in memory until it can be written."""
         if len(self._waiting) >= MOST_WAITING:
             self._waiting.popleft()
             self.lost += 1
-        self._waiting.append(line)
+        self._waiting.append(record)
 
     @property
     def appended(self) -> int:
@@ -98,15 +103,15 @@ class UsageJournal:
         return len(self._waiting)
 
     def retry(self) -> None:
-        """Write the lines that wait in memory to a new file, if there are any. The writer calls it."""
+        """Write the records that wait in memory to a new file, if there are any. The writer calls it."""
         if self.problem and not self._start_file():
             return
         for _ in range(len(self._waiting)):
-            # The lock is given back after each line, so that a request waits for no more than one.
+            # The lock is given back after each record, so that a request waits for no more than one.
             with self._lock:
                 self.append(self._waiting.popleft())
                 if self.problem:
-                    # The line waits again, before the others.
+                    # It waits again, before the others.
                     self._waiting.rotate(1)
                     return
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
 from byway.usage.journal import UsageJournal
 from byway.usage.names import AgentSet, NameSet
-from byway.usage.record import UsageRecord, to_lines
+from byway.usage.record import UsageRecord
 from byway.usage.writer import Retention, UsageDatabase, UsageStatus, UsageWriter
 
 #: Different tags and client programs of one process. Further ones are counted as `(other)`.
@@ -25,6 +25,8 @@ class UsageRecorder:
         self.tag_header = b""
         """The request header, in lower case, whose value is the tag; empty: requests have no tag."""
         self._journal = UsageJournal(folder)
+        self.add: Callable[[UsageRecord], None] = self._journal.append
+        """Records a request. The operating system has the record when it returns."""
         self._writer = UsageWriter(self._journal, database, failure, lambda: self.retention)
         self._tags = NameSet(MOST_TAGS)
         self.agents = AgentSet(MOST_AGENTS)
@@ -37,10 +39,6 @@ class UsageRecorder:
     def stop(self) -> None:
         """Move the last records, and end."""
         self._writer.stop()
-
-    def add(self, record: UsageRecord) -> None:
-        """Record a request. The operating system has the record when this returns."""
-        self._journal.append(to_lines((record,)))
 
     def flush(self) -> None:
         """Move all records to the database, so that queries contain them."""
