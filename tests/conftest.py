@@ -172,12 +172,13 @@ def _refuse_connection(arguments: tuple[Any, ...]) -> None:
 
 
 def _refuse_lookup(arguments: tuple[Any, ...]) -> None:
-    if not _local(arguments[0]):
+    host = arguments[0].decode() if isinstance(arguments[0], bytes) else arguments[0]
+    if not _local(host):
         try:
-            ipaddress.ip_address(arguments[0])
+            ipaddress.ip_address(host)
         except ValueError:
-            _outward.append(f"a look-up of {arguments[0]}")
-            raise ConnectionRefusedError(f"a test may not look up {arguments[0]}") from None
+            _outward.append(f"a look-up of {host}")
+            raise ConnectionRefusedError(f"a test may not look up {host}") from None
 
 
 #: What is done at an audit event. Python has dozens of other events for each test, so they cost one look-up.
