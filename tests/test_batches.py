@@ -28,6 +28,7 @@ from byway.batches import batch as batches
 from byway.batches import lines
 from byway.batches import store as stores
 from byway.batches import worker as workers
+from byway.batches.batch import BATCHES_FILE
 from byway.batches.splitter import BatchBodySplitter, InvalidBatch
 from byway.batches.store import BatchStore
 from byway.cli.main import byway
@@ -588,7 +589,7 @@ def test_deleted_and_old_batches_leave_the_disk(tmp_path: Path) -> None:
         store.end(store.acknowledge(batch, time.time() - number * 30 * 86_400), "canceled", time.time())
         ids.append(batch.id)
     store._database.rows("PRAGMA wal_checkpoint(TRUNCATE)")
-    before = (tmp_path / stores.BATCHES_FILE).stat().st_size
+    before = (tmp_path / BATCHES_FILE).stat().st_size
     store.delete(ids[0], None)
     with pytest.raises(LookupError):
         store.get(ids[0], None)
@@ -598,9 +599,9 @@ def test_deleted_and_old_batches_leave_the_disk(tmp_path: Path) -> None:
     assert steps > 4, "it works in steps"
     old = store.get(ids[1], None)
     assert old.archived and not old.size
-    assert secret not in (tmp_path / f"{stores.BATCHES_FILE}-wal").read_bytes()
+    assert secret not in (tmp_path / f"{BATCHES_FILE}-wal").read_bytes()
     store.close()
-    content = (tmp_path / stores.BATCHES_FILE).read_bytes()
+    content = (tmp_path / BATCHES_FILE).read_bytes()
     assert secret not in content and len(content) < before / 10
 
 
@@ -639,8 +640,8 @@ def test_a_full_disk_loses_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_byway_starts_without_batches_when_their_database_is_damaged(tmp_path: Path) -> None:
-    (tmp_path / stores.BATCHES_FILE).write_bytes(b"no database" * 1000)
-    (tmp_path / stores.BATCHES_FILE).chmod(0o600)
+    (tmp_path / BATCHES_FILE).write_bytes(b"no database" * 1000)
+    (tmp_path / BATCHES_FILE).chmod(0o600)
     gateway = gateway_of(BatchBackend(echo))
     open_batches(gateway, tmp_path)
     assert gateway.batches is None and "is damaged" in gateway.batches_problem
@@ -811,11 +812,11 @@ def test_a_batch_has_at_most_as_many_requests_as_documented(monkeypatch: pytest.
 def test_another_process_can_read_the_database(tmp_path: Path) -> None:
     store = BatchStore(tmp_path)
     begin(store)
-    with sqlite3.connect(tmp_path / stores.BATCHES_FILE) as other:
+    with sqlite3.connect(tmp_path / BATCHES_FILE) as other:
         assert other.execute("SELECT count(*) FROM batches").fetchone() == (1,)
     other.close()
     store.close()
-    assert (tmp_path / stores.BATCHES_FILE).stat().st_mode & 0o077 == 0
+    assert (tmp_path / BATCHES_FILE).stat().st_mode & 0o077 == 0
 
 
 # --- the owner of Byway ------------------------------------------------------------------------------------------------

@@ -226,6 +226,14 @@ def test_the_built_in_model_starts_and_stops_with_the_config() -> None:
 RARE = (
     *("byway.ui", "byway.routes.openapi", "byway.routes.responses", "byway.clients", "byway.launch", "byway.host"),
     *("byway.admin.readiness", "byway.admin.replay", "byway.admin.telemetry", "byway.mcp"),
+    *(
+        "byway.batches.store",
+        "byway.admin.signins",
+        "byway.local.supervisor",
+        "byway.local.downloads",
+        "byway.files.resolve",
+        "byway.access.oidc",
+    ),
     *("byway.backends.responses.responses", "byway.backends.anthropic", "byway.fronts.responses"),
     *("difflib", "email", "html", "http.client", "importlib.metadata", "statistics", "stringprep"),
 )
@@ -244,5 +252,9 @@ def test_an_idle_byway_has_not_loaded_the_code_of_rare_requests() -> None:
         assert gateway.post(ASK).status == 200
         assert "byway.routes.messages" in loaded()
         assert not [name for name in loaded() if name.startswith(RARE)]
+        batches = gateway.home / "data" / "batches.db"
+        assert json.loads(gateway.get("/readyz").body)["batches"] == "good"
+        assert not batches.exists()
         assert gateway.get("/login").status == 200
+        assert batches.exists()
         gateway.wait(lambda: {"byway.ui.page", "byway.routes.openapi"} <= loaded())

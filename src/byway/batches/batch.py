@@ -21,6 +21,8 @@ BatchState = Literal["receiving", "ready", "ended", "deleted"]
 OutcomeKind = Literal["succeeded", "errored"]
 Rest = Literal["", "canceled", "expired"]
 
+#: The database in the data folder.
+BATCHES_FILE: Final = "batches.db"
 #: Seconds until the requests of a batch that have no result expire.
 WINDOW: Final = 86_400.0
 #: Requests of a batch, and bytes of the body that creates it.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from byway.batches.batch import (
+    BATCHES_FILE,
     MOST_BATCHES,
     MOST_IN_PROGRESS,
     MOST_OF_OWNER,
@@ -30,7 +31,6 @@ from byway.batches.splitter import InvalidBatch
 from byway.problems import Problem
 from byway.store.database import Database, Schema
 
-BATCHES_FILE: Final = "batches.db"
 #: Rows that one step of a removal takes.
 _STEP: Final = 500
 #: Results that are read at once, and bytes of them: a page has one result at least.

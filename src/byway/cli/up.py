@@ -25,8 +25,9 @@ from byway.endpoints.datafolder import ADDRESS, SOCKET
 if TYPE_CHECKING:
     from byway.admin.services import AdminServices
     from byway.cli.welcome import StartReport
-    from byway.config import BackendSettings, Config, ServerSettings
+    from byway.config import BackendSettings, Config, FileSettings, ServerSettings
     from byway.config.file import ConfigFile
+    from byway.files.protocol import FileStorage
     from byway.gateway import Gateway
     from byway.local.supervisor import ModelProcess
     from byway.runtime import Runtime
@@ -225,13 +226,12 @@ async def _serve(
     `pinned`: the command line sets the address. `listen_problem`: why Byway listens at its previous addresses.
     """
     from byway.admin.services import AdminServices
+    from byway.batches.batch import BATCHES_FILE
     from byway.files.service import FileService
-    from byway.files.storage import file_storage
     from byway.gateway import Gateway
     from byway.prices.source import PriceSource
     from byway.runtime import Runtime
     from byway.server import lifecycle
-    from byway.server.batches import open_batches
     from byway.server.history import open_history
     from byway.store import StoreError
     from byway.store.files import FileStore
@@ -248,13 +248,16 @@ async def _serve(
     gateway.recorder = UsageRecorder(folder, store.usage, StoreError)
     store.usage.before_query = gateway.recorder.flush
     gateway.set_usage(config.usage)
-    gateway.file_service = FileService(FileStore(folder), partial(file_storage, config.files, folder), config.files)
+    gateway.file_service = FileService(FileStore(folder), partial(_file_storage, config.files, folder), config.files)
     gateway.set_files(config.files)
     gateway.response_store = ResponseStore(folder)
     await gateway.set_responses(config.responses)
-    open_batches(gateway, folder)
+    if (folder / BATCHES_FILE).exists():
+        from byway.server.batches import open_batches
+
+        open_batches(gateway, folder)
     open_history(gateway, folder)
-    gateway.open_parts = partial(_open_parts, gateway)
+    gateway.open_parts = partial(_open_parts, gateway, folder)
     service = lifecycle.Service(
         gateway,
         [*listeners, *((own,) if own else ())],
@@ -313,10 +316,16 @@ def _model_process(folder: Path, settings: BackendSettings, tell: Callable[[Mode
     return ModelProcess(settings.names[0], folder, tell, process_options(settings))
 
 
-def _open_parts(gateway: Gateway) -> None:
+def _open_parts(gateway: Gateway, folder: Path) -> None:
     from byway.server.parts import open_parts
 
-    open_parts(gateway)
+    open_parts(gateway, folder)
+
+
+def _file_storage(settings: FileSettings, data: Path, folder: str) -> FileStorage:
+    from byway.files.storage import file_storage
+
+    return file_storage(settings, data, folder)
 
 
 _STYLES: Final[dict[str, dict[str, bool | str]]] = {

@@ -646,6 +646,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _secrets(struct: msgspec.Struct) -> Iterator[str]:
+    defaults = type(struct).__struct_defaults__
     for field, note in notes(type(struct)).items():
         value = getattr(struct, field)
         if note.format == "secret":
@@ -654,7 +655,8 @@ def _secrets(struct: msgspec.Struct) -> Iterator[str]:
             yield urlsplit(value).password or ""
         elif note.format == "header" and isinstance(value, dict):
             yield from (text for name, text in value.items() if SECRET_NAME.search(name))
-        else:
+        elif not any(value is default for default in defaults):
+            # A default is no secret, and to resolve the types of all sections would take a tenth of the start.
             for part in value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else (value,):
                 if isinstance(part, msgspec.Struct):
                     yield from _secrets(part)

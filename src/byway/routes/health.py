@@ -79,7 +79,8 @@ def _batches(context: RequestContext) -> dict[str, str]:
     problem = gateway.batches_problem or (gateway.batches.problem if gateway.batches else "")
     if problem and context.runtime.keyring.blocking:
         problem = "batches wait; the log has the reason"
-    return {"batches": problem or "good"} if problem or gateway.batches else {}
+    # Without a batch in the data folder their database is opened with the first request that may need it.
+    return {"batches": problem or "good"} if problem or gateway.batches or gateway.open_parts else {}
 
 
 def _files(context: RequestContext) -> dict[str, str]:

@@ -32,8 +32,11 @@ _TEMPORARY: Final = frozenset((408, 429, 500, 502, 503, 504, 529))
 _INTERRUPTED: Final = (b"x-byway-problem", b"stopping")
 
 
-def open_batches(gateway: Gateway, folder: Path) -> None:
-    """Open the batches of the data folder. Without its database Byway starts without batches, and the log has the reason."""
+def open_batches(gateway: Gateway, folder: Path) -> BatchWorker | None:
+    """Open the batches of the data folder, and return their worker.
+
+    Without its database Byway runs without batches, and the log has the reason.
+    """
 
     def limits() -> BatchLimits:
         settings = gateway.runtime.config.batches
@@ -51,8 +54,9 @@ def open_batches(gateway: Gateway, folder: Path) -> None:
     except StoreError as error:
         gateway.batches_problem = str(error)
         log("Byway runs without batches: their database cannot be opened", logging.ERROR, problem=str(error))
-        return
+        return None
     gateway.batches = BatchWorker(store, BatchApp(gateway).answer, complete, limits)
+    return gateway.batches
 
 
 class _Unsupported(msgspec.Struct):
