@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 import re
 from pathlib import Path
+from typing import Any
 
+import jinja2
 import pytest
+from pages import Pages
 
 from byway.ui import page as ui
 
@@ -30,3 +35,23 @@ def test_templates_hold_nothing_that_the_policy_forbids(path: Path) -> None:
 
 def test_words_in_backticks_are_code_and_all_else_is_escaped() -> None:
     assert ui.code_spans("see `a<b>` & <i>") == "see <code>a&lt;b&gt;</code> &amp; &lt;i&gt;"
+
+
+def test_the_first_page_compiles_its_template_outside_of_the_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: dict[str, bool] = {}
+    compile_template = jinja2.Environment.compile
+
+    def watched(self: Any, source: Any, name: str, *arguments: Any, **options: Any) -> Any:
+        compiled[name] = False
+        with contextlib.suppress(RuntimeError):
+            compiled[name] = asyncio.get_running_loop().is_running()
+        return compile_template(self, source, name, *arguments, **options)
+
+    monkeypatch.setattr(jinja2.Environment, "compile", watched)
+    ui._templates.cache_clear()
+    with contextlib.closing(Pages(tmp_path)) as pages:
+        assert pages.get("/secrets").status == 200
+    assert {"base.html", "parts.html", "secrets.html"} <= set(compiled)
+    assert not any(compiled.values())

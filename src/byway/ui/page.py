@@ -5,6 +5,7 @@ A page is one module with its `ROUTES` and one template of the same name. What a
 
 from __future__ import annotations
 
+import asyncio
 import mimetypes
 import re
 from collections.abc import Awaitable, Callable, Sequence
@@ -33,7 +34,7 @@ from byway.routes.forms import read_at_most, read_fields
 from byway.ui.menu import READING_PAGES, SHARED_PAGES, menu
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
+    from jinja2 import Environment, Template
     from markupsafe import Markup
 
 T = TypeVar("T")
@@ -128,6 +129,18 @@ def _templates() -> Environment:
     return environment
 
 
+async def _template(name: str) -> Template:
+    """A template. Its first use compiles it, for which the event loop must not wait."""
+    return await asyncio.to_thread(_load, name)
+
+
+def _load(name: str) -> Template:
+    environment = _templates()
+    for shared in ("base.html", "parts.html"):
+        environment.get_template(shared)
+    return environment.get_template(f"{name}.html")
+
+
 def code_spans(text: str) -> Markup:
     """HTML of `text`, with code between backticks."""
     from markupsafe import Markup, escape
@@ -218,10 +231,10 @@ async def send_page(
         "version": __version__,
         "gateway_status": gateway_status(context),
         "notices": [*_own_notices(context), *(notices(context) if sees_others else ())],
-        "parts": _templates().get_template("parts.html").module,
+        "parts": (await _template("parts")).module,
         "outcome": None,
     }
-    await send_html(context, _templates().get_template(f"{template}.html").render(common | data), status)
+    await send_html(context, (await _template(template)).render(common | data), status)
 
 
 async def send_problem(context: RequestContext, problem: Problem) -> None:
@@ -229,7 +242,7 @@ async def send_problem(context: RequestContext, problem: Problem) -> None:
     context.problem = problem
     status, outcome = problem.row.status, failure(context, problem)
     if is_htmx(context):
-        message = _templates().get_template("parts.html").module.message(outcome)  # type: ignore[attr-defined]
+        message = (await _template("parts")).module.message(outcome)  # type: ignore[attr-defined]
         await send_html(context, message, status, [(b"hx-retarget", b"#messages"), (b"hx-reswap", b"innerHTML")])
     else:
         await send_page(
@@ -246,7 +259,7 @@ async def send_problem(context: RequestContext, problem: Problem) -> None:
 
 async def send_outcome(context: RequestContext, outcome: Outcome, event: str = "") -> None:
     """Send an outcome that belongs to no card. `event`: what the page is told when it is a good one."""
-    message = _templates().get_template("parts.html").module.message(outcome)  # type: ignore[attr-defined]
+    message = (await _template("parts")).module.message(outcome)  # type: ignore[attr-defined]
     # After the message is shown: the event may make the page load its contents again.
     events = [(b"hx-trigger-after-settle", event.encode())] if event and outcome.kind != "bad" else []
     await send_html(context, message, status_of(outcome), events)
@@ -264,8 +277,8 @@ async def send_card(
     """Send one card of a page: a block of its template. `news`: htmx events, separated by commas, that make other cards
     reload after a change."""
     common = {"root": context.runtime.config.server.root_path, "version": __version__, "outcome": None}
-    loaded = _templates().get_template(f"{template}.html")
-    variables = loaded.new_context({"parts": _templates().get_template("parts.html").module, **common, **data})
+    loaded = await _template(template)
+    variables = loaded.new_context({"parts": (await _template("parts")).module, **common, **data})
     changes = bool(news) and status < 400 and context.scope["method"] == "POST"
     # After the swap: the events then reach the body, also when another response has removed the form of this one.
     events = [(b"hx-trigger-after-swap", news.encode())] if changes else []
