@@ -9,17 +9,30 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
-from typing import Annotated, Any, Final, NamedTuple, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import Raw, Struct
 
 from byway.decoding import DECODE_ERRORS
 from byway.fronts.chat import ANY_OBJECT, DEFAULT, source
 from byway.fronts.formats import closed, is_free
-from byway.fronts.responsetools import Names, ToolTable, tool_fields, tool_table
+from byway.fronts.responsebody import (
+    InputImage,
+    Item,
+    PlainCall,
+    PlainContent,
+    PlainItem,
+    PlainMessage,
+    PlainOutput,
+    PlainReasoning,
+    ResponsesBody,
+    decode,
+    raw_fields,
+)
+from byway.fronts.responsetools import EMPTY, Kind, Names, ToolTable, tool_fields, tool_table
 from byway.messages import carriers, claudecode
 from byway.messages import request as messages
 from byway.messages.blocks import (
@@ -42,73 +55,6 @@ _encode: Final = msgspec.json.Encoder().encode
 _fields: Final = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
-class Item(Struct, gc=False):
-    """An item of the input, leniently decoded: none may break a turn."""
-
-    type: str | None = None
-    role: str | None = None
-    content: Any = None
-    id: Any = None
-    call_id: Any = None
-    name: Any = None
-    namespace: Any = None
-    arguments: Any = None
-    input: Any = None
-    output: Any = None
-    summary: Any = None
-    encrypted_content: Any = None
-    tools: Any = None
-    action: Any = None
-    operation: Any = None
-    status: Any = None
-
-
-class ResponsesBody(Struct, kw_only=True, gc=False):
-    """The fields of `POST /v1/responses` that Byway reads."""
-
-    model: Annotated[str, Meta(min_length=1, max_length=512)] | None = None
-    input: str | list[Item] | None = None
-    instructions: Any = None
-    stream: bool | None = None
-    tools: Raw = Raw()
-    tool_choice: Any = None
-    parallel_tool_calls: bool | None = None
-    max_output_tokens: int | None = None
-    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
-    reasoning: Any = None
-    text: Any = None
-    include: Any = None
-    store: bool | None = None
-    metadata: Any = None
-    prompt_cache_key: Any = None
-    previous_response_id: str | None = None
-    conversation: Any = None
-    prompt: Any = None
-    background: bool | None = None
-
-    @property
-    def compacts(self) -> bool:
-        """The client wants a summary of the conversation as the only item."""
-        return isinstance(self.input, list) and bool(self.input) and self.input[-1].type == "compaction_trigger"
-
-    @property
-    def refers(self) -> bool:
-        """It refers to a stored response, to items of one, or to files of Byway."""
-        if self.previous_response_id is not None:
-            return True
-        for item in self.input if isinstance(self.input, list) else ():
-            if item.type == "item_reference":
-                return True
-            for parts in (item.content, item.output):
-                if type(parts) is list:
-                    for part in parts:
-                        if type(part) is dict and "file_id" in part:
-                            return True
-        return False
-
-
-_body: Final = msgspec.json.Decoder(ResponsesBody)
 #: The answer has to be one compaction item: the model is requested to write it.
 COMPACTION_PROMPT: Final = (
     "Summarize the conversation so far. The summary replaces it: include the task, the instructions of the user, decisions and "
@@ -136,6 +82,7 @@ _OUTPUTS: Final = frozenset(
 _SILENT: Final = frozenset(("web_search_call", "configuration_update", "compaction_trigger"))
 _PLAIN: Final = frozenset((None, "message", "function_call", "function_call_output", "reasoning"))
 _VALID_ID: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
+_THOUGHTS: Final = frozenset((Thinking, RedactedThinking))
 _CACHED: Final = {"type": "ephemeral"}
 _TEXT_PARTS: Final = ("input_text", "output_text", "text", "refusal", "summary_text", "reasoning_text")
 
@@ -150,22 +97,6 @@ class Read(NamedTuple):
     """The types of items and tools that the Messages API cannot express."""
 
 
-def decode(data: bytes) -> ResponsesBody:
-    """Decode a Responses request. Raises Problem `invalid_request`."""
-    try:
-        return _body.decode(data)
-    except Exception as error:
-        raise messages.invalid(error, body="The request body") from None
-
-
-def raw_fields(data: bytes) -> dict[str, Raw]:
-    """The fields of a Responses request. Raises Problem `invalid_request`, for names that are no text too."""
-    try:
-        return _fields(data)
-    except Exception as error:
-        raise messages.invalid(error, body="The request body") from None
-
-
 def read(data: bytes, headers: Mapping[str, str], id: str, body: ResponsesBody | None = None) -> Read:
     """Translate a Responses request. `body`: the decoded `data`. Raises Problem `invalid_request`."""
     if body is None:
@@ -178,10 +109,10 @@ def read(data: bytes, headers: Mapping[str, str], id: str, body: ResponsesBody |
         body.model = DEFAULT
         data = _encode({**raw_fields(data), "model": DEFAULT})
     left_out: tuple[str, ...] = ()
-    table = ToolTable()
+    table = EMPTY
     try:
         table = tool_table(body.tools)
-        request, left_out = _translated(body, table, headers, id, len(data))
+        request, table, left_out = _translated(body, table, headers, id, len(data))
     except Problem as problem:
         # A backend with the Responses API may know more of the format than Byway does.
         least = {"model": body.model, "stream": bool(body.stream), "messages": [{"role": "user", "content": "-"}]}
@@ -205,8 +136,7 @@ def _refuse_unsupported(body: ResponsesBody) -> None:
 
 def _extended(body: ResponsesBody, table: ToolTable) -> bool:
     """Return whether the request has tools or items beside messages, functions and reasoning."""
-    items = body.input if isinstance(body.input, list) else ()
-    return table.extended or not _PLAIN.issuperset([item.type for item in items])
+    return table.extended or not _PLAIN.issuperset([item.type for item in body.items])
 
 
 # ------------------------------------------------------------------------------------------------------------------ request
@@ -214,8 +144,8 @@ def _extended(body: ResponsesBody, table: ToolTable) -> bool:
 
 def _translated(
     body: ResponsesBody, table: ToolTable, headers: Mapping[str, str], id: str, size: int
-) -> tuple[Request, tuple[str, ...]]:
-    """The Messages request, and what was left out. Raises Problem for what it cannot express."""
+) -> tuple[Request, ToolTable, tuple[str, ...]]:
+    """The Messages request, the tools, and what was left out. Raises Problem for what it cannot express."""
     conversation = _TurnList(table)
     if isinstance(body.instructions, str) and body.instructions.strip():
         conversation.system.append(body.instructions)
@@ -229,6 +159,7 @@ def _translated(
     schema = _schema(form) if isinstance(form, dict) else None
     if schema is not None and is_free(schema):
         conversation.system.append(ANY_OBJECT)
+    table = conversation.table
     tools, choice = table.choose("none" if compacts else body.tool_choice, body.parallel_tool_calls)
     if not tools and table.left_out and not compacts:
         _wrong("tools", f"only servers of OpenAI run {', '.join(sorted(set(table.left_out)))[:200]}")
@@ -248,7 +179,7 @@ def _translated(
         return _encode(_body_fields(params, system, turns))
 
     request = messages.build(id, headers, size, turns, system, encode, documents=conversation.documents, **params)
-    return request, (*table.left_out, *conversation.left_out)
+    return request, table, (*table.left_out, *conversation.left_out)
 
 
 def _add_reasoning(
@@ -337,21 +268,25 @@ def _schema(form: dict[str, Any]) -> dict[str, Any] | None:
 class _TurnList:
     """Items as turns of the Messages API, which requires: users and assistants in turn, and results directly after calls."""
 
+    # Defaults of the class: few requests change them.
+    documents = False
+    """There are documents in it."""
+    _is_own_table = False
+    """The table may change: it is not that of other requests."""
+    _items: Sequence[Item | PlainItem] = ()
+    _at = 0
+    """The place of the current item."""
+    _outputs: dict[str, deque[int]] | None = None
+    """The places of the outputs by the ids of their calls; None: not collected yet."""
+
     def __init__(self, table: ToolTable) -> None:
+        self.table = table
+        """The tools of the request, and those that its items bring."""
         self.system: list[str] = []
         self.left_out: list[str] = []
-        self.documents = False
-        """There are documents in it."""
-        self._table = table
-        self._names = table.names
         self._turns: list[Turn] = []
         self._assistant: list[Any] = []
         self._user: list[Any] = []
-        self._items: list[Item] = []
-        self._at = 0
-        """The place of the current item."""
-        self._outputs: dict[str, deque[int]] | None = None
-        """The places of the outputs by the ids of their calls; None: not collected yet."""
         self._used: set[int] = set()
         """The places of outputs that stand before their place."""
         self._calls: list[tuple[str, str]] = []
@@ -363,17 +298,28 @@ class _TurnList:
         if text.strip():
             self._user.append(Text(text))
 
-    def add(self, items: list[Item]) -> None:
+    def add(self, items: Sequence[Item | PlainItem]) -> None:
         """Add the items of the input."""
         self._items = items
-        for at, item in enumerate(items):
-            self._at = at
-            add = _ADD.get(item.type)
-            if add is not None:
-                add(self, item)
-            elif item.type not in _SILENT and (item.type is not None or item.role is not None):
-                self.left_out.append(str(item.type)[:64])
+        for self._at, item in enumerate(items):
+            _ADD[type(item)](self, item)
         self._at = len(items)
+
+    def _add_other(self, item: Item) -> None:
+        add = _ADD_OTHER.get(item.type)
+        if add is not None:
+            add(self, item)
+        elif item.type not in _SILENT and (item.type is not None or item.role is not None):
+            self.left_out.append(str(item.type)[:64])
+
+    def _own_table(self) -> ToolTable:
+        if not self._is_own_table:
+            self._is_own_table, self.table = True, self.table.copied()
+        return self.table
+
+    def _flat(self, kind: Kind, namespace: str, name: str) -> str:
+        """The flat name of a called tool."""
+        return self.table.names.known(namespace, name) or self._own_table().names.flat(kind, namespace, name)
 
     def finish(self, prompt: str) -> list[Turn]:
         """The turns. They end with one of the user: a model continues an assistant's turn, or its server refuses that."""
@@ -388,6 +334,17 @@ class _TurnList:
         self._end_user()
         return self._turns
 
+    def _add_plain_message(self, item: PlainMessage) -> None:
+        role, content = item.role, item.content
+        if role == "user":
+            if blocks := _plain_blocks(content):
+                self._end_assistant()
+                self._user += blocks
+        elif role == "assistant":
+            self._add_answer(_plain_text(content, ""))
+        else:
+            self._add_instructions(_plain_text(content, "\n\n"))
+
     def _add_message(self, item: Item) -> None:
         match item.role:
             case "user":
@@ -396,23 +353,27 @@ class _TurnList:
                     self._end_assistant()
                     self._user += blocks
             case "assistant":
-                text = _text(item.content, "")
-                if text and not text.isspace():
-                    self._assistant.append(Text(text))
+                self._add_answer(_text(item.content, ""))
             case "system" | "developer":
-                text = _text(item.content, "\n\n")
-                if not text.strip():
-                    return
-                if self._turns or self._assistant or self._user:
-                    self._say_user(claudecode.reminder(text))
-                else:
-                    self.system.append(text)
+                self._add_instructions(_text(item.content, "\n\n"))
             case _:
                 _wrong(f"input.{self._at}.role", "Input should be 'user', 'assistant', 'system' or 'developer'")
 
+    def _add_answer(self, text: str) -> None:
+        if text and not text.isspace():
+            self._assistant.append(Text(text))
+
+    def _add_instructions(self, text: str) -> None:
+        if not text or text.isspace():
+            return
+        if self._turns or self._assistant or self._user:
+            self._say_user(claudecode.reminder(text))
+        else:
+            self.system.append(text)
+
     def _add_tools(self, item: Item) -> None:
         if isinstance(item.tools, list):
-            self._table.load([Raw(_encode(tool)) for tool in item.tools], f"input.{self._at}.tools")
+            self._own_table().load([Raw(_encode(tool)) for tool in item.tools], f"input.{self._at}.tools")
 
     def _add_compaction(self, item: Item) -> None:
         summary = carriers.unpack_summary(item.encrypted_content)
@@ -422,13 +383,17 @@ class _TurnList:
         self._end_assistant()
         self._user.append(Text(text))
 
+    def _add_plain_call(self, item: PlainCall) -> None:
+        name = self._flat("function", item.namespace or "", item.name or "function")
+        self._add_use(item.call_id, name, _checked(item.arguments))
+
     def _add_function_call(self, item: Item) -> None:
         name = item.name if isinstance(item.name, str) and item.name else "function"
         namespace = item.namespace if isinstance(item.namespace, str) else ""
-        self._call(item, self._names.flat("function", namespace, name), _arguments(item.arguments))
+        self._call(item, self._flat("function", namespace, name), _arguments(item.arguments))
 
     def _add_other_call(self, item: Item) -> None:
-        flat = self._names.flat
+        flat = self._flat
         match item.type:
             case "custom_tool_call":
                 name = item.name if isinstance(item.name, str) and item.name else "custom"
@@ -449,14 +414,15 @@ class _TurnList:
         if not isinstance(id, str) or not id:
             self.left_out.append(f"{item.type} without call_id")
             return
+        self._add_use(id, name, given)
+
+    def _add_use(self, id: str, name: str, given: Raw) -> None:
         count = self._ids[id] = self._ids.get(id, 0) + 1
-        own = id
-        if count > 1 or not _VALID_ID.match(id):
-            own = _other_id(id, count)
+        own = id if count == 1 and _VALID_ID.match(id) else _other_id(id, count)
         self._calls.append((id, own))
         self._assistant.append(ToolUse(own, name, given))
 
-    def _add_output(self, item: Item) -> None:
+    def _add_output(self, item: Item | PlainOutput) -> None:
         self._end_assistant()
         if self._at in self._used:
             return
@@ -465,8 +431,12 @@ class _TurnList:
         text = [Text(content)] if isinstance(content, str) else content
         self._user += [Text(f"Result of the tool call {str(item.call_id)[:100]}:"), *text]
 
-    def _result(self, item: Item, at: int) -> str | list[Any]:
+    def _result(self, item: Item | PlainItem, at: int) -> str | list[Any]:
         """The content of a tool result."""
+        if type(item) is PlainOutput:
+            output = item.output
+            return (output if isinstance(output, str) else _plain_blocks(output)) or _NO_OUTPUT
+        assert type(item) is Item
         output = item.output
         if item.type in _PLAIN_OUTPUTS:
             if isinstance(output, str):
@@ -482,12 +452,13 @@ class _TurnList:
         if item.type == "apply_patch_call_output":
             return (output if isinstance(output, str) else "") or ("Failed." if item.status == "failed" else "Done.")
         tools = item.tools if isinstance(item.tools, list) else []
-        before = len(self._table.tools)
-        self._table.load([Raw(_encode(tool)) for tool in tools], f"input.{at}.tools")
-        new = [tool.name for tool in self._table.tools[before:]]
+        table = self._own_table()
+        before = len(table.tools)
+        table.load([Raw(_encode(tool)) for tool in tools], f"input.{at}.tools")
+        new = [tool.name for tool in table.tools[before:]]
         return f"These tools can be called now: {', '.join(new)}" if new else "No further tool was found."
 
-    def _add_reasoning(self, item: Item) -> None:
+    def _add_reasoning(self, item: Item | PlainReasoning) -> None:
         block = carriers.unpack(item.encrypted_content, item.summary)
         if block is None:
             # Reasoning of other servers is of no use to this one.
@@ -519,43 +490,44 @@ class _TurnList:
     def _end_assistant(self) -> None:
         """End the assistant's turn. The results of its calls begin the user's."""
         blocks = self._assistant
-        if not blocks:
-            return
-        while blocks and type(blocks[-1]) in (Thinking, RedactedThinking):
+        while blocks and type(blocks[-1]) in _THOUGHTS:
             # A turn must not end with thinking: the answer was cut after it.
             blocks.pop()
         if not blocks:
             return
-        self._end_user()
+        if self._user:
+            self._end_user()
         self._turns.append(Turn("assistant", blocks))
         self._assistant = []
         if self._calls:
             calls, self._calls = self._calls, []
-            following = self._at
+            items, at = self._items, self._at
             for id, own in calls:
-                place = self._place_of_output(id, following)
+                item = items[at] if at < len(items) else None
+                place = at
+                if type(item) is not PlainOutput or item.call_id != id or self._outputs is not None:
+                    place = self._place_of_output(id, at)
                 content: str | list[Any] = _NO_RESULT
-                if place is not None:
+                if place >= 0:
                     self._used.add(place)
-                    content = self._result(self._items[place], place)
-                    following = place + 1
+                    content = self._result(items[place], place)
+                    at = place + 1
                 self._user.append(ToolResult(own, content))
 
-    def _place_of_output(self, id: str, at: int) -> int | None:
-        """The place of a call's output: nearly always that at which the last one ended."""
+    def _place_of_output(self, id: str, at: int) -> int:
+        """The place of a call's output, nearly always `at`, where the last one ended; -1 for none."""
         items = self._items
         if self._outputs is None:
-            if at < len(items) and (item := items[at]).type in _OUTPUTS and (item.call_id or item.id) == id:
+            if at < len(items) and _answered(items[at]) == id:
                 return at
             self._outputs = {}
             for place, item in enumerate(items):
-                name = item.call_id or item.id
-                if item.type in _OUTPUTS and isinstance(name, str) and place not in self._used:
+                if (name := _answered(item)) is not None and place not in self._used:
                     self._outputs.setdefault(name, deque()).append(place)
         places = self._outputs.get(id)
         while places and places[0] in self._used:
             places.popleft()
-        return places.popleft() if places else None
+        return places.popleft() if places else -1
 
     def _end_user(self) -> None:
         if self._user:
@@ -563,7 +535,14 @@ class _TurnList:
             self._user = []
 
 
-_ADD: Final[dict[str | None, Callable[[_TurnList, Item], None]]] = {
+_ADD: Final[dict[type[Item] | type[PlainItem], Callable[[_TurnList, Any], None]]] = {
+    PlainMessage: _TurnList._add_plain_message,
+    PlainCall: _TurnList._add_plain_call,
+    PlainOutput: _TurnList._add_output,
+    PlainReasoning: _TurnList._add_reasoning,
+    Item: _TurnList._add_other,
+}
+_ADD_OTHER: Final[dict[str | None, Callable[[_TurnList, Item], None]]] = {
     None: _TurnList._add_message,
     "message": _TurnList._add_message,
     "function_call": _TurnList._add_function_call,
@@ -576,6 +555,16 @@ _ADD: Final[dict[str | None, Callable[[_TurnList, Item], None]]] = {
 }
 
 
+def _answered(item: Item | PlainItem) -> str | None:
+    """The id of the call whose output the item is; None for another item."""
+    if type(item) is PlainOutput:
+        return item.call_id
+    if type(item) is Item and item.type in _OUTPUTS:
+        id = item.call_id or item.id
+        return id if isinstance(id, str) else None
+    return None
+
+
 def _other_id(id: str, count: int) -> str:
     """The id of a call in the form that every server of the Messages API accepts. Some models repeat an id."""
     valid = id
@@ -585,14 +574,19 @@ def _other_id(id: str, count: int) -> str:
 
 
 def _arguments(given: Any) -> Raw:
-    """The input of a call from its JSON text, in exactly the words of the model where it is a JSON object."""
+    """The input of a call, which should be a text."""
     if not isinstance(given, str):
         return Raw(_encode(given)) if isinstance(given, dict) else _NO_INPUT
-    data = given.encode()
+    return _checked(given)
+
+
+def _checked(arguments: str) -> Raw:
+    """The input of a call from its text, in exactly the words of the model where it is a JSON object."""
+    data = arguments.encode()
     try:
         _fields(data)
     except DECODE_ERRORS:
-        return Raw(_encode(tool_input(given)))
+        return Raw(_encode(tool_input(arguments)))
     return Raw(data)
 
 
@@ -634,6 +628,26 @@ def _text(content: Any, between: str) -> str:
             if isinstance(text, str):
                 texts.append(text)
     return texts[0] if len(texts) == 1 else between.join(texts)
+
+
+def _plain_text(content: PlainContent, between: str) -> str:
+    """The text of a content of known types."""
+    if isinstance(content, str):
+        return content
+    if len(content) == 1:
+        return "" if isinstance(part := content[0], InputImage) else part.text
+    return between.join([part.text for part in content if not isinstance(part, InputImage)])
+
+
+def _plain_blocks(content: PlainContent) -> list[Any]:
+    """The blocks of a content of known types. Empty texts, which servers refuse, are left out."""
+    if isinstance(content, str):
+        return [Text(content)] if content and not content.isspace() else []
+    return [
+        InlineImage(_source(part.image_url)) if isinstance(part, InputImage) else Text(part.text)
+        for part in content
+        if isinstance(part, InputImage) or (part.text and not part.text.isspace())
+    ]
 
 
 def _block(part: Any, path: str) -> Text | InlineImage | Document | None:

@@ -118,6 +118,10 @@ class Names:
         self._only[name] = None if name in self._only else flat
         return flat
 
+    def known(self, namespace: str, name: str) -> str | None:
+        """The flat name of a tool that has one; None for any other."""
+        return self._flat.get((namespace, name))
+
     def reserve(self, name: str) -> None:
         """Keep a flat name free for a tool of the server."""
         self._origins.setdefault(name, Origin("function", "", name))
@@ -316,27 +320,35 @@ class ToolTable:
         return self.names.find("", kind) if isinstance(kind, str) else None
 
 
-#: Clients send the same tools with each request.
-_tables: Final[BoundedDict[bytes, ToolTable]] = BoundedDict(16)
+#: Without tools.
+EMPTY: Final = ToolTable()
+#: Clients send the same tools with each request: comparing them takes less than a hash of them.
+_tables: Final[BoundedDict[tuple[int, bytes], tuple[bytes, ToolTable]]] = BoundedDict(16)
+_COMPARED: Final = 64
 _KEPT_BYTES: Final = 256 << 10
 _list: Final = msgspec.json.Decoder(list[Raw] | None).decode
 
 
 def tool_table(tools: Raw) -> ToolTable:
-    """The table of the tools of a request. Raises Problem for a list whose shape is wrong."""
+    """The table of the tools of a request, which other requests share. Raises Problem for a list whose shape is wrong."""
+    data = bytes(tools)
+    if not data:
+        return EMPTY
+    key = len(data), data[-_COMPARED:]
+    known = _tables.get(key)
+    if known is not None and known[0] == data:
+        return known[1]
     # A copy, so that the cache keeps only the tools of a request alive.
-    data = bytes(tools) if len(tools) > _KEPT_BYTES else bytes(bytearray(tools))
-    known = _tables.get(data)
-    if known is None:
-        try:
-            declared = _list(data) if data else None
-        except DECODE_ERRORS as error:
-            raise Problem("invalid_request", f"tools: {error}") from None
-        known = ToolTable()
-        known.declare(declared or [], "tools")
-        if len(data) <= _KEPT_BYTES:
-            _tables[data] = known
-    return known.copied()
+    data = bytes(bytearray(data))
+    try:
+        declared = _list(data)
+    except DECODE_ERRORS as error:
+        raise Problem("invalid_request", f"tools: {error}") from None
+    table = ToolTable()
+    table.declare(declared or [], "tools")
+    if len(data) <= _KEPT_BYTES:
+        _tables[key] = data, table
+    return table
 
 
 def tool_fields(tool: Tool) -> dict[str, Any]:

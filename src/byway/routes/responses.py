@@ -12,8 +12,9 @@ from msgspec import Raw
 from byway.decoding import DECODE_ERRORS
 from byway.files.resolve import RESPONSES
 from byway.fronts import responseerrors
+from byway.fronts.responsebody import ResponsesBody, decode, raw_fields
 from byway.fronts.responseevents import ResponseWriter
-from byway.fronts.responses import Read, ResponsesBody, decode, raw_fields, read
+from byway.fronts.responses import Read, read
 from byway.largebodies import off_loop
 from byway.logs import log
 from byway.messages.blocks import FILE_MARK

@@ -1,0 +1,167 @@
+"""Decodes the body of a Responses request. Pure.
+
+Most requests have only messages with texts and images, calls of functions, their outputs, and reasoning: one pass decodes all of
+it into types. Any other request is decoded leniently, because no item of a newer client may break a turn.
+Shapes: https://platform.openai.com/docs/api-reference/responses, the `openai` SDK 3.52.0, and what Codex 0.171.0 sends
+(seen 2026-11-29).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+
+from byway.messages import request as messages
+from byway.messages.blocks import Wire
+
+
+class InputText(Wire, tag_field="type", tag="input_text"):
+    text: str
+
+
+class InputOutputText(Wire, tag_field="type", tag="output_text"):
+    """A text of the assistant that the client sends back."""
+
+    text: str
+
+
+class InputImage(Wire, tag_field="type", tag="input_image"):
+    image_url: str
+    file_id: None = None
+
+
+PlainContent = str | list[InputText | InputOutputText | InputImage]
+
+
+class PlainMessage(Wire, tag_field="type", tag="message"):
+    role: Literal["user", "assistant", "system", "developer"]
+    content: PlainContent
+
+
+class PlainCall(Wire, tag_field="type", tag="function_call"):
+    type: ClassVar[str] = "function_call"
+    call_id: Annotated[str, Meta(min_length=1)]
+    name: str
+    arguments: str
+    namespace: str | None = None
+
+
+class PlainOutput(Wire, tag_field="type", tag="function_call_output"):
+    type: ClassVar[str] = "function_call_output"
+    call_id: Annotated[str, Meta(min_length=1)]
+    output: PlainContent
+
+
+class PlainReasoning(Wire, tag_field="type", tag="reasoning"):
+    summary: Any = None
+    encrypted_content: Any = None
+
+
+PlainItem = PlainMessage | PlainCall | PlainOutput | PlainReasoning
+
+
+class Item(Struct, gc=False):
+    """An item of the input, leniently decoded: none may break a turn."""
+
+    type: str | None = None
+    role: str | None = None
+    content: Any = None
+    id: Any = None
+    call_id: Any = None
+    name: Any = None
+    namespace: Any = None
+    arguments: Any = None
+    input: Any = None
+    output: Any = None
+    summary: Any = None
+    encrypted_content: Any = None
+    tools: Any = None
+    action: Any = None
+    operation: Any = None
+    status: Any = None
+
+
+class ResponsesBody(Struct, kw_only=True, gc=False):
+    """The fields of `POST /v1/responses` that Byway reads."""
+
+    model: Annotated[str, Meta(min_length=1, max_length=512)] | None = None
+    input: str | list[Item] | None = None
+    instructions: Any = None
+    stream: bool | None = None
+    tools: Raw = Raw()
+    tool_choice: Any = None
+    parallel_tool_calls: bool | None = None
+    max_output_tokens: int | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    reasoning: Any = None
+    text: Any = None
+    include: Any = None
+    store: bool | None = None
+    metadata: Any = None
+    prompt_cache_key: Any = None
+    previous_response_id: str | None = None
+    conversation: Any = None
+    prompt: Any = None
+    background: bool | None = None
+
+    @property
+    def items(self) -> list[Item]:
+        """The items whose types are not known before; none of a PlainBody."""
+        return self.input if isinstance(self.input, list) else []
+
+    @property
+    def compacts(self) -> bool:
+        """The client wants a summary of the conversation as the only item."""
+        return bool(self.items) and self.items[-1].type == "compaction_trigger"
+
+    @property
+    def refers(self) -> bool:
+        """It refers to a stored response, to items of one, or to files of Byway."""
+        if self.previous_response_id is not None:
+            return True
+        for item in self.items:
+            if item.type == "item_reference":
+                return True
+            for parts in (item.content, item.output):
+                if type(parts) is list:
+                    for part in parts:
+                        if type(part) is dict and "file_id" in part:
+                            return True
+        return False
+
+
+class PlainBody(ResponsesBody, kw_only=True, gc=False):
+    """A request whose input is a text, or has only plain items."""
+
+    input: str | list[PlainItem] | None = None  # type: ignore[assignment]
+
+    @property
+    def items(self) -> list[Item]:
+        return []
+
+
+_plain: Final = msgspec.json.Decoder(PlainBody)
+_any: Final = msgspec.json.Decoder(ResponsesBody)
+_fields: Final = msgspec.json.Decoder(dict[str, Raw]).decode
+
+
+def decode(data: bytes) -> ResponsesBody:
+    """Decode a Responses request. Raises Problem `invalid_request`."""
+    try:
+        try:
+            return _plain.decode(data)
+        except msgspec.ValidationError:
+            return _any.decode(data)
+    except Exception as error:
+        raise messages.invalid(error, body="The request body") from None
+
+
+def raw_fields(data: bytes) -> dict[str, Raw]:
+    """The fields of a Responses request. Raises Problem `invalid_request`, for names that are no text too."""
+    try:
+        return _fields(data)
+    except Exception as error:
+        raise messages.invalid(error, body="The request body") from None
