@@ -26,6 +26,7 @@ from byway.fronts.responsetools import Names
 from byway.gateway import Gateway
 from byway.messages import sse
 from byway.messages.request import parse
+from byway.responseitems import ResponseObject
 from byway.routes.context import Responder
 from byway.server.app import App
 from byway.store import StoreError, UsageStore
@@ -161,7 +162,7 @@ def test_a_chunk_takes_a_bounded_number_of_instructions() -> None:
 def test_a_chunk_for_a_responses_client_takes_no_more_instructions_than_for_others() -> None:
     request = parse(bodies.body(1024, tokens=20, gap=0, stream=True), {}, "msg_1")
     reader = completions.reader(request, Target("box", "m", VENDORS["generic"]))
-    writer = ResponseWriter("1", "m", 1, Names(), {})
+    writer = ResponseWriter(ResponseObject("resp_1", "m", 1), Names())
     for _ in range(3):
         writer.encode(reader.feed(_CHUNK))
     assert instructions(lambda: writer.encode(reader.feed(_CHUNK))) <= 1.2 * _CHUNK_LIMIT

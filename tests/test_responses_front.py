@@ -49,6 +49,7 @@ from byway.messages.events import (
 from byway.messages.sse import Decoder
 from byway.messages.stream import Writer, unfold
 from byway.problems import Problem
+from byway.responseitems import ResponseObject
 
 EVENT: TypeAdapter[ResponseStreamEvent] = TypeAdapter(ResponseStreamEvent)
 ADD = {"type": "function", "name": "add", "description": "Adds.", "parameters": {"type": "object", "properties": {}}}
@@ -413,8 +414,7 @@ def test_names_are_valid_for_every_server_and_unique() -> None:
 
 
 def writer(names: Names | None = None, **options: Any) -> ResponseWriter:
-    echo = {"parallel_tool_calls": True, "tool_choice": "auto", "tools": [], "instructions": None, "metadata": {}}
-    return ResponseWriter("ab12", "m", 1, names or Names(), echo, **options)
+    return ResponseWriter(ResponseObject("resp_ab12", "m", 1), names or Names(), **options)
 
 
 def events(data: bytes) -> list[dict[str, Any]]:
@@ -454,10 +454,11 @@ def answered(*parts: Part, **options: Any) -> tuple[list[dict[str, Any]], dict[s
     """The events of an answer, and its response, which is the same without a stream."""
     answer = writer(**options)
     made = events(answer.encode(parts))
-    assert answer.response is not None
-    if answer.response["status"] != "failed":
-        Response.model_validate(answer.response)
-        assert json.loads(writer(**options).whole(parts)) == json.loads(msgspec.json.encode(answer.response))
+    assert answer.ended
+    if answer.response.status != "failed":
+        response = json.loads(msgspec.json.encode(answer.response))
+        Response.model_validate(response)
+        assert json.loads(writer(**options).whole(parts)) == response
     return made, made[-1]["response"]
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal
 
-from msgspec import UNSET, Raw, UnsetType, field
+from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from byway.messages.blocks import Wire
 
@@ -99,6 +99,72 @@ class AnyEvent(Wire):
     refusal: Any = None
     item: Raw = Raw()
     response: Raw = Raw()
+
+
+class ReasoningSettings(Struct, frozen=True, gc=False):
+    """The field `reasoning` of a response."""
+
+    effort: Any = None
+    summary: Any = None
+
+
+class TextFormat(Struct, frozen=True, gc=False, tag_field="type", tag="text"):
+    """The format of an answer without a schema."""
+
+
+class TextSettings(Struct, frozen=True, gc=False):
+    """The field `text` of a response."""
+
+    format: TextFormat = TextFormat()
+
+
+class InputDetails(Wire):
+    cached_tokens: int
+    cache_write_tokens: int
+
+
+class OutputDetails(Wire):
+    reasoning_tokens: int
+
+
+class ResponseUsage(Wire):
+    """The tokens of a response: all of the prompt, cached or not, are input."""
+
+    input_tokens: int
+    input_tokens_details: InputDetails
+    output_tokens: int
+    output_tokens_details: OutputDetails
+    total_tokens: int
+
+
+class ResponseObject(Wire):
+    """A response of Byway. Most fields repeat the request."""
+
+    id: str
+    model: str
+    created_at: int
+    object: Literal["response"] = "response"
+    status: Literal["in_progress", "completed", "incomplete", "failed"] = "in_progress"
+    background: bool = False
+    error: dict[str, str] | None = None
+    incomplete_details: dict[str, str] | None = None
+    output: list[dict[str, Any]] = field(default_factory=list)
+    usage: ResponseUsage | None = None
+    instructions: str | None = None
+    max_output_tokens: int | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    parallel_tool_calls: bool = True
+    previous_response_id: str | None = None
+    reasoning: ReasoningSettings = ReasoningSettings()
+    service_tier: str = "default"
+    store: bool = False
+    temperature: float | None = None
+    text: Any = TextSettings()
+    tool_choice: Any = "auto"
+    tools: Raw = Raw(b"[]")
+    top_p: float | None = None
+    truncation: str = "disabled"
+    user: str | None = None
 
 
 #: Events that end a stream.

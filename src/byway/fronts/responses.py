@@ -431,12 +431,14 @@ class _TurnList:
         text = [Text(content)] if isinstance(content, str) else content
         self._user += [Text(f"Result of the tool call {str(item.call_id)[:100]}:"), *text]
 
-    def _result(self, item: Item | PlainItem, at: int) -> str | list[Any]:
+    def _result(self, item: Item | PlainOutput, at: int) -> str | list[Any]:
         """The content of a tool result."""
         if type(item) is PlainOutput:
             output = item.output
             return (output if isinstance(output, str) else _plain_blocks(output)) or _NO_OUTPUT
-        assert type(item) is Item
+        return self._other_result(item, at)  # type: ignore[arg-type]
+
+    def _other_result(self, item: Item, at: int) -> str | list[Any]:
         output = item.output
         if item.type in _PLAIN_OUTPUTS:
             if isinstance(output, str):
@@ -490,6 +492,8 @@ class _TurnList:
     def _end_assistant(self) -> None:
         """End the assistant's turn. The results of its calls begin the user's."""
         blocks = self._assistant
+        if not blocks:
+            return
         while blocks and type(blocks[-1]) in _THOUGHTS:
             # A turn must not end with thinking: the answer was cut after it.
             blocks.pop()
@@ -510,7 +514,7 @@ class _TurnList:
                 content: str | list[Any] = _NO_RESULT
                 if place >= 0:
                     self._used.add(place)
-                    content = self._result(items[place], place)
+                    content = self._result(items[place], place)  # type: ignore[arg-type]
                     at = place + 1
                 self._user.append(ToolResult(own, content))
 
@@ -643,11 +647,13 @@ def _plain_blocks(content: PlainContent) -> list[Any]:
     """The blocks of a content of known types. Empty texts, which servers refuse, are left out."""
     if isinstance(content, str):
         return [Text(content)] if content and not content.isspace() else []
-    return [
-        InlineImage(_source(part.image_url)) if isinstance(part, InputImage) else Text(part.text)
-        for part in content
-        if isinstance(part, InputImage) or (part.text and not part.text.isspace())
-    ]
+    blocks: list[Any] = []
+    for part in content:
+        if isinstance(part, InputImage):
+            blocks.append(InlineImage(_source(part.image_url)))
+        elif (text := part.text) and not text.isspace():
+            blocks.append(Text(text))
+    return blocks
 
 
 def _block(part: Any, path: str) -> Text | InlineImage | Document | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 import msgspec
 from msgspec import Raw
@@ -21,6 +21,7 @@ from byway.messages.blocks import FILE_MARK
 from byway.messages.events import Part, ends
 from byway.messages.request import Request
 from byway.problems import Problem
+from byway.responseitems import ReasoningSettings, ResponseObject
 from byway.routes.context import RequestContext, api, client_message
 from byway.routes.files import with_files
 from byway.routes.messages import StreamReply, WholeReply, forwarded, serve
@@ -34,6 +35,8 @@ _SESSIONS: Final = (b"session-id", b"session_id", b"thread-id")
 _SESSION_LIMIT: Final = 128
 #: Bytes of tools that a response repeats. Codex sends 20 KB of them, and its answers have the response three times.
 _REPEATED_TOOLS: Final = 8 << 10
+#: Bytes of `null` or an empty list.
+_NO_TOOLS: Final = 4
 
 
 class _Given(NamedTuple):
@@ -105,42 +108,47 @@ def _session(context: RequestContext, body: ResponsesBody) -> str:
 
 
 def _writer(context: RequestContext, given: _Given) -> ResponseWriter:
-    body = given.read.body
-    include = body.include if isinstance(body.include, list) else []
+    body, record = given.read.body, context.record
+    include = body.include if isinstance(body.include, list) else ()
     writer = ResponseWriter(
-        context.id,
-        body.model or "",
-        int(time.time()),
+        _response(context, given),
         given.read.names,
-        {**_echo(body), "previous_response_id": given.previous or None, "store": bool(given.input)},
         compacts=body.compacts,
         sources="web_search_call.action.sources" in include,
     )
-    record = context.record
     writer.count_reasoning = lambda: record.reasoning
     return writer
 
 
-def _echo(body: ResponsesBody) -> Mapping[str, Any]:
-    """The fields of a request that its response repeats."""
-    reasoning = body.reasoning if isinstance(body.reasoning, dict) else {}
-    repeated = len(body.tools) > 4 and len(body.tools) <= _REPEATED_TOOLS
-    return {
-        "instructions": body.instructions if isinstance(body.instructions, str) else None,
-        "max_output_tokens": body.max_output_tokens,
-        "metadata": body.metadata if isinstance(body.metadata, dict) else {},
-        "parallel_tool_calls": body.parallel_tool_calls is not False,
-        "reasoning": {"effort": reasoning.get("effort"), "summary": reasoning.get("summary")},
-        "service_tier": "default",
-        "temperature": body.temperature,
-        "text": body.text if isinstance(body.text, dict) and "format" in body.text else {"format": {"type": "text"}},
-        "tool_choice": "auto" if body.tool_choice is None else body.tool_choice,
+def _response(context: RequestContext, given: _Given) -> ResponseObject:
+    """The response at its beginning, with the fields of the request that it repeats."""
+    body = given.read.body
+    response = ResponseObject(
+        f"resp_{context.id}",
+        body.model or "",
+        int(time.time()),
+        max_output_tokens=body.max_output_tokens,
+        parallel_tool_calls=body.parallel_tool_calls is not False,
+        previous_response_id=given.previous or None,
+        store=bool(given.input),
+        temperature=body.temperature,
+        top_p=body.top_p,
+    )
+    # Most of them are absent in most requests.
+    if (instructions := body.instructions) is not None and isinstance(instructions, str):
+        response.instructions = instructions
+    if (metadata := body.metadata) is not None and isinstance(metadata, dict):
+        response.metadata = metadata
+    if (reasoning := body.reasoning) is not None and isinstance(reasoning, dict):
+        response.reasoning = ReasoningSettings(reasoning.get("effort"), reasoning.get("summary"))
+    if (text := body.text) is not None and isinstance(text, dict) and "format" in text:
+        response.text = text
+    if body.tool_choice is not None:
+        response.tool_choice = body.tool_choice
+    if _NO_TOOLS < len(body.tools) <= _REPEATED_TOOLS:
         # A copy: it must not keep the body of the request in memory.
-        "tools": body.tools.copy() if repeated else [],
-        "top_p": body.top_p,
-        "truncation": "disabled",
-        "user": None,
-    }
+        response.tools = body.tools.copy()
+    return response
 
 
 class _WholeResponse(WholeReply):
