@@ -44,6 +44,7 @@ from byway.messages.events import (
     TextStart,
     ThinkingDelta,
     ThinkingStart,
+    ToolStart,
     Usage,
 )
 from byway.messages.sse import Decoder
@@ -685,6 +686,34 @@ def test_stop_reasons(stop: str, kind: str, field: Any) -> None:
     elif field:
         assert response[field[0]] == field[1]
         assert response["output"][0]["status"] == "incomplete"
+
+
+def phases(*blocks: Part, stop: str) -> list[str | None]:
+    """The phases of the messages of an answer, checked in every form. None is known when a message begins."""
+    made, response = answered(*start(*blocks, stop=stop))
+    done = [event["item"] for event in made if event["type"] == "response.output_item.done"]
+    assert done == response["output"]
+    assert not [event for event in made if event["type"] == "response.output_item.added" and "phase" in event["item"]]
+    return [item.get("phase") for item in done if item["type"] == "message"]
+
+
+def test_the_phase_of_a_message_is_commentary_until_the_text_that_ends_the_turn() -> None:
+    text, call = block(0, TextDelta("x")), block(1, InputDelta("{}"), first=ToolStart("c1", "f"))
+    thought = block(1, ThinkingDelta("x"), SignatureDelta("s"), first=ThinkingStart())
+    later = block(2, TextDelta("y"))
+    assert phases(*text, stop="end_turn") == phases(*text, stop="refusal") == ["final_answer"]
+    assert phases(*text, *call, stop="tool_use") == ["commentary"]
+    assert phases(*text, *call, *later, stop="tool_use") == ["commentary", "commentary"]
+    assert phases(*text, *thought, *later, stop="end_turn") == ["commentary", "final_answer"]
+    assert phases(stop="refusal") == ["final_answer"]
+    # The answer was cut: a call could have followed.
+    assert phases(*text, stop="max_tokens") == [None]
+
+
+def test_the_phase_of_a_message_of_the_client_is_accepted() -> None:
+    for phase in ("commentary", "final_answer", None):
+        made = turns(message("user", "a"), {**message("assistant", "b"), "phase": phase}, message("user", "c"))
+        assert made[1] == {"role": "assistant", "content": [text("b")]}
 
 
 def test_a_refusal_without_words_is_shown_as_text() -> None:

@@ -2,6 +2,11 @@
 
 Every event and field of the format is written: Codex reads `output_item.done`, the official SDK `completed.response.output`,
 others the deltas (measured with Codex 0.171.0, `openai` 3.57.0 and opencode 1.18.33, 2026-11-29).
+
+A message has a `phase`: `final_answer` where it ends the turn, `commentary` before that, and none where the answer was cut
+(`ResponseOutputMessage` of the `openai` SDK 3.52.0; https://openrouter.ai/docs/cookbook/evaluate-and-optimize/model-migrations/gpt-5-4,
+seen 2026-11-30). Whether a call follows a text is known at the end of the text only, so `output_item.added` has no phase, which
+the format permits, and `output_item.done` has it.
 """
 
 from __future__ import annotations
@@ -38,7 +43,7 @@ from byway.messages.events import (
 from byway.messages.sse import Decoder
 from byway.messages.stream import EVENT_ERRORS, fields, tool_input, unfold
 from byway.problems import Problem
-from byway.responseitems import InputDetails, OutputDetails, ResponseObject, ResponseUsage
+from byway.responseitems import InputDetails, OutputDetails, Phase, ResponseObject, ResponseUsage
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder().decode
@@ -46,6 +51,8 @@ _REFUSED: Final = "The model has refused to answer this request."
 #: Results of searches of one answer whose addresses are looked for in its text.
 _MOST_SOURCES: Final = 100
 
+#: Stop reasons after which the turn goes on, or nothing is known of it -> the phase of a text at the end of the answer.
+_LAST_PHASES: Final[dict[str, Phase]] = {"tool_use": "commentary", "pause_turn": "commentary", "max_tokens": ""}
 _NEW_MESSAGE: Final = {"type": "message", "role": "assistant", "status": "in_progress"}
 
 JsonObject = dict[str, Any]
@@ -335,8 +342,8 @@ class ResponseWriter:
             raise Problem("broken", "The backend sent events of the Messages API in a wrong order.")
         return item
 
-    def _close(self, status: str = "completed") -> None:
-        """Close the open item."""
+    def _close(self, status: str = "completed", phase: Phase = "commentary") -> None:
+        """Close the open item. `phase`: of a message."""
         item = self._item
         if item is None:
             if self._search is not None:
@@ -346,6 +353,8 @@ class ResponseWriter:
         _CLOSING[item.kind](self, item)
         if "status" in item.item:
             item.item["status"] = status
+        if item.kind == "message" and phase:
+            item.item["phase"] = phase
         if not self._is_whole:
             self._write("response.output_item.done", output_index=item.index, item=item.item)
 
@@ -563,11 +572,11 @@ class ResponseWriter:
         if self._compacts:
             self._compaction()
         else:
-            self._close("incomplete" if cut else "completed")
+            self._close("incomplete" if cut else "completed", _LAST_PHASES.get(stop, "final_answer"))
             if stop == "refusal" and not any(item["type"] == "message" for item in self.output):
                 # Clients do not show a part of the type `refusal`.
                 self._text(_REFUSED)
-                self._close()
+                self._close(phase="final_answer")
         if stop == "model_context_window_exceeded":
             message = "The conversation has reached the end of the model's context window."
             self._fail(message, "context_length_exceeded")
