@@ -1,9 +1,7 @@
-"""Decodes the body of a Responses request. Pure.
+"""Decodes the body of a Responses request. Pure. Shapes: as in `responses`.
 
-Most requests have only messages with texts and images, calls of functions, their outputs, and reasoning: one pass decodes all of
-it into types. Any other request is decoded leniently, because no item of a newer client may break a turn.
-Shapes: https://platform.openai.com/docs/api-reference/responses, the `openai` SDK 3.52.0, and what Codex 0.171.0 sends
-(seen 2026-11-29).
+Most requests have only texts, images, calls of functions, outputs and reasoning: one pass decodes all of it into types. Others
+are decoded leniently, because no item of a newer client may break a turn.
 """
 
 from __future__ import annotations
@@ -143,6 +141,8 @@ class PlainBody(ResponsesBody, kw_only=True, gc=False):
         return []
 
 
+#: The parts of a content that are texts.
+TEXT_PARTS: Final = ("input_text", "output_text", "text", "refusal", "summary_text", "reasoning_text")
 _plain: Final = msgspec.json.Decoder(PlainBody)
 _any: Final = msgspec.json.Decoder(ResponsesBody)
 _fields: Final = msgspec.json.Decoder(dict[str, Raw]).decode
@@ -165,3 +165,29 @@ def raw_fields(data: bytes) -> dict[str, Raw]:
         return _fields(data)
     except Exception as error:
         raise messages.invalid(error, body="The request body") from None
+
+
+def plain_text(content: PlainContent, between: str) -> str:
+    """The text of a content of known types."""
+    if isinstance(content, str):
+        return content
+    if len(content) == 1:
+        return "" if isinstance(part := content[0], InputImage) else part.text
+    return between.join([part.text for part in content if not isinstance(part, InputImage)])
+
+
+def any_text(content: Any, between: str) -> str:
+    """The text of a content."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        return ""
+    if len(content) == 1 and type(part := content[0]) is dict and part.get("type") == "output_text":
+        return text if isinstance(text := part.get("text"), str) else ""
+    texts = []
+    for part in content:
+        if isinstance(part, dict) and part.get("type") in TEXT_PARTS:
+            text = part.get("refusal") if part["type"] == "refusal" else part.get("text")
+            if isinstance(text, str):
+                texts.append(text)
+    return texts[0] if len(texts) == 1 else between.join(texts)

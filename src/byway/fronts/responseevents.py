@@ -2,11 +2,6 @@
 
 Every event and field of the format is written: Codex reads `output_item.done`, the official SDK `completed.response.output`,
 others the deltas (measured with Codex 0.171.0, `openai` 3.57.0 and opencode 1.18.33, 2026-11-29).
-
-A message has a `phase`: `final_answer` where it ends the turn, `commentary` before that, and none where the answer was cut
-(`ResponseOutputMessage` of the `openai` SDK 3.52.0; https://openrouter.ai/docs/cookbook/evaluate-and-optimize/model-migrations/gpt-5-4,
-seen 2026-11-30). Whether a call follows a text is known at the end of the text only, so `output_item.added` has no phase, which
-the format permits, and `output_item.done` has it.
 """
 
 from __future__ import annotations
@@ -51,7 +46,9 @@ _REFUSED: Final = "The model has refused to answer this request."
 #: Results of searches of one answer whose addresses are looked for in its text.
 _MOST_SOURCES: Final = 100
 
-#: Stop reasons after which the turn goes on, or nothing is known of it -> the phase of a text at the end of the answer.
+#: The phase of a last message that does not end the turn, or that was cut; any other last one is the final answer, and a message
+#: before others is a comment. Whether a call follows is known at its end only, so `output_item.added` has no phase, which the
+#: format permits (`ResponseOutputMessage` of the `openai` SDK 3.52.0, seen 2026-11-30).
 _LAST_PHASES: Final[dict[str, Phase]] = {"tool_use": "commentary", "pause_turn": "commentary", "max_tokens": ""}
 _NEW_MESSAGE: Final = {"type": "message", "role": "assistant", "status": "in_progress"}
 

@@ -20,6 +20,7 @@ from byway.decoding import DECODE_ERRORS
 from byway.fronts.chat import ANY_OBJECT, DEFAULT, source
 from byway.fronts.formats import closed, is_free
 from byway.fronts.responsebody import (
+    TEXT_PARTS,
     InputImage,
     Item,
     PlainCall,
@@ -29,7 +30,9 @@ from byway.fronts.responsebody import (
     PlainOutput,
     PlainReasoning,
     ResponsesBody,
+    any_text,
     decode,
+    plain_text,
     raw_fields,
 )
 from byway.fronts.responsetools import EMPTY, Kind, Names, ToolTable, tool_fields, tool_table
@@ -84,7 +87,6 @@ _PLAIN: Final = frozenset((None, "message", "function_call", "function_call_outp
 _VALID_ID: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
 _THOUGHTS: Final = frozenset((Thinking, RedactedThinking))
 _CACHED: Final = {"type": "ephemeral"}
-_TEXT_PARTS: Final = ("input_text", "output_text", "text", "refusal", "summary_text", "reasoning_text")
 
 
 class Read(NamedTuple):
@@ -341,9 +343,9 @@ class _TurnList:
                 self._end_assistant()
                 self._user += blocks
         elif role == "assistant":
-            self._add_answer(_plain_text(content, ""))
+            self._add_answer(plain_text(content, ""))
         else:
-            self._add_instructions(_plain_text(content, "\n\n"))
+            self._add_instructions(plain_text(content, "\n\n"))
 
     def _add_message(self, item: Item) -> None:
         match item.role:
@@ -353,9 +355,9 @@ class _TurnList:
                     self._end_assistant()
                     self._user += blocks
             case "assistant":
-                self._add_answer(_text(item.content, ""))
+                self._add_answer(any_text(item.content, ""))
             case "system" | "developer":
-                self._add_instructions(_text(item.content, "\n\n"))
+                self._add_instructions(any_text(item.content, "\n\n"))
             case _:
                 _wrong(f"input.{self._at}.role", "Input should be 'user', 'assistant', 'system' or 'developer'")
 
@@ -617,32 +619,6 @@ def _shell_output(output: Any) -> str:
     return "\n".join(texts) or _NO_OUTPUT
 
 
-def _text(content: Any, between: str) -> str:
-    """The text of a content."""
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list):
-        return ""
-    if len(content) == 1 and type(part := content[0]) is dict and part.get("type") == "output_text":
-        return text if isinstance(text := part.get("text"), str) else ""
-    texts = []
-    for part in content:
-        if isinstance(part, dict) and part.get("type") in _TEXT_PARTS:
-            text = part.get("refusal") if part["type"] == "refusal" else part.get("text")
-            if isinstance(text, str):
-                texts.append(text)
-    return texts[0] if len(texts) == 1 else between.join(texts)
-
-
-def _plain_text(content: PlainContent, between: str) -> str:
-    """The text of a content of known types."""
-    if isinstance(content, str):
-        return content
-    if len(content) == 1:
-        return "" if isinstance(part := content[0], InputImage) else part.text
-    return between.join([part.text for part in content if not isinstance(part, InputImage)])
-
-
 def _plain_blocks(content: PlainContent) -> list[Any]:
     """The blocks of a content of known types. Empty texts, which servers refuse, are left out."""
     if isinstance(content, str):
@@ -670,7 +646,7 @@ def _block(part: Any, path: str) -> Text | InlineImage | Document | None:
             return InlineImage(_source(url))
         case "input_file":
             return _file(part, path)
-        case _ if kind in _TEXT_PARTS:
+        case _ if kind in TEXT_PARTS:
             text = part.get("refusal") if kind == "refusal" else part.get("text")
             return Text(text) if isinstance(text, str) and text.strip() else None
         case "input_audio" | "input_video":
