@@ -245,3 +245,21 @@ def test_reading_a_stream_takes_time_in_proportion_to_it() -> None:
         return [data[at : at + 500] for at in range(0, len(data), 500)]
 
     assert_linear(pieces, read, 200)
+
+
+def test_a_request_is_searched_for_carriers_only_where_reading_it_has_found_one() -> None:
+    plain = {"model": "m", "input": [{"type": "message", "role": "user", "content": 'Say "byway-thinking."'}]}
+    carried = {"type": "reasoning", "summary": [], "encrypted_content": carriers.pack_thinking("", "s")}
+    summary = {"type": "compaction", "encrypted_content": carriers.pack_summary("So far.")}
+    target = Target("box", "local", VENDORS["openai"].by("responses"))
+    for item, kept in ((None, True), (carried, False), (summary, False)):
+        body = {**plain, "input": [*plain["input"], *([item] if item else [])]}
+        request = responses.read(json.dumps(body).encode(), {}, "msg_x").request
+        assert request.content.carriers is not kept
+        made = backend.request(request, target).body
+        assert json.loads(made)["input"][0] == plain["input"][0] and b"encrypted_content" not in made
+    # A request that cannot be translated has been read in part only.
+    unread = {**plain, "input": [*plain["input"], carried, {"role": "nobody", "content": "x"}]}
+    request = responses.read(json.dumps(unread).encode(), {}, "msg_x").request
+    assert request.untranslatable is not None and request.content.carriers
+    assert b"encrypted_content" not in backend.request(request, target).body

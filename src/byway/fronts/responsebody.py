@@ -99,6 +99,7 @@ class ResponsesBody(Struct, kw_only=True, gc=False):
     include: Any = None
     store: bool | None = None
     metadata: Any = None
+    client_metadata: Raw = Raw()
     prompt_cache_key: Any = None
     previous_response_id: str | None = None
     conversation: Any = None

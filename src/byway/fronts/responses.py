@@ -123,6 +123,7 @@ def read(data: bytes, headers: Mapping[str, str], id: str, body: ResponsesBody |
         request = msgspec.structs.replace(request, size=len(data), untranslatable=problem)
     content = request.content
     content.extra, content.responses, content.extended = {}, data, _extended(body, table)
+    content.client_metadata = len(body.client_metadata) > 0
     return Read(request, body, table.names, left_out)
 
 
@@ -181,6 +182,7 @@ def _translated(
         return _encode(_body_fields(params, system, turns))
 
     request = messages.build(id, headers, size, turns, system, encode, documents=conversation.documents, **params)
+    request.content.carriers = conversation.carriers
     return request, table, (*table.left_out, *conversation.left_out)
 
 
@@ -273,6 +275,8 @@ class _TurnList:
     # Defaults of the class: few requests change them.
     documents = False
     """There are documents in it."""
+    carriers = False
+    """There is something in it that Byway has made opaque."""
     _is_own_table = False
     """The table may change: it is not that of other requests."""
     _items: Sequence[Item | PlainItem] = ()
@@ -378,6 +382,7 @@ class _TurnList:
             self._own_table().load([Raw(_encode(tool)) for tool in item.tools], f"input.{self._at}.tools")
 
     def _add_compaction(self, item: Item) -> None:
+        self.carriers = self.carriers or carriers.is_ours(item.encrypted_content)
         summary = carriers.unpack_summary(item.encrypted_content)
         self._say_user(_UNREADABLE if summary is None else summary)
 
@@ -463,6 +468,7 @@ class _TurnList:
         return f"These tools can be called now: {', '.join(new)}" if new else "No further tool was found."
 
     def _add_reasoning(self, item: Item | PlainReasoning) -> None:
+        self.carriers = self.carriers or carriers.is_ours(item.encrypted_content)
         block = carriers.unpack(item.encrypted_content, item.summary)
         if block is None:
             # Reasoning of other servers is of no use to this one.

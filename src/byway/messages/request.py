@@ -176,6 +176,10 @@ class Content(Struct):
     """The body of the Responses request that this one stands for."""
     extended: bool = False
     """That request has tools or items that only servers of OpenAI know."""
+    client_metadata: bool = False
+    """That request has the field `client_metadata`, which only servers of OpenAI accept."""
+    carriers: bool = True
+    """That request may contain what Byway has made opaque for another backend."""
     translation: Callable[[], Request] | None = None
     """Makes the Messages request of a chat completion, where no backend has needed it yet; None: this is it."""
     includes_usage: bool | None = None

@@ -12,7 +12,7 @@ from msgspec import Raw
 from byway.decoding import DECODE_ERRORS
 from byway.files.resolve import RESPONSES
 from byway.fronts import responseerrors
-from byway.fronts.responsebody import ResponsesBody, decode, raw_fields
+from byway.fronts.responsebody import ResponsesBody, decode
 from byway.fronts.responseevents import ResponseWriter
 from byway.fronts.responses import Read, read
 from byway.largebodies import off_loop
@@ -93,9 +93,18 @@ async def _read(context: RequestContext, body: bytes, *, kept: bool = True) -> _
     return _Given(given, previous, await off_loop(len(own), _own_input, own))
 
 
+class _InputOnly(msgspec.Struct):
+    input: Raw = Raw(b"null")
+
+
+_input_only: Final = msgspec.json.Decoder(_InputOnly).decode
+
+
 def _own_input(body: bytes) -> bytes:
-    """The items of a request's own input."""
-    return _encode(own_items(raw_fields(body).get("input")))
+    """The items of a request's own input: a list as it came."""
+    input = _input_only(body).input
+    data = bytes(input)
+    return data if data.startswith(b"[") else _encode(own_items(input))
 
 
 def _session(context: RequestContext, body: ResponsesBody) -> str:

@@ -30,8 +30,6 @@ _items: Final = msgspec.json.Decoder(list[Raw]).decode
 _OURS: Final = f'"{carriers.MARK}'.encode()
 _STARTS: Final = frozenset(("response.created", "response.in_progress", "response.queued"))
 _PINGS: Final = frozenset(("keepalive", "ping", "response.ping"))
-#: Fields of Codex that only servers of OpenAI accept.
-_OPENAI_ONLY: Final = ("client_metadata",)
 
 
 def passes(request: Request, target: Target) -> bool:
@@ -86,14 +84,14 @@ def request(request: Request, target: Target) -> Call:
 
 
 def _request(request: Request, target: Target) -> Call:
-    body = renamed(request.content.responses, target.model, _model_of)
-    foreign = not target.vendor.responses_extras and any(f'"{name}"'.encode() in body for name in _OPENAI_ONLY)
-    if foreign or _OURS in body:
+    content = request.content
+    body = renamed(content.responses, target.model, _model_of)
+    foreign = content.client_metadata and not target.vendor.responses_extras
+    if foreign or (content.carriers and _OURS in body):
         fields = _fields(body)
         if foreign:
-            for name in _OPENAI_ONLY:
-                fields.pop(name, None)
-        if _OURS in bytes(fields.get("input", b"")):
+            fields.pop("client_metadata", None)
+        if content.carriers and _OURS in bytes(fields.get("input", b"")):
             fields["input"] = Raw(_encode(_own_items(fields["input"], target)))
         body = _encode(fields)
     return Call("POST", "/v1/responses", json_headers(request.headers.get("user-agent")), body)
