@@ -82,6 +82,24 @@ def test_a_port_is_never_shared_and_its_owner_is_found() -> None:
     assert platform.port_owner(port) is None
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_owner_of_a_port_is_found_while_it_closes_other_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread may close a file between the list of open files and the look at one."""
+    readlink = os.readlink
+
+    def closed_meanwhile(path: Path) -> str:
+        if path.name == "0":
+            raise FileNotFoundError(path)
+        return readlink(path)
+
+    monkeypatch.setattr(os, "readlink", closed_meanwhile)
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        held = platform.port_owner(server.getsockname()[1])
+    assert held is not None and held.pid == os.getpid()
+
+
 def test_a_port_can_be_reused_immediately() -> None:
     with platform.listen_tcp(socket.AF_INET, "127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]

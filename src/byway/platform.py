@@ -368,8 +368,11 @@ def port_owner(port: int) -> PortOwner | None:
     sockets = {f"socket:[{inode}]" for inode in _listening(port)}
     for process in Path("/proc").glob("[0-9]*") if sockets else ():
         with contextlib.suppress(OSError):
-            if any(os.readlink(entry) in sockets for entry in (process / "fd").iterdir()):
-                return PortOwner(int(process.name), _process_name(process))
+            for entry in (process / "fd").iterdir():
+                # A process may close a file meanwhile.
+                with contextlib.suppress(FileNotFoundError):
+                    if os.readlink(entry) in sockets:
+                        return PortOwner(int(process.name), _process_name(process))
     return None
 
 
