@@ -93,8 +93,10 @@ def test_a_session_of_claude_code_becomes_a_case_that_passes(
     page.get_by_role("checkbox", name="Group by session").check()
     expect(page.locator(".group").filter(has_text=session)).to_contain_text("claude-cli")
     page.get_by_role("searchbox", name="Search").fill("end_turn")
-    expect(page.locator("#table [data-row]").first).to_be_visible()
-    page.locator("#table [data-row]").first.click()
+    # The row must be that of the filtered table: the one before it is replaced, and a click on it is lost.
+    row = page.locator("#table [data-row]")
+    expect(row).to_have_count(1)
+    row.click()
     drawer = page.locator(".drawer")
     for phase in ("First token", "Stream"):
         expect(drawer.locator(".phases")).to_contain_text(phase)
