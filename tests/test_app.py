@@ -24,6 +24,10 @@ API = [(route.method, route.path.replace("*", "org/m")) for route in ROUTES if r
 
 def ask(app, method="GET", path="/livez", headers=(), body=b"", client="127.0.0.1", host="127.0.0.1:38080"):
     """Status, headers and body of one request."""
+    return asyncio.run(answer(app, method, path, headers, body, client, host))
+
+
+async def answer(app, method="GET", path="/livez", headers=(), body=b"", client="127.0.0.1", host="127.0.0.1:38080"):
     sent = []
 
     async def receive():
@@ -37,7 +41,7 @@ def ask(app, method="GET", path="/livez", headers=(), body=b"", client="127.0.0.
         given.append((b"host", host.encode()))
     scope = {"type": "http", "method": method, "path": path, "query_string": b"", "headers": given}
     scope["server"], scope["client"] = ("127.0.0.1", 38080), (client, 5555)
-    asyncio.run(app(scope, receive, send))
+    await app(scope, receive, send)
     got = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
     return sent[0]["status"], got, b"".join(item.get("body", b"") for item in sent[1:])
 
@@ -317,6 +321,29 @@ def test_a_request_that_no_loaded_route_answers_loads_the_others(locked, method,
 
 def test_requests_that_load_the_routes_at_the_same_time_are_all_answered(app):
     async def both():
-        return await asyncio.gather(*(asyncio.to_thread(ask, app, "GET", path) for path in ("/login", "/static/none")))
+        return await asyncio.gather(answer(app, "GET", "/login"), answer(app, "GET", "/static/none"))
 
     assert [status for status, *_ in asyncio.run(both())] == [200, 404]
+
+
+def test_parts_are_opened_once_before_a_request_that_needs_them_although_a_client_has_left(app):
+    opened = []
+
+    async def ask_twice():
+        begun = asyncio.Event()
+
+        async def open_parts():
+            opened.append("begun")
+            begun.set()
+            await asyncio.sleep(0.05)
+            opened.append("ended")
+
+        app.gateway.open_parts = open_parts
+        leaving = asyncio.create_task(answer(app, "GET", "/login"))
+        await asyncio.wait_for(begun.wait(), 20)
+        leaving.cancel()
+        return (await answer(app, "GET", "/login"))[0]
+
+    assert asyncio.run(ask_twice()) == 200
+    assert opened == ["begun", "ended"]
+    assert app.gateway.open_parts is None

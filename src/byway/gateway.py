@@ -32,7 +32,7 @@ from byway.usage.recorder import UsageRecorder
 from byway.usage.writer import Retention
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     # Parts that an idle Byway does not need, or whose packages are optional. Their code is loaded with their first use.
     from byway.admin.readiness import ReadinessTests
@@ -73,7 +73,7 @@ class Gateway:
         """Answers the requests of batches; None without a data folder, and when their database cannot be opened."""
         self.batches_problem = ""
         """Why the database of batches cannot be opened."""
-        self.open_parts: Callable[[], None] | None = None
+        self.open_parts: Callable[[], Awaitable[None]] | None = None
         """Opens what only requests beyond the first routes use. The application calls it once, when it has loaded their code."""
         self.readiness: ReadinessTests | None = None
         """Tests models; None without a data folder."""

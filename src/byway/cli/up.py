@@ -316,10 +316,10 @@ def _model_process(folder: Path, settings: BackendSettings, tell: Callable[[Mode
     return ModelProcess(settings.names[0], folder, tell, process_options(settings))
 
 
-def _open_parts(gateway: Gateway, folder: Path) -> None:
+async def _open_parts(gateway: Gateway, folder: Path) -> None:
     from byway.server.parts import open_parts
 
-    open_parts(gateway, folder)
+    await open_parts(gateway, folder)
 
 
 def _file_storage(settings: FileSettings, data: Path, folder: str) -> FileStorage:

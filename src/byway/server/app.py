@@ -84,6 +84,7 @@ class App:
         self._add(FIRST_ROUTES)
         self.is_complete = False
         """All routes are loaded, not only the first ones."""
+        self._loading: asyncio.Task[None] | None = None
 
     def _add(self, routes: Iterable[Route]) -> None:
         for route in routes:
@@ -94,15 +95,24 @@ class App:
             paths.setdefault(route.path.removesuffix("*"), {})[route.method] = route
 
     async def load(self) -> None:
-        """Load the code of all other routes, in a thread: it takes some tenths of a second. They match in the order of ROUTES."""
+        """Load the code of all other routes, and open what they use. They match in the order of ROUTES.
+
+        Requests that need them at the same time wait for one load, which goes on when their clients disconnect.
+        """
+        if self._loading is None or self._loading.done():
+            self._loading = asyncio.get_running_loop().create_task(self._load())
+        await asyncio.shield(self._loading)
+
+    async def _load(self) -> None:
+        # In a thread: it takes some tenths of a second.
         routes = await asyncio.to_thread(_all_routes)
+        if self.gateway.open_parts is not None:
+            await self.gateway.open_parts()
+            self.gateway.open_parts = None
         for table in (self._paths, self._below, self._templates):
             table.clear()
         self._add(routes)
         self.is_complete = True
-        open_parts, self.gateway.open_parts = self.gateway.open_parts, None
-        if open_parts is not None:
-            open_parts()
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
