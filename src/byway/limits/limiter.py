@@ -158,8 +158,6 @@ class Limiter:
         self._proxies = networks(config.server.trusted_proxies)
         self._rightmost = section.use_rightmost_xff
         self._limits_addresses = any(table.rule.subject == "address" for table in self.tables)
-        self.is_loaded = all(table.loaded for table in self.tables)
-        """What was spent before is known. While it is not, requests with a budget are refused."""
         self.plans: BoundedDict[Hashable, Plan] = BoundedDict(_PLANS)
         """The plans of callers, of other names of requests, and of attempts at targets."""
         for table in self.tables:
@@ -316,11 +314,14 @@ class Limiter:
 
     # -------------------------------------------------------------------------------------------------------- budgets
 
+    @property
+    def is_loaded(self) -> bool:
+        """What was spent before is known. While it is not, requests with a budget are refused."""
+        return all(table.loaded for table in self.tables)
+
     def needs_loading(self, now: float, at: float) -> bool:
         """Whether spending must be read: some was never read, or the time was set, so that other periods count."""
-        jumped = abs(at - now - self._clocks) > _CLOCK_JUMP
-        self.is_loaded = all(table.loaded for table in self.tables)
-        return jumped or not self.is_loaded
+        return abs(at - now - self._clocks) > _CLOCK_JUMP or not self.is_loaded
 
     def start_loading(self, now: float, at: float) -> BudgetLoad:
         """What must be read: the spending of all budgets, from the start of each period."""
@@ -360,14 +361,12 @@ class Limiter:
                 spending.spent = total + (spending.spent - spent if start == spending.start else spending.spent)
         for table in load.tables:
             table.loaded = True
-        self.is_loaded = all(table.loaded for table in self.tables)
         self._clocks = at - now
 
     def trust_counts(self) -> None:
         """Use the counts as they are: there are no usage records."""
         for table in self.tables:
             table.loaded = True
-        self.is_loaded = True
         self._clocks = math.nan
 
     def _tables_of_row(self, row: CostRow) -> list[tuple[CountTable, str]]:
