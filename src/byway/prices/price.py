@@ -14,7 +14,7 @@ from byway.messages.events import BilledUsage, Usage
 
 NANO: Final = 1_000_000_000
 MILLION: Final = 1_000_000
-HALF_MILLION: Final = MILLION // 2
+_HALF: Final = MILLION // 2
 
 
 class Rates(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -63,6 +63,14 @@ class Price(msgspec.Struct, frozen=True, array_like=True, gc=False):
 FREE: Final = Price(Rates(0, 0, 0, 0, 0))
 
 
+def untiered_cost(rates: Rates, usage: Usage) -> int:
+    """Return what `cost_of` does for a price without tiers, and a usage that is no BilledUsage."""
+    total = rates.input * usage.input_tokens + rates.output * usage.output_tokens
+    if usage.cache_read_input_tokens or usage.cache_creation_input_tokens:
+        total += rates.cached * usage.cache_read_input_tokens + rates.cache_write * usage.cache_creation_input_tokens
+    return (total + _HALF) // MILLION
+
+
 def cost_of(price: Price | None, usage: Usage) -> int | None:
     """Return the cost of an answer in nano-dollars, rounded to the nearest one; None when the price is unknown."""
     if price is None or price is FREE:
@@ -87,4 +95,4 @@ def cost_of(price: Price | None, usage: Usage) -> int | None:
         + rates.cache_write_1h * written_1h
         + rates.output * usage.output_tokens
     )
-    return (total + HALF_MILLION) // MILLION
+    return (total + _HALF) // MILLION

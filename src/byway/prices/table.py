@@ -15,7 +15,7 @@ from byway.bounded import BoundedDict
 from byway.config import PriceSettings
 from byway.messages.events import BilledUsage, Usage
 from byway.prices.catalog import PricedModel, current_price, find_model
-from byway.prices.price import FREE, HALF_MILLION, MILLION, NANO, Price, PriceTier, Rates, cost_of
+from byway.prices.price import FREE, MILLION, NANO, Price, PriceTier, Rates, cost_of, untiered_cost
 from byway.prices.source import PriceSource
 
 #: Models whose price is remembered. A client can invent names: `backend/NAME` leads to any of them.
@@ -79,16 +79,9 @@ class PriceTable:
         known = self._known.get((backend, model))
         if known is None or now >= known.until:
             known = self.find(backend, model, now)
-        rates = known.untiered
-        if rates is None or type(usage) is BilledUsage:
-            return cost_of(known.price, usage)
-        # As `cost_of`, without what only other prices and usages need.
-        total = rates.input * usage.input_tokens + rates.output * usage.output_tokens
-        if usage.cache_read_input_tokens or usage.cache_creation_input_tokens:
-            total += (
-                rates.cached * usage.cache_read_input_tokens + rates.cache_write * usage.cache_creation_input_tokens
-            )
-        return (total + HALF_MILLION) // MILLION
+        if known.untiered is not None and type(usage) is not BilledUsage:
+            return untiered_cost(known.untiered, usage)
+        return cost_of(known.price, usage)
 
     def estimate(self, backend: str, model: str, input_tokens: int, output_tokens: int, now: float) -> int:
         """About what a request may cost, in nano-dollars; 0 when the price is unknown."""
