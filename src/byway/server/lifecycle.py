@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import time
 from collections.abc import Awaitable, Callable, Hashable, Sequence
@@ -287,3 +288,5 @@ async def _finish_start(ready: Callable[[], Awaitable[None]]) -> None:
         log("Cannot print the start screen", logging.WARNING, problem=str(error))
     # Otherwise the first refusal of a backend would block the event loop for it.
     await asyncio.to_thread(compile_wordings)
+    # Modules and their functions stay. With them a full collection of garbage holds the event loop for 16 ms (41,000 objects).
+    gc.freeze()
