@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpservers
+
 CREDENTIALS = ("authorization", "x-api-key", "proxy-authorization", "cookie")
 
 
@@ -128,11 +130,10 @@ def serving(**settings: Any) -> Iterator[EndpointServer]:
 
     server = _Server(("127.0.0.1", 0), Handler)
     state.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
         yield state
     finally:
         stopped.set()
-        server.shutdown()
-        server.server_close()
+        httpservers.stop(server)

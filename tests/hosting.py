@@ -137,7 +137,7 @@ async def until(met: Callable[[], object], seconds: float = 60.0) -> None:
     """Wait for a condition."""
     async with asyncio.timeout(seconds):
         while not met():  # noqa: ASYNC110 - the condition is in another thread or process
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.005)
 
 
 def within(work: Coroutine[Any, Any, None], seconds: float = 120.0) -> None:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import httpservers
+
 
 def text(value: str) -> bytes:
     data = value.encode()
@@ -135,9 +137,9 @@ def hub(files: Mapping[str, bytes] | None = None, host: str = "127.0.0.1", repo:
             pass
 
     with ThreadingHTTPServer((host, 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        threading.Thread(target=server.serve_forever, daemon=True).start()
         about.url = f"http://{host}:{server.server_port}"
         try:
             yield about
         finally:
-            server.shutdown()
+            httpservers.stop(server)

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
+import httpservers
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -72,15 +73,14 @@ class OidcProvider:
         self.issuer = f"http://{host}:{self._server.server_port}/realms/team"
 
     def __enter__(self) -> Self:
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        httpservers.stop(self._server)
         self._thread.join()
 
     def settings(self, **more: Any) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
+import httpservers
+
 KEY = "key-of-the-provider-0123456789"
 #: Status, body (bytes, or a value that is sent as JSON), and optional headers.
 ProviderResponse = tuple[int, Any] | tuple[int, Any, dict[str, str]]
@@ -84,12 +86,11 @@ class FakeProviders:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        httpservers.stop(self._server)
 
 
 def answer(seen: ProviderRequest) -> ProviderResponse:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
+from loops import run_skipping
 from waiting import until
 
 from byway import platform
@@ -29,7 +30,7 @@ async def echo(scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable
         size, more = size + len(message["body"]), message["more_body"]
     text = f"{scope['method']} {scope['path']} {scope['query_string'].decode()} {size}".encode()
     if scope["path"] in ("/slow", "/soon"):
-        await asyncio.sleep(0.4 if scope["path"] == "/slow" else 0.05)
+        await asyncio.sleep(4 if scope["path"] == "/slow" else 0.5)
     if scope["path"] == "/stream":
         await send({"type": "http.response.start", "status": 200, "headers": []})
         for piece in (text, b"and on"):
@@ -51,26 +52,18 @@ Talk = Callable[..., bytes]
 
 
 @pytest.fixture
-def talk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Talk]:
-    """Send pieces, a moment apart, and read until the text ends with `until`, or the server closes. To the connection a second
-    is a tenth of one."""
-    monkeypatch.setattr(module, "LINGER_SECONDS", 10 * module.LINGER_SECONDS)
+def talk() -> Iterator[Talk]:
+    """Send pieces, a moment apart, and read until the text ends with `until`, or the server closes."""
 
-    async def conversation(pieces: tuple[bytes, ...], until: bytes) -> bytes:
+    async def conversation(pieces: tuple[bytes, ...], until: bytes, pause: float) -> bytes:
         loop = asyncio.get_running_loop()
         state = HttpServer(echo)
         server = await loop.create_server(state.connection, "127.0.0.1", 0)
-
-        async def seconds() -> None:
-            while True:
-                await asyncio.sleep(0.1)
-                state.tick()
-
-        ticking = asyncio.create_task(seconds())
+        ticking = asyncio.create_task(state.run_clock())
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
         for piece in pieces:
             writer.write(piece)
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(pause)
         text = b""
         try:
             async with asyncio.timeout(60):
@@ -89,7 +82,7 @@ def talk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Talk]:
         await asyncio.sleep(0.01)
         return text
 
-    yield lambda *pieces, until=b"": asyncio.run(conversation(pieces, until))
+    yield lambda *pieces, until=b"", pause=0.02: run_skipping(conversation(pieces, until, pause))
 
 
 def test_a_request_and_its_answer(talk: Talk) -> None:
@@ -248,7 +241,7 @@ def test_a_client_that_leaves_is_noticed_though_it_has_sent_requests_ahead() -> 
         await until(lambda: not state.tasks and not state.connections)
         server.close()
 
-    asyncio.run(leave())
+    run_skipping(leave())
 
 
 def test_an_answer_cannot_break_out_of_a_header(talk: Talk) -> None:
@@ -284,7 +277,7 @@ def test_fields_of_one_name_are_a_list() -> None:
         server.close()
         await asyncio.sleep(0.01)
 
-    asyncio.run(ask())
+    run_skipping(ask())
     assert seen == [{b"host": b"x", b"anthropic-beta": b"one, two", b"connection": b"close"}]
 
 
@@ -310,8 +303,9 @@ def test_the_time_of_a_body_is_extended_only_by_progress(talk: Talk, monkeypatch
     monkeypatch.setattr(module, "BODY_SECONDS", 3)
     monkeypatch.setattr(module, "BODY_STEP", 1000)
     head = HEAD + b"content-length: 40000\r\n\r\n"
-    assert talk(head, *[b"a" * 1000] * 40, until=b" 40000").endswith(b" 40000"), "0.8 s of steady progress"
-    assert talk(head, *[b"a" * 10] * 40) in (b"<closed>", b"<reset>"), "bytes that only drip"
+    steady = talk(head, *[b"a" * 1000] * 40, until=b" 40000", pause=0.2)
+    assert steady.endswith(b" 40000"), "8 s of steady progress"
+    assert talk(head, *[b"a" * 10] * 40, pause=0.2) in (b"<closed>", b"<reset>"), "bytes that only drip"
 
 
 @dataclasses.dataclass
@@ -365,7 +359,7 @@ def test_a_client_that_does_not_read_is_disconnected(monkeypatch: pytest.MonkeyP
         client.server.tick()
         await asyncio.wait_for(client.ended.wait(), 30)
 
-    asyncio.run(with_silent_client(check))
+    run_skipping(with_silent_client(check))
 
 
 def test_a_client_that_does_not_read_costs_less_than_a_mebibyte_and_a_half() -> None:
@@ -373,7 +367,7 @@ def test_a_client_that_does_not_read_costs_less_than_a_mebibyte_and_a_half() -> 
         """What the application could send is what Byway, the kernel's send buffer and the client's hold together."""
         assert client.sent < 1536 << 10
 
-    asyncio.run(with_silent_client(check))
+    run_skipping(with_silent_client(check))
 
 
 def test_a_client_that_reads_slowly_is_not_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -397,7 +391,7 @@ def test_a_client_that_reads_slowly_is_not_disconnected(monkeypatch: pytest.Monk
         assert connection in client.server.connections and not real.is_closing()
         connection.transport = real
 
-    asyncio.run(with_silent_client(check))
+    run_skipping(with_silent_client(check))
 
 
 def test_connections_over_the_limit_get_a_503_and_are_logged_once() -> None:
@@ -431,7 +425,7 @@ def test_connections_over_the_limit_get_a_503_and_are_logged_once() -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "log", log)
-        *refused, served = asyncio.run(connect())
+        *refused, served = run_skipping(connect())
     for answer in refused:
         assert answer.startswith(b"HTTP/1.1 503 ") and b"retry-after: 1" in answer and b"overloaded_error" in answer
     assert served.startswith(b"HTTP/1.1 200 OK")

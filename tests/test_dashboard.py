@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from pathlib import Path
 
 from dashboard import DASHBOARD, expressions
+from loops import run_skipping
 from metered import MeteredApp, chat_answer, chat_stream, failure
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -36,7 +36,7 @@ def labels_by_metric(folder: Path) -> dict[str, set[str]]:
             return "".join(lines([*state_families(gateway), *request_families(gateway.metrics, {})]))
 
     labels: dict[str, set[str]] = {}
-    for family in text_string_to_metric_families(asyncio.run(run())):
+    for family in text_string_to_metric_families(run_skipping(run())):
         for sample in family.samples:
             labels.setdefault(sample.name, set()).update(sample.labels)
     return labels

@@ -133,7 +133,9 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    for module in ("host", "editor"):
+        monkeypatch.setattr(f"byway.host.{module}._POLL", 0.02)
     with serving() as first, serving(name="B") as second:
         yield Place(tmp_path, first, second)
 
@@ -165,7 +167,7 @@ def test_a_silent_turn_is_ended_and_tools_and_questions_are_no_silence(place: Pl
             await gate.wait()
             return False
 
-        async with started(place.host(memory, 0.1, permit)) as host:
+        async with started(place.host(memory, 0.05, permit)) as host:
             memory.events = [AgentText("half"), asyncio.Event()]
             events = await turn(host, "hello")
             assert isinstance(events[1], AgentFailure) and events[1].advice.layer == "server"
@@ -181,7 +183,7 @@ def test_a_silent_turn_is_ended_and_tools_and_questions_are_no_silence(place: Pl
             question = asyncio.create_task(question_user())
             await opened.wait()
             for _ in range(5):
-                done, _ = await asyncio.wait({running}, timeout=0.1)
+                done, _ = await asyncio.wait({running}, timeout=0.05)
                 assert not done
             gate.set()
             assert (await running)[-1] == TurnEnd("end_turn") and await question is False

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, cast
 
 import msgspec
 import pytest
+from loops import run_skipping
 from test_targets import Answered
 
 from byway import config
@@ -77,7 +78,7 @@ class Place(NamedTuple):
     backends: dict[str, LimitedBackend]
 
     def send(self, **given: Any) -> Result:
-        return asyncio.run(self.request(**given))
+        return run_skipping(self.request(**given))
 
     async def request(
         self,
@@ -155,7 +156,7 @@ def test_of_200_parallel_requests_exactly_100_reach_the_backend(path: str) -> No
         gate.set()
         return await asyncio.gather(*tasks)
 
-    statuses = [result.status for result in asyncio.run(main())]
+    statuses = [result.status for result in run_skipping(main())]
     assert (statuses.count(200), statuses.count(429), len(here.backends["one"].calls)) == (100, 100, 100)
     assert here.send(key="key-of-bob", path=path).status == 200
 
@@ -179,7 +180,7 @@ def test_concurrency_counts_until_the_end_of_a_stream_and_is_free_after_every_ou
         results = await asyncio.gather(*tasks[1:])
         assert [result.status for result in results] == [200, 200]
 
-    asyncio.run(main())
+    run_skipping(main())
     backend.gate = None
     for answer in ((500, {}), (400, {"error": {"message": "no"}}), (200, {"broken": 1})):
         backend._answers = [answer, answer]
@@ -358,7 +359,7 @@ def test_a_reload_keeps_what_was_counted() -> None:
     async def reload() -> None:
         await gateway.reload(gateway.runtime.config)
 
-    asyncio.run(reload())
+    run_skipping(reload())
     for name, backend in here.backends.items():
         gateway.runtime.backends[name].upstream = cast(Any, backend)
     assert here.send(key="key-of-ann").status == 429
@@ -450,7 +451,7 @@ def test_budgets_continue_after_a_restart_and_close_when_the_records_cannot_be_r
         assert limiter is not None
         for table in limiter.tables:
             table.loaded = False
-        asyncio.run(gateway.load_spending(limiter))
+        run_skipping(gateway.load_spending(limiter))
         return here
 
     first = start()
@@ -466,7 +467,7 @@ def test_budgets_continue_after_a_restart_and_close_when_the_records_cannot_be_r
     assert refused.limits == {"unified-overage-disabled-reason": "fetch_error"}
     for file in tmp_path.glob("usage.db*"):
         file.unlink()
-    asyncio.run(third.app.gateway.load_spending(third.app.gateway.runtime.limiter))
+    run_skipping(third.app.gateway.load_spending(third.app.gateway.runtime.limiter))
     assert third.send(key="key-of-ann").status == 200, "the records are gone, and can be read"
 
 
@@ -478,7 +479,7 @@ def test_a_budget_that_is_added_while_byway_runs_contains_what_was_spent(tmp_pat
     gateway.set_usage(gateway.runtime.config.usage)
     assert [here.send(key="key-of-ann").status for _ in range(2)] == [200, 200]
     limit = LimitSettings(subject="key", budget=0.1)
-    asyncio.run(gateway.reload(msgspec.structs.replace(gateway.runtime.config, limits=(limit,))))
+    run_skipping(gateway.reload(msgspec.structs.replace(gateway.runtime.config, limits=(limit,))))
     for name, backend in here.backends.items():
         gateway.runtime.backends[name].upstream = cast(Any, backend)
     assert here.send(key="key-of-ann").body["error"]["type"] == "billing_error"

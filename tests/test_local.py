@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpservers
 import pytest
 
 from byway.local import discovery, supervisor
@@ -124,12 +125,12 @@ def server(pages: Pages, delay: float = 0.0) -> Iterator[str]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
-        thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.02})
+        thread = threading.Thread(target=httpd.serve_forever)
         thread.start()
         try:
             yield f"http://127.0.0.1:{httpd.server_port}"
         finally:
-            httpd.shutdown()
+            httpservers.stop(httpd)
             thread.join()
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from pathlib import Path
 
+from loops import run_skipping
 from metered import MESSAGES, MeteredApp, chat_answer, chat_stream, failure
 from pages import Pages
 from prometheus_client.parser import text_string_to_metric_families
@@ -55,7 +55,7 @@ def test_requests_are_counted_with_their_tokens_and_times(tmp_path: Path) -> Non
             assert app.gateway.metrics is not None
             return app.gateway.metrics
 
-    samples = exposed(asyncio.run(run()), {"box": "generic"})
+    samples = exposed(run_skipping(run()), {"box": "generic"})
     http = {dict(labels)["status"]: value for (name, labels), value in samples.items() if name == "http_requests_total"}
     assert sample(samples, "http_requests_total", endpoint="/v1/messages", method="POST", status="200") == 2
     assert sample(samples, "http_requests_total", endpoint="other", status="404") == 1
@@ -86,7 +86,7 @@ def test_the_time_to_the_first_content_of_a_stream_is_counted(tmp_path: Path) ->
             assert app.gateway.metrics is not None
             return app.gateway.metrics
 
-    metrics = asyncio.run(run())
+    metrics = run_skipping(run())
     ((key, model),) = metrics.models.items()
     assert key == ModelKey("box", "local", 200)
     assert sum(model.first_token.counts) == 1 and 0 < model.first_token.sum <= model.duration.sum
@@ -146,4 +146,4 @@ def test_metrics_can_be_switched_off_and_on(tmp_path: Path) -> None:
             )
             assert app.gateway.metrics is before and before.most == 5 and len(before.models) == 1
 
-    asyncio.run(run())
+    run_skipping(run())

@@ -23,6 +23,12 @@ from byway.batches.lines import BatchLines
 from byway.batches.outputs import store_outputs
 
 
+@pytest.fixture(autouse=True)
+def _short_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch whose requests are interrupted rests for no second."""
+    monkeypatch.setattr(workers, "_FIRST_PAUSE", 0.01)
+
+
 def line(text: str, id: str = "", **more: Any) -> dict[str, Any]:
     """A line of an input file."""
     body = {"model": "gpt", "max_tokens": 9, "messages": [{"role": "user", "content": text}], **more}

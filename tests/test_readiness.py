@@ -32,6 +32,7 @@ NAMES = [probe.name for probe in PROBES]
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("byway.admin.readiness._PAUSE", 0.01)
     monkeypatch.setattr("byway.admin.readiness._LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr("byway.pipeline.targets._PAUSE", 0.01)
 
 
 @contextlib.contextmanager

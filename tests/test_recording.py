@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 from growth import assert_linear
 from loaded import loaded
+from loops import run_skipping
 from test_account_page import Team
 from test_targets import BODY, Network, chat_answer, runtime
 
@@ -96,7 +97,7 @@ def test_start_and_end_are_in_the_audit_log(team: Team, monkeypatch: pytest.Monk
         assert (seconds, made.active) == (60, {})
         await loop.run_in_executor(None, lambda: None)
 
-    asyncio.run(run())
+    run_skipping(run())
     entries = [(entry.who, entry.what) for entry in reversed(team.store.audit_entries())]
     assert [entry for entry in entries if "recording" in entry[1]][:4] == [
         ("account ada", "recording started"),
@@ -109,7 +110,7 @@ def test_start_and_end_are_in_the_audit_log(team: Team, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(("minutes", "session"), [(0, ""), (241, ""), (5, "x" * 200), (5, "a\nb")])
 def test_invalid_recordings_are_rejected(team: Team, minutes: int, session: str) -> None:
     with pytest.raises(Problem):
-        asyncio.run(service.start(team.gateway.recordings, team.store, "", "x", minutes, session))
+        run_skipping(service.start(team.gateway.recordings, team.store, "", "x", minutes, session))
     assert team.gateway.recordings.active == {}
 
 
@@ -320,7 +321,7 @@ def one_request(body: dict[str, Any], path: str = "/v1/messages", **headers: str
         await App(gateway)(scope, receive, send)
         return await service.recorded(gateway.recordings, gateway.requests.newest()[0].line.id, "")
 
-    return asyncio.run(run()), sent[0]["status"]
+    return run_skipping(run()), sent[0]["status"]
 
 
 def test_a_recorded_request_contains_both_sides_and_no_credential() -> None:
@@ -372,7 +373,7 @@ def test_the_answer_that_passes_through_the_recorder_is_unchanged() -> None:
 
         headers = {b"host": b"127.0.0.1"}
         scope = {"type": "http", "method": "POST", "path": "/v1/messages", "query_string": b"", "headers": headers}
-        asyncio.run(App(gateway)({**scope, "client": None, "server": ("127.0.0.1", 80)}, receive, send))
+        run_skipping(App(gateway)({**scope, "client": None, "server": ("127.0.0.1", 80)}, receive, send))
         body = json.loads(sent[1]["body"])
         answers.append((sent[0]["status"], body["content"], body["stop_reason"]))
     assert answers[0] == answers[1]

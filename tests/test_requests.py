@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import Any
 
 import pytest
+from loops import run_skipping
 from test_targets import Network, chat_answer, request, runtime
 
 from byway.admin.inspection import details
@@ -158,7 +158,7 @@ def run(at: Any, record: Record, sent: Request, **networks: Network) -> Problem 
     for name, network in networks.items():
         at.backends[name].upstream = network
     try:
-        asyncio.run(exchange.answer(at, sent, HeldReply(), record))
+        run_skipping(exchange.answer(at, sent, HeldReply(), record))
     except Problem as problem:
         return problem
     return None

@@ -27,6 +27,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from loops import SkippingLoop
 from ports import free_port
 from waiting import until
 
@@ -57,6 +58,16 @@ def loops() -> Iterator[Any]:
 @pytest.fixture(params=loops())
 def run(request: pytest.FixtureRequest) -> Run:
     """Runs a coroutine function on each kind of loop; what only the loop's own log would hear of fails the test."""
+    return runner_of(request.param)
+
+
+@pytest.fixture(params=loops())
+def run_timed(request: pytest.FixtureRequest) -> Run:
+    """As `run`, for tests of timeouts: where the clock of the loop can skip to the next timer, it does."""
+    return runner_of(SkippingLoop if request.param is asyncio.new_event_loop else request.param)
+
+
+def runner_of(loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> Run:
 
     def go(body: Callable[[], Awaitable[None]]) -> None:
         loop_errors: list[dict[str, Any]] = []
@@ -66,7 +77,7 @@ def run(request: pytest.FixtureRequest) -> Run:
             async with asyncio.timeout(60):
                 await body()
 
-        with asyncio.Runner(loop_factory=request.param) as runner:
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
             runner.run(main())
         assert not loop_errors
 
@@ -382,7 +393,7 @@ def test_a_connection_with_unexpected_bytes_is_not_reused(run: Run, raw: bytes) 
     run(body)
 
 
-def test_a_connection_that_sends_without_a_request_is_closed(run: Run) -> None:
+def test_a_connection_that_sends_without_a_request_is_closed(run_timed: Run) -> None:
     async def chatty(server: Server, reader: Reader, writer: Writer, count: int) -> None:
         await server.take(reader)
         writer.write(OK)
@@ -398,10 +409,10 @@ def test_a_connection_that_sends_without_a_request_is_closed(run: Run) -> None:
             assert await fetch(up) == b"ok"
             assert server.connections == 2
 
-    run(body)
+    run_timed(body)
 
 
-def test_an_idle_connection_is_closed_after_its_time(run: Run) -> None:
+def test_an_idle_connection_is_closed_after_its_time(run_timed: Run) -> None:
     async def short(server: Server, reader: Reader, writer: Writer, _: int) -> None:
         await server.take(reader)
         writer.write(HEAD + b"keep-alive: timeout=1, max=5\r\ncontent-length: 2\r\n\r\nok")
@@ -416,7 +427,7 @@ def test_an_idle_connection_is_closed_after_its_time(run: Run) -> None:
             await asyncio.wait_for(server.gone.wait(), 30)
             assert not up._idle
 
-    run(body)
+    run_timed(body)
 
 
 def test_a_connection_that_the_server_closed_leaves_the_pool(run: Run) -> None:
@@ -805,7 +816,7 @@ def test_a_line_of_five_megabytes(run: Run) -> None:
     run(body)
 
 
-def test_a_slow_reader_buffers_little_and_does_not_cause_a_timeout(run: Run) -> None:
+def test_a_slow_reader_buffers_little_and_does_not_cause_a_timeout(run_timed: Run) -> None:
     async def body() -> None:
         piece, count = b"x" * 65536, 320
         written = 0
@@ -822,14 +833,14 @@ def test_a_slow_reader_buffers_little_and_does_not_cause_a_timeout(run: Run) -> 
             writer.write(b"0\r\n\r\n")
             await writer.drain()
 
-        timeouts = TimeoutSettings(connect=30.0, first_byte=1.0, between_chunks=1.0)
+        timeouts = TimeoutSettings(connect=30.0, first_byte=30.0, between_chunks=0.3)
         async with serving(flood) as server, upstream(server.port, timeouts=timeouts) as up:
             answer = await up.open(ASK)
             size = len(await answer.read())
             before = -1
             while before != written:
                 before = written
-                await asyncio.sleep(0.6)
+                await asyncio.sleep(0.2)
             # The server has been made to wait: what it wrote lies in the kernel's buffers and at most 512 KiB here.
             assert written < count * len(piece)
             held = len(await answer.read())
@@ -837,37 +848,37 @@ def test_a_slow_reader_buffers_little_and_does_not_cause_a_timeout(run: Run) -> 
             assert size + held + len(await answer.body()) == count * len(piece)
             answer.close()
 
-    run(body)
+    run_timed(body)
 
 
 # --- limits of time ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("raw", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 100 Continue\r\n\r\n", TO_END[:-5]])
-def test_a_backend_that_sends_no_first_byte_times_out(run: Run, raw: bytes) -> None:
+def test_a_backend_that_sends_no_first_byte_times_out(run_timed: Run, raw: bytes) -> None:
     async def body() -> None:
         async def dumb(server: Server, reader: Reader, writer: Writer, count: int) -> None:
             writer.write(raw)
             await until_gone(server, reader, writer, count)
 
-        timeouts = TimeoutSettings(connect=30.0, first_byte=0.2, between_chunks=9.0)
+        timeouts = TimeoutSettings(connect=30.0, first_byte=0.05, between_chunks=9.0)
         async with serving(dumb) as server, upstream(server.port, timeouts=timeouts) as up:
             raised = await problem(
-                up, "timeout", f"127.0.0.1:{server.port} has not started", "0.2 s", "`timeouts.first_byte`"
+                up, "timeout", f"127.0.0.1:{server.port} has not started", "0.05 s", "`timeouts.first_byte`"
             )
             assert raised.facts == {"phase": "first_byte"}
             await asyncio.wait_for(server.gone.wait(), 30)
 
-    run(body)
+    run_timed(body)
 
 
-def test_a_backend_that_stops_sending_times_out(run: Run) -> None:
+def test_a_backend_that_stops_sending_times_out(run_timed: Run) -> None:
     async def body() -> None:
         async def silent(server: Server, reader: Reader, writer: Writer, count: int) -> None:
             writer.write(CHUNKED[:-8])
             await until_gone(server, reader, writer, count)
 
-        timeouts = TimeoutSettings(connect=30.0, first_byte=9.0, between_chunks=0.2)
+        timeouts = TimeoutSettings(connect=30.0, first_byte=9.0, between_chunks=0.1)
         async with serving(silent) as server, upstream(server.port, timeouts=timeouts) as up:
             answer = await up.open(ASK)
             assert await answer.read() in (b"hel", b"hello"[:4])
@@ -880,27 +891,27 @@ def test_a_backend_that_stops_sending_times_out(run: Run) -> None:
             answer.close()
             assert not up.busy
 
-    run(body)
+    run_timed(body)
 
 
-def test_a_slow_but_steady_stream_does_not_time_out(run: Run) -> None:
+def test_a_slow_but_steady_stream_does_not_time_out(run_timed: Run) -> None:
     async def body() -> None:
         async def steady(server: Server, reader: Reader, writer: Writer, _: int) -> None:
             await server.take(reader)
             writer.write(HEAD + b"transfer-encoding: chunked\r\n\r\n")
-            for _ in range(12):
+            for _ in range(7):
                 await asyncio.sleep(0.1)
                 writer.write(chunk(b"x"))
             writer.write(b"0\r\n\r\n")
 
-        timeouts = TimeoutSettings(connect=30.0, first_byte=1.0, between_chunks=1.0)
+        timeouts = TimeoutSettings(connect=30.0, first_byte=0.6, between_chunks=0.6)
         async with serving(steady) as server, upstream(server.port, timeouts=timeouts) as up:
-            assert await fetch(up) == b"x" * 12
+            assert await fetch(up) == b"x" * 7
 
-    run(body)
+    run_timed(body)
 
 
-def test_a_connection_that_is_not_accepted_times_out(run: Run, authority: Authority) -> None:
+def test_a_connection_that_is_not_accepted_times_out(run_timed: Run, authority: Authority) -> None:
     """Here TLS hangs; the limit is one for looking up, connecting, tunnelling and TLS."""
 
     async def body() -> None:
@@ -909,16 +920,16 @@ def test_a_connection_that_is_not_accepted_times_out(run: Run, authority: Author
                 pass
             server.gone.set()
 
-        timeouts = TimeoutSettings(connect=0.2, first_byte=9.0, between_chunks=9.0)
+        timeouts = TimeoutSettings(connect=0.05, first_byte=9.0, between_chunks=9.0)
         async with serving(mute) as server:
             for more in ({}, {"proxy": f"http://127.0.0.1:{server.port}"}):
                 url = f"https://127.0.0.1:{server.port}"
                 async with upstream(url, timeouts=timeouts, tls=TlsSettings(ca=authority.ca), **more) as up:
-                    await problem(up, "timeout", f"127.0.0.1:{server.port}", "0.2 s", "`timeouts.connect`")
+                    await problem(up, "timeout", f"127.0.0.1:{server.port}", "0.05 s", "`timeouts.connect`")
                     await asyncio.wait_for(server.gone.wait(), 30)
                     server.gone.clear()
 
-    run(body)
+    run_timed(body)
 
 
 # --- leaving -----------------------------------------------------------------------------------------------------------
@@ -1377,7 +1388,7 @@ def test_only_pinned_addresses_are_used_and_names_are_kept(run: Run, authority: 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only on Linux: all of 127.0.0.0/8 is loopback")
-def test_a_silent_pinned_address_leaves_time_for_the_next(run: Run) -> None:
+def test_a_silent_pinned_address_leaves_time_for_the_next(run_timed: Run) -> None:
     async def body() -> None:
         async with serving(keep) as server:
             with socket.socket() as full:
@@ -1388,14 +1399,14 @@ def test_a_silent_pinned_address_leaves_time_for_the_next(run: Run) -> None:
                 for connection in fill:
                     connection.setblocking(False)
                     connection.connect_ex(("127.0.0.8", server.port))
-                limits = TimeoutSettings(connect=1.0, first_byte=30.0, between_chunks=30.0)
+                limits = TimeoutSettings(connect=0.5, first_byte=30.0, between_chunks=30.0)
                 more = {"pinned": ("127.0.0.8", "127.0.0.1"), "timeouts": limits}
                 async with upstream(f"http://model.example:{server.port}", **more) as up:
                     assert await fetch(up) == b"ok"
                 for connection in fill:
                     connection.close()
 
-    run(body)
+    run_timed(body)
 
 
 def test_a_client_certificate_is_sent(run: Run, authority: Authority) -> None:

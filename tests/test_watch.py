@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from loops import run_skipping
 
 from byway.pipeline.watch import ClientGone, Exchanges
 from byway.problems import Problem
@@ -30,7 +31,7 @@ def test_a_client_that_disconnects_ends_its_request() -> None:
         # The task itself goes on: it writes the log line.
         await asyncio.sleep(0)
 
-    asyncio.run(run())
+    run_skipping(run())
 
 
 def test_a_stop_ends_every_request_with_a_problem() -> None:
@@ -48,7 +49,7 @@ def test_a_stop_ends_every_request_with_a_problem() -> None:
         assert [problem.kind for problem in problems if isinstance(problem, Problem)] == ["stopping"] * 2
         assert "Send the request again" in str(problems[0]) and len(exchanges) == 0
 
-    asyncio.run(run())
+    run_skipping(run())
 
 
 def test_the_first_reason_counts() -> None:
@@ -61,7 +62,7 @@ def test_the_first_reason_counts() -> None:
             await asyncio.Event().wait()
         assert caught.value.kind == "stopping"
 
-    asyncio.run(run())
+    run_skipping(run())
 
 
 def test_a_request_that_is_cancelled_from_outside_stays_cancelled() -> None:
@@ -76,7 +77,7 @@ def test_a_request_that_is_cancelled_from_outside_stays_cancelled() -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
 
-    asyncio.run(run())
+    run_skipping(run())
 
 
 def test_the_watch_ticks_only_while_requests_run() -> None:
@@ -93,4 +94,4 @@ def test_the_watch_ticks_only_while_requests_run() -> None:
         await asyncio.sleep(0.12)
         assert len(ticks) == 3 and ticks == sorted(ticks) and not exchanges._ticking
 
-    asyncio.run(run())
+    run_skipping(run())
