@@ -11,6 +11,7 @@ import http.client
 import json
 import os
 import shutil
+import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -322,6 +323,47 @@ def test_an_agent_that_does_not_start_again_keeps_the_old_endpoint(place: Place)
         async with started(place.host(memory)) as host:
             result = await host.use("b")
             assert result.outcome == "kept" and host.endpoint == "a" and memory.routes == ["a", "closed", "a"]
+
+    within(run())
+
+
+@pytest.mark.parametrize("until_open", [False, True])
+def test_a_switch_that_is_canceled_leaves_no_file(
+    place: Place, monkeypatch: pytest.MonkeyPatch, until_open: bool
+) -> None:
+    """While its route is opened, and while the route before is closed."""
+    entered, go_on = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        entered.set()
+        assert go_on.wait(60)
+
+    def slow_open(*arguments: Any) -> HostRoute:
+        route = open_route(*arguments)
+        if route.name == "b" and not until_open:
+            wait()
+        return route
+
+    async def run() -> None:
+        async with started(place.host(Memory())) as host:
+            monkeypatch.setattr("byway.host.host.open_route", slow_open)
+            assert host._route is not None
+            close = host._route.close
+
+            def slow_close() -> None:
+                wait()
+                close()
+
+            if until_open:
+                monkeypatch.setattr(host._route, "close", slow_close)
+            change = asyncio.create_task(host.use("b"))
+            await asyncio.to_thread(entered.wait, 60)
+            change.cancel()
+            asyncio.get_running_loop().call_later(0.05, go_on.set)
+            with pytest.raises(asyncio.CancelledError):
+                await change
+            assert len(list((place.home / "clients").glob("*.settings.json"))) == 1
+        assert not list((place.home / "clients").iterdir())
 
     within(run())
 

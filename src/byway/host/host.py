@@ -112,7 +112,7 @@ class AgentHost:
         # Before the endpoint is read: no later change is missed.
         stamp = Endpoints(self._options.data, self._environ).stamp()
         try:
-            self._route = await asyncio.to_thread(open_route, self._options, self._environ, self._report)
+            self._route = await self._open(self._options)
             self._record = self._registration.enter_context(registered(self._options.data, self._route.record))
             self._route.registered(self._record)
             await self._backing.start(self._route, session, self._ask_permission)
@@ -285,7 +285,7 @@ class AgentHost:
                 return SwitchResult("superseded", self.endpoint)
             try:
                 options = self._options._replace(endpoint=endpoint)
-                route = await asyncio.to_thread(open_route, options, self._environ, self._report)
+                route = await self._open(options)
             except LaunchError as error:
                 self._stay(error)
                 return SwitchResult("kept", self.endpoint, str(error))
@@ -298,6 +298,17 @@ class AgentHost:
                 if self._route is not route:
                     await asyncio.to_thread(route.close)
                 raise
+
+    async def _open(self, options: LaunchOptions) -> HostRoute:
+        """Open a route. A cancellation waits until it is open and closes it: nothing of it stays. Raises LaunchError."""
+        opening = asyncio.create_task(asyncio.to_thread(open_route, options, self._environ, self._report))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            with contextlib.suppress(LaunchError):
+                route = await opening
+                await asyncio.to_thread(route.close)
+            raise
 
     def _stay(self, error: LaunchError) -> None:
         if self._route is not None and isinstance(error, EndpointFailure):
@@ -330,7 +341,13 @@ class AgentHost:
             self._route = route
             route.registered(self._record)
             self._set("ready")
-        await asyncio.to_thread(before.close)
+        closing = asyncio.create_task(asyncio.to_thread(before.close))
+        try:
+            await asyncio.shield(closing)
+        except asyncio.CancelledError:
+            # The host closes: its files are gone when it has closed.
+            await closing
+            raise
         return SwitchResult("live" if live else "restarted", route.name)
 
     async def _restart(self, route: HostRoute, before: HostRoute) -> None:
