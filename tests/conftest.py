@@ -13,7 +13,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,12 @@ def pytest_configure() -> None:
     sys.addaudithook(_watch)
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Let a worker print nothing: its output goes nowhere, and the process that started it prints every result."""
+    if hasattr(session.config, "workerinput"):
+        session.config.pluginmanager.unregister(name="terminalreporter")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
     """Collect the tests without garbage collection: all that is made stays, and each pass looks at all of it."""
@@ -103,12 +109,14 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    """Report a test that passed once: a worker would send its setup and its teardown too, at the cost of many a test."""
+    """Report a test that passed once and in few words: a worker would send its start, its setup, its teardown and the names
+    of all that it is part of too, at the cost of many a test."""
     if not hasattr(item.config, "workerinput"):
         return None
-    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     for report in runtestprotocol(item, log=False, nextitem=nextitem):
         if report.when == "call" or not report.passed:
+            if report.passed:
+                report.keywords = {}
             item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
     return True
@@ -130,6 +138,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             together = f"/{E2E.name}/" in f"/{file}" or file.endswith("/test_house.py")
             return file if together else nodeid.partition("[")[0]
 
+        def add_node_collection(self, node: Any, collection: Sequence[str]) -> None:
+            super().add_node_collection(node, _Collection(collection))
+
         def mark_test_complete(self, node: Any, item_index: int, duration: float = 0) -> None:
             super().mark_test_complete(node, item_index, duration)
             # The base class counts the tests of all scopes after each test; it keeps those that are complete.
@@ -140,6 +151,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     config.option.loadscopereorder = False
     return Scheduler(config, log)
+
+
+class _Collection(list[str]):
+    """The tests that a worker has collected. The scheduler looks for the place of each; a list would compare all before it."""
+
+    def __init__(self, ids: Iterable[str]) -> None:
+        super().__init__(ids)
+        self._places = {id: place for place, id in enumerate(self)}
+
+    def index(self, id: str, *_: Any) -> int:
+        return self._places[id]
 
 
 def pytest_unconfigure() -> None:

@@ -89,6 +89,7 @@ def serving(**settings: Any) -> Iterator[EndpointServer]:
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def log_message(self, format: str, *arguments: Any) -> None:
             return

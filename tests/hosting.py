@@ -147,6 +147,8 @@ def within(work: Coroutine[Any, Any, None], seconds: float = 120.0) -> None:
         async with asyncio.timeout(seconds):
             await work
 
+    # What exists before need not be looked at afterwards.
+    gc.freeze()
     asyncio.run(limited())
     # A stream that the SDK has not closed is reported in the test that left it.
     gc.collect()

@@ -7,7 +7,7 @@ import selectors
 import weakref
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
-from typing import Any, Final, TypeVar, TypeVarTuple, Unpack
+from typing import Any, Final, TypeVar, TypeVarTuple
 
 Result = TypeVar("Result")
 Arguments = TypeVarTuple("Arguments")
@@ -54,7 +54,7 @@ class SkippingLoop(asyncio.SelectorEventLoop):
         return super().time() + self._clock.skipped
 
     def run_in_executor(
-        self, executor: Executor | None, func: Callable[[Unpack[Arguments]], Result], *args: Unpack[Arguments]
+        self, executor: Executor | None, func: Callable[[*Arguments], Result], *args: *Arguments
     ) -> asyncio.Future[Result]:
         future = super().run_in_executor(executor, func, *args)
         self._clock.threads += 1

@@ -67,7 +67,9 @@ class Machine:
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> Machine:
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    for module in ("files", "plans"):
+        monkeypatch.setattr(f"byway.clientfiles.{module}._PAUSE", 0.002)
     return Machine(tmp_path)
 
 

@@ -28,7 +28,7 @@ ROOM = 1 << 50
 
 
 def get(at: Any, folder: Path, text: str = "owner/repo", **more: Any) -> DownloadedFile:
-    options: dict[str, Any] = {"environ": {}, "free": lambda _: ROOM, "pause": 0.01, **more}
+    options: dict[str, Any] = {"environ": {}, "free": lambda _: ROOM, "pause": 0.001, **more}
     return asyncio.run(download(text, folder, LocalModelSettings(hub=at.url), **options))
 
 
@@ -402,7 +402,9 @@ def refused_by(folder: Path, environ: dict[str, str]) -> str:
     with pytest.raises(DownloadError) as caught:
         url = "https://example.com/m.gguf"
         asyncio.run(
-            download(url, folder, LocalModelSettings(), environ=environ, resolve=never, free=lambda _: ROOM, pause=0.01)
+            download(
+                url, folder, LocalModelSettings(), environ=environ, resolve=never, free=lambda _: ROOM, pause=0.001
+            )
         )
     return str(caught.value)
 

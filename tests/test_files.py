@@ -858,7 +858,7 @@ def test_a_quota_that_no_file_fits_in_is_warned_about() -> None:
 async def test_a_storage_that_does_not_answer_delays_a_stop_for_some_seconds_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "CLOSE_SECONDS", 0.2)
+    monkeypatch.setattr(service, "CLOSE_SECONDS", 0.05)
     answered, called = threading.Event(), threading.Event()
 
     def hang() -> str:

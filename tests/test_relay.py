@@ -226,7 +226,7 @@ def test_a_refused_connection_is_explained() -> None:
 
 def test_a_silent_endpoint_is_explained() -> None:
     with serving(silent=True) as server:
-        relay = Relay(RelayTarget(LaunchTarget("lab", server.url)), patience=0.3)
+        relay = Relay(RelayTarget(LaunchTarget("lab", server.url)), patience=0.15)
         relay.start()
         try:
             status, _, body = send(relay)

@@ -447,7 +447,7 @@ def test_slow_response_is_abandoned_at_the_timeout() -> None:
 
         async with await asyncio.start_server(drip, "127.0.0.1", 0) as server:
             url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-            given = {"enabled": True, "provider": "searxng", "base_url": url, "timeout": 0.3}
+            given = {"enabled": True, "provider": "searxng", "base_url": url, "timeout": 0.15}
             searcher = Searcher(load(json.dumps({"web_search": given}), {}).web_search)
             with pytest.raises(SearchError, match=r"web_search\.timeout"):
                 await searcher.search(SearchQuery("rust"))
@@ -505,7 +505,7 @@ def test_silent_provider_is_abandoned_at_the_timeout() -> None:
 
     with FakeProviders(hang) as server:
         with pytest.raises(SearchError) as raised:
-            search(settings(server, "brave", timeout=0.2))
+            search(settings(server, "brave", timeout=0.1))
         release.set()
     assert raised.value.code == "unavailable" and "web_search.timeout" in raised.value.message
 

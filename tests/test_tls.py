@@ -565,7 +565,7 @@ def test_a_client_that_does_not_read_stops_the_stream_within_a_bounded_buffer(ru
         before = -1
         while server.app.sent != before:
             before = server.app.sent
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.1)
         assert server.app.running == 1 and before < 3 << 20
         rest = b""
         while not rest.endswith(b"/large\r\n0\r\n\r\n"):
@@ -590,7 +590,7 @@ def test_plain_http_gets_an_error_that_names_https(run: Run) -> None:
 
 @pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01\x02\x00\x01"])
 def test_a_handshake_that_does_not_end_is_closed(run: Run, monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
-    monkeypatch.setattr(encrypted, "HANDSHAKE_SECONDS", 0.3)
+    monkeypatch.setattr(encrypted, "HANDSHAKE_SECONDS", 0.1)
 
     async def script(server: Listening) -> None:
         reader, writer = await server.plain()

@@ -397,7 +397,7 @@ FAILING: list[tuple[bytes, FetchErrorCode, str]] = [
 def test_each_failure_has_its_code_and_message(reply: bytes, code: FetchErrorCode, words: str) -> None:
     async def go() -> None:
         async with web_server({"/": reply}) as server:
-            made = fetcher(max_bytes=2000, timeout=0.5 if reply.endswith(b"...") else 10.0)
+            made = fetcher(max_bytes=2000, timeout=0.15 if reply.endswith(b"...") else 10.0)
             error = await fetch_error(made, f"{server.base}/")
             assert (error.code, words in error.message) == (code, True), error.message
 

@@ -32,6 +32,7 @@ class TlsProxy:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
 
             def _pass_on(self) -> None:
                 proxy.paths.append(self.path)
