@@ -414,8 +414,10 @@ def test_names_are_valid_for_every_server_and_unique() -> None:
 # ---------------------------------------------------------------------------------------------------------------------- answer
 
 
-def writer(names: Names | None = None, **options: Any) -> ResponseWriter:
-    return ResponseWriter(ResponseObject("resp_ab12", "m", 1), names or Names(), **options)
+def writer(names: Names | None = None, *, compacts: bool = False, sources: bool = False) -> ResponseWriter:
+    made = ResponseWriter(ResponseObject("resp_ab12", "m", 1), names or Names())
+    made.compacts, made.sources = compacts, sources
+    return made
 
 
 def events(data: bytes) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ are decoded leniently, because no item of a newer client may break a turn.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal, final
 
 import msgspec
 from msgspec import Meta, Raw, Struct
@@ -25,6 +25,7 @@ class InputOutputText(Wire, tag_field="type", tag="output_text"):
     text: str
 
 
+@final
 class InputImage(Wire, tag_field="type", tag="input_image"):
     image_url: str
     file_id: None = None
@@ -172,9 +173,8 @@ def plain_text(content: PlainContent, between: str) -> str:
     """The text of a content of known types."""
     if isinstance(content, str):
         return content
-    if len(content) == 1:
-        return "" if isinstance(part := content[0], InputImage) else part.text
-    return between.join([part.text for part in content if not isinstance(part, InputImage)])
+    texts = [part.text for part in content if type(part) is not InputImage]
+    return texts[0] if len(texts) == 1 else between.join(texts)
 
 
 def any_text(content: Any, between: str) -> str:

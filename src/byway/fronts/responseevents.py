@@ -7,7 +7,7 @@ others the deltas (measured with Codex 0.171.0, `openai` 3.57.0 and opencode 1.1
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 from msgspec import Raw, Struct, to_builtins
@@ -78,6 +78,13 @@ class _OpenItem(Struct, gc=False):
     """Of reasoning: it has a summary."""
 
 
+class ReasoningCount(Protocol):
+    """Counts the output tokens of an answer that were reasoning."""
+
+    @property
+    def reasoning(self) -> int: ...
+
+
 class ResponseWriter:
     """Writes one answer."""
 
@@ -104,19 +111,19 @@ class ResponseWriter:
     ended = False
     """The response is complete, or has failed."""
 
-    def __init__(
-        self, response: ResponseObject, names: Names, *, compacts: bool = False, sources: bool = False
-    ) -> None:
-        """`response`: the id is `resp_` with hex digits. `compacts`: the answer is one compaction item. `sources`: searches list
-        their addresses."""
+    compacts = False
+    """The answer is one compaction item."""
+    sources = False
+    """Searches list their addresses."""
+    counts: ReasoningCount | None = None
+    """Counts the output tokens that were reasoning."""
+
+    def __init__(self, response: ResponseObject, names: Names) -> None:
+        """`response`: the id is `resp_` with hex digits."""
         self.response = response
-        self.count_reasoning: Callable[[], int] = int
-        """Returns the output tokens that were reasoning."""
         self.output = response.output
         self._id = response.id[len("resp_") :]
         self._names = names
-        self._compacts = compacts
-        self._sources = sources
         self._written: list[bytes] = []
         """Events that `encode` returns."""
         self._annotations: list[JsonObject] = []
@@ -158,7 +165,7 @@ class ResponseWriter:
 
     def _read_block(self, part: BlockStart) -> None:
         block = part.content_block
-        if self._compacts:
+        if self.compacts:
             return
         if type(block) is TextStart:
             self._start_text(block.text)
@@ -172,7 +179,7 @@ class ResponseWriter:
 
     def _read_delta(self, part: BlockDelta) -> None:
         delta = part.delta
-        if self._compacts:
+        if self.compacts:
             if type(delta) is TextDelta:
                 self._summary.append(delta.text)
         elif type(delta) is TextDelta:
@@ -199,15 +206,16 @@ class ResponseWriter:
         for event in fields(part, self._decoder):
             self._event(event)
 
-    def whole(self, parts: Iterable[Part]) -> bytes:
+    def whole(self, parts: Sequence[Part]) -> bytes:
         """The whole answer as JSON. Raises Problem for parts that do not make one."""
-        self._is_whole = True
-        parts = list(parts)
-        if len(parts) == 1 and type(parts[0]) is WholeAnswer:
-            if parts[0].responses:
-                self._raw = parts[0].data
-                return parts[0].data
-            parts = unfold(parts[0].data)
+        # No event is written.
+        self._is_whole = self._began = True
+        first = parts[0] if parts else None
+        if type(first) is WholeAnswer:
+            if first.responses:
+                self._raw = first.data
+                return first.data
+            parts = unfold(first.data)
         try:
             for part in parts:
                 _READ[type(part)](self, part)
@@ -225,7 +233,7 @@ class ResponseWriter:
                 self._count(event["message"].get("usage") or {})
                 self._begin()
             case "content_block_start":
-                if not self._compacts:
+                if not self.compacts:
                     self._start(event["content_block"])
             case "content_block_delta":
                 self._delta(event["delta"])
@@ -263,7 +271,7 @@ class ResponseWriter:
                 self._end_search(block.get("content"))
 
     def _delta(self, delta: JsonObject) -> None:
-        if self._compacts:
+        if self.compacts:
             if delta["type"] == "text_delta":
                 self._summary.append(delta["text"])
             return
@@ -312,24 +320,25 @@ class ResponseWriter:
             self._write("keepalive")
 
     def _begin(self) -> None:
-        if self._began:
-            return
-        self._began = True
-        if not self._is_whole:
+        if not self._began:
+            self._began = True
             response = Raw(_encode(self.response))
             self._write("response.created", response=response)
             self._write("response.in_progress", response=response)
 
     def _open(self, kind: str, item: JsonObject) -> _OpenItem:
         """Open an item. Items come one after the other."""
-        self._begin()
-        self._close()
+        if not self._began:
+            self._begin()
+        if self._item is not None or self._search is not None:
+            self._close()
         index = len(self.output)
         id = f"{_PREFIXES[kind]}_{self._id}_{index}"
-        self._item = opened = _OpenItem(kind, id, index, {"id": id, **item})
-        self.output.append(opened.item)
+        item = {"id": id, **item}
+        self._item = opened = _OpenItem(kind, id, index, item)
+        self.output.append(item)
         if not self._is_whole:
-            self._write("response.output_item.added", output_index=index, item=opened.item)
+            self._write("response.output_item.added", output_index=index, item=item)
         return opened
 
     def _current(self, kind: str) -> _OpenItem:
@@ -346,14 +355,17 @@ class ResponseWriter:
             if self._search is not None:
                 self._end_search(None)
             return
-        self._item = None
-        _CLOSING[item.kind](self, item)
-        if "status" in item.item:
-            item.item["status"] = status
-        if item.kind == "message" and phase:
-            item.item["phase"] = phase
+        self._item, fields = None, item.item
+        if item.kind == "message":
+            self._close_message(item)
+            if phase:
+                fields["phase"] = phase
+        else:
+            _CLOSING[item.kind](self, item)
+        if "status" in fields:
+            fields["status"] = status
         if not self._is_whole:
-            self._write("response.output_item.done", output_index=item.index, item=item.item)
+            self._write("response.output_item.done", output_index=item.index, item=fields)
 
     # ---------------------------------------------------------------------------------------------------------------- messages
 
@@ -363,7 +375,8 @@ class ResponseWriter:
             item.start = sum(map(len, item.pieces))
         elif item is not None:
             self._close()
-        self._text(text)
+        if text:
+            self._text(text)
 
     def _text(self, text: str) -> None:
         if not text:
@@ -378,7 +391,8 @@ class ResponseWriter:
                 item.head = _head("response.output_text.delta", **place, logprobs=[])
                 item.streams_text = True
         item.pieces.append(text)
-        self._write_delta(item, text)
+        if not self._is_whole:
+            self._write_delta(item, text)
 
     def _write_delta(self, item: _OpenItem, text: str) -> None:
         if item.head:
@@ -542,7 +556,7 @@ class ResponseWriter:
         known = {url for url, _ in self._results}
         new = [pair for pair in dict(pairs).items() if pair[0] not in known]
         self._results = [*self._results, *new][:_MOST_SOURCES]
-        if self._sources:
+        if self.sources:
             item.item["action"]["sources"] = [{"type": "url", "url": url} for url, _ in pairs]
         item.item["status"] = "completed" if isinstance(content, list) else "failed"
         self._write("response.web_search_call.completed", item_id=item.id, output_index=item.index)
@@ -552,21 +566,18 @@ class ResponseWriter:
 
     def usage(self) -> ResponseUsage:
         """The tokens: all of the prompt, cached or not, are input."""
-        counts = self._usage
-        cached, stored, output = (
-            counts.cache_read_input_tokens,
-            counts.cache_creation_input_tokens,
-            counts.output_tokens,
-        )
-        prompt = counts.input_tokens + cached + stored
-        reasoning = OutputDetails(min(self.count_reasoning(), output))
-        return ResponseUsage(prompt, InputDetails(cached, stored), output, reasoning, prompt + output)
+        usage = self._usage
+        cached, stored, output = usage.cache_read_input_tokens, usage.cache_creation_input_tokens, usage.output_tokens
+        prompt = usage.input_tokens + cached + stored
+        reasoning = min(self.counts.reasoning, output) if self.counts is not None else 0
+        return ResponseUsage(prompt, InputDetails(cached, stored), output, OutputDetails(reasoning), prompt + output)
 
     def _finish(self, _part: Part | None = None) -> None:
         stop, response = self._stop, self.response
         cut = stop == "max_tokens"
-        self._begin()
-        if self._compacts:
+        if not self._began:
+            self._begin()
+        if self.compacts:
             self._compaction()
         else:
             self._close("incomplete" if cut else "completed", _LAST_PHASES.get(stop, "final_answer"))
@@ -678,7 +689,6 @@ _PREFIXES: Final = {
     "apply_patch": "apc",
 }
 _CLOSING: Final = {
-    "message": ResponseWriter._close_message,
     "reasoning": ResponseWriter._close_reasoning,
     "function_call": ResponseWriter._close_function,
     "custom_tool_call": ResponseWriter._close_custom,

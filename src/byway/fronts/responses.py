@@ -11,7 +11,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import Any, Final, NoReturn
 
 import msgspec
 from msgspec import Raw, Struct
@@ -25,7 +25,6 @@ from byway.fronts.responsebody import (
     Item,
     PlainCall,
     PlainContent,
-    PlainItem,
     PlainMessage,
     PlainOutput,
     PlainReasoning,
@@ -89,7 +88,7 @@ _THOUGHTS: Final = frozenset((Thinking, RedactedThinking))
 _CACHED: Final = {"type": "ephemeral"}
 
 
-class Read(NamedTuple):
+class Read(Struct, gc=False):
     """A Responses request, decoded and translated."""
 
     request: Request
@@ -122,7 +121,9 @@ def read(data: bytes, headers: Mapping[str, str], id: str, body: ResponsesBody |
         request = messages.parse(_encode({**least, "tool_choice": {"type": "none"}}), headers, id)
         request = msgspec.structs.replace(request, size=len(data), untranslatable=problem)
     content = request.content
-    content.extra, content.responses, content.extended = {}, data, _extended(body, table)
+    content.extra, content.responses = {}, data
+    # Whether it has tools or items beside messages, functions and reasoning.
+    content.extended = table.extended or not _PLAIN.issuperset([item.type for item in body.items])
     content.client_metadata = len(body.client_metadata) > 0
     return Read(request, body, table.names, left_out)
 
@@ -137,11 +138,6 @@ def _refuse_unsupported(body: ResponsesBody) -> None:
         _wrong("prompt", "Byway keeps no prompt templates. Send the text of the prompt as `instructions` and `input`")
 
 
-def _extended(body: ResponsesBody, table: ToolTable) -> bool:
-    """Return whether the request has tools or items beside messages, functions and reasoning."""
-    return table.extended or not _PLAIN.issuperset([item.type for item in body.items])
-
-
 # ------------------------------------------------------------------------------------------------------------------ request
 
 
@@ -150,8 +146,9 @@ def _translated(
 ) -> tuple[Request, ToolTable, tuple[str, ...]]:
     """The Messages request, the tools, and what was left out. Raises Problem for what it cannot express."""
     conversation = _TurnList(table)
+    system = conversation.system
     if isinstance(body.instructions, str) and body.instructions.strip():
-        conversation.system.append(body.instructions)
+        system.append(Text(body.instructions))
     if isinstance(body.input, str):
         conversation.add_text(body.input)
     else:
@@ -161,83 +158,84 @@ def _translated(
     form = body.text.get("format") if isinstance(body.text, dict) and not compacts else None
     schema = _schema(form) if isinstance(form, dict) else None
     if schema is not None and is_free(schema):
-        conversation.system.append(ANY_OBJECT)
+        system.append(Text(ANY_OBJECT))
     table = conversation.table
     tools, choice = table.choose("none" if compacts else body.tool_choice, body.parallel_tool_calls)
-    if not tools and table.left_out and not compacts:
-        _wrong("tools", f"only servers of OpenAI run {', '.join(sorted(set(table.left_out)))[:200]}")
-    params: dict[str, Any] = {"model": body.model}
+    left_out = table.left_out
+    if left_out and not tools and not compacts:
+        _wrong("tools", f"only servers of OpenAI run {', '.join(sorted(set(left_out)))[:200]}")
+    params = messages.TypedParams(model=body.model, messages=turns, system=system or None)  # type: ignore[arg-type]
     if body.stream:
-        params["stream"] = True
+        params.stream = True
     if tools:
-        params["tools"] = tools
-        if choice is not None:
-            params["tool_choice"] = choice
+        params.tools, params.tool_choice = tools, choice
     if body.max_output_tokens is not None:
-        params["max_tokens"] = max(1, body.max_output_tokens)
-    _add_reasoning(params, body, schema, compacts=compacts)
-    system = [Text(text) for text in conversation.system]
-
-    def encode() -> bytes:
-        return _encode(_body_fields(params, system, turns))
-
-    request = messages.build(id, headers, size, turns, system, encode, documents=conversation.documents, **params)
+        params.max_tokens = max(1, body.max_output_tokens)
+    _set_sampling(params, body, compacts=compacts)
+    if schema is not None and not is_free(schema):
+        effort = params.output_config.effort if params.output_config is not None else None
+        params.output_config = OutputConfig(effort, Format("json_schema", Raw(_encode(closed(schema)))))
+    request = messages.build(id, headers, size, params, _body, documents=conversation.documents)
     request.content.carriers = conversation.carriers
-    return request, table, (*table.left_out, *conversation.left_out)
+    return request, table, (*left_out, *conversation.left_out)
 
 
-def _add_reasoning(
-    params: dict[str, Any], body: ResponsesBody, schema: dict[str, Any] | None, *, compacts: bool
-) -> None:
-    """Add the settings of reasoning, sampling and format."""
+def _set_sampling(params: messages.TypedParams, body: ResponsesBody, *, compacts: bool) -> None:
+    """Set reasoning, effort, temperature and `top_p`."""
     reasoning = body.reasoning if isinstance(body.reasoning, dict) else None
     effort = reasoning.get("effort") if reasoning is not None else None
-    wanted = None
     if effort == "none" or compacts:
-        params["thinking"] = Thought("disabled")
+        params.thinking = Thought("disabled")
     elif reasoning is not None:
         shown = reasoning.get("summary") or reasoning.get("generate_summary")
-        params["thinking"] = Thought("adaptive", display="summarized" if shown else "omitted")
-        wanted = _EFFORTS.get(effort) if isinstance(effort, str) else None
-    if "thinking" not in params or params["thinking"].type == "disabled":
-        # Models of Anthropic refuse these together with thinking.
-        if body.temperature is not None:
-            # The range of Responses is 0 to 2, that of the Messages API 0 to 1.
-            params["temperature"] = min(body.temperature, 1.0)
-        if body.top_p is not None:
-            params["top_p"] = body.top_p
-    form = None
-    if schema is not None and not is_free(schema):
-        form = Format("json_schema", Raw(_encode(closed(schema))))
-    if wanted is not None or form is not None:
-        params["output_config"] = OutputConfig(wanted, form)
+        params.thinking = Thought("adaptive", display="summarized" if shown else "omitted")
+        if isinstance(effort, str) and effort in _EFFORTS:
+            params.output_config = OutputConfig(_EFFORTS[effort])
+        # Models of Anthropic refuse a temperature and `top_p` together with thinking.
+        return
+    if body.temperature is not None:
+        # The range of Responses is 0 to 2, that of the Messages API 0 to 1.
+        params.temperature = min(body.temperature, 1.0)
+    params.top_p = body.top_p
 
 
-def _body_fields(params: dict[str, Any], system: list[Text], turns: list[Turn]) -> dict[str, Any]:
+def _body(params: messages.TypedParams) -> bytes:
+    """The Messages request as JSON."""
+    return _encode(_body_fields(params))
+
+
+#: Parameters of a Messages request beside the model and the conversation, in the order in which they are sent.
+_SENT: Final = (*("stream", "tools", "tool_choice", "max_tokens", "thinking", "temperature", "top_p", "output_config"),)
+
+
+def _body_fields(params: messages.TypedParams) -> dict[str, Any]:
     """The body of the Messages request, for a backend that gets it as it is.
 
     Servers of Anthropic read the prompt again at the full price, unless marks say what the next request repeats.
     """
-    made: dict[str, Any] = {"model": params["model"]}
+    made: dict[str, Any] = {"model": params.model}
+    system: Any = params.system
     if system:
         made["system"] = [*system[:-1], {"type": "text", "text": system[-1].text, "cache_control": _CACHED}]
     sent: list[dict[str, Any]] = [
-        {"role": turn.role, "content": [_fields_of(block) for block in turn.blocks]} for turn in turns
+        {"role": turn.role, "content": [_fields_of(block) for block in turn.blocks]} for turn in params.messages
     ]
     last = sent[-1]["content"][-1]
     fields = last if isinstance(last, dict) else {"type": "text", "text": last.text} if type(last) is Text else None
     if fields is not None:
         sent[-1]["content"][-1] = {**fields, "cache_control": _CACHED}
     made["messages"] = sent
-    for name, value in params.items():
-        match value:
-            case list():
-                made[name] = list(map(tool_fields, value))
-            case Struct():
+    for name in _SENT:
+        match getattr(params, name):
+            case None | msgspec.UNSET:
+                continue
+            case list() as tools:
+                made[name] = list(map(tool_fields, tools))
+            case Struct() as value:
                 made[name] = {
                     field: part for field in value.__struct_fields__ if (part := getattr(value, field)) is not None
                 }
-            case _:
+            case value:
                 made[name] = value
     return made
 
@@ -279,24 +277,21 @@ class _TurnList:
     """There is something in it that Byway has made opaque."""
     _is_own_table = False
     """The table may change: it is not that of other requests."""
-    _items: Sequence[Item | PlainItem] = ()
     _at = 0
-    """The place of the current item."""
-    _outputs: dict[str, deque[int]] | None = None
-    """The places of the outputs by the ids of their calls; None: not collected yet."""
+    """The place of the current item, for errors."""
 
     def __init__(self, table: ToolTable) -> None:
         self.table = table
         """The tools of the request, and those that its items bring."""
-        self.system: list[str] = []
+        self.system: list[Text] = []
         self.left_out: list[str] = []
         self._turns: list[Turn] = []
         self._assistant: list[Any] = []
         self._user: list[Any] = []
-        self._used: set[int] = set()
-        """The places of outputs that stand before their place."""
-        self._calls: list[tuple[str, str]] = []
-        """The calls of the assistant's turn: the client's id, and the id in the Messages request."""
+        self._results: list[Any] = []
+        """The results of the calls in the assistant's turn, with which the next turn of the user begins."""
+        self._waiting: dict[str, deque[ToolResult]] = {}
+        """Results whose outputs have not come yet, by the client's ids of their calls. An output may come much later."""
         self._ids: dict[str, int] = {}
         """How often an id was used: it must be unique in a Messages request."""
 
@@ -304,12 +299,23 @@ class _TurnList:
         if text.strip():
             self._user.append(Text(text))
 
-    def add(self, items: Sequence[Item | PlainItem]) -> None:
-        """Add the items of the input."""
-        self._items = items
-        for self._at, item in enumerate(items):
-            _ADD[type(item)](self, item)
-        self._at = len(items)
+    def add(self, items: Sequence[Any]) -> None:
+        """Add the items of the input: of the types Item and PlainItem."""
+        for at, item in enumerate(items):
+            kind = type(item)
+            if kind is PlainMessage:
+                self._add_plain_message(item)
+            elif kind is PlainCall:
+                name = self._flat("function", item.namespace or "", item.name or "function")
+                self._add_use(item.call_id, name, _checked(item.arguments))
+            elif kind is PlainOutput:
+                output = item.output
+                self._add_result(item.call_id, output if isinstance(output, str) else _plain_blocks(output))
+            elif kind is PlainReasoning:
+                self._add_reasoning(item)
+            else:
+                self._at = at
+                self._add_other(item)
 
     def _add_other(self, item: Item) -> None:
         add = _ADD_OTHER.get(item.type)
@@ -334,7 +340,7 @@ class _TurnList:
             self._user.append(Text(prompt))
         if not self._user and not self._turns:
             # The instructions are all there is.
-            self._user.append(Text(self.system.pop() if len(self.system) > 1 else _CONTINUE))
+            self._user.append(self.system.pop() if len(self.system) > 1 else Text(_CONTINUE))
         elif not self._user:
             self._user.append(Text(_CONTINUE))
         self._end_user()
@@ -344,7 +350,8 @@ class _TurnList:
         role, content = item.role, item.content
         if role == "user":
             if blocks := _plain_blocks(content):
-                self._end_assistant()
+                if self._assistant:
+                    self._end_assistant()
                 self._user += blocks
         elif role == "assistant":
             self._add_answer(plain_text(content, ""))
@@ -375,7 +382,7 @@ class _TurnList:
         if self._turns or self._assistant or self._user:
             self._say_user(claudecode.reminder(text))
         else:
-            self.system.append(text)
+            self.system.append(Text(text))
 
     def _add_tools(self, item: Item) -> None:
         if isinstance(item.tools, list):
@@ -389,10 +396,6 @@ class _TurnList:
     def _say_user(self, text: str) -> None:
         self._end_assistant()
         self._user.append(Text(text))
-
-    def _add_plain_call(self, item: PlainCall) -> None:
-        name = self._flat("function", item.namespace or "", item.name or "function")
-        self._add_use(item.call_id, name, _checked(item.arguments))
 
     def _add_function_call(self, item: Item) -> None:
         name = item.name if isinstance(item.name, str) and item.name else "function"
@@ -426,36 +429,38 @@ class _TurnList:
     def _add_use(self, id: str, name: str, given: Raw) -> None:
         count = self._ids[id] = self._ids.get(id, 0) + 1
         own = id if count == 1 and _VALID_ID.match(id) else _other_id(id, count)
-        self._calls.append((id, own))
         self._assistant.append(ToolUse(own, name, given))
+        result = ToolResult(own, _NO_RESULT)
+        self._results.append(result)
+        if (waiting := self._waiting.get(id)) is None:
+            self._waiting[id] = deque((result,))
+        else:
+            waiting.append(result)
 
-    def _add_output(self, item: Item | PlainOutput) -> None:
-        self._end_assistant()
-        if self._at in self._used:
+    def _add_output(self, item: Item) -> None:
+        id = item.call_id or item.id
+        self._add_result(id if isinstance(id, str) else "", self._output(item))
+
+    def _add_result(self, id: str, content: str | list[Any]) -> None:
+        """Add the output of a call."""
+        if self._assistant:
+            self._end_assistant()
+        if waiting := self._waiting.get(id):
+            waiting.popleft().content = content or _NO_OUTPUT
             return
         # It answers no call of this conversation.
-        content = self._result(item, self._at)
-        text = [Text(content)] if isinstance(content, str) else content
-        self._user += [Text(f"Result of the tool call {str(item.call_id)[:100]}:"), *text]
+        text = [Text(content or _NO_OUTPUT)] if isinstance(content, str) else content
+        self._user += [Text(f"Result of the tool call {id[:100]}:"), *text]
 
-    def _result(self, item: Item | PlainOutput, at: int) -> str | list[Any]:
-        """The content of a tool result."""
-        if type(item) is PlainOutput:
-            output = item.output
-            return (output if isinstance(output, str) else _plain_blocks(output)) or _NO_OUTPUT
-        return self._other_result(item, at)  # type: ignore[arg-type]
-
-    def _other_result(self, item: Item, at: int) -> str | list[Any]:
+    def _output(self, item: Item) -> str | list[Any]:
+        """The output of a call, as the content of its result."""
         output = item.output
         if item.type in _PLAIN_OUTPUTS:
             if isinstance(output, str):
-                return output or _NO_OUTPUT
+                return output
             if isinstance(output, list):
-                before, self._at = self._at, at
-                blocks = self._blocks(output, "output")
-                self._at = before
-                return blocks or _NO_OUTPUT
-            return _NO_OUTPUT if output is None else _encode(output).decode()
+                return self._blocks(output, "output")
+            return "" if output is None else _encode(output).decode()
         if item.type == "shell_call_output":
             return _shell_output(output)
         if item.type == "apply_patch_call_output":
@@ -463,7 +468,7 @@ class _TurnList:
         tools = item.tools if isinstance(item.tools, list) else []
         table = self._own_table()
         before = len(table.tools)
-        table.load([Raw(_encode(tool)) for tool in tools], f"input.{at}.tools")
+        table.load([Raw(_encode(tool)) for tool in tools], f"input.{self._at}.tools")
         new = [tool.name for tool in table.tools[before:]]
         return f"These tools can be called now: {', '.join(new)}" if new else "No further tool was found."
 
@@ -500,46 +505,13 @@ class _TurnList:
     def _end_assistant(self) -> None:
         """End the assistant's turn. The results of its calls begin the user's."""
         blocks = self._assistant
-        if not blocks:
-            return
         while blocks and type(blocks[-1]) in _THOUGHTS:
             # A turn must not end with thinking: the answer was cut after it.
             blocks.pop()
-        if not blocks:
-            return
-        if self._user:
+        if blocks:
             self._end_user()
-        self._turns.append(Turn("assistant", blocks))
-        self._assistant = []
-        if self._calls:
-            calls, self._calls = self._calls, []
-            items, at = self._items, self._at
-            for id, own in calls:
-                item = items[at] if at < len(items) else None
-                place = at
-                if type(item) is not PlainOutput or item.call_id != id or self._outputs is not None:
-                    place = self._place_of_output(id, at)
-                content: str | list[Any] = _NO_RESULT
-                if place >= 0:
-                    self._used.add(place)
-                    content = self._result(items[place], place)  # type: ignore[arg-type]
-                    at = place + 1
-                self._user.append(ToolResult(own, content))
-
-    def _place_of_output(self, id: str, at: int) -> int:
-        """The place of a call's output, nearly always `at`, where the last one ended; -1 for none."""
-        items = self._items
-        if self._outputs is None:
-            if at < len(items) and _answered(items[at]) == id:
-                return at
-            self._outputs = {}
-            for place, item in enumerate(items):
-                if (name := _answered(item)) is not None and place not in self._used:
-                    self._outputs.setdefault(name, deque()).append(place)
-        places = self._outputs.get(id)
-        while places and places[0] in self._used:
-            places.popleft()
-        return places.popleft() if places else -1
+            self._turns.append(Turn("assistant", blocks))
+            self._assistant, self._user, self._results = [], self._results, []
 
     def _end_user(self) -> None:
         if self._user:
@@ -547,13 +519,6 @@ class _TurnList:
             self._user = []
 
 
-_ADD: Final[dict[type[Item] | type[PlainItem], Callable[[_TurnList, Any], None]]] = {
-    PlainMessage: _TurnList._add_plain_message,
-    PlainCall: _TurnList._add_plain_call,
-    PlainOutput: _TurnList._add_output,
-    PlainReasoning: _TurnList._add_reasoning,
-    Item: _TurnList._add_other,
-}
 _ADD_OTHER: Final[dict[str | None, Callable[[_TurnList, Item], None]]] = {
     None: _TurnList._add_message,
     "message": _TurnList._add_message,
@@ -565,16 +530,6 @@ _ADD_OTHER: Final[dict[str | None, Callable[[_TurnList, Item], None]]] = {
     **dict.fromkeys(_OUTPUTS, _TurnList._add_output),
     **dict.fromkeys(_OTHER_CALLS, _TurnList._add_other_call),
 }
-
-
-def _answered(item: Item | PlainItem) -> str | None:
-    """The id of the call whose output the item is; None for another item."""
-    if type(item) is PlainOutput:
-        return item.call_id
-    if type(item) is Item and item.type in _OUTPUTS:
-        id = item.call_id or item.id
-        return id if isinstance(id, str) else None
-    return None
 
 
 def _other_id(id: str, count: int) -> str:
@@ -613,7 +568,7 @@ def _without(value: Any, name: str) -> Raw:
 def _shell_output(output: Any) -> str:
     """The outputs of commands as text."""
     if isinstance(output, str):
-        return output or _NO_OUTPUT
+        return output
     texts = []
     for part in output if isinstance(output, list) else ():
         if not isinstance(part, dict):
@@ -622,7 +577,7 @@ def _shell_output(output: Any) -> str:
         ended = outcome if isinstance(outcome, dict) else {}
         texts += [text for name in ("stdout", "stderr") if isinstance(text := part.get(name), str) and text]
         texts.append("[timeout]" if ended.get("type") == "timeout" else f"[exit code {ended.get('exit_code')}]")
-    return "\n".join(texts) or _NO_OUTPUT
+    return "\n".join(texts)
 
 
 def _plain_blocks(content: PlainContent) -> list[Any]:
@@ -631,7 +586,7 @@ def _plain_blocks(content: PlainContent) -> list[Any]:
         return [Text(content)] if content and not content.isspace() else []
     blocks: list[Any] = []
     for part in content:
-        if isinstance(part, InputImage):
+        if type(part) is InputImage:
             blocks.append(InlineImage(_source(part.image_url)))
         elif (text := part.text) and not text.isspace():
             blocks.append(Text(text))

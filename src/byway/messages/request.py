@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from itertools import chain, islice
-from typing import Annotated, Any, Final, Literal, NoReturn
+from typing import Annotated, Final, Literal, NoReturn
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
@@ -95,7 +96,7 @@ class Params(Wire, kw_only=True):
     compaction: Raw = Raw()
 
 
-class _Typed(Params, kw_only=True):
+class TypedParams(Params, kw_only=True):
     """A request in which every block is known, and none is a document or a file: one pass decodes all of it."""
 
     messages: list[_FilelessTurn]
@@ -125,7 +126,7 @@ class _Type(Wire):
     type: str
 
 
-_typed: Final = msgspec.json.Decoder(_Typed)
+_typed: Final = msgspec.json.Decoder(TypedParams)
 _loose: Final = msgspec.json.Decoder(_Loose)
 _turn: Final = msgspec.json.Decoder(_LooseTurn)
 _block: Final = msgspec.json.Decoder(Block)
@@ -224,7 +225,7 @@ class Request(Struct, frozen=True):
         if self.size < _LIGHT:
             return self.size
         params = self.content.params
-        messages = params.messages if isinstance(params, (_Typed, _Loose)) else ()
+        messages = params.messages if isinstance(params, (TypedParams, _Loose)) else ()
         return max(self.size, _PART_WEIGHT * (len(params.tools or ()) + len(messages)))
 
     @property
@@ -258,11 +259,11 @@ class Request(Struct, frozen=True):
     def system(self) -> list[str]:
         """The texts of the top-level `system`."""
         params = self.content.params
-        if not isinstance(params, (_Typed, _Loose)) or not params.system:
+        if not isinstance(params, (TypedParams, _Loose)) or not params.system:
             return []
         if isinstance(params.system, str):
             return [params.system]
-        if isinstance(params, _Typed):
+        if isinstance(params, TypedParams):
             return [block.text for block in params.system]
         texts: list[str] = []
         for index, raw in enumerate(params.system):
@@ -374,7 +375,7 @@ def parse(body: bytes, headers: Mapping[str, str], id: str) -> Request:
 
     `headers` has lower-case names. Raises Problem `invalid_request` for a shape that the official API refuses.
     """
-    params: _Typed | _Loose
+    params: TypedParams | _Loose
     turns: list[Turn] | None = None
     size = len(body)
     try:
@@ -400,17 +401,14 @@ def build(
     id: str,
     headers: Mapping[str, str],
     size: int,
-    turns: list[Turn],
-    system: list[Text],
-    encode: Callable[[], bytes],
+    params: TypedParams,
+    encode: Callable[[TypedParams], bytes],
     *,
     documents: bool,
-    **params: Any,
 ) -> Request:
     """A request that a front has translated. `encode` makes its body, which few backends need."""
-    typed = _Typed(messages=turns, system=system or None, **params)  # type: ignore[arg-type]
-    content = Content(b"", typed, turns, documents=documents, encode=encode)
-    return Request(id, typed.model, bool(typed.stream), size, headers, content)
+    content = Content(b"", params, params.messages, documents=documents, encode=partial(encode, params))  # type: ignore[arg-type]
+    return Request(id, params.model, params.stream is True, size, headers, content)
 
 
 def invalid(error: Exception, path: str = "", body: str = "This part of the request") -> Problem:

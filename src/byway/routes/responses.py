@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from byway.decoding import DECODE_ERRORS
 from byway.files.resolve import RESPONSES
@@ -15,7 +15,7 @@ from byway.fronts import responseerrors
 from byway.fronts.responsebody import ResponsesBody, decode
 from byway.fronts.responseevents import ResponseWriter
 from byway.fronts.responses import Read, read
-from byway.largebodies import off_loop
+from byway.largebodies import LARGE, off_loop
 from byway.logs import log
 from byway.messages.blocks import FILE_MARK
 from byway.messages.events import Part, ends
@@ -32,6 +32,7 @@ _fields: Final = msgspec.json.Decoder(dict[str, Raw]).decode
 _encode: Final = msgspec.json.Encoder().encode
 #: The ids of a conversation that Codex sends, for affinity and the records of usage.
 _SESSIONS: Final = (b"session-id", b"session_id", b"thread-id")
+_ANY_SESSION: Final = frozenset(_SESSIONS)
 _SESSION_LIMIT: Final = 128
 #: Bytes of tools that a response repeats. Codex sends 20 KB of them, and its answers have the response three times.
 _REPEATED_TOOLS: Final = 8 << 10
@@ -39,13 +40,13 @@ _REPEATED_TOOLS: Final = 8 << 10
 _NO_TOOLS: Final = 4
 
 
-class _Given(NamedTuple):
+class _Given(Struct, gc=False):
     """A request, and what is stored with its response."""
 
     read: Read
-    previous: str
+    previous: str = ""
     """The id of the response that it continues; empty for none."""
-    input: bytes
+    input: bytes = b""
     """Its own items; empty: its response is not stored."""
 
 
@@ -71,26 +72,30 @@ async def _read(context: RequestContext, body: bytes, *, kept: bool = True) -> _
 
     `kept`: its response may be stored. Raises Problem.
     """
+    large = len(body) > LARGE
+    decoded = await off_loop(len(body), decode, body) if large else decode(body)
     own, previous = body, ""
-    headers = forwarded(None, None, context.headers.get(b"user-agent"))
-    decoded = await off_loop(len(body), decode, body)
     # References are looked for in the decoded body: a search in its bytes takes as long as decoding them.
     if decoded.refers:
         body, previous = await continued(context, body)
         if FILE_MARK in body:
             body = await with_files(context, body, RESPONSES)
+        large = len(body) > LARGE
         decoded = await off_loop(len(body), decode, body)
-    given = await off_loop(len(body), read, body, headers, f"msg_{context.id}", decoded)
-    if given.left_out:
-        types = " ".join(sorted(set(given.left_out)))[:300]
+    headers, id = forwarded(None, None, context.headers.get(b"user-agent")), f"msg_{context.id}"
+    if large:
+        given = _Given(await off_loop(len(body), read, body, headers, id, decoded), previous)
+    else:
+        given = _Given(read(body, headers, id, decoded), previous)
+    if given.read.left_out:
+        types = " ".join(sorted(set(given.read.left_out)))[:300]
         log("Items or tools that only servers of OpenAI know are left out for other backends", types=types)
-    context.session = _session(context, given.body)
+    context.session = _session(context, decoded)
     # The answer to a request of a batch is in its output file.
-    kept = kept and "caller" not in context.scope
-    stored = kept and context.gateway.responses is not None and given.body.store is not False
-    if not stored or given.body.compacts:
-        return _Given(given, previous, b"")
-    return _Given(given, previous, await off_loop(len(own), _own_input, own))
+    kept = kept and decoded.store is not False and "caller" not in context.scope
+    if kept and context.gateway.responses is not None and not decoded.compacts:
+        given.input = await off_loop(len(own), _own_input, own)
+    return given
 
 
 class _InputOnly(msgspec.Struct):
@@ -109,41 +114,36 @@ def _own_input(body: bytes) -> bytes:
 
 def _session(context: RequestContext, body: ResponsesBody) -> str:
     """The id of the conversation: what the client's headers name, else the key of its prompt cache."""
-    for name in _SESSIONS:
-        if name in context.headers:
-            return context.header(name)[:_SESSION_LIMIT]
+    if not _ANY_SESSION.isdisjoint(context.headers):
+        name = next(name for name in _SESSIONS if name in context.headers)
+        return context.header(name)[:_SESSION_LIMIT]
     key = body.prompt_cache_key
     return key[:_SESSION_LIMIT] if isinstance(key, str) else ""
 
 
 def _writer(context: RequestContext, given: _Given) -> ResponseWriter:
-    body, record = given.read.body, context.record
-    include = body.include if isinstance(body.include, list) else ()
-    writer = ResponseWriter(
-        _response(context, given),
-        given.read.names,
-        compacts=body.compacts,
-        sources="web_search_call.action.sources" in include,
-    )
-    writer.count_reasoning = lambda: record.reasoning
+    body = given.read.body
+    writer = ResponseWriter(_response(context, given, body), given.read.names)
+    writer.counts = context.record
+    if body.compacts:
+        writer.compacts = True
+    if isinstance(body.include, list) and "web_search_call.action.sources" in body.include:
+        writer.sources = True
     return writer
 
 
-def _response(context: RequestContext, given: _Given) -> ResponseObject:
+def _response(context: RequestContext, given: _Given, body: ResponsesBody) -> ResponseObject:
     """The response at its beginning, with the fields of the request that it repeats."""
-    body = given.read.body
-    response = ResponseObject(
-        f"resp_{context.id}",
-        body.model or "",
-        int(time.time()),
-        max_output_tokens=body.max_output_tokens,
-        parallel_tool_calls=body.parallel_tool_calls is not False,
-        previous_response_id=given.previous or None,
-        store=bool(given.input),
-        temperature=body.temperature,
-        top_p=body.top_p,
-    )
-    # Most of them are absent in most requests.
+    response = ResponseObject(f"resp_{context.id}", body.model or "", int(time.time()))
+    # Most fields are absent in most requests.
+    if given.input:
+        response.store = True
+    if given.previous:
+        response.previous_response_id = given.previous
+    if body.parallel_tool_calls is False:
+        response.parallel_tool_calls = False
+    response.max_output_tokens = body.max_output_tokens
+    response.temperature, response.top_p = body.temperature, body.top_p
     if (instructions := body.instructions) is not None and isinstance(instructions, str):
         response.instructions = instructions
     if (metadata := body.metadata) is not None and isinstance(metadata, dict):
