@@ -1,4 +1,4 @@
-"""Items, parts and events of OpenAI's Responses API, for a backend and a front of that format. Types only.
+"""Items, parts and events of OpenAI's Responses API, for a backend and a front of that format. Types, and the count of tokens.
 
 https://platform.openai.com/docs/api-reference/responses and the `openai` SDK 3.52.0 (seen 2026-11-29).
 """
@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from byway.messages.blocks import Wire
+from byway.messages.events import Usage
 
 Phase = Literal["", "commentary", "final_answer"]
 """What an assistant message is in its turn. Newer models want it back."""
@@ -135,6 +136,14 @@ class ResponseUsage(Wire):
     output_tokens: int
     output_tokens_details: OutputDetails
     total_tokens: int
+
+
+def response_usage(usage: Usage, reasoning: int) -> ResponseUsage:
+    """The counts of a message as those of a response. `reasoning`: output tokens that were reasoning."""
+    cached, stored, output = usage.cache_read_input_tokens, usage.cache_creation_input_tokens, usage.output_tokens
+    prompt = usage.input_tokens + cached + stored
+    details = OutputDetails(min(reasoning, output))
+    return ResponseUsage(prompt, InputDetails(cached, stored), output, details, prompt + output)
 
 
 class ResponseObject(Wire):

@@ -6,6 +6,7 @@ are decoded leniently, because no item of a newer client may break a turn.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Final, Literal, final
 
 import msgspec
@@ -108,7 +109,7 @@ class ResponsesBody(Struct, kw_only=True, gc=False):
     background: bool | None = None
 
     @property
-    def items(self) -> list[Item]:
+    def items(self) -> Sequence[Item]:
         """The items whose types are not known before; none of a PlainBody."""
         return self.input if isinstance(self.input, list) else []
 
@@ -137,10 +138,8 @@ class PlainBody(ResponsesBody, kw_only=True, gc=False):
     """A request whose input is a text, or has only plain items."""
 
     input: str | list[PlainItem] | None = None  # type: ignore[assignment]
-
-    @property
-    def items(self) -> list[Item]:
-        return []
+    items: ClassVar[Sequence[Item]] = ()
+    compacts: ClassVar[bool] = False
 
 
 #: The parts of a content that are texts.
@@ -173,8 +172,9 @@ def plain_text(content: PlainContent, between: str) -> str:
     """The text of a content of known types."""
     if isinstance(content, str):
         return content
-    texts = [part.text for part in content if type(part) is not InputImage]
-    return texts[0] if len(texts) == 1 else between.join(texts)
+    if len(content) == 1:
+        return "" if type(part := content[0]) is InputImage else part.text
+    return between.join([part.text for part in content if type(part) is not InputImage])
 
 
 def any_text(content: Any, between: str) -> str:

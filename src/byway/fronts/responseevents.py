@@ -38,7 +38,7 @@ from byway.messages.events import (
 from byway.messages.sse import Decoder
 from byway.messages.stream import EVENT_ERRORS, fields, tool_input, unfold
 from byway.problems import Problem
-from byway.responseitems import InputDetails, OutputDetails, Phase, ResponseObject, ResponseUsage
+from byway.responseitems import Phase, ResponseObject, ResponseUsage, response_usage
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder().decode
@@ -50,8 +50,6 @@ _MOST_SOURCES: Final = 100
 #: before others is a comment. Whether a call follows is known at its end only, so `output_item.added` has no phase, which the
 #: format permits (`ResponseOutputMessage` of the `openai` SDK 3.52.0, seen 2026-11-30).
 _LAST_PHASES: Final[dict[str, Phase]] = {"tool_use": "commentary", "pause_turn": "commentary", "max_tokens": ""}
-_NEW_MESSAGE: Final = {"type": "message", "role": "assistant", "status": "in_progress"}
-
 JsonObject = dict[str, Any]
 
 
@@ -81,8 +79,7 @@ class _OpenItem(Struct, gc=False):
 class ReasoningCount(Protocol):
     """Counts the output tokens of an answer that were reasoning."""
 
-    @property
-    def reasoning(self) -> int: ...
+    reasoning: int
 
 
 class ResponseWriter:
@@ -172,7 +169,7 @@ class ResponseWriter:
         elif type(block) is ToolStart:
             self._call(block.id, block.name, block.input)
         elif type(block) is ThinkingStart:
-            self._open("reasoning", {"type": "reasoning", "summary": []})
+            self._open("reasoning", {"id": "", "type": "reasoning", "summary": []})
             self._think(block.thinking)
         else:
             self._start(to_builtins(block))
@@ -256,10 +253,10 @@ class ResponseWriter:
             case "text":
                 self._start_text(block.get("text") or "")
             case "thinking":
-                self._open("reasoning", {"type": "reasoning", "summary": []})
+                self._open("reasoning", {"id": "", "type": "reasoning", "summary": []})
                 self._think(block.get("thinking") or "")
             case "redacted_thinking":
-                item = self._open("reasoning", {"type": "reasoning", "summary": []})
+                item = self._open("reasoning", {"id": "", "type": "reasoning", "summary": []})
                 item.item["encrypted_content"] = carriers.pack_redacted(str(block["data"]))
             case "tool_use":
                 self._call(block["id"], block["name"], block.get("input"))
@@ -327,14 +324,13 @@ class ResponseWriter:
             self._write("response.in_progress", response=response)
 
     def _open(self, kind: str, item: JsonObject) -> _OpenItem:
-        """Open an item. Items come one after the other."""
+        """Open an item, and give it its id. Items come one after the other."""
         if not self._began:
             self._begin()
         if self._item is not None or self._search is not None:
             self._close()
         index = len(self.output)
-        id = f"{_PREFIXES[kind]}_{self._id}_{index}"
-        item = {"id": id, **item}
+        id = item["id"] = f"{_PREFIXES[kind]}_{self._id}_{index}"
         self._item = opened = _OpenItem(kind, id, index, item)
         self.output.append(item)
         if not self._is_whole:
@@ -383,7 +379,8 @@ class ResponseWriter:
             return
         item = self._item
         if item is None or item.kind != "message":
-            item = self._open("message", {**_NEW_MESSAGE, "content": []})
+            new = {"id": "", "type": "message", "role": "assistant", "status": "in_progress", "content": []}
+            item = self._open("message", new)
             if not self._is_whole:
                 place = {"item_id": item.id, "output_index": item.index, "content_index": 0}
                 part = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
@@ -473,10 +470,10 @@ class ResponseWriter:
         if origin.namespace:
             named["namespace"] = origin.namespace
         if origin.kind == "custom":
-            made = {"type": "custom_tool_call", **named, "input": "", "status": "in_progress"}
+            made = {"id": "", "type": "custom_tool_call", **named, "input": "", "status": "in_progress"}
             self._open("custom_tool_call", made).free = FreeInput()
         elif origin.kind == "function":
-            made = {"type": "function_call", **named, "arguments": "", "status": "in_progress"}
+            made = {"id": "", "type": "function_call", **named, "arguments": "", "status": "in_progress"}
             item = self._open("function_call", made)
             if not self._is_whole:
                 place = {"item_id": item.id, "output_index": item.index}
@@ -535,7 +532,7 @@ class ResponseWriter:
 
     def _begin_search(self, query: str) -> None:
         action = {"type": "search", "query": query, "queries": [query]}
-        made = {"type": "web_search_call", "status": "in_progress", "action": action}
+        made = {"id": "", "type": "web_search_call", "status": "in_progress", "action": action}
         self._search = search = self._open("web_search_call", made)
         self._item = None
         place = {"item_id": search.id, "output_index": search.index}
@@ -565,12 +562,8 @@ class ResponseWriter:
     # ----------------------------------------------------------------------------------------------------------------- the end
 
     def usage(self) -> ResponseUsage:
-        """The tokens: all of the prompt, cached or not, are input."""
-        usage = self._usage
-        cached, stored, output = usage.cache_read_input_tokens, usage.cache_creation_input_tokens, usage.output_tokens
-        prompt = usage.input_tokens + cached + stored
-        reasoning = min(self.counts.reasoning, output) if self.counts is not None else 0
-        return ResponseUsage(prompt, InputDetails(cached, stored), output, OutputDetails(reasoning), prompt + output)
+        """The tokens of the response."""
+        return response_usage(self._usage, self.counts.reasoning if self.counts is not None else 0)
 
     def _finish(self, _part: Part | None = None) -> None:
         stop, response = self._stop, self.response

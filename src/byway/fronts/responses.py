@@ -155,15 +155,13 @@ def _translated(
         conversation.add(body.input or [])
     compacts = body.compacts
     turns = conversation.finish(COMPACTION_PROMPT if compacts else "")
-    form = body.text.get("format") if isinstance(body.text, dict) and not compacts else None
-    schema = _schema(form) if isinstance(form, dict) else None
+    schema = _schema(body.text) if body.text is not None and not compacts else None
     if schema is not None and is_free(schema):
         system.append(Text(ANY_OBJECT))
     table = conversation.table
     tools, choice = table.choose("none" if compacts else body.tool_choice, body.parallel_tool_calls)
-    left_out = table.left_out
-    if left_out and not tools and not compacts:
-        _wrong("tools", f"only servers of OpenAI run {', '.join(sorted(set(left_out)))[:200]}")
+    if table.left_out and not tools and not compacts:
+        _wrong("tools", f"only servers of OpenAI run {', '.join(sorted(set(table.left_out)))[:200]}")
     params = messages.TypedParams(model=body.model, messages=turns, system=system or None)  # type: ignore[arg-type]
     if body.stream:
         params.stream = True
@@ -177,7 +175,7 @@ def _translated(
         params.output_config = OutputConfig(effort, Format("json_schema", Raw(_encode(closed(schema)))))
     request = messages.build(id, headers, size, params, _body, documents=conversation.documents)
     request.content.carriers = conversation.carriers
-    return request, table, (*left_out, *conversation.left_out)
+    return request, table, (*table.left_out, *conversation.left_out)
 
 
 def _set_sampling(params: messages.TypedParams, body: ResponsesBody, *, compacts: bool) -> None:
@@ -256,8 +254,11 @@ def _fields_of(block: Any) -> Any:
     return block
 
 
-def _schema(form: dict[str, Any]) -> dict[str, Any] | None:
-    """The schema of the required format; empty for any JSON object, None for text."""
+def _schema(text: Any) -> dict[str, Any] | None:
+    """The schema of the format that `text` requires; empty for any JSON object, None for a text."""
+    form = text.get("format") if isinstance(text, dict) else None
+    if not isinstance(form, dict):
+        return None
     match form.get("type"):
         case "json_object":
             return {}
@@ -292,8 +293,8 @@ class _TurnList:
         """The results of the calls in the assistant's turn, with which the next turn of the user begins."""
         self._waiting: dict[str, deque[ToolResult]] = {}
         """Results whose outputs have not come yet, by the client's ids of their calls. An output may come much later."""
-        self._ids: dict[str, int] = {}
-        """How often an id was used: it must be unique in a Messages request."""
+        self._repeated: dict[str, int] = {}
+        """How often an id was used more than once: it must be unique in a Messages request."""
 
     def add_text(self, text: str) -> None:
         if text.strip():
@@ -347,16 +348,21 @@ class _TurnList:
         return self._turns
 
     def _add_plain_message(self, item: PlainMessage) -> None:
-        role, content = item.role, item.content
+        role = item.role
         if role == "user":
-            if blocks := _plain_blocks(content):
+            if blocks := _plain_blocks(item.content):
                 if self._assistant:
                     self._end_assistant()
                 self._user += blocks
-        elif role == "assistant":
-            self._add_answer(plain_text(content, ""))
-        else:
-            self._add_instructions(plain_text(content, "\n\n"))
+        elif text := plain_text(item.content, "" if role == "assistant" else "\n\n"):
+            if text.isspace():
+                return
+            if role == "assistant":
+                self._assistant.append(Text(text))
+            elif self._turns or self._assistant or self._user:
+                self._say_user(claudecode.reminder(text))
+            else:
+                self.system.append(Text(text))
 
     def _add_message(self, item: Item) -> None:
         match item.role:
@@ -427,15 +433,17 @@ class _TurnList:
         self._add_use(id, name, given)
 
     def _add_use(self, id: str, name: str, given: Raw) -> None:
-        count = self._ids[id] = self._ids.get(id, 0) + 1
-        own = id if count == 1 and _VALID_ID.match(id) else _other_id(id, count)
+        waiting = self._waiting.get(id)
+        if waiting is None:
+            waiting = self._waiting[id] = deque()
+            own = id if _VALID_ID.match(id) else _other_id(id, 1)
+        else:
+            count = self._repeated[id] = self._repeated.get(id, 1) + 1
+            own = _other_id(id, count)
         self._assistant.append(ToolUse(own, name, given))
         result = ToolResult(own, _NO_RESULT)
         self._results.append(result)
-        if (waiting := self._waiting.get(id)) is None:
-            self._waiting[id] = deque((result,))
-        else:
-            waiting.append(result)
+        waiting.append(result)
 
     def _add_output(self, item: Item) -> None:
         id = item.call_id or item.id
