@@ -48,6 +48,7 @@ class MeteredApp:
         self.app = App(self.gateway)
         self.events: list[Any] = []
         """What the app has sent for the last request."""
+        self._keeps = False
         self.on_send: Callable[[Any], None] = lambda message: None
 
     def answers(self, *replies: Reply, backend: str = "box") -> Network:
@@ -100,6 +101,7 @@ class MeteredApp:
         """A list of the records that are made from now on. They do not go to the disk."""
         made: list[UsageRecord] = []
         self.recorder.add = made.append
+        self._keeps = True
         return made
 
     def records(self) -> list[UsageRecord]:
@@ -112,7 +114,8 @@ class MeteredApp:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self.recorder.stop()
+        if not self._keeps:
+            self.recorder.stop()
         await self.gateway.runtime.close()
 
 

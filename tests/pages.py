@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from loops import Loop
+from stores import new_store
 
 from byway.admin.services import AdminServices
 from byway.config import Config, load
@@ -19,7 +20,6 @@ from byway.runtime import Runtime
 from byway.secrets.vault import Vault
 from byway.server.app import App
 from byway.server.probing import open_readiness
-from byway.store import Store
 
 HOST = "127.0.0.1:38080"
 
@@ -65,7 +65,7 @@ class Pages:
         if text:
             self.file.write_text(text)
         self.environ = environ
-        self.store = Store(folder)
+        self.store = new_store(folder)
         self.vault = Vault(folder, environ)
         self.gateway = Gateway(Runtime(self.check(text)), self.store)
         self.restarts = 0

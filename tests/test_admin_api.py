@@ -14,6 +14,7 @@ import pytest
 from loops import Loop
 from models import gguf
 from ports import free_port
+from stores import new_store
 
 from byway.admin import localmodels
 from byway.admin.services import AdminServices
@@ -25,7 +26,6 @@ from byway.runtime import Runtime
 from byway.server.app import App
 from byway.server.probing import open_readiness
 from byway.server.routes import ROUTES
-from byway.store import Store
 
 ADMIN = "sk-byway-admin-0123456789abcdef"
 SECRET = "sk-vendor-0123456789abcdef"
@@ -68,7 +68,7 @@ class Api:
         self.folder = folder
         self.file = folder / "byway.yaml"
         self.file.write_text(CONFIG)
-        self.store = Store(folder)
+        self.store = new_store(folder)
         self.environ: dict[str, str] = {}
         self.gateway = Gateway(Runtime(self.check(CONFIG)), self.store)
         self.restarts = 0

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from stores import new_store
 
 from byway import platform
 from byway.config import Config, ConfigError, load
@@ -25,7 +26,7 @@ def check(text: str) -> Config:
 @pytest.fixture
 def filing(tmp_path: Path) -> ConfigFile:
     (tmp_path / "byway.yaml").write_text(TEXT)
-    return ConfigFile(tmp_path / "byway.yaml", check, Store(tmp_path), tmp_path)
+    return ConfigFile(tmp_path / "byway.yaml", check, new_store(tmp_path), tmp_path)
 
 
 def test_a_change_keeps_the_rest_and_makes_a_version(filing: ConfigFile) -> None:

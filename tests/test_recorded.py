@@ -14,7 +14,7 @@ from papers import with_pdfs
 from byway.backends.openai.completions import request
 from byway.backends.protocol import Target
 from byway.backends.vendors import VENDORS
-from byway.messages.request import parse
+from byway.messages.request import Request, parse
 from byway.problems import Problem
 
 FOLDER = Path(__file__).parent / "recorded" / "prefix"
@@ -35,8 +35,13 @@ def requests(name: str) -> list[Recorded]:
     return [Recorded(json.dumps(body).encode(), spoken_texts(body)) for body in bodies]
 
 
+@cache
+def received_as(data: bytes) -> Request:
+    return parse(data, {}, "msg_1")
+
+
 def sent(data: bytes, target: Target) -> dict[str, Any]:
-    received = parse(data, {}, "msg_1")
+    received = received_as(data)
     parsed: dict[str, Any] = json.loads(request(received, with_pdfs(received, target)).body)
     return parsed
 

@@ -199,7 +199,7 @@ def test_a_bomb_of_a_compressed_request_stays_within_the_limit(monkeypatch: pyte
     exchange = begun(made)
     assert exchange is not None
     exchange.headers = (("content-encoding", "gzip"),)
-    exchange.add(exchange.request, gzip.compress(b"0" * (16 << 20)), 1.0)
+    exchange.add(exchange.request, gzip.compress(b"0" * (16 << 20), 1), 1.0)
     exchange.clean(Scrubber())
     assert len(exchange.request.data) == recording.BODY_LIMIT and exchange.request.note
 
