@@ -53,8 +53,13 @@ from byway.messages.request import Format, OutputConfig, Request, Thought, Turn
 from byway.messages.stream import tool_input
 from byway.problems import Problem
 
+
+class _AnyObject(Struct):
+    """A JSON object whose fields are not looked at."""
+
+
 _encode: Final = msgspec.json.Encoder().encode
-_fields: Final = msgspec.json.Decoder(dict[str, Raw]).decode
+_check_object: Final = msgspec.json.Decoder(_AnyObject).decode
 
 
 #: The answer has to be one compaction item: the model is requested to write it.
@@ -559,7 +564,7 @@ def _checked(arguments: str) -> Raw:
     """The input of a call from its text, in exactly the words of the model where it is a JSON object."""
     data = arguments.encode()
     try:
-        _fields(data)
+        _check_object(data)
     except DECODE_ERRORS:
         return Raw(_encode(tool_input(arguments)))
     return Raw(data)

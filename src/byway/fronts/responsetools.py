@@ -322,32 +322,30 @@ class ToolTable:
 
 #: Without tools.
 EMPTY: Final = ToolTable()
-#: Clients send the same tools with each request: comparing them takes less than a hash of them.
-_tables: Final[BoundedDict[tuple[int, bytes], tuple[bytes, ToolTable]]] = BoundedDict(16)
-_COMPARED: Final = 64
+#: Clients send the same tools with each request: comparing them takes less than a hash of them. By the number of bytes.
+_tables: Final[BoundedDict[int, tuple[Raw, ToolTable]]] = BoundedDict(16)
 _KEPT_BYTES: Final = 256 << 10
 _list: Final = msgspec.json.Decoder(list[Raw] | None).decode
 
 
 def tool_table(tools: Raw) -> ToolTable:
     """The table of the tools of a request, which other requests share. Raises Problem for a list whose shape is wrong."""
-    data = bytes(tools)
-    if not data:
+    size = len(tools)
+    if size == 0:
         return EMPTY
-    key = len(data), data[-_COMPARED:]
-    known = _tables.get(key)
-    if known is not None and known[0] == data:
+    known = _tables.get(size)
+    if known is not None and known[0] == tools:
         return known[1]
     # A copy, so that the cache keeps only the tools of a request alive.
-    data = bytes(bytearray(data))
+    tools = tools.copy()
     try:
-        declared = _list(data)
+        declared = _list(tools)
     except DECODE_ERRORS as error:
         raise Problem("invalid_request", f"tools: {error}") from None
     table = ToolTable()
     table.declare(declared or [], "tools")
-    if len(data) <= _KEPT_BYTES:
-        _tables[key] = data, table
+    if size <= _KEPT_BYTES:
+        _tables[size] = tools, table
     return table
 
 

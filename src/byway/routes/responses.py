@@ -164,7 +164,7 @@ class _WholeResponse(WholeReply):
     __slots__ = ("_input", "_previous", "_writer")
 
     def __init__(self, context: RequestContext, writer: ResponseWriter, given: _Given) -> None:
-        super().__init__(context)
+        WholeReply.__init__(self, context)
         self._writer = writer
         self._previous, self._input = given.previous, given.input
 
