@@ -22,6 +22,8 @@ _BODY_LIMIT: Final = 64 << 20
 _UPLOAD_STEP: Final = 256 << 10
 #: Seconds that an idle connection is kept.
 _KEEP_ALIVE: Final = 60.0
+#: The headers of an answer that does not end with its connection.
+_LENGTHS: Final = frozenset((b"content-length", b"transfer-encoding"))
 _CODINGS: Final = {"gzip": "gzip", "x-gzip": "gzip", "deflate": "deflate"}
 
 
@@ -80,8 +82,10 @@ class Answer:
         "_complete",
         "_cut",
         "_failure",
+        "_fields",
         "_framing",
         "_head_complete",
+        "_headers",
         "_held",
         "_keep_alive",
         "_last_progress",
@@ -92,10 +96,8 @@ class Answer:
         "_room",
         "_server",
         "_unpacker",
-        "_until_close",
         "_waiter",
         "connecting",
-        "headers",
         "key",
         "on_body",
         "on_close",
@@ -105,7 +107,9 @@ class Answer:
 
     def __init__(self, channel: Channel, method: str, server: Server) -> None:
         self.status = 0
-        self.headers: dict[str, str] = {}
+        self._fields: dict[bytes, bytes] = {}
+        """The headers as they came, by their names in lower case."""
+        self._headers: dict[str, str] | None = None
         self.on_close: Callable[[], None] | None = None
         """Called once when the answer is closed."""
         self.key: int
@@ -124,13 +128,22 @@ class Answer:
         self._held = self._framing = self._repeated = 0
         self._room = _FRAMING_LIMIT
         self._head_complete = self._begun = self._complete = self._closed = False
-        self._paused = self._until_close = self._keep_alive = self._progress = self._cut = False
+        self._paused = self._keep_alive = self._progress = self._cut = False
         self.connecting = 0.0
         """Seconds that the connection for it took; 0 when an open one was used."""
         self.sent_at = self._last_progress = self._loop.time()
         """When its request was sent, by the clock of the event loop, which is `time.monotonic()` with uvloop too."""
 
     # ---------------------------------------------------------------------------------------------- called by the reader
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers by their names in lower case. They are decoded when they are read: few answers need that."""
+        if self._headers is None:
+            self._headers = {
+                name.decode("latin-1"): value.decode("latin-1").strip() for name, value in self._fields.items()
+            }
+        return self._headers
 
     async def begin(self, head: bytes, body: bytes, pieces: tuple[memoryview, ...] = ()) -> Answer:
         """Send the request and wait for the head of the answer. Raises StaleConnection, or Problem.
@@ -148,7 +161,7 @@ class Answer:
                     raise self._failure
                 self._waiter = self._loop.create_future()
                 await self._waiter
-            if "content-encoding" in self.headers and (self._chunks or not self._complete):
+            if b"content-encoding" in self._fields and (self._chunks or not self._complete):
                 self._choose_unpacker()
         except BaseException:
             self.close()
@@ -218,7 +231,7 @@ class Answer:
         self._closed = True
         self._chunks.clear()
         keep = self._complete and self._keep_alive and not self._cut
-        self._server.ended(self, _keep_alive_seconds(self.headers.get("keep-alive")) if keep else 0.0)
+        self._server.ended(self, _keep_alive_seconds(self._fields.get(b"keep-alive")) if keep else 0.0)
         if not self._complete and self._failure is None:
             self._failure = self._broken("was disconnected before its answer was complete")
             self._wake()
@@ -278,7 +291,7 @@ class Answer:
     def lost(self, error: Exception | None) -> None:
         """The connection was reset (`error`) or closed."""
         how = "reset the connection" if error is not None else "closed the connection"
-        if self._head_complete and self._until_close and error is None:
+        if self._head_complete and error is None and self._fields.keys().isdisjoint(_LENGTHS):
             self._complete = True
             self._wake()
         elif isinstance(error, ssl.SSLError) and "CERTIFICATE" in (error.reason or ""):
@@ -302,12 +315,11 @@ class Answer:
         if room < 0:
             self._refuse(_HEAD_TOO_LARGE)
         if not self._head_complete:
-            headers = self.headers
-            key, text = name.decode("latin-1").lower(), value.decode("latin-1").strip()
-            if key not in headers:
-                headers[key] = text
+            fields, name = self._fields, name.lower()
+            if name not in fields:
+                fields[name] = value
                 return
-            headers[key] += f", {text}"
+            fields[name] = b"%b, %b" % (fields[name].strip(), value)
         # A field that came before, or a trailer.
         self._repeated += 1
         if self._repeated > _HEADER_FIELDS:
@@ -318,16 +330,15 @@ class Answer:
         parser = self._channel.parser
         status = parser.get_status_code()
         if 100 <= status < 200:
-            self.headers.clear()
+            self._fields.clear()
             return
-        if len(self.headers) + self._repeated > _HEADER_FIELDS:
+        if len(self._fields) + self._repeated > _HEADER_FIELDS:
             self._refuse(_HEAD_TOO_LARGE)
-        coding = self.headers.get("transfer-encoding")
-        if coding is not None and (coding.lower() != "chunked" or parser.get_http_version() != "1.1"):
+        coding = self._fields.get(b"transfer-encoding")
+        if coding is not None and (coding.strip().lower() != b"chunked" or parser.get_http_version() != "1.1"):
             self._refuse("sent an answer with a transfer encoding that HTTP/1.1 does not define")
         self.status = status
         self._head_complete = True
-        self._until_close = coding is None and "content-length" not in self.headers
         if self._bodiless:
             self._complete = True
             raise _StopParsing
@@ -377,11 +388,11 @@ class Answer:
             raise self._broken("sent a compressed answer that cannot be decompressed") from None
 
 
-def _keep_alive_seconds(value: str | None) -> float:
+def _keep_alive_seconds(value: bytes | None) -> float:
     """Seconds from `Keep-Alive: timeout=5, max=100`, less one: the server must not be the first to close."""
     if value is not None:
-        for part in value.split(","):
-            name, _, number = part.strip().partition("=")
-            if name.lower() == "timeout" and number.isascii() and number.isdigit():
+        for part in value.split(b","):
+            name, _, number = part.strip().partition(b"=")
+            if name.lower() == b"timeout" and number.isdigit():
                 return min(_KEEP_ALIVE, max(0.1, int(number[:6]) - 1))
     return _KEEP_ALIVE
