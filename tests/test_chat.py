@@ -365,7 +365,7 @@ def test_a_result_without_its_older_call_is_rejected_with_its_path() -> None:
 
 
 def test_the_answer_to_the_older_form_has_a_function_call() -> None:
-    writer = Writer("msg_abc", "m", Usage(3))
+    writer = Writer("msg_abc", "m", MessageUsage(3))
     writer.tool("toolu_1", "look")
     writer.input('{"at":')
     writer.input('"x"}')

@@ -20,7 +20,7 @@ from byway.backends.protocol import BackendProtocol, Target
 from byway.backends.vendors import VENDORS
 from byway.messages import request as messages
 from byway.messages import signature, sse
-from byway.messages.events import BlockStart, Part, SignatureDelta, Stop, Usage
+from byway.messages.events import BlockStart, MessageUsage, Part, SignatureDelta, Stop, Usage
 from byway.messages.stream import Writer, fold
 from byway.problems import Problem
 
@@ -193,7 +193,7 @@ steps = st.one_of(
 @steady
 @given(written=st.lists(steps, max_size=12))
 def test_the_writer_gives_a_valid_stream_for_any_input(written: list[tuple[str, Any]]) -> None:
-    writer = Writer("msg_x", "sonnet", Usage())
+    writer = Writer("msg_x", "sonnet", MessageUsage())
     for at, (step, value) in enumerate(written):
         match step:
             case "text":
@@ -216,7 +216,7 @@ def test_the_writer_gives_a_valid_stream_for_any_input(written: list[tuple[str, 
 @steady
 @given(pieces=st.lists(st.text(" \nab", max_size=3), max_size=6), kind=st.sampled_from(["text", "thinking"]))
 def test_white_space_alone_makes_no_block(pieces: list[str], kind: str) -> None:
-    writer = Writer("msg_x", "sonnet", Usage())
+    writer = Writer("msg_x", "sonnet", MessageUsage())
     for piece in pieces:
         writer.text(piece) if kind == "text" else writer.thinking(piece)
     writer.tool("call_1", "Read")
@@ -230,7 +230,7 @@ def test_white_space_alone_makes_no_block(pieces: list[str], kind: str) -> None:
 @steady
 @given(pieces=st.lists(seen, max_size=6))
 def test_a_thinking_block_ends_with_the_signature_of_its_text(pieces: list[str]) -> None:
-    writer = Writer("msg_x", "sonnet", Usage())
+    writer = Writer("msg_x", "sonnet", MessageUsage())
     for piece in pieces:
         writer.thinking(piece)
     writer.text("x")

@@ -435,7 +435,7 @@ def events(data: bytes) -> list[dict[str, Any]]:
 
 
 def calls(*made: tuple[str, str, str]) -> list[Part]:
-    answer = Writer("msg_ab12", "m", Usage(5))
+    answer = Writer("msg_ab12", "m", MessageUsage(5))
     for id, name, arguments in made:
         answer.tool(id, name)
         for at in range(0, len(arguments), 3):
@@ -814,7 +814,7 @@ def test_reading_grows_with_the_length_of_the_request() -> None:
 
 def test_writing_grows_with_the_length_of_the_answer() -> None:
     def answer(size: int) -> Iterable[Part]:
-        answer = Writer("msg_ab12", "m", Usage(5))
+        answer = Writer("msg_ab12", "m", MessageUsage(5))
         for at in range(size):
             answer.thinking("think")
             answer.text("text ")

@@ -27,7 +27,6 @@ from byway.messages.events import (
     Passthrough,
     Ping,
     Started,
-    Usage,
     WholeAnswer,
     has_content,
 )
@@ -93,7 +92,7 @@ def test_thinking_of_other_backends_is_removed_and_a_summary_becomes_text() -> N
 
 def test_reasoning_that_went_through_messages_comes_back_as_the_item_of_the_backend() -> None:
     """As after a search of Byway's, for which a request is translated."""
-    answer = Writer("msg_1", "m", Usage(), OPENAI.key)
+    answer = Writer("msg_1", "m", MessageUsage(), OPENAI.key)
     answer.thinking("Let me see.")
     answer.reasoning.item = {"id": "rs_7", "encrypted_content": "gAAAA7", "summary": [11]}
     answer.end()

@@ -175,9 +175,9 @@ def test_the_search_is_linear_in_text_and_sequences() -> None:
 def test_text_and_tool_calls_do_not_share_a_sequence() -> None:
     """A tool call ends the text before it, so the beginning of a sequence there is text."""
     from byway.backends.openai.stops import StoppingWriter
-    from byway.messages.events import Stop, Usage
+    from byway.messages.events import MessageUsage, Stop, Usage
 
-    writer = StoppingWriter("msg_1", "m", Usage(1), b"", ["END"])
+    writer = StoppingWriter("msg_1", "m", MessageUsage(1), b"", ["END"])
     writer.text("go EN")
     writer.tool("toolu_1", "Read")
     writer.input("{}")

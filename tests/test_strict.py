@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from strict import check_count, check_error, check_event, check_message, check_model
 
-from byway.messages.events import Stop, Usage
+from byway.messages.events import MessageUsage, Stop, Usage
 from byway.messages.stream import Writer, fold
 
 USAGE = {"input_tokens": 1, "output_tokens": 2}
@@ -137,7 +137,7 @@ def test_a_validation_error_names_the_field() -> None:
 
 def test_an_answer_has_the_nullable_fields_that_the_official_document_requires() -> None:
     """Clients that are generated from the OpenAPI document fail without them (seen 2026-11-29)."""
-    writer = Writer("msg_1", "m", Usage(5))
+    writer = Writer("msg_1", "m", MessageUsage(5))
     writer.text("Hi")
     writer.tool("toolu_1", "Read")
     writer.finish(Stop("tool_use"), Usage(5, output_tokens=2))

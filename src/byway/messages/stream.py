@@ -20,6 +20,7 @@ from byway.messages.events import (
     MessageDelta,
     MessageStart,
     MessageStop,
+    MessageUsage,
     Part,
     Passthrough,
     ServerBlock,
@@ -67,8 +68,8 @@ class Writer:
         "started",
     )
 
-    def __init__(self, id: str, model: str, usage: Usage, key: bytes = b"") -> None:
-        """`key` signs thinking, for one backend."""
+    def __init__(self, id: str, model: str, usage: MessageUsage, key: bytes = b"") -> None:
+        """`usage` is that of `message_start`. `key` signs thinking, for one backend."""
         self.key = key
         self._reasoning: Reasoning | None = None
         """What the next signature carries."""
@@ -89,14 +90,14 @@ class Writer:
         events, self.events = self.events, []
         return events
 
-    def expect(self, usage: Usage) -> None:
+    def expect(self, usage: MessageUsage) -> None:
         """Set the usage of `message_start`; no effect after it was written."""
         self._usage = usage
 
     def start(self) -> None:
         if not self.started:
             self.started = True
-            self.events.append(MessageStart(Started(self._id, self._model, message_usage(self._usage))))
+            self.events.append(MessageStart(Started(self._id, self._model, self._usage)))
 
     def _begin(self, kind: str, block: TextStart | ToolStart | ThinkingStart) -> None:
         if not self.started:
@@ -206,8 +207,9 @@ _WITHOUT_CONTENT: Final = frozenset((BlockStop, MessageStop))
 
 
 def _fold(parts: Iterable[Part]) -> bytes:
-    typed: Started | None = None
-    """The message, while every event is of Byway's own types."""
+    start: Started | None = None
+    """The beginning of the message, while every event is of Byway's own types."""
+    end: MessageDelta | None = None
     message: dict[str, Any] = {}
     content: list[Any] = []
     pieces: dict[int, list[str]] = {}
@@ -233,22 +235,17 @@ def _fold(parts: Iterable[Part]) -> bytes:
             continue
         elif type(part) is MessageStart:
             start = part.message
-            typed = Started(start.id, start.model, start.usage, start.role, content)
         elif type(part) is MessageDelta:
-            stop = part.delta
-            if typed is not None:
-                typed.stop_reason, typed.stop_sequence = stop.stop_reason, stop.stop_sequence
-                typed.usage = message_usage(part.usage)
-                typed.safeguard_results = stop.safeguard_results
-            else:
-                message.update(msgspec.structs.asdict(stop), usage=message_usage(part.usage))
+            end = part
+            if start is None:
+                message.update(msgspec.structs.asdict(part.delta), usage=message_usage(part.usage))
         elif type(part) is WholeAnswer:
             return part.data
         elif type(part) is Passthrough:
             decoder = decoder or Decoder()
-            if typed is not None:
-                message = {**msgspec.structs.asdict(typed), "type": "message"}
-                typed = None
+            if start is not None:
+                message = {**msgspec.structs.asdict(_whole(start, content, end)), "type": "message"}
+                start = None
             for item in fields(part, decoder):
                 if item["type"] == "message_start":
                     message = item["message"]
@@ -257,11 +254,28 @@ def _fold(parts: Iterable[Part]) -> bytes:
                     _fold_item(item, message, content, pieces)
     for index, texts in pieces.items():
         content[index] = _filled(content[index], "".join(texts))
-    if typed is not None:
-        return _encode(typed)
+    if start is not None:
+        return _encode(_whole(start, content, end))
     if "content" not in message:
         raise Problem("broken", "The backend's answer has no beginning.")
     return _encode({name: value for name, value in message.items() if value is not UNSET})
+
+
+def _whole(start: Started, content: list[Any], end: MessageDelta | None) -> Started:
+    """The message with its content, and with what its end has told."""
+    if end is None:
+        return Started(start.id, start.model, start.usage, start.role, content)
+    stop = end.delta
+    return Started(
+        start.id,
+        start.model,
+        message_usage(end.usage),
+        start.role,
+        content,
+        stop.stop_reason,
+        stop.stop_sequence,
+        safeguard_results=stop.safeguard_results,
+    )
 
 
 _FIELD: Final = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}

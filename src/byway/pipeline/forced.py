@@ -16,7 +16,18 @@ from byway.backends.openai.schema import Budget, adapt
 from byway.backends.protocol import Target
 from byway.decoding import DECODE_ERRORS
 from byway.messages import claudecode
-from byway.messages.events import BlockDelta, BlockStart, Event, MessageDelta, Part, Stop, TextDelta, ToolStart, Usage
+from byway.messages.events import (
+    BlockDelta,
+    BlockStart,
+    Event,
+    MessageDelta,
+    Part,
+    Stop,
+    TextDelta,
+    ToolStart,
+    Usage,
+    message_usage,
+)
 from byway.messages.request import Format, OutputConfig, Request, Turn, unopened
 from byway.messages.stream import Writer
 from byway.messages.tools import Tool
@@ -113,7 +124,7 @@ class ForcedChoice:
         if call.name not in self._names:
             return None
         usage = next((part.usage for part in reversed(parts) if type(part) is MessageDelta), Usage())
-        writer = Writer(self._client.id, self._client.model, usage)
+        writer = Writer(self._client.id, self._client.model, message_usage(usage))
         writer.tool(f"toolu_{self._client.id[4:]}_0", call.name)
         writer.input(_encode(call.arguments).decode())
         writer.finish(Stop("tool_use"), usage)

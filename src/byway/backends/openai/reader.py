@@ -30,7 +30,7 @@ from byway.backends.openai.toolparser import ToolCallParser
 from byway.backends.openai.usage import TokenCounts
 from byway.backends.protocol import FIRST, Attempt, Target
 from byway.decoding import DECODE_ERRORS
-from byway.messages.events import Event, Stop, Usage
+from byway.messages.events import Event, MessageUsage, Stop, Usage, message_usage
 from byway.messages.request import Request
 from byway.messages.stream import Writer
 from byway.problems import Problem
@@ -106,7 +106,7 @@ class ChatReader(FramedReader):
         self._target = target
         estimate = attempt.estimate or request.estimate
         self._counts = TokenCounts(estimate)
-        self._writer = Writer(request.id, request.model, Usage(estimate), target.key)
+        self._writer = Writer(request.id, request.model, MessageUsage(estimate), target.key)
         self._stops = params.stop_sequences or ()
         self._max_tokens = params.max_tokens
         vendor, choice = target.vendor, params.tool_choice
@@ -433,7 +433,7 @@ class ChatReader(FramedReader):
         if chunk.prompt_progress is not None:
             self._counts.add_progress(chunk.prompt_progress)
         if self._streams and not self._writer.started:
-            self._writer.expect(self._counts.total(0))
+            self._writer.expect(message_usage(self._counts.total(0)))
 
     def _end(self, choice: ChatChoice, chunk: ChatChunk) -> None:
         """Take a finish reason and what comes with it: counts, and the stop sequence where the server names it."""

@@ -13,7 +13,7 @@ from byway.backends.openai.reader import ChatReader
 from byway.backends.openai.thinking import refuses_stop
 from byway.backends.protocol import Attempt, Target
 from byway.backends.repairs import is_stop_limit
-from byway.messages.events import Stop, TextStart, ThinkingStart, ToolStart, Usage
+from byway.messages.events import MessageUsage, Stop, TextStart, ThinkingStart, ToolStart, Usage
 from byway.messages.request import Request
 from byway.messages.stream import Writer
 from byway.problems import Problem
@@ -123,7 +123,7 @@ class StoppingWriter(Writer):
 
     __slots__ = ("_matcher",)
 
-    def __init__(self, id: str, model: str, usage: Usage, key: bytes, sequences: Sequence[str]) -> None:
+    def __init__(self, id: str, model: str, usage: MessageUsage, key: bytes, sequences: Sequence[str]) -> None:
         super().__init__(id, model, usage, key)
         self._matcher = StopMatcher(sequences)
 
@@ -174,7 +174,7 @@ class StoppingReader(ChatReader):
 
     def __init__(self, request: Request, target: Target, attempt: Attempt, sequences: Sequence[str]) -> None:
         super().__init__(request, target, attempt)
-        usage = Usage(attempt.estimate or request.estimate)
+        usage = MessageUsage(attempt.estimate or request.estimate)
         self._writer = StoppingWriter(request.id, request.model, usage, target.key, sequences)
 
     def _read(self, data: bytes, name: str) -> bool:

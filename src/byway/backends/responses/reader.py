@@ -20,7 +20,7 @@ from byway.backends.openai.usage import TokenCounts
 from byway.backends.protocol import FIRST, Attempt, Target
 from byway.backends.responses.answer import add_usage, decode_response, failure, incomplete_reason
 from byway.decoding import DECODE_ERRORS
-from byway.messages.events import Event, Stop, Usage
+from byway.messages.events import Event, MessageUsage, Stop, Usage
 from byway.messages.request import Request
 from byway.messages.stream import Writer
 from byway.problems import Problem
@@ -86,13 +86,12 @@ class ResponsesReader(FramedReader):
         params = request.params
         estimate = attempt.estimate or request.estimate
         self._counts = TokenCounts(estimate)
-        self._writer = Writer(request.id, request.model, Usage(estimate), target.key)
+        usage = MessageUsage(estimate)
+        self._writer = Writer(request.id, request.model, usage, target.key)
         self._stopping: StoppingWriter | None = None
         """The writer, when the answer ends at stop sequences."""
         if params.stop_sequences and (stops := split_stops(request, target, attempt)[1]):
-            self._writer = self._stopping = StoppingWriter(
-                request.id, request.model, Usage(estimate), target.key, stops
-            )
+            self._writer = self._stopping = StoppingWriter(request.id, request.model, usage, target.key, stops)
         self._max_tokens = None if isinstance(params.max_tokens, UnsetType) else params.max_tokens
         self._tools = callable_tools(request)
         self._calls: ToolCalls | None = None
