@@ -1,7 +1,8 @@
 """`python -m bench fronts`: CPU of the same conversation by each API, answered by a backend of chat completions.
 
-The Messages API is translated, chat completions pass through, and Responses are translated. All use one Byway in turn, and the
-smallest of several rounds counts, so that the load of the machine nearly cancels out.
+The Messages API is translated, chat completions pass through, and Responses are translated. All use one Byway in turn. The
+ratio is that of one round, whose parts take less than a second, and the median of the rounds counts: so the speed of the
+machine, which changes from second to second, nearly cancels out.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
 from bench import meter, peers
@@ -26,10 +28,10 @@ TOKENS: Final = 20
 STREAMED_TOKENS: Final = 200
 #: Rows: bytes of the Messages request, tokens of the answer, streamed, and requests of a round.
 ROWS: Final = {
-    "1 KB": (1024, TOKENS, False, 1500),
-    "60 KB": (60_000, TOKENS, False, 500),
-    "1 KB, 200 chunks at once": (1024, STREAMED_TOKENS, True, 200),
-    "60 KB, 200 chunks at once": (60_000, STREAMED_TOKENS, True, 200),
+    "1 KB": (1024, TOKENS, False, 600),
+    "60 KB": (60_000, TOKENS, False, 200),
+    "1 KB, 200 chunks at once": (1024, STREAMED_TOKENS, True, 120),
+    "60 KB, 200 chunks at once": (60_000, STREAMED_TOKENS, True, 80),
 }
 
 
@@ -150,8 +152,8 @@ def send(port: int, message: bytes, requests: int) -> None:
                 data = data[length:]
 
 
-def measure(rounds: int) -> Iterator[tuple[str, dict[str, float]]]:
-    """Microseconds of CPU of a request by each API, for each row."""
+def measure(rounds: int) -> Iterator[tuple[str, list[dict[str, float]]]]:
+    """Microseconds of CPU of a request by each API in each round, for each row."""
     models = [MODEL.format(tokens=tokens, gap=0).removeprefix("claude-") for tokens in (TOKENS, STREAMED_TOKENS)]
     with tempfile.TemporaryDirectory(prefix="byway-fronts-") as folder:
         programs = peers.Programs(Path(folder))
@@ -161,33 +163,36 @@ def measure(rounds: int) -> Iterator[tuple[str, dict[str, float]]]:
         ):
             assert peer.pid
             for row, (size, tokens, stream, requests) in ROWS.items():
-                best: dict[str, float] = {}
+                costs: list[dict[str, float]] = []
                 messages = {api: message(api, size, tokens, stream=stream) for api in FORMS}
                 for data in messages.values():
                     send(peer.port, data, 20)
                 for _ in range(rounds):
+                    cost: dict[str, float] = {}
                     for api, data in messages.items():
                         before = meter.cpu(peer.pid)
                         send(peer.port, data, requests)
-                        cost = (meter.cpu(peer.pid) - before) / requests
-                        best[api] = min(cost, best.get(api, cost))
-                yield row, best
+                        cost[api] = (meter.cpu(peer.pid) - before) / requests
+                    costs.append(cost)
+                yield row, costs
 
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench fronts", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7, help="rounds of each row (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=25, help="rounds of each row (default: %(default)s)")
     options = parser.parse_args(arguments)
     within = True
     try:
         for row, costs in measure(options.rounds):
-            parts = [f"messages {costs['messages']:.0f} us"]
+            parts = [f"messages {median([cost['messages'] for cost in costs]):.0f} us"]
             for api, limit in LIMITS.items():
-                ratio = costs[api] / costs["messages"]
+                ratio = median([cost[api] / cost["messages"] for cost in costs])
                 is_over = ratio > limit + _NOISE
                 within = within and not is_over
                 mark = "  OVER" if is_over else ""
-                parts.append(f"{api} {costs[api]:.0f} us ({ratio:.2f}, limit {limit:g}){mark}")
+                parts.append(
+                    f"{api} {median([cost[api] for cost in costs]):.0f} us ({ratio:.2f}, limit {limit:g}){mark}"
+                )
             print(f"{row:28} {'   '.join(parts)}", flush=True)
     except peers.Unusable as problem:
         print(f"bench: {problem}", file=sys.stderr)
