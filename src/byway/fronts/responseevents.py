@@ -561,8 +561,7 @@ class ResponseWriter:
 
     # ----------------------------------------------------------------------------------------------------------------- the end
 
-    def usage(self) -> ResponseUsage:
-        """The tokens of the response."""
+    def _count_tokens(self) -> ResponseUsage:
         return response_usage(self._usage, self.counts.reasoning if self.counts is not None else 0)
 
     def _finish(self, _part: Part | None = None) -> None:
@@ -585,7 +584,7 @@ class ResponseWriter:
         response.status = "completed"
         if cut:
             response.status, response.incomplete_details = "incomplete", {"reason": "max_output_tokens"}
-        response.usage = self.usage()
+        response.usage = self._count_tokens()
         self.ended = True
         if not self._is_whole:
             self._write(f"response.{response.status}", response=response)
@@ -612,7 +611,7 @@ class ResponseWriter:
     def _fail(self, message: str, code: str) -> None:
         response = self.response
         response.status, response.error = "failed", {"code": code, "message": message}
-        response.usage = self.usage()
+        response.usage = self._count_tokens()
         self.ended = True
         self._write("response.failed", response=response)
 

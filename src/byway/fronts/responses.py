@@ -22,6 +22,8 @@ from byway.fronts.formats import closed, is_free
 from byway.fronts.responsebody import (
     TEXT_PARTS,
     InputImage,
+    InputOutputText,
+    InputText,
     Item,
     PlainCall,
     PlainContent,
@@ -107,7 +109,8 @@ def read(data: bytes, headers: Mapping[str, str], id: str, body: ResponsesBody |
     """Translate a Responses request. `body`: the decoded `data`. Raises Problem `invalid_request`."""
     if body is None:
         body = decode(data)
-    _refuse_unsupported(body)
+    if body.background or body.conversation is not None or body.prompt is not None:
+        _refuse(body)
     if not body.input and not isinstance(body.instructions, str):
         raise Problem("invalid_request", "input: a text or at least one item is required")
     if body.model is None:
@@ -128,19 +131,19 @@ def read(data: bytes, headers: Mapping[str, str], id: str, body: ResponsesBody |
     content = request.content
     content.extra, content.responses = {}, data
     # Whether it has tools or items beside messages, functions and reasoning.
-    content.extended = table.extended or not _PLAIN.issuperset([item.type for item in body.items])
+    items = body.items
+    content.extended = table.extended or (bool(items) and not _PLAIN.issuperset([item.type for item in items]))
     content.client_metadata = len(body.client_metadata) > 0
     return Read(request, body, table.names, left_out)
 
 
-def _refuse_unsupported(body: ResponsesBody) -> None:
+def _refuse(body: ResponsesBody) -> NoReturn:
     """Raise Problem for features that need a server with a memory of its own."""
     if body.background:
         _wrong("background", "Byway answers while the client waits. Leave `background` out, and set `stream` to true")
     if body.conversation is not None:
         _wrong("conversation", "Byway keeps no conversations. Use `previous_response_id`, or send the whole input")
-    if body.prompt is not None:
-        _wrong("prompt", "Byway keeps no prompt templates. Send the text of the prompt as `instructions` and `input`")
+    _wrong("prompt", "Byway keeps no prompt templates. Send the text of the prompt as `instructions` and `input`")
 
 
 # ------------------------------------------------------------------------------------------------------------------ request
@@ -174,7 +177,14 @@ def _translated(
         params.tools, params.tool_choice = tools, choice
     if body.max_output_tokens is not None:
         params.max_tokens = max(1, body.max_output_tokens)
-    _set_sampling(params, body, compacts=compacts)
+    if body.reasoning is not None or compacts:
+        _set_reasoning(params, body.reasoning, compacts=compacts)
+    if params.thinking is None or params.thinking.type == "disabled":
+        # Models of Anthropic refuse these together with thinking.
+        if body.temperature is not None:
+            # The range of Responses is 0 to 2, that of the Messages API 0 to 1.
+            params.temperature = min(body.temperature, 1.0)
+        params.top_p = body.top_p
     if schema is not None and not is_free(schema):
         effort = params.output_config.effort if params.output_config is not None else None
         params.output_config = OutputConfig(effort, Format("json_schema", Raw(_encode(closed(schema)))))
@@ -183,23 +193,15 @@ def _translated(
     return request, table, (*table.left_out, *conversation.left_out)
 
 
-def _set_sampling(params: messages.TypedParams, body: ResponsesBody, *, compacts: bool) -> None:
-    """Set reasoning, effort, temperature and `top_p`."""
-    reasoning = body.reasoning if isinstance(body.reasoning, dict) else None
-    effort = reasoning.get("effort") if reasoning is not None else None
+def _set_reasoning(params: messages.TypedParams, reasoning: Any, *, compacts: bool) -> None:
+    effort = reasoning.get("effort") if isinstance(reasoning, dict) else None
     if effort == "none" or compacts:
         params.thinking = Thought("disabled")
-    elif reasoning is not None:
+    elif isinstance(reasoning, dict):
         shown = reasoning.get("summary") or reasoning.get("generate_summary")
         params.thinking = Thought("adaptive", display="summarized" if shown else "omitted")
         if isinstance(effort, str) and effort in _EFFORTS:
             params.output_config = OutputConfig(_EFFORTS[effort])
-        # Models of Anthropic refuse a temperature and `top_p` together with thinking.
-        return
-    if body.temperature is not None:
-        # The range of Responses is 0 to 2, that of the Messages API 0 to 1.
-        params.temperature = min(body.temperature, 1.0)
-    params.top_p = body.top_p
 
 
 def _body(params: messages.TypedParams) -> bytes:
@@ -341,57 +343,58 @@ class _TurnList:
 
     def finish(self, prompt: str) -> list[Turn]:
         """The turns. They end with one of the user: a model continues an assistant's turn, or its server refuses that."""
-        self._end_assistant()
+        if self._assistant:
+            self._end_assistant()
+        user = self._user
         if prompt:
-            self._user.append(Text(prompt))
-        if not self._user and not self._turns:
-            # The instructions are all there is.
-            self._user.append(self.system.pop() if len(self.system) > 1 else Text(_CONTINUE))
-        elif not self._user:
-            self._user.append(Text(_CONTINUE))
-        self._end_user()
+            user.append(Text(prompt))
+        if not user:
+            # Without turns the instructions are all there is.
+            is_question = not self._turns and len(self.system) > 1
+            user.append(self.system.pop() if is_question else Text(_CONTINUE))
+        self._turns.append(Turn("user", user))
         return self._turns
 
     def _add_plain_message(self, item: PlainMessage) -> None:
-        role = item.role
+        role, content = item.role, item.content
+        part = content[0] if len(content) == 1 else None
+        if type(part) is InputText or type(part) is InputOutputText:
+            # Nearly every message is one text.
+            text = part.text
+        elif role == "user":
+            if blocks := _plain_blocks(content):
+                self._say_user(*blocks)
+            return
+        else:
+            text = plain_text(content, "" if role == "assistant" else "\n\n")
+        if not text or text.isspace():
+            return
         if role == "user":
-            if blocks := _plain_blocks(item.content):
-                if self._assistant:
-                    self._end_assistant()
-                self._user += blocks
-        elif text := plain_text(item.content, "" if role == "assistant" else "\n\n"):
-            if text.isspace():
-                return
-            if role == "assistant":
-                self._assistant.append(Text(text))
-            elif self._turns or self._assistant or self._user:
-                self._say_user(claudecode.reminder(text))
-            else:
-                self.system.append(Text(text))
+            if self._assistant:
+                self._end_assistant()
+            self._user.append(Text(text))
+        elif role == "assistant":
+            self._assistant.append(Text(text))
+        else:
+            self._add_instructions(text)
 
     def _add_message(self, item: Item) -> None:
         match item.role:
             case "user":
-                blocks = self._blocks(item.content, "content")
-                if blocks:
-                    self._end_assistant()
-                    self._user += blocks
+                if blocks := self._blocks(item.content, "content"):
+                    self._say_user(*blocks)
             case "assistant":
-                self._add_answer(any_text(item.content, ""))
+                if (text := any_text(item.content, "")) and not text.isspace():
+                    self._assistant.append(Text(text))
             case "system" | "developer":
-                self._add_instructions(any_text(item.content, "\n\n"))
+                if (text := any_text(item.content, "\n\n")) and not text.isspace():
+                    self._add_instructions(text)
             case _:
                 _wrong(f"input.{self._at}.role", "Input should be 'user', 'assistant', 'system' or 'developer'")
 
-    def _add_answer(self, text: str) -> None:
-        if text and not text.isspace():
-            self._assistant.append(Text(text))
-
     def _add_instructions(self, text: str) -> None:
-        if not text or text.isspace():
-            return
         if self._turns or self._assistant or self._user:
-            self._say_user(claudecode.reminder(text))
+            self._say_user(Text(claudecode.reminder(text)))
         else:
             self.system.append(Text(text))
 
@@ -402,11 +405,12 @@ class _TurnList:
     def _add_compaction(self, item: Item) -> None:
         self.carriers = self.carriers or carriers.is_ours(item.encrypted_content)
         summary = carriers.unpack_summary(item.encrypted_content)
-        self._say_user(_UNREADABLE if summary is None else summary)
+        self._say_user(Text(_UNREADABLE if summary is None else summary))
 
-    def _say_user(self, text: str) -> None:
-        self._end_assistant()
-        self._user.append(Text(text))
+    def _say_user(self, *blocks: Any) -> None:
+        if self._assistant:
+            self._end_assistant()
+        self._user += blocks
 
     def _add_function_call(self, item: Item) -> None:
         name = item.name if isinstance(item.name, str) and item.name else "function"
@@ -522,14 +526,10 @@ class _TurnList:
             # A turn must not end with thinking: the answer was cut after it.
             blocks.pop()
         if blocks:
-            self._end_user()
+            if self._user:
+                self._turns.append(Turn("user", self._user))
             self._turns.append(Turn("assistant", blocks))
             self._assistant, self._user, self._results = [], self._results, []
-
-    def _end_user(self) -> None:
-        if self._user:
-            self._turns.append(Turn("user", self._user))
-            self._user = []
 
 
 _ADD_OTHER: Final[dict[str | None, Callable[[_TurnList, Item], None]]] = {

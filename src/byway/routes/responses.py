@@ -123,27 +123,31 @@ def _session(context: RequestContext, body: ResponsesBody) -> str:
 
 def _writer(context: RequestContext, given: _Given) -> ResponseWriter:
     body = given.read.body
-    writer = ResponseWriter(_response(context, given, body), given.read.names)
-    writer.counts = context.record
-    if body.compacts:
-        writer.compacts = True
-    if isinstance(body.include, list) and "web_search_call.action.sources" in body.include:
-        writer.sources = True
-    return writer
-
-
-def _response(context: RequestContext, given: _Given, body: ResponsesBody) -> ResponseObject:
-    """The response at its beginning, with the fields of the request that it repeats."""
     response = ResponseObject(f"resp_{context.id}", body.model or "", int(time.time()))
-    # Most fields are absent in most requests.
+    _repeat(response, body)
     if given.input:
         response.store = True
     if given.previous:
         response.previous_response_id = given.previous
+    writer = ResponseWriter(response, given.read.names)
+    writer.counts = context.record
+    if body.compacts:
+        writer.compacts = True
+    if body.include is not None and isinstance(body.include, list):
+        writer.sources = "web_search_call.action.sources" in body.include
+    return writer
+
+
+def _repeat(response: ResponseObject, body: ResponsesBody) -> None:
+    """Set the fields of the request that its response repeats. Most of them are absent in most requests."""
     if body.parallel_tool_calls is False:
         response.parallel_tool_calls = False
-    response.max_output_tokens = body.max_output_tokens
-    response.temperature, response.top_p = body.temperature, body.top_p
+    if (limit := body.max_output_tokens) is not None:
+        response.max_output_tokens = limit
+    if (temperature := body.temperature) is not None:
+        response.temperature = temperature
+    if (top_p := body.top_p) is not None:
+        response.top_p = top_p
     if (instructions := body.instructions) is not None and isinstance(instructions, str):
         response.instructions = instructions
     if (metadata := body.metadata) is not None and isinstance(metadata, dict):
@@ -152,12 +156,11 @@ def _response(context: RequestContext, given: _Given, body: ResponsesBody) -> Re
         response.reasoning = ReasoningSettings(reasoning.get("effort"), reasoning.get("summary"))
     if (text := body.text) is not None and isinstance(text, dict) and "format" in text:
         response.text = text
-    if body.tool_choice is not None:
-        response.tool_choice = body.tool_choice
+    if (choice := body.tool_choice) is not None:
+        response.tool_choice = choice
     if _NO_TOOLS < len(body.tools) <= _REPEATED_TOOLS:
         # A copy: it must not keep the body of the request in memory.
         response.tools = body.tools.copy()
-    return response
 
 
 class _WholeResponse(WholeReply):
