@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from byway.config import BackendSettings, Config, load
+from byway.config.document import MAX_VALUES
 from byway.config.editing import Set, edit, meaning
 from byway.config.paths import (
     PathError,
@@ -163,8 +164,8 @@ def test_time_to_find_a_setting_grows_linearly_with_the_config() -> None:
         return Config(backends=backends, model_aliases={f"name-{number}": ("x",) for number in range(size)})
 
     paths = ("backends.b0.url", "backends.0.url", "model_aliases.name-0", "model_aliases.unknown")
-    assert_linear(config, lambda made: [find(made, path) for path in paths], size=1000)
-    assert_linear(config, lambda made: completions(made, "model_aliases.name-1"), size=1000)
+    assert_linear(config, lambda made: [find(made, path) for path in paths], size=1000, bound=MAX_VALUES)
+    assert_linear(config, lambda made: completions(made, "model_aliases.name-1"), size=1000, bound=MAX_VALUES)
 
 
 def test_prices_are_shown_as_they_are_set() -> None:
