@@ -158,14 +158,16 @@ class ResponseWriter:
 
     def _read_start(self, part: MessageStart) -> None:
         self._usage = part.message.usage
-        self._begin()
+        if not self._began:
+            self._begin()
 
     def _read_block(self, part: BlockStart) -> None:
         block = part.content_block
         if self.compacts:
             return
         if type(block) is TextStart:
-            self._start_text(block.text)
+            if block.text or self._item is not None:
+                self._start_text(block.text)
         elif type(block) is ToolStart:
             self._call(block.id, block.name, block.input)
         elif type(block) is ThinkingStart:
@@ -291,12 +293,11 @@ class ResponseWriter:
         if self._query is not None:
             pieces, self._query = self._query, None
             self._begin_search(str(tool_input("".join(pieces)).get("query") or ""))
-        elif (item := self._item) is None:
-            return
-        elif item.kind != "message":
-            self._close()
-        elif item.citations:
-            self._cite(item)
+        elif (item := self._item) is not None:
+            if item.kind != "message":
+                self._close()
+            elif item.citations:
+                self._cite(item)
 
     # ----------------------------------------------------------------------------------------------------------------- events
 

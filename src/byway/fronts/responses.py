@@ -352,7 +352,7 @@ class _TurnList:
             # Without turns the instructions are all there is.
             is_question = not self._turns and len(self.system) > 1
             user.append(self.system.pop() if is_question else Text(_CONTINUE))
-        self._turns.append(Turn("user", user))
+        self._turns.append(_user_turn(user))
         return self._turns
 
     def _add_plain_message(self, item: PlainMessage) -> None:
@@ -527,9 +527,14 @@ class _TurnList:
             blocks.pop()
         if blocks:
             if self._user:
-                self._turns.append(Turn("user", self._user))
+                self._turns.append(_user_turn(self._user))
             self._turns.append(Turn("assistant", blocks))
             self._assistant, self._user, self._results = [], self._results, []
+
+
+def _user_turn(blocks: list[Any]) -> Turn:
+    first = blocks[0]
+    return Turn("user", first.text if type(first) is Text and len(blocks) == 1 else blocks)
 
 
 _ADD_OTHER: Final[dict[str | None, Callable[[_TurnList, Item], None]]] = {
