@@ -107,7 +107,7 @@ class _Exchange:
         self._refused: _Refused | None = None
         self._tried: tuple[str, str] = ("", "")
         """The backend and model of the last attempt."""
-        self._passes = bool(request.chat)
+        self._passes = bool(request.content.chat)
         """The client's own bytes go to the backend, in an API other than Messages."""
 
     @property
@@ -211,41 +211,42 @@ class _Exchange:
         return self._request
 
     async def attempt(self, backend: Backend, target: Target) -> bool:
-        request, reply, config = self._request, self._reply, self._runtime.config
-        params = request.content.params
+        request, reply, runtime, record = self._request, self._reply, self._runtime, self._record
         self._refused = None
-        if self._record.usage is not None or self._record.turns:
-            self._record.end_failed_attempt(*self._tried)
+        if record.usage is not None or record.turns:
+            record.end_failed_attempt(*self._tried)
         self._tried = target.backend, target.model
-        admission = self._record.admission
+        admission = record.admission
         if admission is not None and admission.plan.target_plan is not None:
             admission.enter(target.backend, target.model, time.monotonic(), time.time())
-        if self._attempt is not FIRST or not self._runtime.learned.is_empty():
+        if self._attempt is not FIRST or not runtime.learned.is_empty():
             if request.size > LARGE and request.content.translation is not None:
                 request = await off_loop(request.size, self._translated)
             self._choose_attempt(backend, target)
         reply.aim(target.backend, target.model)
-        if self._runtime.prompts is not None:
-            request = await off_loop(request.weight, self._runtime.prompts.apply, request, target.backend, target.model)
-        if backend.vendor.responses_models and (request.content.chat or request.content.responses):
+        if runtime.prompts is not None:
+            request = await off_loop(request.weight, runtime.prompts.apply, request, target.backend, target.model)
+        content = request.content
+        if backend.vendor.responses_models and (content.chat or content.responses):
             # The client's API is used where the server has both: its bytes pass through unchanged.
-            target = replace(target, vendor=backend.vendor if request.content.chat else backend.by_responses)
+            target = replace(target, vendor=backend.vendor if content.chat else backend.by_responses)
         if self._attempt.repairs:
             target = _without_media(backend.repaired(target, self._attempt.repairs), self._attempt.repairs)
-        if request.content.translation is not None and not protocol_of(target).passes(request, target):
+        if content.translation is not None and not protocol_of(target).passes(request, target):
             request = await off_loop(request.size, self._translated)
-            params = request.content.params
-        if request.content.responses:
+            content = request.content
+        if content.responses:
             self._passes = protocol_of(target).passes(request, target)
-        if request.content.documents and (files := unread_pdfs(request, target)):
-            target = await resolve(files, target, self._runtime.pdfs)
+        if content.documents and (files := unread_pdfs(request, target)):
+            target = await resolve(files, target, runtime.pdfs)
+        params = content.params
         if params.compaction and not backend.protocol.NATIVE and (summary := compaction_request(request)):
             await self._compact(backend, target, summary)
             return True
         judging: verdicts.JudgedReply | None = None
         if params.safeguards and not target.vendor.runs_classifier:
             reply = judging = verdicts.JudgedReply(reply)
-        if params.max_tokens == 0 and not backend.protocol.NATIVE and not request.chat:
+        if params.max_tokens == 0 and not backend.protocol.NATIVE and not content.chat:
             if judging is not None and (calls := warmup.last_calls(request)):
                 judging.calls += calls
                 await judging.send(warmup.empty(request))
@@ -253,20 +254,20 @@ class _Exchange:
                 return False
             reply = warmup.EmptyReply(reply)
         answered, served = True, None
-        search = config.web_search
+        search = runtime.config.web_search
         if (
             (params.tools or search.always)
             and not (self._passes and target.vendor.responses_extras)
             and not target.vendor.runs_web_tools
             and (search.inject != "off" or not declared_tools(request).plain)
         ):
-            served = servertools.served(self._runtime, request, target)
+            served = servertools.served(runtime, request, target)
         choice = params.tool_choice
         # The prompt is freed when its answer begins: this frame, which lives as long as the answer, must not hold it.
-        del params
+        del params, content
         if served:
             take_turn = partial(self._take_turn, backend, target)
-            answered = await servertools.answer(request, served, reply, take_turn, self._record)
+            answered = await servertools.answer(request, served, reply, take_turn, record)
         elif choice is not None and (step := self._forced_step(request, target)) is not None:
             await _forced(step, partial(self._take_turn, backend, target), reply)
         else:
