@@ -229,7 +229,8 @@ def write_config(path: Path, config: Mapping[str, object]) -> None:
 def byway_environ(folder: Path, tree: Path = HERE.parent) -> dict[str, str]:
     """Byway's data in a folder of this run, and the source of `tree` on the path, installed or not."""
     path = os.pathsep.join(filter(None, [str(tree / "src"), str(HERE.parent), os.environ.get("PYTHONPATH")]))
-    return {"BYWAY_HOME": str(folder / "byway-home"), "PYTHONPATH": path}
+    # Compiled modules are kept, as for users: otherwise each start would compile them.
+    return {"BYWAY_HOME": str(folder / "byway-home"), "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": ""}
 
 
 @contextlib.contextmanager
