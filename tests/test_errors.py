@@ -726,6 +726,9 @@ class FailingUpstream:
     async def body(self, limit=0):
         return self._body
 
+    def finish(self):
+        self.close()
+
     def close(self):
         pass
 

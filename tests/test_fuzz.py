@@ -189,6 +189,9 @@ class Answered:
     async def body(self, limit: int = 0) -> bytes:
         return self._data[0]
 
+    def finish(self) -> None:
+        self.close()
+
     def close(self) -> None:
         """Give back the slot of the backend, as the real answer does."""
         self.on_close()

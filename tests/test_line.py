@@ -44,6 +44,9 @@ class Answered:
     async def body(self, limit: int = 0) -> bytes:
         return b"".join(self._pieces)
 
+    def finish(self) -> None:
+        self.close()
+
     def close(self) -> None:
         self._pieces = []
 

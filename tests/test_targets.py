@@ -202,6 +202,9 @@ class Answered:
     async def body(self, limit: int = 0) -> bytes:
         return self._body[0]
 
+    def finish(self) -> None:
+        self.close()
+
     def close(self) -> None:
         """Nothing is open."""
 

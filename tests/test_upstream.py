@@ -393,6 +393,65 @@ def test_a_connection_with_unexpected_bytes_is_not_reused(run: Run, raw: bytes) 
     run(body)
 
 
+STREAM = HEAD + b"transfer-encoding: chunked\r\n\r\n" + chunk(b"data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize(
+    ("end", "connections"),
+    [
+        (b"0\r\n\r\n", 1),
+        (b"0\r\nx-trailer: 1\r\n\r\n", 1),
+        (b"0\r\n\r\nHTTP/1.1 200", 2),
+        (chunk(b"data: more" * 9), 2),
+        (b"zz\r\n", 2),
+        (b"", 2),
+    ],
+    ids=["end", "trailer", "more after it", "goes on", "bad", "none"],
+)
+def test_a_finished_answer_keeps_its_connection_if_its_body_ends_soon(
+    run_timed: Run, end: bytes, connections: int
+) -> None:
+    async def late(server: Server, reader: Reader, writer: Writer, _: int) -> None:
+        while True:
+            await server.take(reader)
+            writer.write(STREAM)
+            await asyncio.sleep(0.05)
+            writer.write(end)
+
+    async def body() -> None:
+        async with serving(late) as server, upstream(server.port) as up:
+            closed: list[str] = []
+            for _ in range(2):
+                answer = await up.open(ASK)
+                answer.on_close = lambda: closed.append("now")
+                assert await answer.read() == b"data: [DONE]\n\n"
+                answer.finish()
+                assert closed == ["now"] * len(server.heads), "whoever waits for this answer's place waited"
+                answer.close()
+                await until(lambda: not up.busy)
+            assert server.connections == connections
+
+    run_timed(body)
+
+
+def test_a_finished_answer_that_ends_with_its_connection_is_closed_at_once(run: Run) -> None:
+    async def endless(server: Server, reader: Reader, writer: Writer, _: int) -> None:
+        await server.take(reader)
+        writer.write(TO_END)
+        await reader.read(1)
+        server.gone.set()
+
+    async def body() -> None:
+        async with serving(endless) as server, upstream(server.port) as up:
+            answer = await up.open(ASK)
+            assert await answer.read() == b"hello"
+            answer.finish()
+            assert not up.busy
+            await server.gone.wait()
+
+    run(body)
+
+
 def test_a_connection_that_sends_without_a_request_is_closed(run_timed: Run) -> None:
     async def chatty(server: Server, reader: Reader, writer: Writer, count: int) -> None:
         await server.take(reader)

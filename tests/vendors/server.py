@@ -94,6 +94,9 @@ class StrictAnswer:
     async def body(self, limit: int = 0) -> bytes:
         return b"".join(self._pieces)
 
+    def finish(self) -> None:
+        self.close()
+
     def close(self) -> None:
         self._pieces = []
         self.on_close()

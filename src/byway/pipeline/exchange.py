@@ -382,6 +382,7 @@ class _Exchange:
                         held = False
                         request.content.release()
             parts = reader.close()
+            answer.finish()
             record.estimated = reader.estimated
             record.reasoning += reader.reasoning
             if parts:

@@ -22,6 +22,10 @@ _BODY_LIMIT: Final = 64 << 20
 _UPLOAD_STEP: Final = 256 << 10
 #: Seconds that an idle connection is kept.
 _KEEP_ALIVE: Final = 60.0
+#: Seconds and bytes in which a body must end after the last part that is needed of it. A server that sends more goes on with
+#: its answer.
+_END_SECONDS: Final = 1.0
+_END_LIMIT: Final = 64
 #: The headers of an answer that does not end with its connection.
 _LENGTHS: Final = frozenset((b"content-length", b"transfer-encoding"))
 _CODINGS: Final = {"gzip": "gzip", "x-gzip": "gzip", "deflate": "deflate"}
@@ -81,6 +85,7 @@ class Answer:
         "_closed",
         "_complete",
         "_cut",
+        "_ending",
         "_failure",
         "_fields",
         "_framing",
@@ -129,6 +134,8 @@ class Answer:
         self._room = _FRAMING_LIMIT
         self._head_complete = self._begun = self._complete = self._closed = False
         self._paused = self._keep_alive = self._progress = self._cut = False
+        self._ending = False
+        """It is closed, and its connection waits for the end of the body."""
         self.connecting = 0.0
         """Seconds that the connection for it took; 0 when an open one was used."""
         self.sent_at = self._last_progress = self._loop.time()
@@ -224,24 +231,46 @@ class Answer:
                 raise self._broken(f"sent more than {limit} bytes, which is the limit here")
         return b"".join(parts)
 
+    def finish(self) -> None:
+        """Close it after the last part that is needed. The connection is kept when the body ends soon.
+
+        Servers send the end of a stream after its last event, and a new connection to a cloud takes three round trips.
+        """
+        if not (
+            self._closed or self._complete or self._paused or self._cut or self._fields.keys().isdisjoint(_LENGTHS)
+        ):
+            self._ending = self._failure is None
+            self._framing = 0
+            self._last_progress = self._loop.time()
+        self.close()
+
     def close(self) -> None:
         """Release the connection: it is kept when the answer is complete, else closed at once."""
         if self._closed:
             return
         self._closed = True
         self._chunks.clear()
-        keep = self._complete and self._keep_alive and not self._cut
-        self._server.ended(self, _keep_alive_seconds(self._fields.get(b"keep-alive")) if keep else 0.0)
-        if not self._complete and self._failure is None:
-            self._failure = self._broken("was disconnected before its answer was complete")
-            self._wake()
+        if not self._ending:
+            self._return_connection()
+            if not self._complete and self._failure is None:
+                self._failure = self._broken("was disconnected before its answer was complete")
+                self._wake()
         if self.on_close is not None:
             self.on_close()
+
+    def _return_connection(self) -> None:
+        self._ending = False
+        keep = self._complete and self._keep_alive and not self._cut
+        self._server.ended(self, _keep_alive_seconds(self._fields.get(b"keep-alive")) if keep else 0.0)
 
     # --------------------------------------------------------------------------------------------- called by the upstream
 
     def check_timeout(self, now: float) -> None:
         """Fail when the server has been silent for too long. While the reader is slow the server is not late."""
+        if self._ending:
+            if now - self._last_progress > _END_SECONDS:
+                self._return_connection()
+            return
         if self._progress or self._paused or self._chunks:
             self._progress = False
             self._begun = True
@@ -263,7 +292,12 @@ class Answer:
 
     def received(self, size: int) -> None:
         """`size` bytes have gone through the parser."""
-        if self._chunks:
+        if self._ending:
+            self._chunks.clear()
+            self._framing += size
+            if self._complete or self._framing > _END_LIMIT:
+                self._return_connection()
+        elif self._chunks:
             self._progress = True
             self._framing = 0
             self._held += size
@@ -359,6 +393,8 @@ class Answer:
         if self._failure is None and not self._complete:
             self._failure = failure
             self._channel.abort()
+        if self._ending:
+            self._return_connection()
         self._wake()
 
     def _refuse(self, what: str) -> None:
