@@ -307,10 +307,11 @@ class _SchemaAdapter:
         for least, most in _COUNT_PAIRS:
             if least in out and most in out and out[least] > out[most]:
                 moved[least], moved[most] = out.pop(least), out.pop(most)
+        if self._rules.typed:
+            _set_one_type(out, moved)
         if out.get("type") == "array" and "items" not in out and self._rules.object_at_top:
             out["items"] = self.convert(True, depth + 1)
         if self._rules.typed:
-            _set_one_type(out, moved)
             if self._rules.bare_choices:
                 _set_bare_choice(out, moved)
             if depth and out.get("properties") == {}:
@@ -504,7 +505,10 @@ def _set_one_type(out: dict[str, Any], moved: dict[str, Any]) -> None:
             out["type"] = others[0] if others else "null"
         else:
             del out["type"]
-            out["anyOf"] = [{"type": kind} for kind in others]
+            out["anyOf"] = [
+                {"type": kind, "items": out.pop("items", {"anyOf": _ANY})} if kind == "array" else {"type": kind}
+                for kind in others
+            ]
     values = out.get("enum", [])
     texts = [value for value in values if isinstance(value, str) and value]
     if values == [None]:
