@@ -238,11 +238,11 @@ def test_a_closed_schema_may_be_strict() -> None:
 
 @pytest.mark.parametrize("kinds", [["array"], ["array", "null"], ["array", "string"], ["string", "array", "null"]])
 def test_an_array_in_a_list_of_types_has_items(kinds: list[str]) -> None:
-    for given, expected in (
+    for more, expected in (
         ({}, {"anyOf": [{"type": kind} for kind in ("string", "number", "boolean", "object")]}),
         ({"items": {"type": "string"}}, {"type": "string"}),
     ):
-        made = of({"type": kinds, **given}, "plain")
+        made = of({"type": kinds, **more}, "plain")
         (array,) = [choice for choice in made.get("anyOf", [made]) if choice["type"] == "array"]
         assert array["items"] == expected
 
