@@ -119,10 +119,8 @@ class ResponsesBody(Struct, kw_only=True, gc=False):
         return bool(self.items) and self.items[-1].type == "compaction_trigger"
 
     @property
-    def refers(self) -> bool:
-        """It refers to a stored response, to items of one, or to files of Byway."""
-        if self.previous_response_id is not None:
-            return True
+    def has_references(self) -> bool:
+        """An item refers to one of a stored response, or to a file of Byway."""
         for item in self.items:
             if item.type == "item_reference":
                 return True
@@ -140,6 +138,7 @@ class PlainBody(ResponsesBody, kw_only=True, gc=False):
     input: str | list[PlainItem] | None = None  # type: ignore[assignment]
     items: ClassVar[Sequence[Item]] = ()
     compacts: ClassVar[bool] = False
+    has_references: ClassVar[bool] = False
 
 
 #: The parts of a content that are texts.

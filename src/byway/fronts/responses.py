@@ -174,7 +174,9 @@ def _translated(
     if body.stream:
         params.stream = True
     if tools:
-        params.tools, params.tool_choice = tools, choice
+        params.tools = tools
+        if choice is not None:
+            params.tool_choice = choice
     if body.max_output_tokens is not None:
         params.max_tokens = max(1, body.max_output_tokens)
     if body.reasoning is not None or compacts:
@@ -184,12 +186,14 @@ def _translated(
         if body.temperature is not None:
             # The range of Responses is 0 to 2, that of the Messages API 0 to 1.
             params.temperature = min(body.temperature, 1.0)
-        params.top_p = body.top_p
+        if body.top_p is not None:
+            params.top_p = body.top_p
     if schema is not None and not is_free(schema):
         effort = params.output_config.effort if params.output_config is not None else None
         params.output_config = OutputConfig(effort, Format("json_schema", Raw(_encode(closed(schema)))))
-    request = messages.build(id, headers, size, params, _body, documents=conversation.documents)
-    request.content.carriers = conversation.carriers
+    request = messages.build(
+        id, headers, size, params, _body, documents=conversation.documents, carriers=conversation.carriers
+    )
     return request, table, (*table.left_out, *conversation.left_out)
 
 

@@ -405,9 +405,11 @@ def build(
     encode: Callable[[TypedParams], bytes],
     *,
     documents: bool,
+    carriers: bool,
 ) -> Request:
     """A request that a front has translated. `encode` makes its body, which few backends need."""
-    content = Content(b"", params, params.messages, documents=documents, encode=partial(encode, params))  # type: ignore[arg-type]
+    made = partial(encode, params)
+    content = Content(b"", params, params.messages, documents=documents, carriers=carriers, encode=made)  # type: ignore[arg-type]
     return Request(id, params.model, params.stream is True, size, headers, content)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Final
 
 import msgspec
@@ -76,7 +76,7 @@ async def _read(context: RequestContext, body: bytes, *, kept: bool = True) -> _
     decoded = await off_loop(len(body), decode, body) if large else decode(body)
     own, previous = body, ""
     # References are looked for in the decoded body: a search in its bytes takes as long as decoding them.
-    if decoded.refers:
+    if decoded.previous_response_id is not None or decoded.has_references:
         body, previous = await continued(context, body)
         if FILE_MARK in body:
             body = await with_files(context, body, RESPONSES)
@@ -171,10 +171,14 @@ class _WholeResponse(WholeReply):
         self._writer = writer
         self._previous, self._input = given.previous, given.input
 
-    async def finish(self) -> None:
+    def finish(self) -> Awaitable[None]:
         answer = self._writer.whole(self._parts)
         if self._input:
-            await keep(self._context, self._writer.final_id(), self._previous, self._input, answer)
+            return self._keep_and_answer(answer)
+        return self._context.answer(answer, headers=self._headers)
+
+    async def _keep_and_answer(self, answer: bytes) -> None:
+        await keep(self._context, self._writer.final_id(), self._previous, self._input, answer)
         await self._context.answer(answer, headers=self._headers)
 
 
@@ -240,7 +244,7 @@ _TRIGGER: Final = {"type": "compaction_trigger"}
 class _CompactedResponse(_WholeResponse):
     __slots__ = ()
 
-    async def finish(self) -> None:
+    def finish(self) -> Awaitable[None]:
         response = msgspec.json.decode(self._writer.whole(self._parts))
         made = {
             "id": response["id"],
@@ -249,7 +253,7 @@ class _CompactedResponse(_WholeResponse):
             "output": response["output"],
             "usage": response["usage"],
         }
-        await self._context.answer(_encode(made), headers=self._headers)
+        return self._context.answer(_encode(made), headers=self._headers)
 
 
 #: Fields of a request that servers refuse when they only count. None has a part in the prompt.
