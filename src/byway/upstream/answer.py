@@ -236,10 +236,9 @@ class Answer:
 
         Servers send the end of a stream after its last event, and a new connection to a cloud takes three round trips.
         """
-        if not (
-            self._closed or self._complete or self._paused or self._cut or self._fields.keys().isdisjoint(_LENGTHS)
-        ):
-            self._ending = self._failure is None
+        done = self._closed or self._complete or self._failure is not None
+        if not (done or self._paused or self._cut or self._ends_with_connection()):
+            self._ending = True
             self._framing = 0
             self._last_progress = self._loop.time()
         self.close()
@@ -257,6 +256,9 @@ class Answer:
                 self._wake()
         if self.on_close is not None:
             self.on_close()
+
+    def _ends_with_connection(self) -> bool:
+        return self._fields.keys().isdisjoint(_LENGTHS)
 
     def _return_connection(self) -> None:
         self._ending = False
@@ -325,7 +327,7 @@ class Answer:
     def lost(self, error: Exception | None) -> None:
         """The connection was reset (`error`) or closed."""
         how = "reset the connection" if error is not None else "closed the connection"
-        if self._head_complete and error is None and self._fields.keys().isdisjoint(_LENGTHS):
+        if self._head_complete and error is None and self._ends_with_connection():
             self._complete = True
             self._wake()
         elif isinstance(error, ssl.SSLError) and "CERTIFICATE" in (error.reason or ""):
