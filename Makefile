@@ -82,9 +82,10 @@ mutants: $(VENV)/.dev ## change the code in many places and see whether a test f
 check: $(VENV)/.dev ## style and types, for each system that Byway runs on
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --cache-dir .mypy_cache/linux --platform linux
-	$(BIN)/mypy --cache-dir .mypy_cache/darwin --platform darwin src
-	$(BIN)/mypy --cache-dir .mypy_cache/win32 --platform win32 src
+	@$(MAKE) --no-print-directory -j2 types-linux types-darwin types-win32
+
+types-%: # types for one system; the tests run on Linux
+	$(BIN)/mypy --cache-dir .mypy_cache/$* --platform $* $(if $(filter linux,$*),,src)
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix --quiet .
