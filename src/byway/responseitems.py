@@ -138,12 +138,17 @@ class ResponseUsage(Wire):
     total_tokens: int
 
 
+_NO_CACHE: Final = InputDetails(0, 0)
+_NO_REASONING: Final = OutputDetails(0)
+
+
 def response_usage(usage: Usage, reasoning: int) -> ResponseUsage:
     """The counts of a message as those of a response. `reasoning`: output tokens that were reasoning."""
     cached, stored, output = usage.cache_read_input_tokens, usage.cache_creation_input_tokens, usage.output_tokens
     prompt = usage.input_tokens + cached + stored
-    details = OutputDetails(min(reasoning, output))
-    return ResponseUsage(prompt, InputDetails(cached, stored), output, details, prompt + output)
+    read = InputDetails(cached, stored) if cached or stored else _NO_CACHE
+    written = OutputDetails(min(reasoning, output)) if reasoning else _NO_REASONING
+    return ResponseUsage(prompt, read, output, written, prompt + output)
 
 
 class ResponseObject(Wire):

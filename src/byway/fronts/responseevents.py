@@ -14,6 +14,8 @@ from msgspec import Raw, Struct, to_builtins
 
 from byway.fronts.freeinput import FreeInput
 from byway.fronts.responsetools import SEARCH, Names, defined_item
+from byway.fronts.textanswer import text_answer
+from byway.fronts.writtenitem import PREFIXES, JsonObject, WrittenItem, head_of, text_part
 from byway.messages import carriers
 from byway.messages.events import (
     TOKENS,
@@ -50,30 +52,6 @@ _MOST_SOURCES: Final = 100
 #: before others is a comment. Whether a call follows is known at its end only, so `output_item.added` has no phase, which the
 #: format permits (`ResponseOutputMessage` of the `openai` SDK 3.52.0, seen 2026-11-30).
 _LAST_PHASES: Final[dict[str, Phase]] = {"tool_use": "commentary", "pause_turn": "commentary", "max_tokens": ""}
-JsonObject = dict[str, Any]
-
-
-class _OpenItem(Struct, gc=False):
-    """The item that is being written."""
-
-    kind: str
-    id: str
-    index: int
-    item: JsonObject
-    pieces: list[str] = []
-    head: bytes = b""
-    """The event of a delta up to its sequence number; empty where no event is written."""
-    defined: str = ""
-    """The kind of a tool whose form the client knows."""
-    free: FreeInput | None = None
-    citations: list[JsonObject] = []
-    """Of a message: the citations of the current block."""
-    start: int = 0
-    """Of a message: where the current block begins in its text."""
-    streams_text: bool = False
-    """It is a message whose events are written."""
-    shown: bool = False
-    """Of reasoning: it has a summary."""
 
 
 class ReasoningCount(Protocol):
@@ -92,8 +70,8 @@ class ResponseWriter:
     _began = False
     _passed = False
     """The events of a backend pass through."""
-    _item: _OpenItem | None = None
-    _search: _OpenItem | None = None
+    _item: WrittenItem | None = None
+    _search: WrittenItem | None = None
     """A search whose result has not come."""
     _query: list[str] | None = None
     """The pieces of the input of a search."""
@@ -207,6 +185,8 @@ class ResponseWriter:
 
     def whole(self, parts: Sequence[Part]) -> bytes:
         """The whole answer as JSON. Raises Problem for parts that do not make one."""
+        if not self.compacts and (answer := text_answer(parts)) is not None:
+            return self._whole_text(*answer)
         # No event is written.
         self._is_whole = self._began = True
         first = parts[0] if parts else None
@@ -225,6 +205,22 @@ class ResponseWriter:
         if self.response.error is not None:
             raise Problem("prompt_too_long", self.response.error["message"])
         return _encode(self.response)
+
+    def _whole_text(self, text: str, usage: Usage) -> bytes:
+        """An answer that is one text, as `encode` would make it."""
+        response = self.response
+        item = {
+            "id": f"msg_{self._id}_0",
+            "type": "message",
+            "role": "assistant",
+            "status": "completed",
+            "content": [text_part(text, [])],
+            "phase": "final_answer",
+        }
+        self.output.append(item)
+        self._usage, self.ended = usage, True
+        response.status, response.usage = "completed", self._count_tokens()
+        return _encode(response)
 
     def _event(self, event: JsonObject) -> None:
         match event["type"]:
@@ -324,21 +320,21 @@ class ResponseWriter:
             self._write("response.created", response=response)
             self._write("response.in_progress", response=response)
 
-    def _open(self, kind: str, item: JsonObject) -> _OpenItem:
+    def _open(self, kind: str, item: JsonObject) -> WrittenItem:
         """Open an item, and give it its id. Items come one after the other."""
         if not self._began:
             self._begin()
         if self._item is not None or self._search is not None:
             self._close()
         index = len(self.output)
-        id = item["id"] = f"{_PREFIXES[kind]}_{self._id}_{index}"
-        self._item = opened = _OpenItem(kind, id, index, item)
+        id = item["id"] = f"{PREFIXES[kind]}_{self._id}_{index}"
+        self._item = opened = WrittenItem(kind, id, index, item)
         self.output.append(item)
         if not self._is_whole:
             self._write("response.output_item.added", output_index=index, item=item)
         return opened
 
-    def _current(self, kind: str) -> _OpenItem:
+    def _current(self, kind: str) -> WrittenItem:
         """The open item; raises Problem when it is of another kind."""
         item = self._item
         if item is None or item.kind != kind:
@@ -384,27 +380,26 @@ class ResponseWriter:
             item = self._open("message", new)
             if not self._is_whole:
                 place = {"item_id": item.id, "output_index": item.index, "content_index": 0}
-                part = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
-                self._write("response.content_part.added", **place, part=part)
-                item.head = _head("response.output_text.delta", **place, logprobs=[])
+                self._write("response.content_part.added", **place, part=text_part("", []))
+                item.head = head_of("response.output_text.delta", **place, logprobs=[])
                 item.streams_text = True
         item.pieces.append(text)
         if not self._is_whole:
             self._write_delta(item, text)
 
-    def _write_delta(self, item: _OpenItem, text: str) -> None:
+    def _write_delta(self, item: WrittenItem, text: str) -> None:
         if item.head:
             self._written.append(b'%b%d,"delta":%b}\n\n' % (item.head, self._sequence, _encode(text)))
             self._sequence += 1
 
-    def _cite(self, item: _OpenItem) -> None:
+    def _cite(self, item: WrittenItem) -> None:
         """Write the citations of a block of text that has ended."""
         end = sum(map(len, item.pieces))
         for citation in item.citations:
             self._annotate(item, item.start, end, str(citation["url"]), str(citation.get("title") or ""))
         item.citations = []
 
-    def _annotate(self, item: _OpenItem, start: int, end: int, url: str, title: str) -> None:
+    def _annotate(self, item: WrittenItem, start: int, end: int, url: str, title: str) -> None:
         annotation = {"type": "url_citation", "start_index": start, "end_index": end, "url": url, "title": title}
         number = len(self._annotations)
         self._annotations.append(annotation)
@@ -417,7 +412,7 @@ class ResponseWriter:
             annotation=annotation,
         )
 
-    def _close_message(self, item: _OpenItem) -> None:
+    def _close_message(self, item: WrittenItem) -> None:
         if item.citations:
             self._cite(item)
         text = "".join(item.pieces)
@@ -427,7 +422,7 @@ class ResponseWriter:
                 at = text.find(url)
                 if at >= 0:
                     self._annotate(item, at, at + len(url), url, title)
-        part = {"type": "output_text", "text": text, "annotations": self._annotations, "logprobs": []}
+        part = text_part(text, self._annotations)
         self._annotations = []
         item.item["content"] = [part]
         if not self._is_whole:
@@ -447,11 +442,11 @@ class ResponseWriter:
                 place = {"item_id": item.id, "output_index": item.index, "summary_index": 0}
                 part = {"type": "summary_text", "text": ""}
                 self._write("response.reasoning_summary_part.added", **place, part=part)
-                item.head = _head("response.reasoning_summary_text.delta", **place)
+                item.head = head_of("response.reasoning_summary_text.delta", **place)
         item.pieces.append(text)
         self._write_delta(item, text)
 
-    def _close_reasoning(self, item: _OpenItem) -> None:
+    def _close_reasoning(self, item: WrittenItem) -> None:
         text = "".join(item.pieces)
         if "encrypted_content" not in item.item:
             item.item["encrypted_content"] = carriers.pack_thinking(text, "")
@@ -478,14 +473,14 @@ class ResponseWriter:
             item = self._open("function_call", made)
             if not self._is_whole:
                 place = {"item_id": item.id, "output_index": item.index}
-                item.head = _head("response.function_call_arguments.delta", **place)
+                item.head = head_of("response.function_call_arguments.delta", **place)
         else:
             # Their form is complete only with the whole input.
             self._begin()
             self._close()
             index = len(self.output)
-            own = f"{_PREFIXES[origin.kind]}_{self._id}_{index}"
-            self._item = _OpenItem("defined", own, index, {"id": own, "call_id": id}, defined=origin.kind)
+            own = f"{PREFIXES[origin.kind]}_{self._id}_{index}"
+            self._item = WrittenItem("defined", own, index, {"id": own, "call_id": id}, defined=origin.kind)
         if given:
             self._input(_encode(given).decode())
 
@@ -502,10 +497,10 @@ class ResponseWriter:
         elif item.free is not None and (text := item.free.feed(piece)):
             self._free_delta(item, text)
 
-    def _free_delta(self, item: _OpenItem, text: str) -> None:
+    def _free_delta(self, item: WrittenItem, text: str) -> None:
         self._write("response.custom_tool_call_input.delta", item_id=item.id, output_index=item.index, delta=text)
 
-    def _close_function(self, item: _OpenItem) -> None:
+    def _close_function(self, item: WrittenItem) -> None:
         if not item.pieces:
             item.pieces.append("{}")
             self._write_delta(item, "{}")
@@ -514,14 +509,14 @@ class ResponseWriter:
             name, place = item.item["name"], {"item_id": item.id, "output_index": item.index}
             self._write("response.function_call_arguments.done", **place, name=name, arguments=arguments)
 
-    def _close_custom(self, item: _OpenItem) -> None:
+    def _close_custom(self, item: WrittenItem) -> None:
         text, rest = item.free.finish() if item.free is not None else ("", "")
         if rest:
             self._free_delta(item, rest)
         item.item["input"] = text
         self._write("response.custom_tool_call_input.done", item_id=item.id, output_index=item.index, input=text)
 
-    def _close_defined(self, item: _OpenItem) -> None:
+    def _close_defined(self, item: WrittenItem) -> None:
         """An item that only its whole input can make."""
         given = tool_input("".join(item.pieces))
         item.item.update(defined_item(item.defined, given), status="completed")
@@ -651,11 +646,6 @@ class ResponseWriter:
         return _id_only(self._raw).id if self._raw else self.response.id
 
 
-def _head(kind: str, **values: Any) -> bytes:
-    """The event of a delta up to its sequence number."""
-    return b'event: %b\ndata: %b,"sequence_number":' % (kind.encode(), _encode({"type": kind, **values})[:-1])
-
-
 def _broken() -> Problem:
     return Problem("broken", "The backend sent an event that is not part of the Messages API.")
 
@@ -670,17 +660,6 @@ class _IdOnly(Struct):
 
 _raw_response: Final = msgspec.json.Decoder(_RawResponse).decode
 _id_only: Final = msgspec.json.Decoder(_IdOnly).decode
-_PREFIXES: Final = {
-    "message": "msg",
-    "reasoning": "rs",
-    "function_call": "fc",
-    "custom_tool_call": "ctc",
-    "web_search_call": "ws",
-    "tool_search": "tsc",
-    "local_shell": "lsh",
-    "shell": "sh",
-    "apply_patch": "apc",
-}
 _CLOSING: Final = {
     "reasoning": ResponseWriter._close_reasoning,
     "function_call": ResponseWriter._close_function,

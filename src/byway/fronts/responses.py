@@ -90,7 +90,8 @@ _OUTPUTS: Final = frozenset(
 #: Items that bring no text for the model: what a server has run is repeated in the answer, or cannot be run here.
 _SILENT: Final = frozenset(("web_search_call", "configuration_update", "compaction_trigger"))
 _PLAIN: Final = frozenset((None, "message", "function_call", "function_call_output", "reasoning"))
-_VALID_ID: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
+_ID_LIMIT: Final = 64
+_VALID_ID: Final = re.compile(rf"[a-zA-Z0-9_-]{{1,{_ID_LIMIT}}}\Z")
 _THOUGHTS: Final = frozenset((Thinking, RedactedThinking))
 _CACHED: Final = {"type": "ephemeral"}
 
@@ -156,7 +157,7 @@ def _translated(
     conversation = _TurnList(table)
     system = conversation.system
     if isinstance(body.instructions, str) and body.instructions.strip():
-        system.append(Text(body.instructions))
+        system.append(body.instructions)
     if isinstance(body.input, str):
         conversation.add_text(body.input)
     else:
@@ -165,12 +166,14 @@ def _translated(
     turns = conversation.finish(COMPACTION_PROMPT if compacts else "")
     schema = _schema(body.text) if body.text is not None and not compacts else None
     if schema is not None and is_free(schema):
-        system.append(Text(ANY_OBJECT))
+        system.append(ANY_OBJECT)
     table = conversation.table
     tools, choice = table.choose("none" if compacts else body.tool_choice, body.parallel_tool_calls)
     if table.left_out and not tools and not compacts:
         _wrong("tools", f"only servers of OpenAI run {', '.join(sorted(set(table.left_out)))[:200]}")
-    params = messages.TypedParams(model=body.model, messages=turns, system=system or None)  # type: ignore[arg-type]
+    params = messages.TypedParams(model=body.model, messages=turns)  # type: ignore[arg-type]
+    if system:
+        params.system = system[0] if len(system) == 1 else [Text(text) for text in system]
     if body.stream:
         params.stream = True
     if tools:
@@ -223,7 +226,7 @@ def _body_fields(params: messages.TypedParams) -> dict[str, Any]:
     Servers of Anthropic read the prompt again at the full price, unless marks say what the next request repeats.
     """
     made: dict[str, Any] = {"model": params.model}
-    system: Any = params.system
+    system = [Text(params.system)] if isinstance(params.system, str) else params.system
     if system:
         made["system"] = [*system[:-1], {"type": "text", "text": system[-1].text, "cache_control": _CACHED}]
     sent: list[dict[str, Any]] = [
@@ -295,11 +298,12 @@ class _TurnList:
     def __init__(self, table: ToolTable) -> None:
         self.table = table
         """The tools of the request, and those that its items bring."""
-        self.system: list[Text] = []
+        self.system: list[str] = []
         self.left_out: list[str] = []
         self._turns: list[Turn] = []
         self._assistant: list[Any] = []
         self._user: list[Any] = []
+        """Its first text is a `str`: most turns of a user are one text."""
         self._results: list[Any] = []
         """The results of the calls in the assistant's turn, with which the next turn of the user begins."""
         self._waiting: dict[str, deque[ToolResult]] = {}
@@ -309,14 +313,28 @@ class _TurnList:
 
     def add_text(self, text: str) -> None:
         if text.strip():
-            self._user.append(Text(text))
+            self._user.append(text)
 
     def add(self, items: Sequence[Any]) -> None:
         """Add the items of the input: of the types Item and PlainItem."""
         for at, item in enumerate(items):
             kind = type(item)
             if kind is PlainMessage:
-                self._add_plain_message(item)
+                content = item.content
+                part = content[0] if len(content) == 1 else None
+                if type(part) is InputText or type(part) is InputOutputText:
+                    # Nearly every message is one text.
+                    text = part.text
+                    if text and not text.isspace():
+                        role = item.role
+                        if role == "assistant":
+                            self._assistant.append(Text(text))
+                        elif role == "user":
+                            self._say(text)
+                        else:
+                            self._add_instructions(text)
+                else:
+                    self._add_plain_message(item)
             elif kind is PlainCall:
                 name = self._flat("function", item.namespace or "", item.name or "function")
                 self._add_use(item.call_id, name, _checked(item.arguments))
@@ -351,33 +369,24 @@ class _TurnList:
             self._end_assistant()
         user = self._user
         if prompt:
-            user.append(Text(prompt))
+            self._say(prompt)
         if not user:
             # Without turns the instructions are all there is.
             is_question = not self._turns and len(self.system) > 1
-            user.append(self.system.pop() if is_question else Text(_CONTINUE))
+            user.append(self.system.pop() if is_question else _CONTINUE)
         self._turns.append(_user_turn(user))
         return self._turns
 
     def _add_plain_message(self, item: PlainMessage) -> None:
         role, content = item.role, item.content
-        part = content[0] if len(content) == 1 else None
-        if type(part) is InputText or type(part) is InputOutputText:
-            # Nearly every message is one text.
-            text = part.text
-        elif role == "user":
+        if role == "user":
             if blocks := _plain_blocks(content):
                 self._say_user(*blocks)
             return
-        else:
-            text = plain_text(content, "" if role == "assistant" else "\n\n")
+        text = plain_text(content, "" if role == "assistant" else "\n\n")
         if not text or text.isspace():
             return
-        if role == "user":
-            if self._assistant:
-                self._end_assistant()
-            self._user.append(Text(text))
-        elif role == "assistant":
+        if role == "assistant":
             self._assistant.append(Text(text))
         else:
             self._add_instructions(text)
@@ -398,9 +407,9 @@ class _TurnList:
 
     def _add_instructions(self, text: str) -> None:
         if self._turns or self._assistant or self._user:
-            self._say_user(Text(claudecode.reminder(text)))
+            self._say(claudecode.reminder(text))
         else:
-            self.system.append(Text(text))
+            self.system.append(text)
 
     def _add_tools(self, item: Item) -> None:
         if isinstance(item.tools, list):
@@ -409,7 +418,14 @@ class _TurnList:
     def _add_compaction(self, item: Item) -> None:
         self.carriers = self.carriers or carriers.is_ours(item.encrypted_content)
         summary = carriers.unpack_summary(item.encrypted_content)
-        self._say_user(Text(_UNREADABLE if summary is None else summary))
+        self._say(_UNREADABLE if summary is None else summary)
+
+    def _say(self, text: str) -> None:
+        """Add a text of the user."""
+        if self._assistant:
+            self._end_assistant()
+        user = self._user
+        user.append(Text(text) if user else text)
 
     def _say_user(self, *blocks: Any) -> None:
         if self._assistant:
@@ -449,7 +465,8 @@ class _TurnList:
         waiting = self._waiting.get(id)
         if waiting is None:
             waiting = self._waiting[id] = deque()
-            own = id if _VALID_ID.match(id) else _other_id(id, 1)
+            # Nearly every id is of this form, which is tested faster than any valid one.
+            own = id if id.isidentifier() and id.isascii() and len(id) <= _ID_LIMIT else _other_id(id, 1)
         else:
             count = self._repeated[id] = self._repeated.get(id, 1) + 1
             own = _other_id(id, count)
@@ -538,7 +555,11 @@ class _TurnList:
 
 def _user_turn(blocks: list[Any]) -> Turn:
     first = blocks[0]
-    return Turn("user", first.text if type(first) is Text and len(blocks) == 1 else blocks)
+    if type(first) is str:
+        if len(blocks) == 1:
+            return Turn("user", first)
+        blocks[0] = Text(first)
+    return Turn("user", blocks)
 
 
 _ADD_OTHER: Final[dict[str | None, Callable[[_TurnList, Item], None]]] = {
