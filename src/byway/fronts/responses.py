@@ -104,6 +104,10 @@ class Read(Struct, gc=False):
     names: Names
     left_out: tuple[str, ...]
     """The types of items and tools that the Messages API cannot express."""
+    previous: str = ""
+    """The id of the stored response that it continues; empty for none."""
+    own_input: bytes = b""
+    """The items of its own input, which are stored with its response; empty: it is not stored."""
 
 
 def read(data: bytes, headers: Mapping[str, str], id: str, body: ResponsesBody | None = None) -> Read:
@@ -340,7 +344,7 @@ class _TurnList:
                 self._add_use(item.call_id, name, _checked(item.arguments))
             elif kind is PlainOutput:
                 output = item.output
-                self._add_result(item.call_id, output if isinstance(output, str) else _plain_blocks(output))
+                self._add_result(item.call_id, output if type(output) is str else _plain_blocks(output))
             elif kind is PlainReasoning:
                 self._add_reasoning(item)
             else:

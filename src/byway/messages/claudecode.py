@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import islice
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -49,6 +50,8 @@ _SHARED: Final = (
 _HEAD: Final = 300
 #: No text of the client is longer; a longer one is not changed.
 _LONGEST: Final = 100_000
+#: Bytes of a request whose system texts are remembered.
+_CACHED: Final = 512 << 10
 #: Passages that differ between conversations, in texts that are otherwise the same: their beginnings and ends ("" is the end of
 #: the text).
 _PASSAGES: Final = (
@@ -81,32 +84,56 @@ def opening(request: Request) -> tuple[list[str], list[Turn]]:
     texts, turns = request.system, request.turns
     if not texts:
         return texts, turns
-    for text in texts:
-        if text.startswith(_IDENTITY):
-            break
-    else:
+    prompt = (_system_prompt if request.size < _CACHED else _system_prompt.__wrapped__)(tuple(texts))
+    if prompt is None:
         return texts, turns
-    texts = [text for text in texts if not text.startswith(_ATTRIBUTION)]
     questions = 0
     for turn in turns:
         if turn.role != "user":
             break
         questions += 1
     if not questions:
-        return texts, turns
+        return [*prompt.texts], turns
     briefed = questions
+    added: list[str] = []
     while briefed < len(turns) and turns[briefed].role == "system" and (briefing := _briefing(turns[briefed])):
-        texts += briefing
+        added += briefing
         briefed += 1
-    shared, question = _shared_reminders(turns[0])
-    own: list[str] = []
-    for at, text in enumerate(texts := [*texts, *shared]):
-        if len(text) < _LONGEST:
-            texts[at], lines = _split(text)
+    question = turns[0]
+    if type(question.content) is list:
+        shared, question = _shared_reminders(question)
+        added += shared
+    texts, own = [*prompt.shared], prompt.own
+    if added:
+        turns = [question, *turns[1:questions], *turns[briefed:]]
+        own = [*own]
+        for text in added:
+            kept, lines = _split(text) if len(text) < _LONGEST else (text, ())
+            texts.append(kept)
             own += lines
     if own:
         texts.append("\n".join(["# This conversation", *own]))
-    return texts, [question, *turns[1:questions], *turns[briefed:]]
+    return texts, turns
+
+
+class _SystemPrompt(NamedTuple):
+    """The client's system texts, without its attribution."""
+
+    texts: Sequence[str]
+    shared: Sequence[str]
+    """What all conversations share of them."""
+    own: Sequence[str]
+    """The lines of this conversation."""
+
+
+@lru_cache(16)
+def _system_prompt(texts: tuple[str, ...]) -> _SystemPrompt | None:
+    """The system texts of a request; None when another client has made them. Cached: each request repeats them."""
+    if not any(text.startswith(_IDENTITY) for text in texts):
+        return None
+    kept = [text for text in texts if not text.startswith(_ATTRIBUTION)]
+    pairs = [_split(text) if len(text) < _LONGEST else (text, ()) for text in kept]
+    return _SystemPrompt(kept, [shared for shared, _ in pairs], [line for _, lines in pairs for line in lines])
 
 
 def _briefing(turn: Turn) -> list[str]:
@@ -118,8 +145,6 @@ def _briefing(turn: Turn) -> list[str]:
 
 def _shared_reminders(turn: Turn) -> tuple[list[str], Turn]:
     """The reminders before the question that all conversations share, and the turn without them."""
-    if isinstance(turn.content, str):
-        return [], turn
     shared: list[str] = []
     left: list[Block] = []
     blocks = turn.blocks

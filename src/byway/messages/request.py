@@ -259,12 +259,16 @@ class Request(Struct, frozen=True):
     def system(self) -> list[str]:
         """The texts of the top-level `system`."""
         params = self.content.params
-        if not isinstance(params, (TypedParams, _Loose)) or not params.system:
+        if type(params) is TypedParams:
+            blocks = params.system
+            if type(blocks) is list:
+                # Most requests have one text. A loop of its own would cost half of this property.
+                return [blocks[0].text] if len(blocks) == 1 else [block.text for block in blocks]
+            return [blocks] if blocks else []  # type: ignore[list-item]
+        if not isinstance(params, _Loose) or not params.system:
             return []
         if isinstance(params.system, str):
             return [params.system]
-        if isinstance(params, TypedParams):
-            return [block.text for block in params.system]
         texts: list[str] = []
         for index, raw in enumerate(params.system):
             block = _decode_block(raw, f"system.{index}")

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Sequence
 from typing import Final
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw
 
 from byway.decoding import DECODE_ERRORS
 from byway.files.resolve import RESPONSES
@@ -40,34 +40,21 @@ _REPEATED_TOOLS: Final = 8 << 10
 _NO_TOOLS: Final = 4
 
 
-class _Given(Struct, gc=False):
-    """A request, and what is stored with its response."""
-
-    read: Read
-    previous: str = ""
-    """The id of the response that it continues; empty for none."""
-    input: bytes = b""
-    """Its own items; empty: its response is not stored."""
-
-
 async def create(context: RequestContext) -> None:
     """Answer a Responses request, as a stream if it sets `stream`."""
     given = await _read(context, await context.body())
-    request = given.read.request
-    writer = _writer(context, given)
+    request, writer = given.request, _writer(context, given)
     reply: WholeReply | StreamReply
-    if not request.stream:
-        reply = _WholeResponse(context, writer, given)
-    elif given.input:
-        reply = _StoredStream(context, request, writer, given)
+    if request.stream:
+        reply = (_StoredStream if given.own_input else _ResponseStream)(context, request, writer, given)
     else:
-        reply = _ResponseStream(context, request, writer)
+        reply = (_StoredResponse if given.own_input else _WholeResponse)(context, writer, given)
     # It holds the prompt, which is freed when its answer begins.
     del given
     await serve(context, request, reply)
 
 
-async def _read(context: RequestContext, body: bytes, *, kept: bool = True) -> _Given:
+async def _read(context: RequestContext, body: bytes, *, kept: bool = True) -> Read:
     """Read a body as a Responses request, with the conversation that it continues and the content of its files.
 
     `kept`: its response may be stored. Raises Problem.
@@ -84,17 +71,19 @@ async def _read(context: RequestContext, body: bytes, *, kept: bool = True) -> _
         decoded = await off_loop(len(body), decode, body)
     headers, id = forwarded(None, None, context.headers.get(b"user-agent")), f"msg_{context.id}"
     if large:
-        given = _Given(await off_loop(len(body), read, body, headers, id, decoded), previous)
+        given = await off_loop(len(body), read, body, headers, id, decoded)
     else:
-        given = _Given(read(body, headers, id, decoded), previous)
-    if given.read.left_out:
-        types = " ".join(sorted(set(given.read.left_out)))[:300]
+        given = read(body, headers, id, decoded)
+    if previous:
+        given.previous = previous
+    if given.left_out:
+        types = " ".join(sorted(set(given.left_out)))[:300]
         log("Items or tools that only servers of OpenAI know are left out for other backends", types=types)
     context.session = _session(context, decoded)
     # The answer to a request of a batch is in its output file.
     kept = kept and decoded.store is not False and "caller" not in context.scope
     if kept and context.gateway.responses is not None and not decoded.compacts:
-        given.input = await off_loop(len(own), _own_input, own)
+        given.own_input = await off_loop(len(own), _own_input, own)
     return given
 
 
@@ -121,33 +110,22 @@ def _session(context: RequestContext, body: ResponsesBody) -> str:
     return key[:_SESSION_LIMIT] if isinstance(key, str) else ""
 
 
-def _writer(context: RequestContext, given: _Given) -> ResponseWriter:
-    body = given.read.body
+def _writer(context: RequestContext, given: Read) -> ResponseWriter:
+    body = given.body
     response = ResponseObject(f"resp_{context.id}", body.model or "", int(time.time()))
-    _repeat(response, body)
-    if given.input:
+    if given.own_input:
         response.store = True
     if given.previous:
         response.previous_response_id = given.previous
-    writer = ResponseWriter(response, given.read.names)
-    writer.counts = context.record
-    if body.compacts:
-        writer.compacts = True
-    if body.include is not None and isinstance(body.include, list):
-        writer.sources = "web_search_call.action.sources" in body.include
-    return writer
-
-
-def _repeat(response: ResponseObject, body: ResponsesBody) -> None:
-    """Set the fields of the request that its response repeats. Most of them are absent in most requests."""
+    # The fields of the request that its response repeats. Most of them are absent in most requests.
     if body.parallel_tool_calls is False:
         response.parallel_tool_calls = False
-    if (limit := body.max_output_tokens) is not None:
-        response.max_output_tokens = limit
-    if (temperature := body.temperature) is not None:
-        response.temperature = temperature
-    if (top_p := body.top_p) is not None:
-        response.top_p = top_p
+    if body.max_output_tokens is not None:
+        response.max_output_tokens = body.max_output_tokens
+    if body.temperature is not None:
+        response.temperature = body.temperature
+    if body.top_p is not None:
+        response.top_p = body.top_p
     if (instructions := body.instructions) is not None and isinstance(instructions, str):
         response.instructions = instructions
     if (metadata := body.metadata) is not None and isinstance(metadata, dict):
@@ -156,34 +134,48 @@ def _repeat(response: ResponseObject, body: ResponsesBody) -> None:
         response.reasoning = ReasoningSettings(reasoning.get("effort"), reasoning.get("summary"))
     if (text := body.text) is not None and isinstance(text, dict) and "format" in text:
         response.text = text
-    if (choice := body.tool_choice) is not None:
-        response.tool_choice = choice
+    if body.tool_choice is not None:
+        response.tool_choice = body.tool_choice
     if _NO_TOOLS < len(body.tools) <= _REPEATED_TOOLS:
         # A copy: it must not keep the body of the request in memory.
         response.tools = body.tools.copy()
+    writer = ResponseWriter(response, given.names)
+    writer.counts = context.record
+    if body.compacts:
+        writer.compacts = True
+    if (include := body.include) is not None and isinstance(include, list):
+        writer.sources = "web_search_call.action.sources" in include
+    return writer
 
 
 class _WholeResponse(WholeReply):
-    __slots__ = ("_input", "_previous", "_writer")
+    __slots__ = ("_writer",)
 
-    def __init__(self, context: RequestContext, writer: ResponseWriter, given: _Given) -> None:
+    def __init__(self, context: RequestContext, writer: ResponseWriter, given: Read) -> None:
         WholeReply.__init__(self, context)
         self._writer = writer
-        self._previous, self._input = given.previous, given.input
 
     def finish(self) -> Awaitable[None]:
-        answer = self._writer.whole(self._parts)
-        if self._input:
-            return self._keep_and_answer(answer)
-        return self._context.answer(answer, headers=self._headers)
+        return self._context.answer(self._writer.whole(self._parts), headers=self._headers)
 
-    async def _keep_and_answer(self, answer: bytes) -> None:
+
+class _StoredResponse(_WholeResponse):
+    """A response that is stored before the client has it."""
+
+    __slots__ = ("_input", "_previous")
+
+    def __init__(self, context: RequestContext, writer: ResponseWriter, given: Read) -> None:
+        super().__init__(context, writer, given)
+        self._previous, self._input = given.previous, given.own_input
+
+    async def finish(self) -> None:
+        answer = self._writer.whole(self._parts)
         await keep(self._context, self._writer.final_id(), self._previous, self._input, answer)
         await self._context.answer(answer, headers=self._headers)
 
 
 class _ResponseStream(StreamReply):
-    def __init__(self, context: RequestContext, request: Request, writer: ResponseWriter) -> None:
+    def __init__(self, context: RequestContext, request: Request, writer: ResponseWriter, given: Read) -> None:
         super().__init__(context, request)
         self._writer = writer
         self._encode = writer.encode
@@ -196,9 +188,9 @@ class _ResponseStream(StreamReply):
 class _StoredStream(_ResponseStream):
     """A stream whose response is stored before the client has its end: the next request may continue it at once."""
 
-    def __init__(self, context: RequestContext, request: Request, writer: ResponseWriter, given: _Given) -> None:
-        super().__init__(context, request, writer)
-        self._previous, self._input = given.previous, given.input
+    def __init__(self, context: RequestContext, request: Request, writer: ResponseWriter, given: Read) -> None:
+        super().__init__(context, request, writer, given)
+        self._previous, self._input = given.previous, given.own_input
         self._final_parts: list[Part] = []
 
     async def send(self, parts: Sequence[Part]) -> None:
@@ -232,9 +224,9 @@ async def compact(context: RequestContext) -> None:
     fields["store"], fields["stream"] = Raw(b"false"), Raw(b"false")
     given = await _read(context, _encode(fields), kept=False)
     writer = _writer(context, given)
-    content = given.read.request.content
+    content = given.request.content
     # The answer has another form than that of a response: servers of OpenAI get the translated request too.
-    request = msgspec.structs.replace(given.read.request, content=msgspec.structs.replace(content, responses=b""))
+    request = msgspec.structs.replace(given.request, content=msgspec.structs.replace(content, responses=b""))
     await serve(context, request, _CompactedResponse(context, writer, given))
 
 
@@ -277,7 +269,7 @@ async def count(context: RequestContext) -> None:
     if any([name in body for name in _UNCOUNTED]):
         body = await off_loop(len(body), _counted_part, body)
     given = await _read(context, body, kept=False)
-    tokens, headers = await counted(context, given.read.request)
+    tokens, headers = await counted(context, given.request)
     await context.answer(_encode({"object": "response.input_tokens", "input_tokens": tokens}), headers=headers)
 
 
