@@ -176,6 +176,7 @@ def damaged(body: dict[str, Any], chance: random.Random) -> bytes:
 
 class Answered:
     sent_at = connecting = 0.0
+    is_read = False
     status = 200
 
     def __init__(self, reply: Any) -> None:

@@ -31,6 +31,7 @@ class Answered:
     """An answer of the case, in pieces of a few bytes."""
 
     sent_at = connecting = 0.0
+    is_read = False
 
     def __init__(self, reply: Reply) -> None:
         self.status = reply.status

@@ -190,6 +190,7 @@ def test_at_most_two_earlier_problems_are_quoted(pauses: list[float]) -> None:
 
 class Answered:
     sent_at = connecting = 0.0
+    is_read = False
 
     def __init__(self, status: int, body: bytes) -> None:
         self.status = status

@@ -695,6 +695,44 @@ def test_an_answer_in_any_pieces_is_read_whole(raw: bytes, status: int, expected
     run(body)
 
 
+@pytest.mark.parametrize("raw", [LENGTH, CHUNKED])
+def test_an_answer_is_read_when_its_last_bytes_are_returned(raw: bytes, run: Run) -> None:
+    async def body() -> None:
+        read = asyncio.Event()
+
+        async def halves(server: Server, reader: Reader, writer: Writer, _: int) -> None:
+            await server.take(reader)
+            half = raw.index(b"hel") + 3
+            writer.write(raw[:half])
+            await read.wait()
+            writer.write(raw[half:])
+
+        async with serving(halves) as server, upstream(server.port) as up:
+            answer = await up.open(ASK)
+            assert not answer.is_read
+            assert (await answer.read(), answer.is_read) == (b"hel", False)
+            read.set()
+            assert (await answer.read(), answer.is_read) == (b"lo", True)
+            assert (await answer.read(), answer.is_read) == (b"", True)
+            answer.close()
+
+    run(body)
+
+
+def test_a_compressed_answer_is_not_read_before_its_end_was_checked(run: Run) -> None:
+    async def body() -> None:
+        packed = gzip.compress(b"hello")[:-3]
+        raw = HEAD + b"content-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(packed)
+        async with serving(raw + packed) as server, upstream(server.port) as up:
+            answer = await up.open(ASK)
+            assert (await answer.read(), answer.is_read) == (b"hello", False)
+            with pytest.raises(Problem, match="is cut off"):
+                await answer.read()
+            answer.close()
+
+    run(body)
+
+
 @pytest.mark.parametrize("raw", [LENGTH, CHUNKED, b"HTTP/1.1 100 Continue\r\n\r\n" + LENGTH])
 def test_an_answer_cut_off_anywhere_is_a_problem(raw: bytes, run: Run) -> None:
     async def cut(server: Server, reader: Reader, writer: Writer, count: int) -> None:

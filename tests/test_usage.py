@@ -448,6 +448,7 @@ class Silent:
     """An answer whose client disconnects after the first chunk."""
 
     sent_at = connecting = 0.0
+    is_read = False
 
     status = 200
 

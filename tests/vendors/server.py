@@ -81,6 +81,7 @@ class StrictAnswer:
     """An answer in pieces of a few hundred bytes."""
 
     sent_at = connecting = 0.0
+    is_read = False
 
     def __init__(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
         self.status = status

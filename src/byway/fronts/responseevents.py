@@ -14,7 +14,6 @@ from msgspec import Raw, Struct, to_builtins
 
 from byway.fronts.freeinput import FreeInput
 from byway.fronts.responsetools import SEARCH, Names, defined_item
-from byway.fronts.textanswer import text_answer
 from byway.fronts.writtenitem import PREFIXES, JsonObject, WrittenItem, head_of, text_part
 from byway.messages import carriers
 from byway.messages.events import (
@@ -39,6 +38,7 @@ from byway.messages.events import (
 )
 from byway.messages.sse import Decoder
 from byway.messages.stream import EVENT_ERRORS, fields, tool_input, unfold
+from byway.messages.textanswer import text_answer
 from byway.problems import Problem
 from byway.responseitems import Phase, ResponseObject, ResponseUsage, response_usage
 
@@ -186,7 +186,9 @@ class ResponseWriter:
     def whole(self, parts: Sequence[Part]) -> bytes:
         """The whole answer as JSON. Raises Problem for parts that do not make one."""
         if not self.compacts and (answer := text_answer(parts)) is not None:
-            return self._whole_text(*answer)
+            _, text, end = answer
+            if end.delta.stop_reason == "end_turn" and text:
+                return self._whole_text(text, end.usage)
         # No event is written.
         self._is_whole = self._began = True
         first = parts[0] if parts else None

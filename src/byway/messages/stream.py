@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -39,6 +39,7 @@ from byway.messages.events import (
 from byway.messages.reasoning import Reasoning, pack
 from byway.messages.signature import Signer
 from byway.messages.sse import Decoder
+from byway.messages.textanswer import text_answer
 from byway.problems import Problem
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -192,12 +193,15 @@ class Writer:
         self.events += (MessageDelta(stop, usage), MessageStop())
 
 
-def fold(parts: Iterable[Part]) -> bytes:
+def fold(parts: Sequence[Part]) -> bytes:
     """Return the answer as one JSON message, equal to what a client builds from the same stream.
 
     Every field of a passed-through event is kept. Raises Problem `broken` for parts that do not make a message.
     """
     try:
+        if (answer := text_answer(parts)) is not None:
+            start, text, end = answer
+            return _encode(_whole(start, [TextStart(text)], end))
         return _fold(parts)
     except (LookupError, TypeError, AttributeError, ValueError, RecursionError):
         raise Problem("broken", _NO_MESSAGE) from None
@@ -206,7 +210,7 @@ def fold(parts: Iterable[Part]) -> bytes:
 _WITHOUT_CONTENT: Final = frozenset((BlockStop, MessageStop))
 
 
-def _fold(parts: Iterable[Part]) -> bytes:
+def _fold(parts: Sequence[Part]) -> bytes:
     start: Started | None = None
     """The beginning of the message, while every event is of Byway's own types."""
     end: MessageDelta | None = None

@@ -103,6 +103,7 @@ class Answer:
         "_unpacker",
         "_waiter",
         "connecting",
+        "is_read",
         "key",
         "on_body",
         "on_close",
@@ -134,6 +135,8 @@ class Answer:
         self._room = _FRAMING_LIMIT
         self._head_complete = self._begun = self._complete = self._closed = False
         self._paused = self._keep_alive = self._progress = self._cut = False
+        self.is_read = False
+        """`read` has returned the last bytes: another call would return b""."""
         self._ending = False
         """It is closed, and its connection waits for the end of the body."""
         self.connecting = 0.0
@@ -201,6 +204,7 @@ class Answer:
                     self._progress = True
                     self._channel.resume()
                 if self._unpacker is None:
+                    self.is_read = self._complete
                     return data
                 data = self._unpacked(self._unpacker, data)
             elif self._unpacker is not None and not self._unpacker.needs_input:

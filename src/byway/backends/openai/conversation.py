@@ -250,7 +250,8 @@ def _add_assistant(
     details: list[Any] = []
     extra: Any = UNSET
     pieces: list[str] = []
-    ids.in_message.clear()
+    if ids.in_message:
+        ids.in_message.clear()
     for block in blocks:
         if type(block) is Text:
             # Citations cut one text into several blocks.
@@ -262,9 +263,9 @@ def _add_assistant(
             pieces = []
         if type(block) is ToolUse:
             arguments = raw_bytes(block, "input", block.input).decode() or "{}"
-            name = wire_name(block.name)
-            if block.id.startswith(CARRIER) and extra is UNSET and not details:
-                reasoning = carried(block.id, target.key)
+            name, id = wire_name(block.name), block.id
+            if extra is UNSET and not details and id.startswith(CARRIER):
+                reasoning = carried(id, target.key)
                 if reasoning is not None:
                     # The thinking block that has it too was not kept.
                     details += reasoning.details
@@ -272,7 +273,7 @@ def _add_assistant(
             if missing == "text" and not details:
                 paragraphs.append(f"[{name}]\n{arguments}")
                 continue
-            calls.append(ChatToolCall(ids.call(block.id, name), _CalledFunction(name, arguments), extra_content=extra))
+            calls.append(ChatToolCall(ids.call(id, name), _CalledFunction(name, arguments), extra_content=extra))
             extra = UNSET
         elif type(block) is not Thinking:
             paragraphs += texts_of([block], target)
