@@ -104,6 +104,8 @@ _PAGE_OBJECT: Final = re.compile(rb"/Type\s*/Page\b")
 #: Base64 characters that are decoded for an image's size: a camera may put a preview before it.
 _HEAD: Final = 1 << 17
 _MEDIA: Final = re.compile(r"data:([\w/+.-]*);base64,")
+#: A search for these bytes with `in` takes twice as long.
+_BASE64: Final = re.compile(rb"base64")
 _BLOB: Final = re.compile(rb'"(?:data:[\w/+.-]*;base64,)?[A-Za-z0-9+/]{1024,}=*"')
 
 
@@ -319,7 +321,7 @@ class Counter:
         if not tools:
             size -= sum(len(tool.description) + len(tool.input_schema) for tool in request.params.tools or ())
         text = True
-        if size > _LARGE and b"base64" in request.body:
+        if size > _LARGE and _BASE64.search(request.body):
             blobs = sum(len(blob) for blob in _BLOB.findall(request.body))
             text = blobs == 0
             size -= blobs

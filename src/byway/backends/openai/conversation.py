@@ -126,6 +126,7 @@ def _add_group(
         for call in calls:
             unanswered[call.id] = call.function.name
     parts: list[str | ContentPart] = []
+    no_media: list[ContentPart] = []
     for turn in group:
         if turn.role == "system":
             texts = texts_of(turn.blocks, target)
@@ -145,13 +146,13 @@ def _add_group(
             elif type(block) is not ToolResult:
                 parts += block_parts(block, target)
             else:
-                text, media = _tool_result(block, target)
-                id = ids.result(block.tool_use_id)
-                if id in unanswered:
-                    name = unanswered.pop(id)
-                    messages.append(
-                        ChatMessage("tool", text, tool_call_id=id, name=name if vendor.tool_name_back else UNSET)
-                    )
+                text, media = block.content, no_media
+                if type(text) is not str or not text or block.is_error:
+                    text, media = _tool_result(block, target)
+                id = ids.sent.get(block.tool_use_id) or ids.result(block.tool_use_id)
+                name = unanswered.pop(id, None)
+                if name is not None:
+                    messages.append(ChatMessage("tool", text, UNSET, id, name if vendor.tool_name_back else UNSET))
                 else:
                     parts.append(f"Result of the tool call {id}:\n{text}")
                 if media:
@@ -159,7 +160,7 @@ def _add_group(
                     parts += [f"{what} in the result of {id}:", *media]
     if unanswered:
         for id, name in unanswered.items():
-            missing = ChatMessage("tool", NO_RESULT, tool_call_id=id, name=name if vendor.tool_name_back else UNSET)
+            missing = ChatMessage("tool", NO_RESULT, UNSET, id, name if vendor.tool_name_back else UNSET)
             messages.append(missing)
     if not parts and calls is not UNSET and (names := _repeated(messages, calls)):
         parts.append(_REMINDER.format(names=names))
