@@ -14,7 +14,7 @@ from byway.logs import log_exception
 from byway.messages import claudecode, sse, stream
 from byway.messages import request as messages
 from byway.messages.blocks import FILE_MARK
-from byway.messages.events import Part, Ping, has_content, starts
+from byway.messages.events import MessageStop, Part, Ping, has_content, starts
 from byway.messages.request import Request
 from byway.pipeline import exchange, warmup
 from byway.pipeline.guarding import guard
@@ -192,6 +192,8 @@ class StreamReply:
         """`message_start` was sent."""
         self._closed = False
         self._pending: list[Part] = []
+        self._end = b""
+        """The last events, which `finish` sends with the end of the response."""
         self._headers: tuple[Header, ...] = ()
         self._active = True
         """Something was sent since the last beat."""
@@ -216,7 +218,10 @@ class StreamReply:
             await self._head()
             self._opened = True
         data = self._encode(parts)
-        if data:
+        if data and type(parts[-1]) is MessageStop:
+            # Nothing follows but the end of the response: one system call sends both.
+            self._end += data
+        elif data:
             self._active = True
             await self._context.send({"type": "http.response.body", "body": data, "more_body": True})
 
@@ -253,7 +258,7 @@ class StreamReply:
         self.close()
         if self._context.metered:
             self._context.settle()
-        await self._context.send({"type": "http.response.body", "body": b""})
+        await self._context.send({"type": "http.response.body", "body": self._end})
 
     async def fail(self, problem: Problem) -> None:
         """Send the Problem as the response, or as the last event when the response has started."""
@@ -264,7 +269,7 @@ class StreamReply:
         self._context.problem = problem
         if self._context.metered:
             self._context.settle()
-        await self._context.send({"type": "http.response.body", "body": self._failure(problem)})
+        await self._context.send({"type": "http.response.body", "body": self._end + self._failure(problem)})
 
     def _failure(self, problem: Problem) -> bytes:
         """The last event of a stream that failed."""

@@ -172,9 +172,8 @@ class PlaygroundReply(StreamReply):
         self.close()
         if context.metered:
             context.settle()
-        body = b"event: byway_summary\ndata: %b\n\n" % _encode(_summary(context))
-        await context.send({"type": "http.response.body", "body": body, "more_body": True})
-        await context.send({"type": "http.response.body", "body": b""})
+        body = b"%bevent: byway_summary\ndata: %b\n\n" % (self._end, _encode(_summary(context)))
+        await context.send({"type": "http.response.body", "body": body})
 
 
 def _summary(context: RequestContext) -> AnswerSummary:
