@@ -192,10 +192,17 @@ class Content(Struct):
 
     def release(self) -> None:
         """Free the body and everything that was decoded from it."""
-        self.body = self.chat = self.responses = b""
-        self.encode = None
-        self.params = Params(model=self.params.model)
-        self.turns = self.tool_set = self.call_ids = self.translation = None
+        self.body = b""
+        self.params = _RELEASED
+        self.turns = self.tool_set = self.call_ids = None
+        # Only the fronts of other APIs set these.
+        if self.chat or self.responses or self.encode is not None:
+            self.chat = self.responses = b""
+            self.encode = self.translation = None
+
+
+#: The parameters of a request whose prompt is released.
+_RELEASED: Final = Params(model="")
 
 
 class Request(Struct, frozen=True):
