@@ -186,7 +186,7 @@ class StreamReply:
         self.sent = False
         self._context = context
         self._encode: Callable[[Iterable[Part]], bytes] = sse.encode
-        self._opening = opening(request)
+        self._request = request
         self._committed = False
         self._opened = False
         """`message_start` was sent."""
@@ -206,19 +206,21 @@ class StreamReply:
         self._headers = answerer(backend, model)
 
     async def send(self, parts: Sequence[Part]) -> None:
-        if not self.sent:
+        is_first = not self.sent
+        if is_first:
             self._pending += parts
             if not has_content(parts):
                 return
             self.sent = True
-            self._context.release_body()
+            if self._context.reserved:
+                self._context.release_body()
             parts, self._pending = self._pending, []
             if self._opened:
                 parts = [part for part in parts if not starts(part)]
             await self._head()
             self._opened = True
         data = self._encode(parts)
-        if data and type(parts[-1]) is MessageStop:
+        if data and not is_first and type(parts[-1]) is MessageStop:
             # Nothing follows but the end of the response: one system call sends both.
             self._end += data
         elif data:
@@ -248,7 +250,7 @@ class StreamReply:
         await self._head()
         if not self._opened:
             self._opened = True
-            await self._send_now([self._opening, Ping()])
+            await self._send_now([opening(self._request), Ping()])
 
     async def _send_now(self, parts: list[Part]) -> None:
         self._active = True
