@@ -31,7 +31,9 @@ def encode(parts: Iterable[Part]) -> bytes:
 
 def _is_one_event(chunk: bytes) -> bool:
     """Return whether `chunk` is a whole event of one line of data."""
-    return chunk.find(LF) == len(chunk) - 2 and chunk.startswith(b"data: ") and chunk.endswith(b"\n") and CR not in chunk
+    return (
+        chunk.find(LF) == len(chunk) - 2 and chunk.startswith(b"data: ") and chunk.endswith(b"\n") and CR not in chunk
+    )
 
 
 class Decoder:

@@ -64,6 +64,8 @@ _CLOSE: Final = (b"connection", b"close")
 _CHUNKED: Final = (b"transfer-encoding", b"chunked")
 #: The fields that ask for another protocol; RFC 9110 section 7.8 lets a server ignore them.
 _UPGRADE_FIELDS: Final = frozenset((b"upgrade", b"http2-settings"))
+#: Decoding takes longer than a lookup.
+_METHODS: Final = {method.encode(): str(method) for method in http.HTTPMethod}
 _PHRASES: Final = {status.value: status.phrase for status in http.HTTPStatus} | {529: "Overloaded"}
 STATUS_LINE: Final = {
     status: f"HTTP/1.1 {status} {_PHRASES.get(status, '')}\r\n".encode("ascii") for status in range(100, 600)
@@ -501,13 +503,14 @@ class Connection(asyncio.Protocol):
         self._left, self._step = BODY_SECONDS, 0
         if parser.should_upgrade():
             return
-        raw, _, query = self.url.partition(b"?")
+        path, query = _decoded_url(self.url)
+        method = parser.get_method()
         # Fields that come after the body are trailers: they must not replace a header that was checked.
         self.headers = {}
         scope: dict[str, Any] = {
             "type": "http",
-            "method": parser.get_method().decode("ascii"),
-            "path": _decoded_path(raw),
+            "method": _METHODS.get(method) or method.decode("ascii"),
+            "path": path,
             "query_string": query,
             "headers": headers,
             "server": self.sockname,
@@ -570,12 +573,13 @@ class Connection(asyncio.Protocol):
 
 
 @lru_cache(64)
-def _decoded_path(raw: bytes) -> str:
-    """The path of a URL without its query, decoded. Cached: clients repeat a few paths."""
+def _decoded_url(url: bytes) -> tuple[str, bytes]:
+    """The path of a URL, decoded, and its query. Cached: clients repeat a few URLs."""
+    raw, _, query = url.partition(b"?")
     if not raw.startswith(b"/"):
         # The form that proxies get: http://host/path.
         raw = urlsplit(raw).path
-    return unquote(raw.decode("ascii"))
+    return unquote(raw.decode("ascii")), query
 
 
 _HEAD_TOO_LARGE: Final = f"The request's headers are over {HEAD_LIMIT >> 10} KiB. Send fewer, or shorter ones."
