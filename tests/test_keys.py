@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import datetime
+import gc
 import hashlib
 import sys
 
@@ -192,12 +193,16 @@ def operations(run):
         count += event == "opcode"
         return trace
 
+    # A collection would count the callbacks of what other tests have left behind.
+    gc.collect()
+    gc.disable()
     sys.settrace(trace)
     try:
         with contextlib.suppress(Problem):
             run()
     finally:
         sys.settrace(None)
+        gc.enable()
     return count
 
 
