@@ -135,10 +135,11 @@ def read(data: bytes, headers: Mapping[str, str], id: str, body: ResponsesBody |
         request = msgspec.structs.replace(request, size=len(data), untranslatable=problem)
     content = request.content
     content.extra, content.responses = {}, data
-    # Whether it has tools or items beside messages, functions and reasoning.
-    items = body.items
-    content.extended = table.extended or (bool(items) and not _PLAIN.issuperset([item.type for item in items]))
-    content.client_metadata = len(body.client_metadata) > 0
+    # It has tools or items beside messages, functions and reasoning.
+    if table.extended or ((items := body.items) and not _PLAIN.issuperset([item.type for item in items])):
+        content.extended = True
+    if len(body.client_metadata):
+        content.client_metadata = True
     return Read(request, body, table.names, left_out)
 
 
@@ -175,15 +176,15 @@ def _translated(
     tools, choice = table.choose("none" if compacts else body.tool_choice, body.parallel_tool_calls)
     if table.left_out and not tools and not compacts:
         _wrong("tools", f"only servers of OpenAI run {', '.join(sorted(set(table.left_out)))[:200]}")
-    params = messages.TypedParams(model=body.model, messages=turns)  # type: ignore[arg-type]
-    if system:
-        params.system = system[0] if len(system) == 1 else [Text(text) for text in system]
-    if body.stream:
-        params.stream = True
-    if tools:
-        params.tools = tools
-        if choice is not None:
-            params.tool_choice = choice
+    # A field that is set later takes four times as long as one that is passed here.
+    params = messages.TypedParams(
+        model=body.model,  # type: ignore[arg-type]
+        messages=turns,  # type: ignore[arg-type]
+        system=[Text(text) for text in system] if len(system) > 1 else system[0] if system else None,
+        stream=True if body.stream else None,
+        tools=tools or None,
+        tool_choice=choice if tools else None,
+    )
     if body.max_output_tokens is not None:
         params.max_tokens = max(1, body.max_output_tokens)
     if body.reasoning is not None or compacts:
@@ -340,8 +341,9 @@ class _TurnList:
                 else:
                     self._add_plain_message(item)
             elif kind is PlainCall:
-                name = self._flat("function", item.namespace or "", item.name or "function")
-                self._add_use(item.call_id, name, _checked(item.arguments))
+                namespace, name = item.namespace or "", item.name or "function"
+                flat = self.table.names.known(namespace, name) or self._flat("function", namespace, name)
+                self._add_use(item.call_id, flat, _checked(item.arguments))
             elif kind is PlainOutput:
                 output = item.output
                 self._add_result(item.call_id, output if type(output) is str else _plain_blocks(output))
