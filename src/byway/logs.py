@@ -181,7 +181,7 @@ class LogWriter:
         return self._clock
 
     def _json(self, now: float, level: str, message: str, fields: Fields) -> str:
-        clock = self._clock if int(now) == self._second else self._time(now, "%Y-%m-%dT%H:%M:%S", time.gmtime)
+        clock = self._time(now, "%Y-%m-%dT%H:%M:%S", time.gmtime)
         text = _encode(fields).decode()
         if not text.isascii() or "\x7f" in text:
             # JSON escapes control characters below 0x20 itself; the others are escaped here.

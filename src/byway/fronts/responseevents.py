@@ -14,7 +14,7 @@ from msgspec import Raw, Struct, to_builtins
 
 from byway.fronts.freeinput import FreeInput
 from byway.fronts.responsetools import SEARCH, Names, defined_item
-from byway.fronts.writtenitem import PREFIXES, JsonObject, WrittenItem, head_of, text_part
+from byway.fronts.writtenitem import PREFIXES, JsonObject, WrittenItem, head_of, message_item, text_part
 from byway.messages import carriers
 from byway.messages.events import (
     TOKENS,
@@ -211,14 +211,8 @@ class ResponseWriter:
     def _whole_text(self, text: str, usage: Usage) -> bytes:
         """An answer that is one text, as `encode` would make it."""
         response = self.response
-        item = {
-            "id": f"msg_{self._id}_0",
-            "type": "message",
-            "role": "assistant",
-            "status": "completed",
-            "content": [text_part(text, [])],
-            "phase": "final_answer",
-        }
+        item = message_item(f"{PREFIXES['message']}_{self._id}_0", "completed", [text_part(text, [])])
+        item["phase"] = "final_answer"
         self.output.append(item)
         self._usage, self.ended = usage, True
         response.status, response.usage = "completed", self._count_tokens()
@@ -378,8 +372,7 @@ class ResponseWriter:
             return
         item = self._item
         if item is None or item.kind != "message":
-            new = {"id": "", "type": "message", "role": "assistant", "status": "in_progress", "content": []}
-            item = self._open("message", new)
+            item = self._open("message", message_item("", "in_progress", []))
             if not self._is_whole:
                 place = {"item_id": item.id, "output_index": item.index, "content_index": 0}
                 self._write("response.content_part.added", **place, part=text_part("", []))

@@ -318,32 +318,17 @@ class _TurnList:
 
     def add_text(self, text: str) -> None:
         if text.strip():
-            self._user.append(text)
+            self._say(text)
 
     def add(self, items: Sequence[Any]) -> None:
         """Add the items of the input: of the types Item and PlainItem."""
         for at, item in enumerate(items):
             kind = type(item)
             if kind is PlainMessage:
-                content = item.content
-                part = content[0] if len(content) == 1 else None
-                if type(part) is InputText or type(part) is InputOutputText:
-                    # Nearly every message is one text.
-                    text = part.text
-                    if text and not text.isspace():
-                        role = item.role
-                        if role == "assistant":
-                            self._assistant.append(Text(text))
-                        elif role == "user":
-                            self._say(text)
-                        else:
-                            self._add_instructions(text)
-                else:
-                    self._add_plain_message(item)
+                self._add_plain_message(item)
             elif kind is PlainCall:
-                namespace, name = item.namespace or "", item.name or "function"
-                flat = self.table.names.known(namespace, name) or self._flat("function", namespace, name)
-                self._add_use(item.call_id, flat, _checked(item.arguments))
+                name = self._flat("function", item.namespace or "", item.name or "function")
+                self._add_use(item.call_id, name, _checked(item.arguments))
             elif kind is PlainOutput:
                 output = item.output
                 self._add_result(item.call_id, output if type(output) is str else _plain_blocks(output))
@@ -385,14 +370,21 @@ class _TurnList:
 
     def _add_plain_message(self, item: PlainMessage) -> None:
         role, content = item.role, item.content
-        if role == "user":
+        part = content[0] if len(content) == 1 else None
+        if type(part) is InputText or type(part) is InputOutputText:
+            # Nearly every message is one text.
+            text = part.text
+        elif role == "user":
             if blocks := _plain_blocks(content):
                 self._say_user(*blocks)
             return
-        text = plain_text(content, "" if role == "assistant" else "\n\n")
+        else:
+            text = plain_text(content, "" if role == "assistant" else "\n\n")
         if not text or text.isspace():
             return
-        if role == "assistant":
+        if role == "user":
+            self._say(text)
+        elif role == "assistant":
             self._assistant.append(Text(text))
         else:
             self._add_instructions(text)

@@ -108,7 +108,7 @@ def opening(request: Request) -> tuple[list[str], list[Turn]]:
         turns = [question, *turns[1:questions], *turns[briefed:]]
         own = [*own]
         for text in added:
-            kept, lines = _split(text) if len(text) < _LONGEST else (text, ())
+            kept, lines = _shared_part(text)
             texts.append(kept)
             own += lines
     if own:
@@ -132,7 +132,7 @@ def _system_prompt(texts: tuple[str, ...]) -> _SystemPrompt | None:
     if not any(text.startswith(_IDENTITY) for text in texts):
         return None
     kept = [text for text in texts if not text.startswith(_ATTRIBUTION)]
-    pairs = [_split(text) if len(text) < _LONGEST else (text, ()) for text in kept]
+    pairs = [_shared_part(text) for text in kept]
     return _SystemPrompt(kept, [shared for shared, _ in pairs], [line for _, lines in pairs for line in lines])
 
 
@@ -159,9 +159,14 @@ def _shared_reminders(turn: Turn) -> tuple[list[str], Turn]:
     return (shared, Turn("user", left, turn.output_config)) if shared and left else ([], turn)
 
 
+def _shared_part(text: str) -> tuple[str, tuple[str, ...]]:
+    """The part of `text` that all conversations share, and the lines of this one. A text that is too long is all shared."""
+    return _split(text) if len(text) < _LONGEST else (text, ())
+
+
 @lru_cache(32)
 def _split(text: str) -> tuple[str, tuple[str, ...]]:
-    """The part of `text` that all conversations share, and the lines of this one. Cached: each request repeats the texts."""
+    """The same for a text of any length. Cached: each request repeats the texts."""
     own: list[str] = []
     whole = text
     for mark in _ENVIRONMENTS:

@@ -303,7 +303,7 @@ class _Exchange:
         record, attempt = self._record, self._attempt
         if record.usage is not None:
             record.end_turn()
-        protocol, weight, params = protocol_of(target), request.weight, request.content.params
+        protocol, weight = protocol_of(target), request.weight
         if weight <= LARGE:
             call = protocol.request(request, target, attempt)
         else:
@@ -316,7 +316,7 @@ class _Exchange:
                 logging.WARNING,
                 types=" ".join(request.unknown),
             )
-        if params.tools and not protocol.NATIVE:
+        if request.content.params.tools and not protocol.NATIVE:
             tools = request.content.tool_set
             if tools is not None and not tools.plain and request.extra is None and (types := left_out(request)):
                 log(
@@ -325,7 +325,7 @@ class _Exchange:
                     backend=target.backend,
                 )
             most = target.vendor.max_tools
-            if most is not None and len(params.tools) > most:
+            if most is not None and len(request.content.params.tools) > most:
                 _warn_of_tools(backend, request, target)
         if target.window is not None:
             problem = await off_loop(weight, backend.too_long, target, call.body)
@@ -360,7 +360,7 @@ class _Exchange:
                     if backend.forwards_credential:
                         raise ownquota.problem_of_caller(problem, answer.headers)
                     raise problem if target.window is None else overflow_by_size(problem, guess.tokens, target.window)
-            del call, params
+            del call
             while not (reader.finished or answer.is_read):
                 data = await answer.read()
                 if not data:

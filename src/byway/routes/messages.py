@@ -212,8 +212,7 @@ class StreamReply:
             if not has_content(parts):
                 return
             self.sent = True
-            if self._context.reserved:
-                self._context.release_body()
+            self._context.release_body()
             parts, self._pending = self._pending, []
             if self._opened:
                 parts = [part for part in parts if not starts(part)]

@@ -45,10 +45,14 @@ async def create(context: RequestContext) -> None:
     given = await _read(context, await context.body())
     request, writer = given.request, _writer(context, given)
     reply: WholeReply | StreamReply
-    if request.stream:
-        reply = (_StoredStream if given.own_input else _ResponseStream)(context, request, writer, given)
+    if given.own_input:
+        reply = (
+            _StoredStream(context, request, writer, given)
+            if request.stream
+            else _StoredResponse(context, writer, given)
+        )
     else:
-        reply = (_StoredResponse if given.own_input else _WholeResponse)(context, writer, given)
+        reply = _ResponseStream(context, request, writer) if request.stream else _WholeResponse(context, writer)
     # It holds the prompt, which is freed when its answer begins.
     del given
     await serve(context, request, reply)
@@ -151,7 +155,7 @@ def _writer(context: RequestContext, given: Read) -> ResponseWriter:
 class _WholeResponse(WholeReply):
     __slots__ = ("_writer",)
 
-    def __init__(self, context: RequestContext, writer: ResponseWriter, given: Read) -> None:
+    def __init__(self, context: RequestContext, writer: ResponseWriter) -> None:
         WholeReply.__init__(self, context)
         self._writer = writer
 
@@ -165,7 +169,7 @@ class _StoredResponse(_WholeResponse):
     __slots__ = ("_input", "_previous")
 
     def __init__(self, context: RequestContext, writer: ResponseWriter, given: Read) -> None:
-        super().__init__(context, writer, given)
+        super().__init__(context, writer)
         self._previous, self._input = given.previous, given.own_input
 
     async def finish(self) -> None:
@@ -175,7 +179,7 @@ class _StoredResponse(_WholeResponse):
 
 
 class _ResponseStream(StreamReply):
-    def __init__(self, context: RequestContext, request: Request, writer: ResponseWriter, given: Read) -> None:
+    def __init__(self, context: RequestContext, request: Request, writer: ResponseWriter) -> None:
         super().__init__(context, request)
         self._writer = writer
         self._encode = writer.encode
@@ -189,7 +193,7 @@ class _StoredStream(_ResponseStream):
     """A stream whose response is stored before the client has its end: the next request may continue it at once."""
 
     def __init__(self, context: RequestContext, request: Request, writer: ResponseWriter, given: Read) -> None:
-        super().__init__(context, request, writer, given)
+        super().__init__(context, request, writer)
         self._previous, self._input = given.previous, given.own_input
         self._final_parts: list[Part] = []
 
@@ -227,7 +231,7 @@ async def compact(context: RequestContext) -> None:
     content = given.request.content
     # The answer has another form than that of a response: servers of OpenAI get the translated request too.
     request = msgspec.structs.replace(given.request, content=msgspec.structs.replace(content, responses=b""))
-    await serve(context, request, _CompactedResponse(context, writer, given))
+    await serve(context, request, _CompactedResponse(context, writer))
 
 
 _TRIGGER: Final = {"type": "compaction_trigger"}

@@ -223,20 +223,19 @@ class App:
         if not record.requested and (context.caller.login or (problem is None and _is_routine(context.path))):
             return
         usage = record.usage
-        # Milliseconds with one decimal: `round` takes four times as long, and each line needs two.
         line = RequestLine(
             f"req_{context.id}",
             context.scope["method"],
             context.path[:200],
             context.status,
-            int(seconds * 10_000 + 0.5) / 10,
+            _milliseconds(seconds),
             context.caller.key,
             context.session[:64],
             record.requested,
             record.alias,
             record.backend,
             record.model,
-            None if record.first is None else int(record.first * 10_000 + 0.5) / 10,
+            None if record.first is None else _milliseconds(record.first),
             None if usage is None else usage.input_tokens,
             None if usage is None else usage.cache_read_input_tokens,
             None if usage is None else usage.output_tokens,
@@ -343,6 +342,11 @@ def _all_routes() -> tuple[Route, ...]:
     from byway.server.routes import ROUTES
 
     return ROUTES
+
+
+def _milliseconds(seconds: float) -> float:
+    """Milliseconds with one decimal. `round` takes four times as long."""
+    return int(seconds * 10_000 + 0.5) / 10
 
 
 def _is_routine(path: str) -> bool:

@@ -503,14 +503,14 @@ class Connection(asyncio.Protocol):
         self._left, self._step = BODY_SECONDS, 0
         if parser.should_upgrade():
             return
-        path, query = _decoded_url(self.url)
+        raw, _, query = self.url.partition(b"?")
         method = parser.get_method()
         # Fields that come after the body are trailers: they must not replace a header that was checked.
         self.headers = {}
         scope: dict[str, Any] = {
             "type": "http",
             "method": _METHODS.get(method) or method.decode("ascii"),
-            "path": path,
+            "path": _decoded_path(raw),
             "query_string": query,
             "headers": headers,
             "server": self.sockname,
@@ -573,13 +573,12 @@ class Connection(asyncio.Protocol):
 
 
 @lru_cache(64)
-def _decoded_url(url: bytes) -> tuple[str, bytes]:
-    """The path of a URL, decoded, and its query. Cached: clients repeat a few URLs."""
-    raw, _, query = url.partition(b"?")
+def _decoded_path(raw: bytes) -> str:
+    """The path of a URL without its query, decoded. Cached: clients repeat a few paths."""
     if not raw.startswith(b"/"):
         # The form that proxies get: http://host/path.
         raw = urlsplit(raw).path
-    return unquote(raw.decode("ascii")), query
+    return unquote(raw.decode("ascii"))
 
 
 _HEAD_TOO_LARGE: Final = f"The request's headers are over {HEAD_LIMIT >> 10} KiB. Send fewer, or shorter ones."

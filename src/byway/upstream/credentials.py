@@ -17,24 +17,19 @@ _REMEMBERED: Final = 64
 class StaticCredential:
     """Headers that never change. Its repr shows only their names."""
 
-    __slots__ = ("_given", "_last", "_merged", "headers", "names")
+    __slots__ = ("_merged", "headers", "names")
 
     def __init__(self, headers: tuple[tuple[str, str], ...]) -> None:
         self.headers = headers
         self.names = frozenset(name.lower() for name, _ in headers)
         self._merged: BoundedDict[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]] = BoundedDict(_REMEMBERED)
-        self._given = self._last = headers
-        """The headers that were merged last, and the result: most calls have the same object, which needs no hash."""
 
     def merge(self, given: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
         """`given` and these headers; where both have a name, this one wins."""
-        if given is self._given:
-            return self._last
         merged = self._merged.get(given)
         if merged is None:
             merged = (*(header for header in given if header[0].lower() not in self.names), *self.headers)
             self._merged[given] = merged
-        self._given, self._last = given, merged
         return merged
 
     def __repr__(self) -> str:

@@ -126,7 +126,6 @@ def _add_group(
         for call in calls:
             unanswered[call.id] = call.function.name
     parts: list[str | ContentPart] = []
-    no_media: list[ContentPart] = []
     for turn in group:
         if turn.role == "system":
             texts = texts_of(turn.blocks, target)
@@ -146,13 +145,13 @@ def _add_group(
             elif type(block) is not ToolResult:
                 parts += block_parts(block, target)
             else:
-                text, media = block.content, no_media
-                if type(text) is not str or not text or block.is_error:
-                    text, media = _tool_result(block, target)
-                id = ids.sent.get(block.tool_use_id) or ids.result(block.tool_use_id)
-                name = unanswered.pop(id, None)
-                if name is not None:
-                    messages.append(ChatMessage("tool", text, UNSET, id, name if vendor.tool_name_back else UNSET))
+                text, media = _tool_result(block, target)
+                id = ids.result(block.tool_use_id)
+                if id in unanswered:
+                    name = unanswered.pop(id)
+                    messages.append(
+                        ChatMessage("tool", text, tool_call_id=id, name=name if vendor.tool_name_back else UNSET)
+                    )
                 else:
                     parts.append(f"Result of the tool call {id}:\n{text}")
                 if media:
@@ -160,7 +159,7 @@ def _add_group(
                     parts += [f"{what} in the result of {id}:", *media]
     if unanswered:
         for id, name in unanswered.items():
-            missing = ChatMessage("tool", NO_RESULT, UNSET, id, name if vendor.tool_name_back else UNSET)
+            missing = ChatMessage("tool", NO_RESULT, tool_call_id=id, name=name if vendor.tool_name_back else UNSET)
             messages.append(missing)
     if not parts and calls is not UNSET and (names := _repeated(messages, calls)):
         parts.append(_REMINDER.format(names=names))
@@ -251,8 +250,7 @@ def _add_assistant(
     details: list[Any] = []
     extra: Any = UNSET
     pieces: list[str] = []
-    if ids.in_message:
-        ids.in_message.clear()
+    ids.in_message.clear()
     for block in blocks:
         if type(block) is Text:
             # Citations cut one text into several blocks.
@@ -264,9 +262,9 @@ def _add_assistant(
             pieces = []
         if type(block) is ToolUse:
             arguments = raw_bytes(block, "input", block.input).decode() or "{}"
-            name, id = wire_name(block.name), block.id
-            if extra is UNSET and not details and id.startswith(CARRIER):
-                reasoning = carried(id, target.key)
+            name = wire_name(block.name)
+            if block.id.startswith(CARRIER) and extra is UNSET and not details:
+                reasoning = carried(block.id, target.key)
                 if reasoning is not None:
                     # The thinking block that has it too was not kept.
                     details += reasoning.details
@@ -274,7 +272,7 @@ def _add_assistant(
             if missing == "text" and not details:
                 paragraphs.append(f"[{name}]\n{arguments}")
                 continue
-            calls.append(ChatToolCall(ids.call(id, name), _CalledFunction(name, arguments), extra_content=extra))
+            calls.append(ChatToolCall(ids.call(block.id, name), _CalledFunction(name, arguments), extra_content=extra))
             extra = UNSET
         elif type(block) is not Thinking:
             paragraphs += texts_of([block], target)
