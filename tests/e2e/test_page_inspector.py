@@ -84,12 +84,16 @@ def test_filters_search_and_groups_choose_what_is_listed(page: Page, gateway: Ga
     expect(rows(page)).to_have_count(1)
     page.get_by_role("searchbox", name="Search").fill("no such thing")
     expect(page.get_by_text("No request matches the filter.")).to_be_visible()
-    page.get_by_role("link", name="Show all requests").click()
+    # A press as long as a person's: what leaving the search field starts must not swallow the click.
+    page.get_by_role("link", name="Show all requests").click(delay=200)
+    expect(page).to_have_url(re.compile(r"/requests$"))
+    page.wait_for_load_state()
     page.get_by_label("Group by session").check()
     expect(page.locator(".group")).to_have_count(2)
     expect(page.locator(".group").first).to_contain_text("Session 77aa00bb claude-cli · 2 requests · 1 failed")
     expect(rows(page)).to_have_count(12)
     page.get_by_role("link", name="All 12 requests of this session").click()
+    expect(page.locator(".group")).to_have_count(0)
     expect(rows(page)).to_have_count(12)
 
 
