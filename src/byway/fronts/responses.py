@@ -8,7 +8,6 @@ and what Codex 0.171.0 sends (seen 2026-11-29).
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, Final, NoReturn
@@ -311,10 +310,10 @@ class _TurnList:
         """Its first text is a `str`: most turns of a user are one text."""
         self._results: list[Any] = []
         """The results of the calls in the assistant's turn, with which the next turn of the user begins."""
-        self._waiting: dict[str, deque[ToolResult]] = {}
-        """Results whose outputs have not come yet, by the client's ids of their calls. An output may come much later."""
-        self._repeated: dict[str, int] = {}
-        """How often an id was used more than once: it must be unique in a Messages request."""
+        self._calls: dict[str, list[ToolResult]] = {}
+        """The results of the calls with each id of the client: some models repeat an id. An output may come much later."""
+        self._outputs: dict[str, int] = {}
+        """How many outputs have come for each id."""
 
     def add_text(self, text: str) -> None:
         if text.strip():
@@ -460,18 +459,19 @@ class _TurnList:
         self._add_use(id, name, given)
 
     def _add_use(self, id: str, name: str, given: Raw) -> None:
-        waiting = self._waiting.get(id)
-        if waiting is None:
-            waiting = self._waiting[id] = deque()
+        results = self._calls.get(id)
+        if results is None:
             # Nearly every id is of this form, which is tested faster than any valid one.
             own = id if id.isidentifier() and id.isascii() and len(id) <= _ID_LIMIT else _other_id(id, 1)
+            result = ToolResult(own, _NO_RESULT)
+            self._calls[id] = [result]
         else:
-            count = self._repeated[id] = self._repeated.get(id, 1) + 1
-            own = _other_id(id, count)
+            # An id must be unique in a Messages request.
+            own = _other_id(id, len(results) + 1)
+            result = ToolResult(own, _NO_RESULT)
+            results.append(result)
         self._assistant.append(ToolUse(own, name, given))
-        result = ToolResult(own, _NO_RESULT)
         self._results.append(result)
-        waiting.append(result)
 
     def _add_output(self, item: Item) -> None:
         id = item.call_id or item.id
@@ -481,8 +481,10 @@ class _TurnList:
         """Add the output of a call."""
         if self._assistant:
             self._end_assistant()
-        if waiting := self._waiting.get(id):
-            waiting.popleft().content = content or _NO_OUTPUT
+        count = self._outputs.get(id, 0)
+        if (results := self._calls.get(id)) is not None and count < len(results):
+            results[count].content = content or _NO_OUTPUT
+            self._outputs[id] = count + 1
             return
         # It answers no call of this conversation.
         text = [Text(content or _NO_OUTPUT)] if isinstance(content, str) else content
