@@ -21,7 +21,7 @@ from bench.counted import InstructionCounter
 from byway.backends.openai import completions
 from byway.backends.protocol import Target
 from byway.backends.vendors import VENDORS
-from byway.fronts.responseevents import ResponseWriter
+from byway.fronts.responseevents import NewResponse, ResponseWriter
 from byway.fronts.responsetools import Names
 from byway.gateway import Gateway
 from byway.messages import sse
@@ -162,7 +162,7 @@ def test_a_chunk_takes_a_bounded_number_of_instructions() -> None:
 def test_a_chunk_for_a_responses_client_takes_no_more_instructions_than_for_others() -> None:
     request = parse(bodies.body(1024, tokens=20, gap=0, stream=True), {}, "msg_1")
     reader = completions.reader(request, Target("box", "m", VENDORS["generic"]))
-    writer = ResponseWriter(ResponseObject("resp_1", "m", 1), Names())
+    writer = ResponseWriter(NewResponse(ResponseObject("resp_1", "m", 1), Names()))
     for _ in range(3):
         writer.encode(reader.feed(_CHUNK))
     assert instructions(lambda: writer.encode(reader.feed(_CHUNK))) <= 1.1 * _CHUNK_LIMIT

@@ -23,7 +23,7 @@ from byway.backends.responses import responses as responses_backend
 from byway.backends.vendors import VENDORS
 from byway.fronts import responseerrors, responses
 from byway.fronts.freeinput import FreeInput
-from byway.fronts.responseevents import ResponseWriter
+from byway.fronts.responseevents import NewResponse, ResponseWriter
 from byway.fronts.responsetools import Names
 from byway.messages import carriers
 from byway.messages.events import (
@@ -414,10 +414,12 @@ def test_names_are_valid_for_every_server_and_unique() -> None:
 # ---------------------------------------------------------------------------------------------------------------------- answer
 
 
-def writer(names: Names | None = None, *, compacts: bool = False, sources: bool = False) -> ResponseWriter:
-    made = ResponseWriter(ResponseObject("resp_ab12", "m", 1), names or Names())
-    made.compacts, made.sources = compacts, sources
-    return made
+def new(names: Names | None = None, *, compacts: bool = False, sources: bool = False) -> NewResponse:
+    return NewResponse(ResponseObject("resp_ab12", "m", 1), names or Names(), compacts=compacts, sources=sources)
+
+
+def writer(names: Names | None = None) -> ResponseWriter:
+    return ResponseWriter(new(names))
 
 
 def events(data: bytes) -> list[dict[str, Any]]:
@@ -449,19 +451,19 @@ def items_of(names: Names, *made: tuple[str, str, str]) -> list[dict[str, Any]]:
     answer = writer(names)
     stream = events(answer.encode(calls(*made)))
     done = [event["item"] for event in stream if event["type"] == "response.output_item.done"]
-    assert done == stream[-1]["response"]["output"] == json.loads(writer(names).whole(calls(*made)))["output"]
+    assert done == stream[-1]["response"]["output"] == json.loads(new(names).whole(calls(*made)))["output"]
     return done
 
 
 def answered(*parts: Part, **options: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The events of an answer, and its response, which is the same without a stream."""
-    answer = writer(**options)
+    answer = ResponseWriter(new(**options))
     made = events(answer.encode(parts))
     assert answer.ended
     if answer.response.status != "failed":
         response = json.loads(msgspec.json.encode(answer.response))
         Response.model_validate(response)
-        assert json.loads(writer(**options).whole(parts)) == response
+        assert json.loads(new(**options).whole(parts)) == response
     return made, made[-1]["response"]
 
 

@@ -17,7 +17,7 @@ from byway.backends.protocol import Target
 from byway.backends.responses import responses as backend
 from byway.backends.vendors import VENDORS
 from byway.fronts import responses
-from byway.fronts.responseevents import ResponseWriter
+from byway.fronts.responseevents import NewResponse, ResponseWriter
 from byway.fronts.responsetools import Names
 from byway.messages import carriers
 from byway.messages.events import (
@@ -96,7 +96,7 @@ def test_reasoning_that_went_through_messages_comes_back_as_the_item_of_the_back
     answer.thinking("Let me see.")
     answer.reasoning.item = {"id": "rs_7", "encrypted_content": "gAAAA7", "summary": [11]}
     answer.end()
-    writer = ResponseWriter(ResponseObject("resp_ab12", "m", 1), Names())
+    writer = ResponseWriter(NewResponse(ResponseObject("resp_ab12", "m", 1), Names()))
     writer.encode(answer.take())
     item = json.loads(json.dumps(writer.output[0]))
     made = sent(input=[item, {"role": "assistant", "content": "x"}, {"role": "user", "content": "y"}])["input"][0]
@@ -229,7 +229,7 @@ def test_any_bytes_are_an_answer_or_a_problem(pieces: list[bytes]) -> None:
 
 
 def test_events_after_a_beginning_of_byway_get_its_id_and_numbers() -> None:
-    writer = ResponseWriter(ResponseObject("resp_ab12", "m", 1), Names())
+    writer = ResponseWriter(NewResponse(ResponseObject("resp_ab12", "m", 1), Names()))
     begun = writer.encode([MessageStart(Started("msg_ab12", "m", MessageUsage())), Ping()])
     data = begun + writer.encode(read([STREAM])[2:])
     values = [json.loads(line[6:]) for line in data.decode().splitlines() if line.startswith("data: ")]

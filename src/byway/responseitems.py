@@ -102,6 +102,24 @@ class AnyEvent(Wire):
     response: Raw = Raw()
 
 
+class OutputText(Wire, tag_field="type", tag="output_text"):
+    """The text of a message of a response."""
+
+    text: str
+    annotations: list[dict[str, Any]] = field(default_factory=list)
+    logprobs: list[Any] = field(default_factory=list)
+
+
+class OutputMessage(Wire, tag_field="type", tag="message"):
+    """A message of a response."""
+
+    id: str
+    status: str
+    content: list[OutputText]
+    phase: Phase
+    role: Literal["assistant"] = "assistant"
+
+
 class ReasoningSettings(Struct, frozen=True, gc=False):
     """The field `reasoning` of a response."""
 
@@ -162,7 +180,8 @@ class ResponseObject(Wire):
     background: bool = False
     error: dict[str, str] | None = None
     incomplete_details: dict[str, str] | None = None
-    output: list[dict[str, Any]] = field(default_factory=list)
+    output: list[Any] = field(default_factory=list)
+    """Items as JSON, or OutputMessage."""
     usage: ResponseUsage | None = None
     instructions: str | None = None
     max_output_tokens: int | None = None

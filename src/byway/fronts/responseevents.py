@@ -14,7 +14,7 @@ from msgspec import Raw, Struct, to_builtins
 
 from byway.fronts.freeinput import FreeInput
 from byway.fronts.responsetools import SEARCH, Names, defined_item
-from byway.fronts.writtenitem import PREFIXES, JsonObject, WrittenItem, head_of, message_item, text_part
+from byway.fronts.writtenitem import PREFIXES, JsonObject, WrittenItem, head_of
 from byway.messages import carriers
 from byway.messages.events import (
     TOKENS,
@@ -40,7 +40,7 @@ from byway.messages.sse import Decoder
 from byway.messages.stream import EVENT_ERRORS, fields, tool_input, unfold
 from byway.messages.textanswer import text_answer
 from byway.problems import Problem
-from byway.responseitems import Phase, ResponseObject, ResponseUsage, response_usage
+from byway.responseitems import OutputMessage, OutputText, Phase, ResponseObject, ResponseUsage, response_usage
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder().decode
@@ -60,12 +60,50 @@ class ReasoningCount(Protocol):
     reasoning: int
 
 
+class NewResponse(Struct, gc=False):
+    """A response before its answer comes, and what of its request the answer needs."""
+
+    object: ResponseObject
+    """Its id is `resp_` with hex digits."""
+    names: Names
+    counts: ReasoningCount | None = None
+    """Counts the output tokens that were reasoning."""
+    compacts: bool = False
+    """The answer is one compaction item."""
+    sources: bool = False
+    """Searches list their addresses."""
+
+    @property
+    def id(self) -> str:
+        """The part of the id that the ids of its items repeat."""
+        return self.object.id[len("resp_") :]
+
+    def whole(self, parts: Sequence[Part]) -> bytes:
+        """The whole answer as JSON. Raises Problem for parts that do not make one."""
+        answer = None if self.compacts else text_answer(parts)
+        if answer is None:
+            return ResponseWriter(self).whole(parts)
+        _, text, end = answer
+        if end.delta.stop_reason != "end_turn" or not text:
+            return ResponseWriter(self).whole(parts)
+        # A writer of events would make the same of an answer that is one text.
+        response = self.object
+        id = f"{PREFIXES['message']}_{self.id}_0"
+        response.output.append(OutputMessage(id, "completed", [OutputText(text)], "final_answer"))
+        response.status, response.usage = "completed", _tokens(end.usage, self.counts)
+        return _encode(response)
+
+
+def _tokens(usage: Usage, counts: ReasoningCount | None) -> ResponseUsage:
+    return response_usage(usage, counts.reasoning if counts is not None else 0)
+
+
 class ResponseWriter:
     """Writes one answer."""
 
     # Defaults of the class: few answers change them.
     _raw = b""
-    """The response as JSON, where it passed through."""
+    """The response as JSON, where its events passed through."""
     _sequence = 0
     _began = False
     _passed = False
@@ -86,19 +124,14 @@ class ResponseWriter:
     ended = False
     """The response is complete, or has failed."""
 
-    compacts = False
-    """The answer is one compaction item."""
-    sources = False
-    """Searches list their addresses."""
-    counts: ReasoningCount | None = None
-    """Counts the output tokens that were reasoning."""
-
-    def __init__(self, response: ResponseObject, names: Names) -> None:
-        """`response`: the id is `resp_` with hex digits."""
-        self.response = response
-        self.output = response.output
-        self._id = response.id[len("resp_") :]
-        self._names = names
+    def __init__(self, new: NewResponse) -> None:
+        self.response = response = new.object
+        self.output: list[JsonObject] = response.output
+        self._id = new.id
+        self._names = new.names
+        self._counts = new.counts
+        self._compacts = new.compacts
+        self._sources = new.sources
         self._written: list[bytes] = []
         """Events that `encode` returns."""
         self._annotations: list[JsonObject] = []
@@ -141,7 +174,7 @@ class ResponseWriter:
 
     def _read_block(self, part: BlockStart) -> None:
         block = part.content_block
-        if self.compacts:
+        if self._compacts:
             return
         if type(block) is TextStart:
             if block.text or self._item is not None:
@@ -156,7 +189,7 @@ class ResponseWriter:
 
     def _read_delta(self, part: BlockDelta) -> None:
         delta = part.delta
-        if self.compacts:
+        if self._compacts:
             if type(delta) is TextDelta:
                 self._summary.append(delta.text)
         elif type(delta) is TextDelta:
@@ -185,16 +218,11 @@ class ResponseWriter:
 
     def whole(self, parts: Sequence[Part]) -> bytes:
         """The whole answer as JSON. Raises Problem for parts that do not make one."""
-        if not self.compacts and (answer := text_answer(parts)) is not None:
-            _, text, end = answer
-            if end.delta.stop_reason == "end_turn" and text:
-                return self._whole_text(text, end.usage)
         # No event is written.
         self._is_whole = self._began = True
         first = parts[0] if parts else None
         if type(first) is WholeAnswer:
             if first.responses:
-                self._raw = first.data
                 return first.data
             parts = unfold(first.data)
         try:
@@ -208,23 +236,13 @@ class ResponseWriter:
             raise Problem("prompt_too_long", self.response.error["message"])
         return _encode(self.response)
 
-    def _whole_text(self, text: str, usage: Usage) -> bytes:
-        """An answer that is one text, as `encode` would make it."""
-        response = self.response
-        item = message_item(f"{PREFIXES['message']}_{self._id}_0", "completed", [text_part(text, [])])
-        item["phase"] = "final_answer"
-        self.output.append(item)
-        self._usage, self.ended = usage, True
-        response.status, response.usage = "completed", self._count_tokens()
-        return _encode(response)
-
     def _event(self, event: JsonObject) -> None:
         match event["type"]:
             case "message_start":
                 self._count(event["message"].get("usage") or {})
                 self._begin()
             case "content_block_start":
-                if not self.compacts:
+                if not self._compacts:
                     self._start(event["content_block"])
             case "content_block_delta":
                 self._delta(event["delta"])
@@ -262,7 +280,7 @@ class ResponseWriter:
                 self._end_search(block.get("content"))
 
     def _delta(self, delta: JsonObject) -> None:
-        if self.compacts:
+        if self._compacts:
             if delta["type"] == "text_delta":
                 self._summary.append(delta["text"])
             return
@@ -372,10 +390,12 @@ class ResponseWriter:
             return
         item = self._item
         if item is None or item.kind != "message":
-            item = self._open("message", message_item("", "in_progress", []))
+            item = self._open(
+                "message", {"id": "", "type": "message", "role": "assistant", "status": "in_progress", "content": []}
+            )
             if not self._is_whole:
                 place = {"item_id": item.id, "output_index": item.index, "content_index": 0}
-                self._write("response.content_part.added", **place, part=text_part("", []))
+                self._write("response.content_part.added", **place, part=OutputText(""))
                 item.head = head_of("response.output_text.delta", **place, logprobs=[])
                 item.streams_text = True
         item.pieces.append(text)
@@ -417,7 +437,7 @@ class ResponseWriter:
                 at = text.find(url)
                 if at >= 0:
                     self._annotate(item, at, at + len(url), url, title)
-        part = text_part(text, self._annotations)
+        part = OutputText(text, self._annotations)
         self._annotations = []
         item.item["content"] = [part]
         if not self._is_whole:
@@ -544,7 +564,7 @@ class ResponseWriter:
         known = {url for url, _ in self._results}
         new = [pair for pair in dict(pairs).items() if pair[0] not in known]
         self._results = [*self._results, *new][:_MOST_SOURCES]
-        if self.sources:
+        if self._sources:
             item.item["action"]["sources"] = [{"type": "url", "url": url} for url, _ in pairs]
         item.item["status"] = "completed" if isinstance(content, list) else "failed"
         self._write("response.web_search_call.completed", item_id=item.id, output_index=item.index)
@@ -552,15 +572,12 @@ class ResponseWriter:
 
     # ----------------------------------------------------------------------------------------------------------------- the end
 
-    def _count_tokens(self) -> ResponseUsage:
-        return response_usage(self._usage, self.counts.reasoning if self.counts is not None else 0)
-
     def _finish(self, _part: Part | None = None) -> None:
         stop, response = self._stop, self.response
         cut = stop == "max_tokens"
         if not self._began:
             self._begin()
-        if self.compacts:
+        if self._compacts:
             self._compaction()
         else:
             self._close("incomplete" if cut else "completed", _LAST_PHASES.get(stop, "final_answer"))
@@ -575,7 +592,7 @@ class ResponseWriter:
         response.status = "completed"
         if cut:
             response.status, response.incomplete_details = "incomplete", {"reason": "max_output_tokens"}
-        response.usage = self._count_tokens()
+        response.usage = _tokens(self._usage, self._counts)
         self.ended = True
         if not self._is_whole:
             self._write(f"response.{response.status}", response=response)
@@ -602,7 +619,7 @@ class ResponseWriter:
     def _fail(self, message: str, code: str) -> None:
         response = self.response
         response.status, response.error = "failed", {"code": code, "message": message}
-        response.usage = self._count_tokens()
+        response.usage = _tokens(self._usage, self._counts)
         self.ended = True
         self._write("response.failed", response=response)
 
@@ -638,7 +655,7 @@ class ResponseWriter:
 
     def final_id(self) -> str:
         """The id of the response: a backend whose answer passes through has its own ones."""
-        return _id_only(self._raw).id if self._raw else self.response.id
+        return response_id(self._raw) if self._raw else self.response.id
 
 
 def _broken() -> Problem:
@@ -655,6 +672,13 @@ class _IdOnly(Struct):
 
 _raw_response: Final = msgspec.json.Decoder(_RawResponse).decode
 _id_only: Final = msgspec.json.Decoder(_IdOnly).decode
+
+
+def response_id(response: bytes) -> str:
+    """The id of a whole response."""
+    return _id_only(response).id
+
+
 _CLOSING: Final = {
     "reasoning": ResponseWriter._close_reasoning,
     "function_call": ResponseWriter._close_function,

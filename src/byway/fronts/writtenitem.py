@@ -51,17 +51,3 @@ class WrittenItem(Struct, gc=False):
 def head_of(kind: str, **values: Any) -> bytes:
     """The event of a delta up to its sequence number."""
     return b'event: %b\ndata: %b,"sequence_number":' % (kind.encode(), _encode({"type": kind, **values})[:-1])
-
-
-def _text_part(text: str, annotations: list[JsonObject]) -> JsonObject:
-    return {"type": "output_text", "text": text, "annotations": annotations, "logprobs": []}
-
-
-def message_item(id: str, status: str, content: list[JsonObject]) -> JsonObject:
-    """A message of the assistant, without its phase."""
-    return {"id": id, "type": "message", "role": "assistant", "status": status, "content": content}
-
-
-def text_part(text: str, annotations: list[JsonObject]) -> JsonObject:
-    """The part of a message that holds its text."""
-    return {"type": "output_text", "text": text, "annotations": annotations, "logprobs": []}

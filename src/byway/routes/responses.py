@@ -13,7 +13,7 @@ from byway.decoding import DECODE_ERRORS
 from byway.files.resolve import RESPONSES
 from byway.fronts import responseerrors
 from byway.fronts.responsebody import ResponsesBody, decode
-from byway.fronts.responseevents import ResponseWriter
+from byway.fronts.responseevents import NewResponse, ResponseWriter, response_id
 from byway.fronts.responses import Read, read
 from byway.largebodies import LARGE, off_loop
 from byway.logs import log
@@ -43,16 +43,12 @@ _NO_TOOLS: Final = 4
 async def create(context: RequestContext) -> None:
     """Answer a Responses request, as a stream if it sets `stream`."""
     given = await _read(context, await context.body())
-    request, writer = given.request, _writer(context, given)
+    request, new = given.request, _new_response(context, given)
     reply: WholeReply | StreamReply
     if given.own_input:
-        reply = (
-            _StoredStream(context, request, writer, given)
-            if request.stream
-            else _StoredResponse(context, writer, given)
-        )
+        reply = _StoredStream(context, request, new, given) if request.stream else _StoredResponse(context, new, given)
     else:
-        reply = _ResponseStream(context, request, writer) if request.stream else _WholeResponse(context, writer)
+        reply = _ResponseStream(context, request, new) if request.stream else _WholeResponse(context, new)
     # It holds the prompt, which is freed when its answer begins.
     del given
     await serve(context, request, reply)
@@ -114,7 +110,7 @@ def _session(context: RequestContext, body: ResponsesBody) -> str:
     return key[:_SESSION_LIMIT] if isinstance(key, str) else ""
 
 
-def _writer(context: RequestContext, given: Read) -> ResponseWriter:
+def _new_response(context: RequestContext, given: Read) -> NewResponse:
     body = given.body
     response = ResponseObject(f"resp_{context.id}", body.model or "", int(time.time()))
     if given.own_input:
@@ -143,24 +139,21 @@ def _writer(context: RequestContext, given: Read) -> ResponseWriter:
     if _NO_TOOLS < len(body.tools) <= _REPEATED_TOOLS:
         # A copy: it must not keep the body of the request in memory.
         response.tools = body.tools.copy()
-    writer = ResponseWriter(response, given.names)
-    writer.counts = context.record
-    if body.compacts:
-        writer.compacts = True
+    new = NewResponse(response, given.names, context.record, body.compacts)
     if (include := body.include) is not None and isinstance(include, list):
-        writer.sources = "web_search_call.action.sources" in include
-    return writer
+        new.sources = "web_search_call.action.sources" in include
+    return new
 
 
 class _WholeResponse(WholeReply):
-    __slots__ = ("_writer",)
+    __slots__ = ("_new",)
 
-    def __init__(self, context: RequestContext, writer: ResponseWriter) -> None:
+    def __init__(self, context: RequestContext, new: NewResponse) -> None:
         WholeReply.__init__(self, context)
-        self._writer = writer
+        self._new = new
 
     def finish(self) -> Awaitable[None]:
-        return self._context.answer(self._writer.whole(self._parts), headers=self._headers)
+        return self._context.answer(self._new.whole(self._parts), headers=self._headers)
 
 
 class _StoredResponse(_WholeResponse):
@@ -168,20 +161,20 @@ class _StoredResponse(_WholeResponse):
 
     __slots__ = ("_input", "_previous")
 
-    def __init__(self, context: RequestContext, writer: ResponseWriter, given: Read) -> None:
-        super().__init__(context, writer)
+    def __init__(self, context: RequestContext, new: NewResponse, given: Read) -> None:
+        super().__init__(context, new)
         self._previous, self._input = given.previous, given.own_input
 
     async def finish(self) -> None:
-        answer = self._writer.whole(self._parts)
-        await keep(self._context, self._writer.final_id(), self._previous, self._input, answer)
+        answer = self._new.whole(self._parts)
+        await keep(self._context, response_id(answer), self._previous, self._input, answer)
         await self._context.answer(answer, headers=self._headers)
 
 
 class _ResponseStream(StreamReply):
-    def __init__(self, context: RequestContext, request: Request, writer: ResponseWriter) -> None:
+    def __init__(self, context: RequestContext, request: Request, new: NewResponse) -> None:
         super().__init__(context, request)
-        self._writer = writer
+        self._writer = writer = ResponseWriter(new)
         self._encode = writer.encode
 
     def _failure(self, problem: Problem) -> bytes:
@@ -192,8 +185,8 @@ class _ResponseStream(StreamReply):
 class _StoredStream(_ResponseStream):
     """A stream whose response is stored before the client has its end: the next request may continue it at once."""
 
-    def __init__(self, context: RequestContext, request: Request, writer: ResponseWriter, given: Read) -> None:
-        super().__init__(context, request, writer)
+    def __init__(self, context: RequestContext, request: Request, new: NewResponse, given: Read) -> None:
+        super().__init__(context, request, new)
         self._previous, self._input = given.previous, given.own_input
         self._final_parts: list[Part] = []
 
@@ -227,11 +220,11 @@ async def compact(context: RequestContext) -> None:
     fields["input"] = Raw(_encode([*items, _TRIGGER]))
     fields["store"], fields["stream"] = Raw(b"false"), Raw(b"false")
     given = await _read(context, _encode(fields), kept=False)
-    writer = _writer(context, given)
+    new = _new_response(context, given)
     content = given.request.content
     # The answer has another form than that of a response: servers of OpenAI get the translated request too.
     request = msgspec.structs.replace(given.request, content=msgspec.structs.replace(content, responses=b""))
-    await serve(context, request, _CompactedResponse(context, writer))
+    await serve(context, request, _CompactedResponse(context, new))
 
 
 _TRIGGER: Final = {"type": "compaction_trigger"}
@@ -241,7 +234,7 @@ class _CompactedResponse(_WholeResponse):
     __slots__ = ()
 
     def finish(self) -> Awaitable[None]:
-        response = msgspec.json.decode(self._writer.whole(self._parts))
+        response = msgspec.json.decode(self._new.whole(self._parts))
         made = {
             "id": response["id"],
             "object": "response.compaction",
