@@ -80,17 +80,18 @@ class NewResponse(Struct, gc=False):
 
     def whole(self, parts: Sequence[Part]) -> bytes:
         """The whole answer as JSON. Raises Problem for parts that do not make one."""
-        answer = None if self.compacts else text_answer(parts)
-        if answer is None:
-            return ResponseWriter(self).whole(parts)
-        _, text, end = answer
-        if end.delta.stop_reason != "end_turn" or not text:
-            return ResponseWriter(self).whole(parts)
-        # A writer of events would make the same of an answer that is one text.
+        if not self.compacts and (answer := text_answer(parts)) is not None:
+            _, text, end = answer
+            if end.delta.stop_reason == "end_turn" and text:
+                return self._one_text(text, end.usage)
+        return ResponseWriter(self).whole(parts)
+
+    def _one_text(self, text: str, usage: Usage) -> bytes:
+        """An answer that is one text, as a writer would make it."""
         response = self.object
         id = f"{PREFIXES['message']}_{self.id}_0"
         response.output.append(OutputMessage(id, "completed", [OutputText(text)], "final_answer"))
-        response.status, response.usage = "completed", _tokens(end.usage, self.counts)
+        response.status, response.usage = "completed", _tokens(usage, self.counts)
         return _encode(response)
 
 

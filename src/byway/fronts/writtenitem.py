@@ -1,4 +1,4 @@
-"""The item of a response that is being written, and its fixed parts. Pure."""
+"""The item of a response that is being written, and the fixed part of its deltas. Pure."""
 
 from __future__ import annotations
 
