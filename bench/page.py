@@ -63,9 +63,9 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench page", description=__doc__)
     parser.add_argument("--rounds", type=int, default=15, help="loads of each page (default 15)")
     rounds = parser.parse_args(arguments).rounds
-    chromium = shutil.which("chromium")
+    chromium = shutil.which("chromium-headless-shell")
     if chromium is None:
-        raise SystemExit("chromium is not installed (Debian: apt install chromium)")
+        raise SystemExit("chromium-headless-shell is not installed (Debian: apt install chromium-headless-shell)")
     print(f"{'':<18}{'first paint':>14}{'fastest':>12}{'answer':>12}   limit {LIMIT:g} ms")
     for name, middle in measure(rounds, chromium).items():
         verdict = "ok" if middle["paint"] <= LIMIT else "over"

@@ -152,9 +152,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("names", nargs="*", help="pictures (default: all)")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where they are written (default: docs/img)")
     options = parser.parse_args(arguments)
-    chromium = shutil.which("chromium")
+    chromium = shutil.which("chromium-headless-shell")
     if chromium is None:
-        raise SystemExit("chromium is not installed (Debian: apt install chromium)")
+        raise SystemExit("chromium-headless-shell is not installed (Debian: apt install chromium-headless-shell)")
     chosen = [picture for picture in PICTURES if not options.names or picture.name in options.names]
     with (
         Scripted(_answer, models=(LOCAL, SMALL), window=262_144) as local,
