@@ -167,6 +167,7 @@ ACCEPTED = [
     r"\bX-\w{3,9}\b",
     "x{1,256}",
     r"é{2}",
+    r"[[]a{1,3}]",
 ]
 REFUSED = [
     (r"\d+", "upper limit"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 import warnings
+from collections.abc import Callable
 from re import _constants as codes  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any, Final
@@ -53,7 +54,8 @@ def compile_linear(expression: str) -> re.Pattern[str]:
         raise UnsafeExpression("it matches the empty text")
     if longest > LONGEST_MATCH:
         raise UnsafeExpression(f"it matches more than {LONGEST_MATCH} characters")
-    return re.compile(expression)
+    compiled: re.Pattern[str] = _quietly(re.compile, expression)
+    return compiled
 
 
 def count_steps(expression: str) -> int:
@@ -64,11 +66,16 @@ def count_steps(expression: str) -> int:
 def _parse(expression: str) -> Any:
     """The parts of an expression. Raises UnsafeExpression."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return parser.parse(expression)
+        return _quietly(parser.parse, expression)
     except (re.error, OverflowError, RecursionError) as error:
         raise UnsafeExpression(f"it is no regular expression: {error}") from None
+
+
+def _quietly(read: Callable[[str], Any], expression: str) -> Any:
+    """Without the warning that a later Python may read `[[` in another way: it would be printed at each start."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return read(expression)
 
 
 def _work(items: Any) -> tuple[int, int]:
