@@ -9,7 +9,7 @@ from typing import Any
 from byway import config
 from byway.backend import Backend
 from byway.backends.protocol import Attempt, ModelFacts
-from byway.bounded import BoundedDict
+from byway.bounded import BoundedDict, RecentValues
 from byway.messages import request as messages
 from byway.problems import Problem
 from byway.runtime import Runtime
@@ -38,6 +38,15 @@ def test_a_bounded_dict_keeps_the_entries_that_were_set_last() -> None:
     assert dict(entries) == {"a": 3, "b": 2}
     entries["c"] = 4
     assert dict(entries) == {"b": 2, "c": 4}
+
+
+def test_recent_values_are_those_of_the_keys_that_were_added_last() -> None:
+    values: RecentValues[list[str], int] = RecentValues(2)
+    values.add(["a"], 1)
+    values.add(["b"], 2)
+    assert (values.get(["a"]), values.get(["b"]), values.get(["c"])) == (1, 2, None)
+    values.add(["c"], 3)
+    assert (values.get(["a"]), values.get(["b"]), values.get(["c"])) == (None, 2, 3)
 
 
 def test_names_of_models_that_clients_invent_do_not_grow_the_runtime() -> None:

@@ -28,6 +28,7 @@ from byway.backends.protocol import Target
 from byway.backends.vendors import VENDORS
 from byway.messages import claudecode
 from byway.messages.request import Turn, parse
+from byway.messages.systemtext import system_text
 
 FOLDER = Path(__file__).parent / "recorded" / "prefix"
 CONVERSATIONS = sorted(path.stem for path in FOLDER.glob("*.json") if not path.stem.startswith("openings"))
@@ -239,6 +240,23 @@ def test_texts_of_another_client_are_not_changed() -> None:
     assert [turn.role for turn in turns] == ["user", "system"]
 
 
+def test_the_attribution_of_another_request_changes_nothing() -> None:
+    for digits in ("abc", "def"):
+        texts, _ = split(
+            [f"x-anthropic-billing-header: cc_version=2.1.197.{digits};", "Be brief.\nCWD: /a"], ("user", "Hi")
+        )
+        assert texts == ["Be brief.", "# This conversation\nCWD: /a"]
+    texts, _ = split(["Be brief.\nCWD: /a"], ("user", "Hi"))
+    assert texts == ["Be brief.\nCWD: /a"], "the same text of another client"
+
+
+def test_a_system_text_is_made_once_for_the_requests_that_repeat_it() -> None:
+    first, second = (system_text(["Ä" * 10, "", f"{'b' * 10}"]) for _ in range(2))
+    assert first == "Ä" * 10 + "\n\n" + "b" * 10
+    assert second is first
+    assert (system_text([]), system_text(["", "a"])) == ("", "a")
+
+
 def test_unknown_wordings_stay_in_place() -> None:
     before = "# Where you are\n - Folder: /a\n - Day: 2026-11-21\n\ngit: clean"
     texts, turns = split([US, before], ("user", "Hi"), ("system", "The folder is /a."), ("assistant", "Yes?"))
@@ -386,4 +404,4 @@ def _post(port: int, path: str, body: dict[str, Any]) -> tuple[int, bytes]:
 @pytest.mark.parametrize("quoted", ["`a/b` ", "`" + "/" * 40, "`a` "])
 def test_the_folders_of_a_long_line_are_found_in_linear_time(quoted: str) -> None:
     """A client chooses this text: nothing in it may make the search slow."""
-    assert_linear(lambda size: f"You have a file-based memory {quoted * size}\n", claudecode._split.__wrapped__)
+    assert_linear(lambda size: f"You have a file-based memory {quoted * size}\n", claudecode._split)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import lru_cache
 from itertools import islice
 from typing import Final, NamedTuple
 
 import msgspec
 from msgspec import Struct
 
+from byway.bounded import RecentValues
 from byway.decoding import DECODE_ERRORS
 from byway.messages.blocks import Block, Text, ToolReference, ToolResult, Unknown
 from byway.messages.request import Request, Turn
@@ -82,9 +82,7 @@ def opening(request: Request) -> tuple[list[str], list[Turn]]:
     place.
     """
     texts, turns = request.system, request.turns
-    if not texts:
-        return texts, turns
-    prompt = (_system_prompt if request.size < _CACHED else _system_prompt.__wrapped__)(tuple(texts))
+    prompt = _system_prompt(texts, request.size) if texts else None
     if prompt is None:
         return texts, turns
     questions = 0
@@ -95,7 +93,7 @@ def opening(request: Request) -> tuple[list[str], list[Turn]]:
     if not questions:
         return [*prompt.texts], turns
     briefed = questions
-    added: list[str] = []
+    added: list[_Part] = []
     while briefed < len(turns) and turns[briefed].role == "system" and (briefing := _briefing(turns[briefed])):
         added += briefing
         briefed += 1
@@ -107,10 +105,9 @@ def opening(request: Request) -> tuple[list[str], list[Turn]]:
     if added:
         turns = [question, *turns[1:questions], *turns[briefed:]]
         own = [*own]
-        for text in added:
-            kept, lines = _shared_part(text)
-            texts.append(kept)
-            own += lines
+        for part in added:
+            texts.append(part.shared)
+            own += part.own
     if own:
         texts.append("\n".join(["# This conversation", *own]))
     return texts, turns
@@ -126,26 +123,45 @@ class _SystemPrompt(NamedTuple):
     """The lines of this conversation."""
 
 
-@lru_cache(16)
-def _system_prompt(texts: tuple[str, ...]) -> _SystemPrompt | None:
-    """The system texts of a request; None when another client has made them. Cached: each request repeats them."""
-    if not any(text.startswith(_IDENTITY) for text in texts):
-        return None
-    kept = [text for text in texts if not text.startswith(_ATTRIBUTION)]
-    pairs = [_shared_part(text) for text in kept]
-    return _SystemPrompt(kept, [shared for shared, _ in pairs], [line for _, lines in pairs for line in lines])
+class _Part(NamedTuple):
+    """A text of the client."""
+
+    shared: str
+    """What all conversations share of it."""
+    own: Sequence[str]
+    """The lines of this conversation."""
+    is_briefing: bool
+    """It may be the client's first system message."""
 
 
-def _briefing(turn: Turn) -> list[str]:
+#: Each request repeats the texts of the one before it.
+_prompts: Final[RecentValues[list[str], _SystemPrompt]] = RecentValues(16)
+_parts: Final[RecentValues[str, _Part]] = RecentValues(32)
+
+
+def _system_prompt(texts: list[str], size: int) -> _SystemPrompt | None:
+    """The system texts of a request of `size` bytes; None when another client has made them."""
+    # Version 2.1.197 changes the attribution with each request.
+    key = [_ATTRIBUTION, *texts[1:]] if texts[0].startswith(_ATTRIBUTION) else texts
+    prompt = _prompts.get(key)
+    if prompt is None and any(text.startswith(_IDENTITY) for text in texts):
+        kept = [text for text in texts if not text.startswith(_ATTRIBUTION)]
+        parts = [_part(text) for text in kept]
+        prompt = _SystemPrompt(kept, [part.shared for part in parts], [line for part in parts for line in part.own])
+        if size < _CACHED:
+            _prompts.add(key, prompt)
+    return prompt
+
+
+def _briefing(turn: Turn) -> list[_Part]:
     """The texts of the client's first system message; empty for any other message."""
-    texts = [block.text for block in turn.blocks if type(block) is Text]
-    known = any(mark in text for text in texts for mark in _BRIEFING)
-    return texts if known and len(texts) == len(turn.blocks) else []
+    parts = [_part(block.text) for block in turn.blocks if type(block) is Text]
+    return parts if len(parts) == len(turn.blocks) and any(part.is_briefing for part in parts) else []
 
 
-def _shared_reminders(turn: Turn) -> tuple[list[str], Turn]:
+def _shared_reminders(turn: Turn) -> tuple[list[_Part], Turn]:
     """The reminders before the question that all conversations share, and the turn without them."""
-    shared: list[str] = []
+    shared: list[_Part] = []
     left: list[Block] = []
     blocks = turn.blocks
     for at, block in enumerate(blocks):
@@ -153,20 +169,25 @@ def _shared_reminders(turn: Turn) -> tuple[list[str], Turn]:
             left += blocks[at:]
             break
         if any(mark in block.text[:_HEAD] for mark in _SHARED):
-            shared.append(block.text)
+            shared.append(_part(block.text))
         else:
             left.append(block)
     return (shared, Turn("user", left, turn.output_config)) if shared and left else ([], turn)
 
 
-def _shared_part(text: str) -> tuple[str, tuple[str, ...]]:
-    """The part of `text` that all conversations share, and the lines of this one. A text that is too long is all shared."""
-    return _split(text) if len(text) < _LONGEST else (text, ())
+def _part(text: str) -> _Part:
+    """What all conversations share of `text`, and the rest. A text that is too long is all shared."""
+    if len(text) >= _LONGEST:
+        return _Part(text, (), any(mark in text for mark in _BRIEFING))
+    part = _parts.get(text)
+    if part is None:
+        part = _Part(*_split(text), any(mark in text for mark in _BRIEFING))
+        _parts.add(text, part)
+    return part
 
 
-@lru_cache(32)
 def _split(text: str) -> tuple[str, tuple[str, ...]]:
-    """The same for a text of any length. Cached: each request repeats the texts."""
+    """The part of `text` that all conversations share, and the lines of this one."""
     own: list[str] = []
     whole = text
     for mark in _ENVIRONMENTS:

@@ -23,6 +23,7 @@ from byway.messages import claudecode, signature
 from byway.messages.blocks import Block, Document, Text, Thinking, ToolResult, ToolUse, Wire
 from byway.messages.reasoning import Reasoning, unpack
 from byway.messages.request import Request, Turn
+from byway.messages.systemtext import system_text
 from byway.problems import Problem
 
 ReasoningField = Literal["", "reasoning", "reasoning_content"]
@@ -104,7 +105,7 @@ def chat_messages(request: Request, target: Target, missing: Missing = "") -> li
         raise Problem("invalid_request", f"{path}: {refused.reason}") from None
     if missing != "text":
         request.content.call_ids = ids.sent
-    text = "\n\n".join(filter(None, system))
+    text = system_text(system)
     return [ChatMessage("system", text), *messages] if text else messages
 
 

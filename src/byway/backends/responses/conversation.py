@@ -16,6 +16,7 @@ from byway.messages import claudecode, signature
 from byway.messages.blocks import Block, Document, Text, Thinking, ToolResult, ToolUse, UrlSource
 from byway.messages.reasoning import Reasoning, unpack
 from byway.messages.request import Request, Turn
+from byway.messages.systemtext import system_text
 from byway.problems import Problem
 from byway.responseitems import (
     PARAGRAPH,
@@ -52,7 +53,7 @@ def input_items(request: Request, target: Target) -> tuple[str, list[InputItem]]
         path = ".".join(filter(None, (block_path(request.turns, refused.block), refused.field)))
         raise Problem("invalid_request", f"{path}: {refused.reason}") from None
     request.content.call_ids = conversation.ids.sent
-    return PARAGRAPH.join(filter(None, system)), conversation.items
+    return system_text(system), conversation.items
 
 
 class _Conversation:
