@@ -19,7 +19,6 @@ from byway.messages.events import (
 
 #: Parts of an answer that is one text.
 _PARTS: Final = 6
-_NO_TEXT: Final = TextStart()
 
 
 def text_answer(parts: Sequence[Part]) -> tuple[Started, str, MessageDelta] | None:
@@ -34,8 +33,8 @@ def text_answer(parts: Sequence[Part]) -> tuple[Started, str, MessageDelta] | No
         and type(start) is MessageStart
         and type(opened) is BlockStart
         and type(delta := piece.delta) is TextDelta
-        # A block of a server tool is a dict.
-        and opened.content_block == _NO_TEXT
+        and type(block := opened.content_block) is TextStart
+        and not block.text
     ):
         return start.message, delta.text, end
     return None

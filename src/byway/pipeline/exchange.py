@@ -23,7 +23,7 @@ from byway.backends.protocol import FIRST, Attempt, Target
 from byway.largebodies import LARGE, off_loop
 from byway.learned import LearnedRepair
 from byway.logs import log
-from byway.messages.events import BlockDelta, MessageDelta, Part, Passthrough, WholeAnswer, has_content
+from byway.messages.events import BlockDelta, MessageDelta, MessageStop, Part, Passthrough, WholeAnswer, has_content
 from byway.messages.request import Request, declared_tools
 from byway.messages.stream import fold
 from byway.pipeline import forced, ownquota, recorded, servertools, targets, verdicts, warmup
@@ -430,6 +430,8 @@ async def _forced(step: forced.Step, take_turn: servertools.TakeTurn, reply: Rep
 def _note(parts: Sequence[Part], record: Record) -> None:
     """Keep the latest usage and stop reason: both are running totals."""
     for part in reversed(parts):
+        if type(part) is MessageStop:
+            continue
         if type(part) is MessageDelta:
             record.usage, record.stop_reason = part.usage, part.delta.stop_reason
             return

@@ -219,8 +219,8 @@ class App:
         return None
 
     def _log(self, context: RequestContext, seconds: float) -> None:
-        record, problem = context.record, context.problem
-        if not record.requested and (context.caller.login or (problem is None and _is_routine(context.path))):
+        record, problem, caller = context.record, context.problem, context.caller
+        if not record.requested and (caller.login or (problem is None and _is_routine(context.path))):
             return
         usage = record.usage
         line = RequestLine(
@@ -229,7 +229,7 @@ class App:
             context.path[:200],
             context.status,
             _milliseconds(seconds),
-            context.caller.key,
+            caller.key,
             context.session[:64],
             record.requested,
             record.alias,
@@ -242,8 +242,8 @@ class App:
             record.estimated,
             record.stop_reason or "",
         )
-        if context.caller.account:
-            line.account = context.caller.account
+        if caller.account:
+            line.account = caller.account
         if record.tries > 1:
             line.tries = record.tries
         if record.probe:
@@ -261,7 +261,7 @@ class App:
         if output is not None:
             output.put("info", "Request", line)
         # A browser whose login has ended is no client.
-        if context.caller is not OWNER and (context.route is None or context.route.envelope != "page"):
+        if caller is not OWNER and (context.route is None or context.route.envelope != "page"):
             times = RequestTimes(
                 context.started,
                 context.started + seconds,
