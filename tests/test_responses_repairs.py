@@ -15,6 +15,7 @@ from byway import config
 from byway.backends.repairs import describe, known
 from byway.call import Call
 from byway.fronts import chat
+from byway.largebodies import LARGE
 from byway.messages.request import Request, parse
 from byway.messages.stream import fold
 from byway.pipeline import exchange
@@ -158,6 +159,21 @@ def test_a_chat_completion_passes_through_and_goes_by_responses_where_chat_refus
     for value in (plain, with_tools):
         asyncio.run(exchange.answer(at, value, HeldReply(), Record()))
     assert server.paths == ["chat/completions", "chat/completions", "responses"]
+
+
+@pytest.mark.parametrize("extra", [{}, {"metadata": {"padding": "p" * (LARGE + 1)}}], ids=["small", "large"])
+def test_a_chat_completion_goes_by_responses_whole_once_that_is_learned(extra: dict[str, Any]) -> None:
+    function = {"name": "Read", "parameters": TOOL["input_schema"]}
+    body: dict[str, Any] = {"model": "sonnet", "messages": [{"role": "user", "content": "Hi"}], **extra}
+    with_tools = json.dumps({**body, "tools": [{"type": "function", "function": function}]}).encode()
+    at, server = runtime(), Server()
+    at.backends["box"].upstream = cast(Any, server)
+    for _ in range(2):
+        asyncio.run(exchange.answer(at, chat.outline(with_tools, {}, "msg_1")[0], HeldReply(), Record()))
+    assert server.paths == ["chat/completions", "responses", "responses"]
+    repaired, learned = server.calls[1][1], server.calls[2][1]
+    assert learned == repaired
+    assert [tool["name"] for tool in learned["tools"]] == ["Read"] and "Hi" in json.dumps(learned["input"])
 
 
 REFUSALS: dict[str, tuple[Rule, str]] = {

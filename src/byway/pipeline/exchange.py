@@ -221,8 +221,10 @@ class _Exchange:
             admission.enter(target.backend, target.model, time.monotonic(), time.time())
         if self._attempt is not FIRST or not runtime.learned.is_empty():
             if request.size > LARGE and request.content.translation is not None:
-                request = await off_loop(request.size, self._translated)
+                await off_loop(request.size, self._translated)
             self._choose_attempt(backend, target)
+            # The choice may have translated the request, which frees what it was before.
+            request = self._request
         reply.aim(target.backend, target.model)
         if runtime.prompts is not None:
             request = await off_loop(request.weight, runtime.prompts.apply, request, target.backend, target.model)
