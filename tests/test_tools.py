@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import sys
@@ -11,11 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from byway.backends.openai import completions
+from byway.backends.openai import completions, toolformats
+from byway.backends.openai import tools as chat_tools
 from byway.backends.openai.schema import Budget
 from byway.backends.openai.tools import ChatTool, left_out, tool_list, wire_name
 from byway.backends.protocol import Target
 from byway.backends.vendors import VENDORS
+from byway.messages import tools as declared
 from byway.messages.request import parse
 from byway.problems import Problem
 
@@ -148,6 +151,29 @@ def test_requests_with_the_same_tools_share_what_was_made_of_them() -> None:
     changed = offered({**read, "description": "Reads a file."}, write)
     assert b"a file" in bytes(changed[0].function["description"]) and offered(read, write)[0] == first[0]
     assert offered(read, write, model=Target("box", "m", VENDORS["openai"])) is not first
+
+
+@pytest.mark.parametrize(
+    "long",
+    [
+        {"citations": {"a": [[]] * 400_000}},
+        {"allowed_domains": ["a"] * 20_000},
+        {"type": "custom" + "m" * 600_000},
+        {"name": "n" * 600_000},
+    ],
+    ids=lambda field: next(iter(field)),
+)
+def test_a_tool_with_a_long_field_is_not_kept(long: dict[str, Any]) -> None:
+    tool = {"name": "Read", "input_schema": {"type": "object"}, **long}
+    request = parse(body(tool), {}, "msg_1")
+    caches: tuple[dict[Any, Any], ...] = declared._shared, chat_tools._converted, toolformats._cache
+    for cache in caches:
+        cache.clear()
+    with contextlib.suppress(Problem):
+        tool_list(request, Target("box", "m", VENDORS["generic"]), Budget())
+    toolformats.argument_types(request)
+    assert not declared._shared
+    assert "name" not in long or not any(map(len, caches)), "names are keys of the other caches"
 
 
 def test_tools_that_depend_on_the_conversation_are_not_shared() -> None:

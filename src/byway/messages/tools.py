@@ -27,7 +27,7 @@ class Tool(Wire):
     max_content_tokens: int | None = None
     use_cache: bool | None = None
     url_sources: Raw = Raw()
-    citations: dict[str, Any] | None = None
+    citations: Raw = Raw()
     allowed_domains: list[str] | None = None
     blocked_domains: list[str] | None = None
     user_location: Raw = Raw()
@@ -63,6 +63,8 @@ _NONE: Final = ToolSet([])
 _shared: Final[BoundedDict[tuple[int, str, str], tuple[list[Tool], ToolSet]]] = BoundedDict(16)
 #: Bytes of tools that are kept for later requests.
 _SHARED_BYTES: Final = 512 << 10
+#: Bytes that an object takes besides its text.
+_OBJECT_BYTES: Final = 64
 
 
 def tool_set(tools: list[Tool] | None) -> ToolSet:
@@ -80,7 +82,17 @@ def tool_set(tools: list[Tool] | None) -> ToolSet:
 
 
 def _size(tool: Tool) -> int:
-    return len(tool.name) + len(tool.description) + len(tool.input_schema) + len(tool.input_examples)
+    """About the bytes that keeping `tool` takes."""
+    texts = (tool.name, tool.type or "", *(tool.allowed_domains or ()), *(tool.blocked_domains or ()))
+    raws = (
+        tool.description,
+        tool.input_schema,
+        tool.input_examples,
+        tool.url_sources,
+        tool.citations,
+        tool.user_location,
+    )
+    return _OBJECT_BYTES * (1 + len(texts)) + sum(map(len, texts)) + sum(map(len, raws))
 
 
 def _copied(tool: Tool) -> Tool:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
+from byway.decoding import DECODE_ERRORS
 from byway.domains import domains_error
 from byway.messages.tools import Tool
 from byway.problems import Problem
@@ -49,10 +50,25 @@ def fetched_page(id: str, page: FetchedPage, tool: Tool) -> dict[str, Any]:
         "type": "document",
         "source": {"type": "text", "media_type": "text/plain", "data": page.text},
         "title": page.title or None,
-        "citations": {"enabled": bool(tool.citations and tool.citations.get("enabled"))},
+        "citations": {"enabled": _wants_citations(tool)},
     }
     result = {"type": "web_fetch_result", "url": page.url, "content": document, "retrieved_at": page.retrieved_at}
     return {"type": "web_fetch_tool_result", "tool_use_id": id, "content": result}
+
+
+class _Citations(Struct):
+    enabled: bool = False
+
+
+_citations: Final = msgspec.json.Decoder(_Citations | None)
+
+
+def _wants_citations(tool: Tool) -> bool:
+    try:
+        citations = _citations.decode(tool.citations) if tool.citations else None
+    except DECODE_ERRORS:
+        return False
+    return citations is not None and citations.enabled
 
 
 def fetch_error(id: str, error: FetchError) -> dict[str, Any]:

@@ -61,7 +61,8 @@ _schema: Final = msgspec.json.Decoder(InputSchema)
 #: A client sends the same tools with each request: comparing their bytes is cheaper than parsing them.
 _cache: Final[dict[str, tuple[Raw, str, dict[str, str]]]] = {}
 _CACHE_SIZE: Final = 512
-_CACHED_SCHEMA_BYTES: Final = 1 << 15
+#: Bytes of the largest tool that is kept.
+_CACHED_BYTES: Final = 1 << 15
 
 
 def argument_types(request: Request) -> tuple[ArgumentTypes, dict[str, str]]:
@@ -88,7 +89,7 @@ def _types_of(tools: Iterable[Tool]) -> tuple[ArgumentTypes, dict[str, str]]:
         entry = _cache.get(tool.name)
         if entry is None or entry[0] != schema:
             entry = (schema.copy(), wire_name(tool.name), _property_types(bytes(schema)))
-            if len(schema) <= _CACHED_SCHEMA_BYTES:
+            if len(tool.name) + len(schema) <= _CACHED_BYTES:
                 if len(_cache) >= _CACHE_SIZE:
                     _cache.clear()
                 _cache[tool.name] = entry

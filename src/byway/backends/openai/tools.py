@@ -81,7 +81,7 @@ def tool_list(request: Request, target: Target, budget: Budget) -> list[ChatTool
             if paths is None:
                 paths = {id(own): f"tools.{at}" for at, own in enumerate(request.params.tools or ())}
             chat_tool = _convert(tool, vendor, paths.get(id(tool), "messages: tool"), budget)
-            if cacheable and len(tool.description) + len(tool.input_schema) < _CACHED_BYTES:
+            if cacheable and len(tool.name) + len(tool.description) + len(tool.input_schema) < _CACHED_BYTES:
                 if len(_converted) >= _CACHED_TOOLS:
                     _converted.clear()
                 # Copies: these are slices of the request's bytes, which the cache must not keep alive.
