@@ -413,6 +413,12 @@ def test_invalid_input_gets_a_400_that_names_the_field(
     assert SECRET not in json.dumps(answer.body) and api.file.read_text() == before
 
 
+def test_a_name_that_is_too_long_for_a_file_gets_a_400(api: Api) -> None:
+    for target, body in ("load", {"model": "a" * 256}), ("paths", {"path": f"/{'a' * 256}"}):
+        answer = api("POST", f"/byway/local-models/{target}", body)
+        assert (answer.status, len(answer.body["error"]["message"]) < 200) == (400, True), answer.body
+
+
 @pytest.mark.parametrize(
     ("method", "target"),
     [

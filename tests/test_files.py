@@ -501,6 +501,7 @@ async def test_expired_files_are_gone_and_say_so(tmp_path: Path) -> None:
             await files.open(short)
         assert files.records.expire(time.time() + 9e5, time.time() + 9e5)
         assert files.records.get(short.id) is None
+        assert files.remove("../config{") is None, "a name that no file has"
 
 
 @in_loop

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
@@ -67,5 +68,7 @@ def as_problems() -> Iterator[None]:
     except RecursionError:
         raise Problem("invalid_request", "The changes are nested too deeply.") from None
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise Problem("invalid_request", "A name or path is longer than this system allows.") from None
         file = error.filename or "A file"
         raise Problem("internal", f"{file} cannot be used: {error.strerror or error}. Nothing was changed.") from None

@@ -199,9 +199,13 @@ class FileService:
         return await self.call(self.remove, record.id) or record
 
     def remove(self, id: str) -> FileRecord | None:
-        """Remove a file of any owner. It blocks. The record goes first: after a crash the bytes are orphans."""
+        """Remove a file of any owner; returns None when there is none. It blocks.
+
+        The record goes first: after a crash the bytes are orphans.
+        """
         record = self.records.remove(id)
-        self._remove_bytes(id)
+        if record is not None:
+            self._remove_bytes(id)
         return record
 
     def _remove_bytes(self, id: str) -> None:
