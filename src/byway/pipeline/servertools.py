@@ -15,7 +15,7 @@ from msgspec import Raw, Struct
 from byway.backends.openai import definedtools
 from byway.backends.protocol import Target
 from byway.logs import log
-from byway.messages.blocks import FilelessBlock, Text, ToolReference, ToolResult, ToolUse
+from byway.messages.blocks import Block, FilelessBlock, Text, Thinking, ToolReference, ToolResult, ToolUse
 from byway.messages.events import (
     TOKENS,
     BlockDelta,
@@ -26,8 +26,12 @@ from byway.messages.events import (
     MessageStart,
     MessageStop,
     Part,
+    SignatureDelta,
     Stop,
     TextDelta,
+    TextStart,
+    ThinkingDelta,
+    ThinkingStart,
     ToolStart,
     Usage,
 )
@@ -312,27 +316,44 @@ async def _turns(request: Request, served: list[Served], relay: _Relay, take_tur
         await take_turn(following, relay)
         for name in TOKENS:
             setattr(total, name, getattr(total, name) + getattr(relay.usage, name))
-        if not relay.calls or relay.others:
+        calls = relay.calls
+        if not calls or relay.others:
             # The client's own tools come first; the model can use Byway's again when it has their results.
             return total, relay.stop
-        if not any(by_name[call.name].left for call in relay.calls):
+        if not any(by_name[call.name].left for call in calls):
             refused += 1
             if refused > _REFUSED_TURNS:
                 return total, "end_turn"
-        calls: list[Any] = [Text("".join(relay.texts))] if relay.texts else []
-        results: list[Any] = []
-        for call in relay.calls:
-            arguments = tool_input("".join(call.pieces))
+        results: list[Block] = []
+        for call in calls:
             tool = by_name[call.name]
-            blocks = await tool.run(arguments, turns)
+            blocks = await tool.run(call.arguments, turns)
             if tool.shown:
                 await relay.add(blocks)
-            calls.append(ToolUse(call.id, call.name, Raw(msgspec.json.encode(arguments))))
             results.append(ToolResult(call.id, tool.result))
-        turns += [Turn("assistant", calls), Turn("user", results)]
+        turns += [Turn("assistant", relay.content()), Turn("user", results)]
         # A forced choice is for the first turn only; a tool that is used up is not offered again.
         choice = None
         tools = [tool for tool in tools if tool.name not in by_name or by_name[tool.name].left]
+
+
+class _KeptText(Struct):
+    """A text of the model, which goes back to it."""
+
+    pieces: list[str]
+
+    def block(self) -> Block:
+        return Text("".join(self.pieces))
+
+
+class _KeptThinking(Struct):
+    """Thinking of the model. Its signature may carry reasoning that the backend requires, also without any text."""
+
+    pieces: list[str]
+    signature: str
+
+    def block(self) -> Block:
+        return Thinking("".join(self.pieces), self.signature)
 
 
 class _ServedCall(Struct):
@@ -341,6 +362,14 @@ class _ServedCall(Struct):
     id: str
     name: str
     pieces: list[str]
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The input of the call."""
+        return tool_input("".join(self.pieces))
+
+    def block(self) -> Block:
+        return ToolUse(self.id, self.name, Raw(msgspec.json.encode(self.arguments)))
 
 
 class _Relay:
@@ -360,14 +389,23 @@ class _Relay:
 
     def begin(self) -> None:
         """Begin a turn of the model."""
-        self.texts: list[str] = []
-        self.calls: list[_ServedCall] = []
+        self._kept: dict[int, _KeptText | _KeptThinking | _ServedCall] = {}
+        """The blocks that the next turn returns to the model, by their index in this turn."""
         self.others = False
         """The model has called tools of the client."""
         self.usage = Usage()
         self.stop = "end_turn"
         self._indices: dict[int, int | None] = {}
         """The index of a block in its turn -> its index in the answer; None: it is not passed on."""
+
+    @property
+    def calls(self) -> list[_ServedCall]:
+        """The calls of Byway's tools in this turn."""
+        return [block for block in self._kept.values() if isinstance(block, _ServedCall)]
+
+    def content(self) -> list[Block]:
+        """The blocks of this turn in their order, as a client would return them."""
+        return [block.block() for block in self._kept.values()]
 
     def aim(self, backend: str, model: str) -> None:
         """The target was named when the attempt began."""
@@ -380,9 +418,13 @@ class _Relay:
             elif isinstance(event, BlockStart):
                 block = event.content_block
                 if isinstance(block, ToolStart) and block.name in self._names:
-                    self.calls.append(_ServedCall(block.id, block.name, []))
+                    self._kept[event.index] = _ServedCall(block.id, block.name, [])
                     self._indices[event.index] = None
                     continue
+                if isinstance(block, TextStart):
+                    self._kept[event.index] = _KeptText([block.text])
+                elif isinstance(block, ThinkingStart):
+                    self._kept[event.index] = _KeptThinking([block.thinking], block.signature)
                 self.others = self.others or isinstance(block, ToolStart)
                 self._indices[event.index] = self._next
                 out.append(BlockStart(self._next, block))
@@ -391,10 +433,7 @@ class _Relay:
                 index = self._indices[event.index]
                 if index is not None:
                     out.append(BlockDelta(index, event.delta))
-                    if isinstance(event.delta, TextDelta):
-                        self.texts.append(event.delta.text)
-                elif isinstance(event.delta, InputDelta):
-                    self.calls[-1].pieces.append(event.delta.partial_json)
+                self._keep(event)
             elif isinstance(event, BlockStop):
                 index = self._indices[event.index]
                 if index is not None:
@@ -403,6 +442,18 @@ class _Relay:
                 self.usage, self.stop = event.usage, event.delta.stop_reason or "end_turn"
         if out:
             await self._reply.send(out)
+
+    def _keep(self, event: BlockDelta) -> None:
+        """Add a delta to the block that the next turn returns."""
+        kept, delta = self._kept.get(event.index), event.delta
+        if isinstance(kept, _KeptText) and isinstance(delta, TextDelta):
+            kept.pieces.append(delta.text)
+        elif isinstance(kept, _KeptThinking) and isinstance(delta, ThinkingDelta):
+            kept.pieces.append(delta.thinking)
+        elif isinstance(kept, _KeptThinking) and isinstance(delta, SignatureDelta):
+            kept.signature = delta.signature
+        elif isinstance(kept, _ServedCall) and isinstance(delta, InputDelta):
+            kept.pieces.append(delta.partial_json)
 
     async def add(self, blocks: list[dict[str, Any]]) -> None:
         """Send blocks of Byway's own."""
