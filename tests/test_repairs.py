@@ -203,6 +203,10 @@ def test_a_field_that_was_not_sent_is_not_repaired() -> None:
          {"tool_choice": {}, "thinking": {"type": "enabled"}}, "drop thinking"),
         ("deepseek-reasoner does not support this tool_choice", {"tool_choice": {}}, "emulate tool_choice"),
         ("This response_format type is unavailable now", {"response_format": {"type": "json_schema"}}, "form json_object"),
+        ("Invalid schema for response_format 'answer': In context=(), 'minItems' is not permitted.",
+         {"response_format": {"type": "json_schema", "json_schema": {"strict": True}}}, "form loose"),
+        ("Invalid schema for response_format 'answer': schema must be an object.",
+         {"response_format": {"type": "json_schema", "json_schema": {}}}, "form json_object"),
         ("'response_format.type' must be 'text'", {"response_format": {"type": "json_object"}}, "form words"),
         ("Unexpected role 'user' after role 'tool'", {"messages": []}, "messages bridge"),
         ("Tool call id was call_1 but must be a-z, A-Z, 0-9, with a length of 9.", {"messages": []}, "ids nine"),
@@ -463,6 +467,25 @@ def test_a_refused_schema_is_given_in_words() -> None:
     assert forms == ["json_schema", "json_object", None]
     words = [message["content"] for message in server.bodies[-1]["messages"][1:]]
     assert len(words) == 1 and '"a"' in words[0], "the schema is given once"
+
+
+def test_a_schema_that_is_refused_as_a_strict_one_is_sent_as_a_loose_one() -> None:
+    def rule(body: dict[str, Any]) -> Any:
+        strict = body.get("response_format", {}).get("json_schema", {}).get("strict")
+        message = "Invalid schema for response_format 'answer': In context=(), 'minItems' is not permitted."
+        return {"error": {"message": message}} if strict else None
+
+    schema = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
+    at, server = runtime("openai", "gpt-4.1"), Strict(rule)
+    send(at, server, request(output_config={"format": {"type": "json_schema", "schema": schema}}))
+    assert [body["response_format"]["json_schema"] for body in server.bodies] == [
+        {"name": "answer", "schema": schema, "strict": True},
+        {"name": "answer", "schema": schema},
+    ]
+    schema["properties"] = {"a": {"type": "string"}}
+    schema["required"] = ["a"]
+    send(at, server, request(output_config={"format": {"type": "json_schema", "schema": schema}}))
+    assert server.bodies[2]["response_format"]["json_schema"]["strict"], "another schema may be accepted"
 
 
 def test_a_chat_completion_that_passes_through_is_repaired_too() -> None:

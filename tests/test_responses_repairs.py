@@ -232,6 +232,20 @@ def test_a_refused_format_is_described_in_words() -> None:
     assert "text" not in last and json.dumps(schema, separators=(",", ":")) in last["input"][-1]["content"]
 
 
+def test_a_format_that_is_refused_as_a_strict_one_is_sent_as_a_loose_one() -> None:
+    schema = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
+    server = Server(
+        lambda body: (
+            body.get("text", {}).get("format", {}).get("strict")
+            and "Invalid schema for response_format 'answer': In context=(), 'minItems' is not permitted."
+        )
+    )
+    at = runtime()
+    send(at, server, request(tools=None, output_config={"format": {"type": "json_schema", "schema": schema}}))
+    formats = [body["text"]["format"] for _, body in server.calls]
+    assert [form["strict"] for form in formats] == [True, False] and formats[1]["schema"] == schema
+
+
 def test_reasoning_that_cannot_be_decrypted_is_left_out_of_this_request_alone() -> None:
     at, server = runtime(), Server()
     content = send(at, server, request())[0]["content"]

@@ -48,8 +48,18 @@ def nearest_effort(effort: Any, listed: str) -> str:
     return min(words, key=lambda word: (abs(ALL_EFFORTS.index(word) - rank), ALL_EFFORTS.index(word)))
 
 
-def simpler_form(required: bytes) -> str:
-    """Return the repair to the next simpler form of a required format: a schema, then any JSON object, then words alone."""
+#: The simpler forms of a required format, as a refusal leads to one after the other.
+FORMS: Final = ("loose", "json_object", "words")
+#: "Invalid schema for response_format 'answer': In context=('properties', 'a'), 'minLength' is not permitted."
+_NOT_STRICT: Final = re.compile(r"invalid schema|\bstrict\b", re.IGNORECASE)
+_STRICT: Final = re.compile(rb'"strict"\s*:\s*true')
+
+
+def simpler_form(required: bytes, refusal: str) -> str:
+    """Return the repair to the next simpler form of a required format: a strict schema, a loose one where `refusal` is about
+    the schema, any JSON object, and words alone."""
+    if _STRICT.search(required) and _NOT_STRICT.search(refusal):
+        return "form loose"
     return "form json_object" if b"json_schema" in required else "form words"
 
 
@@ -67,7 +77,7 @@ def _effort(match: re.Match[str], sent: Fields) -> str:
 def _form(match: re.Match[str], sent: Fields) -> str:
     if b'"format"' not in bytes(sent.get("text", Raw())):
         return ""
-    return simpler_form(bytes(sent["text"]))
+    return simpler_form(bytes(sent["text"]), match.string)
 
 
 _ITEM_TABLE: Final = tuple(
@@ -92,7 +102,7 @@ _ITEM_TABLE: Final = tuple(
             _if_sent("drop reasoning.summary", "reasoning", b'"summary"'),
         ),
         (r"(?:supported values are|expected one of|must be one of|please use)(.{1,160})", _effort),
-        (r"text\.format|json_schema|structured output", _form),
+        (r"text\.format|response_format|json_schema|structured output", _form),
     )
 )
 _NAMES_RESPONSES: Final = any_case(r"\bv1/responses\b|\bresponses (?:api|endpoint)\b")
@@ -127,7 +137,7 @@ def words_of(repair: str) -> str:
 
 def lasts(repair: str) -> bool:
     """Return whether a repair holds for later requests too."""
-    return repair != UNSEALED
+    return repair not in (UNSEALED, "form loose")
 
 
 def change_items(fields: Fields, repair: str) -> bool:
@@ -152,8 +162,14 @@ def change_items(fields: Fields, repair: str) -> bool:
 
 
 def change_item_format(fields: Fields, form: str) -> None:
-    """Give the schema of the answer in words, beside a simpler required format or none."""
+    """Give the schema of the answer in words, beside a simpler required format or none; `loose`: only turn `strict` off."""
     text = _object(fields.pop("text", None))
+    if form == "loose":
+        if isinstance(text.get("format"), dict):
+            text["format"]["strict"] = False
+        if text:
+            fields["text"] = Raw(_encode(text))
+        return
     wanted = text.pop("format", None)
     if form == "json_object":
         text["format"] = {"type": "json_object"}

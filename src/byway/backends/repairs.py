@@ -15,6 +15,7 @@ from msgspec import Raw
 
 from byway.backends.envelopes import parse
 from byway.backends.itemrepairs import (
+    FORMS,
     any_case,
     change_item_format,
     change_items,
@@ -144,7 +145,7 @@ def _format(match: re.Match[str], sent: Mapping[str, Raw]) -> str:
     """The next simpler form of a required format."""
     if "response_format" not in sent:
         return ""
-    return simpler_form(bytes(sent["response_format"]))
+    return simpler_form(bytes(sent["response_format"]), match.string)
 
 
 def _placeholder(match: re.Match[str], sent: Mapping[str, Raw]) -> str:
@@ -423,6 +424,8 @@ def describe(repair: str) -> str:
             )
         case "stream":
             return "streams every answer"
+        case "form" if rest == "loose":
+            return "requires the format without `strict`"
         case "form":
             return "describes the required format in words" + (" and requires JSON" if rest == "json_object" else "")
         case "tools":
@@ -449,13 +452,18 @@ def _limit_stops(fields: dict[str, Raw], limit: int) -> None:
 
 
 def _change_format(fields: dict[str, Raw], form: str) -> None:
-    """Give the schema of the answer in words, beside a simpler required format or none."""
+    """Give the schema of the answer in words, beside a simpler required format or none; `loose`: only turn `strict` off."""
     given = fields.pop("response_format", None)
     if given is None:
         return
     if form == "json_object":
         fields["response_format"] = Raw(b'{"type":"json_object"}')
     required = msgspec.json.decode(given)
+    if form == "loose":
+        if isinstance(required, dict) and isinstance(required.get("json_schema"), dict):
+            required["json_schema"].pop("strict", None)
+        fields["response_format"] = Raw(_encode(required))
+        return
     schema = required.get("json_schema", {}).get("schema") if isinstance(required, dict) else None
     words = in_words(None if schema is None else _encode(schema))
     _change(fields, "messages", lambda messages: [*messages, {"role": "user", "content": words}])
@@ -679,7 +687,7 @@ def known(repair: str) -> bool:
     if words_of(repair):
         return True
     verb, _, rest = repair.partition(" ")
-    words: Mapping[str, Collection[str]] = {"ids": _ID_FORMS, "messages": _MESSAGES, "form": ("json_object", "words")}
+    words: Mapping[str, Collection[str]] = {"ids": _ID_FORMS, "messages": _MESSAGES, "form": FORMS}
     if verb in words:
         return rest in words[verb]
     if verb == "drop":

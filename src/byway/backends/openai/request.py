@@ -8,12 +8,12 @@ import msgspec
 from msgspec import Raw, UnsetType
 
 from byway.backends.openai.conversation import add_instruction, chat_messages, lacks_reasoning, prefill
-from byway.backends.openai.schema import Budget, Dialect, adapt, in_words
+from byway.backends.openai.schema import Budget, Dialect, adapt, allows_strict, in_words
 from byway.backends.openai.stops import split_stops
 from byway.backends.openai.thinking import add_thinking, rule_of, thinks
 from byway.backends.openai.tools import tool_choice, tool_list
 from byway.backends.protocol import FIRST, Attempt, Target
-from byway.backends.vendors import Vendor
+from byway.backends.vendors import enforces_strict_formats
 from byway.call import Call, json_headers
 from byway.messages.request import Content, Params, Request, unopened
 from byway.problems import Problem
@@ -41,7 +41,7 @@ def request(request: Request, target: Target, attempt: Attempt = FIRST) -> Call:
     tools = tool_list(request, target, budget) if params.tools or request.loose else []
     response_format, instruction = None, ""
     if params.output_config is not None or params.output_format is not None:
-        response_format, instruction = answer_format(params, vendor, bool(tools), budget)
+        response_format, instruction = answer_format(params, target, bool(tools), budget)
     body: dict[str, Any] = {"model": target.model}
     if tools:
         body["tools"] = tools
@@ -121,8 +121,9 @@ def refuse_server_features(request: Request) -> None:
             )
 
 
-def answer_format(params: Params, vendor: Vendor, has_tools: bool, budget: Budget) -> tuple[dict[str, Any] | None, str]:
+def answer_format(params: Params, target: Target, has_tools: bool, budget: Budget) -> tuple[dict[str, Any] | None, str]:
     """The format of the answer's text: the field for the server, and the instruction where the field is not enough."""
+    vendor = target.vendor
     config = params.output_config
     wanted = (config.format if config else None) or params.output_format
     if wanted is None:
@@ -144,7 +145,11 @@ def answer_format(params: Params, vendor: Vendor, has_tools: bool, budget: Budge
             # A server of an unknown kind may be llama.cpp.
             dialect: Dialect = "grammar" if vendor.schema in ("grammar", "plain") else "open"
             adapted = Raw(adapt(schema, dialect, "output_config.format.schema", tool=False, budget=budget))
-            return {"type": "json_schema", "json_schema": {"name": "answer", "schema": adapted}}, instruction
+            wrapped: dict[str, Any] = {"name": "answer", "schema": adapted}
+            # The Messages API guarantees the schema. A server refuses an open schema with `strict`, and accepts it without.
+            if enforces_strict_formats(vendor, target.model) and allows_strict(bytes(adapted)):
+                wrapped["strict"] = True
+            return {"type": "json_schema", "json_schema": wrapped}, instruction
         case "json_object":
             return {"type": "json_object"}, instruction
         case _:

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Raw
 
 from byway.backends.openai.request import answer_format, answer_limit, refuse_server_features
-from byway.backends.openai.schema import Budget, allows_strict
+from byway.backends.openai.schema import Budget
 from byway.backends.openai.stops import split_stops
 from byway.backends.openai.thinking import add_thinking, rule_of, thinks, wanted_effort
 from byway.backends.openai.tools import ChatTool, tool_choice, tool_list
@@ -39,7 +39,7 @@ def responses_request(request: Request, target: Target, attempt: Attempt = FIRST
     tools = tool_list(request, target, budget) if params.tools or request.loose else []
     wanted, instruction = None, ""
     if params.output_config is not None or params.output_format is not None:
-        wanted, instruction = answer_format(params, vendor, bool(tools), budget)
+        wanted, instruction = answer_format(params, target, bool(tools), budget)
     body: dict[str, Any] = {"model": target.model}
     instructions, items = input_items(request, target)
     if instruction:
@@ -66,7 +66,7 @@ def responses_request(request: Request, target: Target, attempt: Attempt = FIRST
     if params.tool_choice is not None:
         body.update(_tool_choice(request, tools, target))
     if wanted is not None:
-        body["text"] = {"format": _format(wanted, target)}
+        body["text"] = {"format": _format(wanted)}
     body["store"] = False
     _add_reasoning(body, request, target)
     if vendor.responses_extras:
@@ -105,13 +105,12 @@ def _tool_choice(request: Request, tools: list[ChatTool], target: Target) -> dic
     return fields
 
 
-def _format(wanted: dict[str, Any], target: Target) -> dict[str, Any]:
+def _format(wanted: dict[str, Any]) -> dict[str, Any]:
     """The format of the answer's text in the flat form."""
     schema = wanted.get("json_schema")
     if schema is None:
         return wanted
-    strict = target.vendor.strict_tools and allows_strict(bytes(schema["schema"]))
-    return {"type": "json_schema", **schema, "strict": strict}
+    return {"type": "json_schema", "strict": False, **schema}
 
 
 def _add_reasoning(body: dict[str, Any], request: Request, target: Target) -> None:

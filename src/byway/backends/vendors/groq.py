@@ -20,6 +20,7 @@ VENDOR: Final = Vendor(
     self_hosted=False,
     max_tokens_field="max_completion_tokens",
     schema="openai",
+    strict_formats="gpt-oss",
     stop_limit=4,
     max_tools=128,
     sampling=("temperature", "top_p"),
@@ -39,5 +40,7 @@ VENDOR: Final = Vendor(
 - https://console.groq.com/docs/openai (second-hand, seen 2026-11-29): no `top_k`; `messages[].name` is refused.
 - https://console.groq.com/docs/reasoning (seen 2026-11-29): gpt-oss has the efforts low, medium and high; qwen3 has `none` and
   `default`, and needs `reasoning_format: parsed` with tools.
+- https://console.groq.com/docs/structured-outputs (second-hand, seen 2026-12-01): `strict: true` guarantees the schema of an
+  answer, on gpt-oss only.
 - https://console.groq.com/docs/api-reference (second-hand, seen 2026-11-29): `max_completion_tokens`; at most 4 stop sequences.
 """

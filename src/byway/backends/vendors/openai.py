@@ -77,6 +77,7 @@ VENDOR: Final = Vendor(
     max_tokens_field="max_completion_tokens",
     schema="openai",
     strict_tools=True,
+    strict_formats=".",
     tool_ids="forty",
     no_parallel_flag=r"^o\d",
     stop_limit=4,
@@ -94,6 +95,8 @@ VENDOR: Final = Vendor(
 """
 - https://platform.openai.com/docs/api-reference/chat/create (seen 2026-11-20): at most 4 stop sequences and 128 tools, no
   `top_k`; reasoning models refuse `max_tokens` and accept `max_completion_tokens`.
+- https://platform.openai.com/docs/guides/structured-outputs (second-hand, seen 2026-12-01): without `strict: true` the schema
+  of a `response_format` is not enforced.
 - https://developers.openai.com/api/docs/guides/reasoning (second-hand, seen 2026-11-29): the efforts of each model.
 - https://github.com/openai/openai-openapi/issues/541 (second-hand, seen 2026-11-29): from gpt-5.4 on, chat completions
   accept tools only with the effort `none`; gpt-5.6 reasons unless it is sent. gpt-6-astra has no `none`. Responses accept

@@ -24,6 +24,7 @@ VENDOR: Final = Vendor(
     self_hosted=False,
     sampling=("temperature", "top_p"),
     schema="plain",
+    strict_formats=".",
     thinking=(
         ThinkingRule(r"gemini", _WORDS, "reasoning.effort", off={"reasoning": {"effort": "low"}}, missing="text"),
         ThinkingRule(
@@ -45,6 +46,7 @@ VENDOR: Final = Vendor(
 - https://openrouter.ai/docs/use-cases/reasoning-tokens (seen 2026-11-29): `reasoning: {effort}` with `max`, `xhigh`, `high`,
   `medium`, `low`, `minimal`, `none`; models whose reasoning is mandatory refuse `none`; `reasoning_details` go back unchanged
   and in order.
+- https://openrouter.ai/docs/structured-outputs (seen 2026-12-01): the schema of an answer has `strict: true`.
 - Gemini 3 behind it refuses a tool call whose encrypted entry is missing (seen 2026-11-20).
 - https://github.com/can1357/oh-my-pi (second-hand, seen 2026-11-29): other thinking models accept a placeholder.
 - https://openrouter.ai/docs/guides/claude-code-integration (second-hand, seen 2026-11-29): the Messages API at the same

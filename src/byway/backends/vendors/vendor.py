@@ -150,6 +150,8 @@ class Vendor(msgspec.Struct, frozen=True):
     """The first entry that fits a name counts."""
     format: Literal["json_schema", "json_object", "prompt"] = "json_schema"
     """The setting for the format of an answer; `prompt`: only an instruction in the prompt."""
+    strict_formats: str = ""
+    """The models that enforce the JSON schema of an answer only with `strict: true`: a pattern for their names."""
     format_with_tools: bool = True
     """It accepts tools and a format of the answer in one request."""
     clamps_max_tokens: bool = True
@@ -252,6 +254,11 @@ def thinking_rule(rules: tuple[ThinkingRule, ...], model: str) -> ThinkingRule |
 def known_model(models: tuple[KnownModel, ...], model: str) -> KnownModel | None:
     """Return the first of `models` that fits the name of `model`; None when none does."""
     return next((known for known in models if _pattern(known.models).search(model)), None)
+
+
+def enforces_strict_formats(vendor: Vendor, model: str) -> bool:
+    """Return whether `model` gets `strict: true` with the JSON schema of its answer."""
+    return bool(vendor.strict_formats) and _pattern(vendor.strict_formats).search(model) is not None
 
 
 @lru_cache(512)
