@@ -6,19 +6,24 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from growth import assert_linear
+from test_targets import Answered, chat_answer
 
-from byway import largebodies
+from byway import config, largebodies
 from byway.backends.openai import completions
 from byway.backends.protocol import FIRST, Target
 from byway.backends.vendors import VENDORS
+from byway.call import Call
 from byway.largebodies import LARGE, LargeBodies, off_loop
 from byway.messages.request import Request, parse
 from byway.messages.tokens import Counter, text_tokens
+from byway.pipeline import exchange
+from byway.pipeline.reply import HeldReply, Record
 from byway.problems import Problem
+from byway.runtime import Runtime
 
 TARGET = Target("box", "m", VENDORS["generic"], window=1_000_000)
 
@@ -114,6 +119,44 @@ def test_the_event_loop_does_not_work_on_a_large_body() -> None:
 
     on_loop, everywhere = asyncio.run(work())
     assert on_loop < everywhere / 10
+
+
+def blocks(count: int, block: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"}, *[block] * count]}], **fields}
+
+
+ADDED = {"type": "tool_addition", "tool": {"name": "a"}}
+PROPERTIES = {"type": "object", "properties": {f"p{number}": {} for number in range(50_000)}}
+HEAVY: dict[str, Callable[[], dict[str, Any]]] = {
+    "unknown blocks": lambda: blocks(40_000, {"type": "zz", "q": 1}),
+    "tool changes": lambda: blocks(15_000, ADDED, tools=[{"name": "a", "input_schema": {}, "defer_loading": True}]),
+    "properties": lambda: blocks(1, {"type": "text", "text": "x"}, tools=[{"name": "a", "input_schema": PROPERTIES}]),
+}
+
+
+@pytest.mark.parametrize("name", HEAVY)
+def test_the_event_loop_does_not_work_on_a_body_whose_parts_take_long(name: str) -> None:
+    request = parse(
+        json.dumps({"model": "m", "max_tokens": 5, **HEAVY[name]()}, separators=(",", ":")).encode(), {}, "m"
+    )
+    backend = {"name": "box", "type": "generic", "url": "http://127.0.0.1:9", "models": ["m"]}
+    runtime = Runtime(config.load(json.dumps({"backends": [backend]}), {}))
+    runtime.backends["box"].upstream = cast(Any, Upstream())
+
+    async def work() -> tuple[float, float]:
+        start, start_all = time.thread_time(), time.process_time()
+        await exchange.answer(runtime, request, HeldReply(), Record())
+        return time.thread_time() - start, time.process_time() - start_all
+
+    on_loop, everywhere = asyncio.run(work())
+    assert everywhere > 0.05 and on_loop < everywhere / 5
+
+
+class Upstream:
+    """A backend that answers everything."""
+
+    async def open(self, call: Call) -> Answered:
+        return Answered(200, json.dumps(chat_answer({"prompt_tokens": 5, "completion_tokens": 1})).encode())
 
 
 def test_a_small_body_costs_no_thread() -> None:

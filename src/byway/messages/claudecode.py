@@ -313,6 +313,13 @@ def tools(request: Request) -> list[Tool]:
     offered = request.params.tools or []
     if not request.loose and not any([tool.defer_loading or tool.name == _PLACEHOLDER for tool in offered]):
         return offered
+    content = request.content
+    if content.offered is None:
+        content.offered = _offered(request, offered)
+    return content.offered
+
+
+def _offered(request: Request, offered: list[Tool]) -> list[Tool]:
     late = {tool.name: tool for tool in offered if tool.defer_loading}
     loaded: dict[str, Tool] = {}
     gone = {_PLACEHOLDER}

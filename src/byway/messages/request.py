@@ -138,6 +138,12 @@ _FORWARDED: Final = ("anthropic-version", "anthropic-beta", "user-agent")
 _LIGHT: Final = 16 << 10
 #: Bytes of text that take as long as one tool or message.
 _PART_WEIGHT: Final = 512
+#: Bytes of text that take as long as one byte of a schema, which may have a property in each 12 of them.
+_SCHEMA_WEIGHT: Final = 8
+#: Bytes of text that take as long as one byte of a loose request, which may have a block in each 20 of them.
+_LOOSE_WEIGHT: Final = 12
+#: Bytes of a request that is too small for many properties.
+_FEW_PROPERTIES: Final = 96 << 10
 #: Bytes of a body that is decoded in one call: about 25 ms.
 _WHOLE: Final = 8 << 20
 #: The longest number that Python's own decoder takes.
@@ -171,6 +177,8 @@ class Content(Struct):
     """None: not looked for yet."""
     call_ids: Collection[str] | None = None
     """The ids of all tool calls in the conversation; None: not collected yet."""
+    offered: list[Tool] | None = None
+    """The tools that the model may call now; None: not looked for yet."""
     documents: bool = True
     """It may have documents."""
     responses: bytes = b""
@@ -194,7 +202,7 @@ class Content(Struct):
         """Free the body and everything that was decoded from it."""
         self.body = b""
         self.params = _RELEASED
-        self.turns = self.tool_set = self.call_ids = None
+        self.turns = self.tool_set = self.call_ids = self.offered = None
         # Only the fronts of other APIs set these.
         if self.chat or self.responses or self.encode is not None:
             self.chat = self.responses = b""
@@ -228,12 +236,19 @@ class Request(Struct, frozen=True):
 
     @property
     def weight(self) -> int:
-        """Bytes whose translation takes as long as this request's: its size, or more when it has many tools or messages."""
-        if self.size < _LIGHT:
-            return self.size
+        """Bytes whose translation takes as long as this request's: its size, or more when it has much of what takes longer."""
+        size = self.size
+        if size < _LIGHT:
+            return size
         params = self.content.params
+        tools = params.tools or ()
         messages = params.messages if isinstance(params, (TypedParams, _Loose)) else ()
-        return max(self.size, _PART_WEIGHT * (len(params.tools or ()) + len(messages)))
+        weight = max(size, _PART_WEIGHT * (len(tools) + len(messages)))
+        if size < _FEW_PROPERTIES:
+            return weight
+        if self.loose:
+            weight = max(weight, _LOOSE_WEIGHT * size)
+        return max(weight, _SCHEMA_WEIGHT * sum([len(tool.input_schema) for tool in tools]))
 
     @property
     def body(self) -> bytes:

@@ -239,7 +239,7 @@ class _Exchange:
             content = request.content
         if content.responses:
             self._passes = protocol_of(target).passes(request, target)
-        if content.documents and (files := unread_pdfs(request, target)):
+        if content.documents and (files := await off_loop(request.weight, unread_pdfs, request, target)):
             target = await resolve(files, target, runtime.pdfs)
         params = content.params
         if params.compaction and not backend.protocol.NATIVE and (summary := compaction_request(request)):
@@ -312,12 +312,11 @@ class _Exchange:
             call = await off_loop(weight, protocol.request, request, target, attempt)
         if attempt.repairs:
             call = replace(call, body=await off_loop(len(call.body), repairs.apply, call.body, attempt.repairs))
-        if request.loose and not protocol.NATIVE and request.unknown:
-            log(
-                "Blocks of types that Byway does not know go on as text",
-                logging.WARNING,
-                types=" ".join(request.unknown),
-            )
+        if request.loose and not protocol.NATIVE:
+            unknown = await off_loop(weight, lambda: request.unknown)
+            if unknown:
+                names = " ".join(unknown)
+                log("Blocks of types that Byway does not know go on as text", logging.WARNING, types=names)
         if request.content.params.tools and not protocol.NATIVE:
             tools = request.content.tool_set
             if tools is not None and not tools.plain and request.extra is None and (types := left_out(request)):
@@ -333,8 +332,14 @@ class _Exchange:
             problem = await off_loop(weight, backend.too_long, target, call.body)
             if problem is not None:
                 raise problem
-        guess = backend.counter.estimate(request, target.model, call.body, tools=target.tools is not False)
-        reader = protocol.reader(request, target, Attempt(guess.tokens, attempt.room, attempt.repairs))
+        if weight <= LARGE:
+            guess = backend.counter.estimate(request, target.model, call.body, tools=target.tools is not False)
+            reader = protocol.reader(request, target, Attempt(guess.tokens, attempt.room, attempt.repairs))
+        else:
+            has_tools = target.tools is not False
+            guess = await off_loop(weight, backend.counter.estimate, request, target.model, call.body, tools=has_tools)
+            made = Attempt(guess.tokens, attempt.room, attempt.repairs)
+            reader = await off_loop(weight, protocol.reader, request, target, made)
         if backend.forwards_credential:
             call = with_client_credential(call, request.headers, target.backend)
         recording = record.recording
