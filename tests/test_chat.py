@@ -385,6 +385,30 @@ def test_the_answer_to_the_older_form_has_a_function_call() -> None:
     assert chunks[-1]["finish_reason"] == "function_call" and "tool_calls" not in data
 
 
+@pytest.mark.parametrize("arguments", ['{"a":"b', ""])
+@pytest.mark.parametrize("functions", [False, True])
+def test_a_tool_call_that_is_cut_has_the_same_arguments_in_a_stream_and_in_a_whole_answer(
+    arguments: str, functions: bool
+) -> None:
+    request, _ = chat.read(b'{"messages":[{"role":"user","content":"x"}]}', {}, "msg_x")
+    writer = Writer("msg_abc", "m", MessageUsage(3))
+    writer.tool("toolu_1", "look")
+    writer.input(arguments)
+    writer.finish(Stop("max_tokens"), Usage(3, output_tokens=2))
+    (choice,) = json.loads(chat.completion(list(writer.events), 7, functions=functions))["choices"]
+    message = choice["message"]
+    called = message["function_call"] if functions else message["tool_calls"][0]["function"]
+    assert (called, choice["finish_reason"]) == ({"name": "look", "arguments": arguments}, "length")
+    data = chat.Chunks(request, 7, counted=False, functions=functions).encode(writer.events).decode()
+    deltas = [json.loads(line[6:])["choices"][0]["delta"] for line in data.splitlines() if line.startswith("data: {")]
+    named = [
+        delta["function_call"] if functions else delta["tool_calls"][0]["function"]
+        for delta in deltas
+        if "function_call" in delta or "tool_calls" in delta
+    ]
+    assert "".join(function["arguments"] for function in named) == called["arguments"]
+
+
 def test_a_chat_completion_without_a_model_is_for_the_alias_default() -> None:
     request, _ = chat.read(b' {"messages":[{"role":"user","content":"x"}]}', {}, "msg_x")
     assert request.model == "default" and json.loads(request.chat)["model"] == "default"

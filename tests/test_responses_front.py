@@ -692,6 +692,40 @@ def test_stop_reasons(stop: str, kind: str, field: Any) -> None:
         assert response["output"][0]["status"] == "incomplete"
 
 
+CUT = [
+    ("function", '{"a":"b', {"type": "function_call", "arguments": '{"a":"b'}),
+    ("function", "", {"type": "function_call", "arguments": ""}),
+    ("custom", '{"input":"*** Beg', {"type": "custom_tool_call"}),
+]
+
+
+@pytest.mark.parametrize(("kind", "written", "fields"), CUT)
+def test_a_call_that_is_cut_is_incomplete(kind: Any, written: str, fields: dict[str, Any]) -> None:
+    """The calls before it are complete."""
+    names = Names()
+    name = names.flat(kind, "", "g")
+    pieces = [InputDelta(written)] if written else []
+    first = block(0, InputDelta("{}"), first=ToolStart("c1", "f"))
+    last = block(1, *pieces, first=ToolStart("c2", name))
+    for stop, status in (("max_tokens", "incomplete"), ("tool_use", "completed")):
+        made, response = answered(*start(*first, *last, stop=stop), names=names)
+        assert [item["status"] for item in response["output"]] == ["completed", status]
+        if stop == "max_tokens":
+            assert response["output"][1].items() >= fields.items()
+        done = [event["item"] for event in made if event["type"] == "response.output_item.done"]
+        assert done == response["output"]
+
+
+def test_the_input_of_an_unknown_block_does_not_belong_to_the_call_before_it() -> None:
+    called = block(0, InputDelta('{"a":1}'), first=ToolStart("c1", "f"))
+    other = block(
+        1, InputDelta('{"b":2}'), first={"type": "server_tool_use", "id": "s", "name": "web_fetch", "input": {}}
+    )
+    _, response = answered(*start(*called, *other, stop="tool_use"))
+    (item,) = response["output"]
+    assert (item["arguments"], item["status"]) == ('{"a":1}', "completed")
+
+
 def phases(*blocks: Part, stop: str) -> list[str | None]:
     """The phases of the messages of an answer, checked in every form. None is known when a message begins."""
     made, response = answered(*start(*blocks, stop=stop))

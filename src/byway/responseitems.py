@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Final, Literal
 
 from msgspec import UNSET, Raw, Struct, UnsetType, field
+from msgspec.json import Decoder
 
 from byway.messages.blocks import Wire
 from byway.messages.events import Usage
@@ -220,3 +221,15 @@ ARGUMENTS_DELTA: Final = "response.function_call_arguments.delta"
 ARGUMENTS_DONE: Final = "response.function_call_arguments.done"
 #: Between the parts of a summary, in the text of one thinking block.
 PARAGRAPH: Final = "\n\n"
+
+
+class _IdOnly(Struct):
+    id: str = ""
+
+
+_id_only: Final = Decoder(_IdOnly).decode
+
+
+def response_id(response: bytes) -> str:
+    """The id of a whole response."""
+    return _id_only(response).id

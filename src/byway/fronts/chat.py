@@ -18,7 +18,7 @@ from byway.messages import claudecode
 from byway.messages import request as messages
 from byway.messages.events import Part, Passthrough, Ping, WholeAnswer
 from byway.messages.request import Content, Request
-from byway.messages.stream import EVENT_ERRORS, fields, fold, tool_input
+from byway.messages.stream import EVENT_ERRORS, fields, fold, input_text, tool_input
 from byway.problems import Problem
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -461,7 +461,7 @@ def completion(parts: list[Part], created: int, *, functions: bool = False) -> b
             case "thinking":
                 thoughts.append(block["thinking"])
             case "tool_use":
-                function = {"name": block["name"], "arguments": _encode(block["input"]).decode()}
+                function = {"name": block["name"], "arguments": input_text(block["input"])}
                 calls.append({"id": block["id"], "type": "function", "function": function})
     reply: dict[str, Any] = {
         "role": "assistant",
@@ -471,6 +471,9 @@ def completion(parts: list[Part], created: int, *, functions: bool = False) -> b
     if thoughts:
         reply["reasoning_content"] = "".join(thoughts)
     finish = _FINISH.get(message.get("stop_reason") or "", "stop")
+    if calls and finish == "length" and (last := message["content"][-1])["type"] == "tool_use" and not last["input"]:
+        # The answer was cut before the input.
+        calls[-1]["function"]["arguments"] = ""
     if calls and functions:
         reply["function_call"] = calls[0]["function"]
         finish = "function_call" if finish == "tool_calls" else finish

@@ -40,7 +40,15 @@ from byway.messages.sse import Decoder
 from byway.messages.stream import EVENT_ERRORS, fields, tool_input, unfold
 from byway.messages.textanswer import text_answer
 from byway.problems import Problem
-from byway.responseitems import OutputMessage, OutputText, Phase, ResponseObject, ResponseUsage, response_usage
+from byway.responseitems import (
+    OutputMessage,
+    OutputText,
+    Phase,
+    ResponseObject,
+    ResponseUsage,
+    response_id,
+    response_usage,
+)
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder().decode
@@ -305,8 +313,11 @@ class ResponseWriter:
             pieces, self._query = self._query, None
             self._begin_search(str(tool_input("".join(pieces)).get("query") or ""))
         elif (item := self._item) is not None:
-            if item.kind != "message":
+            if item.kind == "reasoning":
                 self._close()
+            elif item.kind != "message":
+                # The next block or the end closes it: the end shows whether the call was cut.
+                item.ended = True
             elif item.citations:
                 self._cite(item)
 
@@ -505,7 +516,7 @@ class ResponseWriter:
             self._query.append(piece)
             return
         item = self._item
-        if item is None or not piece:
+        if item is None or item.ended or not piece:
             return
         item.pieces.append(piece)
         if item.kind == "function_call":
@@ -517,7 +528,7 @@ class ResponseWriter:
         self._write("response.custom_tool_call_input.delta", item_id=item.id, output_index=item.index, delta=text)
 
     def _close_function(self, item: WrittenItem) -> None:
-        if not item.pieces:
+        if not item.pieces and self._stop != "max_tokens":
             item.pieces.append("{}")
             self._write_delta(item, "{}")
         item.item["arguments"] = arguments = "".join(item.pieces)
@@ -667,17 +678,7 @@ class _RawResponse(Struct):
     response: Raw = Raw(b"{}")
 
 
-class _IdOnly(Struct):
-    id: str = ""
-
-
 _raw_response: Final = msgspec.json.Decoder(_RawResponse).decode
-_id_only: Final = msgspec.json.Decoder(_IdOnly).decode
-
-
-def response_id(response: bytes) -> str:
-    """The id of a whole response."""
-    return _id_only(response).id
 
 
 _CLOSING: Final = {

@@ -44,6 +44,8 @@ class WrittenItem(Struct, gc=False):
     """Of a message: where the current block begins in its text."""
     streams_text: bool = False
     """It is a message whose events are written."""
+    ended: bool = False
+    """It is a call whose input is complete, or was cut: what follows does not belong to it."""
     shown: bool = False
     """Of reasoning: it has a summary."""
 

@@ -356,6 +356,18 @@ def tool_input(text: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {"__unparsedToolInput": {"raw": text, "len": len(text)}}
 
 
+def input_text(value: Any) -> str:
+    """The JSON text of a tool's input, which is cut where the answer was cut: the opposite of `tool_input`.
+
+    Clients of other APIs get the text of the model. In the form of Claude Code it would be an input that no model has written.
+    """
+    if isinstance(value, dict) and len(value) == 1 and isinstance(cut := value.get("__unparsedToolInput"), dict):
+        raw = cut.get("raw")
+        if isinstance(raw, str) and cut.get("len") == len(raw):
+            return raw
+    return _encode(value).decode()
+
+
 def unfold(data: bytes) -> list[Part]:
     """The stream of a whole Messages answer, for a client that wants a stream and a backend that did not stream.
 

@@ -13,7 +13,7 @@ from byway.decoding import DECODE_ERRORS
 from byway.files.resolve import RESPONSES
 from byway.fronts import responseerrors
 from byway.fronts.responsebody import ResponsesBody, decode
-from byway.fronts.responseevents import NewResponse, ResponseWriter, response_id
+from byway.fronts.responseevents import NewResponse, ResponseWriter
 from byway.fronts.responses import Read, read
 from byway.largebodies import LARGE, off_loop
 from byway.logs import log
@@ -21,7 +21,7 @@ from byway.messages.blocks import FILE_MARK
 from byway.messages.events import Part, ends
 from byway.messages.request import Request
 from byway.problems import Problem
-from byway.responseitems import ReasoningSettings, ResponseObject
+from byway.responseitems import ReasoningSettings, ResponseObject, response_id
 from byway.routes.context import RequestContext, api, client_message
 from byway.routes.files import with_files
 from byway.routes.messages import StreamReply, WholeReply, forwarded, serve
