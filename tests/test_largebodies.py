@@ -139,24 +139,61 @@ def test_the_event_loop_does_not_work_on_a_body_whose_parts_take_long(name: str)
     request = parse(
         json.dumps({"model": "m", "max_tokens": 5, **HEAVY[name]()}, separators=(",", ":")).encode(), {}, "m"
     )
-    backend = {"name": "box", "type": "generic", "url": "http://127.0.0.1:9", "models": ["m"]}
-    runtime = Runtime(config.load(json.dumps({"backends": [backend]}), {}))
-    runtime.backends["box"].upstream = cast(Any, Upstream())
-
-    async def work() -> tuple[float, float]:
-        start, start_all = time.thread_time(), time.process_time()
-        await exchange.answer(runtime, request, HeldReply(), Record())
-        return time.thread_time() - start, time.process_time() - start_all
-
-    on_loop, everywhere = asyncio.run(work())
+    answer = json.dumps(chat_answer({"prompt_tokens": 5, "completion_tokens": 1})).encode()
+    on_loop, everywhere = asyncio.run(times_of(request, answer))
     assert everywhere > 0.05 and on_loop < everywhere / 5
 
 
+def stream(delta: dict[str, Any]) -> bytes:
+    """An answer that is one event with `delta`."""
+    choice = {"index": 0, "delta": delta, "finish_reason": "stop"}
+    return b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\ndata: [DONE]\n\n"
+
+
+def whole(message: dict[str, Any]) -> bytes:
+    return json.dumps({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}).encode()
+
+
+def tool_call(arguments: str) -> dict[str, Any]:
+    return {
+        "tool_calls": [{"index": 0, "id": "c", "type": "function", "function": {"name": "a", "arguments": arguments}}]
+    }
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        whole({"content": "<" * 600_000}),
+        stream({"content": "<" * 600_000}),
+        stream(tool_call('{"x":[' + "[" * 600_000)),
+    ],
+    ids=["whole text", "text in one event", "arguments"],
+)
+def test_the_event_loop_does_not_read_a_large_piece_of_an_answer(answer: bytes) -> None:
+    fields = blocks(1, {"type": "text", "text": "x"}, tools=[{"name": "a", "input_schema": {"type": "object"}}])
+    request = parse(json.dumps({"model": "m", "max_tokens": 5, **fields}).encode(), {}, "m")
+    on_loop, everywhere = asyncio.run(times_of(request, answer))
+    assert everywhere > 0.05 and on_loop < everywhere / 5
+
+
+async def times_of(request: Request, answer: bytes) -> tuple[float, float]:
+    """The seconds of processor time that a request and its `answer` take: on the event loop, and in all threads."""
+    backend = {"name": "box", "type": "generic", "url": "http://127.0.0.1:9", "models": ["m"]}
+    runtime = Runtime(config.load(json.dumps({"backends": [backend]}), {}))
+    runtime.backends["box"].upstream = cast(Any, Upstream(answer))
+    start, start_all = time.thread_time(), time.process_time()
+    await exchange.answer(runtime, request, HeldReply(), Record())
+    return time.thread_time() - start, time.process_time() - start_all
+
+
 class Upstream:
-    """A backend that answers everything."""
+    """A backend that gives every request the same answer."""
+
+    def __init__(self, answer: bytes) -> None:
+        self._answer = answer
 
     async def open(self, call: Call) -> Answered:
-        return Answered(200, json.dumps(chat_answer({"prompt_tokens": 5, "completion_tokens": 1})).encode())
+        return Answered(200, self._answer)
 
 
 def test_a_small_body_costs_no_thread() -> None:

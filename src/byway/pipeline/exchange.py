@@ -37,6 +37,11 @@ from byway.upstream.credentials import with_client_credential
 #: The least seconds between two warnings of too many tools for one backend.
 _TOOLS_WARNING_SECONDS: Final = 60.0
 _ERROR_LIMIT: Final = 1 << 20
+#: Bytes of a request that are translated in the time in which one byte of an answer is read that looks like the beginning of a
+#: call, or is one of many brackets.
+_ANSWER_WEIGHT: Final = 16
+#: Bytes of an answer that are read on the event loop at once: about 30 ms.
+_PIECE: Final = LARGE // _ANSWER_WEIGHT
 #: Bytes of an answer: 128,000 tokens, each in an event of its own, are about 40 MB.
 _ANSWER_LIMIT: Final = 128 << 20
 #: Statuses and kinds of a refusal that may name a part of the call. The last three only refuse images and documents.
@@ -352,7 +357,7 @@ class _Exchange:
             record.key = answer.key
         elif backend.forwards_credential:
             record.quota = ownquota.header_lines(answer.headers)
-        size = 0
+        size = passed = 0
         held = True
         try:
             if answer.status != 200:
@@ -378,8 +383,12 @@ class _Exchange:
                         "broken",
                         f"The answer of backend {target.backend!r} is over {_ANSWER_LIMIT >> 20} MiB and did not end.",
                     )
-                parts = reader.feed(data)
+                if size - passed < _PIECE:
+                    parts = reader.feed(data)
+                else:
+                    parts = await off_loop(_ANSWER_WEIGHT * (size - passed), reader.feed, data)
                 if parts:
+                    passed = size
                     if record.first is None and has_content(parts):
                         record.first = time.monotonic() - self._began
                     if type(parts[-1]) is not BlockDelta:
@@ -388,7 +397,7 @@ class _Exchange:
                     if held and reply.sent:
                         held = False
                         request.content.release()
-            parts = reader.close()
+            parts = reader.close() if size - passed < _PIECE else await off_loop(LARGE + 1, reader.close)
             answer.finish()
             record.estimated = reader.estimated
             record.reasoning += reader.reasoning
