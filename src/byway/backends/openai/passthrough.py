@@ -92,7 +92,9 @@ class PassthroughReader:
         self._target = target
         self._streams = request.stream
         self._includes_usage = request.stream and _includes_usage(request)
-        self._counts = TokenCounts(attempt.estimate or request.estimate)
+        self._counts = TokenCounts(
+            attempt.estimate or request.estimate, reasons_in_total=target.vendor.reasons_in_total
+        )
         self._whole: list[bytes] | None = None if request.stream else []
         self._begun = False
         """The first bytes have shown whether the answer streams. Later pieces may begin with a brace in both cases."""

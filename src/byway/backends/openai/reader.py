@@ -105,7 +105,7 @@ class ChatReader(FramedReader):
         params = request.content.params
         self._target = target
         estimate = attempt.estimate or request.estimate
-        self._counts = TokenCounts(estimate)
+        self._counts = TokenCounts(estimate, reasons_in_total=target.vendor.reasons_in_total)
         self._writer = Writer(request.id, request.model, MessageUsage(estimate), target.key)
         self._stops = params.stop_sequences or ()
         self._max_tokens = params.max_tokens

@@ -73,6 +73,8 @@ class TokenCounts(Struct, gc=False):
     created: int = 0
     output: int = 0
     reasoning: int = 0
+    reasons_in_total: bool = False
+    """The server may count reasoning in `total_tokens` only: `Vendor.reasons_in_total`."""
 
     def add_usage(self, usage: ReportedUsage | NotAnObject) -> None:
         """Take over a report. Zeros change nothing."""
@@ -101,6 +103,9 @@ class TokenCounts(Struct, gc=False):
                 output += reasoning
             output = max(output, reasoning)
             self.reasoning = reasoning or self.reasoning
+        if self.reasons_in_total and prompt and (rest := token_count(usage.total_tokens) - prompt - output) > 0:
+            output += rest
+            self.reasoning = max(self.reasoning, rest)
         self.output = output or self.output
 
     def add_timings(self, timings: ServerTimings | NotAnObject) -> None:

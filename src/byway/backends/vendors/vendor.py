@@ -150,6 +150,8 @@ class Vendor(msgspec.Struct, frozen=True):
     """The first entry that fits a name counts."""
     format: Literal["json_schema", "json_object", "prompt"] = "json_schema"
     """The setting for the format of an answer; `prompt`: only an instruction in the prompt."""
+    reasons_in_total: bool = False
+    """It counts reasoning in `total_tokens` but not in `completion_tokens`, and may report no `reasoning_tokens`."""
     strict_formats: str = ""
     """The models that enforce the JSON schema of an answer only with `strict: true`: a pattern for their names."""
     format_with_tools: bool = True
