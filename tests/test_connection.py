@@ -221,6 +221,25 @@ def test_a_wish_for_another_protocol_changes_nothing_else(talk: Talk) -> None:
     assert b"connection: close" in text and text.endswith(b"<closed>")
 
 
+@pytest.mark.parametrize("version", [b"HTTP/1.1\r\nconnection: close", b"HTTP/1.0"])
+def test_a_client_that_is_still_sending_reads_the_last_response(version: bytes) -> None:
+    async def refuse(scope: Any, receive: Any, send: Any) -> None:
+        send.respond(401, [(b"content-length", b"2")], b"no", b"")
+
+    async def upload() -> None:
+        state = HttpServer(refuse)
+        server = await asyncio.get_running_loop().create_server(state.connection, "127.0.0.1", 0)
+        for _ in range(5):
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
+            writer.write(b"POST /a " + version + b"\r\nhost: x\r\ncontent-length: 5000000\r\n\r\n" + b"x" * 5_000_000)
+            assert (await reader.read()).startswith(b"HTTP/1.1 401")
+            writer.transport.abort()
+        await until(lambda: not state.tasks and not state.connections)
+        server.close()
+
+    asyncio.run(upload())
+
+
 def test_a_client_that_leaves_is_noticed_though_it_has_sent_requests_ahead() -> None:
     left = asyncio.Event()
 

@@ -248,7 +248,7 @@ class HttpExchange(Responder):
         if self._waiter is not None:
             self.signal()
         if not self.keep_alive:
-            self._connection.transport.close()
+            self._connection.end(self)
         self._connection.response_complete()
 
     def _start(self, status: int, headers: list[tuple[bytes, bytes]], lines: bytes) -> None:
@@ -281,7 +281,7 @@ class Connection(asyncio.Protocol):
     """One client's connection, with limits on sizes and waiting. An upgrade to another protocol is ignored."""
 
     __slots__ = (
-        "_fields", "_in_head", "_large_read", "_left", "_pipeline", "_refusal", "_rejection", "_room", "_running",
+        "_fields", "_in_head", "_large_read", "_left", "_lingers", "_pipeline", "_refusal", "_rejection", "_room", "_running",
         "_stalled", "_step", "_unsent", "_writable", "client", "exchange", "headers", "parser", "read_paused",
         "server", "sockname", "transport", "url", "write_paused",
     )  # fmt: skip
@@ -312,7 +312,7 @@ class Connection(asyncio.Protocol):
         self._step = 0
         """Bytes of the body since its time was last extended."""
         self._in_head = True
-        self._large_read = False
+        self._large_read = self._lingers = False
         self._fields = 0
         self._unsent = self._stalled = 0
         self._rejection: tuple[int, str] | None = None
@@ -393,7 +393,7 @@ class Connection(asyncio.Protocol):
             (self._pipeline[-1] if self._pipeline else self._running).keep_alive = False
 
     def data_received(self, data: bytes) -> None:
-        if self._refusal is not None:
+        if self._refusal is not None or self._lingers:
             return
         in_head = self._in_head
         self._large_read = len(data) > HEAD_LIMIT
@@ -464,6 +464,16 @@ class Connection(asyncio.Protocol):
         if self.transport.can_write_eof():
             # TLS cannot close one direction only.
             self.transport.write_eof()
+
+    def end(self, exchange: HttpExchange) -> None:
+        """Close the connection after its last response. The rest of a body that is still arriving is discarded for a moment."""
+        if exchange.more_body and self.transport.can_write_eof():
+            self._lingers = True
+            self._left = LINGER_SECONDS
+            self.resume_reading()
+            self.transport.write_eof()
+        else:
+            self.transport.close()
 
     # ------------------------------------------------------------------------------------------------ called by the parser
 
@@ -560,7 +570,7 @@ class Connection(asyncio.Protocol):
     def response_complete(self) -> None:
         """Start the next pipelined request, or wait for one."""
         self._running = None
-        if self.transport.is_closing():
+        if self._lingers or self.transport.is_closing():
             return
         if self.read_paused:
             self.resume_reading()
