@@ -12,7 +12,10 @@ from properties import examples
 
 from byway.backends import errors
 from byway.config import load
+from byway.fronts import chat, responseerrors
 from byway.gateway import Gateway
+from byway.problems import Problem
+from byway.routes.context import retry_headers
 from byway.runtime import Runtime
 from byway.server.app import App
 
@@ -820,3 +823,20 @@ def test_a_refusal_without_an_explanation_near_the_window_is_an_overflow(status:
 def test_a_refusal_with_an_explanation_is_no_overflow(status: int, body: bytes) -> None:
     problem = errors.from_response(status, {}, body, backend="box", window=1000)
     assert errors.overflow_by_size(problem, 1000, 1000) is problem
+
+
+@pytest.mark.parametrize(
+    ("wait", "header"),
+    [(6.5, b"7"), (6.0001, b"7"), (7.0, b"7"), (7.000000000001, b"7"), (0.2, b"1"), (0.0, b"0")],
+)
+def test_the_time_before_a_retry_is_never_rounded_down(wait, header):
+    assert retry_headers(Problem("rate_limit", "x", retry_after=wait)) == [(b"retry-after", header)]
+
+
+@pytest.mark.parametrize("kind", ["billing", "quota", "budget", "rate_limit", "limit", "authentication"])
+def test_a_chat_client_and_a_responses_client_get_the_same_code(kind):
+    problem = Problem(kind, "x")
+    codes = {
+        json.loads(envelope(problem, "x"))["error"]["code"] for envelope in (chat.envelope, responseerrors.envelope)
+    }
+    assert len(codes) == 1 and None not in codes

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from byway.fronts.formats import closed, is_free
+from byway.fronts.responseerrors import code_of
 from byway.messages import claudecode
 from byway.messages import request as messages
 from byway.messages.events import Part, Passthrough, Ping, WholeAnswer
@@ -581,7 +582,7 @@ def envelope(problem: Problem, message: str) -> bytes:
     if problem.kind == "not_found" and "model" not in message.lower():
         # A file or a batch.
         code = None
-    if status == 429 and type == "billing_error":
+    if code_of(problem) == "insufficient_quota":
         code = "insufficient_quota"
     if status == 400 and message.startswith(("prompt is too long", "input length and")):
         code = "context_length_exceeded"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from functools import lru_cache
 from typing import Any, Final, Literal, NamedTuple
@@ -367,7 +368,9 @@ def retry_headers(problem: Problem) -> list[Header]:
     """The headers that tell a client when, whether and how to retry."""
     headers: list[Header] = []
     if problem.retry_after is not None:
-        headers.append((b"retry-after", str(max(0, round(problem.retry_after))).encode()))
+        # A client that comes earlier than the backend asks is refused again. Digits beyond microseconds are noise of floats.
+        seconds = math.ceil(round(problem.retry_after, 6))
+        headers.append((b"retry-after", str(max(0, seconds)).encode()))
     if problem.retry is not None:
         headers.append((b"x-should-retry", b"true" if problem.retry else b"false"))
     if problem.kind == "coding" and not any(name == b"accept-encoding" for name, _ in problem.headers):
