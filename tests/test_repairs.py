@@ -232,6 +232,8 @@ def test_a_field_that_was_not_sent_is_not_repaired() -> None:
         ("azure_ai does not support parameters: {'top_p': 0.9}, for model=x", {"top_p": 0.9}, "drop top_p"),
         ("Unsupported parameter(s): `parallel_tool_calls`", {"parallel_tool_calls": False}, "drop parallel_tool_calls"),
         ("Reasoning effort is not supported for this model", {"reasoning_effort": "low"}, "drop reasoning_effort"),
+        ("This model does not support the effort parameter.", {"output_config": {"effort": "low"}},
+         "drop output_config.effort"),
         ("This model does not support thinking", {"chat_template_kwargs": {}}, "drop chat_template_kwargs"),
         ('Invalid tool_choice: "required". Supported: auto, none', {"tool_choice": "required"}, "emulate tool_choice"),
         ("Input validation error: `stop` supports up to 4 stop sequences. Given: 5",
@@ -300,6 +302,13 @@ def test_the_field_is_known_where_python_printed_the_errors_of_fastapi() -> None
     refused = repairs.refusal(json.dumps({"object": "error", "message": words, "code": 400}).encode())
     result = find(refused, b'{"top_p":0.9}')
     assert result is not None and result.repair == "drop top_p"
+
+
+def test_an_effort_is_left_out_and_what_else_the_field_has_stays() -> None:
+    repair = ["drop output_config.effort"]
+    assert json.loads(apply(b'{"model":"m","output_config":{"effort":"low"}}', repair)) == {"model": "m"}
+    kept = {"output_config": {"format": {"type": "json_schema"}}}
+    assert json.loads(apply(b'{"output_config":{"effort":"low","format":{"type":"json_schema"}}}', repair)) == kept
 
 
 def test_missing_content_becomes_an_empty_text() -> None:

@@ -1,4 +1,4 @@
-"""Repairs of calls by the Responses API, and changes between it and chat completions. `repairs` has those of chat completions.
+"""Repairs of calls by the Responses and Messages APIs, and changes of the API. `repairs` has those of chat completions.
 
 Wordings: public bug reports of OpenAI's API and of gateways (seen 2026-11-29).
 """
@@ -26,6 +26,7 @@ _WORDS: Final[Mapping[str, str]] = {
     UNSEALED: "sends no encrypted reasoning of earlier turns",
     "drop include": "leaves out `include`",
     "drop reasoning.summary": "leaves out `reasoning.summary`",
+    "drop output_config.effort": "leaves out `output_config.effort`",
     **{f"set reasoning.effort {effort}": f"sends `reasoning.effort: {effort}`" for effort in ALL_EFFORTS},
 }
 Fields = dict[str, Raw]
@@ -105,6 +106,9 @@ _ITEM_TABLE: Final = tuple(
         (r"text\.format|response_format|json_schema|structured output", _form),
     )
 )
+#: Anthropic: "This model does not support the effort parameter." https://github.com/anthropics/claude-code/issues/30760 (seen
+#: 2026-12-01).
+_NO_EFFORT: Final = any_case(r"not support (?:the )?effort\b|output_config\.effort.{0,60}(?:not|extra)")
 _NAMES_RESPONSES: Final = any_case(r"\bv1/responses\b|\bresponses (?:api|endpoint)\b")
 #: What servers say of a path that they do not have. A refusal that names a model is about that model.
 _NO_PATH: Final = any_case(
@@ -114,12 +118,15 @@ _NO_PATH: Final = any_case(
 
 
 def find_item_repair(text: str, sent: Fields, *, other_api: bool = True) -> tuple[str, str] | None:
-    """The repair that a refusal names, and its words: for a call by Responses, or for one that should be made by them."""
+    """The repair that a refusal names, and its words: for a call by Responses, for one that should be made by them, or for the
+    effort of a Messages request."""
     if "input" in sent:
         for pattern, make in _ITEM_TABLE:
             match = pattern.search(text)
             if match is not None and (repair := make(match, sent)) and (other_api or repair != BY_CHAT):
                 return repair, match[0]
+    elif b'"effort"' in bytes(sent.get("output_config", Raw())) and (match := _NO_EFFORT.search(text)) is not None:
+        return "drop output_config.effort", match[0]
     elif other_api and "messages" in sent and (match := _NAMES_RESPONSES.search(text)) is not None:
         return BY_RESPONSES, match[0]
     return None
@@ -155,9 +162,12 @@ def change_items(fields: Fields, repair: str) -> bool:
         if not inner:
             del fields[name]
             return True
-        content = _object(fields[name])
+        content = _object(fields.pop(name))
         content.pop(inner, None)
-        fields[name] = Raw(_encode({**content, inner: value} if value else content))
+        if value:
+            content[inner] = value
+        if content:
+            fields[name] = Raw(_encode(content))
     return True
 
 
