@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
+import msgspec
 import pytest
 from growth import assert_linear
 from hypothesis import given, settings
@@ -13,8 +15,9 @@ from properties import examples
 
 from byway.backends.openai import completions
 from byway.backends.protocol import Target
+from byway.backends.responses import responses
 from byway.backends.vendors import VENDORS
-from byway.fronts import chat
+from byway.fronts import chat, ollama
 from byway.messages.events import (
     BlockDelta,
     BlockStart,
@@ -31,17 +34,32 @@ from byway.messages.events import (
     ToolStart,
     Usage,
 )
+from byway.messages.request import Content, Request
 from byway.messages.sse import Decoder
 from byway.messages.stream import Writer
 from byway.problems import Problem
 
 
-def read(**body: Any) -> dict[str, Any]:
-    """The Messages request of a chat completion."""
-    full = {"model": "m", "messages": [{"role": "user", "content": "hi"}], **body}
-    request, _ = chat.read(json.dumps(full).encode(), {}, "msg_x")
-    parsed: dict[str, Any] = json.loads(request.patched("m"))
+def sent(**body: Any) -> dict[str, Any]:
+    """The Messages request of a chat completion, as a server of that API gets it."""
+    parsed: dict[str, Any] = json.loads(translated(**body).patched("m"))
     return parsed
+
+
+def translated(**body: Any) -> Request:
+    full = {"model": "m", "messages": [{"role": "user", "content": "hi"}], **body}
+    return chat.read(json.dumps(full).encode(), {}, "msg_x")[0]
+
+
+def read(**body: Any) -> dict[str, Any]:
+    """The same without the marks for the prompt cache that Byway adds."""
+    result = sent(**body)
+    for holder, name in ((result, "system"), (result["messages"][-1], "content")):
+        if name in holder:
+            assert holder[name][-1].pop("cache_control") == {"type": "ephemeral"}
+            if holder[name][-1].keys() == {"type", "text"} and len(holder[name]) == 1:
+                holder[name] = holder[name][0]["text"]
+    return result
 
 
 def conversation(*messages: dict[str, Any]) -> Any:
@@ -55,7 +73,10 @@ def conversation(*messages: dict[str, Any]) -> Any:
         ({"temperature": 1.9}, {"temperature": 1.0}),
         ({"stop": "x"}, {"stop_sequences": ["x"]}),
         ({"stop": ["x", "y"], "top_p": 0.5}, {"stop_sequences": ["x", "y"], "top_p": 0.5}),
-        ({"reasoning_effort": "minimal"}, {"output_config": {"effort": "low"}}),
+        (
+            {"reasoning_effort": "minimal"},
+            {"output_config": {"effort": "low"}, "thinking": {"type": "adaptive", "display": "summarized"}},
+        ),
         ({"reasoning_effort": "none"}, {"thinking": {"type": "disabled"}}),
         (
             {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "array"}}}},
@@ -460,3 +481,156 @@ def test_the_outline_rejects_what_no_backend_can_read(body: bytes) -> None:
     with pytest.raises(Problem) as raised:
         chat.outline(body, {}, "msg_x")
     assert raised.value.kind == "invalid_request"
+
+
+def test_a_wish_for_reasoning_reaches_servers_with_other_apis() -> None:
+    """With a temperature: servers of Anthropic refuse it together with thinking, others do not."""
+    request = translated(reasoning_effort="high", temperature=0.5, verbosity="low", service_tier="flex")
+    by_responses = Target("box", "gpt-5.6", VENDORS["openai"].by("responses"))
+    given = json.loads(responses.request(request, by_responses).body)
+    assert given["reasoning"]["effort"] == "high" and "temperature" not in given
+    vllm = json.loads(completions.request(unchanged(request), Target("box", "qwen3", VENDORS["vllm"])).body)
+    assert vllm["chat_template_kwargs"]["enable_thinking"] is True and vllm["temperature"] == 0.5
+    body = json.loads(request.patched("m"))
+    assert body["thinking"]["type"] == "adaptive" and "temperature" not in body
+
+
+def unchanged(request: Request) -> Request:
+    """The request as it is translated for a backend that gets the messages of Byway."""
+    content = request.content
+    return msgspec.structs.replace(
+        request, content=Content(request.body, content.params, content.turns, extra=content.extra)
+    )
+
+
+def test_a_forced_choice_goes_without_thinking_to_a_messages_backend() -> None:
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    request = translated(reasoning_effort="low", tools=tools, tool_choice="required", temperature=0.5)
+    body = json.loads(request.patched("m"))
+    assert "thinking" not in body and body["output_config"] == {"effort": "low"} and body["temperature"] == 0.5
+    assert request.params.thinking is not None
+
+
+@pytest.mark.parametrize("content", ["", " ", None, [], [{"type": "text", "text": "\n"}]])
+def test_a_message_of_the_user_without_text_is_left_out(content: Any) -> None:
+    empty = {"role": "user", "content": content}
+    hi, answer = {"role": "user", "content": "hi"}, {"role": "assistant", "content": "Hm."}
+    go_on = {"role": "user", "content": "Continue."}
+    spoken = {"role": "assistant", "content": [{"type": "text", "text": "Hm."}]}
+    assert conversation(empty) == conversation({"role": "system", "content": "Be."}) == [go_on]
+    assert conversation(hi, empty) == [hi]
+    assert conversation(empty, answer, empty) == [go_on, spoken, go_on]
+    system = {"role": "system", "content": content or ""}
+    assert "system" not in read(messages=[system, hi]) and conversation(hi, answer, hi, system)[-1] == hi
+
+
+def test_parts_without_text_are_left_out() -> None:
+    image = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+    parts = [{"type": "text", "text": ""}, image, {"type": "text", "text": "See"}, {"type": "text", "text": " "}]
+    (turn,) = conversation({"role": "user", "content": parts})
+    assert [block["type"] for block in turn["content"]] == ["image", "text"]
+
+
+def loop(*ids: str) -> list[dict[str, Any]]:
+    """One turn of a tool loop with calls of these ids."""
+    calls = [{"id": id, "type": "function", "function": {"name": "f", "arguments": "{}"}} for id in ids]
+    results = [{"role": "tool", "tool_call_id": id, "content": f"{at}"} for at, id in enumerate(ids)]
+    return [{"role": "assistant", "tool_calls": calls}, *results]
+
+
+def test_ids_of_calls_are_valid_and_unique_with_their_results() -> None:
+    kept = "toolu_byway" + "r" * 150
+    turns = conversation(
+        {"role": "user", "content": "hi"},
+        *loop("functions.f:0", "call_0", kept),
+        *loop("call_0", "call_0_2"),
+        *loop("functions.f:0", "same", "same"),
+    )
+    calls = [[block["id"] for block in turn["content"]] for turn in turns if turn["role"] == "assistant"]
+    results = [[block["tool_use_id"] for block in turn["content"]] for turn in turns[2::2]]
+    assert calls == results
+    ids = [id for turn in calls for id in turn]
+    assert len(set(ids)) == len(ids) == 8 and all(re.fullmatch("[a-zA-Z0-9_-]+", id) for id in ids)
+    assert calls[0][1:] == ["call_0", kept]
+
+
+def test_repeated_ids_are_made_unique_in_linear_time() -> None:
+    assert_linear(lambda size: loop(*["call_0"] * size), lambda turns: conversation(*turns), size=500)
+
+
+MARK = {"type": "ephemeral", "ttl": "1h"}
+
+
+def test_a_messages_backend_gets_marks_for_its_prompt_cache() -> None:
+    turns = [{"role": "system", "content": "Be."}, {"role": "user", "content": "hi"}, *loop("c")]
+    body = sent(messages=turns)
+    assert body["system"] == [{"type": "text", "text": "Be.", "cache_control": {"type": "ephemeral"}}]
+    assert body["messages"][-1]["content"][-1]["cache_control"] == {"type": "ephemeral"}
+    assert json.dumps(body).count("cache_control") == 2
+    other = completions.request(unchanged(translated(messages=turns)), Target("box", "m", VENDORS["generic"]))
+    assert b"cache_control" not in other.body
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "system", "content": [{"type": "text", "text": "Be.", "cache_control": MARK}]},
+        {"role": "system", "content": "Be.", "cache_control": MARK},
+        {"role": "user", "content": [{"type": "text", "text": "x", "cache_control": MARK}]},
+        {"role": "user", "content": [{"type": "image_url", "image_url": "https://a.b", "cache_control": MARK}]},
+        {"role": "assistant", "content": [{"type": "text", "text": "x", "cache_control": MARK}]},
+    ],
+)
+def test_marks_of_the_client_are_passed_on_and_none_is_added(message: dict[str, Any]) -> None:
+    body = json.dumps(sent(messages=[message, {"role": "user", "content": "hi"}]))
+    assert body.count("cache_control") == 1 and json.dumps(MARK) in body
+
+
+def test_marks_on_tools_and_results_are_passed_on() -> None:
+    tools = [{"type": "function", "function": {"name": "f"}, "cache_control": MARK}]
+    result = {"role": "tool", "tool_call_id": "c", "content": [{"type": "text", "text": "1", "cache_control": MARK}]}
+    messages = [{"role": "user", "content": "hi"}, *loop("c")[:1], result]
+    assert sent(tools=tools)["tools"][0]["cache_control"] == MARK
+    body = json.dumps(sent(messages=messages))
+    assert body.count("cache_control") == 1 and json.dumps(MARK) in body
+
+
+def test_a_mark_divides_the_system_prompt() -> None:
+    parts = [{"type": "text", "text": "A"}, {"type": "text", "text": "B", "cache_control": MARK}]
+    messages = [{"role": "system", "content": "Be."}, {"role": "developer", "content": parts}]
+    more = {"role": "system", "content": "C"}
+    assert sent(messages=[*messages, more, {"role": "user", "content": "hi"}])["system"] == [
+        {"type": "text", "text": "Be.\n\nAB", "cache_control": MARK},
+        {"type": "text", "text": "C"},
+    ]
+
+
+@pytest.mark.parametrize(("stop", "kept"), [("\n", None), (["\n", "END", " "], ["END"]), ([" "], None)])
+def test_a_stop_sequence_of_white_space_does_not_go_to_a_messages_backend(stop: Any, kept: list[str] | None) -> None:
+    assert sent(stop=stop).get("stop_sequences") == kept
+    # Other servers accept it, or Byway ends the answer there.
+    assert translated(stop=stop).params.stop_sequences == ([stop] if isinstance(stop, str) else stop)
+
+
+def ollama_body(*messages: dict[str, Any], **options: Any) -> dict[str, Any]:
+    given = {"model": "m", "messages": messages, **options}
+    made = ollama.read(json.dumps(given).encode(), {}, "msg_x", str, chat=True).request
+    assert made is not None
+    body: dict[str, Any] = json.loads(made.patched("m"))
+    return body
+
+
+def test_ollama_messages_and_ids_that_a_messages_backend_refuses() -> None:
+    call = {"id": "functions.f:0", "function": {"name": "f", "arguments": {}}}
+    turn: list[dict[str, Any]] = [
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": "1"},
+    ]
+    empty = {"role": "user", "content": " "}
+    body = ollama_body(empty, *turn, empty, *turn, options={"stop": ["\n", "END"], "temperature": 0.5}, think=True)
+    assert body["messages"][0]["content"] == "Continue." and len(body["messages"]) == 5
+    calls = [turn["content"][0]["id"] for turn in body["messages"][1::2]]
+    assert calls == [turn["content"][0]["tool_use_id"] for turn in body["messages"][2::2]]
+    assert len(set(calls)) == 2 and all(re.fullmatch("[a-zA-Z0-9_-]+", id) for id in calls)
+    assert body["stop_sequences"] == ["END"] and "temperature" not in body
+    assert body["messages"][-1]["content"][-1]["cache_control"] == {"type": "ephemeral"}

@@ -135,7 +135,8 @@ def test_tools_and_their_results(type: str, stream: bool) -> None:
         assert answer.choices[0].message.content == "Done."
     sent = server.requests[1].json
     if type == "anthropic":
-        assert sent["system"] == "Be brief." and sent["max_tokens"] == 20
+        assert sent["system"] == [{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}]
+        assert sent["max_tokens"] == 20
         assert sent["tools"] == [
             {"name": "look", "description": "Looks.", "input_schema": LOOK["function"]["parameters"]}
         ]

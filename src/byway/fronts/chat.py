@@ -13,6 +13,8 @@ from typing import Any, Final, NamedTuple, NoReturn
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from byway.fronts import accepted
+from byway.fronts.accepted import CONTINUE, CallIds
 from byway.fronts.formats import closed, is_free
 from byway.fronts.responseerrors import code_of
 from byway.messages import claudecode
@@ -52,11 +54,13 @@ class _ChatMessage(Struct):
     tool_call_id: str | None = None
     name: str | None = None
     function_call: _Function | None = None
+    cache_control: Any = None
 
 
 class _Tool(Struct):
     type: str = "function"
     function: _Function | None = None
+    cache_control: Any = None
 
 
 class _JsonSchema(Struct):
@@ -183,7 +187,7 @@ def read(body: bytes, headers: Mapping[str, str], id: str) -> tuple[Request, Cha
         body = _with_default(body)
     untranslatable: Problem | None = None
     try:
-        request = messages.parse(_encode(_messages_body(chat)), headers, id)
+        request = accepted.parse(_messages_body(chat), headers, id)
     except Problem as problem:
         # A backend that speaks chat may know more of the format than Byway does.
         untranslatable = problem
@@ -191,8 +195,8 @@ def read(body: bytes, headers: Mapping[str, str], id: str) -> tuple[Request, Cha
         # Without a tool choice Byway could search for this text instead of the client's.
         request = messages.parse(_encode({**least, "tool_choice": {"type": "none"}}), headers, id)
     extra = {name: raw for name, raw in given.items() if name not in _KNOWN}
-    content = Content(request.body, request.params, request.content.turns, body, extra)
-    request = msgspec.structs.replace(request, size=len(body), content=content, untranslatable=untranslatable)
+    request.content.chat, request.content.extra = body, extra
+    request = msgspec.structs.replace(request, size=len(body), untranslatable=untranslatable)
     return request, chat
 
 
@@ -206,19 +210,19 @@ def _messages_body(chat: Chat) -> dict[str, Any]:
             "n",
             "must be 1 or absent, because the backend of this model uses the Messages API, which returns one answer",
         )
-    system, at = [], 0
+    system, at = _System(), 0
     for at, message in enumerate(chat.messages):
         if message.role not in ("system", "developer"):
             break
-        system.append(_text(message.content, f"messages.{at}.content"))
+        system.add(_texts(message, f"messages.{at}.content"))
     else:
         at += 1
     schema = _schema(chat)
     if is_free(schema):
-        system.append(ANY_OBJECT)
+        system.add([{"type": "text", "text": ANY_OBJECT}])
     body: dict[str, Any] = {"model": chat.model, "stream": bool(chat.stream)}
-    if system:
-        body["system"] = "\n\n".join(text for text in system if text)
+    if content := system.content:
+        body["system"] = content
     body["messages"] = _turns(chat.messages, at)
     most = chat.max_completion_tokens if chat.max_tokens is None else chat.max_tokens
     named = {"max_tokens": most, "top_p": chat.top_p}
@@ -243,13 +247,44 @@ def _messages_body(chat: Chat) -> dict[str, Any]:
         body["output_config"] = config
     if chat.reasoning_effort == "none":
         body["thinking"] = {"type": "disabled"}
+    elif chat.reasoning_effort:
+        # A request of the Messages API without it gets no thinking, whatever its effort.
+        body["thinking"] = {"type": "adaptive", "display": "summarized"}
     return body
+
+
+class _System:
+    """The blocks of the system prompt: one, unless the client marks the end of a part for the cache."""
+
+    def __init__(self) -> None:
+        self._blocks: list[tuple[list[str], dict[str, Any]]] = []
+        """The pieces of each block, and its mark."""
+
+    def add(self, texts: list[dict[str, Any]]) -> None:
+        """Add the texts of one message."""
+        separator = "\n\n"
+        for text in texts:
+            if not self._blocks or self._blocks[-1][1]:
+                self._blocks.append(([], {}))
+                separator = ""
+            pieces, mark = self._blocks[-1]
+            pieces += separator, text["text"]
+            mark |= _mark(text.get("cache_control"))
+            separator = ""
+
+    @property
+    def content(self) -> str | list[dict[str, Any]]:
+        blocks = [{"type": "text", "text": "".join(pieces), **mark} for pieces, mark in self._blocks]
+        return (
+            blocks if len(blocks) > 1 or any(mark for _, mark in self._blocks) else blocks[0]["text"] if blocks else ""
+        )
 
 
 def _turns(messages: list[_ChatMessage], at: int) -> list[dict[str, Any]]:
     """The conversation from message `at` on. Results of tools are grouped, as the Messages API requires."""
     turns: list[dict[str, Any]] = []
     results: list[dict[str, Any]] | None = None
+    ids = CallIds()
     last_call = ""
     for index, message in enumerate(messages[at:], at):
         path = f"messages.{index}"
@@ -261,10 +296,11 @@ def _turns(messages: list[_ChatMessage], at: int) -> list[dict[str, Any]]:
                 message.tool_call_id = last_call or _wrong(
                     f"{path}.role", "there is no function_call before this result"
                 )
+            id = message.tool_call_id or _wrong(f"{path}.tool_call_id", "Field required")
             result = {
                 "type": "tool_result",
-                "tool_use_id": message.tool_call_id or _wrong(f"{path}.tool_call_id", "Field required"),
-                "content": _parts(message.content, f"{path}.content"),
+                "tool_use_id": ids.result(id),
+                "content": _content(message, f"{path}.content"),
             }
             if results is None:
                 results = []
@@ -274,56 +310,90 @@ def _turns(messages: list[_ChatMessage], at: int) -> list[dict[str, Any]]:
         results = None
         match message.role:
             case "user":
-                turns.append({"role": "user", "content": _parts(message.content, f"{path}.content")})
+                if content := _content(message, f"{path}.content"):
+                    turns.append({"role": "user", "content": content})
+                elif not turns or turns[-1]["role"] == "assistant":
+                    turns.append({"role": "user", "content": CONTINUE})
             case "assistant":
-                content = _answer(message, path)
-                if content:
+                if content := _answer(message, path, ids):
                     turns.append({"role": "assistant", "content": content})
             case "system" | "developer":
-                text = _text(message.content, f"{path}.content")
-                turns.append({"role": "user", "content": claudecode.reminder(text)})
+                if text := _text(_texts(message, f"{path}.content")):
+                    turns.append({"role": "user", "content": claudecode.reminder(text)})
             case _:
                 _wrong(
                     f"{path}.role", "Input should be 'system', 'developer', 'user', 'assistant', 'tool' or 'function'"
                 )
-    return turns
+    # Instructions alone are a conversation for servers of OpenAI.
+    return turns or [{"role": "user", "content": CONTINUE}]
 
 
-def _answer(message: _ChatMessage, path: str) -> list[dict[str, Any]]:
-    text = _text(message.content, f"{path}.content") or message.refusal or ""
-    blocks: list[dict[str, Any]] = [{"type": "text", "text": text}] if text.strip() else []
+def _answer(message: _ChatMessage, path: str, ids: CallIds) -> list[dict[str, Any]]:
+    texts = _texts(message, f"{path}.content")
+    text = _text(texts) or message.refusal or ""
+    blocks: list[dict[str, Any]] = []
+    if text.strip():
+        marks = [part["cache_control"] for part in texts if "cache_control" in part]
+        blocks.append({"type": "text", "text": text, **({"cache_control": marks[-1]} if marks else {})})
+    if message.tool_calls:
+        ids.begin()
     for at, call in enumerate(message.tool_calls or ()):
         if not call.id or not call.function.name:
             _wrong(f"{path}.tool_calls.{at}", "id and function.name are required")
         given = tool_input(call.function.arguments or "")
-        blocks.append({"type": "tool_use", "id": call.id, "name": call.function.name, "input": given})
+        blocks.append({"type": "tool_use", "id": ids.call(call.id), "name": call.function.name, "input": given})
     return blocks
 
 
-def _text(content: Any, path: str) -> str:
-    """The text of a content that may contain only text."""
-    parts = _parts(content, path)
-    if isinstance(parts, str):
-        return parts
-    texts = [part["text"] for part in parts if part["type"] == "text"]
-    if len(texts) < len(parts):
+def _text(texts: list[dict[str, Any]]) -> str:
+    return "".join([part["text"] for part in texts])
+
+
+def _texts(message: _ChatMessage, path: str) -> list[dict[str, Any]]:
+    """The blocks of a content that may contain only text."""
+    content = _content(message, path)
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}] if content else []
+    if any(part["type"] != "text" for part in content):
         _wrong(path, "only text is allowed here")
-    return "".join(texts)
+    return content
 
 
-def _parts(content: Any, path: str) -> Any:
-    """A content in the Messages format: text, or a list of blocks."""
-    if content is None or isinstance(content, str):
-        return content or ""
+def _content(message: _ChatMessage, path: str) -> str | list[dict[str, Any]]:
+    """A content in the Messages format: text, or a list of blocks. Texts without a word, which servers refuse, are left out."""
+    content = message.content
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        if not content.strip():
+            return ""
+        mark = _mark(message.cache_control)
+        return [{"type": "text", "text": content, **mark}] if mark else content
     if not isinstance(content, list):
         _wrong(path, "Input should be a string or a list of parts")
-    return [_part(part, f"{path}.{at}") for at, part in enumerate(content)]
+    parts = [_part(part, f"{path}.{at}") for at, part in enumerate(content)]
+    parts = [part for part in parts if part["type"] != "text" or part["text"].strip()]
+    if parts and (mark := _mark(message.cache_control)):
+        parts[-1] |= mark
+    return parts or ""
+
+
+def _mark(given: Any) -> dict[str, Any]:
+    """The mark for the prompt cache that clients in the style of OpenRouter send, as a field of a block; empty for none."""
+    return {"cache_control": given} if isinstance(given, dict) and given.get("type") == "ephemeral" else {}
 
 
 _DATA: Final = re.compile(r"data:([\w.+-]+/[\w.+-]+)(?:;[\w.=-]+)*;base64,(.*)", re.DOTALL)
 
 
 def _part(part: Any, path: str) -> dict[str, Any]:
+    made = _block(part, path)
+    if "cache_control" in part:
+        made |= _mark(part["cache_control"])
+    return made
+
+
+def _block(part: Any, path: str) -> dict[str, Any]:
     kind = part.get("type") if isinstance(part, dict) else None
     match kind:
         case "text" | "refusal" if isinstance(part.get(kind), str):
@@ -368,7 +438,7 @@ def _tool(tool: _Tool, path: str) -> dict[str, Any]:
     made["input_schema"] = function.parameters if len(function.parameters) else {"type": "object", "properties": {}}
     if function.strict:
         made["strict"] = True
-    return made
+    return made | _mark(tool.cache_control)
 
 
 def _choice(chat: Chat) -> dict[str, Any]:

@@ -14,12 +14,14 @@ import msgspec
 from msgspec import Struct
 
 from byway.decoding import DECODE_ERRORS
+from byway.fronts import accepted
+from byway.fronts.accepted import CONTINUE, CallIds
 from byway.fronts.chat import ANY_OBJECT
 from byway.fronts.formats import closed, is_free
 from byway.messages import claudecode
 from byway.messages import request as messages
 from byway.messages.events import Part, Ping
-from byway.messages.request import Content, Request
+from byway.messages.request import Request
 from byway.messages.sse import Decoder
 from byway.messages.stream import EVENT_ERRORS, fields, fold, tool_input
 from byway.problems import Problem
@@ -121,10 +123,10 @@ def read(body: bytes, headers: Mapping[str, str], id: str, name: Callable[[str],
             conversation.append(_OllamaMessage("user", given.prompt, given.images))
     if not any(message.role != "system" for message in conversation):
         return OllamaRequest(given, None)
-    request = messages.parse(_encode(_messages_body(given, conversation)), headers, id)
-    # `extra`: unlike a Messages request it needs no `max_tokens`.
-    content = Content(request.body, request.params, request.content.turns, extra={})
-    return OllamaRequest(given, msgspec.structs.replace(request, content=content))
+    request = accepted.parse(_messages_body(given, conversation), headers, id)
+    # Unlike a Messages request it needs no `max_tokens`.
+    request.content.extra = {}
+    return OllamaRequest(given, request)
 
 
 # ------------------------------------------------------------------------------------------------------------------ request
@@ -132,7 +134,7 @@ def read(body: bytes, headers: Mapping[str, str], id: str, name: Callable[[str],
 
 def _messages_body(given: OllamaBody, conversation: list[_OllamaMessage]) -> dict[str, Any]:
     at = next(at for at, message in enumerate(conversation) if message.role != "system")
-    system = [message.content for message in conversation[:at] if message.content]
+    system = [text for message in conversation[:at] if (text := _text(message))]
     body: dict[str, Any] = {"model": given.model, "stream": given.stream is not False}
     schema = _schema(given.format)
     if is_free(schema):
@@ -183,7 +185,7 @@ def _turns(conversation: list[_OllamaMessage], at: int) -> list[dict[str, Any]]:
     results: list[dict[str, Any]] | None = None
     waiting: list[tuple[str, str]] = []
     """The ids and names of calls without a result."""
-    calls = 0
+    calls, ids = 0, CallIds()
     for index, message in enumerate(conversation[at:], at):
         path = f"messages.{index}"
         if message.role == "tool":
@@ -192,6 +194,7 @@ def _turns(conversation: list[_OllamaMessage], at: int) -> list[dict[str, Any]]:
             if not id:
                 turns.append({"role": "user", "content": f"Result of a tool: {message.content or ''}"})
                 continue
+            id = ids.result(id)
             if results is None:
                 results = []
                 turns.append({"role": "user", "content": results})
@@ -201,26 +204,37 @@ def _turns(conversation: list[_OllamaMessage], at: int) -> list[dict[str, Any]]:
         match message.role:
             case "user":
                 blocks = [_image(image, f"{path}.images.{number}") for number, image in enumerate(message.images or ())]
-                if message.content or not blocks:
-                    blocks.append({"type": "text", "text": message.content or ""})
-                turns.append({"role": "user", "content": blocks if message.images else message.content or ""})
+                if text := _text(message):
+                    blocks.append({"type": "text", "text": text})
+                if blocks:
+                    turns.append({"role": "user", "content": blocks if message.images else text})
+                elif not turns or turns[-1]["role"] == "assistant":
+                    turns.append({"role": "user", "content": CONTINUE})
             case "assistant":
-                blocks = [{"type": "text", "text": message.content}] if (message.content or "").strip() else []
+                blocks = [{"type": "text", "text": text}] if (text := _text(message)) else []
                 waiting = []
+                ids.begin()
                 for call in message.tool_calls or ():
                     id = call.id or _CALL_ID.format(calls)
                     calls += 1
                     waiting.append((id, call.function.name))
                     given = call.function.arguments
                     value = tool_input(given) if isinstance(given, str) else given or {}
-                    blocks.append({"type": "tool_use", "id": id, "name": call.function.name, "input": value})
+                    blocks.append({"type": "tool_use", "id": ids.call(id), "name": call.function.name, "input": value})
                 if blocks:
                     turns.append({"role": "assistant", "content": blocks})
             case "system":
-                turns.append({"role": "user", "content": claudecode.reminder(message.content or "")})
+                if text := _text(message):
+                    turns.append({"role": "user", "content": claudecode.reminder(text)})
             case _:
                 _wrong(f"{path}.role", "Input should be 'system', 'user', 'assistant' or 'tool'")
-    return turns
+    return turns or [{"role": "user", "content": CONTINUE}]
+
+
+def _text(message: _OllamaMessage) -> str:
+    """The text of a message; empty for one without a word, which servers refuse."""
+    text = message.content or ""
+    return text if text.strip() else ""
 
 
 def _answered(message: _OllamaMessage, waiting: list[tuple[str, str]]) -> str:

@@ -7,15 +7,14 @@ and what Codex 0.171.0 sends (seen 2026-11-29).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
-from hashlib import blake2b
 from typing import Any, Final, NoReturn
 
 import msgspec
 from msgspec import Raw, Struct
 
 from byway.decoding import DECODE_ERRORS
+from byway.fronts.accepted import CACHED, CONTINUE, ID_LIMIT, other_id
 from byway.fronts.chat import ANY_OBJECT, DEFAULT, source
 from byway.fronts.formats import closed, is_free
 from byway.fronts.responsebody import (
@@ -72,7 +71,6 @@ COMPACTION_PROMPT: Final = (
 _UNREADABLE: Final = "[The earlier part of this conversation was compacted by another server and cannot be read here.]"
 _NO_OUTPUT: Final = "(no output)"
 _NO_RESULT: Final = "(The call was interrupted: there is no result.)"
-_CONTINUE: Final = "Continue."
 _EFFORTS: Final = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "max"}
 _OTHER_CALLS: Final = ("custom_tool_call", "tool_search_call", "local_shell_call", "shell_call", "apply_patch_call")
 _PLAIN_OUTPUTS: Final = frozenset(("function_call_output", "custom_tool_call_output", "local_shell_call_output"))
@@ -89,10 +87,7 @@ _OUTPUTS: Final = frozenset(
 #: Items that bring no text for the model: what a server has run is repeated in the answer, or cannot be run here.
 _SILENT: Final = frozenset(("web_search_call", "configuration_update", "compaction_trigger"))
 _PLAIN: Final = frozenset((None, "message", "function_call", "function_call_output", "reasoning"))
-_ID_LIMIT: Final = 64
-_VALID_ID: Final = re.compile(rf"[a-zA-Z0-9_-]{{1,{_ID_LIMIT}}}\Z")
 _THOUGHTS: Final = frozenset((Thinking, RedactedThinking))
-_CACHED: Final = {"type": "ephemeral"}
 
 
 class Read(Struct, gc=False):
@@ -232,14 +227,14 @@ def _body_fields(params: messages.TypedParams) -> dict[str, Any]:
     made: dict[str, Any] = {"model": params.model}
     system = [Text(params.system)] if isinstance(params.system, str) else params.system
     if system:
-        made["system"] = [*system[:-1], {"type": "text", "text": system[-1].text, "cache_control": _CACHED}]
+        made["system"] = [*system[:-1], {"type": "text", "text": system[-1].text, "cache_control": CACHED}]
     sent: list[dict[str, Any]] = [
         {"role": turn.role, "content": [_fields_of(block) for block in turn.blocks]} for turn in params.messages
     ]
     last = sent[-1]["content"][-1]
     fields = last if isinstance(last, dict) else {"type": "text", "text": last.text} if type(last) is Text else None
     if fields is not None:
-        sent[-1]["content"][-1] = {**fields, "cache_control": _CACHED}
+        sent[-1]["content"][-1] = {**fields, "cache_control": CACHED}
     made["messages"] = sent
     for name in _SENT:
         match getattr(params, name):
@@ -363,7 +358,7 @@ class _TurnList:
         if not user:
             # Without turns the instructions are all there is.
             is_question = not self._turns and len(self.system) > 1
-            user.append(self.system.pop() if is_question else _CONTINUE)
+            user.append(self.system.pop() if is_question else CONTINUE)
         self._turns.append(_user_turn(user))
         return self._turns
 
@@ -462,12 +457,12 @@ class _TurnList:
         results = self._calls.get(id)
         if results is None:
             # Nearly every id is of this form, which is tested faster than any valid one.
-            own = id if id.isidentifier() and id.isascii() and len(id) <= _ID_LIMIT else _other_id(id, 1)
+            own = id if id.isidentifier() and id.isascii() and len(id) <= ID_LIMIT else other_id(id, 1)
             result = ToolResult(own, _NO_RESULT)
             self._calls[id] = [result]
         else:
             # An id must be unique in a Messages request.
-            own = _other_id(id, len(results) + 1)
+            own = other_id(id, len(results) + 1)
             result = ToolResult(own, _NO_RESULT)
             results.append(result)
         self._assistant.append(ToolUse(own, name, given))
@@ -573,14 +568,6 @@ _ADD_OTHER: Final[dict[str | None, Callable[[_TurnList, Item], None]]] = {
     **dict.fromkeys(_OUTPUTS, _TurnList._add_output),
     **dict.fromkeys(_OTHER_CALLS, _TurnList._add_other_call),
 }
-
-
-def _other_id(id: str, count: int) -> str:
-    """The id of a call in the form that every server of the Messages API accepts. Some models repeat an id."""
-    valid = id
-    if not _VALID_ID.match(id):
-        valid = f"call_{blake2b(id.encode('utf-8', 'surrogatepass'), digest_size=8).hexdigest()}"
-    return valid if count == 1 else f"{valid[:56]}_{count}"
 
 
 def _arguments(given: Any) -> Raw:
