@@ -242,6 +242,7 @@ def test_messages_events_are_encoded_as_chunks() -> None:
         {"role": "assistant", "content": ""},
         {"content": "Hi"},
         {"tool_calls": [{"index": 0, "id": "c1", "type": "function", "function": {"name": "f", "arguments": ""}}]},
+        {"tool_calls": [{"index": 0, "function": {"arguments": "{}"}}]},
         {},
     ]
     assert results[-1]["usage"] == {
@@ -556,6 +557,44 @@ def test_ids_of_calls_are_valid_and_unique_with_their_results() -> None:
 
 def test_repeated_ids_are_made_unique_in_linear_time() -> None:
     assert_linear(lambda size: loop(*["call_0"] * size), lambda turns: conversation(*turns), size=500)
+
+
+@pytest.mark.parametrize("functions", [False, True])
+@pytest.mark.parametrize(("given", "pieces"), [({}, [""]), ({}, []), ({"a": 1}, []), ({}, ['{"a"', ":1}"])])
+@pytest.mark.parametrize(
+    "ending",
+    [
+        [{"type": "message_delta", "delta": {"stop_reason": "tool_use"}}],
+        [{"type": "content_block_start", "index": 1, "content_block": {"type": "text", "text": ""}}],
+    ],
+)
+def test_the_arguments_of_a_streamed_call_are_an_object(
+    given: Any, pieces: list[str], functions: bool, ending: list[dict[str, Any]]
+) -> None:
+    events: list[dict[str, Any]] = [
+        {
+            "type": "content_block_start",
+            "index": 0,
+            "content_block": {"type": "tool_use", "id": "c", "name": "f", "input": given},
+        },
+        *[
+            {"type": "content_block_delta", "index": 0, "delta": {"type": "input_json_delta", "partial_json": piece}}
+            for piece in pieces
+        ],
+        {"type": "content_block_stop", "index": 0},
+        *ending,
+    ]
+    writer = chat.Chunks(translated(), 0, counted=False, functions=functions)
+    frames = [
+        Passthrough(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode(), "content") for event in events
+    ]
+    deltas = [json.loads(data)["choices"][0]["delta"] for _, data in Decoder().feed(writer.encode(frames))]
+    texts = [
+        (delta["function_call"] if functions else delta["tool_calls"][0]["function"])["arguments"]
+        for delta in deltas
+        if delta
+    ]
+    assert json.loads("".join(texts)) == ({"a": 1} if given or len(pieces) > 1 else {})
 
 
 MARK = {"type": "ephemeral", "ttl": "1h"}

@@ -577,6 +577,8 @@ class Chunks:
         self._counted = counted
         self._calls: dict[int, int] = {}
         """The index of a block -> the index of its tool call."""
+        self._inputs: dict[int, Any] = {}
+        """The index of a block -> the input with which its call began, until a piece of its input comes."""
         self._usage: dict[str, Any] = {}
 
     def encode(self, parts: Iterable[Part]) -> bytes:
@@ -602,13 +604,16 @@ class Chunks:
             case "message_start":
                 self._usage = dict(event["message"].get("usage") or {})
                 return self._chunk({"role": "assistant", "content": ""})
-            case "content_block_start" if event["content_block"]["type"] == "tool_use":
-                block = event["content_block"]
+            case "content_block_start":
+                block, rest = event["content_block"], self._rest()
+                if block["type"] != "tool_use":
+                    return rest
                 at = self._calls[event["index"]] = len(self._calls)
+                self._inputs[event["index"]] = block.get("input") or {}
                 function = {"name": block["name"], "arguments": ""}
                 if self._functions:
-                    return self._chunk({"function_call": function})
-                return self._chunk(
+                    return rest + self._chunk({"function_call": function})
+                return rest + self._chunk(
                     {"tool_calls": [{"index": at, "id": block["id"], "type": "function", "function": function}]}
                 )
             case "content_block_delta":
@@ -617,7 +622,8 @@ class Chunks:
                 counts = event.get("usage") or {}
                 self._usage.update({name: count for name, count in counts.items() if count is not None})
                 finish = _FINISH.get(event["delta"].get("stop_reason") or "", "stop")
-                return self._chunk({}, "function_call" if self._functions and finish == "tool_calls" else finish)
+                rest = self._rest(cut=finish == "length")
+                return rest + self._chunk({}, "function_call" if self._functions and finish == "tool_calls" else finish)
             case "message_stop":
                 last = b""
                 if self._counted:
@@ -633,12 +639,28 @@ class Chunks:
                 return self._chunk({"content": delta["text"]})
             case "thinking_delta":
                 return self._chunk({"reasoning_content": delta["thinking"]})
-            case "input_json_delta" if index in self._calls and self._functions:
-                return self._chunk({"function_call": {"arguments": delta["partial_json"]}})
             case "input_json_delta" if index in self._calls:
-                call = {"index": self._calls[index], "function": {"arguments": delta["partial_json"]}}
-                return self._chunk({"tool_calls": [call]})
+                piece = delta["partial_json"]
+                if piece.strip():
+                    self._inputs.pop(index, None)
+                return self._arguments(index, piece)
         return b""
+
+    def _rest(self, *, cut: bool = False) -> bytes:
+        """The arguments of calls of which no piece has come. Clients parse them: no input is an empty object, not an empty text.
+
+        `cut`: the answer was cut, perhaps before the input.
+        """
+        inputs, self._inputs = self._inputs, {}
+        return b"".join(
+            [self._arguments(index, _encode(given).decode()) for index, given in inputs.items() if given or not cut]
+        )
+
+    def _arguments(self, index: int, piece: str) -> bytes:
+        """The chunk for a piece of the arguments of the call in a block."""
+        if self._functions:
+            return self._chunk({"function_call": {"arguments": piece}})
+        return self._chunk({"tool_calls": [{"index": self._calls[index], "function": {"arguments": piece}}]})
 
     def _chunk(self, delta: dict[str, Any], finish: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
