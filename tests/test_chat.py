@@ -512,6 +512,20 @@ def test_a_forced_choice_goes_without_thinking_to_a_messages_backend() -> None:
     assert request.params.thinking is not None
 
 
+def test_fields_that_the_responses_api_has_too_go_on_to_it() -> None:
+    fields = {"service_tier": "flex", "metadata": {"a": "b"}, "prompt_cache_key": "k", "user": "u"}
+    schema = {
+        "type": "json_schema",
+        "json_schema": {"name": "a", "schema": {"type": "object", "properties": {"a": {"type": "string"}}}},
+    }
+    by_responses = Target("box", "gpt-5.6", VENDORS["openai"].by("responses"))
+    request = translated(**fields, verbosity="low", seed=1, response_format=schema)
+    given = json.loads(responses.request(request, by_responses).body)
+    assert {name: given[name] for name in fields} == fields
+    assert given["text"]["verbosity"] == "low" and given["text"]["format"]["type"] == "json_schema"
+    assert "seed" not in given and "verbosity" not in given
+
+
 @pytest.mark.parametrize("content", ["", " ", None, [], [{"type": "text", "text": "\n"}]])
 def test_a_message_of_the_user_without_text_is_left_out(content: Any) -> None:
     empty = {"role": "user", "content": content}

@@ -23,6 +23,10 @@ _encode: Final = msgspec.json.Encoder().encode
 PATH: Final = "/v1/responses"
 #: https://platform.openai.com/docs/api-reference/responses/create (seen 2026-11-29): OpenAI refuses a smaller limit.
 _LEAST_TOKENS: Final = 16
+#: Fields of a chat completion that the Responses API has too.
+_SHARED: Final = (
+    *("metadata", "prompt_cache_key", "prompt_cache_retention", "safety_identifier", "service_tier", "user"),
+)
 _ENCRYPTED: Final = ["reasoning.encrypted_content"]
 #: Characters of the conversation's first text that tell conversations apart.
 _FIRST_TEXT: Final = 4000
@@ -71,6 +75,8 @@ def responses_request(request: Request, target: Target, attempt: Attempt = FIRST
     _add_reasoning(body, request, target)
     if vendor.responses_extras:
         body["prompt_cache_key"] = _cache_key(items, target)
+    if request.extra:
+        _add_extra(body, request.extra)
     if request.stream:
         body["stream"] = True
         if vendor.responses_extras:
@@ -133,6 +139,13 @@ def _add_reasoning(body: dict[str, Any], request: Request, target: Target) -> No
         body["reasoning"] = {"effort": effort, "summary": "auto"} if summary else {"effort": effort}
     if effort or not target.vendor.thinking:
         body["include"] = _ENCRYPTED
+
+
+def _add_extra(body: dict[str, Any], extra: dict[str, Raw]) -> None:
+    """Add the fields of a chat completion that the Messages API does not have and this one has."""
+    body.update({name: extra[name] for name in _SHARED if name in extra})
+    if "verbosity" in extra:
+        body["text"] = {**body.get("text", {}), "verbosity": extra["verbosity"]}
 
 
 def _cache_key(items: list[InputItem], target: Target) -> str:
