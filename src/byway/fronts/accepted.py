@@ -8,6 +8,7 @@ or `top_p` together with thinking.
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Mapping
 from functools import partial
 from hashlib import blake2b
@@ -45,7 +46,7 @@ class CallIds:
         self._counts: dict[str, int] = {}
         """How many calls have had each id of the client."""
         self._used: set[str] = set()
-        self._waiting: dict[str, list[str]] = {}
+        self._waiting: dict[str, deque[str]] = {}
         """The ids of the calls of the last answer that have no result yet, by the client's."""
 
     def begin(self) -> None:
@@ -61,14 +62,14 @@ class CallIds:
             own = other_id(id, count)
         self._counts[id] = count
         self._used.add(own)
-        self._waiting.setdefault(id, []).append(own)
+        self._waiting.setdefault(id, deque()).append(own)
         return own
 
     def result(self, id: str) -> str:
         """The id for the result of a call of the last answer."""
         if waiting := self._waiting.get(id):
             # A second result for the same call is for the server to refuse.
-            return waiting.pop(0) if len(waiting) > 1 else waiting[0]
+            return waiting.popleft() if len(waiting) > 1 else waiting[0]
         return id if _LONG_ID.match(id) else other_id(id, 1)
 
 
