@@ -563,6 +563,13 @@ def test_thinking_without_text_and_redacted_thinking_come_back() -> None:
     ]
 
 
+@pytest.mark.parametrize(("choice", "thinks"), [("required", False), ("auto", True)])
+def test_a_forced_call_does_not_think_at_a_server_of_anthropic(choice: str, thinks: bool) -> None:
+    given = read(tools=[ADD], tool_choice=choice, reasoning={"effort": "high"}).request
+    assert ("thinking" in json.loads(given.patched("m"))) is thinks
+    assert given.params.thinking is not None, "other servers decide by their own rules"
+
+
 def test_a_turn_never_ends_with_thinking() -> None:
     item = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": carriers.pack_thinking("", "s")}
     assert turns(message("user", "a"), item) == [{"role": "user", "content": [text("a")]}]

@@ -248,6 +248,9 @@ def _body_fields(params: messages.TypedParams) -> dict[str, Any]:
                 }
             case value:
                 made[name] = value
+    if params.tool_choice is not None and params.tool_choice.type in ("any", "tool"):
+        # They refuse it together with thinking.
+        made.pop("thinking", None)
     return made
 
 
