@@ -19,13 +19,14 @@ from byway.backends import repairs
 from byway.backends.errors import overflow_by_size
 from byway.backends.itemrepairs import BY_CHAT, BY_RESPONSES, lacks_path, lasts
 from byway.backends.openai.tools import left_out, tools_over_limit
-from byway.backends.protocol import FIRST, Attempt, Target
+from byway.backends.protocol import FIRST, AnswerReader, Attempt, Target
 from byway.largebodies import LARGE, off_loop
 from byway.learned import LearnedRepair
 from byway.logs import log
 from byway.messages.events import BlockDelta, MessageDelta, MessageStop, Part, Passthrough, WholeAnswer, has_content
 from byway.messages.request import Request, declared_tools
 from byway.messages.stream import fold
+from byway.messages.tokens import Estimate
 from byway.pipeline import forced, ownquota, recorded, servertools, targets, verdicts, warmup
 from byway.pipeline.compaction import compacted, compaction_request
 from byway.pipeline.reply import HeldReply, Record, Reply
@@ -338,13 +339,9 @@ class _Exchange:
             if problem is not None:
                 raise problem
         if weight <= LARGE:
-            guess = backend.counter.estimate(request, target.model, call.body, tools=target.tools is not False)
-            reader = protocol.reader(request, target, Attempt(guess.tokens, attempt.room, attempt.repairs))
+            guess, reader = _expect(backend, target, request, call.body, attempt)
         else:
-            has_tools = target.tools is not False
-            guess = await off_loop(weight, backend.counter.estimate, request, target.model, call.body, tools=has_tools)
-            made = Attempt(guess.tokens, attempt.room, attempt.repairs)
-            reader = await off_loop(weight, protocol.reader, request, target, made)
+            guess, reader = await off_loop(weight, _expect, backend, target, request, call.body, attempt)
         if backend.forwards_credential:
             call = with_client_credential(call, request.headers, target.backend)
         recording = record.recording
@@ -397,7 +394,10 @@ class _Exchange:
                     if held and reply.sent:
                         held = False
                         request.content.release()
-            parts = reader.close() if size - passed < _PIECE else await off_loop(LARGE + 1, reader.close)
+            if size - passed < _PIECE:
+                parts = reader.close()
+            else:
+                parts = await off_loop(_ANSWER_WEIGHT * (size - passed), reader.close)
             answer.finish()
             record.estimated = reader.estimated
             record.reasoning += reader.reasoning
@@ -419,6 +419,14 @@ class _Exchange:
             answer.close()
         if self._learning:
             self._learn(backend, target)
+
+
+def _expect(
+    backend: Backend, target: Target, request: Request, body: bytes, attempt: Attempt
+) -> tuple[Estimate, AnswerReader]:
+    """The estimate for the prompt of a call with `body`, and what reads its answer."""
+    guess = backend.counter.estimate(request, target.model, body, tools=target.tools is not False)
+    return guess, protocol_of(target).reader(request, target, Attempt(guess.tokens, attempt.room, attempt.repairs))
 
 
 def _without_media(target: Target, learned: tuple[str, ...]) -> Target:
