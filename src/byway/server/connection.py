@@ -450,8 +450,6 @@ class Connection(asyncio.Protocol):
         moment: a client that is still sending would see a reset and never read the error."""
         if self.transport.is_closing():
             return
-        self._left = LINGER_SECONDS
-        self.resume_reading()
         request_id = "req_" + os.urandom(12).hex()
         kind = "overloaded_error" if status == 503 else "invalid_request_error"
         error = {"type": "error", "error": {"type": kind, "message": message}, "request_id": request_id}
@@ -461,6 +459,12 @@ class Connection(asyncio.Protocol):
             f"{'retry-after: 1' + chr(13) + chr(10) if status == 503 else ''}connection: close\r\n\r\n"
         )
         self.transport.write(STATUS_LINE[status] + head.encode() + body)
+        self._linger()
+
+    def _linger(self) -> None:
+        """Read on for a moment, and send nothing more."""
+        self._left = LINGER_SECONDS
+        self.resume_reading()
         if self.transport.can_write_eof():
             # TLS cannot close one direction only.
             self.transport.write_eof()
@@ -469,9 +473,7 @@ class Connection(asyncio.Protocol):
         """Close the connection after its last response. The rest of a body that is still arriving is discarded for a moment."""
         if exchange.more_body and self.transport.can_write_eof():
             self._lingers = True
-            self._left = LINGER_SECONDS
-            self.resume_reading()
-            self.transport.write_eof()
+            self._linger()
         else:
             self.transport.close()
 
