@@ -177,12 +177,13 @@ def _shared_reminders(turn: Turn) -> tuple[list[_Part], Turn]:
 
 def _part(text: str) -> _Part:
     """What all conversations share of `text`, and the rest. A text that is too long is all shared."""
-    if len(text) >= _LONGEST:
-        return _Part(text, (), any(mark in text for mark in _BRIEFING))
-    part = _parts.get(text)
+    is_long = len(text) >= _LONGEST
+    part = None if is_long else _parts.get(text)
     if part is None:
-        part = _Part(*_split(text), any(mark in text for mark in _BRIEFING))
-        _parts.add(text, part)
+        shared, own = (text, ()) if is_long else _split(text)
+        part = _Part(shared, own, any(mark in text for mark in _BRIEFING))
+        if not is_long:
+            _parts.add(text, part)
     return part
 
 
@@ -320,6 +321,7 @@ def tools(request: Request) -> list[Tool]:
 
 
 def _offered(request: Request, offered: list[Tool]) -> list[Tool]:
+    """The tools of `offered` that the conversation has loaded and not removed, and those that it brings."""
     late = {tool.name: tool for tool in offered if tool.defer_loading}
     loaded: dict[str, Tool] = {}
     gone = {_PLACEHOLDER}
